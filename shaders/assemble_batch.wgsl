@@ -1,0 +1,74 @@
+// Pictures of bytes to a normalised NHWC batch, flipped and cropped at random:
+//
+//     x[n, h, w, c] = (byte - mean[c]) / std[c]   inside the picture, 0 in the padding
+//
+// pictures: u32 [M, words], bytes H W RGB, four to a word, lowest first.
+// rows, samples: u32 [N]: which picture stands where, and its number in the dataset, which
+// with seed and epoch decides offset and flip.
+// x: [N, size, size] groups of four: red, green, blue, 0.
+// One invocation owns one pixel of x.
+
+// import philox
+// import step
+
+struct Params {
+    pixels: u32,
+    size: u32,
+    words: u32,
+    padding: u32,
+    flip: u32,
+    mean_red: f32,
+    mean_green: f32,
+    mean_blue: f32,
+    std_red: f32,
+    std_green: f32,
+    std_blue: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> pictures: array<u32>;
+@group(0) @binding(2) var<storage, read> rows: array<u32>;
+@group(0) @binding(3) var<storage, read> samples: array<u32>;
+@group(0) @binding(4) var<storage, read> step: array<u32>;
+@group(0) @binding(5) var<storage, read_write> x: array<vec4<f32>>;
+
+fn byte_at(row: u32, byte: u32) -> f32 {
+    let word = pictures[row * params.words + byte / 4u];
+    return f32((word >> (8u * (byte % 4u))) & 255u);
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (workgroup.y * grid.x + workgroup.x) * 64u + lane;
+    if i >= params.pixels {
+        return;
+    }
+    let size = params.size;
+    let n = i / (size * size);
+    let seed = vec2<u32>(step[STEP_SEED_LOW], step[STEP_SEED_HIGH]);
+    let counter = vec4<u32>(0u, samples[n], step[STEP_EPOCH], PURPOSE_AUGMENT);
+    let random = philox(counter, seed);
+    let offsets = 2u * params.padding + 1u;
+    // A shift past the left or upper edge wraps to a huge number, and fails the same test.
+    let h = (i / size) % size + (((random.x >> 16u) * offsets) >> 16u) - params.padding;
+    var w = i % size + (((random.y >> 16u) * offsets) >> 16u) - params.padding;
+    if h >= size || w >= size {
+        x[i] = vec4<f32>(0.0);
+        return;
+    }
+    if params.flip != 0u && (random.z & 1u) == 1u {
+        w = size - 1u - w;
+    }
+    let at = (h * size + w) * 3u;
+    let row = rows[n];
+    x[i] = vec4<f32>(
+        (byte_at(row, at) - params.mean_red) / params.std_red,
+        (byte_at(row, at + 1u) - params.mean_green) / params.std_green,
+        (byte_at(row, at + 2u) - params.mean_blue) / params.std_blue,
+        0.0,
+    );
+}

@@ -1,0 +1,200 @@
+// Convolution of NHWC pixels, and its gradient by the input, in subgroups.
+//
+//     result[n, y(i), x(k), o] = sum over taps (a, b) and source channels c of
+//         source[n, source_base_height + source_step_height * i + a,
+//                   source_base_width  + source_step_width  * k + b, c]
+//         * weight[tap_first_height + tap_step_height * a,
+//                  tap_first_width  + tap_step_width  * b, c, o]
+//
+//     y(i) = out_offset_height + out_step_height * i, x(k) likewise; source
+//     pixels outside the image count as zero.
+//
+// One text serves two operations, which differ in the numbers only:
+//   forward         source = input, result = output, taps in order, steps of
+//                   the source = stride, TRANSPOSED = false.
+//   input gradient  source = output gradient, result = input gradient. Input
+//                   pixels fall into stride * stride classes by their
+//                   remainder; within a class the taps that reach a pixel are
+//                   always the same, so each class is a small dense
+//                   convolution with reversed taps and has a dispatch of its
+//                   own. TRANSPOSED = true reads the same weights with the
+//                   roles of their channels exchanged. A class that no tap
+//                   reaches has no taps and becomes zero.
+//
+// Bindings (a vector is four channels; pad channels hold zero):
+//   source   [batch][source_height][source_width][source_vecs] vectors
+//   weights  [kernel_height][kernel_width][4 * input vecs][output vecs] vectors
+//   result   [batch][result_height][result_width][result_vecs] vectors
+//
+// One workgroup is one subgroup. It owns SUBGROUP * PIXELS consecutive pixels
+// of the class and OUT_VECS vectors of result channels; one invocation owns
+// every SUBGROUP-th of these pixels and holds PIXELS * OUT_VECS sums. Per tap
+// and source vector the workgroup needs 4 * OUT_VECS weight vectors: every
+// invocation loads a few of them, and shuffles with constant lanes hand them
+// to all. So each weight is loaded once per workgroup, without workgroup
+// memory or barriers. That is what processors acting as GPUs want, where a
+// load costs as much as dozens of multiply-adds and invocations are the lanes
+// of vector instructions.
+//
+// Assumes: subgroups of exactly SUBGROUP invocations; all counts at least 1
+// except taps_*; source and result do not overlap. Workgroup (x, y, z) works
+// on pixel block y * groups.x + x and channel chunk z; blocks and chunks past
+// the end compute on clamped addresses and store nothing.
+//
+// The host sets the constants, and expands the loops marked `//@unroll`.
+
+const SUBGROUP: u32 = 8u;
+const PIXELS: u32 = 4u;
+const OUT_VECS: u32 = 5u;
+const WEIGHT_LOADS: u32 = (4u * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
+const TRANSPOSED: bool = false;
+
+struct Parameters {
+    batch: u32,
+    source_height: u32,
+    source_width: u32,
+    source_vecs: u32,
+    result_height: u32,
+    result_width: u32,
+    result_vecs: u32,
+    // Pixels of the class, and where they lie in the result.
+    count_height: u32,
+    count_width: u32,
+    out_offset_height: u32,
+    out_offset_width: u32,
+    out_step_height: u32,
+    out_step_width: u32,
+    // Where the first tap of a pixel of the class lies in the source.
+    source_base_height: i32,
+    source_base_width: i32,
+    source_step_height: i32,
+    source_step_width: i32,
+    // Taps of the class, and where they lie in the kernel.
+    taps_height: u32,
+    taps_width: u32,
+    tap_first_height: i32,
+    tap_first_width: i32,
+    tap_step_height: i32,
+    tap_step_width: i32,
+    kernel_width: u32,
+}
+
+// What a vector is in memory. Where the device has 64-bit integers the host
+// reads vectors as two of them, which halves the number of load instructions.
+alias Stored = vec4<f32>;
+fn stored(v: vec4<f32>) -> vec2<u64> { let b = bitcast<vec4<u32>>(v); return vec2<u64>(u64(b.x) | (u64(b.y) << 32u), u64(b.z) | (u64(b.w) << 32u)); }
+fn floats(stored: Stored) -> vec4<f32> { return stored; }
+
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> source: array<Stored>;
+@group(0) @binding(2) var<storage, read> weights: array<Stored>;
+@group(0) @binding(3) var<storage, read_write> result: array<Stored>;
+
+@compute @workgroup_size(SUBGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let pixels = parameters.batch * parameters.count_height * parameters.count_width;
+    let first_pixel = (group.y * groups.x + group.x) * (SUBGROUP * PIXELS) + lane;
+    let first_vec = group.z * OUT_VECS;
+
+    // Source coordinates of the first tap; the image as its first source row.
+    var source_row: array<i32, PIXELS>;
+    var source_column: array<i32, PIXELS>;
+    var image_row: array<u32, PIXELS>;
+    for (var p = 0u; p < PIXELS; p++) { //@unroll
+        let pixel = min(first_pixel + p * SUBGROUP, pixels - 1u);
+        let line = pixel / parameters.count_width;
+        let image = line / parameters.count_height;
+        let column = pixel - line * parameters.count_width;
+        let row = line - image * parameters.count_height;
+        source_row[p] = parameters.source_base_height + parameters.source_step_height * i32(row);
+        source_column[p] = parameters.source_base_width + parameters.source_step_width * i32(column);
+        image_row[p] = image * parameters.source_height;
+    }
+
+    // Where this invocation's share of the 4 * OUT_VECS weight vectors lies.
+    // Piece a * OUT_VECS + n is source channel a, result vector n; transposed,
+    // piece 4 * n + a is result channel a of vector n, all source channels.
+    var weight_offset: array<u32, WEIGHT_LOADS>;
+    for (var k = 0u; k < WEIGHT_LOADS; k++) { //@unroll
+        let piece = min(lane + k * SUBGROUP, 4u * OUT_VECS - 1u);
+        if TRANSPOSED {
+            let row = min(4u * first_vec + piece, 4u * parameters.result_vecs - 1u);
+            weight_offset[k] = row * parameters.source_vecs;
+        } else {
+            let vec = min(first_vec + piece / 4u, parameters.result_vecs - 1u);
+            weight_offset[k] = piece % 4u * parameters.result_vecs + vec;
+        }
+    }
+    let weights_per_tap = 4u * parameters.source_vecs * parameters.result_vecs;
+    let weights_per_vec = select(4u * parameters.result_vecs, 1u, TRANSPOSED);
+
+    var sum: array<array<vec4<f32>, OUT_VECS>, PIXELS>;
+    for (var a = 0u; a < parameters.taps_height; a++) {
+        for (var b = 0u; b < parameters.taps_width; b++) {
+            let tap_row = parameters.tap_first_height + parameters.tap_step_height * i32(a);
+            let tap_column = parameters.tap_first_width + parameters.tap_step_width * i32(b);
+            var weight_index = (u32(tap_row) * parameters.kernel_width + u32(tap_column)) * weights_per_tap;
+
+            var inside: array<bool, PIXELS>;
+            var source_index: array<u32, PIXELS>;
+            for (var p = 0u; p < PIXELS; p++) { //@unroll
+                // A negative coordinate is a huge one as u32.
+                let row = u32(source_row[p]) + a;
+                let column = u32(source_column[p]) + b;
+                inside[p] = row < parameters.source_height && column < parameters.source_width;
+                source_index[p] = ((image_row[p] + row) * parameters.source_width + column) * parameters.source_vecs;
+            }
+
+            for (var c = 0u; c < parameters.source_vecs; c++) {
+                var loaded: array<vec4<f32>, WEIGHT_LOADS>;
+                for (var k = 0u; k < WEIGHT_LOADS; k++) { //@unroll
+                    loaded[k] = floats(weights[weight_index + weight_offset[k]]);
+                }
+                var x: array<vec4<f32>, PIXELS>;
+                for (var p = 0u; p < PIXELS; p++) { //@unroll
+                    x[p] = vec4<f32>(0.0);
+                    if inside[p] {
+                        x[p] = floats(source[source_index[p] + c]);
+                    }
+                }
+                for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+                    // w[e] holds the weights of source channel e.
+                    var w: mat4x4<f32>;
+                    for (var e = 0u; e < 4u; e++) { //@unroll
+                        w[e] = subgroupShuffle(loaded[(4u * n + e) / SUBGROUP], (4u * n + e) % SUBGROUP);
+                    }
+                    if TRANSPOSED {
+                        w = transpose(w);
+                    }
+                    for (var p = 0u; p < PIXELS; p++) { //@unroll
+                        sum[p][n] = sum[p][n] + x[p].x * w[0] + x[p].y * w[1] + x[p].z * w[2] + x[p].w * w[3];
+                    }
+                }
+                weight_index += weights_per_vec;
+            }
+        }
+    }
+
+    for (var p = 0u; p < PIXELS; p++) { //@unroll
+        let pixel = first_pixel + p * SUBGROUP;
+        if pixel < pixels {
+            let line = pixel / parameters.count_width;
+            let image = line / parameters.count_height;
+            let column = parameters.out_offset_width
+                + parameters.out_step_width * (pixel - line * parameters.count_width);
+            let row = parameters.out_offset_height
+                + parameters.out_step_height * (line - image * parameters.count_height);
+            let index = ((image * parameters.result_height + row) * parameters.result_width + column)
+                * parameters.result_vecs + first_vec;
+            for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+                if first_vec + n < parameters.result_vecs {
+                    result[index + n] = stored(sum[p][n]);
+                }
+            }
+        }
+    }
+}

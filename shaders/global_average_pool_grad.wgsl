@@ -1,0 +1,32 @@
+// Gradient of global_average_pool.wgsl: dx = dy / pixels, the same for every pixel.
+//
+// dy: [N, columns] groups of four channels. dx: [N, pixels, columns].
+// One invocation owns one column of every few pixels of dx (see lib/strip.wgsl).
+
+// import strip
+
+struct Params {
+    rows: u32,
+    columns: u32,
+    chunk: u32,
+    pixels: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> dx: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    if !s.inside {
+        return;
+    }
+    for (var row = s.first; row < s.end; row += s.step) {
+        let upstream = dy[row / params.pixels * params.columns + s.column];
+        dx[row * params.columns + s.column] = upstream / f32(params.pixels);
+    }
+}

@@ -1,0 +1,33 @@
+// The strip: a matrix of rows (pixels) by columns (groups of four channels), divided among
+// workgroups of 64. Host half: src/kernels/strip.rs.
+//
+// A workgroup owns `chunk` consecutive rows of one block of at most 64 columns; its
+// invocations stand in `height` lines of one block each.
+
+struct Strip {
+    // First row, distance to the next, end (exclusive).
+    first: u32,
+    step: u32,
+    end: u32,
+    // The invocation's column, and the number of its partial result.
+    column: u32,
+    slice: u32,
+    // Whether the invocation has a column at all.
+    inside: bool,
+}
+
+fn strip_of(workgroup: vec3<u32>, lane: u32, rows: u32, columns: u32, chunk: u32) -> Strip {
+    let block = min(columns, 64u);
+    let height = 64u / block;
+    let line = lane / block;
+    let column = workgroup.y * block + lane % block;
+    let start = workgroup.x * chunk;
+    return Strip(
+        start + line,
+        height,
+        min(start + chunk, rows),
+        column,
+        workgroup.x * height + line,
+        line < height && column < columns,
+    );
+}

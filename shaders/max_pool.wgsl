@@ -1,0 +1,71 @@
+// Maximum of each window, and its place in the window (row-major; the first one wins).
+// Padding counts as minus infinity; a NaN counts as larger than everything.
+//
+// x: [N, H, W, columns] groups of four channels. maximum, places: [N, P, Q, columns].
+// One invocation owns one column of every few output pixels (see lib/strip.wgsl).
+
+// import strip
+// import float
+
+struct Params {
+    rows: u32,
+    columns: u32,
+    chunk: u32,
+    kernel: u32,
+    stride: u32,
+    padding: u32,
+    p: u32,
+    q: u32,
+    h: u32,
+    w: u32,
+    // Channels in the last column, 1 to 4.
+    tail: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> maximum: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> places: array<vec4<u32>>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    if !s.inside {
+        return;
+    }
+    let channels = select(4u, params.tail, s.column + 1u == params.columns);
+    let real = vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(channels);
+    for (var row = s.first; row < s.end; row += s.step) {
+        let q = row % params.q;
+        let p = row / params.q % params.p;
+        let n = row / (params.p * params.q);
+        var best = vec4<f32>(0.0);
+        var place = vec4<u32>(0u);
+        var found = false;
+        for (var r = 0u; r < params.kernel; r++) {
+            // A window above or left of the map wraps to a huge number, and is outside as well.
+            let h = p * params.stride + r - params.padding;
+            for (var c = 0u; c < params.kernel; c++) {
+                let w = q * params.stride + c - params.padding;
+                if h >= params.h || w >= params.w {
+                    continue;
+                }
+                let value = x[((n * params.h + h) * params.w + w) * params.columns + s.column];
+                for (var i = 0u; i < 4u; i++) {
+                    let larger = value[i] > best[i] || (is_nan(value[i]) && !is_nan(best[i]));
+                    if larger || !found {
+                        best[i] = value[i];
+                        place[i] = r * params.kernel + c;
+                    }
+                }
+                found = true;
+            }
+        }
+        let at = row * params.columns + s.column;
+        maximum[at] = best;
+        places[at] = select(vec4<u32>(0u), place, real);
+    }
+}

@@ -1,0 +1,79 @@
+// Combines partial moments by Chan's formula (Chan, Golub and LeVeque 1979):
+//
+//     mean = mean_a + d * n_b / n,   M2 = M2_a + M2_b + d * d * n_a * n_b / n,   d = mean_b - mean_a
+//
+// partial: [slices, 2, columns] as batch_moments.wgsl leaves it.
+// moments: [2, columns]: mean, then M2 / rows, the biased variance.
+// One workgroup owns one column; its invocations merge every 64th slice, then each other in
+// a tree: a fixed order.
+
+struct Params {
+    rows: u32,
+    columns: u32,
+    chunk: u32,
+    // Lines of a workgroup of batch_moments.wgsl.
+    height: u32,
+    slices: u32,
+}
+
+struct Moments {
+    count: f32,
+    mean: vec4<f32>,
+    deviations: vec4<f32>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> moments: array<vec4<f32>>;
+
+var<workgroup> shared_moments: array<Moments, 64>;
+
+fn merge(a: Moments, b: Moments) -> Moments {
+    let count = a.count + b.count;
+    if b.count == 0.0 {
+        return a;
+    }
+    let delta = b.mean - a.mean;
+    let share = b.count / count;
+    return Moments(
+        count,
+        a.mean + delta * share,
+        a.deviations + b.deviations + delta * delta * (a.count * share),
+    );
+}
+
+fn slice_at(slice: u32, column: u32) -> Moments {
+    let start = slice / params.height * params.chunk;
+    let first = start + slice % params.height;
+    let end = min(start + params.chunk, params.rows);
+    var count = 0u;
+    if first < end {
+        count = (end - first + params.height - 1u) / params.height;
+    }
+    let at = slice * 2u * params.columns + column;
+    return Moments(f32(count), partial[at], partial[at + params.columns]);
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let column = workgroup.x;
+    var total = Moments(0.0, vec4<f32>(0.0), vec4<f32>(0.0));
+    for (var slice = lane; slice < params.slices; slice += 64u) {
+        total = merge(total, slice_at(slice, column));
+    }
+    shared_moments[lane] = total;
+    workgroupBarrier();
+    for (var half = 32u; half > 0u; half /= 2u) {
+        if lane < half {
+            shared_moments[lane] = merge(shared_moments[lane], shared_moments[lane + half]);
+        }
+        workgroupBarrier();
+    }
+    if lane == 0u {
+        moments[column] = shared_moments[0].mean;
+        moments[params.columns + column] = shared_moments[0].deviations / f32(params.rows);
+    }
+}

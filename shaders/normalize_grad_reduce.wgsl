@@ -1,0 +1,55 @@
+// Gradients of scale and shift over a slice of the rows:
+//
+//     dscale = sum dy * (x - mean) / sqrt(variance + epsilon),   dshift = sum dy
+//
+// where dy counts only where the ReLU, if there is one, lets it through.
+//
+// x, dy: [rows, columns] groups of four channels. moments, affine: as in normalize.wgsl.
+// partial: [slices, 2, columns]: dscale, dshift; sum_slices.wgsl adds the slices.
+// One invocation owns one column of the rows of its slice (see lib/strip.wgsl).
+
+// import strip
+
+struct Params {
+    rows: u32,
+    columns: u32,
+    chunk: u32,
+    epsilon: f32,
+    relu: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> moments: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> partial: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    if !s.inside {
+        return;
+    }
+    let mean = moments[s.column];
+    let inverse = 1.0 / sqrt(moments[params.columns + s.column] + params.epsilon);
+    let scale = affine[s.column] * inverse;
+    let shift = affine[params.columns + s.column];
+    let relu = vec4<bool>(params.relu != 0u);
+    var dscale = vec4<f32>(0.0);
+    var dshift = vec4<f32>(0.0);
+    for (var row = s.first; row < s.end; row += s.step) {
+        let at = row * params.columns + s.column;
+        let centred = x[at] - mean;
+        let closed = (centred * scale + shift <= vec4<f32>(0.0)) & relu;
+        let upstream = select(dy[at], vec4<f32>(0.0), closed);
+        dscale += upstream * centred;
+        dshift += upstream;
+    }
+    let at = s.slice * 2u * params.columns + s.column;
+    partial[at] = dscale * inverse;
+    partial[at + params.columns] = dshift;
+}

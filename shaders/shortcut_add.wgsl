@@ -1,0 +1,65 @@
+// y = branch + pad(pool(x)): PyramidNet's zero-padded shortcut.
+//
+// branch, y: [N, P, Q, columns] groups of four channels.
+// x: [N, H, W, input_columns]; stride 1: P = H and Q = W; stride 2: averages 2x2 windows,
+// the last window of an odd extent averages the cells it has.
+// Columns past those of x receive the branch alone; x's own pads are zero.
+// One invocation owns one column of every few pixels (see lib/strip.wgsl).
+
+// import strip
+
+struct Params {
+    rows: u32,
+    columns: u32,
+    chunk: u32,
+    stride: u32,
+    // Extents of y and x.
+    p: u32,
+    q: u32,
+    h: u32,
+    w: u32,
+    input_columns: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> branch: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+
+fn pooled(row: u32, column: u32) -> vec4<f32> {
+    let q = row % params.q;
+    let p = row / params.q % params.p;
+    let n = row / (params.p * params.q);
+    let h_end = min(2u * p + 2u, params.h);
+    let w_end = min(2u * q + 2u, params.w);
+    var sum = vec4<f32>(0.0);
+    for (var h = 2u * p; h < h_end; h++) {
+        for (var w = 2u * q; w < w_end; w++) {
+            sum += x[((n * params.h + h) * params.w + w) * params.input_columns + column];
+        }
+    }
+    return sum / f32((h_end - 2u * p) * (w_end - 2u * q));
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    if !s.inside {
+        return;
+    }
+    for (var row = s.first; row < s.end; row += s.step) {
+        let at = row * params.columns + s.column;
+        var value = branch[at];
+        if s.column < params.input_columns {
+            if params.stride == 1u {
+                value += x[row * params.input_columns + s.column];
+            } else {
+                value += pooled(row, s.column);
+            }
+        }
+        y[at] = value;
+    }
+}

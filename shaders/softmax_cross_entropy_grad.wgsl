@@ -1,0 +1,46 @@
+// Gradient of the logits: dlogits = weight * (softmax - onehot(label)).
+//
+// logits, dlogits: [rows, stride] floats, of which the first `classes` of each row are true;
+// the rest of dlogits becomes zero. labels: u32 [rows]; IGNORED gives zeros.
+// weights: f32 [rows], the upstream gradient of each loss.
+// One invocation owns one row.
+
+struct Params {
+    rows: u32,
+    classes: u32,
+    stride: u32,
+}
+
+const IGNORED: u32 = 0xffffffffu;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read> labels: array<u32>;
+@group(0) @binding(3) var<storage, read> weights: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dlogits: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let row = id.x;
+    if row >= params.rows {
+        return;
+    }
+    let label = labels[row];
+    let first = row * params.stride;
+    var largest = logits[first];
+    for (var k = 1u; k < params.classes; k++) {
+        largest = max(largest, logits[first + k]);
+    }
+    var sum = 0.0;
+    for (var k = 0u; k < params.classes; k++) {
+        sum += exp(logits[first + k] - largest);
+    }
+    for (var k = 0u; k < params.stride; k++) {
+        var gradient = 0.0;
+        if k < params.classes && label != IGNORED {
+            let probability = exp(logits[first + k] - largest) / sum;
+            gradient = weights[row] * (probability - select(0.0, 1.0, k == label));
+        }
+        dlogits[first + k] = gradient;
+    }
+}

@@ -1,0 +1,30 @@
+// y = sum over slices of partial results, in the order of the slices.
+//
+// partial: [slices, count] groups of four. y: `count` groups of four.
+// One invocation owns one group.
+
+struct Params {
+    count: u32,
+    slices: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (workgroup.y * grid.x + workgroup.x) * 64u + lane;
+    if i >= params.count {
+        return;
+    }
+    var sum = vec4<f32>(0.0);
+    for (var slice = 0u; slice < params.slices; slice++) {
+        sum += partial[slice * params.count + i];
+    }
+    y[i] = sum;
+}

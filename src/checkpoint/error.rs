@@ -1,0 +1,111 @@
+//! What can be wrong with a file of tensors.
+
+use std::io;
+
+/// A file that cannot be read, written, or used.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// An error about a file, with its path.
+    #[error("{path}: {source}")]
+    File {
+        /// The path, or the address in a browser.
+        path: String,
+        /// What is wrong with it.
+        source: Box<CheckpointError>,
+    },
+
+    /// The file cannot be read at all.
+    #[error("cannot be read: {source}")]
+    Read {
+        /// The system's reason.
+        source: io::Error,
+    },
+
+    /// The file could not be written; what stood there before is unchanged.
+    #[error("cannot be written: {source}; a previous file there is unchanged; {advice}")]
+    Write {
+        /// The system's reason.
+        source: io::Error,
+        /// The next step.
+        advice: &'static str,
+    },
+
+    /// The bytes are of another format.
+    #[error("{found}, not a safetensors file; {advice}")]
+    OtherFormat {
+        /// What the bytes look like.
+        found: &'static str,
+        /// The next step.
+        advice: &'static str,
+    },
+
+    /// The bytes are of the right format, but not whole.
+    #[error("damaged or cut short: {reason}; copy or download it again")]
+    Damaged {
+        /// What does not fit.
+        reason: String,
+    },
+
+    /// A tensor's elements are of a type that cannot be used.
+    #[error("tensor `{name}` holds {found}; {expected} can be read, convert it first")]
+    TensorType {
+        /// Name of the tensor.
+        name: String,
+        /// Its element type.
+        found: String,
+        /// The types that would do.
+        expected: &'static str,
+    },
+
+    /// Two tensors have the same name once the prefix `module.` is gone.
+    #[error("tensor `{name}` is there twice, with and without the prefix `module.`; remove one")]
+    DuplicateTensor {
+        /// Name without the prefix.
+        name: String,
+    },
+
+    /// A tensor is not there.
+    #[error("there is no tensor `{name}`; {nearest}")]
+    MissingTensor {
+        /// Name of the tensor.
+        name: String,
+        /// What is there instead.
+        nearest: String,
+    },
+
+    /// A tensor holds NaN or infinity.
+    #[error(
+        "tensor `{name}` {shape:?} holds {value} at place {place} ({count} values are no finite \
+         numbers); training diverged before it was saved, use an earlier checkpoint"
+    )]
+    NotFinite {
+        /// Name of the tensor.
+        name: String,
+        /// Its extents.
+        shape: Vec<usize>,
+        /// The first such value.
+        value: f32,
+        /// Its place among the values, row-major.
+        place: usize,
+        /// How many there are.
+        count: usize,
+    },
+
+    /// An array of NumPy that cannot be used.
+    #[error("not an array that can be used: {reason}")]
+    Npy {
+        /// What is wrong and what to do.
+        reason: String,
+    },
+}
+
+impl CheckpointError {
+    /// The same error with the path of the file, or its address in a browser.
+    #[must_use]
+    pub fn in_file(self, path: impl ToString) -> CheckpointError {
+        CheckpointError::File {
+            path: path.to_string(),
+            source: Box::new(self),
+        }
+    }
+}

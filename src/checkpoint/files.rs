@@ -1,0 +1,216 @@
+//! Checkpoints on a disk.
+//!
+//! A file is written beside its place, brought to the disk, and then renamed over the
+//! previous one: whoever opens the name sees the old file or the new one, whole, also after
+//! a full disk, a kill or a power cut.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::{Checkpoint, CheckpointError, Tensor, read_npy};
+
+impl Checkpoint {
+    /// Reads a safetensors file.
+    ///
+    /// # Errors
+    /// Those of the file system and of [`Checkpoint::from_bytes`], with the path.
+    pub fn load(path: &Path) -> Result<Checkpoint, CheckpointError> {
+        let read = fs::read(path).map_err(|source| CheckpointError::Read { source });
+        let checkpoint = read.and_then(|bytes| Checkpoint::from_bytes(&bytes));
+        checkpoint.map_err(|error| error.in_file(path.display()))
+    }
+
+    /// Writes a safetensors file; see [`write_atomically`].
+    ///
+    /// # Errors
+    /// Those of the file system, with the path; the previous file is then unchanged.
+    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
+        write_atomically(path, |writer| self.write(writer))
+    }
+}
+
+/// Reads a `.npy` file.
+///
+/// # Errors
+/// Those of the file system and of [`read_npy`], with the path.
+pub fn read_npy_file(path: &Path) -> Result<Tensor, CheckpointError> {
+    let read = fs::read(path).map_err(|source| CheckpointError::Read { source });
+    let tensor = read.and_then(|bytes| read_npy(&bytes));
+    tensor.map_err(|error| error.in_file(path.display()))
+}
+
+/// Writes a file whole or not at all: what `write` produces appears at `path` only when all
+/// of it is on the disk.
+///
+/// # Errors
+/// Those of the file system and of `write`, with the path; the previous file at `path`, if
+/// any, is then unchanged and nothing is left beside it.
+pub fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), CheckpointError> {
+    replace(path, write).map_err(|source| {
+        let advice = match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "free some space or choose another directory"
+            }
+            io::ErrorKind::NotFound => "create the directory first",
+            _ => "choose another directory",
+        };
+        CheckpointError::Write { source, advice }.in_file(path.display())
+    })
+}
+
+fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let directory = directory(path);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".pyr-wgpu-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        // Temporary files are private by default; a checkpoint is as readable as any file,
+        // within the user's mask.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    // Dropping the temporary file on any way out but the last removes it.
+    let mut temporary = builder.tempfile_in(&directory)?;
+    {
+        let mut writer = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
+        write(&mut writer)?;
+        writer.flush()?;
+    }
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| error.error)?;
+    sync_directory(&directory)
+}
+
+/// The directory of a path; the current one for a bare name.
+fn directory(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Brings the new name to the disk, where directories can be opened.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    match File::open(directory)?.sync_all() {
+        // Some network file systems cannot; the file itself is safe by then.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(value: f32) -> Checkpoint {
+        let mut sample = Checkpoint::default();
+        let tensor = Tensor::f32(vec![1000], vec![value; 1000]);
+        sample.tensors.insert("fc.weight".into(), tensor);
+        sample
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name();
+        let mut names: Vec<_> = entries
+            .map(name)
+            .map(|n| n.into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn saved_files_replace_the_previous_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("last.safetensors");
+        sample(1.0).save(&path).unwrap();
+        sample(2.0).save(&path).unwrap();
+        assert_eq!(Checkpoint::load(&path).unwrap(), sample(2.0));
+        assert_eq!(names(directory.path()), ["last.safetensors"]);
+    }
+
+    #[test]
+    fn a_write_that_fails_midway_leaves_the_previous_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("last.safetensors");
+        sample(1.0).save(&path).unwrap();
+        let error = write_atomically(&path, |writer| {
+            // More than the buffer, so that some of it reaches the disk.
+            writer.write_all(&vec![7; 3 << 20])?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        });
+        let text = error.unwrap_err().to_string();
+        assert!(
+            text.contains("last.safetensors") && text.contains("free some space"),
+            "{text}"
+        );
+        assert_eq!(Checkpoint::load(&path).unwrap(), sample(1.0));
+        assert_eq!(names(directory.path()), ["last.safetensors"]);
+    }
+
+    #[test]
+    fn paths_that_cannot_be_written_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("nowhere").join("last.safetensors");
+        let text = sample(1.0).save(&missing).unwrap_err().to_string();
+        assert!(
+            text.contains("nowhere") && text.contains("create"),
+            "{text}"
+        );
+        let occupied = directory.path().join("occupied");
+        fs::create_dir_all(occupied.join("inside")).unwrap();
+        let text = sample(1.0).save(&occupied).unwrap_err().to_string();
+        assert!(text.contains("occupied"), "{text}");
+        assert_eq!(names(directory.path()), ["occupied"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn saved_files_are_as_readable_as_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let (saved, plain) = (
+            directory.path().join("saved"),
+            directory.path().join("plain"),
+        );
+        sample(1.0).save(&saved).unwrap();
+        fs::write(&plain, b"").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&saved), mode(&plain));
+    }
+
+    #[test]
+    fn errors_of_reading_name_the_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("weights.safetensors");
+        let text = Checkpoint::load(&path).unwrap_err().to_string();
+        assert!(
+            text.contains("weights.safetensors: cannot be read"),
+            "{text}"
+        );
+        fs::write(&path, &sample(1.0).to_bytes()[..100]).unwrap();
+        let text = Checkpoint::load(&path).unwrap_err().to_string();
+        assert!(
+            text.contains("weights.safetensors: damaged or cut short"),
+            "{text}"
+        );
+        let text = Checkpoint::load(directory.path()).unwrap_err().to_string();
+        assert!(text.contains("cannot be read"), "{text}");
+        let text = read_npy_file(&path).unwrap_err().to_string();
+        assert!(text.contains("weights.safetensors: not an array"), "{text}");
+    }
+
+    #[test]
+    fn a_bare_name_lies_in_the_current_directory() {
+        assert_eq!(directory(Path::new("last.safetensors")), Path::new("."));
+        assert_eq!(directory(Path::new("runs/a")), Path::new("runs"));
+    }
+}

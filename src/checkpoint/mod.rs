@@ -1,0 +1,238 @@
+//! Named tensors to and from files.
+//!
+//! A [`Checkpoint`] is a map from names to [`Tensor`]s plus a map of strings; it knows no
+//! network and no GPU. Extents are the true ones, as other programs see them.
+//! Everything here works on bytes, so that the web page reads the same files; only
+//! `load`, `save` and `write_atomically` touch a file system and exist natively alone.
+//!
+//! - `safetensors`: the format of checkpoints, read and written.
+//! - `npy`: single arrays of NumPy, read and written, for comparisons with other programs.
+//! - `files`: reading with an error that names the path, writing so that the previous file
+//!   survives whatever happens.
+//!
+//! Names that PyTorch's `DataParallel` prefixed by `module.` lose the prefix when read.
+//! Half precision and double precision become `f32`; values are kept as found, and
+//! [`Checkpoint::check_finite`] says whether they are numbers.
+
+mod error;
+#[cfg(not(target_arch = "wasm32"))]
+mod files;
+mod npy;
+mod safetensors;
+
+use std::collections::BTreeMap;
+
+pub use error::CheckpointError;
+#[cfg(not(target_arch = "wasm32"))]
+pub use files::{read_npy_file, write_atomically};
+pub use npy::{read_npy, write_npy};
+
+/// The values of a tensor, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// Single precision.
+    F32(Vec<f32>),
+    /// Whole numbers: labels, counters.
+    I64(Vec<i64>),
+}
+
+impl Values {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Values::F32(values) => values.len(),
+            Values::I64(values) => values.len(),
+        }
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Extents and values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    values: Values,
+}
+
+impl Tensor {
+    /// A tensor of these extents; none for a single value.
+    ///
+    /// # Panics
+    /// If the number of values is not the product of the extents.
+    pub fn new(shape: Vec<usize>, values: Values) -> Tensor {
+        let expected: usize = shape.iter().product();
+        assert_eq!(values.len(), expected, "values of a tensor {shape:?}");
+        Tensor { shape, values }
+    }
+
+    /// A tensor of single precision; see [`Tensor::new`].
+    ///
+    /// # Panics
+    /// If the number of values is not the product of the extents.
+    pub fn f32(shape: Vec<usize>, values: Vec<f32>) -> Tensor {
+        Tensor::new(shape, Values::F32(values))
+    }
+
+    /// A tensor of whole numbers; see [`Tensor::new`].
+    ///
+    /// # Panics
+    /// If the number of values is not the product of the extents.
+    pub fn i64(shape: Vec<usize>, values: Vec<i64>) -> Tensor {
+        Tensor::new(shape, Values::I64(values))
+    }
+
+    /// Its extents.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Its values, row-major.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// Takes it apart.
+    pub fn into_parts(self) -> (Vec<usize>, Values) {
+        (self.shape, self.values)
+    }
+}
+
+/// Tensors by name, and what the file says about itself.
+///
+/// ```
+/// use pyr_wgpu::checkpoint::{Checkpoint, Tensor};
+///
+/// let mut checkpoint = Checkpoint::default();
+/// checkpoint.tensors.insert("fc.bias".into(), Tensor::f32(vec![2], vec![0.5, -1.0]));
+/// checkpoint.metadata.insert("made by".into(), "an example".into());
+/// let bytes = checkpoint.to_bytes();
+/// assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), checkpoint);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checkpoint {
+    /// The tensors.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Strings by key.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// The values of a tensor of single precision.
+    ///
+    /// # Errors
+    /// If there is no such tensor, or it holds whole numbers.
+    pub fn f32(&self, name: &str) -> Result<&[f32], CheckpointError> {
+        let tensor = self.tensors.get(name);
+        let tensor = tensor.ok_or_else(|| CheckpointError::MissingTensor {
+            name: name.to_string(),
+            nearest: self.neighbours(name),
+        })?;
+        match &tensor.values {
+            Values::F32(values) => Ok(values),
+            Values::I64(_) => Err(CheckpointError::TensorType {
+                name: name.to_string(),
+                found: "I64".to_string(),
+                expected: "F32, F16, BF16 or F64",
+            }),
+        }
+    }
+
+    /// The extents of every tensor by name.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let pairs = self.tensors.iter();
+        pairs
+            .map(|(name, tensor)| (name.clone(), tensor.shape.clone()))
+            .collect()
+    }
+
+    /// Checks that every value of every tensor is a finite number.
+    ///
+    /// # Errors
+    /// The first tensor, by name, that holds NaN or infinity, with the place and how many.
+    pub fn check_finite(&self) -> Result<(), CheckpointError> {
+        for (name, tensor) in &self.tensors {
+            let Values::F32(values) = &tensor.values else {
+                continue;
+            };
+            let Some(place) = values.iter().position(|value| !value.is_finite()) else {
+                continue;
+            };
+            return Err(CheckpointError::NotFinite {
+                name: name.clone(),
+                shape: tensor.shape.clone(),
+                value: values[place],
+                place,
+                count: values.iter().filter(|value| !value.is_finite()).count(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The names around the place where a name would stand, for an error message.
+    fn neighbours(&self, name: &str) -> String {
+        let names = || self.tensors.keys().map(String::as_str);
+        let before = names().take_while(|other| *other < name).last();
+        let after = names().find(|other| *other > name);
+        let names: Vec<String> = before
+            .into_iter()
+            .chain(after)
+            .map(|n| format!("`{n}`"))
+            .collect();
+        match names.is_empty() {
+            true => "the file has none".to_string(),
+            false => format!("the file has {}", names.join(" and ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Checkpoint {
+        let mut sample = Checkpoint::default();
+        let mut add = |name: &str, tensor| sample.tensors.insert(name.to_string(), tensor);
+        add("b", Tensor::f32(vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
+        add("d", Tensor::i64(vec![], vec![7]));
+        sample
+    }
+
+    #[test]
+    fn tensors_are_found_by_name_and_type() {
+        let sample = sample();
+        assert_eq!(sample.f32("b").unwrap(), [1.0, 2.0, 3.0, 4.0]);
+        let text = sample.f32("d").unwrap_err().to_string();
+        assert!(text.contains("`d`") && text.contains("I64"), "{text}");
+        let text = sample.f32("c").unwrap_err().to_string();
+        assert!(
+            text.contains("`c`") && text.contains("`b` and `d`"),
+            "{text}"
+        );
+        let text = Checkpoint::default().f32("c").unwrap_err().to_string();
+        assert!(text.contains("none"), "{text}");
+        assert_eq!(sample.shapes()["b"], [2, 2]);
+    }
+
+    #[test]
+    fn the_first_value_that_is_no_number_is_named() {
+        let mut sample = sample();
+        sample.check_finite().unwrap();
+        let values = vec![0.0, f32::NAN, f32::INFINITY];
+        sample
+            .tensors
+            .insert("c".into(), Tensor::f32(vec![3], values));
+        let text = sample.check_finite().unwrap_err().to_string();
+        assert!(text.contains("`c` [3]") && text.contains("NaN"), "{text}");
+        assert!(text.contains("2 "), "{text}");
+    }
+
+    #[test]
+    #[should_panic(expected = "values of a tensor [2, 3]")]
+    fn a_tensor_has_as_many_values_as_its_extents_say() {
+        Tensor::f32(vec![2, 3], vec![0.0; 5]);
+    }
+}

@@ -1,0 +1,438 @@
+//! The format of checkpoints: a JSON header with names, types, extents and offsets, then
+//! the values, little-endian.
+//!
+//! Reading goes through the `safetensors` crate, which checks that header and values fit
+//! each other without gap or overlap. Writing is done here, because that crate orders
+//! metadata by a hash that differs from run to run, and equal checkpoints shall be equal
+//! files.
+
+use std::io::{self, Write};
+
+use ::safetensors::{Dtype, SafeTensorError, SafeTensors};
+use serde_json::{Map, Value, json};
+
+use super::{Checkpoint, CheckpointError, Tensor, Values};
+
+/// Header bytes are filled up with blanks to a multiple of this, so that values are aligned.
+const ALIGNMENT: usize = 8;
+
+impl Checkpoint {
+    /// Reads a safetensors file.
+    ///
+    /// # Errors
+    /// If the bytes are of another format (which one, where it is recognised), damaged, or
+    /// hold a type that is neither floating-point nor `I64`.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
+        let (header_length, header) =
+            SafeTensors::read_metadata(bytes).map_err(|cause| explain(bytes, &cause))?;
+        let data = &bytes[8 + header_length..];
+        let mut checkpoint = Checkpoint::default();
+        if let Some(metadata) = header.metadata() {
+            let pairs = metadata
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone()));
+            checkpoint.metadata.extend(pairs);
+        }
+        // In the order of the file, so that the same file always gives the same error.
+        for stored_name in header.offset_keys() {
+            let info = header
+                .info(&stored_name)
+                .expect("the key is the header's own");
+            let name = stored_name
+                .strip_prefix("module.")
+                .unwrap_or(&stored_name)
+                .to_string();
+            let data = &data[info.data_offsets.0..info.data_offsets.1];
+            let tensor = Tensor::new(info.shape.clone(), values(&name, info.dtype, data)?);
+            if checkpoint.tensors.insert(name.clone(), tensor).is_some() {
+                return Err(CheckpointError::DuplicateTensor { name });
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    /// The checkpoint as a safetensors file; equal checkpoints give equal bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes).expect("a vector takes every byte");
+        bytes
+    }
+
+    /// Writes the checkpoint as a safetensors file.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write(&self, writer: &mut dyn Write) -> io::Result<()> {
+        // Wider elements first, so that each value is aligned to its size.
+        let (wide, narrow): (Vec<_>, Vec<_>) = self
+            .tensors
+            .iter()
+            .partition(|(_, tensor)| matches!(tensor.values, Values::I64(_)));
+        let mut header = Map::new();
+        if !self.metadata.is_empty() {
+            header.insert("__metadata__".to_string(), json!(self.metadata));
+        }
+        let mut offset = 0;
+        for (name, tensor) in wide.iter().chain(&narrow) {
+            let (dtype, bytes) = match &tensor.values {
+                Values::F32(values) => ("F32", 4 * values.len()),
+                Values::I64(values) => ("I64", 8 * values.len()),
+            };
+            let entry = json!({
+                "dtype": dtype,
+                "shape": tensor.shape,
+                "data_offsets": [offset, offset + bytes],
+            });
+            header.insert((*name).clone(), entry);
+            offset += bytes;
+        }
+        let mut header = Value::Object(header).to_string().into_bytes();
+        header.resize(header.len().next_multiple_of(ALIGNMENT), b' ');
+
+        writer.write_all(&(header.len() as u64).to_le_bytes())?;
+        writer.write_all(&header)?;
+        for (_, tensor) in wide.iter().chain(&narrow) {
+            match &tensor.values {
+                Values::F32(values) => write_values(writer, values, |value| value.to_le_bytes())?,
+                Values::I64(values) => write_values(writer, values, |value| value.to_le_bytes())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes values in pieces of a size that suits files and caches.
+fn write_values<T: Copy, const BYTES: usize>(
+    writer: &mut dyn Write,
+    values: &[T],
+    to_bytes: impl Fn(T) -> [u8; BYTES],
+) -> io::Result<()> {
+    let mut piece = Vec::new();
+    for values in values.chunks(1 << 16) {
+        piece.clear();
+        piece.extend(values.iter().flat_map(|value| to_bytes(*value)));
+        writer.write_all(&piece)?;
+    }
+    Ok(())
+}
+
+fn values(name: &str, dtype: Dtype, data: &[u8]) -> Result<Values, CheckpointError> {
+    let floats = match dtype {
+        Dtype::F32 => collect(data, f32::from_le_bytes),
+        Dtype::F64 => collect(data, |bytes| f64::from_le_bytes(bytes) as f32),
+        Dtype::F16 => collect(data, |bytes| f16_to_f32(u16::from_le_bytes(bytes))),
+        Dtype::BF16 => collect(data, |bytes| {
+            f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
+        }),
+        Dtype::I64 => return Ok(Values::I64(collect(data, i64::from_le_bytes))),
+        other => {
+            return Err(CheckpointError::TensorType {
+                name: name.to_string(),
+                found: other.to_string(),
+                expected: "F32, F16, BF16, F64 and I64",
+            });
+        }
+    };
+    Ok(Values::F32(floats))
+}
+
+fn collect<T, const BYTES: usize>(data: &[u8], convert: impl Fn([u8; BYTES]) -> T) -> Vec<T> {
+    // The crate has checked that the data are whole elements.
+    data.as_chunks::<BYTES>()
+        .0
+        .iter()
+        .map(|bytes| convert(*bytes))
+        .collect()
+}
+
+/// IEEE half precision: 1 bit sign, 5 exponent, 10 fraction.
+fn f16_to_f32(bits: u16) -> f32 {
+    let sign = u32::from(bits >> 15) << 31;
+    let exponent = u32::from(bits >> 10) & 0x1f;
+    let fraction = u32::from(bits) & 0x3ff;
+    match exponent {
+        // Zero and the numbers too small for a leading one: multiples of 2^-24.
+        0 => f32::from_bits(sign | (fraction as f32 / 16_777_216.0).to_bits()),
+        // Infinity and NaN.
+        0x1f => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
+        // The exponents' biases are 15 and 127.
+        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
+    }
+}
+
+/// How other files begin, what they are, and what to do with them.
+const OTHER_FORMATS: [(&[u8], &str, &str); 7] = [
+    (
+        b"PK\x03\x04",
+        "this is a zip archive, perhaps a PyTorch checkpoint",
+        "save the state_dict by safetensors.torch.save_file",
+    ),
+    (
+        b"\x80\x02",
+        "this is a Python pickle, perhaps an old PyTorch checkpoint",
+        "save the state_dict by safetensors.torch.save_file",
+    ),
+    (
+        b"\x93NUMPY",
+        "this is an array of NumPy",
+        "checkpoints hold many tensors by name",
+    ),
+    (
+        b"version https://git-lfs",
+        "this is a pointer of Git LFS",
+        "run `git lfs pull` to get the file itself",
+    ),
+    (
+        b"<",
+        "this is a web page",
+        "look at the address that it was downloaded from",
+    ),
+    (b"\x89PNG", "this is a PNG picture", "name a checkpoint"),
+    (
+        b"\xff\xd8\xff",
+        "this is a JPEG picture",
+        "name a checkpoint",
+    ),
+];
+
+/// Turns the crate's error into one that says what the file is, or what is wrong with it.
+fn explain(bytes: &[u8], cause: &SafeTensorError) -> CheckpointError {
+    // A header is JSON, and its length fits a few bytes: a file that has both was one once.
+    let was_one = bytes.get(8) == Some(&b'{') && bytes.get(5..8) == Some(&[0, 0, 0]);
+    let other = OTHER_FORMATS
+        .iter()
+        .find(|(start, ..)| bytes.starts_with(start));
+    if let (false, Some((_, found, advice))) = (was_one, other) {
+        return CheckpointError::OtherFormat { found, advice };
+    }
+    if !was_one && bytes.len() >= 16 {
+        return CheckpointError::OtherFormat {
+            found: "its beginning is no header",
+            advice: "name a checkpoint that ends in .safetensors",
+        };
+    }
+    let length = bytes.len();
+    let reason = match cause {
+        SafeTensorError::HeaderTooSmall => format!("{length} bytes are no file of tensors"),
+        SafeTensorError::InvalidHeaderLength => {
+            format!("its header is longer than its {length} bytes")
+        }
+        SafeTensorError::MetadataIncompleteBuffer => {
+            format!("its {length} bytes are not as many as its header says")
+        }
+        other => other.to_string(),
+    };
+    CheckpointError::Damaged { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file by hand: header text, then data.
+    fn file(header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    fn sample() -> Checkpoint {
+        let mut sample = Checkpoint::default();
+        let mut add = |name: &str, tensor| sample.tensors.insert(name.to_string(), tensor);
+        let values = vec![
+            1.5,
+            -0.0,
+            f32::MIN_POSITIVE / 2.0,
+            f32::NAN,
+            f32::INFINITY,
+            3.0,
+        ];
+        add("conv1.weight", Tensor::f32(vec![3, 2], values));
+        add(
+            "bn1.num_batches_tracked",
+            Tensor::i64(vec![], vec![i64::MIN]),
+        );
+        add("empty", Tensor::f32(vec![0, 4], vec![]));
+        for key in ["one", "two", "three \"quoted\" ümlaut\n", "four"] {
+            sample
+                .metadata
+                .insert(key.into(), format!("value of {key}"));
+        }
+        sample
+    }
+
+    fn bits(checkpoint: &Checkpoint, name: &str) -> Vec<u32> {
+        checkpoint
+            .f32(name)
+            .unwrap()
+            .iter()
+            .map(|value| value.to_bits())
+            .collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read_bit_for_bit() {
+        let sample = sample();
+        let bytes = sample.to_bytes();
+        assert_eq!(bytes, sample.clone().to_bytes());
+        let back = Checkpoint::from_bytes(&bytes).unwrap();
+        assert_eq!(back.metadata, sample.metadata);
+        assert_eq!(back.shapes(), sample.shapes());
+        assert_eq!(bits(&back, "conv1.weight"), bits(&sample, "conv1.weight"));
+        let counter = "bn1.num_batches_tracked";
+        assert_eq!(back.tensors[counter], sample.tensors[counter]);
+    }
+
+    #[test]
+    fn the_crate_reads_what_is_written_here() {
+        let bytes = sample().to_bytes();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let view = file.tensor("conv1.weight").unwrap();
+        assert_eq!((view.dtype(), view.shape()), (Dtype::F32, &[3, 2][..]));
+        assert_eq!(view.data()[..4], 1.5f32.to_le_bytes());
+        // Values are aligned to their size within the file.
+        let start = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
+        assert_eq!(start % 4, 0);
+        let empty = Checkpoint::default().to_bytes();
+        assert_eq!(
+            Checkpoint::from_bytes(&empty).unwrap(),
+            Checkpoint::default()
+        );
+    }
+
+    #[test]
+    fn other_precisions_become_single() {
+        let header = r#"{"a":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]},
+            "b":{"dtype":"BF16","shape":[2],"data_offsets":[12,16]},
+            "c":{"dtype":"F64","shape":[1],"data_offsets":[16,24]},
+            "d":{"dtype":"I64","shape":[],"data_offsets":[24,32]}}"#;
+        let mut data = Vec::new();
+        for half in [
+            0x3c00u16, 0xc000, 0x0001, 0x7c00, 0x3555, 0x83ff, 0x3f80, 0xc2f7,
+        ] {
+            data.extend(half.to_le_bytes());
+        }
+        data.extend(0.1f64.to_le_bytes());
+        data.extend((-5i64).to_le_bytes());
+        let read = Checkpoint::from_bytes(&file(header, &data)).unwrap();
+        let expected = [
+            1.0,
+            -2.0,
+            2f32.powi(-24),
+            f32::INFINITY,
+            0.333_251_95,
+            -1023.0 * 2f32.powi(-24),
+        ];
+        assert_eq!(read.f32("a").unwrap(), expected);
+        assert_eq!(read.f32("b").unwrap(), [1.0, -123.5]);
+        assert_eq!(read.f32("c").unwrap(), [0.1]);
+        assert_eq!(read.tensors["d"], Tensor::i64(vec![], vec![-5]));
+        assert!(f16_to_f32(0x7e00).is_nan());
+        assert_eq!(f16_to_f32(0x8000).to_bits(), (-0.0f32).to_bits());
+        assert_eq!(f16_to_f32(0x7bff), 65504.0);
+    }
+
+    #[test]
+    fn the_prefix_of_data_parallel_is_dropped() {
+        let header = r#"{"module.fc.bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let read = Checkpoint::from_bytes(&file(header, &2f32.to_le_bytes())).unwrap();
+        assert_eq!(read.f32("fc.bias").unwrap(), [2.0]);
+        let header = r#"{"module.a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+            "a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
+        let error = Checkpoint::from_bytes(&file(header, &[0; 8])).unwrap_err();
+        assert!(error.to_string().contains("`a` is there twice"), "{error}");
+    }
+
+    #[test]
+    fn types_that_cannot_be_read_are_named() {
+        let header = r#"{"mask":{"dtype":"BOOL","shape":[4],"data_offsets":[0,4]}}"#;
+        let error = Checkpoint::from_bytes(&file(header, &[0; 4]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`mask`") && error.contains("BOOL"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn every_cut_is_noticed() {
+        let bytes = sample().to_bytes();
+        for length in 0..bytes.len() {
+            let error = Checkpoint::from_bytes(&bytes[..length]).unwrap_err();
+            assert!(
+                matches!(error, CheckpointError::Damaged { .. }),
+                "{length}: {error}"
+            );
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        let error = Checkpoint::from_bytes(&longer).unwrap_err().to_string();
+        assert!(error.contains("not as many"), "{error}");
+    }
+
+    #[test]
+    fn headers_that_lie_are_noticed() {
+        for (header, data) in [
+            (
+                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
+                4,
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+                8,
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[9223372036854775807,4],"data_offsets":[0,4]}}"#,
+                4,
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#,
+                4,
+            ),
+            (
+                r#"{"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}"#,
+                4,
+            ),
+            (r#"{"a":"#, 4),
+        ] {
+            let error = Checkpoint::from_bytes(&file(header, &vec![0; data])).unwrap_err();
+            assert!(
+                matches!(error, CheckpointError::Damaged { .. }),
+                "{header}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn files_of_other_formats_are_recognised() {
+        let message = |start: &[u8]| {
+            let mut bytes = start.to_vec();
+            bytes.extend([7; 100]);
+            Checkpoint::from_bytes(&bytes).unwrap_err().to_string()
+        };
+        assert!(message(b"PK\x03\x04").contains("PyTorch"));
+        assert!(message(b"\x80\x02\x8a\x0a").contains("pickle"));
+        assert!(message(b"<!DOCTYPE html>").contains("web page"));
+        assert!(message(b"version https://git-lfs.github.com/spec/v1\n").contains("Git LFS"));
+        assert!(message(b"Dear diary, today I trained").contains("no header"));
+        assert!(message(&[]).contains("no header"));
+    }
+
+    #[test]
+    fn damaged_bytes_never_panic() {
+        let good = sample().to_bytes();
+        let mut state = 1u32;
+        for _ in 0..20_000 {
+            let mut bytes = good.clone();
+            for _ in 0..4 {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let place = (state >> 8) as usize % bytes.len();
+                bytes[place] = state as u8;
+            }
+            // Damage in values or names goes unnoticed; anything else is an error.
+            drop(Checkpoint::from_bytes(&bytes));
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Which adapters there are, and which one to take.
+
+use serde::Serialize;
+
+use super::GpuError;
+
+/// An adapter as wgpu found it.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    pub(super) raw: wgpu::Adapter,
+    /// Facts for people and files.
+    pub description: Description,
+}
+
+/// Facts about an adapter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Description {
+    /// Number in the list, for `--device`.
+    pub index: usize,
+    /// The driver's name for it.
+    pub name: String,
+    /// `discrete-gpu`, `integrated-gpu`, `virtual-gpu`, `cpu` or `other`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `vulkan`, `metal`, `dx12`, `gl` or `webgpu`.
+    pub backend: String,
+    /// Driver name.
+    pub driver: String,
+    /// Driver version.
+    pub driver_info: String,
+    /// Half-precision arithmetic in shaders.
+    pub f16: bool,
+    /// Subgroup operations in shaders.
+    pub subgroups: bool,
+    /// Smallest and largest number of invocations in a subgroup.
+    pub subgroup_size: [u32; 2],
+    /// Timestamp queries.
+    pub timestamps: bool,
+    /// Largest buffer, bytes.
+    pub max_buffer: u64,
+    /// Largest part of a buffer that a binding shows, bytes.
+    pub max_binding: u64,
+    /// Memory of a workgroup, bytes.
+    pub max_workgroup_storage: u32,
+    /// Invocations of a workgroup.
+    pub max_workgroup_invocations: u32,
+}
+
+impl Description {
+    /// Whether a processor pretends to be this GPU.
+    pub fn software(&self) -> bool {
+        self.kind == "cpu"
+    }
+
+    /// One line: number, name, type, backend, driver.
+    pub fn line(&self) -> String {
+        let Description {
+            index,
+            name,
+            kind,
+            backend,
+            ..
+        } = self;
+        format!("{index}: {name} ({kind}, {backend})")
+    }
+}
+
+/// What the user asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// A number in the list or part of a name; `None` lets us choose.
+    pub device: Option<String>,
+    /// A backend's name; `None` allows all.
+    pub backend: Option<String>,
+}
+
+/// Names of the backends that `--backend` takes.
+pub const BACKENDS: [&str; 4] = ["vulkan", "metal", "dx12", "gl"];
+
+fn backend_name(backend: wgpu::Backend) -> &'static str {
+    match backend {
+        wgpu::Backend::Vulkan => "vulkan",
+        wgpu::Backend::Metal => "metal",
+        wgpu::Backend::Dx12 => "dx12",
+        wgpu::Backend::Gl => "gl",
+        wgpu::Backend::BrowserWebGpu => "webgpu",
+        wgpu::Backend::Noop => "noop",
+    }
+}
+
+fn kind_name(kind: wgpu::DeviceType) -> &'static str {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => "discrete-gpu",
+        wgpu::DeviceType::IntegratedGpu => "integrated-gpu",
+        wgpu::DeviceType::VirtualGpu => "virtual-gpu",
+        wgpu::DeviceType::Cpu => "cpu",
+        wgpu::DeviceType::Other => "other",
+    }
+}
+
+/// All adapters that can compute, hardware first, in a stable order.
+pub async fn list(backend: Option<&str>) -> Vec<Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    if let Some(name) = backend {
+        descriptor.backends = match name {
+            "vulkan" => wgpu::Backends::VULKAN,
+            "metal" => wgpu::Backends::METAL,
+            "dx12" => wgpu::Backends::DX12,
+            _ => wgpu::Backends::GL,
+        };
+    }
+    let backends = descriptor.backends;
+    let instance = wgpu::Instance::new(descriptor);
+    let mut found = instance.enumerate_adapters(backends).await;
+    found.retain(|raw| {
+        let capabilities = raw.get_downlevel_capabilities();
+        capabilities
+            .flags
+            .contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
+    });
+    found.sort_by_key(|raw| rank(&raw.get_info()));
+    let describe = |(index, raw): (usize, wgpu::Adapter)| Adapter {
+        description: describe(index, &raw),
+        raw,
+    };
+    found.into_iter().enumerate().map(describe).collect()
+}
+
+/// Order of preference: hardware before software, native backends before OpenGL.
+fn rank(info: &wgpu::AdapterInfo) -> (u8, bool) {
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    };
+    (kind, info.backend == wgpu::Backend::Gl)
+}
+
+fn describe(index: usize, raw: &wgpu::Adapter) -> Description {
+    let (info, limits, features) = (raw.get_info(), raw.limits(), raw.features());
+    Description {
+        index,
+        name: info.name,
+        kind: kind_name(info.device_type).to_owned(),
+        backend: backend_name(info.backend).to_owned(),
+        driver: info.driver,
+        driver_info: info.driver_info,
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        subgroups: features.contains(wgpu::Features::SUBGROUP),
+        subgroup_size: [info.subgroup_min_size, info.subgroup_max_size],
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        max_buffer: limits.max_buffer_size,
+        max_binding: limits.max_storage_buffer_binding_size,
+        max_workgroup_storage: limits.max_compute_workgroup_storage_size,
+        max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+    }
+}
+
+/// Picks an adapter: the one asked for, else the first of [`list`].
+///
+/// # Errors
+/// If there is none, or none fits.
+pub async fn select(selection: &Selection) -> Result<Adapter, GpuError> {
+    let mut adapters = list(selection.backend.as_deref()).await;
+    if adapters.is_empty() {
+        let looked = selection
+            .backend
+            .as_ref()
+            .map(|b| format!(" for the backend {b}"));
+        return Err(GpuError::NoAdapter {
+            looked: looked.unwrap_or_default(),
+        });
+    }
+    let descriptions: Vec<&Description> = adapters.iter().map(|a| &a.description).collect();
+    let index = match &selection.device {
+        None => 0,
+        Some(wanted) => find(&descriptions, wanted)?,
+    };
+    Ok(adapters.swap_remove(index))
+}
+
+/// The adapter with a number, or the first whose name or driver contains a text.
+fn find(adapters: &[&Description], wanted: &str) -> Result<usize, GpuError> {
+    let text = wanted.to_lowercase();
+    let by_number = text.parse().ok().filter(|i| *i < adapters.len());
+    let contains = |d: &&Description| {
+        d.name.to_lowercase().contains(&text) || d.driver.to_lowercase().contains(&text)
+    };
+    by_number
+        .or_else(|| adapters.iter().position(contains))
+        .ok_or_else(|| {
+            let known: Vec<String> = adapters.iter().map(|d| d.line()).collect();
+            GpuError::UnknownAdapter {
+                wanted: wanted.to_owned(),
+                known: known.join(", "),
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(index: usize, name: &str, driver: &str) -> Description {
+        Description {
+            index,
+            name: name.to_owned(),
+            kind: "cpu".to_owned(),
+            backend: "vulkan".to_owned(),
+            driver: driver.to_owned(),
+            driver_info: String::new(),
+            f16: false,
+            subgroups: false,
+            subgroup_size: [8, 8],
+            timestamps: false,
+            max_buffer: 0,
+            max_binding: 0,
+            max_workgroup_storage: 0,
+            max_workgroup_invocations: 0,
+        }
+    }
+
+    #[test]
+    fn finds_by_number_and_by_part_of_a_name() {
+        let (a, b) = (named(0, "Radeon", "RADV"), named(1, "llvmpipe (LLVM)", "Mesa"));
+        let all = [&a, &b];
+        assert_eq!(find(&all, "1"), Ok(1));
+        assert_eq!(find(&all, "LLVMPIPE"), Ok(1));
+        assert_eq!(find(&all, "radv"), Ok(0));
+        let error = find(&all, "geforce").unwrap_err().to_string();
+        assert!(error.contains("geforce") && error.contains("0: Radeon"), "{error}");
+        assert!(find(&all, "2").is_err());
+    }
+}

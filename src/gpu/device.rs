@@ -1,0 +1,210 @@
+//! An opened adapter: device, queue, its errors, and reading buffers back.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Adapter, Description, GpuError};
+
+/// Whether shaders check their own indices.
+///
+/// Our kernels prove their indices in range, so the checks cost time and find nothing; the
+/// tests run both ways and compare. Browsers always check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checks {
+    /// Every access is checked.
+    On,
+    /// No access is checked.
+    Off,
+}
+
+/// Submissions that may wait for the adapter before the host waits for it.
+const MAX_IN_FLIGHT: usize = 3;
+
+/// An opened adapter.
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) checks: Checks,
+    /// Facts about the adapter.
+    pub description: Description,
+    failure: Arc<Mutex<Option<GpuError>>>,
+    in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
+}
+
+impl Gpu {
+    /// Opens an adapter with all its limits and the features that our kernels can use.
+    ///
+    /// # Errors
+    /// If the driver refuses.
+    pub async fn open(adapter: &Adapter, checks: Checks) -> Result<Gpu, GpuError> {
+        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("pyr-wgpu"),
+            required_features: adapter.raw.features() & wanted,
+            required_limits: adapter.raw.limits(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let description = adapter.description.clone();
+        let (device, queue) =
+            adapter
+                .raw
+                .request_device(&descriptor)
+                .await
+                .map_err(|e| GpuError::Open {
+                    adapter: description.name.clone(),
+                    reason: e.to_string(),
+                })?;
+        let failure = Arc::new(Mutex::new(None));
+        let gpu = Gpu {
+            device,
+            queue,
+            checks,
+            description,
+            failure,
+            in_flight: Mutex::new(VecDeque::new()),
+        };
+        gpu.listen();
+        Ok(gpu)
+    }
+
+    /// Keeps the first error that arrives outside a call.
+    fn listen(&self) {
+        let failure = Arc::clone(&self.failure);
+        let adapter = self.description.name.clone();
+        self.device.on_uncaptured_error(Arc::new(move |error| {
+            let error = match error {
+                wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory {
+                    adapter: adapter.clone(),
+                },
+                wgpu::Error::Validation { description, .. }
+                | wgpu::Error::Internal { description, .. } => GpuError::Rejected(description),
+            };
+            let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(error);
+        }));
+        let failure = Arc::clone(&self.failure);
+        self.device.set_device_lost_callback(move |reason, text| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                // What follows from a lost device must not hide the cause.
+                *failure = Some(GpuError::Lost(text));
+            }
+        });
+    }
+
+    /// The first error since the device was opened.
+    ///
+    /// # Errors
+    /// That error.
+    pub fn check(&self) -> Result<(), GpuError> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*failure {
+            None => Ok(()),
+            Some(error) => Err(error.clone()),
+        }
+    }
+
+    /// Invocations of a subgroup, where that number is fixed and subgroups can be used.
+    pub fn subgroup_size(&self) -> Option<u32> {
+        let [smallest, largest] = self.description.subgroup_size;
+        let usable = self.device.features().contains(wgpu::Features::SUBGROUP);
+        (usable && smallest == largest).then_some(largest)
+    }
+
+    /// Submits commands; natively waits for the adapter when it is too far behind.
+    pub(super) fn submit(&self, commands: wgpu::CommandBuffer) -> Result<(), GpuError> {
+        let submission = self.queue.submit([commands]);
+        let mut in_flight = self
+            .in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        in_flight.push_back(submission);
+        if in_flight.len() > MAX_IN_FLIGHT {
+            let oldest = in_flight.pop_front();
+            self.wait(oldest);
+        }
+        drop(in_flight);
+        self.check()
+    }
+
+    /// Natively blocks until a submission (all, if `None`) is done; browsers have an event
+    /// loop for that.
+    fn wait(&self, submission: Option<wgpu::SubmissionIndex>) {
+        if cfg!(target_arch = "wasm32") {
+            return;
+        }
+        let wait = wgpu::PollType::Wait {
+            submission_index: submission,
+            timeout: None,
+        };
+        if let Err(error) = self.device.poll(wait) {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(GpuError::Lost(error.to_string()));
+        }
+    }
+
+    /// Waits until everything submitted is done.
+    ///
+    /// # Errors
+    /// What went wrong on the way.
+    pub fn finish(&self) -> Result<(), GpuError> {
+        self.wait(None);
+        self.check()
+    }
+
+    /// Reads bytes of a buffer, after everything submitted so far.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(super) async fn read(
+        &self,
+        buffer: &wgpu::Buffer,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Vec<u8>, GpuError> {
+        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read back"),
+            size: bytes,
+            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
+        self.queue.submit([encoder.finish()]);
+        let arrival = Arc::new(Mutex::new(Arrival::default()));
+        let signal = Arc::clone(&arrival);
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            let mut arrival = signal.lock().unwrap_or_else(PoisonError::into_inner);
+            arrival.result = Some(result.map_err(|e| e.to_string()));
+            if let Some(waker) = arrival.waker.take() {
+                waker.wake();
+            }
+        });
+        self.wait(None);
+        let result = std::future::poll_fn(|context| {
+            let mut arrival = arrival.lock().unwrap_or_else(PoisonError::into_inner);
+            match arrival.result.take() {
+                Some(result) => std::task::Poll::Ready(result),
+                None => {
+                    arrival.waker = Some(context.waker().clone());
+                    std::task::Poll::Pending
+                }
+            }
+        });
+        let mapped = result.await;
+        self.check()?;
+        mapped.map_err(GpuError::Lost)?;
+        let view = staging
+            .get_mapped_range(..)
+            .map_err(|e| GpuError::Rejected(e.to_string()))?;
+        Ok(view.to_vec())
+    }
+}
+
+/// Hand-over between the mapping callback and the future that waits for it.
+#[derive(Default)]
+struct Arrival {
+    result: Option<Result<(), String>>,
+    waker: Option<std::task::Waker>,
+}

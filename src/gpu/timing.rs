@@ -1,0 +1,74 @@
+//! Time of each dispatch, by timestamp queries around a pass of its own.
+
+use super::{Gpu, GpuError, Loaded};
+
+/// Time that one dispatch took on the adapter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KernelTime {
+    /// Number of the dispatch in its program.
+    pub dispatch: usize,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// Queries of one set, at most (WebGPU).
+const MAX_QUERIES: usize = 4096;
+
+impl Loaded {
+    /// Runs a program with every dispatch in a pass of its own, and times each.
+    ///
+    /// Returns `None` where the adapter has no timestamps.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub async fn time(
+        &self,
+        gpu: &Gpu,
+        program: usize,
+    ) -> Result<Option<Vec<KernelTime>>, GpuError> {
+        let features = gpu.device.features();
+        if !features.contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Ok(None);
+        }
+        let mut times = Vec::new();
+        for chunk in self.launches(program).chunks(MAX_QUERIES / 2) {
+            let count = 2 * chunk.len() as u32;
+            let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("dispatch times"),
+                ty: wgpu::QueryType::Timestamp,
+                count,
+            });
+            let stamps = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("dispatch times"),
+                size: 8 * u64::from(count),
+                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            });
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            for (index, launch) in chunk.iter().enumerate() {
+                let first = 2 * index as u32;
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: None,
+                    timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                        query_set: &queries,
+                        beginning_of_pass_write_index: Some(first),
+                        end_of_pass_write_index: Some(first + 1),
+                    }),
+                });
+                launch.record(&mut pass);
+            }
+            encoder.resolve_query_set(&queries, 0..count, &stamps, 0);
+            gpu.submit(encoder.finish())?;
+            let bytes = gpu.read(&stamps, 0, stamps.size()).await?;
+            let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
+            let period = f64::from(gpu.queue.get_timestamp_period()) * 1e-9;
+            for pair in ticks.chunks_exact(2) {
+                times.push(KernelTime {
+                    dispatch: times.len(),
+                    seconds: pair[1].saturating_sub(pair[0]) as f64 * period,
+                });
+            }
+        }
+        Ok(Some(times))
+    }
+}

@@ -1,0 +1,96 @@
+//! Reverse-mode differentiation as a pass: walks the nodes backwards and appends, for each,
+//! the nodes that its operator's gradient rule asks for.
+//!
+//! Contributions to one value are summed by [`super::ops::Add`] in the order in which they
+//! arise, so that the same graph always gives the same bits.
+
+use super::{Graph, GraphError, Node, ValueId, ops};
+
+/// Where gradient rules put their nodes.
+pub struct Tape<'g> {
+    /// The graph that grows.
+    pub graph: &'g mut Graph,
+    wanted: Vec<bool>,
+}
+
+impl Tape<'_> {
+    /// Whether anything that is trained depends on this value.
+    pub fn wants(&self, id: ValueId) -> bool {
+        self.wanted.get(id.0).copied().unwrap_or(false)
+    }
+
+    /// Appends a node with one result, named after the value whose gradient it is.
+    ///
+    /// # Errors
+    /// As [`Graph::push`].
+    pub fn push_one(
+        &mut self,
+        op: impl Into<ops::Op>,
+        inputs: &[ValueId],
+        of: ValueId,
+    ) -> Result<ValueId, GraphError> {
+        let name = format!("d {}", self.graph.value(of).name);
+        self.graph.push_one(op, inputs, &name)
+    }
+}
+
+/// Appends the gradient computation of everything in `wanted`.
+///
+/// `seeds` pairs results with the values that hold their upstream gradients.
+/// Returns the gradient of each wanted value; `None` where the results do not depend on it.
+///
+/// # Errors
+/// If the path leads through an operator without gradient.
+pub fn backward(
+    graph: &mut Graph,
+    seeds: &[(ValueId, ValueId)],
+    wanted: &[ValueId],
+) -> Result<Vec<Option<ValueId>>, GraphError> {
+    let forward = graph.nodes.clone();
+    let mut depends = vec![false; graph.values.len()];
+    for id in wanted {
+        depends[id.0] = true;
+    }
+    for node in &forward {
+        if node.inputs.iter().any(|id| depends[id.0]) {
+            for output in &node.outputs {
+                depends[output.0] = true;
+            }
+        }
+    }
+    let mut gradients: Vec<Option<ValueId>> = vec![None; graph.values.len()];
+    for (result, seed) in seeds {
+        gradients[result.0] = Some(*seed);
+    }
+    let mut tape = Tape {
+        graph,
+        wanted: depends,
+    };
+    for node in forward.iter().rev() {
+        differentiate(&mut tape, node, &mut gradients)?;
+    }
+    Ok(wanted.iter().map(|id| gradients[id.0]).collect())
+}
+
+fn differentiate(
+    tape: &mut Tape<'_>,
+    node: &Node,
+    gradients: &mut [Option<ValueId>],
+) -> Result<(), GraphError> {
+    let upstream: Vec<Option<ValueId>> = node.outputs.iter().map(|id| gradients[id.0]).collect();
+    let asked = node.inputs.iter().any(|id| tape.wants(*id));
+    if !asked || upstream.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    let contributions = node.op.gradient(tape, node, &upstream)?;
+    for (input, contribution) in node.inputs.iter().zip(contributions) {
+        let Some(contribution) = contribution.filter(|_| tape.wants(*input)) else {
+            continue;
+        };
+        gradients[input.0] = Some(match gradients[input.0] {
+            None => contribution,
+            Some(sum) => tape.push_one(ops::Add, &[sum, contribution], *input)?,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! Sums gradients over micro-batches: sums += gradients, for all parameters at once.
+
+use super::super::Tensor;
+use super::{Draw, Operator, Sample, require};
+use crate::shape::Shape;
+
+/// (sums…, gradients…) → sums…, in place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accumulate;
+
+impl Operator for Accumulate {
+    const NAME: &'static str = "accumulate";
+    const OUTPUTS: &'static [&'static str] = &[];
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+        let (sums, gradients) = inputs.split_at(inputs.len() / 2);
+        require(!sums.is_empty() && sums == gradients, || {
+            "takes as many gradients as sums, of the same shapes".to_owned()
+        })?;
+        Ok(sums.iter().map(|s| (*s).clone()).collect())
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (sums, gradients) = inputs.split_at(inputs.len() / 2);
+        let add = |(sum, gradient): (&&Tensor, &&Tensor)| {
+            let pairs = sum.values().iter().zip(gradient.values());
+            Tensor::real(sum.shape.clone(), pairs.map(|(s, g)| s + g).collect())
+        };
+        sums.iter().zip(gradients).map(add).collect()
+    }
+
+    fn updates(&self, operands: usize) -> Vec<(usize, usize)> {
+        (0..operands / 2).map(|i| (i, i)).collect()
+    }
+
+    fn samples(draw: &mut Draw) -> Vec<Sample> {
+        let shapes = [Shape::weights([3, 3, 5, 6]), Shape::channels(&[2, 70])];
+        let inputs = shapes.iter().chain(&shapes).map(|s| draw.real(s.clone()));
+        vec![Sample::new(Accumulate, inputs.collect())]
+    }
+}

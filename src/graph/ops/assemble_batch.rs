@@ -1,0 +1,142 @@
+//! Pictures of bytes to a normalised batch, with the paper's CIFAR augmentation.
+//!
+//! Order as in the Torch recipe: normalise, flip left-right with probability one half, pad
+//! with zeros of the *normalised* picture (the mean colour), crop at a uniform offset.
+//! The random numbers depend on (seed, epoch, sample) only, so that batch size, order and
+//! place of a picture do not matter.
+
+use super::super::step::{Step, WORDS};
+use super::super::Tensor;
+use super::{Draw, Operator, Sample, operands, require};
+use crate::rng::{Purpose, philox4x32};
+use crate::shape::{DType, Shape};
+
+/// (pictures, rows, samples, step) → batch [N, size, size, 3].
+///
+/// `pictures` is u32 [M, words]: each row one picture, bytes H W RGB, four to a word, lowest
+/// first; `rows` u32 [N] says which picture stands where in the batch, `samples` u32 [N]
+/// is each picture's number in its dataset, the key of its randomness.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AssembleBatch {
+    /// Rows and columns of a picture.
+    pub size: usize,
+    /// Zeros on each side before cropping; 0 with `flip` off means no augmentation.
+    pub padding: usize,
+    /// Whether to flip at random.
+    pub flip: bool,
+    /// Mean of each channel, 0..255.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel, 0..255.
+    pub std: [f32; 3],
+}
+
+impl AssembleBatch {
+    /// Words that hold one picture.
+    pub fn picture_words(size: usize) -> usize {
+        (size * size * 3).div_ceil(4)
+    }
+
+    /// Row offset, column offset (0..=2·padding) and flip of a sample.
+    fn augmentation(&self, step: Step, sample: u32) -> (usize, usize, bool) {
+        let counter = [0, sample, step.epoch, Purpose::Augment as u32];
+        let key = [step.seed as u32, (step.seed >> 32) as u32];
+        let words = philox4x32(counter, key);
+        let offset = |word: u32| ((word >> 16) as usize * (2 * self.padding + 1)) >> 16;
+        (
+            offset(words[0]),
+            offset(words[1]),
+            self.flip && words[2] & 1 == 1,
+        )
+    }
+}
+
+impl Operator for AssembleBatch {
+    const NAME: &'static str = "assemble_batch";
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+        let [pictures, rows, samples, step] = operands(inputs)?;
+        let words = AssembleBatch::picture_words(self.size);
+        require(
+            pictures.dims.len() == 2 && pictures.last() == words && pictures.dtype == DType::U32,
+            || format!("pictures must be u32 [M, {words}]"),
+        )?;
+        require(rows == samples && rows.dims.len() == 1, || {
+            "rows and samples must be u32 [N]".to_owned()
+        })?;
+        require(step.len() == WORDS, || {
+            "the last operand must be the step".to_owned()
+        })?;
+        Ok(vec![Shape::channels(&[
+            rows.len(),
+            self.size,
+            self.size,
+            3,
+        ])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (pictures, rows, samples) = (
+            inputs[0].indices(),
+            inputs[1].indices(),
+            inputs[2].indices(),
+        );
+        let step = Step::from_words(inputs[3].indices());
+        let (size, padding) = (self.size, self.padding);
+        let words = AssembleBatch::picture_words(size);
+        let mut batch = Vec::with_capacity(rows.len() * size * size * 3);
+        for (row, sample) in rows.iter().zip(samples) {
+            let (down, right, flip) = self.augmentation(step, *sample);
+            for h in 0..size {
+                for w in 0..size {
+                    let (h, w) = (h + down, w + right);
+                    let inside = (padding..padding + size).contains(&h)
+                        && (padding..padding + size).contains(&w);
+                    for c in 0..3 {
+                        if !inside {
+                            batch.push(0.0);
+                            continue;
+                        }
+                        let w = match flip {
+                            true => size - 1 - (w - padding),
+                            false => w - padding,
+                        };
+                        let byte = ((h - padding) * size + w) * 3 + c;
+                        let word = pictures[*row as usize * words + byte / 4];
+                        let value = f64::from((word >> (8 * (byte % 4))) & 255);
+                        batch.push((value - f64::from(self.mean[c])) / f64::from(self.std[c]));
+                    }
+                }
+            }
+        }
+        let shape = Shape::channels(&[rows.len(), size, size, 3]);
+        vec![Tensor::real(shape, batch)]
+    }
+
+    fn samples(draw: &mut Draw) -> Vec<Sample> {
+        [(8, 2, true, 9), (5, 0, false, 3), (1, 0, true, 1)]
+            .map(|(size, padding, flip, batch)| {
+                let op = AssembleBatch {
+                    size,
+                    padding,
+                    flip,
+                    mean: [125.3, 123.0, 113.9],
+                    std: [63.0, 62.1, 66.7],
+                };
+                let words = AssembleBatch::picture_words(size);
+                let step = Step {
+                    seed: 0x1234_5678_9abc,
+                    epoch: 3,
+                    ..Step::default()
+                };
+                let rows = Shape::indices(&[batch]);
+                let inputs = vec![
+                    draw.words(Shape::indices(&[6, words])),
+                    draw.below(rows.clone(), 6),
+                    draw.words(rows),
+                    Tensor::index(Step::shape(), step.to_words().into()),
+                ];
+                Sample::new(op, inputs)
+            })
+            .into()
+    }
+}

@@ -1,0 +1,378 @@
+//! Two-dimensional convolution (cross-correlation, no bias) and its two gradients.
+//!
+//! With x [N, H, W, I], w [KH, KW, I, O] and y [N, P, Q, O]:
+//!
+//! ```text
+//! y[n,p,q,o]  = Σ r,s,i  x[n, p·stride+r−padding, q·stride+s−padding, i] · w[r,s,i,o]
+//! dx[n,h,w,i] = Σ r,s,o  dy[n, (h+padding−r)/stride, (w+padding−s)/stride, o] · w[r,s,i,o]
+//! dw[r,s,i,o] = Σ n,p,q  x[n, p·stride+r−padding, q·stride+s−padding, i] · dy[n,p,q,o]
+//! ```
+//!
+//! where cells outside a picture, and fractions, contribute nothing.
+
+use super::super::autodiff::Tape;
+use super::super::{GraphError, Node, Tensor, ValueId};
+use super::{Draw, Operator, Sample, nhwc, operands, require};
+use crate::shape::{Layout, Shape};
+
+/// Stride and zero padding, the same in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Distance between the windows of neighbouring outputs.
+    pub stride: usize,
+    /// Rows and columns of zeros on each side.
+    pub padding: usize,
+}
+
+impl Window {
+    /// Output extent for an input extent and a kernel extent.
+    pub fn outputs(self, input: usize, kernel: usize) -> usize {
+        (input + 2 * self.padding - kernel) / self.stride + 1
+    }
+
+    /// The input coordinate that output `output` reads through tap `tap`, if it is inside.
+    pub fn source(self, output: usize, tap: usize, input: usize) -> Option<usize> {
+        (output * self.stride + tap)
+            .checked_sub(self.padding)
+            .filter(|at| *at < input)
+    }
+}
+
+/// (x, w) → y.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv2d {
+    /// Stride and padding.
+    pub window: Window,
+}
+
+/// (dy, w) → dx.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv2dGradInput {
+    /// Stride and padding of the convolution.
+    pub window: Window,
+    /// Rows and columns of x.
+    pub input: [usize; 2],
+}
+
+/// (x, dy) → dw.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv2dGradWeight {
+    /// Stride and padding of the convolution.
+    pub window: Window,
+    /// Rows and columns of the kernel.
+    pub kernel: [usize; 2],
+}
+
+/// Visits every product: flat positions in x, w and y, of runs along O.
+fn for_each_product(
+    window: Window,
+    [n, h, w, i]: [usize; 4],
+    [kh, kw]: [usize; 2],
+    [p, q, o]: [usize; 3],
+    mut visit: impl FnMut(usize, usize, usize),
+) {
+    for n in 0..n {
+        for p_at in 0..p {
+            for q_at in 0..q {
+                let y = ((n * p + p_at) * q + q_at) * o;
+                for r in 0..kh {
+                    let Some(h_at) = window.source(p_at, r, h) else {
+                        continue;
+                    };
+                    for s in 0..kw {
+                        let Some(w_at) = window.source(q_at, s, w) else {
+                            continue;
+                        };
+                        let x = ((n * h + h_at) * w + w_at) * i;
+                        for i_at in 0..i {
+                            visit(x + i_at, ((r * kw + s) * i + i_at) * o, y);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn check(window: Window, x: &Shape, kernel: [usize; 2]) -> Result<[usize; 4], String> {
+    let x = nhwc(x)?;
+    require(window.stride > 0 && kernel[0] > 0 && kernel[1] > 0, || {
+        "stride and kernel must be positive".to_owned()
+    })?;
+    for (extent, kernel) in [(x[1], kernel[0]), (x[2], kernel[1])] {
+        require(extent + 2 * window.padding >= kernel, || {
+            format!(
+                "a picture of {extent} with padding {} is smaller than the kernel of {kernel}",
+                window.padding
+            )
+        })?;
+    }
+    Ok(x)
+}
+
+fn weights(shape: &Shape) -> Result<[usize; 4], String> {
+    require(shape.layout == Layout::Weights, || {
+        format!("takes weights [KH, KW, I, O], not {shape}")
+    })?;
+    nhwc(shape)
+}
+
+fn flops(weights: &Shape, pixels: usize) -> u64 {
+    2 * weights.len() as u64 * pixels as u64
+}
+
+impl Operator for Conv2d {
+    const NAME: &'static str = "conv2d";
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+        let [x, w] = operands(inputs)?;
+        let [kh, kw, i, o] = weights(w)?;
+        let [n, h, w, c] = check(self.window, x, [kh, kw])?;
+        require(c == i, || {
+            format!("the picture has {c} channels, the weights take {i}")
+        })?;
+        let (p, q) = (self.window.outputs(h, kh), self.window.outputs(w, kw));
+        Ok(vec![Shape::channels(&[n, p, q, o])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (x, w) = (inputs[0], inputs[1]);
+        let [n, h, wide, i] = [0, 1, 2, 3].map(|axis| x.shape.dims[axis]);
+        let [kh, kw, _, o] = [0, 1, 2, 3].map(|axis| w.shape.dims[axis]);
+        let (p, q) = (self.window.outputs(h, kh), self.window.outputs(wide, kw));
+        let mut y = vec![0.0; n * p * q * o];
+        for_each_product(
+            self.window,
+            [n, h, wide, i],
+            [kh, kw],
+            [p, q, o],
+            |x_at, w_at, y_at| {
+                let x = x.values()[x_at];
+                let row = &w.values()[w_at..w_at + o];
+                for (y, w) in y[y_at..y_at + o].iter_mut().zip(row) {
+                    *y += x * w;
+                }
+            },
+        );
+        vec![Tensor::real(Shape::channels(&[n, p, q, o]), y)]
+    }
+
+    fn gradient(
+        &self,
+        tape: &mut Tape<'_>,
+        node: &Node,
+        upstream: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let (x, w) = (node.inputs[0], node.inputs[1]);
+        let Some(dy) = upstream[0] else {
+            return Ok(vec![None, None]);
+        };
+        let mut gradients = vec![None, None];
+        if tape.wants(w) {
+            let dims = &tape.graph.shape(w).dims;
+            let op = Conv2dGradWeight {
+                window: self.window,
+                kernel: [dims[0], dims[1]],
+            };
+            gradients[1] = Some(tape.push_one(op, &[x, dy], w)?);
+        }
+        if tape.wants(x) {
+            let dims = &tape.graph.shape(x).dims;
+            let op = Conv2dGradInput {
+                window: self.window,
+                input: [dims[1], dims[2]],
+            };
+            gradients[0] = Some(tape.push_one(op, &[dy, w], x)?);
+        }
+        Ok(gradients)
+    }
+
+    fn flops(&self, inputs: &[&Shape], outputs: &[&Shape]) -> u64 {
+        flops(inputs[1], outputs[0].rows())
+    }
+
+    fn samples(draw: &mut Draw) -> Vec<Sample> {
+        cases()
+            .map(|case| {
+                let inputs = vec![draw.real(case.x()), draw.real(case.w())];
+                let window = case.window();
+                Sample::new(Conv2d { window }, inputs)
+            })
+            .collect()
+    }
+}
+
+impl Operator for Conv2dGradInput {
+    const NAME: &'static str = "conv2d_grad_input";
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+        let [dy, w] = operands(inputs)?;
+        let [n, p, q, c] = nhwc(dy)?;
+        let [kh, kw, i, o] = weights(w)?;
+        let x = Shape::channels(&[n, self.input[0], self.input[1], i]);
+        check(self.window, &x, [kh, kw])?;
+        let expected = [self.input[0], self.input[1]]
+            .iter()
+            .zip([kh, kw])
+            .map(|(extent, kernel)| self.window.outputs(*extent, kernel))
+            .collect::<Vec<_>>();
+        require(expected == [p, q] && c == o, || {
+            format!("the output gradient must be [{n}, {expected:?}, {o}]")
+        })?;
+        Ok(vec![x])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (dy, w) = (inputs[0], inputs[1]);
+        let [n, p, q, o] = [0, 1, 2, 3].map(|axis| dy.shape.dims[axis]);
+        let [kh, kw, i, _] = [0, 1, 2, 3].map(|axis| w.shape.dims[axis]);
+        let [h, wide] = self.input;
+        let mut dx = vec![0.0; n * h * wide * i];
+        for_each_product(
+            self.window,
+            [n, h, wide, i],
+            [kh, kw],
+            [p, q, o],
+            |x_at, w_at, y_at| {
+                let row = &w.values()[w_at..w_at + o];
+                let products = row.iter().zip(&dy.values()[y_at..y_at + o]);
+                dx[x_at] += products.map(|(w, dy)| w * dy).sum::<f64>();
+            },
+        );
+        vec![Tensor::real(Shape::channels(&[n, h, wide, i]), dx)]
+    }
+
+    fn flops(&self, inputs: &[&Shape], _: &[&Shape]) -> u64 {
+        flops(inputs[1], inputs[0].rows())
+    }
+
+    fn samples(draw: &mut Draw) -> Vec<Sample> {
+        cases()
+            .map(|case| {
+                let op = Conv2dGradInput {
+                    window: case.window(),
+                    input: [case.size[0], case.size[1]],
+                };
+                Sample::new(op, vec![draw.real(case.y()), draw.real(case.w())])
+            })
+            .collect()
+    }
+}
+
+impl Operator for Conv2dGradWeight {
+    const NAME: &'static str = "conv2d_grad_weight";
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+        let [x, dy] = operands(inputs)?;
+        let [n, h, w, i] = check(self.window, x, self.kernel)?;
+        let [m, p, q, o] = nhwc(dy)?;
+        let expected = [
+            self.window.outputs(h, self.kernel[0]),
+            self.window.outputs(w, self.kernel[1]),
+        ];
+        require(expected == [p, q] && n == m, || {
+            format!("the output gradient must be [{n}, {expected:?}, ..]")
+        })?;
+        Ok(vec![Shape::weights([self.kernel[0], self.kernel[1], i, o])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (x, dy) = (inputs[0], inputs[1]);
+        let [n, h, wide, i] = [0, 1, 2, 3].map(|axis| x.shape.dims[axis]);
+        let [_, p, q, o] = [0, 1, 2, 3].map(|axis| dy.shape.dims[axis]);
+        let [kh, kw] = self.kernel;
+        let mut dw = vec![0.0; kh * kw * i * o];
+        for_each_product(
+            self.window,
+            [n, h, wide, i],
+            [kh, kw],
+            [p, q, o],
+            |x_at, w_at, y_at| {
+                let x = x.values()[x_at];
+                let row = &dy.values()[y_at..y_at + o];
+                for (dw, dy) in dw[w_at..w_at + o].iter_mut().zip(row) {
+                    *dw += x * dy;
+                }
+            },
+        );
+        vec![Tensor::real(Shape::weights([kh, kw, i, o]), dw)]
+    }
+
+    fn flops(&self, inputs: &[&Shape], outputs: &[&Shape]) -> u64 {
+        flops(outputs[0], inputs[1].rows())
+    }
+
+    fn samples(draw: &mut Draw) -> Vec<Sample> {
+        cases()
+            .map(|case| {
+                let op = Conv2dGradWeight {
+                    window: case.window(),
+                    kernel: case.kernel,
+                };
+                Sample::new(op, vec![draw.real(case.x()), draw.real(case.y())])
+            })
+            .collect()
+    }
+}
+
+/// One row of the table of sample shapes.
+struct Case {
+    batch: usize,
+    size: [usize; 2],
+    channels: [usize; 2],
+    kernel: [usize; 2],
+    stride: usize,
+    padding: usize,
+}
+
+impl Case {
+    fn window(&self) -> Window {
+        Window {
+            stride: self.stride,
+            padding: self.padding,
+        }
+    }
+
+    fn x(&self) -> Shape {
+        let [h, w] = self.size;
+        Shape::channels(&[self.batch, h, w, self.channels[0]])
+    }
+
+    fn w(&self) -> Shape {
+        let [kh, kw] = self.kernel;
+        Shape::weights([kh, kw, self.channels[0], self.channels[1]])
+    }
+
+    fn y(&self) -> Shape {
+        let outputs = |axis: usize| self.window().outputs(self.size[axis], self.kernel[axis]);
+        Shape::channels(&[self.batch, outputs(0), outputs(1), self.channels[1]])
+    }
+}
+
+/// One, odd, larger than any tile, PyramidNet's own widths, every kernel of the family.
+fn cases() -> impl Iterator<Item = Case> {
+    [
+        (1, [1, 1], [1, 1], [1, 1], 1, 0),
+        (1, [1, 1], [3, 10], [3, 3], 1, 1),
+        (2, [7, 5], [3, 16], [3, 3], 1, 1),
+        (3, [9, 9], [16, 17], [3, 3], 1, 1),
+        (2, [8, 8], [17, 20], [3, 3], 2, 1),
+        (1, [7, 7], [18, 21], [3, 3], 2, 1),
+        (2, [6, 6], [5, 9], [1, 1], 2, 0),
+        (1, [12, 11], [40, 47], [1, 1], 1, 0),
+        (1, [15, 15], [3, 8], [7, 7], 2, 3),
+        (5, [1, 1], [76, 100], [1, 1], 1, 0),
+        (1, [33, 3], [4, 4], [3, 3], 1, 1),
+        (1, [10, 8], [6, 7], [5, 4], 3, 2),
+        (1, [4, 4], [130, 68], [3, 3], 1, 1),
+    ]
+    .into_iter()
+    .map(|(batch, size, channels, kernel, stride, padding)| Case {
+        batch,
+        size,
+        channels,
+        kernel,
+        stride,
+        padding,
+    })
+}

@@ -1,0 +1,102 @@
+//! Dropout with inverted scaling (Srivastava et al. 2014): keeps an element with probability
+//! 1 − p and divides it by 1 − p.
+//!
+//! The mask is a function of (seed, epoch, sample, channel), so the backward pass draws it
+//! again instead of storing it: the gradient of dropout is the same operator.
+
+use super::super::autodiff::Tape;
+use super::super::step::{Step, WORDS};
+use super::super::{GraphError, Node, Tensor, ValueId};
+use super::{Draw, Operator, Sample, operands, require};
+use crate::rng::{Purpose, philox4x32};
+use crate::shape::{Layout, Shape};
+
+/// (x [N, .., C], samples u32 [N], step) → x with elements dropped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dropout {
+    /// Probability of dropping an element, 0 ≤ p < 1.
+    pub probability: f32,
+}
+
+impl Dropout {
+    /// Elements whose random word is below this are dropped.
+    pub fn threshold(&self) -> u32 {
+        (f64::from(self.probability) * 4_294_967_296.0) as u32
+    }
+
+    /// Factor on kept elements.
+    pub fn scale(&self) -> f32 {
+        1.0 / (1.0 - self.probability)
+    }
+}
+
+impl Operator for Dropout {
+    const NAME: &'static str = "dropout";
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+        let [x, samples, step] = operands(inputs)?;
+        require((0.0..1.0).contains(&self.probability), || {
+            format!("probability {} is not in [0, 1)", self.probability)
+        })?;
+        require(
+            x.layout == Layout::Channels && x.rows() == samples.len() && step.len() == WORDS,
+            || "takes features with one row for each sample".to_owned(),
+        )?;
+        Ok(vec![x.clone()])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let x = inputs[0];
+        let step = Step::from_words(inputs[2].indices());
+        let key = [step.seed as u32, (step.seed >> 32) as u32];
+        let channels = x.shape.last();
+        let samples = inputs[1].indices();
+        let cells = x.values().iter().enumerate();
+        let values = cells.map(|(i, x)| {
+            let (row, c) = (i / channels, i % channels);
+            let counter = [
+                c as u32 / 4,
+                samples[row],
+                step.epoch,
+                Purpose::Dropout as u32,
+            ];
+            match philox4x32(counter, key)[c % 4] < self.threshold() {
+                true => 0.0,
+                false => x * f64::from(self.scale()),
+            }
+        });
+        vec![Tensor::real(x.shape.clone(), values.collect())]
+    }
+
+    fn gradient(
+        &self,
+        tape: &mut Tape<'_>,
+        node: &Node,
+        upstream: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, GraphError> {
+        let Some(dy) = upstream[0] else {
+            return Ok(vec![None; 3]);
+        };
+        let operands = [dy, node.inputs[1], node.inputs[2]];
+        let dx = tape.push_one(self.clone(), &operands, node.inputs[0])?;
+        Ok(vec![Some(dx), None, None])
+    }
+
+    fn samples(draw: &mut Draw) -> Vec<Sample> {
+        [(0.0, 3, 5), (0.5, 9, 33), (0.9, 2, 128)]
+            .map(|(probability, batch, channels)| {
+                let step = Step {
+                    seed: 77,
+                    epoch: 2,
+                    ..Step::default()
+                };
+                let inputs = vec![
+                    draw.real(Shape::channels(&[batch, 1, 1, channels])),
+                    draw.words(Shape::indices(&[batch])),
+                    Tensor::index(Step::shape(), step.to_words().into()),
+                ];
+                Sample::new(Dropout { probability }, inputs)
+            })
+            .into()
+    }
+}

@@ -1,0 +1,262 @@
+//! The operators, one file each: attributes, shape rule, gradient as other operators, a
+//! plain reference in double precision, and sample cases.
+//!
+//! The list at the end of this file is the only place that names them all: it expands to
+//! [`Op`] and its delegation.
+//! The references are written for reading and serve for good: as oracle of the kernels'
+//! tests, as the definition that finite differences check, and as `--device cpu`.
+
+mod accumulate;
+mod add;
+mod assemble_batch;
+mod batch_moments;
+mod bias_add;
+mod conv2d;
+mod count_metrics;
+mod dropout;
+mod global_average_pool;
+mod max_pool;
+mod normalize;
+mod relu;
+mod running_average;
+mod sgd;
+mod shortcut;
+mod softmax_cross_entropy;
+
+pub use accumulate::Accumulate;
+pub use add::Add;
+pub use assemble_batch::AssembleBatch;
+pub use batch_moments::BatchMoments;
+pub use bias_add::{BiasAdd, ColumnSum};
+pub use conv2d::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Window};
+pub use count_metrics::{CountMetrics, METRIC_WORDS, Metrics};
+pub use dropout::Dropout;
+pub use global_average_pool::{GlobalAveragePool, GlobalAveragePoolGrad};
+pub use max_pool::{MaxPool, MaxPoolGrad};
+pub use normalize::{Normalize, NormalizeGrad, NormalizeGradReduce};
+pub use relu::{Relu, ReluGrad};
+pub use running_average::RunningAverage;
+pub use sgd::Sgd;
+pub use shortcut::{ShortcutAdd, ShortcutGrad};
+pub use softmax_cross_entropy::{IGNORED, SoftmaxCrossEntropy, SoftmaxCrossEntropyGrad};
+
+use super::autodiff::Tape;
+use super::{GraphError, Node, Tensor, ValueId};
+use crate::rng::{Purpose, Stream};
+use crate::shape::Shape;
+
+/// What the list of operators asks of each.
+trait Operator: Clone + std::fmt::Debug + PartialEq {
+    /// Name in messages, snapshots and the table of kernels.
+    const NAME: &'static str;
+
+    /// Names of the results, for operators with several.
+    const OUTPUTS: &'static [&'static str] = &["y"];
+
+    /// Result shapes, or the rule that the operands break.
+    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String>;
+
+    /// Results from operands whose shapes [`Operator::infer`] accepted.
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor>;
+
+    /// Appends nodes that compute the gradient of each operand; `None` where it is zero, not
+    /// wanted or undefined (indices).
+    fn gradient(
+        &self,
+        tape: &mut Tape<'_>,
+        node: &Node,
+        _upstream: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, GraphError> {
+        Err(GraphError::NotDifferentiable {
+            op: Self::NAME,
+            name: tape.graph.value(node.outputs[0]).name.clone(),
+        })
+    }
+
+    /// Pairs (operand, result) that are one value, updated in place.
+    fn updates(&self, _operands: usize) -> Vec<(usize, usize)> {
+        Vec::new()
+    }
+
+    /// Multiplications and additions on true elements; zero where memory is the limit.
+    fn flops(&self, _inputs: &[&Shape], _outputs: &[&Shape]) -> u64 {
+        0
+    }
+
+    /// Small cases that tests, and nothing else, run: at least one per behaviour.
+    fn samples(draw: &mut Draw) -> Vec<Sample>;
+}
+
+/// An operator with operands to try it on.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The operator.
+    pub op: Op,
+    /// Operands.
+    pub inputs: Vec<Tensor>,
+}
+
+impl Sample {
+    fn new(op: impl Into<Op>, inputs: Vec<Tensor>) -> Sample {
+        Sample {
+            op: op.into(),
+            inputs,
+        }
+    }
+}
+
+/// Makes operands for samples: random numbers that are exact in `f32`.
+pub struct Draw(Stream);
+
+impl Draw {
+    /// Repeats for the same seed.
+    pub fn new(seed: u64) -> Draw {
+        Draw(Stream::new(seed, Purpose::Initialise, 0, 0))
+    }
+
+    /// Normally distributed numbers.
+    pub fn real(&mut self, shape: Shape) -> Tensor {
+        let values = (0..shape.len())
+            .map(|_| f64::from(self.0.normal() as f32))
+            .collect();
+        Tensor::real(shape, values)
+    }
+
+    /// Numbers between 0.5 and 1.5: variances and the like.
+    pub fn positive(&mut self, shape: Shape) -> Tensor {
+        let values = (0..shape.len())
+            .map(|_| 0.5 + f64::from(self.0.uniform()))
+            .collect();
+        Tensor::real(shape, values)
+    }
+
+    /// Whole numbers below a bound.
+    pub fn below(&mut self, shape: Shape, bound: u32) -> Tensor {
+        let values = (0..shape.len()).map(|_| self.0.below(bound)).collect();
+        Tensor::index(shape, values)
+    }
+
+    /// Any bits.
+    pub fn words(&mut self, shape: Shape) -> Tensor {
+        let values = (0..shape.len()).map(|_| self.0.next_u32()).collect();
+        Tensor::index(shape, values)
+    }
+}
+
+/// Checks the number of operands.
+fn operands<'a, const N: usize>(inputs: &[&'a Shape]) -> Result<[&'a Shape; N], String> {
+    inputs
+        .try_into()
+        .map_err(|_| format!("takes {N} operands, not {}", inputs.len()))
+}
+
+/// Checks a rule.
+fn require(holds: bool, rule: impl FnOnce() -> String) -> Result<(), String> {
+    match holds {
+        true => Ok(()),
+        false => Err(rule()),
+    }
+}
+
+/// Checks that an activation has the axes N H W C.
+fn nhwc(shape: &Shape) -> Result<[usize; 4], String> {
+    <[usize; 4]>::try_from(shape.dims.as_slice())
+        .map_err(|_| format!("takes [N, H, W, C], not {shape}"))
+}
+
+macro_rules! operators {
+    ($($name:ident),* $(,)?) => {
+        /// Any operator; see the file of each in this module.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Op {
+            $(#[doc = concat!("See [`", stringify!($name), "`].")] $name($name),)*
+        }
+
+        $(impl From<$name> for Op {
+            fn from(op: $name) -> Op {
+                Op::$name(op)
+            }
+        })*
+
+        impl Op {
+            /// Name in messages, snapshots and the table of kernels.
+            pub fn name(&self) -> &'static str {
+                match self { $(Op::$name(_) => $name::NAME,)* }
+            }
+
+            /// Names of the results.
+            pub fn output_names(&self) -> &'static [&'static str] {
+                match self { $(Op::$name(_) => $name::OUTPUTS,)* }
+            }
+
+            /// Result shapes.
+            ///
+            /// # Errors
+            /// The rule that the operands break.
+            pub fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+                match self { $(Op::$name(op) => op.infer(inputs),)* }
+            }
+
+            /// Results by the plain reference, in double precision.
+            pub fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+                match self { $(Op::$name(op) => op.reference(inputs),)* }
+            }
+
+            /// Appends the nodes that compute the operands' gradients.
+            pub(super) fn gradient(
+                &self,
+                tape: &mut Tape<'_>,
+                node: &Node,
+                upstream: &[Option<ValueId>],
+            ) -> Result<Vec<Option<ValueId>>, GraphError> {
+                match self { $(Op::$name(op) => op.gradient(tape, node, upstream),)* }
+            }
+
+            /// Pairs (operand, result) that are one value, updated in place.
+            pub fn updates(&self, operands: usize) -> Vec<(usize, usize)> {
+                match self { $(Op::$name(op) => op.updates(operands),)* }
+            }
+
+            /// Multiplications and additions on true elements; zero where memory is the limit.
+            pub fn flops(&self, inputs: &[&Shape], outputs: &[&Shape]) -> u64 {
+                match self { $(Op::$name(op) => op.flops(inputs, outputs),)* }
+            }
+
+            /// Sample cases of every operator.
+            pub fn samples() -> Vec<Sample> {
+                let mut all = Vec::new();
+                $(all.extend($name::samples(&mut Draw::new(all.len() as u64)));)*
+                all
+            }
+        }
+    };
+}
+
+operators!(
+    Accumulate,
+    Add,
+    AssembleBatch,
+    BatchMoments,
+    BiasAdd,
+    ColumnSum,
+    Conv2d,
+    Conv2dGradInput,
+    Conv2dGradWeight,
+    CountMetrics,
+    Dropout,
+    GlobalAveragePool,
+    GlobalAveragePoolGrad,
+    MaxPool,
+    MaxPoolGrad,
+    Normalize,
+    NormalizeGrad,
+    NormalizeGradReduce,
+    Relu,
+    ReluGrad,
+    RunningAverage,
+    Sgd,
+    ShortcutAdd,
+    ShortcutGrad,
+    SoftmaxCrossEntropy,
+    SoftmaxCrossEntropyGrad,
+);

@@ -1,0 +1,65 @@
+//! Running statistics of batch norm: running = (1 − m)·running + m·batch, where the variance
+//! that enters is the unbiased one (as Torch and PyTorch do it).
+
+use super::super::Tensor;
+use super::{Draw, Operator, Sample, operands, require};
+use crate::shape::Shape;
+
+/// (running [2, C], moments [2, C]) → running, in place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunningAverage {
+    /// Weight m of the new batch, 0.1 in the recipe.
+    pub weight: f32,
+    /// Values a channel has in the batch: N·H·W.
+    pub count: usize,
+}
+
+impl RunningAverage {
+    /// Factor from biased to unbiased variance.
+    pub fn correction(&self) -> f64 {
+        self.count as f64 / (self.count as f64 - 1.0)
+    }
+}
+
+impl Operator for RunningAverage {
+    const NAME: &'static str = "running_average";
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+        let [running, moments] = operands(inputs)?;
+        require(
+            running == moments && running.dims.len() == 2 && running.dims[0] == 2,
+            || "takes two tensors [2, C]".to_owned(),
+        )?;
+        require(self.count > 1, || {
+            "batch norm needs more than one value for each channel: use a larger batch or picture"
+                .to_owned()
+        })?;
+        Ok(vec![running.clone()])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let channels = inputs[0].shape.last();
+        let weight = f64::from(self.weight);
+        let cells = inputs[0].values().iter().zip(inputs[1].values());
+        let values = cells.enumerate().map(|(i, (running, moment))| {
+            let correction = if i < channels { 1.0 } else { self.correction() };
+            (1.0 - weight) * running + weight * moment * correction
+        });
+        vec![Tensor::real(inputs[0].shape.clone(), values.collect())]
+    }
+
+    fn updates(&self, _: usize) -> Vec<(usize, usize)> {
+        vec![(0, 0)]
+    }
+
+    fn samples(draw: &mut Draw) -> Vec<Sample> {
+        [(1, 2), (17, 31), (300, 5000)]
+            .map(|(channels, count)| {
+                let shape = Shape::channels(&[2, channels]);
+                let op = RunningAverage { weight: 0.1, count };
+                let inputs = vec![draw.positive(shape.clone()), draw.positive(shape)];
+                Sample::new(op, inputs)
+            })
+            .into()
+    }
+}

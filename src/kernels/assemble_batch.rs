@@ -1,0 +1,74 @@
+//! Host half of `shaders/assemble_batch.wgsl`.
+
+use super::grid;
+use super::lower::{Launch, Lowering};
+use super::shader::{Shader, parameters};
+use crate::graph::Node;
+use crate::graph::ops::AssembleBatch;
+use crate::program::Access::{Read, Write};
+
+const SHADER: Shader = Shader {
+    name: "assemble_batch",
+    text: include_str!("../../shaders/assemble_batch.wgsl"),
+    bindings: &[Read, Read, Read, Read, Write],
+    subgroups: false,
+};
+
+parameters! {
+    struct Params {
+        /// N·size·size.
+        pixels,
+        size,
+        /// Words of one picture.
+        words,
+        padding,
+        /// 1 to flip at random.
+        flip,
+        mean_red,
+        mean_green,
+        mean_blue,
+        std_red,
+        std_green,
+        std_blue,
+    }
+}
+
+pub(super) fn lower(lowering: &mut Lowering<'_>, op: &AssembleBatch, node: &Node) {
+    let x = node.outputs[0];
+    let pixels = lowering.shape(x).rows();
+    let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
+    bindings.push(lowering.write(x));
+    let [mean, std] = [op.mean, op.std].map(|rgb| rgb.map(f32::to_bits));
+    let params = Params {
+        pixels: pixels as u32,
+        size: op.size as u32,
+        words: AssembleBatch::picture_words(op.size) as u32,
+        padding: op.padding as u32,
+        flip: u32::from(op.flip),
+        mean_red: mean[0],
+        mean_green: mean[1],
+        mean_blue: mean[2],
+        std_red: std[0],
+        std_green: std[1],
+        std_blue: std[2],
+    };
+    let launch = Launch {
+        kernel: SHADER.kernel(),
+        uniforms: params.words(),
+        bindings,
+        grid: grid(pixels.div_ceil(64)),
+        flops: 0,
+    };
+    lowering.launch(x, launch);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shader::check_twin;
+    use super::*;
+
+    #[test]
+    fn shader_agrees_with_its_host_half() {
+        check_twin(&SHADER, Params::NAMES);
+    }
+}

@@ -1,0 +1,63 @@
+//! Host half of `shaders/dropout.wgsl`.
+
+use super::grid;
+use super::lower::{Launch, Lowering};
+use super::shader::{Shader, parameters};
+use crate::graph::Node;
+use crate::graph::ops::Dropout;
+use crate::program::Access::{Read, Write};
+use crate::shape::LANES;
+
+const SHADER: Shader = Shader {
+    name: "dropout",
+    text: include_str!("../../shaders/dropout.wgsl"),
+    bindings: &[Read, Read, Read, Write],
+    subgroups: false,
+};
+
+parameters! {
+    struct Params {
+        /// Groups of four.
+        count,
+        /// Groups of four channels.
+        columns,
+        /// Random words below it drop their element.
+        threshold,
+        /// Float: factor on the others.
+        scale,
+    }
+}
+
+pub(super) fn lower(lowering: &mut Lowering<'_>, op: &Dropout, node: &Node) {
+    let y = node.outputs[0];
+    let shape = lowering.shape(y);
+    let columns = shape.last().div_ceil(LANES);
+    let count = shape.rows() * columns;
+    let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
+    bindings.push(lowering.write(y));
+    let params = Params {
+        count: count as u32,
+        columns: columns as u32,
+        threshold: op.threshold(),
+        scale: op.scale().to_bits(),
+    };
+    let launch = Launch {
+        kernel: SHADER.kernel(),
+        uniforms: params.words(),
+        bindings,
+        grid: grid(count.div_ceil(64)),
+        flops: 0,
+    };
+    lowering.launch(y, launch);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shader::check_twin;
+    use super::*;
+
+    #[test]
+    fn shader_agrees_with_its_host_half() {
+        check_twin(&SHADER, Params::NAMES);
+    }
+}

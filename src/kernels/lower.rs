@@ -1,0 +1,281 @@
+//! Graph to program: a place for every value, dispatches for every node.
+
+use super::{Choices, Target};
+use super::{
+    assemble_batch, batch_moments, bias_add, conv2d, count_metrics, dropout, elementwise,
+    global_average_pool, max_pool, normalize, optimizer, running_average, shortcut,
+    softmax_cross_entropy,
+};
+use crate::graph::{Arena, Graph, Node, Op, Role, ValueId};
+use crate::program::{
+    Access, Binding, BufferId, Dispatch, Kernel, Lifetime, OFFSET_ALIGNMENT, Program,
+};
+use crate::shape::Shape;
+
+/// Where a value lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which buffer.
+    pub buffer: BufferId,
+    /// First byte.
+    pub offset: u64,
+}
+
+/// A program and the places of its graph's values.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// The program.
+    pub program: Program,
+    /// Place of each value; `None` for values that nothing uses.
+    pub places: Vec<Option<Place>>,
+    /// The kernels that were chosen, for every node that had a choice.
+    pub choices: Choices,
+}
+
+/// Why a graph cannot become a program for a target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LowerError {
+    /// A tensor that no binding can show.
+    #[error(
+        "{name} {shape} takes {bytes} bytes, more than the {limit} bytes that one binding of \
+         this adapter can show; use a smaller batch"
+    )]
+    TooLarge {
+        /// The value.
+        name: String,
+        /// Its shape.
+        shape: String,
+        /// Its size.
+        bytes: u64,
+        /// The adapter's limit.
+        limit: u64,
+    },
+    /// A choice that names no kernel, or one that cannot run.
+    #[error("kernel choice `{key}`: `{variant}` cannot run here; it can be {legal}")]
+    Variant {
+        /// Which node.
+        key: String,
+        /// What was chosen.
+        variant: String,
+        /// What could be.
+        legal: String,
+    },
+}
+
+/// Lowers a graph for a target.
+///
+/// # Errors
+/// If a tensor exceeds the target's limits, or a choice names a kernel that cannot run.
+pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowered, LowerError> {
+    let mut lowering = Lowering::new(graph, target, choices)?;
+    for node in &graph.nodes {
+        lowering.node(node)?;
+    }
+    Ok(Lowered {
+        program: lowering.program,
+        places: lowering.places,
+        choices: lowering.made,
+    })
+}
+
+/// What the kernels' files emit their dispatches into.
+pub(super) struct Lowering<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) target: &'a Target,
+    program: Program,
+    places: Vec<Option<Place>>,
+    choices: &'a Choices,
+    made: Choices,
+}
+
+/// One launch, before it becomes a dispatch.
+pub(super) struct Launch {
+    pub(super) kernel: Kernel,
+    pub(super) uniforms: Vec<u32>,
+    pub(super) bindings: Vec<Binding>,
+    pub(super) grid: [u32; 3],
+    pub(super) flops: u64,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(
+        graph: &'a Graph,
+        target: &'a Target,
+        choices: &'a Choices,
+    ) -> Result<Lowering<'a>, LowerError> {
+        let mut lowering = Lowering {
+            graph,
+            target,
+            program: Program::new(),
+            places: vec![None; graph.values.len()],
+            choices,
+            made: Choices::default(),
+        };
+        for arena in Arena::ALL {
+            lowering.place_arena(arena);
+        }
+        let mut used = vec![false; graph.values.len()];
+        for node in &graph.nodes {
+            for id in node.inputs.iter().chain(&node.outputs) {
+                used[id.0] = true;
+            }
+        }
+        for (index, value) in graph.values.iter().enumerate() {
+            let bytes = value.shape.bytes();
+            if bytes > target.max_binding && used[index] {
+                return Err(LowerError::TooLarge {
+                    name: value.name.clone(),
+                    shape: value.shape.to_string(),
+                    bytes,
+                    limit: target.max_binding,
+                });
+            }
+            let lifetime = match value.role {
+                Role::Kept(_) => continue,
+                Role::External | Role::Output => Lifetime::Kept,
+                Role::Temporary if used[index] => Lifetime::Temporary,
+                Role::Temporary => continue,
+            };
+            let buffer = lowering.program.buffer(&value.name, bytes, lifetime);
+            lowering.places[index] = Some(Place { buffer, offset: 0 });
+        }
+        Ok(lowering)
+    }
+
+    /// Values of an arena follow one another, each at a legal offset.
+    fn place_arena(&mut self, arena: Arena) {
+        let ids = self.graph.arena(arena);
+        let mut bytes = 0;
+        let mut offsets = Vec::with_capacity(ids.len());
+        for id in &ids {
+            offsets.push(bytes);
+            bytes += self.graph.shape(*id).bytes().next_multiple_of(OFFSET_ALIGNMENT);
+        }
+        if bytes == 0 {
+            return;
+        }
+        let buffer = self.program.buffer(arena.name(), bytes, Lifetime::Kept);
+        for (id, offset) in ids.into_iter().zip(offsets) {
+            self.places[id.0] = Some(Place { buffer, offset });
+        }
+    }
+
+    fn node(&mut self, node: &Node) -> Result<(), LowerError> {
+        match &node.op {
+            Op::Accumulate(_) => optimizer::accumulate(self, node),
+            Op::Add(_) => elementwise::add(self, node),
+            Op::AssembleBatch(op) => assemble_batch::lower(self, op, node),
+            Op::BatchMoments(_) => batch_moments::lower(self, node),
+            Op::BiasAdd(_) => bias_add::lower(self, node),
+            Op::ColumnSum(_) => bias_add::column_sum(self, node),
+            Op::Conv2d(op) => conv2d::forward(self, op, node)?,
+            Op::Conv2dGradInput(op) => conv2d::grad_input(self, op, node)?,
+            Op::Conv2dGradWeight(op) => conv2d::grad_weight(self, op, node)?,
+            Op::CountMetrics(_) => count_metrics::lower(self, node),
+            Op::Dropout(op) => dropout::lower(self, op, node),
+            Op::GlobalAveragePool(_) => global_average_pool::lower(self, node),
+            Op::GlobalAveragePoolGrad(_) => global_average_pool::grad(self, node),
+            Op::MaxPool(op) => max_pool::lower(self, op, node),
+            Op::MaxPoolGrad(op) => max_pool::grad(self, op, node),
+            Op::Normalize(op) => normalize::lower(self, op, node),
+            Op::NormalizeGrad(op) => normalize::grad(self, op, node),
+            Op::NormalizeGradReduce(op) => normalize::grad_reduce(self, op, node),
+            Op::Relu(_) => elementwise::relu(self, node),
+            Op::ReluGrad(_) => elementwise::relu_grad(self, node),
+            Op::RunningAverage(op) => running_average::lower(self, op, node),
+            Op::Sgd(_) => optimizer::sgd(self, node),
+            Op::ShortcutAdd(op) => shortcut::add(self, op, node),
+            Op::ShortcutGrad(op) => shortcut::grad(self, op, node),
+            Op::SoftmaxCrossEntropy(_) => softmax_cross_entropy::lower(self, node),
+            Op::SoftmaxCrossEntropyGrad(_) => softmax_cross_entropy::grad(self, node),
+        }
+        Ok(())
+    }
+
+    /// Shape of a value.
+    pub(super) fn shape(&self, id: ValueId) -> &'a Shape {
+        self.graph.shape(id)
+    }
+
+    /// A value as a kernel reads it.
+    pub(super) fn read(&self, id: ValueId) -> Binding {
+        self.bind(id, Access::Read)
+    }
+
+    /// A value as a kernel writes (and perhaps reads) it.
+    pub(super) fn write(&self, id: ValueId) -> Binding {
+        self.bind(id, Access::Write)
+    }
+
+    fn bind(&self, id: ValueId, access: Access) -> Binding {
+        let place = self.places[id.0].expect("values of nodes have places");
+        Binding {
+            buffer: place.buffer,
+            offset: place.offset,
+            bytes: self.shape(id).bytes(),
+            access,
+        }
+    }
+
+    /// A buffer that lives from its first to its last use, as a kernel writes it.
+    pub(super) fn scratch(&mut self, of: ValueId, bytes: u64) -> Binding {
+        let name = format!("{} slices", self.graph.value(of).name);
+        Binding {
+            buffer: self.program.buffer(&name, bytes, Lifetime::Temporary),
+            offset: 0,
+            bytes,
+            access: Access::Write,
+        }
+    }
+
+    /// Emits a dispatch that computes `of`.
+    pub(super) fn launch(&mut self, of: ValueId, launch: Launch) {
+        debug_assert_eq!(
+            launch.kernel.bindings,
+            launch.bindings.iter().map(|b| b.access).collect::<Vec<_>>()
+        );
+        let kernel = self.program.kernel(launch.kernel);
+        self.program.dispatches.push(Dispatch {
+            kernel,
+            label: self.graph.value(of).name.clone(),
+            uniforms: launch.uniforms,
+            bindings: launch.bindings,
+            grid: launch.grid,
+            flops: launch.flops,
+        });
+    }
+
+    /// Arithmetic of a node on true elements.
+    pub(super) fn flops(&self, node: &Node) -> u64 {
+        let shapes = |ids: &[ValueId]| ids.iter().map(|id| self.shape(*id)).collect::<Vec<_>>();
+        node.op.flops(&shapes(&node.inputs), &shapes(&node.outputs))
+    }
+
+    /// Picks a kernel among the legal ones, the default first.
+    pub(super) fn choose(
+        &mut self,
+        key: String,
+        legal: &[&'static str],
+    ) -> Result<&'static str, LowerError> {
+        let variant = match self.choices.get(&key) {
+            None => legal[0],
+            Some(wanted) => *legal.iter().find(|v| **v == wanted).ok_or_else(|| {
+                LowerError::Variant {
+                    key: key.clone(),
+                    variant: wanted.to_owned(),
+                    legal: legal.join(" or "),
+                }
+            })?,
+        };
+        self.made.set(key, variant);
+        Ok(variant)
+    }
+}
+
+/// The same binding, read only.
+pub(super) fn reading(binding: &Binding) -> Binding {
+    Binding {
+        access: Access::Read,
+        ..binding.clone()
+    }
+}

@@ -1,0 +1,142 @@
+//! Host half of `shaders/normalize.wgsl`, `shaders/normalize_grad_reduce.wgsl` and
+//! `shaders/normalize_grad.wgsl`.
+
+use super::lower::{Launch, Lowering};
+use super::shader::{Shader, parameters};
+use super::strip::Strip;
+use super::sum_slices;
+use crate::graph::Node;
+use crate::graph::ops::{Normalize, NormalizeGrad, NormalizeGradReduce};
+use crate::program::Access::{Read, Write};
+
+const FORWARD: Shader = Shader {
+    name: "normalize",
+    text: include_str!("../../shaders/normalize.wgsl"),
+    bindings: &[Read, Read, Read, Write],
+    subgroups: false,
+};
+
+const REDUCE: Shader = Shader {
+    name: "normalize_grad_reduce",
+    text: include_str!("../../shaders/normalize_grad_reduce.wgsl"),
+    bindings: &[Read, Read, Read, Read, Write],
+    subgroups: false,
+};
+
+const GRAD: Shader = Shader {
+    name: "normalize_grad",
+    text: include_str!("../../shaders/normalize_grad.wgsl"),
+    bindings: &[Read, Read, Read, Read, Read, Write],
+    subgroups: false,
+};
+
+parameters! {
+    struct Params {
+        rows,
+        /// Groups of four channels.
+        columns,
+        /// Rows of a workgroup.
+        chunk,
+        /// Float.
+        epsilon,
+        /// 1 if ReLU follows.
+        relu,
+    }
+}
+
+parameters! {
+    struct GradParams {
+        rows,
+        columns,
+        chunk,
+        epsilon,
+        relu,
+        /// Float: 1 / rows in training, else 0.
+        share,
+    }
+}
+
+impl Params {
+    fn new(strip: &Strip, epsilon: f32, relu: bool) -> Params {
+        Params {
+            rows: strip.rows,
+            columns: strip.columns,
+            chunk: strip.chunk,
+            epsilon: epsilon.to_bits(),
+            relu: u32::from(relu),
+        }
+    }
+}
+
+pub(super) fn lower(lowering: &mut Lowering<'_>, op: &Normalize, node: &Node) {
+    let y = node.outputs[0];
+    let strip = Strip::new(lowering.shape(y));
+    let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
+    bindings.push(lowering.write(y));
+    let launch = Launch {
+        kernel: FORWARD.kernel(),
+        uniforms: Params::new(&strip, op.epsilon, op.relu).words(),
+        bindings,
+        grid: strip.grid(),
+        flops: 0,
+    };
+    lowering.launch(y, launch);
+}
+
+pub(super) fn grad_reduce(lowering: &mut Lowering<'_>, op: &NormalizeGradReduce, node: &Node) {
+    let daffine = node.outputs[0];
+    let strip = Strip::reduction(lowering.shape(node.inputs[0]));
+    let bytes = 16 * 2 * u64::from(strip.slices()) * u64::from(strip.columns);
+    let partial = lowering.scratch(daffine, bytes);
+    let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
+    bindings.push(partial.clone());
+    let launch = Launch {
+        kernel: REDUCE.kernel(),
+        uniforms: Params::new(&strip, op.epsilon, op.relu).words(),
+        bindings,
+        grid: strip.grid(),
+        flops: 0,
+    };
+    lowering.launch(daffine, launch);
+    sum_slices::launch(lowering, &partial, daffine);
+}
+
+pub(super) fn grad(lowering: &mut Lowering<'_>, op: &NormalizeGrad, node: &Node) {
+    let dx = node.outputs[0];
+    let strip = Strip::new(lowering.shape(dx));
+    let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
+    bindings.push(lowering.write(dx));
+    let share = match op.batch {
+        true => 1.0 / strip.rows as f32,
+        false => 0.0,
+    };
+    let params = GradParams {
+        rows: strip.rows,
+        columns: strip.columns,
+        chunk: strip.chunk,
+        epsilon: op.epsilon.to_bits(),
+        relu: u32::from(op.relu),
+        share: share.to_bits(),
+    };
+    let launch = Launch {
+        kernel: GRAD.kernel(),
+        uniforms: params.words(),
+        bindings,
+        grid: strip.grid(),
+        flops: 0,
+    };
+    lowering.launch(dx, launch);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shader::check_twin;
+    use super::*;
+
+    #[test]
+    fn shaders_agree_with_their_host_half() {
+        check_twin(&FORWARD, Params::NAMES);
+        check_twin(&REDUCE, Params::NAMES);
+        check_twin(&GRAD, GradParams::NAMES);
+    }
+}

@@ -1,0 +1,170 @@
+//! Shader text: real WGSL files, shared pieces by import, tile constants by name.
+//!
+//! A line `// import NAME` is replaced by `shaders/lib/NAME.wgsl`.
+//! A variant gives module-scope constants other values: `const ROWS: u32 = 2u;` keeps its
+//! name and type and gets the variant's value.
+
+use crate::program::{Access, Kernel};
+
+/// Pieces that several shaders import.
+const LIBRARY: [(&str, &str); 4] = [
+    ("float", include_str!("../../shaders/lib/float.wgsl")),
+    ("philox", include_str!("../../shaders/lib/philox.wgsl")),
+    ("step", include_str!("../../shaders/lib/step.wgsl")),
+    ("strip", include_str!("../../shaders/lib/strip.wgsl")),
+];
+
+/// A WGSL file and what the host must know of it.
+pub(super) struct Shader {
+    /// Stem of the file.
+    pub(super) name: &'static str,
+    /// The file.
+    pub(super) text: &'static str,
+    /// Access of the storage bindings from binding 1 on.
+    pub(super) bindings: &'static [Access],
+    /// Whether it uses subgroup operations.
+    pub(super) subgroups: bool,
+}
+
+impl Shader {
+    /// The kernel as it stands in the file.
+    pub(super) fn kernel(&self) -> Kernel {
+        self.variant(&[])
+    }
+
+    /// The kernel with other values for some of its constants.
+    ///
+    /// # Panics
+    /// If the file does not declare such a constant: a mistake of ours.
+    pub(super) fn variant(&self, constants: &[(&str, u32)]) -> Kernel {
+        let mut name = self.name.to_owned();
+        let mut source = expand(self.text);
+        for (constant, value) in constants {
+            source = replace(&source, constant, *value)
+                .unwrap_or_else(|| panic!("{} declares no constant {constant}", self.name));
+            name += &format!(" {constant}={value}");
+        }
+        Kernel {
+            name,
+            source,
+            bindings: self.bindings.to_vec(),
+            subgroups: self.subgroups,
+        }
+    }
+}
+
+/// Replaces import lines by the pieces they name.
+fn expand(text: &str) -> String {
+    let mut source = String::with_capacity(text.len());
+    for line in text.lines() {
+        match line.strip_prefix("// import ") {
+            Some(piece) => {
+                let found = LIBRARY.iter().find(|(name, _)| *name == piece.trim());
+                let (_, text) = found.unwrap_or_else(|| panic!("no shader piece named {piece}"));
+                source += text;
+            }
+            None => source += line,
+        }
+        source.push('\n');
+    }
+    source
+}
+
+/// Gives `const NAME: type = value;` another value.
+fn replace(source: &str, constant: &str, value: u32) -> Option<String> {
+    let mut found = false;
+    let lines: Vec<String> = source
+        .lines()
+        .map(|line| {
+            let declares = line
+                .strip_prefix("const ")
+                .and_then(|rest| rest.strip_prefix(constant))
+                .and_then(|rest| rest.strip_prefix(": "))
+                .and_then(|rest| rest.split_once(" = "));
+            match declares {
+                Some((kind, _)) => {
+                    found = true;
+                    let value = match kind {
+                        "bool" => (value != 0).to_string(),
+                        "i32" => format!("{value}i"),
+                        _ => format!("{value}u"),
+                    };
+                    format!("const {constant}: {kind} = {value};")
+                }
+                None => line.to_owned(),
+            }
+        })
+        .collect();
+    found.then(|| lines.join("\n") + "\n")
+}
+
+/// Declares a kernel's parameters once: a struct whose fields are the words of the uniform
+/// `Params` in the WGSL file, in order.
+macro_rules! parameters {
+    ($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default)]
+        struct $name { $($(#[$field_meta])* $field: u32),* }
+
+        impl $name {
+            fn words(self) -> Vec<u32> {
+                vec![$(self.$field),*]
+            }
+
+            #[cfg(test)]
+            const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
+        }
+    };
+}
+pub(super) use parameters;
+
+/// Compares a WGSL file with its host half: names of the parameters, access of the bindings.
+#[cfg(test)]
+pub(super) fn check_twin(shader: &Shader, parameters: &[&str]) {
+    let source = shader.kernel().source;
+    let module = naga::front::wgsl::parse_str(&source)
+        .unwrap_or_else(|e| panic!("{}: {}", shader.name, e.emit_to_string(&source)));
+    let mut accesses = Vec::new();
+    for (_, variable) in module.global_variables.iter() {
+        let Some(binding) = &variable.binding else {
+            continue;
+        };
+        match variable.space {
+            naga::AddressSpace::Uniform => {
+                assert_eq!(binding.binding, 0, "{}", shader.name);
+                let naga::TypeInner::Struct { members, .. } = &module.types[variable.ty].inner
+                else {
+                    panic!("{}: the uniform must be a struct", shader.name);
+                };
+                for (index, member) in members.iter().enumerate() {
+                    assert_eq!(member.offset as usize, 4 * index, "{}", shader.name);
+                }
+                let names: Vec<&str> = members.iter().filter_map(|m| m.name.as_deref()).collect();
+                assert_eq!(names, parameters, "{}", shader.name);
+            }
+            naga::AddressSpace::Storage { access } => {
+                let write = access.contains(naga::StorageAccess::STORE);
+                let access = if write { Access::Write } else { Access::Read };
+                accesses.push((binding.binding, access));
+            }
+            _ => {}
+        }
+    }
+    accesses.sort_by_key(|(binding, _)| *binding);
+    let expected: Vec<(u32, Access)> = (1..).zip(shader.bindings.iter().copied()).collect();
+    assert_eq!(accesses, expected, "{}", shader.name);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_keep_their_type() {
+        let text = "const TILE: u32 = 2u;\nconst FLIP: bool = false;\nlet TILE = 3;\n";
+        let text = replace(text, "TILE", 5).and_then(|t| replace(&t, "FLIP", 1));
+        let expected = "const TILE: u32 = 5u;\nconst FLIP: bool = true;\nlet TILE = 3;\n";
+        assert_eq!(text.as_deref(), Some(expected));
+        assert_eq!(replace("const TILES: u32 = 2u;", "TILE", 5), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! Host half of `shaders/shortcut_add.wgsl` and `shaders/shortcut_grad.wgsl`.
+
+use super::lower::{Launch, Lowering};
+use super::shader::{Shader, parameters};
+use super::strip::Strip;
+use crate::graph::Node;
+use crate::graph::ops::{ShortcutAdd, ShortcutGrad};
+use crate::program::Access::{Read, Write};
+use crate::shape::LANES;
+
+const ADD: Shader = Shader {
+    name: "shortcut_add",
+    text: include_str!("../../shaders/shortcut_add.wgsl"),
+    bindings: &[Read, Read, Write],
+    subgroups: false,
+};
+
+const GRAD: Shader = Shader {
+    name: "shortcut_grad",
+    text: include_str!("../../shaders/shortcut_grad.wgsl"),
+    bindings: &[Read, Read, Write],
+    subgroups: false,
+};
+
+parameters! {
+    struct AddParams {
+        rows,
+        /// Groups of four channels of y.
+        columns,
+        /// Rows of a workgroup.
+        chunk,
+        stride,
+        p,
+        q,
+        h,
+        w,
+        /// Groups of four channels of x.
+        input_columns,
+    }
+}
+
+parameters! {
+    struct GradParams {
+        rows,
+        /// Groups of four channels of x.
+        columns,
+        chunk,
+        stride,
+        p,
+        q,
+        h,
+        w,
+        /// Groups of four channels of dy.
+        output_columns,
+        /// Channels in x's last group.
+        tail,
+    }
+}
+
+pub(super) fn add(lowering: &mut Lowering<'_>, op: &ShortcutAdd, node: &Node) {
+    let y = node.outputs[0];
+    let (y_shape, x_shape) = (lowering.shape(y), lowering.shape(node.inputs[1]));
+    let strip = Strip::new(y_shape);
+    let params = AddParams {
+        rows: strip.rows,
+        columns: strip.columns,
+        chunk: strip.chunk,
+        stride: op.stride as u32,
+        p: y_shape.dims[1] as u32,
+        q: y_shape.dims[2] as u32,
+        h: x_shape.dims[1] as u32,
+        w: x_shape.dims[2] as u32,
+        input_columns: x_shape.last().div_ceil(LANES) as u32,
+    };
+    let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
+    bindings.push(lowering.write(y));
+    let launch = Launch {
+        kernel: ADD.kernel(),
+        uniforms: params.words(),
+        bindings,
+        grid: strip.grid(),
+        flops: 0,
+    };
+    lowering.launch(y, launch);
+}
+
+pub(super) fn grad(lowering: &mut Lowering<'_>, op: &ShortcutGrad, node: &Node) {
+    let (dy, dx) = (node.inputs[0], node.outputs[0]);
+    let (dy_shape, dx_shape) = (lowering.shape(dy), lowering.shape(dx));
+    let strip = Strip::new(dx_shape);
+    let params = GradParams {
+        rows: strip.rows,
+        columns: strip.columns,
+        chunk: strip.chunk,
+        stride: op.stride as u32,
+        p: dy_shape.dims[1] as u32,
+        q: dy_shape.dims[2] as u32,
+        h: dx_shape.dims[1] as u32,
+        w: dx_shape.dims[2] as u32,
+        output_columns: dy_shape.last().div_ceil(LANES) as u32,
+        tail: ((dx_shape.last() - 1) % LANES + 1) as u32,
+    };
+    let other = node.inputs.get(1).copied();
+    let launch = Launch {
+        kernel: GRAD.variant(&[("ADD", u32::from(other.is_some()))]),
+        uniforms: params.words(),
+        bindings: vec![
+            lowering.read(dy),
+            lowering.read(other.unwrap_or(dy)),
+            lowering.write(dx),
+        ],
+        grid: strip.grid(),
+        flops: 0,
+    };
+    lowering.launch(dx, launch);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shader::check_twin;
+    use super::*;
+
+    #[test]
+    fn shaders_agree_with_their_host_half() {
+        check_twin(&ADD, AddParams::NAMES);
+        check_twin(&GRAD, GradParams::NAMES);
+    }
+}

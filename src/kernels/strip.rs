@@ -1,0 +1,68 @@
+//! The strip: how kernels that are limited by memory divide a matrix of rows (pixels) by
+//! columns (groups of four channels) among workgroups.
+//!
+//! A workgroup of 64 invocations owns `chunk` consecutive rows of one block of at most 64
+//! columns; invocation (offset, column) visits rows offset, offset + height, … of the chunk.
+//! The WGSL half is `shaders/lib/strip.wgsl`.
+
+use crate::shape::{LANES, Shape};
+
+/// Invocations in a workgroup.
+const WORKGROUP: usize = 64;
+
+/// Workgroups along the rows, at most: enough to fill a large GPU, few enough that partial
+/// results stay small.
+const MAX_CHUNKS: usize = 512;
+
+/// Rows that one invocation visits, at least, if there are enough.
+const MIN_VISITS: usize = 8;
+
+/// A division of rows and columns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strip {
+    /// Rows of the matrix.
+    pub(super) rows: u32,
+    /// Columns: groups of four channels.
+    pub(super) columns: u32,
+    /// Rows of a workgroup.
+    pub(super) chunk: u32,
+    chunks: u32,
+}
+
+impl Strip {
+    /// Divides an activation.
+    pub(super) fn new(shape: &Shape) -> Strip {
+        Strip::of(shape.rows(), shape.last().div_ceil(LANES), MAX_CHUNKS)
+    }
+
+    /// Divides an activation into few workgroups, because each leaves partial results.
+    pub(super) fn reduction(shape: &Shape) -> Strip {
+        let columns = shape.last().div_ceil(LANES);
+        let height = WORKGROUP / columns.min(WORKGROUP);
+        Strip::of(shape.rows(), columns, (MAX_CHUNKS / height).max(16))
+    }
+
+    fn of(rows: usize, columns: usize, max_chunks: usize) -> Strip {
+        let height = WORKGROUP / columns.min(WORKGROUP);
+        let chunks = rows.div_ceil(height * MIN_VISITS).clamp(1, max_chunks);
+        let chunk = rows.div_ceil(chunks);
+        Strip {
+            rows: rows as u32,
+            columns: columns as u32,
+            chunk: chunk as u32,
+            chunks: rows.div_ceil(chunk) as u32,
+        }
+    }
+
+    /// Workgroups: chunks along x, blocks of columns along y.
+    pub(super) fn grid(&self) -> [u32; 3] {
+        let block = self.columns.min(WORKGROUP as u32);
+        [self.chunks, self.columns.div_ceil(block), 1]
+    }
+
+    /// Partial results for each column that a reduction leaves: one for each offset of each
+    /// chunk.
+    pub(super) fn slices(&self) -> u32 {
+        self.chunks * (WORKGROUP as u32 / self.columns.min(WORKGROUP as u32))
+    }
+}

@@ -1,0 +1,257 @@
+//! What a checkpoint says about itself besides its tensors.
+//!
+//! One JSON string under one metadata key holds the network, the classes and the
+//! preprocessing, with the version of this format. A newer minor version only adds fields
+//! that an older program may ignore; a newer major version is refused.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::SpecError;
+use super::spec::NetworkSpec;
+
+/// The metadata key of the description.
+pub const METADATA_KEY: &str = "pyr_wgpu";
+
+/// The version written, and the newest major version read.
+const VERSION: Version = Version { major: 1, minor: 0 };
+
+/// From a decoded picture to the network's input.
+///
+/// A picture that has the network's size already is taken unchanged; of any other the
+/// shorter side is brought to `shorter_side`, the longer one in proportion, and the centre
+/// square of the network's size is cut out. Then (byte - mean) / std, channel by channel.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// Mean of red, green and blue, on the scale 0 to 255.
+    pub mean: [f32; 3],
+    /// Standard deviation of red, green and blue, on the scale 0 to 255.
+    pub std: [f32; 3],
+    /// Pixels of the shorter side before the crop.
+    pub shorter_side: u32,
+}
+
+impl Preprocessing {
+    /// The network's usual crop with a dataset's statistics on the scale 0 to 255.
+    pub fn new(spec: &NetworkSpec, mean: [f32; 3], std: [f32; 3]) -> Preprocessing {
+        Preprocessing {
+            mean,
+            std,
+            shorter_side: spec.stem.shorter_side(spec.image_size),
+        }
+    }
+}
+
+/// Network, class names and preprocessing of a checkpoint.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use pyr_wgpu::model::{Description, Preprocessing, preset};
+///
+/// let mut network = preset("demo").unwrap();
+/// network.classes = 2;
+/// let preprocessing = Preprocessing::new(&network, [127.5; 3], [64.0; 3]);
+/// let classes = vec!["cat".to_string(), "dog".to_string()];
+/// let description = Description { network, classes, preprocessing };
+/// let mut metadata = BTreeMap::new();
+/// description.write(&mut metadata);
+/// assert_eq!(Description::read(&metadata), Ok(Some(description)));
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// The network.
+    pub network: NetworkSpec,
+    /// Names of the classes, by index.
+    pub classes: Vec<String>,
+    /// How pictures become inputs.
+    pub preprocessing: Preprocessing,
+}
+
+/// Version of the format; "major.minor" in the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Version {
+    major: u32,
+    minor: u32,
+}
+
+/// What is read first, so that a format of the future is named as such instead of failing
+/// on whatever field changed.
+#[derive(Deserialize)]
+struct Versioned {
+    version: String,
+}
+
+/// The description with its version, as written.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    version: String,
+    #[serde(flatten)]
+    description: &'a Description,
+}
+
+impl Description {
+    /// Puts the description into a checkpoint's metadata.
+    pub fn write(&self, metadata: &mut BTreeMap<String, String>) {
+        let envelope = Envelope {
+            version: format!("{}.{}", VERSION.major, VERSION.minor),
+            description: self,
+        };
+        let text = serde_json::to_string(&envelope).expect("plain data is always JSON");
+        metadata.insert(METADATA_KEY.to_string(), text);
+    }
+
+    /// Takes the description out of a checkpoint's metadata; nothing if there is none.
+    ///
+    /// # Errors
+    /// If it is damaged, of a newer major version, or of a network that cannot be built.
+    pub fn read(metadata: &BTreeMap<String, String>) -> Result<Option<Description>, SpecError> {
+        metadata
+            .get(METADATA_KEY)
+            .map(|text| parse(text))
+            .transpose()
+    }
+}
+
+fn parse(text: &str) -> Result<Description, SpecError> {
+    let error = |reason: String| SpecError::Metadata {
+        key: METADATA_KEY,
+        reason,
+    };
+    let damaged = |cause: serde_json::Error| {
+        error(format!(
+            "{cause}; the file was damaged or written by another program"
+        ))
+    };
+    let version = serde_json::from_str::<Versioned>(text)
+        .map_err(damaged)?
+        .version;
+    let parts = version.split_once('.').and_then(|(major, minor)| {
+        Some(Version {
+            major: major.parse().ok()?,
+            minor: minor.parse().ok()?,
+        })
+    });
+    match parts {
+        None => return Err(error(format!("`{version}` is no version of its format"))),
+        Some(Version { major, .. }) if major > VERSION.major => {
+            return Err(error(format!(
+                "its format {version} is newer than this program's {}.{}; use a newer pyr-wgpu",
+                VERSION.major, VERSION.minor
+            )));
+        }
+        Some(_) => {}
+    }
+    let description: Description = serde_json::from_str(text).map_err(damaged)?;
+    let Description {
+        network,
+        classes,
+        preprocessing,
+    } = &description;
+    network
+        .validate()
+        .map_err(|cause| error(format!("it describes no network: {cause}")))?;
+    if classes.len() != network.classes as usize {
+        return Err(error(format!(
+            "it names {} classes for a network of {}",
+            classes.len(),
+            network.classes
+        )));
+    }
+    let statistics_are_sound = preprocessing.mean.iter().all(|mean| mean.is_finite())
+        && preprocessing
+            .std
+            .iter()
+            .all(|std| std.is_finite() && *std > 0.0);
+    if !statistics_are_sound {
+        return Err(error(format!(
+            "its mean {:?} and standard deviation {:?} cannot normalise a picture",
+            preprocessing.mean, preprocessing.std
+        )));
+    }
+    if preprocessing.shorter_side < network.image_size {
+        return Err(error(format!(
+            "a shorter side of {} leaves nothing to cut {size}x{size} out of",
+            preprocessing.shorter_side,
+            size = network.image_size
+        )));
+    }
+    Ok(description)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Growth, preset};
+
+    fn sample() -> Description {
+        let mut network = preset("pyramidnet110-mul-a4.75").unwrap();
+        network.classes = 2;
+        let mean = [125.3, 123.0, 113.9];
+        Description {
+            preprocessing: Preprocessing::new(&network, mean, [63.0, 62.1, 66.7]),
+            network,
+            classes: vec!["cat".into(), "\"dog\", ümlaut".into()],
+        }
+    }
+
+    fn text(description: &Description) -> String {
+        let mut metadata = BTreeMap::new();
+        description.write(&mut metadata);
+        metadata.remove(METADATA_KEY).unwrap()
+    }
+
+    fn read(text: &str) -> Result<Option<Description>, SpecError> {
+        Description::read(&BTreeMap::from([(
+            METADATA_KEY.to_string(),
+            text.to_string(),
+        )]))
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let sample = sample();
+        let back = read(&text(&sample)).unwrap().unwrap();
+        assert_eq!(back, sample);
+        assert_eq!(back.network.growth, Growth::Multiplicative);
+        assert_eq!(Description::read(&BTreeMap::new()), Ok(None));
+    }
+
+    #[test]
+    fn newer_minor_versions_are_read_and_newer_major_ones_refused() {
+        let newer = text(&sample()).replace("\"1.0\"", "\"1.7\"");
+        let newer = newer.replacen('{', "{\"colour\":\"sRGB\",", 1);
+        assert_eq!(read(&newer).unwrap(), Some(sample()));
+        // A future format may have nothing in common but the version.
+        let error = read("{\"version\":\"2.0\",\"net\":[1,2]}").unwrap_err();
+        assert!(error.is_about_checkpoint());
+        assert!(error.to_string().contains("newer pyr-wgpu"), "{error}");
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let good = text(&sample());
+        let cases = [
+            (good[..good.len() / 2].to_string(), "damaged"),
+            ("[]".to_string(), "damaged"),
+            (good.replace("\"1.0\"", "\"one\""), "no version"),
+            (
+                good.replace("\"depth\":110", "\"depth\":111"),
+                "110 and 116",
+            ),
+            (good.replace("\"classes\":2", "\"classes\":3"), "2 classes"),
+            (good.replace("[63.0,", "[0.0,"), "normalise"),
+            (
+                good.replace("\"shorter_side\":32", "\"shorter_side\":31"),
+                "31",
+            ),
+            (good.replace("\"mul\"", "\"square\""), "square"),
+        ];
+        for (text, words) in cases {
+            assert_ne!(text, good, "{words}");
+            let error = read(&text).unwrap_err();
+            assert!(error.is_about_checkpoint());
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+}

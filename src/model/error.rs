@@ -1,0 +1,186 @@
+//! What can be wrong with a network's description, or between a description and a file.
+//!
+//! Most variants are about what somebody typed; those that are about a file say so by
+//! [`SpecError::is_about_checkpoint`], so that the command line can tell a usage error
+//! from a checkpoint that does not match.
+
+use super::words::{Block, Growth, Stem};
+
+/// A network that cannot be built, or a file that does not hold it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SpecError {
+    /// The depth is no network of this stem and block.
+    #[error("depth {depth} does not fit {block} units with the {stem} stem ({rule}); {nearest}")]
+    Depth {
+        /// The depth asked for.
+        depth: u32,
+        /// The stem asked for.
+        stem: Stem,
+        /// The block asked for.
+        block: Block,
+        /// Which depths exist.
+        rule: String,
+        /// What to ask for instead.
+        nearest: String,
+    },
+
+    /// The widening is no number that a network can have.
+    #[error("alpha {alpha:?} with {growth} growth: {reason}")]
+    Alpha {
+        /// The alpha asked for.
+        alpha: f64,
+        /// The growth asked for.
+        growth: Growth,
+        /// What is wrong with it and which values are legal.
+        reason: String,
+    },
+
+    /// The number of classes is zero or absurd.
+    #[error("a network with {classes} classes cannot be built; ask for 1 to {most}")]
+    Classes {
+        /// The number asked for.
+        classes: u32,
+        /// The largest number accepted.
+        most: u32,
+    },
+
+    /// Pictures of this size vanish before the last stage, or are absurd.
+    #[error("pictures of {size}x{size} do not fit the {stem} stem; ask for {least} to {most}")]
+    ImageSize {
+        /// The size asked for.
+        size: u32,
+        /// The stem asked for.
+        stem: Stem,
+        /// The smallest size accepted.
+        least: u32,
+        /// The largest size accepted.
+        most: u32,
+    },
+
+    /// The probability of dropping a feature is none.
+    #[error("dropout {dropout} is no probability below 1; ask for 0 (none) up to, say, 0.5")]
+    Dropout {
+        /// The probability asked for.
+        dropout: f32,
+    },
+
+    /// PreResNet has nothing to choose but its depth.
+    #[error(
+        "PreResNet has fixed widths and only the imagenet stem: {what} must be {expected}, not {found}"
+    )]
+    PreResNet {
+        /// The field.
+        what: &'static str,
+        /// Its only legal value.
+        expected: &'static str,
+        /// The value asked for.
+        found: String,
+    },
+
+    /// No preset has this name.
+    #[error("there is no preset `{name}`; did you mean `{nearest}`? All presets: {known}")]
+    UnknownPreset {
+        /// The name asked for.
+        name: String,
+        /// The most similar name.
+        nearest: &'static str,
+        /// Every name.
+        known: String,
+    },
+
+    /// An option's word is not among its words.
+    #[error("`{word}` is no {what}; the choices are {known}")]
+    UnknownWord {
+        /// Which option.
+        what: &'static str,
+        /// The word given.
+        word: String,
+        /// The words it knows.
+        known: String,
+    },
+
+    /// The tensors are of no network that this program knows.
+    #[error(
+        "the tensors are not the weights of a PyramidNet or PreResNet: {reason}; \
+         name the network by --preset, or by --depth, --alpha and so on, if they should be"
+    )]
+    NotANetwork {
+        /// The first thing that does not fit.
+        reason: String,
+    },
+
+    /// The network has a tensor that the file lacks.
+    #[error(
+        "tensor `{name}` {expected:?} of the network is missing from the file ({network}); \
+         was it trained with another depth or block?"
+    )]
+    MissingTensor {
+        /// Name of the tensor.
+        name: String,
+        /// Its shape in the network.
+        expected: Vec<usize>,
+        /// The network in words.
+        network: String,
+    },
+
+    /// The file has a tensor that the network lacks.
+    #[error(
+        "tensor `{name}` {found:?} of the file is not part of the network ({network}); \
+         was it trained with another depth or block?"
+    )]
+    ExtraTensor {
+        /// Name of the tensor.
+        name: String,
+        /// Its shape in the file.
+        found: Vec<usize>,
+        /// The network in words.
+        network: String,
+    },
+
+    /// Network and file disagree about a tensor's shape.
+    #[error(
+        "tensor `{name}`: the file has {found:?}, the network {expected:?} ({network}); {hint}"
+    )]
+    TensorShape {
+        /// Name of the tensor.
+        name: String,
+        /// Its shape in the file.
+        found: Vec<usize>,
+        /// Its shape in the network.
+        expected: Vec<usize>,
+        /// The network in words.
+        network: String,
+        /// The likely reason.
+        hint: &'static str,
+    },
+
+    /// The description inside a checkpoint cannot be used.
+    #[error("the checkpoint's description (metadata `{key}`) cannot be used: {reason}")]
+    Metadata {
+        /// The metadata key.
+        key: &'static str,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+}
+
+impl SpecError {
+    /// Whether a file is at fault rather than what somebody asked for.
+    pub fn is_about_checkpoint(&self) -> bool {
+        match self {
+            SpecError::NotANetwork { .. }
+            | SpecError::MissingTensor { .. }
+            | SpecError::ExtraTensor { .. }
+            | SpecError::TensorShape { .. }
+            | SpecError::Metadata { .. } => true,
+            SpecError::Depth { .. }
+            | SpecError::Alpha { .. }
+            | SpecError::Classes { .. }
+            | SpecError::ImageSize { .. }
+            | SpecError::Dropout { .. }
+            | SpecError::PreResNet { .. }
+            | SpecError::UnknownPreset { .. }
+            | SpecError::UnknownWord { .. } => false,
+        }
+    }
+}

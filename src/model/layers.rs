@@ -1,0 +1,180 @@
+//! The layers of a network, by name, in order: what parameters, counts and graph follow.
+//!
+//! A [`Network`] is a stem, a list of residual units and a head. Stem, head and the paths
+//! of a unit are plain sequences of [`Layer`]s, so that whoever walks them needs no case
+//! distinction by family or block. A unit computes, from its input `x`:
+//!
+//! ```text
+//! y      = lead(x)                      lead is empty except where PreResNet changes width
+//! output = branch(y) + shortcut(y)
+//! ```
+//!
+//! PyramidNet's units have no ReLU before their first
+//! convolution, a batch norm after their last and nothing after the sum. Their shortcut has
+//! no parameters: average-pool 2x2 where the branch has stride 2, then zero channels
+//! appended after the existing ones ([`Shortcut::PoolAndPad`]). For odd sizes the pool's last
+//! window averages the cells inside the picture only, so that it matches the convolution's
+//! rounding up.
+//!
+//! PreResNet's units start with batch norm and ReLU. Where the width changes these stand
+//! before both paths (they are the unit's lead) and the shortcut is a bare 1x1 convolution
+//! with the unit's stride; the very first unit has none, because the stem ends in ReLU.
+//!
+//! Names are those of the authors' PyTorch modules (`layer1.0.conv1`, `bn_final`, `fc`);
+//! layers without parameters follow the same scheme. Numbers inside the layers are not kept
+//! here: see [`parameters`](Network::parameters).
+
+use super::spec::NetworkSpec;
+
+/// Added to the variance before the square root in every batch norm.
+pub const BATCH_NORM_EPSILON: f32 = 1e-5;
+/// Weight of the newest batch in the running mean and variance of every batch norm.
+pub const BATCH_NORM_MOMENTUM: f32 = 0.1;
+
+/// What a layer computes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LayerKind {
+    /// Square convolution without bias.
+    Convolution {
+        /// Channels coming in.
+        input_channels: usize,
+        /// Channels going out.
+        output_channels: usize,
+        /// Rows and columns of the kernel.
+        kernel: usize,
+        /// Step of the window in both directions.
+        stride: usize,
+        /// Zeros around the picture on each side.
+        padding: usize,
+    },
+    /// Batch norm over pictures, rows and columns.
+    BatchNorm {
+        /// Channels, each with its own statistics.
+        channels: usize,
+    },
+    /// Negative values become zero.
+    Relu,
+    /// Largest value of each window; padding never wins.
+    MaxPool {
+        /// Rows and columns of the window.
+        kernel: usize,
+        /// Step of the window.
+        stride: usize,
+        /// Border on each side.
+        padding: usize,
+    },
+    /// Mean over all rows and columns.
+    GlobalAveragePool,
+    /// In training, features become zero with this probability and the others grow to match.
+    Dropout {
+        /// The probability.
+        probability: f32,
+    },
+    /// Matrix product and bias.
+    Linear {
+        /// Features coming in.
+        inputs: usize,
+        /// Values going out.
+        outputs: usize,
+    },
+}
+
+/// One step of a sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// Name of the PyTorch module; parameters are called `name.weight` and so on.
+    pub name: String,
+    /// What it computes.
+    pub kind: LayerKind,
+    /// Extents of its output for one picture: rows, columns, channels, or channels alone
+    /// behind the global pool.
+    pub output: Vec<usize>,
+}
+
+/// The way around a unit's branch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shortcut {
+    /// The input itself.
+    Identity,
+    /// Average-pool where the stride is 2, then zero channels appended up to the output's.
+    PoolAndPad {
+        /// Stride of the pool and size of its window: 1 (no pool) or 2.
+        stride: usize,
+        /// Channels coming in.
+        input_channels: usize,
+        /// Channels going out, never fewer.
+        output_channels: usize,
+    },
+    /// A 1x1 convolution.
+    Projection(Layer),
+}
+
+/// A residual unit: two paths and their sum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unit {
+    /// Name of the PyTorch module, `layer1.0`.
+    pub name: String,
+    /// Stage, counted from 0.
+    pub stage: usize,
+    /// Place within the stage, counted from 0.
+    pub index_in_stage: usize,
+    /// Channels coming in.
+    pub input_channels: usize,
+    /// Output channels of the first convolution.
+    pub width: usize,
+    /// Channels going out: the width, or four times it.
+    pub output_channels: usize,
+    /// 2 in the first unit of every stage but the first, else 1.
+    pub stride: usize,
+    /// Before both paths.
+    pub lead: Vec<Layer>,
+    /// The path with the convolutions.
+    pub branch: Vec<Layer>,
+    /// The other path.
+    pub shortcut: Shortcut,
+    /// Extents of the sum for one picture: rows, columns, channels.
+    pub output: Vec<usize>,
+}
+
+/// All layers of a legal network; made by [`Network::new`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    pub(super) spec: NetworkSpec,
+    /// From the picture to the first unit.
+    pub stem: Vec<Layer>,
+    /// The residual units, in order.
+    pub units: Vec<Unit>,
+    /// From the last unit to the logits.
+    pub head: Vec<Layer>,
+}
+
+impl Network {
+    /// What the network was laid out from.
+    pub fn spec(&self) -> &NetworkSpec {
+        &self.spec
+    }
+
+    /// Every layer, in the order in which PyTorch registers the modules: a unit's projection
+    /// comes after its branch.
+    pub fn layers(&self) -> impl Iterator<Item = &Layer> {
+        let units = self.units.iter().flat_map(|unit| {
+            let projection = match &unit.shortcut {
+                Shortcut::Projection(layer) => Some(layer),
+                Shortcut::Identity | Shortcut::PoolAndPad { .. } => None,
+            };
+            unit.lead.iter().chain(&unit.branch).chain(projection)
+        });
+        self.stem.iter().chain(units).chain(&self.head)
+    }
+
+    /// Width of every unit, in order.
+    pub fn widths(&self) -> Vec<usize> {
+        self.units.iter().map(|unit| unit.width).collect()
+    }
+
+    /// Channels that reach the classifier.
+    pub fn feature_dim(&self) -> usize {
+        let last = self.units.last().expect("every network has units");
+        last.output_channels
+    }
+}

@@ -1,0 +1,39 @@
+//! PyramidNet as a small description, and everything that follows from it.
+//!
+//! ```text
+//! preset name ──┐
+//! flags ────────┼─▶ NetworkSpec ─▶ Network: layers by name ─┬─▶ parameters: names, shapes, roles
+//! checkpoint ───┘     (spec)            (layers)            ├─▶ counts and the table of `summary`
+//!  (description, infer)                                     ├─▶ initial values
+//!                                                           └─▶ the comparison with a file
+//! ```
+//!
+//! A [`NetworkSpec`] may be wrong; a [`Network`] never is, because [`Network::new`] checks.
+//! This room does no input or output: checkpoints reach it as metadata strings and as
+//! names with shapes.
+
+mod count;
+mod description;
+mod error;
+mod infer;
+mod init;
+mod layers;
+mod layout;
+mod parameters;
+mod presets;
+mod spec;
+mod units;
+mod words;
+
+pub use count::{Counts, Row};
+pub use description::{Description, METADATA_KEY, Preprocessing};
+pub use error::SpecError;
+pub use infer::{Shapes, check, infer};
+pub use init::initial_values;
+pub use layers::{
+    BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Layer, LayerKind, Network, Shortcut, Unit,
+};
+pub use parameters::{Parameter, ParameterRole};
+pub use presets::{preset, preset_names};
+pub use spec::{MAX_CLASSES, MAX_DEPTH, MAX_IMAGE_SIZE, MAX_WIDTH, NetworkSpec};
+pub use words::{Block, Family, Growth, Rounding, Stem};

@@ -1,0 +1,234 @@
+//! The choices that make up a network, each with its word, and what follows from one alone.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::SpecError;
+use super::units::stages;
+
+/// Declares an enum whose variants are words on the command line and in checkpoints.
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident, $what:literal: $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)?) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// Every variant.
+            pub const ALL: &[$name] = &[$($name::$variant),+];
+
+            /// The variant's word on the command line and in checkpoints.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $($name::$variant => $word,)+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.word())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = SpecError;
+
+            fn from_str(word: &str) -> Result<$name, SpecError> {
+                let found = $name::ALL.iter().find(|choice| choice.word() == word);
+                found.copied().ok_or_else(|| SpecError::UnknownWord {
+                    what: $what,
+                    word: word.to_string(),
+                    known: [$($word),+].join(", "),
+                })
+            }
+        }
+    };
+}
+
+words! {
+    /// How the width changes from unit to unit.
+    Growth, "growth":
+    /// By alpha / units channels each: the last width is the stem's plus alpha.
+    Additive = "add",
+    /// By the factor alpha^(1 / units) each: the last width is the stem's times alpha.
+    Multiplicative = "mul",
+}
+
+words! {
+    /// The residual unit.
+    Block, "block":
+    /// Two 3x3 convolutions of the unit's width.
+    Basic = "basic",
+    /// 1x1, 3x3 and 1x1 convolutions; the last makes four times the unit's width.
+    Bottleneck = "bottleneck",
+}
+
+words! {
+    /// What stands before the units, and with it the number of stages.
+    Stem, "stem":
+    /// 3x3 convolution to 16 channels, batch norm; three stages.
+    Cifar = "cifar",
+    /// 7x7 convolution with stride 2 to 64 channels, batch norm, ReLU, 3x3 max-pool with
+    /// stride 2; four stages.
+    ImageNet = "imagenet",
+}
+
+words! {
+    /// What becomes of a width that is not whole.
+    Rounding, "rounding":
+    /// floor(x + 1/2): the authors' Torch code, and PyTorch code under Python 2.
+    HalfUp = "half-up",
+    /// To the nearest, exact halves to the even neighbour: PyTorch code under Python 3.
+    HalfEven = "half-even",
+}
+
+words! {
+    /// Which network it is.
+    Family, "family":
+    /// The paper's network: growing widths, shortcuts without parameters.
+    PyramidNet = "pyramidnet",
+    /// The baseline of the ImageNet table: pre-activation units ("Identity Mappings in Deep
+    /// Residual Networks", 2016) whose width doubles from stage to stage.
+    PreResNet = "preresnet",
+}
+
+impl Growth {
+    /// Whether the paper's rule makes sense: additive growth adds something, multiplicative
+    /// growth never narrows (1 keeps every width).
+    pub(super) fn allows(self, alpha: f64) -> bool {
+        match self {
+            Growth::Additive => alpha > 0.0,
+            Growth::Multiplicative => alpha >= 1.0,
+        }
+    }
+}
+
+impl Block {
+    /// Output channels of a unit over its width.
+    pub fn expansion(self) -> usize {
+        match self {
+            Block::Basic => 1,
+            Block::Bottleneck => 4,
+        }
+    }
+
+    /// The block meant when a depth is given without one: for the CIFAR stem basic if the
+    /// depth fits, else bottleneck; for the ImageNet stem basic for 18 and 34, else
+    /// bottleneck if the depth fits, else basic. A depth that fits neither gets the
+    /// preferred one, and validation names the nearest depths.
+    pub fn default_for(stem: Stem, depth: u32) -> Block {
+        let order = match (stem, depth) {
+            (Stem::Cifar, _) | (Stem::ImageNet, 18 | 34) => [Block::Basic, Block::Bottleneck],
+            (Stem::ImageNet, _) => [Block::Bottleneck, Block::Basic],
+        };
+        let fits = |block: &&Block| stages(Family::PyramidNet, stem, **block, depth).is_some();
+        *order.iter().find(fits).unwrap_or(&order[0])
+    }
+
+    /// Layers with weights in one unit.
+    pub(super) fn layers(self) -> u32 {
+        match self {
+            Block::Basic => 2,
+            Block::Bottleneck => 3,
+        }
+    }
+}
+
+impl Stem {
+    /// Channels that the stem makes.
+    pub fn channels(self) -> usize {
+        match self {
+            Stem::Cifar => 16,
+            Stem::ImageNet => 64,
+        }
+    }
+
+    /// Classes when neither a flag nor a dataset says otherwise.
+    pub fn default_classes(self) -> u32 {
+        match self {
+            Stem::Cifar => 10,
+            Stem::ImageNet => 1000,
+        }
+    }
+
+    /// Rows and columns of a picture when no flag says otherwise.
+    pub fn default_image_size(self) -> u32 {
+        match self {
+            Stem::Cifar => 32,
+            Stem::ImageNet => 224,
+        }
+    }
+
+    /// The smallest picture that every halving still finds something to halve in.
+    pub fn least_image_size(self) -> u32 {
+        match self {
+            Stem::Cifar => 4,
+            Stem::ImageNet => 32,
+        }
+    }
+
+    /// Length of the shorter side of a picture before the centre of `image_size` is cut out
+    /// of it: the size itself for the CIFAR stem, 256 for 224 and so in proportion for the
+    /// ImageNet stem.
+    pub fn shorter_side(self, image_size: u32) -> u32 {
+        match self {
+            Stem::Cifar => image_size,
+            Stem::ImageNet => (image_size * 256 + 112) / 224,
+        }
+    }
+
+    pub(super) fn stages(self) -> u32 {
+        match self {
+            Stem::Cifar => 3,
+            Stem::ImageNet => 4,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_and_written_alike() {
+        assert_eq!("mul".parse(), Ok(Growth::Multiplicative));
+        assert_eq!(Block::Bottleneck.to_string(), "bottleneck");
+        assert_eq!(
+            serde_json::to_string(&Rounding::HalfEven).unwrap(),
+            "\"half-even\""
+        );
+        for stem in Stem::ALL {
+            assert_eq!(stem.word().parse(), Ok(*stem));
+        }
+        let error = "square".parse::<Block>().unwrap_err().to_string();
+        assert!(error.contains("`square` is no block") && error.contains("basic, bottleneck"));
+    }
+
+    #[test]
+    fn blocks_are_guessed_from_the_depth() {
+        let cases = [
+            (Stem::Cifar, 110, Block::Basic),
+            (Stem::Cifar, 29, Block::Bottleneck),
+            (Stem::Cifar, 111, Block::Basic),
+            (Stem::ImageNet, 18, Block::Basic),
+            (Stem::ImageNet, 50, Block::Bottleneck),
+            (Stem::ImageNet, 200, Block::Bottleneck),
+            (Stem::ImageNet, 10, Block::Basic),
+            (Stem::ImageNet, 38, Block::Bottleneck),
+        ];
+        for (stem, depth, block) in cases {
+            assert_eq!(Block::default_for(stem, depth), block, "{stem} {depth}");
+        }
+    }
+
+    #[test]
+    fn imagenet_pictures_are_resized_before_the_crop() {
+        assert_eq!(Stem::ImageNet.shorter_side(224), 256);
+        assert_eq!(Stem::ImageNet.shorter_side(64), 73);
+        assert_eq!(Stem::Cifar.shorter_side(48), 48);
+    }
+}

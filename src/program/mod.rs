@@ -1,0 +1,178 @@
+//! A GPU program as plain data: numbered buffers and a list of dispatches.
+//!
+//! A program knows neither operators nor devices: it prints, compares, counts its own bytes
+//! and flops, and any device room can run it.
+//! [`plan`] assigns its temporary buffers to few physical ones.
+
+pub mod plan;
+
+use std::collections::HashMap;
+use std::fmt;
+
+/// Names a buffer of one program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub usize);
+
+/// Names a kernel of one program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KernelId(pub usize);
+
+/// How long a buffer's contents live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Between runs; programs that name the same buffer share it.
+    Kept,
+    /// From its first write to its last use inside one run.
+    Temporary,
+}
+
+/// A buffer before it has a place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buffer {
+    /// For people; for kept buffers also the identity.
+    pub name: String,
+    /// Size.
+    pub bytes: u64,
+    /// Lifetime.
+    pub lifetime: Lifetime,
+}
+
+/// Whether a dispatch may write through a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    Write,
+}
+
+/// A part of a buffer as a kernel sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binding {
+    /// Which buffer.
+    pub buffer: BufferId,
+    /// First byte; a multiple of [`OFFSET_ALIGNMENT`].
+    pub offset: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Access.
+    pub access: Access,
+}
+
+/// Offsets of bindings are multiples of this: WebGPU's default limit.
+pub const OFFSET_ALIGNMENT: u64 = 256;
+
+/// A compute shader: WGSL with entry point `main`, a uniform of parameters at binding 0 and
+/// storage buffers from binding 1 on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Kernel {
+    /// Stem of the shader's file, with the values of its tile constants.
+    pub name: String,
+    /// WGSL text.
+    pub source: String,
+    /// Access of the storage bindings, in order.
+    pub bindings: Vec<Access>,
+    /// Whether the text uses subgroup operations.
+    pub subgroups: bool,
+}
+
+/// One launch of a kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dispatch {
+    /// Which kernel.
+    pub kernel: KernelId,
+    /// What it computes, for people.
+    pub label: String,
+    /// The kernel's parameters, word by word.
+    pub uniforms: Vec<u32>,
+    /// Storage bindings, in order.
+    pub bindings: Vec<Binding>,
+    /// Workgroups along x, y, z.
+    pub grid: [u32; 3],
+    /// Arithmetic on true elements.
+    pub flops: u64,
+}
+
+/// Buffers, kernels and dispatches in execution order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    /// Buffers by [`BufferId`].
+    pub buffers: Vec<Buffer>,
+    /// Kernels by [`KernelId`], each once.
+    pub kernels: Vec<Kernel>,
+    /// Launches in order.
+    pub dispatches: Vec<Dispatch>,
+    known: HashMap<Kernel, KernelId>,
+}
+
+impl Program {
+    /// An empty program.
+    pub fn new() -> Program {
+        Program::default()
+    }
+
+    /// Adds a buffer.
+    pub fn buffer(&mut self, name: &str, bytes: u64, lifetime: Lifetime) -> BufferId {
+        self.buffers.push(Buffer {
+            name: name.to_owned(),
+            bytes,
+            lifetime,
+        });
+        BufferId(self.buffers.len() - 1)
+    }
+
+    /// Adds a kernel, unless the program has it already.
+    pub fn kernel(&mut self, kernel: Kernel) -> KernelId {
+        if let Some(id) = self.known.get(&kernel) {
+            return *id;
+        }
+        let id = KernelId(self.kernels.len());
+        self.kernels.push(kernel.clone());
+        self.known.insert(kernel, id);
+        id
+    }
+
+    /// Bytes of a dispatch's bindings, each counted once: what it moves at least.
+    pub fn bytes(dispatch: &Dispatch) -> u64 {
+        dispatch.bindings.iter().map(|b| b.bytes).sum()
+    }
+
+    /// The kernel of a dispatch.
+    pub fn kernel_of(&self, dispatch: &Dispatch) -> &Kernel {
+        &self.kernels[dispatch.kernel.0]
+    }
+
+    /// Arithmetic of the whole program on true elements.
+    pub fn flops(&self) -> u64 {
+        self.dispatches.iter().map(|d| d.flops).sum()
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for dispatch in &self.dispatches {
+            let bindings: Vec<String> = dispatch
+                .bindings
+                .iter()
+                .map(|b| {
+                    let mark = if b.access == Access::Write { "&" } else { "" };
+                    let name = &self.buffers[b.buffer.0].name;
+                    match b.offset {
+                        0 => format!("{mark}{name}"),
+                        offset => format!("{mark}{name}+{offset}"),
+                    }
+                })
+                .collect();
+            writeln!(
+                f,
+                "{} {:?} {:?} ({}) // {}",
+                self.kernel_of(dispatch).name,
+                dispatch.grid,
+                dispatch.uniforms,
+                bindings.join(", "),
+                dispatch.label
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! Counter-based random numbers: the same bits on every platform and on the GPU.
+//!
+//! Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a
+//! counter and a key to four random words, without state.
+//! The key is the seed; the counter says what the number is for: (block, a, b, purpose),
+//! where a and b name the thing (a sample and an epoch, a parameter, a picture) and block
+//! counts within it.
+//! So nothing depends on the order in which numbers are drawn, and a run that stops and
+//! resumes draws what it would have drawn.
+//! The GPU's half is `shaders/lib/philox.wgsl`.
+
+/// Ten rounds of Philox-4x32.
+pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let mut counter = counter;
+    let mut key = key;
+    for _ in 0..10 {
+        let first = u64::from(counter[0]) * 0xD251_1F53;
+        let second = u64::from(counter[2]) * 0xCD9E_8D57;
+        counter = [
+            (second >> 32) as u32 ^ counter[1] ^ key[0],
+            second as u32,
+            (first >> 32) as u32 ^ counter[3] ^ key[1],
+            first as u32,
+        ];
+        key = [
+            key[0].wrapping_add(0x9E37_79B9),
+            key[1].wrapping_add(0xBB67_AE85),
+        ];
+    }
+    counter
+}
+
+/// What a random number is for; the last word of the counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Purpose {
+    /// Order of the pictures in an epoch.
+    Shuffle = 1,
+    /// Crop and flip.
+    Augment = 2,
+    /// Dropout masks.
+    Dropout = 3,
+    /// Initial weights.
+    Initialise = 4,
+    /// The pictures of the `shapes` dataset.
+    Shapes = 5,
+}
+
+/// Random numbers one after another, for a seed, a purpose and two names.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    key: [u32; 2],
+    counter: [u32; 4],
+    words: [u32; 4],
+    used: usize,
+}
+
+impl Stream {
+    /// Starts at block 0.
+    pub fn new(seed: u64, purpose: Purpose, a: u32, b: u32) -> Stream {
+        Stream {
+            key: [seed as u32, (seed >> 32) as u32],
+            counter: [0, a, b, purpose as u32],
+            words: [0; 4],
+            used: 4,
+        }
+    }
+
+    /// Any word.
+    pub fn next_u32(&mut self) -> u32 {
+        if self.used == 4 {
+            self.words = philox4x32(self.counter, self.key);
+            self.counter[0] = self.counter[0].wrapping_add(1);
+            self.used = 0;
+        }
+        self.used += 1;
+        self.words[self.used - 1]
+    }
+
+    /// A whole number below `bound`, every one equally likely (Lemire 2019).
+    ///
+    /// # Panics
+    /// If `bound` is 0.
+    pub fn below(&mut self, bound: u32) -> u32 {
+        assert!(bound > 0, "no number is below zero");
+        let reject = bound.wrapping_neg() % bound;
+        loop {
+            let product = u64::from(self.next_u32()) * u64::from(bound);
+            if product as u32 >= reject {
+                return (product >> 32) as u32;
+            }
+        }
+    }
+
+    /// Uniform in [0, 1), a multiple of 2⁻²⁴.
+    pub fn uniform(&mut self) -> f32 {
+        (self.next_u32() >> 8) as f32 / 16_777_216.0
+    }
+
+    /// Uniform in [0, 1), a multiple of 2⁻⁵³.
+    pub fn uniform_f64(&mut self) -> f64 {
+        let high = u64::from(self.next_u32()) << 32;
+        let word = high | u64::from(self.next_u32());
+        (word >> 11) as f64 / 9_007_199_254_740_992.0
+    }
+
+    /// Normal with mean 0 and standard deviation 1 (Box and Muller 1958).
+    pub fn normal(&mut self) -> f64 {
+        // One minus a number in [0, 1) is never zero.
+        let radius = libm::sqrt(-2.0 * libm::log(1.0 - self.uniform_f64()));
+        radius * libm::cos(std::f64::consts::TAU * self.uniform_f64())
+    }
+
+    /// The numbers 0 to n − 1 in random order (Fisher and Yates).
+    ///
+    /// # Panics
+    /// If `n` does not fit 32 bits.
+    pub fn permutation(&mut self, n: usize) -> Vec<u32> {
+        let n = u32::try_from(n).expect("a permutation of at most 2^32 numbers");
+        let mut order: Vec<u32> = (0..n).collect();
+        for last in (1..n).rev() {
+            let other = self.below(last + 1);
+            order.swap(last as usize, other as usize);
+        }
+        order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Known answers of the Random123 distribution.
+    #[test]
+    fn philox_gives_the_known_answers() {
+        let ones = u32::MAX;
+        for (counter, key, expected) in [
+            (
+                [0; 4],
+                [0; 2],
+                [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
+            ),
+            (
+                [ones; 4],
+                [ones; 2],
+                [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
+            ),
+            (
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0],
+                [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+            ),
+        ] {
+            assert_eq!(philox4x32(counter, key), expected);
+        }
+    }
+
+    #[test]
+    fn a_permutation_has_every_number_once() {
+        let mut order = Stream::new(1, Purpose::Shuffle, 2, 3).permutation(1000);
+        assert_ne!(order[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        order.sort_unstable();
+        assert_eq!(order, (0..1000).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn normal_numbers_have_mean_0_and_variance_1() {
+        let mut stream = Stream::new(7, Purpose::Initialise, 0, 0);
+        let values: Vec<f64> = (0..20_000).map(|_| stream.normal()).collect();
+        let mean = values.iter().sum::<f64>() / 20_000.0;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 20_000.0;
+        // Five standard errors: 5/√20000 and 5·√(2/20000).
+        assert!(mean.abs() < 0.036 && (variance - 1.0).abs() < 0.05);
+    }
+}

@@ -1,0 +1,212 @@
+//! Words everybody uses: element types, shapes, and how a shape lies in memory.
+//!
+//! Axes are named by letter: N pictures, H rows, W columns, C channels; convolution
+//! weights are H W I O (kernel rows, kernel columns, input channels, output channels).
+//! Memory is row-major over the *stored* axes, where channel axes are rounded up to a
+//! multiple of [`LANES`] so that every kernel reads whole `vec4<f32>` and PyramidNet's
+//! odd widths need no scalar tails.
+//! Pad elements are zero, always: every kernel relies on it and none may break it.
+
+use std::fmt;
+
+/// Channels are stored in groups of this many `f32`, one `vec4<f32>`.
+pub const LANES: usize = 4;
+
+/// What an element is. Both take four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// IEEE single precision.
+    F32,
+    /// Labels, indices, packed bytes, bit patterns.
+    U32,
+}
+
+/// Which axes are padded in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// No padding.
+    Dense,
+    /// The last axis is padded: NHWC activations, [N, C] features, [C] vectors.
+    Channels,
+    /// The last two axes are padded: HWIO weights.
+    Weights,
+}
+
+/// Extents, element type and memory layout of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// True extents, without padding.
+    pub dims: Vec<usize>,
+    /// Element type.
+    pub dtype: DType,
+    /// Which axes are padded in memory.
+    pub layout: Layout,
+}
+
+impl Shape {
+    /// An `f32` tensor whose last axis counts channels.
+    pub fn channels(dims: &[usize]) -> Shape {
+        Shape {
+            dims: dims.to_vec(),
+            dtype: DType::F32,
+            layout: Layout::Channels,
+        }
+    }
+
+    /// Convolution weights [kernel rows, kernel columns, input channels, output channels].
+    pub fn weights(dims: [usize; 4]) -> Shape {
+        Shape {
+            dims: dims.to_vec(),
+            dtype: DType::F32,
+            layout: Layout::Weights,
+        }
+    }
+
+    /// An unpadded `f32` tensor.
+    pub fn dense(dims: &[usize]) -> Shape {
+        Shape {
+            dims: dims.to_vec(),
+            dtype: DType::F32,
+            layout: Layout::Dense,
+        }
+    }
+
+    /// An unpadded `u32` tensor.
+    pub fn indices(dims: &[usize]) -> Shape {
+        Shape {
+            dims: dims.to_vec(),
+            dtype: DType::U32,
+            layout: Layout::Dense,
+        }
+    }
+
+    /// Number of true elements.
+    pub fn len(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Extents in memory, padding included.
+    pub fn stored_dims(&self) -> Vec<usize> {
+        let padded = match self.layout {
+            Layout::Dense => 0,
+            Layout::Channels => 1,
+            Layout::Weights => 2,
+        };
+        let first = self.dims.len().saturating_sub(padded);
+        let pad = |(axis, &extent): (usize, &usize)| match axis >= first {
+            true => extent.next_multiple_of(LANES),
+            false => extent,
+        };
+        self.dims.iter().enumerate().map(pad).collect()
+    }
+
+    /// Number of elements in memory.
+    pub fn stored_len(&self) -> usize {
+        self.stored_dims().iter().product()
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> u64 {
+        4 * self.stored_len() as u64
+    }
+
+    /// The last extent.
+    ///
+    /// # Panics
+    /// On a shape without axes, which no operator makes.
+    pub fn last(&self) -> usize {
+        *self.dims.last().expect("a tensor has at least one axis")
+    }
+
+    /// Product of all extents but the last: the rows of the matrix view.
+    pub fn rows(&self) -> usize {
+        self.len() / self.last().max(1)
+    }
+
+    /// Copies true elements into their places in memory; pads become `T::default()`.
+    ///
+    /// # Panics
+    /// If `values` does not have [`Shape::len`] elements.
+    pub fn pack<T: Copy + Default>(&self, values: &[T]) -> Vec<T> {
+        assert_eq!(values.len(), self.len(), "shape {self}");
+        let mut stored = vec![T::default(); self.stored_len()];
+        self.for_each_run(|true_at, stored_at, run| {
+            stored[stored_at..stored_at + run].copy_from_slice(&values[true_at..true_at + run]);
+        });
+        stored
+    }
+
+    /// Copies true elements out of memory; the inverse of [`Shape::pack`].
+    ///
+    /// # Panics
+    /// If `stored` does not have [`Shape::stored_len`] elements.
+    pub fn unpack<T: Copy + Default>(&self, stored: &[T]) -> Vec<T> {
+        assert_eq!(stored.len(), self.stored_len(), "shape {self}");
+        let mut values = vec![T::default(); self.len()];
+        self.for_each_run(|true_at, stored_at, run| {
+            values[true_at..true_at + run].copy_from_slice(&stored[stored_at..stored_at + run]);
+        });
+        values
+    }
+
+    /// Visits runs along the last axis: start among the true elements, start in memory, length.
+    fn for_each_run(&self, mut visit: impl FnMut(usize, usize, usize)) {
+        if self.is_empty() {
+            return;
+        }
+        let stored = self.stored_dims();
+        let run = self.last();
+        let axes = self.dims.len();
+        for row in 0..self.rows() {
+            let mut rest = row;
+            let mut stored_row = 0;
+            let mut stride = 1;
+            for axis in (0..axes - 1).rev() {
+                stored_row += (rest % self.dims[axis]) * stride;
+                rest /= self.dims[axis];
+                stride *= stored[axis];
+            }
+            visit(row * run, stored_row * stored[axes - 1], run);
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dims: Vec<String> = self.dims.iter().map(usize::to_string).collect();
+        let dtype = match self.dtype {
+            DType::F32 => "f32",
+            DType::U32 => "u32",
+        };
+        write!(f, "{dtype}[{}]", dims.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_pad_their_last_two_axes() {
+        let shape = Shape::weights([1, 2, 3, 5]);
+        assert_eq!(shape.stored_dims(), [1, 2, 4, 8]);
+        let values: Vec<f32> = (1..=30).map(|i| i as f32).collect();
+        let stored = shape.pack(&values);
+        // Tap 1, input channel 2, output channel 4 is the last true element.
+        assert_eq!(stored[(4 + 2) * 8 + 4], 30.0);
+        assert_eq!(stored.iter().filter(|v| **v != 0.0).count(), 30);
+        assert_eq!(shape.unpack(&stored), values);
+    }
+
+    #[test]
+    fn vectors_pad_their_only_axis() {
+        let shape = Shape::channels(&[5]);
+        assert_eq!(shape.pack(&[1.0, 2.0, 3.0, 4.0, 5.0]).len(), 8);
+        assert_eq!(shape.bytes(), 32);
+    }
+}

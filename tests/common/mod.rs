@@ -1,0 +1,81 @@
+//! What the tests that run on an adapter share.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its own part of this module"
+)]
+
+use std::sync::OnceLock;
+
+use pyr_wgpu::gpu::{Checks, Gpu, Selection, adapter};
+use pyr_wgpu::graph::{Graph, Op, Role, Tensor, ValueId};
+use pyr_wgpu::kernels::Target;
+
+/// The adapter of the tests, or `None` where there is none.
+///
+/// `PYR_WGPU_TEST_GPU` says what that means: `auto` (default) skips and says so, `required`
+/// fails, `off` does not look. `PYR_WGPU_TEST_DEVICE` names an adapter; without it the tests
+/// take the first.
+pub fn gpu() -> Option<&'static Gpu> {
+    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
+    GPU.get_or_init(|| open(Checks::Off)).as_ref()
+}
+
+/// The same adapter with every check of shaders turned on.
+pub fn checked_gpu() -> Option<&'static Gpu> {
+    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
+    GPU.get_or_init(|| open(Checks::On)).as_ref()
+}
+
+fn open(checks: Checks) -> Option<Gpu> {
+    let mode = std::env::var("PYR_WGPU_TEST_GPU").unwrap_or_else(|_| "auto".to_owned());
+    if mode == "off" {
+        eprintln!("skipped: PYR_WGPU_TEST_GPU=off");
+        return None;
+    }
+    let selection = Selection {
+        device: std::env::var("PYR_WGPU_TEST_DEVICE").ok(),
+        backend: None,
+    };
+    let opened = pollster::block_on(async {
+        let adapter = adapter::select(&selection).await?;
+        Gpu::open(&adapter, checks).await
+    });
+    match opened {
+        Ok(gpu) => Some(gpu),
+        Err(error) if mode == "required" => panic!("{error}"),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+    }
+}
+
+/// What lowering needs to know of the adapter.
+pub fn target(gpu: &Gpu) -> Target {
+    Target {
+        max_binding: gpu.description.max_binding,
+        subgroup_size: gpu.subgroup_size(),
+        software: gpu.description.software(),
+    }
+}
+
+/// A graph of one node: operands external, updated ones kept by their names, results outputs.
+pub fn single(op: &Op, inputs: &[Tensor]) -> (Graph, Vec<ValueId>, Vec<ValueId>) {
+    let mut graph = Graph::new();
+    let ids: Vec<ValueId> = inputs
+        .iter()
+        .enumerate()
+        .map(|(i, tensor)| graph.external(&format!("operand {i}"), tensor.shape.clone()))
+        .collect();
+    let outputs = graph
+        .push(op.clone(), &ids, "result")
+        .unwrap_or_else(|e| panic!("{e}"));
+    for (i, id) in outputs.iter().enumerate() {
+        if graph.value(*id).role == Role::Temporary {
+            graph.output(*id, &format!("result {i}"));
+        }
+    }
+    graph.validate().unwrap_or_else(|e| panic!("{e}"));
+    (graph, ids, outputs)
+}

@@ -1,0 +1,1 @@
+//! Bindings of `pyr_wgpu` for the browser page.
