@@ -1,88 +1,175 @@
-// Convolution, forward:
+// Convolution of NHWC pixels, and its gradient by the input, in plain WGSL:
+// for every legal shape, on every device with the default limits.
 //
-//     y[n, p, q, o] = sum over r, s, i of
-//         x[n, p * stride + r - padding, q * stride + s - padding, i] * w[r, s, i, o]
+//     result[n, y(i), x(k), o] = sum over taps (a, b) and source channels c of
+//         source[n, source_base_height + source_step_height * i + a,
+//                   source_base_width  + source_step_width  * k + b, c]
+//         * weight[tap_first_height + tap_step_height * a,
+//                  tap_first_width  + tap_step_width  * b, c, o]
 //
-// x: [N, H, W, input_columns] groups of four channels.
-// weights: [KH, KW, 4 * input_columns, output_columns] groups of four output channels.
-// y: [N, P, Q, output_columns].
-// One invocation owns PIXELS consecutive pixels of y and one group of output channels; a
-// workgroup owns 64 of them, neighbours along the output channels.
+//     y(i) = out_offset_height + out_step_height * i, x(k) likewise; source
+//     pixels outside the image count as zero.
+//
+// Operations, parameters and bindings are those of `conv2d_subgroup`, where
+// they are explained: TRANSPOSED = false is the convolution itself, true one
+// class of pixels of its gradient by the input.
+//
+// Bindings (a vector is four channels; pad channels hold zero):
+//   source   [batch][source_height][source_width][source_vecs] vectors
+//   weights  [kernel_height][kernel_width][4 * input vecs][output vecs] vectors
+//   result   [batch][result_height][result_width][result_vecs] vectors
+//
+// One invocation owns PIXELS consecutive pixels of the class and OUT_VECS
+// neighbouring vectors of result channels, so that each loaded vector serves
+// several sums; neighbouring invocations own neighbouring channels of the same
+// pixels. One workgroup is WORKGROUP such invocations; workgroup (x, y) is
+// number y * groups.x + x.
+//
+// Assumes: all counts at least 1 except taps_*; source and result do not
+// overlap. Invocations past the end do nothing; pixels and vectors past the
+// end compute on clamped addresses and are not stored.
+//
+// The host sets the constants, and expands the loops marked `//@unroll`.
 
+const WORKGROUP: u32 = 64u;
 const PIXELS: u32 = 4u;
+const OUT_VECS: u32 = 2u;
+const TRANSPOSED: bool = false;
 
-struct Params {
-    // Invocations that have work: ceil(pixels / PIXELS) * output_columns.
-    count: u32,
-    pixels: u32,
-    h: u32,
-    w: u32,
-    p: u32,
-    q: u32,
-    kernel_h: u32,
-    kernel_w: u32,
-    stride: u32,
-    padding: u32,
-    input_columns: u32,
-    output_columns: u32,
+struct Parameters {
+    batch: u32,
+    source_height: u32,
+    source_width: u32,
+    source_vecs: u32,
+    result_height: u32,
+    result_width: u32,
+    result_vecs: u32,
+    count_height: u32,
+    count_width: u32,
+    out_offset_height: u32,
+    out_offset_width: u32,
+    out_step_height: u32,
+    out_step_width: u32,
+    source_base_height: i32,
+    source_base_width: i32,
+    source_step_height: i32,
+    source_step_width: i32,
+    taps_height: u32,
+    taps_width: u32,
+    tap_first_height: i32,
+    tap_first_width: i32,
+    tap_step_height: i32,
+    tap_step_width: i32,
+    kernel_width: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> source: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> result: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(WORKGROUP)
 fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
 ) {
-    let i = (workgroup.y * grid.x + workgroup.x) * 64u + lane;
-    if i >= params.count {
+    let chunks = (parameters.result_vecs + OUT_VECS - 1u) / OUT_VECS;
+    let pixels = parameters.batch * parameters.count_height * parameters.count_width;
+    let unit = (group.y * groups.x + group.x) * WORKGROUP + local;
+    let first_pixel = unit / chunks * PIXELS;
+    let first_vec = unit % chunks * OUT_VECS;
+    if first_pixel >= pixels {
         return;
     }
-    let column = i % params.output_columns;
-    let first = i / params.output_columns * PIXELS;
-    var sums: array<vec4<f32>, PIXELS>;
-    for (var j = 0u; j < PIXELS; j++) {
-        sums[j] = vec4<f32>(0.0);
+
+    // Source coordinates of the first tap; the image as its first source row.
+    var source_row: array<i32, PIXELS>;
+    var source_column: array<i32, PIXELS>;
+    var image_row: array<u32, PIXELS>;
+    for (var p = 0u; p < PIXELS; p++) { //@unroll
+        let pixel = min(first_pixel + p, pixels - 1u);
+        let line = pixel / parameters.count_width;
+        let image = line / parameters.count_height;
+        let column = pixel - line * parameters.count_width;
+        let row = line - image * parameters.count_height;
+        source_row[p] = parameters.source_base_height + parameters.source_step_height * i32(row);
+        source_column[p] = parameters.source_base_width + parameters.source_step_width * i32(column);
+        image_row[p] = image * parameters.source_height;
     }
-    for (var r = 0u; r < params.kernel_h; r++) {
-        for (var s = 0u; s < params.kernel_w; s++) {
-            // Where each pixel's cells of this tap begin, and whether they lie in the picture.
-            var starts: array<u32, PIXELS>;
+
+    // Where the four weight vectors of a source vector start, and their stride.
+    var weight_offset: array<u32, OUT_VECS>;
+    for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+        let vec = min(first_vec + n, parameters.result_vecs - 1u);
+        weight_offset[n] = select(vec, 4u * vec * parameters.source_vecs, TRANSPOSED);
+    }
+    let weight_stride = select(parameters.result_vecs, parameters.source_vecs, TRANSPOSED);
+    let weights_per_vec = select(4u * parameters.result_vecs, 1u, TRANSPOSED);
+    let weights_per_tap = 4u * parameters.source_vecs * parameters.result_vecs;
+
+    var sum: array<array<vec4<f32>, OUT_VECS>, PIXELS>;
+    for (var a = 0u; a < parameters.taps_height; a++) {
+        for (var b = 0u; b < parameters.taps_width; b++) {
+            let tap_row = parameters.tap_first_height + parameters.tap_step_height * i32(a);
+            let tap_column = parameters.tap_first_width + parameters.tap_step_width * i32(b);
+            var weight_index = (u32(tap_row) * parameters.kernel_width + u32(tap_column)) * weights_per_tap;
+
             var inside: array<bool, PIXELS>;
-            for (var j = 0u; j < PIXELS; j++) {
-                let pixel = min(first + j, params.pixels - 1u);
-                let q = pixel % params.q;
-                let p = pixel / params.q % params.p;
-                let n = pixel / (params.p * params.q);
-                // Cells above or left of the picture wrap to huge numbers: outside as well.
-                let h = p * params.stride + r - params.padding;
-                let w = q * params.stride + s - params.padding;
-                inside[j] = h < params.h && w < params.w;
-                starts[j] = ((n * params.h + h) * params.w + w) * params.input_columns;
+            var source_index: array<u32, PIXELS>;
+            for (var p = 0u; p < PIXELS; p++) { //@unroll
+                // A negative coordinate is a huge one as u32.
+                let row = u32(source_row[p]) + a;
+                let column = u32(source_column[p]) + b;
+                inside[p] = row < parameters.source_height && column < parameters.source_width;
+                source_index[p] = ((image_row[p] + row) * parameters.source_width + column) * parameters.source_vecs;
             }
-            let tap = (r * params.kernel_w + s) * params.input_columns * 4u;
-            for (var c = 0u; c < params.input_columns; c++) {
-                let at = (tap + c * 4u) * params.output_columns + column;
-                let w0 = weights[at];
-                let w1 = weights[at + params.output_columns];
-                let w2 = weights[at + 2u * params.output_columns];
-                let w3 = weights[at + 3u * params.output_columns];
-                for (var j = 0u; j < PIXELS; j++) {
-                    if inside[j] {
-                        let value = x[starts[j] + c];
-                        sums[j] += value.x * w0 + value.y * w1 + value.z * w2 + value.w * w3;
+
+            for (var c = 0u; c < parameters.source_vecs; c++) {
+                var x: array<vec4<f32>, PIXELS>;
+                for (var p = 0u; p < PIXELS; p++) { //@unroll
+                    x[p] = vec4<f32>(0.0);
+                    if inside[p] {
+                        x[p] = source[source_index[p] + c];
                     }
                 }
+                for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+                    // w[e] holds the weights of source channel e.
+                    let index = weight_index + weight_offset[n];
+                    var w = mat4x4<f32>(
+                        weights[index],
+                        weights[index + weight_stride],
+                        weights[index + 2u * weight_stride],
+                        weights[index + 3u * weight_stride],
+                    );
+                    if TRANSPOSED {
+                        w = transpose(w);
+                    }
+                    for (var p = 0u; p < PIXELS; p++) { //@unroll
+                        sum[p][n] += w * x[p];
+                    }
+                }
+                weight_index += weights_per_vec;
             }
         }
     }
-    for (var j = 0u; j < PIXELS; j++) {
-        if first + j < params.pixels {
-            y[(first + j) * params.output_columns + column] = sums[j];
+
+    for (var p = 0u; p < PIXELS; p++) { //@unroll
+        let pixel = first_pixel + p;
+        if pixel < pixels {
+            let line = pixel / parameters.count_width;
+            let image = line / parameters.count_height;
+            let column = parameters.out_offset_width
+                + parameters.out_step_width * (pixel - line * parameters.count_width);
+            let row = parameters.out_offset_height
+                + parameters.out_step_height * (line - image * parameters.count_height);
+            let index = ((image * parameters.result_height + row) * parameters.result_width + column)
+                * parameters.result_vecs + first_vec;
+            for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+                if first_vec + n < parameters.result_vecs {
+                    result[index + n] = sum[p][n];
+                }
+            }
         }
     }
 }

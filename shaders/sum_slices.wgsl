@@ -1,30 +1,40 @@
-// y = sum over slices of partial results, in the order of the slices.
+// Adds slices of partial sums, in order, so that a result does not depend on
+// how workgroups were scheduled.
 //
-// partial: [slices, count] groups of four. y: `count` groups of four.
-// One invocation owns one group.
+//     total[i] = partial[0][i] + partial[1][i] + ... + partial[slices - 1][i]
+//
+// Bindings:
+//   partial  [slices][vecs] vectors of four
+//   total    [vecs] vectors of four
+//
+// One invocation owns one vector of the total, one workgroup 64 neighbouring
+// ones. Workgroup (x, y) is number y * groups.x + x; invocations past the end
+// do nothing. Assumes at least one slice.
 
-struct Params {
-    count: u32,
+const WORKGROUP: u32 = 64u;
+
+struct Parameters {
+    vecs: u32,
     slices: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> total: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(WORKGROUP)
 fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
 ) {
-    let i = (workgroup.y * grid.x + workgroup.x) * 64u + lane;
-    if i >= params.count {
+    let index = (group.y * groups.x + group.x) * WORKGROUP + local;
+    if index >= parameters.vecs {
         return;
     }
-    var sum = vec4<f32>(0.0);
-    for (var slice = 0u; slice < params.slices; slice++) {
-        sum += partial[slice * params.count + i];
+    var sum = partial[index];
+    for (var slice = 1u; slice < parameters.slices; slice++) {
+        sum += partial[slice * parameters.vecs + index];
     }
-    y[i] = sum;
+    total[index] = sum;
 }

@@ -84,9 +84,9 @@ fn run(gpu: &Gpu, op: &Op, inputs: &[Tensor], choices: &Choices) -> Vec<Vec<u32>
         .iter()
         .map(|id| {
             let value = graph.value(*id);
-            let bytes = value.shape.bytes();
-            let read = pollster::block_on(loaded.read(gpu, &value.name, 0, bytes));
-            bytemuck::pod_collect_to_vec(&read.unwrap_or_else(|e| panic!("{op:?}: {e}")))
+            let parts = [(value.name.as_str(), 0, value.shape.bytes())];
+            let read = pollster::block_on(loaded.read(gpu, &parts));
+            bytemuck::pod_collect_to_vec(&read.unwrap_or_else(|e| panic!("{op:?}: {e}"))[0])
         })
         .collect()
 }

@@ -153,25 +153,42 @@ impl Gpu {
         self.check()
     }
 
-    /// Reads bytes of a buffer, after everything submitted so far.
+    /// Reads parts (buffer, first byte, bytes) after everything submitted so far.
     ///
     /// # Errors
     /// If the device fails.
     pub(super) async fn read(
         &self,
-        buffer: &wgpu::Buffer,
-        offset: u64,
-        bytes: u64,
-    ) -> Result<Vec<u8>, GpuError> {
+        parts: &[(&wgpu::Buffer, u64, u64)],
+    ) -> Result<Vec<Vec<u8>>, GpuError> {
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read back"),
-            size: bytes,
+            size: parts.iter().map(|(_, _, bytes)| bytes).sum(),
             usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
             mapped_at_creation: false,
         });
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
+        let mut at = 0;
+        for (buffer, offset, bytes) in parts {
+            encoder.copy_buffer_to_buffer(buffer, *offset, &staging, at, *bytes);
+            at += bytes;
+        }
         self.queue.submit([encoder.finish()]);
+        self.map(&staging).await?;
+        let view = staging
+            .get_mapped_range(..)
+            .map_err(|e| GpuError::Rejected(e.to_string()))?;
+        let mut rest = &view[..];
+        let split = parts.iter().map(|(_, _, bytes)| {
+            let (part, behind) = rest.split_at(*bytes as usize);
+            rest = behind;
+            part.to_vec()
+        });
+        Ok(split.collect())
+    }
+
+    /// Waits until a staging buffer can be read.
+    async fn map(&self, staging: &wgpu::Buffer) -> Result<(), GpuError> {
         let arrival = Arc::new(Mutex::new(Arrival::default()));
         let signal = Arc::clone(&arrival);
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
@@ -194,11 +211,7 @@ impl Gpu {
         });
         let mapped = result.await;
         self.check()?;
-        mapped.map_err(GpuError::Lost)?;
-        let view = staging
-            .get_mapped_range(..)
-            .map_err(|e| GpuError::Rejected(e.to_string()))?;
-        Ok(view.to_vec())
+        mapped.map_err(GpuError::Lost)
     }
 }
 

@@ -77,7 +77,7 @@ impl Loaded {
         gpu.queue.write_buffer(self.kept(name), offset, bytes);
     }
 
-    /// Reads bytes of a kept buffer as the last run left them.
+    /// Reads parts (name, first byte, bytes) of kept buffers as the last run left them.
     ///
     /// # Errors
     /// If the device fails.
@@ -87,11 +87,13 @@ impl Loaded {
     pub async fn read(
         &self,
         gpu: &Gpu,
-        name: &str,
-        offset: u64,
-        bytes: u64,
-    ) -> Result<Vec<u8>, GpuError> {
-        gpu.read(self.kept(name), offset, bytes).await
+        parts: &[(&str, u64, u64)],
+    ) -> Result<Vec<Vec<u8>>, GpuError> {
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|(name, offset, bytes)| (self.kept(name), *offset, *bytes))
+            .collect();
+        gpu.read(&parts).await
     }
 
     /// Submits a whole program.

@@ -59,8 +59,8 @@ impl Loaded {
             }
             encoder.resolve_query_set(&queries, 0..count, &stamps, 0);
             gpu.submit(encoder.finish())?;
-            let bytes = gpu.read(&stamps, 0, stamps.size()).await?;
-            let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
+            let bytes = gpu.read(&[(&stamps, 0, stamps.size())]).await?;
+            let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes[0]);
             let period = f64::from(gpu.queue.get_timestamp_period()) * 1e-9;
             for pair in ticks.chunks_exact(2) {
                 times.push(KernelTime {

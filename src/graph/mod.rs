@@ -235,6 +235,21 @@ impl Graph {
         value.role = Role::Output;
     }
 
+    /// Makes a temporary value the new contents of a kept one.
+    ///
+    /// # Panics
+    /// If the shapes differ: a mistake of ours.
+    pub fn store(&mut self, temporary: ValueId, kept: ValueId) {
+        assert_eq!(self.shape(temporary), self.shape(kept), "store");
+        for node in &mut self.nodes {
+            for id in node.inputs.iter_mut().chain(&mut node.outputs) {
+                if *id == temporary {
+                    *id = kept;
+                }
+            }
+        }
+    }
+
     /// Checks every node: operands exist before use, shapes agree with the operators' rules,
     /// only kept and external values are updated.
     ///

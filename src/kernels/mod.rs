@@ -32,6 +32,7 @@ mod shortcut;
 mod softmax_cross_entropy;
 mod strip;
 mod sum_slices;
+mod unroll;
 
 pub use choices::{Choices, variants};
 pub use lower::{LowerError, Lowered, Place, lower};

@@ -3,7 +3,9 @@
 //! A line `// import NAME` is replaced by `shaders/lib/NAME.wgsl`.
 //! A variant gives module-scope constants other values: `const ROWS: u32 = 2u;` keeps its
 //! name and type and gets the variant's value.
+//! Loops marked `//@unroll` are written out: see [`super::unroll`].
 
+use super::unroll::unroll;
 use crate::program::{Access, Kernel};
 
 /// Pieces that several shaders import.
@@ -44,6 +46,7 @@ impl Shader {
                 .unwrap_or_else(|| panic!("{} declares no constant {constant}", self.name));
             name += &format!(" {constant}={value}");
         }
+        source = unroll(&source, constants);
         Kernel {
             name,
             source,
@@ -121,7 +124,7 @@ pub(super) use parameters;
 /// Compares a WGSL file with its host half: names of the parameters, access of the bindings.
 #[cfg(test)]
 pub(super) fn check_twin(shader: &Shader, parameters: &[&str]) {
-    let source = shader.kernel().source;
+    let source = expand(shader.text);
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|e| panic!("{}: {}", shader.name, e.emit_to_string(&source)));
     let mut accesses = Vec::new();

@@ -17,7 +17,7 @@ const SHADER: Shader = Shader {
 parameters! {
     struct Params {
         /// Groups of four in one slice.
-        count,
+        vecs,
         slices,
     }
 }
@@ -26,13 +26,13 @@ parameters! {
 pub(super) fn launch(lowering: &mut Lowering<'_>, partial: &Binding, y: ValueId) {
     let destination = lowering.write(y);
     let params = Params {
-        count: (destination.bytes / 16) as u32,
+        vecs: (destination.bytes / 16) as u32,
         slices: (partial.bytes / destination.bytes) as u32,
     };
     let launch = Launch {
         kernel: SHADER.kernel(),
         uniforms: params.words(),
-        grid: grid((params.count as usize).div_ceil(64)),
+        grid: grid((params.vecs as usize).div_ceil(64)),
         bindings: vec![reading(partial), destination],
         flops: 0,
     };

@@ -5,7 +5,9 @@
 //! flags ────────┼─▶ NetworkSpec ─▶ Network: layers by name ─┬─▶ parameters: names, shapes, roles
 //! checkpoint ───┘     (spec)            (layers)            ├─▶ counts and the table of `summary`
 //!  (description, infer)                                     ├─▶ initial values
-//!                                                           └─▶ the comparison with a file
+//!                                                           ├─▶ the comparison with a file
+//!                                                           └─▶ graphs, and the packing between
+//!                                                               files and graphs
 //! ```
 //!
 //! A [`NetworkSpec`] may be wrong; a [`Network`] never is, because [`Network::new`] checks.
@@ -15,10 +17,12 @@
 mod count;
 mod description;
 mod error;
+mod graph;
 mod infer;
 mod init;
 mod layers;
 mod layout;
+mod packing;
 mod parameters;
 mod presets;
 mod spec;
@@ -28,11 +32,13 @@ mod words;
 pub use count::{Counts, Row};
 pub use description::{Description, METADATA_KEY, Preprocessing};
 pub use error::SpecError;
+pub use graph::{Input, Mode, crop_padding, names};
 pub use infer::{Shapes, check, infer};
 pub use init::initial_values;
 pub use layers::{
     BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Layer, LayerKind, Network, Shortcut, Unit,
 };
+pub use packing::PackedValue;
 pub use parameters::{Parameter, ParameterRole};
 pub use presets::{preset, preset_names};
 pub use spec::{MAX_CLASSES, MAX_DEPTH, MAX_IMAGE_SIZE, MAX_WIDTH, NetworkSpec};

@@ -1,8 +1,8 @@
 """PyramidNet in PyTorch: the second opinion that the recordings of this folder come from.
 
 Written from the paper ("Deep Pyramidal Residual Networks", Han, Kim, Kim, CVPR 2017) and
-the facts about the authors' programs, without a line in common with the Rust code, so that
-a mistake has to be made twice to go unseen. It covers the family: additive and multiplicative
+the facts about the authors' programs, independently of the Rust code, so that a mistake has
+to be made twice to go unseen. It covers the family: additive and multiplicative
 widening, basic and bottleneck units, both stems, dropout, both roundings of widths, and
 PreResNet, the baseline of the ImageNet table. Parameter names are those of the authors'
 PyTorch modules. It leaves out training recipes and data; `record.py` does the recording.
@@ -75,12 +75,15 @@ class Network:
         return 1 if self.block == "basic" else 4
 
     def flags(self):
-        """The network as flags of `pyr-wgpu`, which names PreResNet by preset only."""
-        if self.family == "preresnet":
-            return ["--preset", f"preresnet{self.depth}-imagenet", "--classes", str(self.classes)]
+        """The network as flags of `pyr-wgpu`, where only presets name a PreResNet."""
         words = asdict(self)
-        del words["family"]
-        return [word for name in words for word in (f"--{name.replace('_', '-')}", f"{words[name]}")]
+        preset = []
+        if words.pop("family") == "preresnet":
+            preset = ["--preset", "preresnet200-imagenet"]
+            del words["alpha"], words["growth"]
+        return preset + [
+            word for name in words for word in (f"--{name.replace('_', '-')}", f"{words[name]}")
+        ]
 
 
 # Units per stage of the depths that the ResNet papers name; others get four equal stages.
@@ -115,9 +118,9 @@ class PyramidUnit(nn.Sequential):
     def __init__(self, channels, width, stride, block):
         super().__init__()
         self.stride = stride
-        number = 0
-        for outputs, kernel, step in branch_convolutions(block, width, stride):
-            number += 1
+        for number, (outputs, kernel, step) in enumerate(
+            branch_convolutions(block, width, stride), 1
+        ):
             self.add_module(f"bn{number}", nn.BatchNorm2d(channels))
             if number > 1:
                 self.add_module(f"relu{number}", nn.ReLU())
@@ -149,16 +152,17 @@ class PreResNetUnit(nn.Module):
         super().__init__()
         self.project_input = first
         self.layers = []
-        outputs = channels
-        for number, (outputs, kernel, step) in enumerate(branch_convolutions(block, width, stride), 1):
+        inputs = channels
+        for number, (outputs, kernel, step) in enumerate(
+            branch_convolutions(block, width, stride), 1
+        ):
             if number > 1 or not first or projection_batch_norm:
-                self.add(f"bn{number}", nn.BatchNorm2d(channels if number == 1 else previous))
+                self.add(f"bn{number}", nn.BatchNorm2d(inputs))
                 self.add(f"relu{number}", nn.ReLU())
             if number == 1:
                 self.lead = len(self.layers)
-                previous = channels
-            self.add(f"conv{number}", convolution(previous, outputs, kernel, step))
-            previous = outputs
+            self.add(f"conv{number}", convolution(inputs, outputs, kernel, step))
+            inputs = outputs
         self.downsample = None
         if stride != 1 or channels != outputs:
             self.downsample = nn.Sequential(convolution(channels, outputs, 1, stride))
@@ -259,6 +263,7 @@ def count(model, image_size):
 # The networks of the paper's and the authors' tables: depth, alpha, growth, block, stem,
 # classes; parameters, those of convolutions, those of convolutions and classifier, feature
 # dimension, multiply-accumulates, convolutions.
+# fmt: off
 TABLE = [
     (110, 4.75, "mul", "basic", "cifar", 10, 1762206, 1748718, 1749488, 76, 333659128, 109),
     (110, 4.75, "mul", "basic", "cifar", 100, 1769136, 1748718, 1756418, 76, 333665968, 109),
@@ -290,6 +295,7 @@ TABLE = [
     (152, 200, "add", "bottleneck", "imagenet", 1000, 27341608, 26118352, 27175352, 1056, 6291546640, 151),
     (101, 360, "add", "bottleneck", "imagenet", 1000, 42455070, 40593174, 42290174, 1696, 8696707045, 100),
 ]
+# fmt: on
 
 # PreResNet-200: with bare projections as in the Torch program (the paper's row), and with
 # batch norm behind them as in the authors' PyTorch program.
@@ -322,8 +328,17 @@ def main():
         counts = count(model, network.image_size)
         verdict = "equal" if list(counts.values()) == expected else f"expected {expected}"
         wrong += verdict != "equal"
-        print(network.family, network.depth, network.alpha, network.growth, network.block,
-              network.stem, network.classes, *counts.values(), verdict)
+        print(
+            network.family,
+            network.depth,
+            network.alpha,
+            network.growth,
+            network.block,
+            network.stem,
+            network.classes,
+            *counts.values(),
+            verdict,
+        )
         row = {"network": asdict(network), "projection_batch_norm": projection_batch_norm}
         rows.append(row | counts | {"flags": network.flags()})
     if options.table:

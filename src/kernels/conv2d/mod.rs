@@ -1,11 +1,18 @@
-//! Host half of the convolutions: which variants there are, and when each may run.
+//! Host half of the convolutions.
 //!
-//! - `direct`: plain WGSL, every legal shape, every adapter (file `direct.rs`).
-//! - `subgroup`: for processors that pretend to be GPUs (file `subgroup.rs`).
+//! Two families do the same work.
+//! `subgroup` is for processors that pretend to be GPUs, where it is several times faster;
+//! `direct` is plain WGSL and can do every legal shape on every device.
+//! A forward convolution is one dispatch (`pixels.rs`).
+//! A gradient by the input is one dispatch for each class of pixels, stride² of them, because
+//! within a class all pixels see the same taps (`pixels.rs` as well).
+//! A gradient by the weights is partial sums over slices of the pixels, which a second
+//! dispatch adds (`weights.rs`).
 
-mod direct;
+mod pixels;
+mod weights;
 
-use super::choices::DIRECT;
+use super::choices::{DIRECT, SUBGROUP};
 use super::lower::{LowerError, Lowering};
 use crate::graph::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Window};
 use crate::graph::{Node, ValueId};
@@ -26,6 +33,14 @@ struct Sizes {
     channels: [usize; 2],
 }
 
+/// Which family computes a node, with what it must know.
+#[derive(Clone, Copy, Debug)]
+enum Family {
+    Direct,
+    /// Invocations in a subgroup.
+    Subgroup(u32),
+}
+
 impl Sizes {
     fn new(lowering: &Lowering<'_>, x: ValueId, w: ValueId, y: ValueId, window: Window) -> Sizes {
         let [x, w, y] = [x, w, y].map(|id| &lowering.shape(id).dims);
@@ -39,14 +54,14 @@ impl Sizes {
         }
     }
 
-    /// Groups of four channels of x and y.
-    fn columns(&self) -> [usize; 2] {
-        self.channels.map(|c| c.div_ceil(LANES))
+    /// Vectors of four channels of x.
+    fn input_vecs(&self) -> usize {
+        self.channels[0].div_ceil(LANES)
     }
 
-    /// Pixels of x and y in the whole batch.
-    fn pixels(&self) -> [usize; 2] {
-        [self.input, self.output].map(|[rows, columns]| self.batch * rows * columns)
+    /// Vectors of four channels of y.
+    fn output_vecs(&self) -> usize {
+        self.channels[1].div_ceil(LANES)
     }
 
     /// Key in the table of choices.
@@ -64,9 +79,20 @@ impl Sizes {
     }
 }
 
-/// Variants that can run on the target, the default first.
-fn legal(_lowering: &Lowering<'_>) -> Vec<&'static str> {
-    vec![DIRECT]
+/// Chooses a family: on software adapters the subgroup family where it can run, else the
+/// direct one.
+fn family(lowering: &mut Lowering<'_>, key: String) -> Result<Family, LowerError> {
+    let size = lowering.target.subgroup_size;
+    let legal: &[&str] = match (size, lowering.target.software) {
+        (Some(_), true) => &[SUBGROUP, DIRECT],
+        (Some(_), false) => &[DIRECT, SUBGROUP],
+        (None, _) => &[DIRECT],
+    };
+    let chosen = lowering.choose(key, legal)?;
+    Ok(match size.filter(|_| chosen == SUBGROUP) {
+        Some(size) => Family::Subgroup(size),
+        None => Family::Direct,
+    })
 }
 
 pub(super) fn forward(
@@ -76,10 +102,8 @@ pub(super) fn forward(
 ) -> Result<(), LowerError> {
     let (x, w, y) = (node.inputs[0], node.inputs[1], node.outputs[0]);
     let sizes = Sizes::new(lowering, x, w, y, op.window);
-    let legal = legal(lowering);
-    match lowering.choose(sizes.key("conv2d"), &legal)? {
-        _ => direct::forward(lowering, &sizes, node),
-    }
+    let family = family(lowering, sizes.key("conv2d"))?;
+    pixels::forward(lowering, &sizes, family, node);
     Ok(())
 }
 
@@ -90,10 +114,8 @@ pub(super) fn grad_input(
 ) -> Result<(), LowerError> {
     let (dy, w, dx) = (node.inputs[0], node.inputs[1], node.outputs[0]);
     let sizes = Sizes::new(lowering, dx, w, dy, op.window);
-    let legal = legal(lowering);
-    match lowering.choose(sizes.key("conv2d_grad_input"), &legal)? {
-        _ => direct::grad_input(lowering, &sizes, node),
-    }
+    let family = family(lowering, sizes.key("conv2d_grad_input"))?;
+    pixels::grad_input(lowering, &sizes, family, node);
     Ok(())
 }
 
@@ -104,9 +126,55 @@ pub(super) fn grad_weight(
 ) -> Result<(), LowerError> {
     let (x, dy, dw) = (node.inputs[0], node.inputs[1], node.outputs[0]);
     let sizes = Sizes::new(lowering, x, dw, dy, op.window);
-    let legal = legal(lowering);
-    match lowering.choose(sizes.key("conv2d_grad_weight"), &legal)? {
-        _ => direct::grad_weight(lowering, &sizes, node),
-    }
+    let family = family(lowering, sizes.key("conv2d_grad_weight"))?;
+    weights::lower(lowering, &sizes, family, node);
     Ok(())
+}
+
+/// Pixels that an invocation of the subgroup family works on at once: more of them share a
+/// weight that was loaded, but the code takes longer to compile and outgrows the processor's
+/// instruction cache.
+const SUBGROUP_PIXELS: u32 = 4;
+
+/// Most vectors of output channels that one workgroup of the subgroup family covers.
+const LARGEST_CHUNK: u32 = 10;
+
+/// What a chunk loads whatever its width, in units of what one more vector costs.
+const CHUNK_LOADS: u32 = 3;
+
+/// Vectors of output channels of a workgroup of the subgroup family, so that all chunks
+/// together cost least.
+///
+/// Wide chunks repeat fewer loads, but the last one computes vectors that nobody needs.
+/// There are at most [`LARGEST_CHUNK`] widths, so a whole network needs few pipelines.
+fn chunk_vecs(vecs: u32) -> u32 {
+    let cost = |width: &u32| vecs.div_ceil(*width) * (width + CHUNK_LOADS);
+    (1..=LARGEST_CHUNK.min(vecs))
+        .rev()
+        .min_by_key(cost)
+        .unwrap_or(1)
+}
+
+/// Invocations of a workgroup of the direct family.
+const DIRECT_WORKGROUP: u32 = 64;
+
+/// Vectors of output channels that an invocation of the direct family owns.
+const DIRECT_VECS: u32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_waste_at_most_a_tenth() {
+        for vecs in 1..=1024 {
+            let width = chunk_vecs(vecs);
+            let computed = vecs.div_ceil(width) * width;
+            assert!(width <= LARGEST_CHUNK);
+            assert!(
+                10 * (computed - vecs) <= vecs,
+                "{vecs} vectors in chunks of {width}"
+            );
+        }
+    }
 }

@@ -1,0 +1,111 @@
+// Gradient of a convolution by its weights, in plain WGSL: partial sums, for
+// every legal shape, on every device with the default limits.
+//
+//     partial[s, a, b, c, o] = sum over output pixels (n, i, k) of slice s of
+//         input[n, stride_height * i + a - padding_height,
+//                  stride_width  * k + b - padding_width, c]
+//         * gradient[n, i, k, o]
+//
+//     `sum_slices` adds the slices in order. Slice s holds the output rows
+//     s * lines_per_slice and following, counted over the whole batch; input
+//     pixels outside the image count as zero.
+//
+// Bindings (a vector is four channels; pad channels hold zero):
+//   input     [batch][input_height][input_width][input_vecs] vectors
+//   gradient  [batch][output_height][output_width][output_vecs] vectors
+//   partial   [slices][kernel_height][kernel_width][4 * input_vecs][output_vecs] vectors
+//
+// A quad is a tap and a vector of input channels: four rows of the weight
+// matrix. One invocation owns one quad and OUT_VECS neighbouring vectors of
+// output channels over one slice; neighbouring invocations own neighbouring
+// channels of the same quad. One workgroup is WORKGROUP such invocations.
+// Cutting the pixels into slices gives the many invocations that a small
+// weight matrix alone would not.
+//
+// Assumes: all counts at least 1. Workgroup (x, y) works on invocations
+// x * WORKGROUP and following of slice y; the grid holds exactly the slices
+// that have rows. Invocations past the end do nothing; vectors past the end
+// compute on clamped addresses and are not stored.
+//
+// The host sets the constants, and expands the loops marked `//@unroll`.
+
+const WORKGROUP: u32 = 64u;
+const OUT_VECS: u32 = 2u;
+
+struct Parameters {
+    batch: u32,
+    input_height: u32,
+    input_width: u32,
+    input_vecs: u32,
+    output_height: u32,
+    output_width: u32,
+    output_vecs: u32,
+    kernel_height: u32,
+    kernel_width: u32,
+    stride_height: u32,
+    stride_width: u32,
+    padding_height: u32,
+    padding_width: u32,
+    lines_per_slice: u32,
+}
+
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> input: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> gradient: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let chunks = (parameters.output_vecs + OUT_VECS - 1u) / OUT_VECS;
+    let quads = parameters.kernel_height * parameters.kernel_width * parameters.input_vecs;
+    let unit = group.x * WORKGROUP + local;
+    let quad = unit / chunks;
+    let first_vec = unit % chunks * OUT_VECS;
+    if quad >= quads {
+        return;
+    }
+    let tap = quad / parameters.input_vecs;
+    let input_vec = quad - tap * parameters.input_vecs;
+    let tap_row = tap / parameters.kernel_width;
+    let tap_column = tap - tap_row * parameters.kernel_width;
+    // Negative coordinates are huge ones as u32.
+    let row_shift = tap_row - parameters.padding_height;
+    let column_shift = tap_column - parameters.padding_width;
+
+    let lines = parameters.batch * parameters.output_height;
+    let first_line = group.y * parameters.lines_per_slice;
+    let end_line = min(first_line + parameters.lines_per_slice, lines);
+
+    var sum: array<mat4x4<f32>, OUT_VECS>;
+    for (var line = first_line; line < end_line; line++) {
+        let image = line / parameters.output_height;
+        let row = (line - image * parameters.output_height) * parameters.stride_height + row_shift;
+        if row >= parameters.input_height {
+            continue;
+        }
+        let input_line = (image * parameters.input_height + row) * parameters.input_width;
+        for (var pixel = 0u; pixel < parameters.output_width; pixel++) {
+            let column = pixel * parameters.stride_width + column_shift;
+            if column < parameters.input_width {
+                let x = input[(input_line + column) * parameters.input_vecs + input_vec];
+                let gradient_index = (line * parameters.output_width + pixel) * parameters.output_vecs;
+                for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+                    let d = gradient[gradient_index + min(first_vec + n, parameters.output_vecs - 1u)];
+                    sum[n] += mat4x4<f32>(x.x * d, x.y * d, x.z * d, x.w * d);
+                }
+            }
+        }
+    }
+
+    for (var e = 0u; e < 4u; e++) { //@unroll
+        let index = ((group.y * quads + quad) * 4u + e) * parameters.output_vecs + first_vec;
+        for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+            if first_vec + n < parameters.output_vecs {
+                partial[index + n] = sum[n][e];
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+// Gradient of a convolution by its weights, in subgroups: partial sums.
+//
+//     partial[s, a, b, c, o] = sum over output pixels (n, i, k) of slice s of
+//         input[n, stride_height * i + a - padding_height,
+//                  stride_width  * k + b - padding_width, c]
+//         * gradient[n, i, k, o]
+//
+//     `sum_slices` adds the slices in order. Slice s holds the output rows
+//     s * lines_per_slice and following, counted over the whole batch; input
+//     pixels outside the image count as zero.
+//
+// Bindings (a vector is four channels; pad channels hold zero):
+//   input     [batch][input_height][input_width][input_vecs] vectors
+//   gradient  [batch][output_height][output_width][output_vecs] vectors
+//   partial   [slices][kernel_height][kernel_width][4 * input_vecs][output_vecs] vectors
+//
+// A quad is a tap and a vector of input channels: four rows of the weight
+// matrix. One workgroup is one subgroup. It owns SUBGROUP quads, one for each
+// invocation, and OUT_VECS vectors of output channels, over one slice. An
+// invocation holds 4 * OUT_VECS sums. Per step the workgroup takes PIXELS
+// neighbouring pixels of an output row: each invocation loads the input at its
+// own tap, and a share of the gradient, which shuffles with constant lanes
+// hand to all. There is no workgroup memory and no barrier; see
+// `conv2d_subgroup` for why.
+//
+// Assumes: subgroups of exactly SUBGROUP invocations; all counts at least 1.
+// Workgroup (x, y, z) works on quads x * SUBGROUP and following, slice y and
+// channel chunk z; the grid holds exactly the slices that have rows. Quads and
+// vectors past the end compute on clamped addresses and store nothing.
+//
+// The host sets the constants, and expands the loops marked `//@unroll`.
+
+const SUBGROUP: u32 = 8u;
+const PIXELS: u32 = 4u;
+const OUT_VECS: u32 = 5u;
+const GRADIENT_LOADS: u32 = (PIXELS * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
+
+struct Parameters {
+    batch: u32,
+    input_height: u32,
+    input_width: u32,
+    input_vecs: u32,
+    output_height: u32,
+    output_width: u32,
+    output_vecs: u32,
+    kernel_height: u32,
+    kernel_width: u32,
+    stride_height: u32,
+    stride_width: u32,
+    padding_height: u32,
+    padding_width: u32,
+    lines_per_slice: u32,
+}
+
+// What a vector is in memory. Where the device has 64-bit integers the host
+// reads vectors as two of them, which halves the number of load instructions.
+alias Stored = vec4<f32>;
+fn floats(stored: Stored) -> vec4<f32> { return stored; }
+
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> input: array<Stored>;
+@group(0) @binding(2) var<storage, read> gradient: array<Stored>;
+@group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
+
+@compute @workgroup_size(SUBGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let quads = parameters.kernel_height * parameters.kernel_width * parameters.input_vecs;
+    let first_vec = group.z * OUT_VECS;
+    let own_quad = group.x * SUBGROUP + lane;
+    let quad = min(own_quad, quads - 1u);
+    let tap = quad / parameters.input_vecs;
+    let input_vec = quad - tap * parameters.input_vecs;
+    let tap_row = tap / parameters.kernel_width;
+    let tap_column = tap - tap_row * parameters.kernel_width;
+    // Negative coordinates are huge ones as u32.
+    let row_shift = tap_row - parameters.padding_height;
+    let column_shift = tap_column - parameters.padding_width;
+
+    // This invocation's share of the PIXELS * OUT_VECS vectors of a step:
+    // piece p * OUT_VECS + n is pixel p, vector n.
+    var piece_pixel: array<u32, GRADIENT_LOADS>;
+    var piece_vec: array<u32, GRADIENT_LOADS>;
+    for (var k = 0u; k < GRADIENT_LOADS; k++) { //@unroll
+        let piece = min(lane + k * SUBGROUP, PIXELS * OUT_VECS - 1u);
+        piece_pixel[k] = piece / OUT_VECS;
+        piece_vec[k] = min(first_vec + piece % OUT_VECS, parameters.output_vecs - 1u);
+    }
+
+    let lines = parameters.batch * parameters.output_height;
+    let first_line = group.y * parameters.lines_per_slice;
+    let end_line = min(first_line + parameters.lines_per_slice, lines);
+
+    var sum: array<mat4x4<f32>, OUT_VECS>;
+    for (var line = first_line; line < end_line; line++) {
+        let image = line / parameters.output_height;
+        let row = (line - image * parameters.output_height) * parameters.stride_height + row_shift;
+        let row_inside = row < parameters.input_height;
+        let input_line = (image * parameters.input_height + row) * parameters.input_width;
+
+        for (var first = 0u; first < parameters.output_width; first += PIXELS) {
+            var loaded: array<vec4<f32>, GRADIENT_LOADS>;
+            for (var k = 0u; k < GRADIENT_LOADS; k++) { //@unroll
+                let pixel = first + piece_pixel[k];
+                loaded[k] = vec4<f32>(0.0);
+                if pixel < parameters.output_width {
+                    let index = (line * parameters.output_width + pixel) * parameters.output_vecs + piece_vec[k];
+                    loaded[k] = floats(gradient[index]);
+                }
+            }
+            var x: array<vec4<f32>, PIXELS>;
+            for (var p = 0u; p < PIXELS; p++) { //@unroll
+                let pixel = first + p;
+                let column = pixel * parameters.stride_width + column_shift;
+                x[p] = vec4<f32>(0.0);
+                if row_inside && column < parameters.input_width && pixel < parameters.output_width {
+                    x[p] = floats(input[(input_line + column) * parameters.input_vecs + input_vec]);
+                }
+            }
+            for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+                var d: array<vec4<f32>, PIXELS>;
+                for (var p = 0u; p < PIXELS; p++) { //@unroll
+                    d[p] = subgroupShuffle(loaded[(p * OUT_VECS + n) / SUBGROUP], (p * OUT_VECS + n) % SUBGROUP);
+                }
+                for (var e = 0u; e < 4u; e++) { //@unroll
+                    var add = sum[n][e];
+                    for (var p = 0u; p < PIXELS; p++) { //@unroll
+                        add += x[p][e] * d[p];
+                    }
+                    sum[n][e] = add;
+                }
+            }
+        }
+    }
+
+    if own_quad < quads {
+        for (var e = 0u; e < 4u; e++) { //@unroll
+            let index = ((group.y * quads + quad) * 4u + e) * parameters.output_vecs + first_vec;
+            for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+                if first_vec + n < parameters.output_vecs {
+                    partial[index + n] = sum[n][e];
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! CIFAR-10 and CIFAR-100 in their published binary form.
+//!
+//! A file is a row of records of fixed length: one label byte (CIFAR-100: the coarse label,
+//! then the fine one, which counts), then 32 x 32 red, green and blue bytes, each plane row by
+//! row. The planes become pixels once, here.
+//! Sizes and names of the files come from the manifest; sizes and labels are checked, since
+//! a broken download is the usual trouble. Archives are not unpacked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::manifest::{Manifest, RecordFile, Records};
+use super::pictures::Pictures;
+use super::{Crop, DataError, Dataset};
+
+/// Rows and columns of a picture.
+const SIZE: u32 = 32;
+
+/// Bytes of one colour plane.
+const PLANE: usize = (SIZE * SIZE) as usize;
+
+/// Opens the dataset that `manifest` describes.
+///
+/// The files are looked for in `directory` and in the folder that the archive makes there.
+pub(super) fn open(
+    manifest: Manifest,
+    directory: Option<&Path>,
+    image_size: u32,
+    crop: Crop,
+    need_train: bool,
+) -> Result<Dataset, DataError> {
+    let records = manifest
+        .records
+        .as_ref()
+        .expect("the manifest lists record files");
+    let directory = locate(&manifest, records, directory, need_train)?;
+    let part = |files: &[RecordFile]| -> Result<_, DataError> {
+        let pictures = read_files(&manifest, records, &directory, files)?;
+        Ok(Arc::from(pictures.resized(image_size, crop)))
+    };
+    let train = match need_train {
+        true => Some(part(&records.train)?),
+        false => None,
+    };
+    let test = part(&records.test)?;
+    Ok(Dataset {
+        train,
+        test,
+        notes: Vec::new(),
+        name: manifest.name,
+        classes: manifest.classes,
+        mean: manifest.mean,
+        std: manifest.std,
+    })
+}
+
+/// The directory that holds every file that is needed.
+fn locate(
+    manifest: &Manifest,
+    records: &Records,
+    directory: Option<&Path>,
+    need_train: bool,
+) -> Result<PathBuf, DataError> {
+    let Some(directory) = directory else {
+        return Err(DataError::NoDirectory {
+            title: manifest.title.clone(),
+            expected: expected(manifest, records),
+        });
+    };
+    if !directory.is_dir() {
+        return Err(DataError::MissingDirectory {
+            path: directory.to_path_buf(),
+            expected: expected(manifest, records),
+        });
+    }
+    let train = records.train.iter().filter(|_| need_train);
+    let needed: Vec<&str> = train
+        .chain(&records.test)
+        .map(|f| f.name.as_str())
+        .collect();
+    let missing_in = |folder: &Path| -> Vec<String> {
+        let missing = needed.iter().filter(|name| !folder.join(name).is_file());
+        missing.map(|name| name.to_string()).collect()
+    };
+    // If both are incomplete, the message is about the one that has more.
+    let unpacked = directory.join(&records.folder);
+    let candidates = [directory.to_path_buf(), unpacked];
+    let searched = candidates.map(|folder| (missing_in(&folder), folder));
+    let [(first, given), (second, unpacked)] = searched;
+    let (missing, folder) = match second.len() < first.len() {
+        true => (second, unpacked),
+        false => (first, given),
+    };
+    match missing.is_empty() {
+        true => Ok(folder),
+        false => Err(DataError::MissingEntries {
+            path: folder,
+            missing,
+            expected: expected(manifest, records),
+        }),
+    }
+}
+
+/// Where the files come from and what they are, for an error message.
+fn expected(manifest: &Manifest, records: &Records) -> String {
+    let files: Vec<String> = records
+        .train
+        .iter()
+        .chain(&records.test)
+        .map(|file| format!("{} ({} bytes)", file.name, file.bytes))
+        .collect();
+    let layout = format!(
+        "DIR or DIR/{} must hold {}",
+        records.folder,
+        files.join(", ")
+    );
+    match &manifest.archive {
+        Some(archive) => format!(
+            "get {} ({} bytes, md5 {}, sha256 {}) and unpack it into DIR: {layout}",
+            archive.url, archive.bytes, archive.md5, archive.sha256
+        ),
+        None => layout,
+    }
+}
+
+/// Reads files of records one after another.
+fn read_files(
+    manifest: &Manifest,
+    records: &Records,
+    directory: &Path,
+    files: &[RecordFile],
+) -> Result<Pictures, DataError> {
+    let record = records.label_bytes + 3 * PLANE;
+    let mut bytes = Vec::new();
+    let mut labels = Vec::new();
+    for file in files {
+        let path = directory.join(&file.name);
+        let io = |source| DataError::Io {
+            path: path.clone(),
+            source,
+        };
+        // A file of any length is not read before its length is known to be right.
+        let found = fs::metadata(&path).map_err(io)?.len();
+        let content = match found == file.bytes {
+            true => fs::read(&path).map_err(io)?,
+            false => Vec::new(),
+        };
+        if content.len() as u64 != file.bytes {
+            return Err(DataError::FileSize {
+                path,
+                found,
+                expected: file.bytes,
+                records: file.bytes / record as u64,
+                record: record as u64,
+            });
+        }
+        bytes.reserve(content.len());
+        for (index, record) in content.chunks_exact(record).enumerate() {
+            let (label_bytes, planes) = record.split_at(records.label_bytes);
+            let label = label_bytes[label_bytes.len() - 1];
+            if usize::from(label) >= manifest.classes.len() {
+                return Err(DataError::Label {
+                    path,
+                    record: index,
+                    label,
+                    title: manifest.title.clone(),
+                    classes: manifest.classes.len(),
+                });
+            }
+            labels.push(u32::from(label));
+            for pixel in 0..PLANE {
+                bytes.extend([0, 1, 2].map(|plane| planes[plane * PLANE + pixel]));
+            }
+        }
+    }
+    Ok(Pictures::new(SIZE, bytes, labels))
+}
+
+#[cfg(test)]
+mod tests;

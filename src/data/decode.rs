@@ -1,0 +1,154 @@
+//! The bytes of a picture file to pixels.
+//!
+//! The format is told by content, never by name: JPEG, PNG, GIF, BMP and WebP. Whatever the
+//! file holds becomes 8-bit RGB, the way a person sees it in a viewer:
+//!
+//! - grey is repeated over the channels; 16 bits are rounded to 8;
+//! - transparent pixels are laid over white, the page colour they are usually drawn for;
+//! - inks (CMYK and YCCK JPEG) become light by (255 − ink)·(255 − black)/255, as in Pillow;
+//! - the orientation that cameras note in EXIF is applied;
+//! - of an animation, the first picture counts.
+//!
+//! Colour profiles and gamma chunks are ignored, as training pipelines commonly do.
+//! A JPEG whose end marker is missing counts as damaged: its decoder would fill the missing
+//! part with grey and say nothing. Damage in the middle of a JPEG that still decodes is not
+//! noticed.
+
+use std::io::Cursor;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+
+use super::DataError;
+use super::resize::{Crop, fit};
+
+/// A decoded picture may take this many bytes: about 178 million pixels of RGB.
+const LARGEST: u64 = 512 << 20;
+
+/// Decodes the content of a picture file and brings it to `size` x `size`: rows from the top,
+/// pixels from the left, bytes R, G, B.
+///
+/// # Errors
+/// If the bytes are empty, not a picture, damaged, or would take too much memory. The error
+/// does not know the file's name; [`DataError::in_file`] adds it.
+///
+/// ```
+/// use pyr_wgpu::data::{Crop, decode_picture};
+///
+/// // One red pixel, 24 bits, as a BMP file.
+/// let mut bmp = Vec::from(*b"BM");
+/// for word in [58, 0, 54, 40, 1, 1, 1 | 24 << 16, 0, 4, 0, 0, 0, 0] {
+///     bmp.extend(u32::to_le_bytes(word));
+/// }
+/// bmp.extend([0, 0, 255, 0]);
+/// let pixels = decode_picture(&bmp, 2, Crop::Shorter).unwrap();
+/// assert_eq!(pixels, [255, 0, 0].repeat(4));
+///
+/// assert!(decode_picture(b"no picture", 2, Crop::Shorter).is_err());
+/// ```
+pub fn decode_picture(bytes: &[u8], size: u32, crop: Crop) -> Result<Vec<u8>, DataError> {
+    Ok(fit(&decode(bytes)?, size, crop))
+}
+
+/// Tells the format by the first bytes, without decoding.
+///
+/// # Errors
+/// If they are empty or of no format that can be read.
+pub(super) fn sniff(start: &[u8]) -> Result<ImageFormat, DataError> {
+    if start.is_empty() {
+        return Err(DataError::EmptyPicture);
+    }
+    match image::guess_format(start) {
+        Ok(format) if name(format).is_some() => Ok(format),
+        _ => Err(DataError::NotAPicture),
+    }
+}
+
+/// How many bytes [`sniff`] looks at, at most.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) const SNIFFED: u64 = 16;
+
+/// The name of a format that can be read.
+fn name(format: ImageFormat) -> Option<&'static str> {
+    match format {
+        ImageFormat::Bmp => Some("BMP"),
+        ImageFormat::Gif => Some("GIF"),
+        ImageFormat::Jpeg => Some("JPEG"),
+        ImageFormat::Png => Some("PNG"),
+        ImageFormat::WebP => Some("WebP"),
+        _ => None,
+    }
+}
+
+/// The picture in its own size, upright.
+fn decode(bytes: &[u8]) -> Result<RgbImage, DataError> {
+    let format = sniff(bytes)?;
+    let damaged = |reason: String| DataError::DamagedPicture {
+        format: name(format).unwrap_or("picture"),
+        reason,
+    };
+    if format == ImageFormat::Jpeg && !has_end_marker(bytes) {
+        return Err(damaged("it breaks off before its end".to_string()));
+    }
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    // The limit below has an error of its own that names the extents.
+    reader.no_limits();
+    let mut decoder = reader.into_decoder().map_err(|e| damaged(e.to_string()))?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(damaged(format!("it is {width} x {height} pixels large")));
+    }
+    if decoder.total_bytes() > LARGEST {
+        return Err(DataError::PictureTooLarge { width, height });
+    }
+    // Metadata that cannot be read is no reason to lose the picture.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| damaged(e.to_string()))?;
+    picture.apply_orientation(orientation);
+    Ok(to_rgb(picture))
+}
+
+/// Eight bits of red, green and blue, transparency laid over white.
+fn to_rgb(picture: DynamicImage) -> RgbImage {
+    if !picture.color().has_alpha() {
+        return picture.into_rgb8();
+    }
+    let picture = picture.into_rgba8();
+    RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
+        let [red, green, blue, alpha] = picture.get_pixel(x, y).0;
+        let alpha = u32::from(alpha);
+        let over_white =
+            |value: u8| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        image::Rgb([red, green, blue].map(over_white))
+    })
+}
+
+/// Whether a JPEG has its end marker, FF D9, after its pictures.
+///
+/// Segments are skipped by their length, since metadata may hold a whole small JPEG. Within
+/// the coded data FF is followed by 00 or a restart marker unless a real marker comes.
+fn has_end_marker(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(position) = rest.iter().position(|&byte| byte == 0xFF) {
+        rest = &rest[position + 1..];
+        match rest.first() {
+            None => return false,
+            // Any number of FF may stand before a marker.
+            Some(0xFF) => {}
+            Some(0xD9) => return true,
+            // An escaped FF, or a marker without a segment.
+            Some(0x00 | 0x01 | 0xD0..=0xD8) => rest = &rest[1..],
+            Some(_) => {
+                let Some(&[_, high, low]) = rest.first_chunk::<3>() else {
+                    return false;
+                };
+                let length = usize::from(u16::from_be_bytes([high, low]));
+                rest = rest.get(1 + length..).unwrap_or(&[]);
+            }
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

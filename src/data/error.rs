@@ -1,0 +1,221 @@
+//! What can be wrong with data, said so that the user knows what to do next.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Everything that can go wrong between a data directory and a batch.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A dataset's name is not known.
+    #[error("unknown dataset `{name}`; there are shapes, cifar10, cifar100 and folder")]
+    UnknownDataset {
+        /// The name that was asked for.
+        name: String,
+    },
+
+    /// A dataset that lives in files was asked for without saying where they are.
+    #[error("the dataset {title} needs a directory: give it with --data DIR; {expected}")]
+    NoDirectory {
+        /// The dataset.
+        title: String,
+        /// Which files belong there, and where they come from.
+        expected: String,
+    },
+
+    /// The directory does not exist, or is a file.
+    #[error("no directory {path}; {expected}")]
+    MissingDirectory {
+        /// The directory that was asked for.
+        path: PathBuf,
+        /// Which files belong there, and where they come from.
+        expected: String,
+    },
+
+    /// The directory exists but what is needed is not in it.
+    #[error("{path} has no {}; {expected}", missing.join(", no "))]
+    MissingEntries {
+        /// The directory.
+        path: PathBuf,
+        /// Names of the missing files or folders.
+        missing: Vec<String>,
+        /// Which files belong there, and where they come from.
+        expected: String,
+    },
+
+    /// The operating system refuses to read.
+    #[error("cannot read {path}: {source}; check the path and its permissions")]
+    Io {
+        /// What was to be read.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+
+    /// A file of records is truncated or has too much.
+    #[error(
+        "{path} is {found} bytes long but should have {expected} ({records} records of {record} \
+         bytes): it is {}; fetch and unpack the archive again",
+        if found < expected { "truncated" } else { "too long" }
+    )]
+    FileSize {
+        /// The file.
+        path: PathBuf,
+        /// Its bytes.
+        found: u64,
+        /// The bytes it should have.
+        expected: u64,
+        /// How many records it should have.
+        records: u64,
+        /// Bytes of a record.
+        record: u64,
+    },
+
+    /// A record carries a class that does not exist.
+    #[error(
+        "{path}: record {record} (counted from 0) has the label {label}, but {title} has the \
+         labels 0 to {}; the file is damaged or of another dataset, fetch it again",
+        classes - 1
+    )]
+    Label {
+        /// The file.
+        path: PathBuf,
+        /// Position of the record, from 0.
+        record: usize,
+        /// The label found.
+        label: u8,
+        /// The dataset.
+        title: String,
+        /// How many classes it has.
+        classes: usize,
+    },
+
+    /// A classifier needs at least two classes.
+    #[error(
+        "{path} has {} (a class is a folder with pictures); put the pictures of at least two \
+         classes into a folder each",
+        match class { Some(class) => format!("only the class `{class}`"), None => "no class".to_string() }
+    )]
+    TooFewClasses {
+        /// The folder of classes.
+        path: PathBuf,
+        /// The only class, if there is one.
+        class: Option<String>,
+    },
+
+    /// A class has nothing to learn from.
+    #[error(
+        "the class folder {path} has no readable picture{}; add pictures (JPEG, PNG, GIF, BMP or \
+         WebP) or remove the folder",
+        match first { Some(first) => format!(" (first unreadable file: {first})"), None => String::new() }
+    )]
+    ClassWithoutPictures {
+        /// The folder of the class.
+        path: PathBuf,
+        /// The first file that could not be read, and why.
+        first: Option<String>,
+    },
+
+    /// The training and the test part do not have the same classes.
+    #[error(
+        "the classes of {train} and {test} differ: {}; both parts need the same class folders",
+        difference(only_train, only_test)
+    )]
+    ClassesDiffer {
+        /// The folder of the training part.
+        train: PathBuf,
+        /// The folder of the test part.
+        test: PathBuf,
+        /// Classes that only the training part has.
+        only_train: Vec<String>,
+        /// Classes that only the test part has.
+        only_test: Vec<String>,
+    },
+
+    /// So many files are unreadable that something else must be wrong.
+    #[error(
+        "{unreadable} of {files} files in {path} are not readable pictures, more than 1 %: {}; \
+         repair or remove them",
+        listed.join(", ")
+    )]
+    TooManyUnreadable {
+        /// The folder of the part.
+        path: PathBuf,
+        /// How many files could not be read.
+        unreadable: usize,
+        /// How many files there are.
+        files: usize,
+        /// The first of them, each with the reason.
+        listed: Vec<String>,
+    },
+
+    /// A picture without a single byte.
+    #[error("the file is empty")]
+    EmptyPicture,
+
+    /// The content is of no format that can be read.
+    #[error("not a picture in JPEG, PNG, GIF, BMP or WebP format")]
+    NotAPicture,
+
+    /// The content starts like a picture but cannot be decoded.
+    #[error("damaged {format} picture: {reason}")]
+    DamagedPicture {
+        /// The format by the first bytes.
+        format: &'static str,
+        /// What the decoder says.
+        reason: String,
+    },
+
+    /// Decoding would take too much memory.
+    #[error("a picture of {width} x {height} is too large to decode; make it smaller")]
+    PictureTooLarge {
+        /// Pixels in a row.
+        width: u32,
+        /// Rows.
+        height: u32,
+    },
+
+    /// One of the above, in a file.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<DataError>,
+    },
+
+    /// The thread that prepared a batch panicked, which is a bug.
+    #[error("a thread that prepares batches panicked: {message}; this is a bug, please report it")]
+    Worker {
+        /// What the thread said.
+        message: String,
+    },
+}
+
+impl DataError {
+    /// Says in which file it happened.
+    pub fn in_file(self, path: impl Into<PathBuf>) -> DataError {
+        DataError::File {
+            path: path.into(),
+            source: Box::new(self),
+        }
+    }
+}
+
+/// Names the classes that only one part has, a few of each.
+fn difference(only_train: &[String], only_test: &[String]) -> String {
+    let part = |classes: &[String], part: &str| match classes.len() {
+        0 => None,
+        count => {
+            let named: Vec<_> = classes.iter().take(5).map(|c| format!("`{c}`")).collect();
+            let more = match count - named.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            Some(format!("only in {part}: {}{more}", named.join(", ")))
+        }
+    };
+    let parts = [part(only_train, "training"), part(only_test, "test")];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}

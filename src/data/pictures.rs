@@ -1,0 +1,172 @@
+//! Pictures in memory, all of one size.
+
+use image::RgbImage;
+
+use super::resize::{Crop, fit};
+use super::{DataError, RESIDENT_LIMIT, Source};
+
+/// Pictures in memory, all of one size, with their labels.
+pub struct Pictures {
+    size: u32,
+    bytes: Vec<u8>,
+    labels: Vec<u32>,
+}
+
+impl Pictures {
+    /// Pictures of `size` x `size`, back to back: rows from the top, pixels from the left,
+    /// bytes R, G, B.
+    ///
+    /// # Panics
+    /// If the bytes are not those of one picture for each label.
+    pub fn new(size: u32, bytes: Vec<u8>, labels: Vec<u32>) -> Pictures {
+        assert_eq!(
+            bytes.len(),
+            labels.len() * picture_bytes(size),
+            "bytes of {} pictures of {size} x {size}",
+            labels.len()
+        );
+        Pictures {
+            size,
+            bytes,
+            labels,
+        }
+    }
+
+    /// Brings every picture to another size, now if the result may stay in memory, else
+    /// whenever a picture is read.
+    pub(super) fn resized(self, size: u32, crop: Crop) -> Box<dyn Source> {
+        self.resized_within(size, crop, RESIDENT_LIMIT)
+    }
+
+    fn resized_within(self, size: u32, crop: Crop, limit: u64) -> Box<dyn Source> {
+        if size == self.size {
+            return Box::new(self);
+        }
+        let resized = Resized {
+            pictures: self,
+            size,
+            crop,
+        };
+        let bytes = resized.len() as u64 * picture_bytes(size) as u64;
+        if bytes > limit {
+            return Box::new(resized);
+        }
+        let bytes = (0..resized.len()).flat_map(|i| resized.fit(i)).collect();
+        Box::new(Pictures::new(size, bytes, resized.pictures.labels))
+    }
+
+    fn picture(&self, index: usize) -> &[u8] {
+        let length = picture_bytes(self.size);
+        &self.bytes[index * length..(index + 1) * length]
+    }
+}
+
+impl Source for Pictures {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        self.labels[index]
+    }
+
+    fn size(&self) -> u32 {
+        self.size
+    }
+
+    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+        out.copy_from_slice(self.picture(index));
+        Ok(())
+    }
+
+    fn resident(&self) -> Option<&[u8]> {
+        Some(&self.bytes)
+    }
+}
+
+/// Pictures in memory that would be too many at the size that is asked for.
+struct Resized {
+    pictures: Pictures,
+    size: u32,
+    crop: Crop,
+}
+
+impl Resized {
+    fn fit(&self, index: usize) -> Vec<u8> {
+        let side = self.pictures.size;
+        let picture = RgbImage::from_raw(side, side, self.pictures.picture(index).to_vec())
+            .expect("a picture has side x side pixels");
+        fit(&picture, self.size, self.crop)
+    }
+}
+
+impl Source for Resized {
+    fn len(&self) -> usize {
+        self.pictures.len()
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        self.pictures.label(index)
+    }
+
+    fn size(&self) -> u32 {
+        self.size
+    }
+
+    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+        out.copy_from_slice(&self.fit(index));
+        Ok(())
+    }
+
+    fn resident(&self) -> Option<&[u8]> {
+        None
+    }
+}
+
+/// Bytes of one RGB picture.
+pub(super) fn picture_bytes(size: u32) -> usize {
+    size as usize * size as usize * 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two pictures of 2 x 2, each of one colour.
+    fn two() -> Pictures {
+        let bytes = [[10, 20, 30].repeat(4), [40, 50, 60].repeat(4)].concat();
+        Pictures::new(2, bytes, vec![7, 3])
+    }
+
+    #[test]
+    fn a_picture_is_read_where_it_lies() {
+        let pictures = two();
+        let mut out = [0; 12];
+        pictures.read(1, &mut out).unwrap();
+        assert_eq!(out[..], [40, 50, 60].repeat(4));
+        assert_eq!((pictures.len(), pictures.label(1)), (2, 3));
+        assert_eq!(pictures.resident().unwrap()[..3], [10, 20, 30]);
+    }
+
+    #[test]
+    fn resizing_now_and_later_give_the_same_pictures() {
+        let now = two().resized_within(3, Crop::Shorter, 54);
+        let later = two().resized_within(3, Crop::Shorter, 53);
+        assert!(later.resident().is_none());
+        for (index, colour) in [[10, 20, 30], [40, 50, 60]].into_iter().enumerate() {
+            let expected = colour.repeat(9);
+            let mut out = vec![0; 27];
+            later.read(index, &mut out).unwrap();
+            assert_eq!(out, expected);
+            let resident = now.resident().unwrap();
+            assert_eq!(resident[index * 27..(index + 1) * 27], expected);
+            assert_eq!(now.label(index), later.label(index));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "bytes of 2 pictures of 2 x 2")]
+    fn bytes_and_labels_must_fit() {
+        Pictures::new(2, vec![0; 12], vec![0, 1]);
+    }
+}

@@ -1,0 +1,90 @@
+//! A network's tensors between files and an engine's memory.
+
+use std::collections::BTreeMap;
+
+use super::{Engine, EngineError};
+use crate::graph::Arena;
+use crate::model::{Network, PackedValue, names};
+
+/// Tensors by the name they have in a file, without those that only count.
+pub type Tensors = BTreeMap<String, Vec<f32>>;
+
+/// Which of the values that belong to parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Parameters and running statistics.
+    Weights,
+    /// Gradients of the last run.
+    Gradients,
+    /// The optimiser's velocity.
+    Momentum,
+    /// Gradients summed over micro-batches.
+    Sums,
+}
+
+impl Kind {
+    /// The values that this kind has, each with its name in the graph.
+    fn values(self, network: &Network) -> Vec<(String, PackedValue)> {
+        let all = network.packed_values().into_iter();
+        let named = |value: PackedValue| {
+            let name = match self {
+                Kind::Weights => value.name.clone(),
+                Kind::Gradients => names::gradient(&value.name),
+                Kind::Momentum => names::momentum(&value.name),
+                Kind::Sums => names::sum(&value.name),
+            };
+            (name, value)
+        };
+        all.filter(|v| self == Kind::Weights || v.arena == Arena::Parameters)
+            .map(named)
+            .collect()
+    }
+}
+
+impl Engine<'_> {
+    /// Writes all tensors of a kind.
+    ///
+    /// # Panics
+    /// If one is missing or has the wrong size: callers compare with the network first.
+    pub fn write_tensors(&mut self, network: &Network, kind: Kind, tensors: &Tensors) {
+        for (name, value) in kind.values(network) {
+            let parts: Vec<&[f32]> = value
+                .tensors
+                .iter()
+                .map(|t| tensors[&t.name].as_slice())
+                .collect();
+            self.write_values(&name, &value.shape, &value.join(&parts));
+        }
+    }
+
+    /// Reads all tensors of a kind.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub async fn read_tensors(
+        &self,
+        network: &Network,
+        kind: Kind,
+    ) -> Result<Tensors, EngineError> {
+        let values = kind.values(network);
+        let asked: Vec<(&str, usize)> = values
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.shape.stored_len()))
+            .collect();
+        let read = self.read_all(&asked).await?;
+        let mut tensors = Tensors::new();
+        for ((_, value), words) in values.iter().zip(read) {
+            let elements = value.shape.unpack(bytemuck::cast_slice::<u32, f32>(&words));
+            let parts = value.tensors.iter().map(|t| t.name.clone());
+            tensors.extend(parts.zip(value.split(&elements)));
+        }
+        Ok(tensors)
+    }
+
+    /// Fills all tensors of a kind with zeros.
+    pub fn clear_tensors(&mut self, network: &Network, kind: Kind) {
+        for (name, value) in kind.values(network) {
+            self.clear(&name, &value.shape);
+        }
+    }
+}

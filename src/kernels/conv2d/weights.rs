@@ -1,0 +1,129 @@
+//! Host half of `shaders/conv2d_weights_subgroup.wgsl` and
+//! `shaders/conv2d_weights_direct.wgsl`: the gradient by the weights.
+//!
+//! The result is tiny and the sum long, so it is split: each workgroup sums a slice of the
+//! rows of y, and [`sum_slices`] adds the slices in order.
+
+use super::super::lower::{Launch, Lowering};
+use super::super::shader::{Shader, parameters};
+use super::super::sum_slices;
+use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, SUBGROUP_PIXELS, Sizes, chunk_vecs};
+use crate::graph::Node;
+use crate::program::Access::{Read, Write};
+
+const SUBGROUP: Shader = Shader {
+    name: "conv2d_weights_subgroup",
+    text: include_str!("../../../shaders/conv2d_weights_subgroup.wgsl"),
+    bindings: &[Read, Read, Write],
+    subgroups: true,
+};
+
+const DIRECT: Shader = Shader {
+    name: "conv2d_weights_direct",
+    text: include_str!("../../../shaders/conv2d_weights_direct.wgsl"),
+    bindings: &[Read, Read, Write],
+    subgroups: false,
+};
+
+/// Workgroups of the subgroup family that keep the cores of a processor evenly busy.
+const SUBGROUP_WORKGROUPS: usize = 48;
+
+/// Invocations of the direct family that fill a GPU without making the scratch buffer large.
+const DIRECT_INVOCATIONS: usize = 16_384;
+
+/// Slices, at most.
+const MAX_SLICES: usize = 64;
+
+parameters! {
+    struct Params {
+        batch,
+        input_height,
+        input_width,
+        input_vecs,
+        output_height,
+        output_width,
+        output_vecs,
+        kernel_height,
+        kernel_width,
+        stride_height,
+        stride_width,
+        padding_height,
+        padding_width,
+        /// Rows of y, counted over the whole batch, in one slice.
+        lines_per_slice,
+    }
+}
+
+pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, node: &Node) {
+    let dw = node.outputs[0];
+    let bytes = lowering.shape(dw).bytes();
+    let lines = sizes.batch * sizes.output[0];
+    let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
+    let vecs = sizes.output_vecs() as u32;
+    let (kernel, groups, chunks, enough) = match family {
+        Family::Subgroup(size) => {
+            let width = chunk_vecs(vecs);
+            let kernel = SUBGROUP.variant(&[
+                ("SUBGROUP", size),
+                ("PIXELS", SUBGROUP_PIXELS),
+                ("OUT_VECS", width),
+                ("GRADIENT_LOADS", (SUBGROUP_PIXELS * width).div_ceil(size)),
+            ]);
+            let groups = quads.div_ceil(size as usize);
+            let chunks = vecs.div_ceil(width) as usize;
+            (kernel, groups, chunks, SUBGROUP_WORKGROUPS.div_ceil(groups * chunks))
+        }
+        Family::Direct => {
+            let kernel =
+                DIRECT.variant(&[("WORKGROUP", DIRECT_WORKGROUP), ("OUT_VECS", DIRECT_VECS)]);
+            let blocks = quads * vecs.div_ceil(DIRECT_VECS) as usize;
+            let groups = blocks.div_ceil(DIRECT_WORKGROUP as usize);
+            (kernel, groups, 1, DIRECT_INVOCATIONS.div_ceil(blocks))
+        }
+    };
+    let most = (lowering.target.max_binding / bytes).max(1) as usize;
+    let lines_per_slice = lines.div_ceil(enough.min(MAX_SLICES).min(most));
+    let slices = lines.div_ceil(lines_per_slice);
+    let params = Params {
+        batch: sizes.batch as u32,
+        input_height: sizes.input[0] as u32,
+        input_width: sizes.input[1] as u32,
+        input_vecs: sizes.input_vecs() as u32,
+        output_height: sizes.output[0] as u32,
+        output_width: sizes.output[1] as u32,
+        output_vecs: vecs,
+        kernel_height: sizes.kernel[0] as u32,
+        kernel_width: sizes.kernel[1] as u32,
+        stride_height: sizes.window.stride as u32,
+        stride_width: sizes.window.stride as u32,
+        padding_height: sizes.window.padding as u32,
+        padding_width: sizes.window.padding as u32,
+        lines_per_slice: lines_per_slice as u32,
+    };
+    let partial = lowering.scratch(dw, bytes * slices as u64);
+    let launch = Launch {
+        kernel,
+        uniforms: params.words(),
+        bindings: vec![
+            lowering.read(node.inputs[0]),
+            lowering.read(node.inputs[1]),
+            partial.clone(),
+        ],
+        grid: [groups as u32, slices as u32, chunks as u32],
+        flops: lowering.flops(node),
+    };
+    lowering.launch(dw, launch);
+    sum_slices::launch(lowering, &partial, dw);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::shader::check_twin;
+    use super::*;
+
+    #[test]
+    fn shaders_agree_with_their_host_half() {
+        check_twin(&SUBGROUP, Params::NAMES);
+        check_twin(&DIRECT, Params::NAMES);
+    }
+}

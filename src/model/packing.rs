@@ -1,0 +1,193 @@
+//! Between the tensors of a file and the values of a graph.
+//!
+//! Graphs keep fewer, packed tensors: a batch norm's scale and shift are one value
+//! `….affine` [2, C], its running mean and variance one value `….moments` [2, C];
+//! convolution weights turn from [out, in, rows, columns] to HWIO, the classifier's from
+//! [out, in] to [1, 1, in, out].
+
+use super::layers::{LayerKind, Network};
+use super::parameters::{Parameter, ParameterRole};
+use crate::graph::Arena;
+use crate::shape::Shape;
+
+/// A value that a graph keeps, and the file's tensors it is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PackedValue {
+    /// Name of the graph's value.
+    pub name: String,
+    /// Its shape.
+    pub shape: Shape,
+    /// Parameters or statistics.
+    pub arena: Arena,
+    /// The file's tensors, in order.
+    pub tensors: Vec<Parameter>,
+}
+
+impl Network {
+    /// The values that a graph of this network keeps, in file order.
+    pub fn packed_values(&self) -> Vec<PackedValue> {
+        self.layers().flat_map(|layer| {
+            let with = |roles: &[ParameterRole]| -> Vec<Parameter> {
+                let all = layer.parameters().into_iter();
+                all.filter(|p| roles.contains(&p.role)).collect()
+            };
+            let value = |suffix: &str, shape: Shape, arena, roles: &[ParameterRole]| PackedValue {
+                name: format!("{}.{suffix}", layer.name),
+                shape,
+                arena,
+                tensors: with(roles),
+            };
+            match layer.kind {
+                LayerKind::Convolution {
+                    input_channels,
+                    output_channels,
+                    kernel,
+                    ..
+                } => vec![value(
+                    "weight",
+                    Shape::weights([kernel, kernel, input_channels, output_channels]),
+                    Arena::Parameters,
+                    &[ParameterRole::ConvWeight],
+                )],
+                LayerKind::BatchNorm { channels } => vec![
+                    value(
+                        "affine",
+                        Shape::channels(&[2, channels]),
+                        Arena::Parameters,
+                        &[ParameterRole::BatchNormScale, ParameterRole::BatchNormShift],
+                    ),
+                    value(
+                        "moments",
+                        Shape::channels(&[2, channels]),
+                        Arena::Statistics,
+                        &[ParameterRole::RunningMean, ParameterRole::RunningVar],
+                    ),
+                ],
+                LayerKind::Linear { inputs, outputs } => vec![
+                    value(
+                        "weight",
+                        Shape::weights([1, 1, inputs, outputs]),
+                        Arena::Parameters,
+                        &[ParameterRole::LinearWeight],
+                    ),
+                    value(
+                        "bias",
+                        Shape::channels(&[outputs]),
+                        Arena::Parameters,
+                        &[ParameterRole::LinearBias],
+                    ),
+                ],
+                LayerKind::Relu
+                | LayerKind::MaxPool { .. }
+                | LayerKind::GlobalAveragePool
+                | LayerKind::Dropout { .. } => Vec::new(),
+            }
+        })
+        .collect()
+    }
+}
+
+impl PackedValue {
+    /// The graph's elements from the file's tensors, in the order of `tensors`.
+    ///
+    /// # Panics
+    /// If a tensor has the wrong number of elements; [`super::check`] excludes it.
+    pub fn join(&self, tensors: &[&[f32]]) -> Vec<f32> {
+        match self.tensors[0].role {
+            ParameterRole::ConvWeight | ParameterRole::LinearWeight => {
+                let [taps, inputs, outputs] = self.weight_extents();
+                assert_eq!(tensors[0].len(), taps * inputs * outputs, "{}", self.name);
+                let mut packed = vec![0.0; tensors[0].len()];
+                for_each_weight([taps, inputs, outputs], |file, graph| {
+                    packed[graph] = tensors[0][file];
+                });
+                packed
+            }
+            _ => {
+                let joined = tensors.concat();
+                assert_eq!(joined.len(), self.shape.len(), "{}", self.name);
+                joined
+            }
+        }
+    }
+
+    /// The file's tensors from the graph's elements; the inverse of [`PackedValue::join`].
+    ///
+    /// # Panics
+    /// If the number of elements is not that of the shape.
+    pub fn split(&self, values: &[f32]) -> Vec<Vec<f32>> {
+        assert_eq!(values.len(), self.shape.len(), "{}", self.name);
+        match self.tensors[0].role {
+            ParameterRole::ConvWeight | ParameterRole::LinearWeight => {
+                let mut tensor = vec![0.0; values.len()];
+                for_each_weight(self.weight_extents(), |file, graph| {
+                    tensor[file] = values[graph];
+                });
+                vec![tensor]
+            }
+            _ => {
+                let each = values.len() / self.tensors.len();
+                values.chunks_exact(each).map(<[f32]>::to_vec).collect()
+            }
+        }
+    }
+
+    /// Kernel cells, input channels, output channels.
+    fn weight_extents(&self) -> [usize; 3] {
+        let dims = &self.shape.dims;
+        [dims[0] * dims[1], dims[2], dims[3]]
+    }
+}
+
+/// Visits all weights: place in a file [out, in, taps], place in a graph [taps, in, out].
+fn for_each_weight([taps, inputs, outputs]: [usize; 3], mut visit: impl FnMut(usize, usize)) {
+    for output in 0..outputs {
+        for input in 0..inputs {
+            for tap in 0..taps {
+                let file = (output * inputs + input) * taps + tap;
+                visit(file, (tap * inputs + input) * outputs + output);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::preset;
+    use super::*;
+
+    #[test]
+    fn packed_values_hold_every_tensor_once_and_give_it_back() {
+        let network = Network::new(&preset("demo").unwrap()).unwrap();
+        let packed = network.packed_values();
+        let mut names: Vec<&str> = Vec::new();
+        for value in &packed {
+            names.extend(value.tensors.iter().map(|t| t.name.as_str()));
+            let tensors: Vec<Vec<f32>> = value
+                .tensors
+                .iter()
+                .map(|t| (0..t.len()).map(|i| i as f32).collect())
+                .collect();
+            let joined = value.join(&tensors.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            assert_eq!(value.split(&joined), tensors, "{}", value.name);
+        }
+        let all = network.parameters();
+        let expected: Vec<&str> = all
+            .iter()
+            .filter(|p| p.role != ParameterRole::BatchesTracked)
+            .map(|p| p.name.as_str())
+            .collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn weights_change_their_order() {
+        let network = Network::new(&preset("demo").unwrap()).unwrap();
+        let stem = &network.packed_values()[0];
+        // File index of output 2, input 1, row 0, column 1: ((2·3 + 1)·3 + 0)·3 + 1.
+        let tensor: Vec<f32> = (0..stem.shape.len()).map(|i| i as f32).collect();
+        let packed = stem.join(&[&tensor]);
+        let outputs = stem.shape.last();
+        assert_eq!(packed[(3 + 1) * outputs + 2], 64.0);
+    }
+}

@@ -1,0 +1,118 @@
+//! Evaluation: scores with running statistics, no augmentation, every picture once.
+
+use std::sync::Arc;
+
+use super::{Feed, Totals, TrainError};
+use crate::data::Source;
+use crate::engine::{Device, Engine, Kind, Tensors};
+use crate::graph::ops::Metrics;
+use crate::kernels::Choices;
+use crate::model::{Description, Mode, Network, names};
+use crate::shape::Shape;
+
+/// What an evaluation found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// Loss and hits.
+    pub totals: Totals,
+    /// Rows: true class, columns: predicted class.
+    pub confusion: Vec<Vec<u64>>,
+}
+
+/// A network ready to be evaluated on its own, outside training.
+pub struct Evaluator<'d> {
+    engine: Engine<'d>,
+    feed: Feed,
+    batch: usize,
+    classes: usize,
+}
+
+impl<'d> Evaluator<'d> {
+    /// Builds the evaluation of a checkpoint on a split.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn new(
+        device: &'d Device,
+        description: &Description,
+        network: &Network,
+        tensors: &Tensors,
+        source: Arc<dyn Source>,
+        batch: usize,
+        workers: usize,
+    ) -> Result<Evaluator<'d>, TrainError> {
+        let batch = batch.min(source.len()).max(1);
+        let feed = Feed::new(source, names::EVAL_PICTURES, device, workers);
+        let input = feed.input(batch, &description.preprocessing, false);
+        let graph = network.graph(batch, &input, Mode::Evaluate, true)?;
+        let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
+        engine.write_tensors(network, Kind::Weights, tensors);
+        feed.upload(&mut engine);
+        Ok(Evaluator {
+            engine,
+            feed,
+            batch,
+            classes: description.classes.len(),
+        })
+    }
+
+    /// Evaluates every picture; `progress` hears the number of pictures done.
+    ///
+    /// # Errors
+    /// If data or device fail, or a score is NaN or infinite.
+    pub async fn run(&mut self, mut progress: impl FnMut(usize)) -> Result<Evaluation, TrainError> {
+        let mut confusion = vec![vec![0; self.classes]; self.classes];
+        let shape = Shape::channels(&[self.batch, 1, 1, self.classes]);
+        let mut batches = self.feed.batches(chunks(self.feed.len(), self.batch));
+        let mut done = 0;
+        clear_metrics(&mut self.engine);
+        while let Some(batch) = batches.next() {
+            let batch = batch?;
+            self.feed.write(&mut self.engine, &batch, self.batch);
+            self.engine.run(0)?;
+            let logits = self.engine.read_values(names::LOGITS, &shape).await?;
+            for (scores, label) in logits.chunks_exact(self.classes).zip(&batch.labels) {
+                confusion[*label as usize][largest(scores)] += 1;
+            }
+            done += batch.labels.len();
+            progress(done);
+        }
+        let metrics = read_metrics(&self.engine).await?;
+        if metrics.flags != 0 {
+            return Err(TrainError::Diverged {
+                epoch: 0,
+                step: 0,
+                what: "a score is NaN or infinite".to_owned(),
+            });
+        }
+        let mut totals = Totals::default();
+        totals.add(&metrics);
+        Ok(Evaluation { totals, confusion })
+    }
+}
+
+/// Index of the largest score; the first of equal ones.
+fn largest(scores: &[f32]) -> usize {
+    let mut best = 0;
+    for (class, score) in scores.iter().enumerate() {
+        if *score > scores[best] {
+            best = class;
+        }
+    }
+    best
+}
+
+/// The numbers 0 to n − 1 in runs of a size.
+pub(super) fn chunks(n: usize, size: usize) -> Vec<Vec<u32>> {
+    let all: Vec<u32> = (0..n as u32).collect();
+    all.chunks(size).map(<[u32]>::to_vec).collect()
+}
+
+pub(super) async fn read_metrics(engine: &Engine<'_>) -> Result<Metrics, TrainError> {
+    let words = engine.read(names::METRICS, Metrics::shape().len()).await?;
+    Ok(Metrics::from_words(&words))
+}
+
+pub(super) fn clear_metrics(engine: &mut Engine<'_>) {
+    engine.clear(names::METRICS, &Metrics::shape());
+}

@@ -1,0 +1,156 @@
+//! From a data source to the batches of an engine.
+//!
+//! A set that fits one binding of the device lives there as bytes, and a batch is a list of
+//! row numbers; a larger one sends the bytes of each batch, which a pool of threads has
+//! prepared meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::TrainError;
+use crate::data::{Batch, Loader, Source};
+use crate::engine::{Device, Engine};
+use crate::graph::ops::{AssembleBatch, IGNORED};
+use crate::model::{Input, Preprocessing, names};
+
+/// Largest set that is kept on the device, bytes: half of it should stay for the network.
+const MAX_RESIDENT: u64 = 1 << 30;
+
+/// Batches that the loader prepares ahead.
+const AHEAD: usize = 4;
+
+/// One split of a dataset, on its way to a device.
+pub struct Feed {
+    source: Arc<dyn Source>,
+    /// The graph's value that holds the pictures.
+    value: &'static str,
+    resident: bool,
+    workers: usize,
+}
+
+/// Batches in order.
+pub(super) struct Batches {
+    loader: Option<Loader>,
+    source: Arc<dyn Source>,
+    order: std::vec::IntoIter<Vec<u32>>,
+}
+
+impl Feed {
+    /// Decides where the pictures live.
+    pub fn new(source: Arc<dyn Source>, value: &'static str, device: &Device, workers: usize) -> Feed {
+        let bytes = 4 * AssembleBatch::picture_words(source.size() as usize) * source.len();
+        let limit = match device {
+            Device::Gpu(_) => device.target().max_binding.min(MAX_RESIDENT),
+            // The reference would copy the whole set at every step.
+            Device::Reference => 0,
+        };
+        Feed {
+            resident: source.resident().is_some() && bytes as u64 <= limit,
+            source,
+            value,
+            workers,
+        }
+    }
+
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.source.len()
+    }
+
+    /// Whether there is no picture.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The input of a graph for batches of a size.
+    pub fn input(&self, batch: usize, preprocessing: &Preprocessing, augment: bool) -> Input {
+        Input::Pictures {
+            name: self.value,
+            count: if self.resident { self.len() } else { batch },
+            preprocessing: *preprocessing,
+            augment,
+        }
+    }
+
+    /// Sends a resident set to the device.
+    pub fn upload(&self, engine: &mut Engine<'_>) {
+        if let (true, Some(bytes)) = (self.resident, self.source.resident()) {
+            engine.write(self.value, &self.words(bytes));
+        }
+    }
+
+    /// Batches of the given picture numbers, prepared ahead.
+    pub(super) fn batches(&self, order: Vec<Vec<u32>>) -> Batches {
+        let loader = (!self.resident).then(|| {
+            let source = Arc::clone(&self.source);
+            Loader::new(source, order.clone(), self.workers, AHEAD)
+        });
+        Batches {
+            loader,
+            source: Arc::clone(&self.source),
+            order: order.into_iter(),
+        }
+    }
+
+    /// Writes a batch of pictures; rows past the end repeat the first one, with a label that
+    /// does not count.
+    pub(super) fn write(&self, engine: &mut Engine<'_>, batch: &Batch, size: usize) {
+        let mut samples = batch.indices.clone();
+        let mut labels = batch.labels.clone();
+        samples.resize(size, batch.indices[0]);
+        labels.resize(size, IGNORED);
+        let rows: Vec<u32> = match self.resident {
+            true => samples.clone(),
+            false => {
+                engine.write(self.value, &self.words(&batch.pictures));
+                let last = batch.indices.len() as u32;
+                (0..size as u32).map(|row| if row < last { row } else { 0 }).collect()
+            }
+        };
+        engine.write(names::ROWS, &rows);
+        engine.write(names::SAMPLES, &samples);
+        engine.write(names::LABELS, &labels);
+    }
+
+    /// Bytes of pictures as the words of the graph's value: each picture starts a word.
+    fn words(&self, bytes: &[u8]) -> Vec<u32> {
+        let size = self.source.size() as usize;
+        picture_words(bytes, size)
+    }
+}
+
+/// Bytes of pictures of a size as words, each picture starting a word.
+pub(crate) fn picture_words(bytes: &[u8], size: usize) -> Vec<u32> {
+    let mut words = Vec::with_capacity(bytes.len().div_ceil(4));
+    for picture in bytes.chunks(size * size * 3) {
+        words.extend(picture.chunks(4).map(|four| {
+            let mut word = [0; 4];
+            word[..four.len()].copy_from_slice(four);
+            u32::from_le_bytes(word)
+        }));
+    }
+    words
+}
+
+impl Batches {
+    /// The next batch; `None` behind the last.
+    pub(super) fn next(&mut self) -> Option<Result<Batch, TrainError>> {
+        let indices = self.order.next()?;
+        match &mut self.loader {
+            Some(loader) => loader.next().map(|batch| Ok(batch?)),
+            None => Some(Ok(Batch {
+                pictures: Vec::new(),
+                labels: indices
+                    .iter()
+                    .map(|i| self.source.label(*i as usize))
+                    .collect(),
+                indices,
+            })),
+        }
+    }
+
+    /// Time spent waiting for data.
+    pub(super) fn waited(&self) -> Duration {
+        self.loader.as_ref().map_or(Duration::ZERO, Loader::waited)
+    }
+}

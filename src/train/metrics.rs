@@ -1,0 +1,45 @@
+//! Loss and hits of many pictures.
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::ops::Metrics;
+
+/// Sums over pictures, from which means follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Sum of the losses.
+    pub loss: f64,
+    /// Pictures whose class came first.
+    pub top1: u64,
+    /// Pictures whose class came among the first five.
+    pub top5: u64,
+    /// Pictures.
+    pub images: u64,
+}
+
+impl Totals {
+    /// Adds what the device counted.
+    pub fn add(&mut self, metrics: &Metrics) {
+        self.loss += f64::from(metrics.loss);
+        self.top1 += u64::from(metrics.top1);
+        self.top5 += u64::from(metrics.top5);
+        self.images += u64::from(metrics.images);
+    }
+
+    /// Mean loss.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.images as f64
+    }
+
+    /// Share of pictures, in percent, whose class did not come first.
+    pub fn top1_error(&self) -> f64 {
+        100.0 * (1.0 - self.top1 as f64 / self.images as f64)
+    }
+
+    /// Share of pictures, in percent, whose class did not come among the first five; `None`
+    /// with fewer than five classes.
+    pub fn top5_error(&self, classes: usize) -> Option<f64> {
+        let error = 100.0 * (1.0 - self.top5 as f64 / self.images as f64);
+        (classes >= 5).then_some(error)
+    }
+}

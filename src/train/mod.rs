@@ -1,0 +1,58 @@
+//! Training and evaluation: recipe, batches, steps, metrics.
+//!
+//! A [`Trainer`] is driven from outside, step by step, and never blocks on the device: the
+//! command line drives it with a progress bar, the web page from its worker.
+//! It owns no file: what a checkpoint needs comes out as a [`Snapshot`] and goes in as one.
+
+mod evaluate;
+mod feed;
+mod metrics;
+mod recipe;
+mod trainer;
+
+pub use evaluate::{Evaluation, Evaluator};
+pub use feed::Feed;
+pub use metrics::Totals;
+pub use recipe::Recipe;
+pub use trainer::{Options, Position, Snapshot, Trainer};
+
+use crate::data::DataError;
+use crate::engine::EngineError;
+use crate::graph::GraphError;
+use crate::kernels::LowerError;
+
+/// What can end a training or an evaluation.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// In the engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// In the data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The numbers left the reals.
+    #[error(
+        "training diverged in epoch {epoch}, at or before step {step}: {what}; the last \
+         checkpoint is intact; try a smaller --lr"
+    )]
+    Diverged {
+        /// Epoch, from 1.
+        epoch: u32,
+        /// Step within the epoch, from 1.
+        step: u32,
+        /// What was seen first.
+        what: String,
+    },
+}
+
+impl From<GraphError> for TrainError {
+    fn from(error: GraphError) -> TrainError {
+        TrainError::Engine(error.into())
+    }
+}
+
+impl From<LowerError> for TrainError {
+    fn from(error: LowerError) -> TrainError {
+        TrainError::Engine(error.into())
+    }
+}

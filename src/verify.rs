@@ -1,0 +1,169 @@
+//! Runs a network on recorded arrays and says how far the results are from a recording:
+//! how anyone can prove our numerics against PyTorch.
+
+use crate::engine::{Device, Engine, EngineError, Kind, Tensors};
+use crate::graph::ops::Metrics;
+use crate::graph::step::Step;
+use crate::kernels::Choices;
+use crate::model::{Input, Mode, Network, names};
+use crate::shape::Shape;
+
+/// A batch as PyTorch has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Pictures, f32 [N, 3, H, W], normalised already.
+    pub input: Vec<f32>,
+    /// N.
+    pub size: usize,
+    /// Classes; empty if only scores are wanted.
+    pub labels: Vec<u32>,
+}
+
+/// Hyper-parameters of a few steps of SGD on one batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sgd {
+    /// Steps.
+    pub steps: usize,
+    /// Learning rate.
+    pub learning_rate: f32,
+    /// Nesterov momentum.
+    pub momentum: f32,
+    /// Weight decay.
+    pub weight_decay: f32,
+}
+
+/// How far two sets of numbers are apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difference {
+    /// Largest absolute difference.
+    pub max_abs: f64,
+    /// Length of the difference over the length of the reference.
+    pub rel_l2: f64,
+    /// Largest absolute value of the reference.
+    pub largest: f64,
+}
+
+impl Difference {
+    /// Compares, over all numbers together; anything that is not finite is infinitely far.
+    pub fn between<'a>(pairs: impl IntoIterator<Item = (&'a [f32], &'a [f32])>) -> Difference {
+        let (mut max_abs, mut distance, mut length, mut largest) = (0.0f64, 0.0, 0.0, 0.0f64);
+        for (ours, reference) in pairs {
+            for (a, b) in ours.iter().zip(reference) {
+                let (a, b) = (f64::from(*a), f64::from(*b));
+                let difference = match (a - b).is_finite() {
+                    true => (a - b).abs(),
+                    false => f64::INFINITY,
+                };
+                max_abs = max_abs.max(difference);
+                distance += difference * difference;
+                length += b * b;
+                largest = largest.max(b.abs());
+            }
+        }
+        let rel_l2 = match distance == 0.0 {
+            true => 0.0,
+            false => (distance / length).sqrt(),
+        };
+        Difference {
+            max_abs,
+            rel_l2,
+            largest,
+        }
+    }
+}
+
+/// Scores of the batch with running statistics, f32 [N, K].
+///
+/// # Errors
+/// If the device cannot run the network.
+pub async fn logits(
+    device: &Device,
+    network: &Network,
+    weights: &Tensors,
+    batch: &Batch,
+) -> Result<Vec<f32>, EngineError> {
+    let mut engine = load(device, network, weights, batch, Mode::Predict)?;
+    engine.run(0)?;
+    let classes = network.spec().classes as usize;
+    let shape = Shape::channels(&[batch.size, 1, 1, classes]);
+    engine.read_values(names::LOGITS, &shape).await
+}
+
+/// Gradients of the mean cross-entropy in training mode, by parameter name.
+///
+/// # Errors
+/// If the device cannot run the network.
+pub async fn gradients(
+    device: &Device,
+    network: &Network,
+    weights: &Tensors,
+    batch: &Batch,
+) -> Result<Tensors, EngineError> {
+    let mut engine = load(device, network, weights, batch, Mode::Gradients)?;
+    engine.run(0)?;
+    engine.read_tensors(network, Kind::Gradients).await
+}
+
+/// The state after some steps of SGD on the batch, and the loss before each step.
+///
+/// # Errors
+/// If the device cannot run the network.
+pub async fn steps(
+    device: &Device,
+    network: &Network,
+    weights: &Tensors,
+    batch: &Batch,
+    sgd: Sgd,
+) -> Result<(Tensors, Vec<f32>), EngineError> {
+    let mut engine = load(device, network, weights, batch, Mode::Train)?;
+    let step = Step {
+        epoch: 1,
+        learning_rate: sgd.learning_rate,
+        momentum: sgd.momentum,
+        weight_decay: sgd.weight_decay,
+        ..Step::default()
+    };
+    engine.write(names::STEP, &step.to_words());
+    let mut losses = Vec::new();
+    for _ in 0..sgd.steps {
+        engine.clear(names::METRICS, &Metrics::shape());
+        engine.run(0)?;
+        let words = engine.read(names::METRICS, Metrics::shape().len()).await?;
+        losses.push(Metrics::from_words(&words).loss / batch.size as f32);
+    }
+    let state = engine.read_tensors(network, Kind::Weights).await?;
+    Ok((state, losses))
+}
+
+fn load<'d>(
+    device: &'d Device,
+    network: &Network,
+    weights: &Tensors,
+    batch: &Batch,
+    mode: Mode,
+) -> Result<Engine<'d>, EngineError> {
+    let graph = network.graph(batch.size, &Input::Tensor, mode, true)?;
+    let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
+    engine.write_tensors(network, Kind::Weights, weights);
+    let size = network.spec().image_size as usize;
+    let shape = Shape::channels(&[batch.size, size, size, 3]);
+    engine.write_values(names::INPUT, &shape, &channels_last(&batch.input, size));
+    if mode != Mode::Predict {
+        engine.write(names::LABELS, &batch.labels);
+        let weight = (1.0 / batch.size as f32).to_bits();
+        engine.write(names::LOSS_WEIGHTS, &vec![weight; batch.size]);
+    }
+    Ok(engine)
+}
+
+/// [N, 3, H, W] to [N, H, W, 3].
+fn channels_last(input: &[f32], size: usize) -> Vec<f32> {
+    let plane = size * size;
+    let mut output = Vec::with_capacity(input.len());
+    for picture in input.chunks_exact(3 * plane) {
+        for pixel in 0..plane {
+            output.extend([0, 1, 2].map(|channel| picture[channel * plane + pixel]));
+        }
+    }
+    output
+}

@@ -1,0 +1,453 @@
+"""Records what PyTorch computes, for the tests and for `pyr-wgpu verify` to compare with.
+
+A recording is one network with its weights, one batch, and what follows from them: logits in
+evaluation mode, gradients of the mean cross-entropy in training mode, and the whole state
+after one and after several steps of the optimiser on that batch. README.md lists the files.
+
+    python record.py                                  the recordings of this folder
+    python record.py --random 8 --seed 1 --out DIR    random networks of the family
+    python record.py --network JSON --name NAME --out DIR [--batch N]
+
+Two things make the recordings fit for tight tolerances.
+
+The arithmetic is float64 throughout, from weights and pictures that are float32 numbers, and
+only the results are rounded to float32. A comparison therefore sees the error of the program
+under test alone. PyTorch's own float32 arithmetic is measured against the same results and
+its distance kept in NAME.json: it says what a correct float32 program can be expected to reach.
+
+The kinks of ReLU and max-pool are kept away. A value that rounding carries across zero flips
+a gradient by more than any tolerance, in a program without a mistake. Hence the offsets of the
+batch norms before a ReLU (their beta, and the running mean for evaluation) are moved a little,
+so that zero falls into the widest gap between neighbouring values of the channel. The later
+optimiser steps cannot be arranged like that; seeds are tried until their kinks are far enough.
+"""
+
+import argparse
+import json
+import math
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy
+import torch
+from safetensors.torch import save
+from torch import nn
+from torch.nn import functional
+
+from pyramidnet import Model, Network
+
+MOMENTUM = 0.9
+WEIGHT_DECAY = 1e-4
+# One step shows everything at the recipe's own learning rate. Several steps at 0.1 are chaotic
+# where a network has many kinks, so that they run at a tenth of it.
+ONE_STEP = {"steps": 1, "learning_rate": 0.1}
+SEVERAL_STEPS = {"steps": 5, "learning_rate": 0.01}
+
+# The error of the gradients that `verify` allows, as relative L2 norm.
+GRADIENT_TOLERANCE = 5e-5
+# Batches in the running statistics before the recording; only the counter depends on it.
+BATCHES_BEFORE = 3
+# How far an offset may move, in units of the batch norm's output.
+FARTHEST_SHIFT = 0.25
+
+# The recordings of this folder: name, network, pictures in the batch.
+RECORDINGS = [
+    ("additive_basic", Network(depth=8, alpha=10.0), 4),
+    ("additive_bottleneck", Network(depth=11, alpha=9.0, block="bottleneck", image_size=16), 4),
+    (
+        "multiplicative_basic",
+        Network(depth=8, alpha=3.3, growth="mul", classes=7, image_size=16),
+        6,
+    ),
+    # Both average pools meet an odd size (13, 7, 4), and widths lie on exact halves.
+    ("odd_picture", Network(depth=8, alpha=4.5, classes=5, image_size=13, rounding="half-even"), 5),
+]
+
+
+class Kinks:
+    """Watches a model: the smallest distance of any ReLU or max-pool from its kink."""
+
+    def __init__(self, model):
+        self.distance = math.inf
+        for module in model.modules():
+            if isinstance(module, nn.ReLU):
+                module.register_forward_pre_hook(self.see_relu)
+            elif isinstance(module, nn.MaxPool2d):
+                module.register_forward_pre_hook(self.see_max_pool)
+
+    def take(self):
+        """The distance since the last call."""
+        distance, self.distance = self.distance, math.inf
+        return distance
+
+    def see_relu(self, _, inputs):
+        self.distance = min(self.distance, inputs[0].abs().min().item())
+
+    def see_max_pool(self, pool, inputs):
+        """Two large values in one window: which one wins? Windows of zeros have no gradient."""
+        x = inputs[0].detach()
+        channels = x.flatten(0, 1).unsqueeze(1)
+        windows = functional.unfold(
+            channels, pool.kernel_size, padding=pool.padding, stride=pool.stride
+        )
+        # The padding's zeros never beat a positive value, and ReLU leaves none below zero.
+        largest, second = windows.topk(2, dim=1).values.unbind(1)
+        gaps = (largest - second)[largest > 0]
+        if gaps.numel():
+            self.distance = min(self.distance, gaps.min().item())
+
+
+def draw(network, batch, seed):
+    """A model, pictures and labels for a seed, with no kink nearby in the first step."""
+    torch.manual_seed(seed)
+    model = Model(network).double()
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    pictures = torch.randn(batch, 3, network.image_size, network.image_size).double()
+    labels = torch.randint(network.classes, (batch,))
+    with torch.no_grad():
+        # Away from 1 and 0, where a forgotten gamma or beta goes unseen.
+        for norm in norms:
+            norm.weight.normal_(1.0, 0.2)
+            norm.bias.normal_(0.0, 0.2)
+        model.fc.bias.normal_(0.0, 0.2)
+        to_float32(model)
+        widen_gaps(model.train(), pictures, lambda norm, shift: norm.bias.add_(shift))
+
+        # Running statistics that resemble the batch's but differ from it.
+        for norm in norms:
+            norm.momentum = 1.0
+        model(pictures)
+        for norm in norms:
+            norm.momentum = 0.1
+            norm.running_mean += 0.1 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
+            norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.7, 1.4)
+            norm.num_batches_tracked.fill_(BATCHES_BEFORE)
+        to_float32(model)
+
+        def move_running_mean(norm, shift):
+            norm.running_mean -= shift * (norm.running_var + norm.eps).sqrt() / norm.weight
+
+        widen_gaps(model.eval(), pictures, move_running_mean)
+        to_float32(model)
+    return model, pictures, labels
+
+
+def to_float32(model):
+    """Rounds every tensor to a float32 number; the arithmetic stays float64."""
+    model.float().double()
+
+
+def widen_gaps(model, pictures, move):
+    """One forward pass in which each batch norm before a ReLU is moved so that zero lies in
+    the middle of a wide gap between neighbouring values of each channel."""
+    last = []
+    hooks = []
+
+    def remember(norm, _, __):
+        last[:] = [norm]
+
+    def shift_input(_, inputs):
+        x = inputs[0]
+        shift = best_shift(x.transpose(0, 1).flatten(1))
+        move(last[0], shift)
+        return x + shift[:, None, None]
+
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            hooks.append(module.register_forward_hook(remember))
+        elif isinstance(module, nn.ReLU):
+            hooks.append(module.register_forward_pre_hook(shift_input))
+    model(pictures)
+    for hook in hooks:
+        hook.remove()
+
+
+def best_shift(values):
+    """For each row, what to add so that zero lies in the widest gap within reach."""
+    values = values.sort(dim=1).values
+    middles = (values[:, 1:] + values[:, :-1]) / 2
+    gaps = values[:, 1:] - values[:, :-1]
+    within_reach = middles.abs() <= FARTHEST_SHIFT
+    # A row that has no gap within reach stays as it is.
+    widest = torch.where(within_reach, gaps, -1.0).argmax(dim=1, keepdim=True)
+    shift = -middles.gather(1, widest)[:, 0]
+    return torch.where(within_reach.any(dim=1), shift, 0.0)
+
+
+class KinkTooNear(Exception):
+    """The batch leads a value nearer to a kink than asked for."""
+
+
+def compute(model, pictures, labels, least_distance=0.0, gradient_noise=0.0):
+    """Everything that a recording holds, in the model's own precision.
+
+    `gradient_noise` adds errors of this relative L2 norm to the gradients of every step.
+    Returns the results and the distances from kinks: in evaluation, in the first training
+    step (gradients, state after one step), and in all of several steps.
+    """
+    kinks = Kinks(model)
+    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    def far_enough():
+        distance = kinks.take()
+        if distance < least_distance:
+            raise KinkTooNear
+        return distance
+
+    with torch.no_grad():
+        results = {"logits": model.eval()(pictures)}
+    distances = {"evaluation": far_enough()}
+
+    def train(plan):
+        model.load_state_dict(start)
+        model.train()
+        optimiser = torch.optim.SGD(
+            model.parameters(),
+            lr=plan["learning_rate"],
+            momentum=MOMENTUM,
+            weight_decay=WEIGHT_DECAY,
+            nesterov=True,
+        )
+        losses = []
+        nearest = math.inf
+        for step in range(plan["steps"]):
+            optimiser.zero_grad()
+            loss = functional.cross_entropy(model(pictures), labels)
+            loss.backward()
+            nearest = min(nearest, far_enough())
+            losses.append(loss.item())
+            if gradient_noise:
+                add_noise(model, gradient_noise)
+            if step == 0:
+                results["grads"] = {
+                    name: parameter.grad.clone() for name, parameter in model.named_parameters()
+                }
+            optimiser.step()
+        state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        return state, numpy.array(losses), nearest
+
+    results["state1"], results["losses1"], distances["first_step"] = train(ONE_STEP)
+    results["state"], results["losses"], distances["several_steps"] = train(SEVERAL_STEPS)
+    return results, distances
+
+
+def add_noise(model, relative_norm):
+    """Adds normal errors to all gradients, in proportion to the norm of all of them."""
+    gradients = [parameter.grad for parameter in model.parameters()]
+    norm = math.sqrt(sum(gradient.square().sum().item() for gradient in gradients))
+    values = sum(gradient.numel() for gradient in gradients)
+    for gradient in gradients:
+        gradient += torch.randn_like(gradient) * (relative_norm * norm / math.sqrt(values))
+
+
+def record(name, network, batch, out, first_seed, least_distance, tries=400):
+    """Finds a seed whose kinks are far enough and writes its recording."""
+    if network.dropout:
+        sys.exit(f"{name}: the masks of dropout differ from program to program; record without it")
+    for seed in range(first_seed, first_seed + tries):
+        model, pictures, labels = draw(network, batch, seed)
+        start = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+        try:
+            exact, distances = compute(model, pictures, labels, least_distance)
+        except KinkTooNear:
+            continue
+        single = Model(network)
+        single.load_state_dict(start)
+        in_float32, _ = compute(single, pictures.float(), labels)
+        single_differences = differences(in_float32, exact, start)
+        # More than that is no rounding: PyTorch itself went to the other side of a kink.
+        if single_differences["state"]["parameters_update_rel_l2"] < GRADIENT_TOLERANCE:
+            break
+    else:
+        sys.exit(
+            f"{name}: none of {tries} seeds keeps {least_distance} from every kink; ask for less"
+        )
+
+    model.load_state_dict(start)
+    with_noise, _ = compute(model, pictures, labels, gradient_noise=GRADIENT_TOLERANCE)
+
+    out.mkdir(parents=True, exist_ok=True)
+    numpy.save(out / f"{name}.input.npy", pictures.float().numpy())
+    numpy.save(out / f"{name}.labels.npy", labels.numpy())
+    numpy.save(out / f"{name}.logits.npy", exact["logits"].float().numpy())
+    for key in ("losses", "losses1"):
+        numpy.save(out / f"{name}.{key}.npy", exact[key].astype(numpy.float32))
+    (out / f"{name}.safetensors").write_bytes(save(rounded(start)))
+    for key in ("grads", "state", "state1"):
+        (out / f"{name}.{key}.safetensors").write_bytes(save(rounded(exact[key])))
+
+    description = {
+        "network": asdict(network),
+        "flags": network.flags(),
+        "widths": network.widths(),
+        "batch": batch,
+        "seed": seed,
+        "momentum": MOMENTUM,
+        "weight_decay": WEIGHT_DECAY,
+        "state": SEVERAL_STEPS,
+        "state1": ONE_STEP,
+        "distance_from_kinks": distances,
+        "largest_logit": exact["logits"].abs().max().item(),
+        "float32_against_float64": single_differences,
+        "gradients_off_by_their_tolerance": differences(with_noise, exact, start),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+        },
+    }
+    with open(out / f"{name}.json", "w") as file:
+        json.dump(description, file, indent=1)
+        file.write("\n")
+    return description
+
+
+def rounded(tensors):
+    """Floating tensors as float32, whole numbers as they are."""
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def differences(found, exact, start):
+    """Distances from what the files hold, all floating tensors end to end.
+
+    A state's update, that is the state minus the start, is also measured for the trained
+    parameters and for the running statistics alone: the statistics move much further, and
+    would hide an optimiser's mistake.
+    """
+
+    def flat(tensors, wanted=lambda name: True):
+        if isinstance(tensors, dict):
+            chosen = [
+                tensor.flatten()
+                for name, tensor in tensors.items()
+                if tensor.is_floating_point() and wanted(name)
+            ]
+            tensors = torch.cat(chosen)
+        return torch.as_tensor(tensors).flatten().float().double()
+
+    def is_statistic(name):
+        return name.endswith(("running_mean", "running_var"))
+
+    updates = {
+        "update_rel_l2": lambda name: True,
+        "parameters_update_rel_l2": lambda name: not is_statistic(name),
+        "statistics_update_rel_l2": is_statistic,
+    }
+    measures = {}
+    for key, reference in exact.items():
+        difference = flat(found[key]) - flat(reference)
+        measures[key] = {
+            "max_abs": difference.abs().max().item(),
+            "rel_l2": (difference.norm() / flat(reference).norm()).item(),
+        }
+        if key.startswith("state"):
+            for measure, wanted in updates.items():
+                target = flat(reference, wanted)
+                update = target - flat(start, wanted)
+                difference = flat(found[key], wanted) - target
+                measures[key][measure] = (difference.norm() / update.norm()).item()
+    return measures
+
+
+def random_networks(number, seed):
+    """Networks of the whole family; the first three are an ImageNet stem, PyramidNet-20 with
+    alpha 24, and a deeper bottleneck network, so that every run has them."""
+    generator = numpy.random.default_rng(seed)
+
+    def pick(*choices):
+        return choices[generator.integers(len(choices))]
+
+    def network(block, stem, depths, least_size, greatest_size):
+        growth = pick("add", "mul")
+        add = growth == "add"
+        greatest = 12 if stem == "imagenet" else 40
+        alpha = (
+            generator.uniform(2, greatest) if add else generator.uniform(1.05, 1 + greatest / 16)
+        )
+        return Network(
+            depth=pick(*depths),
+            alpha=round(float(alpha), 2),
+            growth=growth,
+            block=block,
+            stem=stem,
+            classes=int(generator.integers(2, 30)),
+            image_size=int(generator.integers(least_size, greatest_size + 1)),
+            rounding=pick("half-up", "half-even"),
+        )
+
+    def imagenet():
+        block = pick("basic", "bottleneck")
+        return network(block, "imagenet", (10, 18) if block == "basic" else (14,), 40, 72)
+
+    def cifar(block, depths):
+        return network(block, "cifar", depths, 8, 33)
+
+    for index in range(number):
+        kind = index if index < 3 else pick(0, 3, 4, 5)
+        if kind == 0:
+            yield imagenet(), int(generator.integers(3, 5))
+        elif kind == 1:
+            yield Network(depth=20, alpha=24.0), 4
+        elif kind == 2:
+            yield cifar("bottleneck", (20, 29)), 4
+        else:
+            block, depths = pick(("basic", (8, 14, 20)), ("bottleneck", (11, 20)))
+            yield cifar(block, depths), int(generator.integers(3, 9))
+
+
+def rows(name, description):
+    """The recording as a row of each of README.md's three tables."""
+    kinks = description["distance_from_kinks"]
+    measured = description["float32_against_float64"]
+    noisy = description["gradients_off_by_their_tolerance"]
+    states = [measured["state1"], measured["state"]]
+    noisy_states = [noisy["state1"], noisy["state"]]
+    updates = ("update_rel_l2", "parameters_update_rel_l2", "statistics_update_rel_l2")
+    tables = [
+        [kinks["evaluation"], kinks["first_step"], kinks["several_steps"]],
+        [measured["logits"]["max_abs"], measured["grads"]["rel_l2"], measured["losses"]["max_abs"]]
+        + [state[key] for state in states for key in ("rel_l2", *updates)],
+        [state[key] for state in noisy_states for key in ("rel_l2", *updates)],
+    ]
+    for numbers in tables:
+        yield f"| `{name}` | " + " | ".join(f"{number:.1e}" for number in numbers) + " |"
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--random", type=int, help="record this many random networks")
+    arguments.add_argument("--network", help="record this network: JSON with the fields of Network")
+    arguments.add_argument("--name", default="network", help="name of the files with --network")
+    arguments.add_argument("--batch", type=int, default=4, help="pictures with --network")
+    arguments.add_argument("--seed", type=int, default=1, help="first seed to try")
+    arguments.add_argument("--out", type=Path, help="folder to write to")
+    arguments.add_argument("--least-distance", type=float, help="smallest distance from any kink")
+    options = arguments.parse_args()
+    if (options.random or options.network) and not options.out:
+        arguments.error("--random and --network need --out")
+    # Sums in another order differ in the last bit.
+    torch.set_num_threads(1)
+
+    out = options.out or Path(__file__).parent
+    least_distance = options.least_distance or 3e-6
+    if options.network:
+        network = Network(**json.loads(options.network))
+        recordings = [(options.name, network, options.batch)]
+    elif options.random:
+        networks = enumerate(random_networks(options.random, options.seed))
+        recordings = [(f"random{index}", *drawn) for index, drawn in networks]
+    else:
+        recordings = RECORDINGS
+        least_distance = options.least_distance or 1e-5
+    for name, network, batch in recordings:
+        description = record(name, network, batch, out, options.seed, least_distance)
+        print(f"{name}: seed {description['seed']}", *rows(name, description), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

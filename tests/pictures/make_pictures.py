@@ -1,0 +1,50 @@
+"""Makes the pictures of this folder; needs Python with Pillow (made with 13.0.0).
+
+The tests embed the colours that this script prints.
+"""
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+FOLDER = Path(__file__).parent
+# Ink from 0 (none) to 255 (full): cyan, magenta, yellow, black.
+INKS = [(0, 0, 0, 0), (255, 0, 0, 0), (30, 200, 120, 60), (90, 40, 210, 128)]
+
+
+def patches(mode, colours):
+    """Four patches of 16x16: top left, top right, bottom left, bottom right."""
+    picture = Image.new(mode, (32, 32))
+    for index, colour in enumerate(colours):
+        picture.paste(colour, (index % 2 * 16, index // 2 * 16, index % 2 * 16 + 16, index // 2 * 16 + 16))
+    return picture
+
+
+def show(name):
+    picture = Image.open(FOLDER / name)
+    rgb = picture.convert("RGB")
+    print(name, picture.mode, picture.size, [rgb.getpixel((x, y)) for y in (8, 24) for x in (8, 24)])
+
+
+cmyk = BytesIO()
+patches("CMYK", INKS).save(cmyk, "JPEG", quality=95, subsampling=0)
+cmyk = cmyk.getvalue()
+(FOLDER / "cmyk.jpg").write_bytes(cmyk)
+
+# The last byte of the Adobe segment says how the inks are stored; 2 means YCCK.
+adobe = cmyk.index(b"Adobe")
+(FOLDER / "ycck.jpg").write_bytes(cmyk[:adobe + 11] + b"\x02" + cmyk[adobe + 12:])
+
+# Three components with transform 0 are plain RGB.
+patches("RGB", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 40)]).save(
+    FOLDER / "stored-as-rgb.jpg", "JPEG", quality=95, keep_rgb=True)
+
+# Stored 48 wide and 32 high, to be turned a quarter clockwise: red ends at the top right.
+lying = Image.new("RGB", (48, 32), (20, 40, 220))
+lying.paste((220, 30, 20), (0, 0, 16, 16))
+exif = Image.Exif()
+exif[0x0112] = 6
+lying.save(FOLDER / "rotated.jpg", "JPEG", quality=95, subsampling=0, exif=exif)
+
+for name in ["cmyk.jpg", "ycck.jpg", "stored-as-rgb.jpg"]:
+    show(name)
