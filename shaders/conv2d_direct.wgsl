@@ -83,10 +83,12 @@ fn main(
         return;
     }
 
-    // Source coordinates of the first tap; the image as its first source row.
+    // Source coordinates of the first tap; the image as its first source row;
+    // and where the sums go.
     var source_row: array<i32, PIXELS>;
     var source_column: array<i32, PIXELS>;
     var image_row: array<u32, PIXELS>;
+    var result_index: array<u32, PIXELS>;
     for (var p = 0u; p < PIXELS; p++) { //@unroll
         let pixel = min(first_pixel + p, pixels - 1u);
         let line = pixel / parameters.count_width;
@@ -96,6 +98,10 @@ fn main(
         source_row[p] = parameters.source_base_height + parameters.source_step_height * i32(row);
         source_column[p] = parameters.source_base_width + parameters.source_step_width * i32(column);
         image_row[p] = image * parameters.source_height;
+        let result_row = image * parameters.result_height
+            + parameters.out_offset_height + parameters.out_step_height * row;
+        let result_column = parameters.out_offset_width + parameters.out_step_width * column;
+        result_index[p] = (result_row * parameters.result_width + result_column) * parameters.result_vecs + first_vec;
     }
 
     // Where the four weight vectors of a source vector start, and their stride.
@@ -155,19 +161,10 @@ fn main(
     }
 
     for (var p = 0u; p < PIXELS; p++) { //@unroll
-        let pixel = first_pixel + p;
-        if pixel < pixels {
-            let line = pixel / parameters.count_width;
-            let image = line / parameters.count_height;
-            let column = parameters.out_offset_width
-                + parameters.out_step_width * (pixel - line * parameters.count_width);
-            let row = parameters.out_offset_height
-                + parameters.out_step_height * (line - image * parameters.count_height);
-            let index = ((image * parameters.result_height + row) * parameters.result_width + column)
-                * parameters.result_vecs + first_vec;
+        if first_pixel + p < pixels {
             for (var n = 0u; n < OUT_VECS; n++) { //@unroll
                 if first_vec + n < parameters.result_vecs {
-                    result[index + n] = sum[p][n];
+                    result[result_index[p] + n] = sum[p][n];
                 }
             }
         }

@@ -100,6 +100,14 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// Whether writing failed, as opposed to a file that cannot be used.
+    pub fn is_about_writing(&self) -> bool {
+        match self {
+            CheckpointError::File { source, .. } => source.is_about_writing(),
+            other => matches!(other, CheckpointError::Write { .. }),
+        }
+    }
+
     /// The same error with the path of the file, or its address in a browser.
     #[must_use]
     pub fn in_file(self, path: impl ToString) -> CheckpointError {

@@ -8,9 +8,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::manifest::{Manifest, RecordFile, Records};
+use super::manifest::{Manifest, Published, RecordFile};
 use super::pictures::Pictures;
 use super::{Crop, DataError, Dataset};
 
@@ -30,53 +29,55 @@ pub(super) fn open(
     crop: Crop,
     need_train: bool,
 ) -> Result<Dataset, DataError> {
-    let records = manifest
-        .records
-        .as_ref()
-        .expect("the manifest lists record files");
-    let directory = locate(&manifest, records, directory, need_train)?;
+    let Manifest {
+        name,
+        title,
+        published,
+    } = manifest;
+    let published = published.expect("the manifest lists files of records");
+    let directory = locate(&title, &published, directory, need_train)?;
     let part = |files: &[RecordFile]| -> Result<_, DataError> {
-        let pictures = read_files(&manifest, records, &directory, files)?;
-        Ok(Arc::from(pictures.resized(image_size, crop)))
+        let pictures = read_files(&title, &published, &directory, files)?;
+        Ok(pictures.resized(image_size, crop))
     };
     let train = match need_train {
-        true => Some(part(&records.train)?),
+        true => Some(part(&published.train)?),
         false => None,
     };
-    let test = part(&records.test)?;
+    let test = part(&published.test)?;
     Ok(Dataset {
         train,
         test,
         notes: Vec::new(),
-        name: manifest.name,
-        classes: manifest.classes,
-        mean: manifest.mean,
-        std: manifest.std,
+        name,
+        classes: published.classes,
+        mean: published.mean,
+        std: published.std,
     })
 }
 
 /// The directory that holds every file that is needed.
 fn locate(
-    manifest: &Manifest,
-    records: &Records,
+    title: &str,
+    published: &Published,
     directory: Option<&Path>,
     need_train: bool,
 ) -> Result<PathBuf, DataError> {
     let Some(directory) = directory else {
         return Err(DataError::NoDirectory {
-            title: manifest.title.clone(),
-            expected: expected(manifest, records),
+            title: title.to_string(),
+            expected: expected(published),
         });
     };
     if !directory.is_dir() {
         return Err(DataError::MissingDirectory {
             path: directory.to_path_buf(),
-            expected: expected(manifest, records),
+            expected: expected(published),
         });
     }
-    let train = records.train.iter().filter(|_| need_train);
+    let train = published.train.iter().filter(|_| need_train);
     let needed: Vec<&str> = train
-        .chain(&records.test)
+        .chain(&published.test)
         .map(|f| f.name.as_str())
         .collect();
     let missing_in = |folder: &Path| -> Vec<String> {
@@ -84,7 +85,7 @@ fn locate(
         missing.map(|name| name.to_string()).collect()
     };
     // If both are incomplete, the message is about the one that has more.
-    let unpacked = directory.join(&records.folder);
+    let unpacked = directory.join(&published.folder);
     let candidates = [directory.to_path_buf(), unpacked];
     let searched = candidates.map(|folder| (missing_in(&folder), folder));
     let [(first, given), (second, unpacked)] = searched;
@@ -97,41 +98,40 @@ fn locate(
         false => Err(DataError::MissingEntries {
             path: folder,
             missing,
-            expected: expected(manifest, records),
+            expected: expected(published),
         }),
     }
 }
 
 /// Where the files come from and what they are, for an error message.
-fn expected(manifest: &Manifest, records: &Records) -> String {
-    let files: Vec<String> = records
-        .train
-        .iter()
-        .chain(&records.test)
+fn expected(published: &Published) -> String {
+    let files = published.train.iter().chain(&published.test);
+    let files: Vec<String> = files
         .map(|file| format!("{} ({} bytes)", file.name, file.bytes))
         .collect();
-    let layout = format!(
-        "DIR or DIR/{} must hold {}",
-        records.folder,
+    let archive = &published.archive;
+    format!(
+        "get the binary version and unpack it into DIR\n\
+         archive:   {}, {} bytes\n\
+         checksums: md5 {}\n           sha256 {}\n\
+         layout:    in DIR or DIR/{}: {}",
+        archive.url,
+        archive.bytes,
+        archive.md5,
+        archive.sha256,
+        published.folder,
         files.join(", ")
-    );
-    match &manifest.archive {
-        Some(archive) => format!(
-            "get {} ({} bytes, md5 {}, sha256 {}) and unpack it into DIR: {layout}",
-            archive.url, archive.bytes, archive.md5, archive.sha256
-        ),
-        None => layout,
-    }
+    )
 }
 
 /// Reads files of records one after another.
 fn read_files(
-    manifest: &Manifest,
-    records: &Records,
+    title: &str,
+    published: &Published,
     directory: &Path,
     files: &[RecordFile],
 ) -> Result<Pictures, DataError> {
-    let record = records.label_bytes + 3 * PLANE;
+    let record = published.label_bytes + 3 * PLANE;
     let mut bytes = Vec::new();
     let mut labels = Vec::new();
     for file in files {
@@ -157,15 +157,15 @@ fn read_files(
         }
         bytes.reserve(content.len());
         for (index, record) in content.chunks_exact(record).enumerate() {
-            let (label_bytes, planes) = record.split_at(records.label_bytes);
+            let (label_bytes, planes) = record.split_at(published.label_bytes);
             let label = label_bytes[label_bytes.len() - 1];
-            if usize::from(label) >= manifest.classes.len() {
+            if usize::from(label) >= published.classes.len() {
                 return Err(DataError::Label {
                     path,
                     record: index,
                     label,
-                    title: manifest.title.clone(),
-                    classes: manifest.classes.len(),
+                    title: title.to_string(),
+                    classes: published.classes.len(),
                 });
             }
             labels.push(u32::from(label));

@@ -34,7 +34,7 @@ pub enum DataError {
     },
 
     /// The directory exists but what is needed is not in it.
-    #[error("{path} has no {}; {expected}", missing.join(", no "))]
+    #[error("{path} lacks {}; {expected}", missing.join(", "))]
     MissingEntries {
         /// The directory.
         path: PathBuf,

@@ -14,22 +14,22 @@ pub struct Manifest {
     pub name: String,
     /// The name for people.
     pub title: String,
+    /// The publication; nothing if the program draws the pictures itself, whose generator then
+    /// has classes and constants.
+    pub published: Option<Published>,
+}
+
+/// What is published: constants, and files of fixed-length records, label bytes followed by
+/// 1024 red, 1024 green and 1024 blue bytes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
     /// Mean per channel (R, G, B) on the scale 0..255.
     pub mean: [f32; 3],
     /// Standard deviation per channel on the scale 0..255.
     pub std: [f32; 3],
     /// Class names by label.
     pub classes: Vec<String>,
-    /// The files, if the pictures come in files.
-    pub records: Option<Records>,
-    /// Where the files come from.
-    pub archive: Option<Archive>,
-}
-
-/// Files of fixed-length records: label bytes, then 1024 red, 1024 green, 1024 blue bytes.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Records {
     /// The folder in the archive.
     pub folder: String,
     /// Bytes before the pixels; the last of them is the class.
@@ -38,6 +38,8 @@ pub struct Records {
     pub train: Vec<RecordFile>,
     /// Files of the test part, in order.
     pub test: Vec<RecordFile>,
+    /// Where the files come from.
+    pub archive: Archive,
 }
 
 /// A file of records.
@@ -89,17 +91,16 @@ fn parse(text: &str) -> Manifest {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shapes;
     use super::*;
 
     #[test]
     fn the_manifests_say_what_the_recipe_says() {
-        let cifar10 = Manifest::cifar10();
-        assert_eq!(cifar10.name, "cifar10");
+        assert_eq!(Manifest::cifar10().name, "cifar10");
+        let cifar10 = Manifest::cifar10().published.unwrap();
         assert_eq!(cifar10.classes.len(), 10);
         assert_eq!(cifar10.classes[9], "truck");
         assert_eq!(cifar10.mean, [125.3, 123.0, 113.9]);
-        let cifar100 = Manifest::cifar100();
+        let cifar100 = Manifest::cifar100().published.unwrap();
         assert_eq!(cifar100.classes.len(), 100);
         assert!(cifar100.classes.is_sorted(), "the fine labels are in order");
         assert_eq!(cifar100.std, [68.2, 65.4, 70.4]);
@@ -108,25 +109,24 @@ mod tests {
     #[test]
     fn files_hold_whole_records() {
         for (manifest, train) in [(Manifest::cifar10(), 5), (Manifest::cifar100(), 1)] {
-            let records = manifest.records.unwrap();
-            assert_eq!(records.train.len(), train);
+            let published = manifest.published.unwrap();
+            assert_eq!(published.train.len(), train);
             let count = |files: &[RecordFile]| -> u64 {
-                let record = records.label_bytes as u64 + 3072;
+                let record = published.label_bytes as u64 + 3072;
                 assert!(files.iter().all(|file| file.bytes % record == 0));
                 files.iter().map(|file| file.bytes / record).sum()
             };
-            assert_eq!(count(&records.train), 50_000);
-            assert_eq!(count(&records.test), 10_000);
-            let archive = manifest.archive.unwrap();
+            assert_eq!(count(&published.train), 50_000);
+            assert_eq!(count(&published.test), 10_000);
+            let archive = published.archive;
             assert_eq!((archive.md5.len(), archive.sha256.len()), (32, 64));
         }
     }
 
     #[test]
-    fn the_manifest_of_shapes_describes_the_generator() {
-        let manifest = Manifest::shapes();
-        assert_eq!(manifest.classes, shapes::CLASSES);
-        assert_eq!(manifest.mean, shapes::MEAN);
-        assert_eq!(manifest.std, shapes::STD);
+    fn nothing_is_published_of_shapes() {
+        let shapes = Manifest::shapes();
+        assert_eq!(shapes.name, "shapes");
+        assert!(shapes.published.is_none());
     }
 }

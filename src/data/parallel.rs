@@ -1,4 +1,7 @@
 //! Work on many items with all cores, for opening datasets.
+//!
+//! The caller works too, so that nothing is spawned where there is one core, or where there
+//! are no threads at all (the browser).
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -35,9 +38,10 @@ pub(super) fn try_for_each<T: Send, E: Send>(
         }
     };
     thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 1..threads {
             scope.spawn(run);
         }
+        run();
     });
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),

@@ -1,5 +1,7 @@
 //! Pictures in memory, all of one size.
 
+use std::sync::Arc;
+
 use image::RgbImage;
 
 use super::resize::{Crop, fit};
@@ -34,13 +36,13 @@ impl Pictures {
 
     /// Brings every picture to another size, now if the result may stay in memory, else
     /// whenever a picture is read.
-    pub(super) fn resized(self, size: u32, crop: Crop) -> Box<dyn Source> {
+    pub(super) fn resized(self, size: u32, crop: Crop) -> Arc<dyn Source> {
         self.resized_within(size, crop, RESIDENT_LIMIT)
     }
 
-    fn resized_within(self, size: u32, crop: Crop, limit: u64) -> Box<dyn Source> {
+    fn resized_within(self, size: u32, crop: Crop, limit: u64) -> Arc<dyn Source> {
         if size == self.size {
-            return Box::new(self);
+            return Arc::new(self);
         }
         let resized = Resized {
             pictures: self,
@@ -49,10 +51,10 @@ impl Pictures {
         };
         let bytes = resized.len() as u64 * picture_bytes(size) as u64;
         if bytes > limit {
-            return Box::new(resized);
+            return Arc::new(resized);
         }
         let bytes = (0..resized.len()).flat_map(|i| resized.fit(i)).collect();
-        Box::new(Pictures::new(size, bytes, resized.pictures.labels))
+        Arc::new(Pictures::new(size, bytes, resized.pictures.labels))
     }
 
     fn picture(&self, index: usize) -> &[u8] {

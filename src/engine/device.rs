@@ -72,6 +72,7 @@ impl Device {
             Device::Gpu(gpu) => Target {
                 max_binding: gpu.description.max_binding,
                 subgroup_size: gpu.subgroup_size(),
+                int64: gpu.int64(),
                 software: gpu.description.software(),
             },
             Device::Reference => Target::portable(),

@@ -37,7 +37,9 @@ impl Gpu {
     /// # Errors
     /// If the driver refuses.
     pub async fn open(adapter: &Adapter, checks: Checks) -> Result<Gpu, GpuError> {
-        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let wanted = wgpu::Features::SUBGROUP
+            | wgpu::Features::SHADER_INT64
+            | wgpu::Features::TIMESTAMP_QUERY;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("pyr-wgpu"),
             required_features: adapter.raw.features() & wanted,
@@ -110,6 +112,13 @@ impl Gpu {
         let [smallest, largest] = self.description.subgroup_size;
         let usable = self.device.features().contains(wgpu::Features::SUBGROUP);
         (usable && smallest == largest).then_some(largest)
+    }
+
+    /// Whether shaders have 64-bit integers.
+    pub fn int64(&self) -> bool {
+        self.device
+            .features()
+            .contains(wgpu::Features::SHADER_INT64)
     }
 
     /// Submits commands; natively waits for the adapter when it is too far behind.

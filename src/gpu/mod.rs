@@ -14,6 +14,9 @@ pub use device::{Checks, Gpu};
 pub use loaded::Loaded;
 pub use timing::KernelTime;
 
+/// Version of the backend library.
+pub const WGPU_VERSION: &str = "30";
+
 /// What can go wrong between the program and the adapter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GpuError {

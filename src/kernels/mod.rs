@@ -44,6 +44,8 @@ pub struct Target {
     pub max_binding: u64,
     /// Invocations in a subgroup, where that number is fixed and subgroups can be used.
     pub subgroup_size: Option<u32>,
+    /// 64-bit integers in shaders.
+    pub int64: bool,
     /// The device is a processor that pretends to be a GPU.
     pub software: bool,
 }
@@ -54,6 +56,7 @@ impl Target {
         Target {
             max_binding: 128 << 20,
             subgroup_size: None,
+            int64: false,
             software: false,
         }
     }

@@ -34,6 +34,16 @@ impl Shader {
         self.variant(&[])
     }
 
+    /// [`Shader::variant`] that reads vectors as pairs of 64-bit integers, which halves the
+    /// number of load instructions on software adapters; the bits are the same.
+    pub(super) fn wide_variant(&self, constants: &[(&str, u32)]) -> Kernel {
+        let mut kernel = self.variant(constants);
+        kernel.name += " wide";
+        kernel.source = widen(&kernel.source);
+        kernel.int64 = true;
+        kernel
+    }
+
     /// The kernel with other values for some of its constants.
     ///
     /// # Panics
@@ -52,8 +62,30 @@ impl Shader {
             source,
             bindings: self.bindings.to_vec(),
             subgroups: self.subgroups,
+            int64: false,
         }
     }
+}
+
+/// The two declarations that say how vectors are read, by their first words, and what they
+/// become where vectors are read as pairs of 64-bit integers.
+const WIDE: [(&str, &str); 2] = [
+    ("alias Stored ", "alias Stored = vec2<u64>;"),
+    (
+        "fn floats(",
+        "fn floats(stored: Stored) -> vec4<f32> { return bitcast<vec4<f32>>(vec4<u32>(\
+         u32(stored.x), u32(stored.x >> 32u), u32(stored.y), u32(stored.y >> 32u))); }",
+    ),
+];
+
+fn widen(source: &str) -> String {
+    let mut text = String::with_capacity(source.len() + 128);
+    for line in source.lines() {
+        let wide = WIDE.iter().find(|(start, _)| line.starts_with(start));
+        text += wide.map_or(line, |(_, wide)| wide);
+        text.push('\n');
+    }
+    text
 }
 
 /// Replaces import lines by the pieces they name.

@@ -74,6 +74,8 @@ pub struct Kernel {
     pub bindings: Vec<Access>,
     /// Whether the text uses subgroup operations.
     pub subgroups: bool,
+    /// Whether the text uses 64-bit integers.
+    pub int64: bool,
 }
 
 /// One launch of a kernel.

@@ -79,15 +79,12 @@ impl<'d> Evaluator<'d> {
         }
         let metrics = read_metrics(&self.engine).await?;
         if metrics.flags != 0 {
-            return Err(TrainError::Diverged {
-                epoch: 0,
-                step: 0,
-                what: "a score is NaN or infinite".to_owned(),
-            });
+            return Err(TrainError::Scores);
         }
-        let mut totals = Totals::default();
-        totals.add(&metrics);
-        Ok(Evaluation { totals, confusion })
+        Ok(Evaluation {
+            totals: Totals::from(&metrics),
+            confusion,
+        })
     }
 }
 

@@ -114,22 +114,8 @@ impl Feed {
 
     /// Bytes of pictures as the words of the graph's value: each picture starts a word.
     fn words(&self, bytes: &[u8]) -> Vec<u32> {
-        let size = self.source.size() as usize;
-        picture_words(bytes, size)
+        AssembleBatch::pack_pictures(bytes, self.source.size() as usize)
     }
-}
-
-/// Bytes of pictures of a size as words, each picture starting a word.
-pub(crate) fn picture_words(bytes: &[u8], size: usize) -> Vec<u32> {
-    let mut words = Vec::with_capacity(bytes.len().div_ceil(4));
-    for picture in bytes.chunks(size * size * 3) {
-        words.extend(picture.chunks(4).map(|four| {
-            let mut word = [0; 4];
-            word[..four.len()].copy_from_slice(four);
-            u32::from_le_bytes(word)
-        }));
-    }
-    words
 }
 
 impl Batches {

@@ -1,11 +1,9 @@
 //! Loss and hits of many pictures.
 
-use serde::{Deserialize, Serialize};
-
 use crate::graph::ops::Metrics;
 
 /// Sums over pictures, from which means follow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Totals {
     /// Sum of the losses.
     pub loss: f64,
@@ -17,15 +15,18 @@ pub struct Totals {
     pub images: u64,
 }
 
-impl Totals {
-    /// Adds what the device counted.
-    pub fn add(&mut self, metrics: &Metrics) {
-        self.loss += f64::from(metrics.loss);
-        self.top1 += u64::from(metrics.top1);
-        self.top5 += u64::from(metrics.top5);
-        self.images += u64::from(metrics.images);
+impl From<&Metrics> for Totals {
+    fn from(metrics: &Metrics) -> Totals {
+        Totals {
+            loss: f64::from(metrics.loss),
+            top1: metrics.top1.into(),
+            top5: metrics.top5.into(),
+            images: metrics.images.into(),
+        }
     }
+}
 
+impl Totals {
     /// Mean loss.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.images as f64

@@ -30,6 +30,9 @@ pub enum TrainError {
     /// In the data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A network whose scores are no numbers.
+    #[error("a score is NaN or infinite: the checkpoint is of a run that diverged")]
+    Scores,
     /// The numbers left the reals.
     #[error(
         "training diverged in epoch {epoch}, at or before step {step}: {what}; the last \

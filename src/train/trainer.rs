@@ -14,7 +14,7 @@ use super::feed::Batches;
 use super::{Feed, Recipe, Totals, TrainError};
 use crate::data::Source;
 use crate::engine::{Device, Engine, Kind, Tensors};
-use crate::graph::ops::Metrics;
+use crate::graph::ops::{METRIC_WORDS, Metrics};
 use crate::graph::step::Step;
 use crate::kernels::Choices;
 use crate::model::{Mode, Network, Preprocessing, names};
@@ -47,8 +47,9 @@ pub struct Position {
     pub step: u32,
     /// Batches that went through batch norm since the beginning.
     pub batches_tracked: u64,
-    /// Metrics of the epoch so far.
-    pub totals: Totals,
+    /// The device's metrics of the epoch so far, as it holds them: a resumed epoch continues
+    /// the same sums.
+    pub metrics: [u32; METRIC_WORDS],
 }
 
 impl Position {
@@ -58,8 +59,13 @@ impl Position {
             epoch: 1,
             step: 0,
             batches_tracked: 0,
-            totals: Totals::default(),
+            metrics: [0; METRIC_WORDS],
         }
+    }
+
+    /// Metrics of the epoch so far.
+    pub fn totals(&self) -> Totals {
+        Totals::from(&Metrics::from_words(&self.metrics))
     }
 }
 
@@ -150,7 +156,8 @@ impl<'d> Trainer<'d> {
             .write_tensors(&self.network, Kind::Weights, &snapshot.weights);
         self.engine
             .write_tensors(&self.network, Kind::Momentum, &snapshot.momentum);
-        clear_metrics(&mut self.engine);
+        self.engine
+            .write(names::METRICS, &snapshot.position.metrics);
         self.position = snapshot.position;
         self.batches = None;
     }
@@ -169,7 +176,7 @@ impl<'d> Trainer<'d> {
         })
     }
 
-    /// Where the run stands; totals as of the last [`Trainer::collect`].
+    /// Where the run stands; metrics as of the last [`Trainer::collect`].
     pub fn position(&self) -> Position {
         self.position
     }
@@ -256,12 +263,11 @@ impl<'d> Trainer<'d> {
     /// If the device fails, or a loss or gradient was NaN or infinite.
     pub async fn collect(&mut self) -> Result<Totals, TrainError> {
         let metrics = read_metrics(&self.engine).await?;
-        clear_metrics(&mut self.engine);
         if metrics.flags != 0 {
             return Err(self.diverged(&metrics).await);
         }
-        self.position.totals.add(&metrics);
-        Ok(self.position.totals)
+        self.position.metrics = metrics.to_words();
+        Ok(self.position.totals())
     }
 
     /// Evaluates the test split with the present weights; `progress` hears the number of
@@ -271,6 +277,7 @@ impl<'d> Trainer<'d> {
     /// If data or device fail, or a score is NaN or infinite.
     pub async fn evaluate(&mut self, mut progress: impl FnMut(usize)) -> Result<Totals, TrainError> {
         self.collect().await?;
+        clear_metrics(&mut self.engine);
         let batch = self.sizes[0];
         let mut batches = self.test.batches(chunks(self.test.len(), batch));
         let mut done = 0;
@@ -282,20 +289,19 @@ impl<'d> Trainer<'d> {
             progress(done);
         }
         let metrics = read_metrics(&self.engine).await?;
-        clear_metrics(&mut self.engine);
         if metrics.flags != 0 {
             return Err(self.diverged(&metrics).await);
         }
-        let mut totals = Totals::default();
-        totals.add(&metrics);
-        Ok(totals)
+        self.engine.write(names::METRICS, &self.position.metrics);
+        Ok(Totals::from(&metrics))
     }
 
     /// Begins the next epoch.
     pub fn next_epoch(&mut self) {
         self.position.epoch += 1;
         self.position.step = 0;
-        self.position.totals = Totals::default();
+        self.position.metrics = [0; METRIC_WORDS];
+        clear_metrics(&mut self.engine);
         self.batches = None;
         self.waited = Duration::ZERO;
     }

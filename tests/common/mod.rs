@@ -5,6 +5,8 @@
     reason = "each test file uses its own part of this module"
 )]
 
+pub mod networks;
+
 use std::sync::OnceLock;
 
 use pyr_wgpu::gpu::{Checks, Gpu, Selection, adapter};
@@ -56,6 +58,7 @@ pub fn target(gpu: &Gpu) -> Target {
     Target {
         max_binding: gpu.description.max_binding,
         subgroup_size: gpu.subgroup_size(),
+        int64: gpu.int64(),
         software: gpu.description.software(),
     }
 }

@@ -1,3 +1,59 @@
-//! Project tasks.
+//! Project tasks that cargo has no words for: `cargo xtask setup`, `demo` and `test`.
+//!
+//! `setup` brings what a fresh machine lacks, `demo` shows the whole program once, `test` runs
+//! every check of the project in the order of a developer's patience.
+//! Each begins with the set-up it needs, and says what it installs before it does.
+//! Only the standard library is used, so that the first command on a fresh machine starts
+//! within seconds; the program itself is built and run as a child process.
 
-fn main() {}
+mod command;
+mod demo;
+mod facts;
+mod plan;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use command::Failure;
+use plan::Goal;
+
+const USAGE: &str = "\
+Usage: cargo xtask <TASK>
+
+Tasks:
+  demo   Brings what is missing, builds, trains a small network, evaluates it, classifies pictures
+  test   Brings what is missing for the tests and runs all of them
+  setup  Only brings what is missing, for both
+";
+
+fn main() -> ExitCode {
+    command::catch_interrupts();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words[..] {
+        ["demo"] => demo::run(),
+        ["test"] => test::run(),
+        ["setup"] => setup::run(Goal::Tests).map(|()| println!("Nothing is missing.")),
+        ["--help" | "-h" | "help"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        [] => Err(usage("which task?")),
+        _ => Err(usage(&format!("no task is called `{}`", words.join(" ")))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn usage(problem: &str) -> Failure {
+    Failure {
+        message: format!("{problem}\n\n{}", USAGE.trim_end()),
+        code: 2,
+    }
+}

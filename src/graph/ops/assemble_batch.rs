@@ -36,6 +36,19 @@ impl AssembleBatch {
         (size * size * 3).div_ceil(4)
     }
 
+    /// Bytes of pictures, one after another, as the words of the operand `pictures`.
+    pub fn pack_pictures(bytes: &[u8], size: usize) -> Vec<u32> {
+        let words = |picture: &[u8]| -> Vec<u32> {
+            let words = picture.chunks(4).map(|four| {
+                let mut word = [0; 4];
+                word[..four.len()].copy_from_slice(four);
+                u32::from_le_bytes(word)
+            });
+            words.collect()
+        };
+        bytes.chunks(size * size * 3).flat_map(words).collect()
+    }
+
     /// Row offset, column offset (0..=2·padding) and flip of a sample.
     fn augmentation(&self, step: Step, sample: u32) -> (usize, usize, bool) {
         let counter = [0, sample, step.epoch, Purpose::Augment as u32];

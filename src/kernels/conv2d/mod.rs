@@ -37,8 +37,12 @@ struct Sizes {
 #[derive(Clone, Copy, Debug)]
 enum Family {
     Direct,
-    /// Invocations in a subgroup.
-    Subgroup(u32),
+    Subgroup {
+        /// Invocations in a subgroup.
+        size: u32,
+        /// Read vectors as pairs of 64-bit integers.
+        wide: bool,
+    },
 }
 
 impl Sizes {
@@ -90,7 +94,10 @@ fn family(lowering: &mut Lowering<'_>, key: String) -> Result<Family, LowerError
     };
     let chosen = lowering.choose(key, legal)?;
     Ok(match size.filter(|_| chosen == SUBGROUP) {
-        Some(size) => Family::Subgroup(size),
+        Some(size) => Family::Subgroup {
+            size,
+            wide: lowering.target.int64,
+        },
         None => Family::Direct,
     })
 }

@@ -146,15 +146,19 @@ impl Params {
     /// Kernel and grid.
     fn plan(&self, family: Family, transposed: bool) -> (Kernel, [u32; 3]) {
         match family {
-            Family::Subgroup(size) => {
+            Family::Subgroup { size, wide } => {
                 let vecs = chunk_vecs(self.result_vecs);
-                let kernel = SUBGROUP.variant(&[
+                let constants = [
                     ("SUBGROUP", size),
                     ("PIXELS", SUBGROUP_PIXELS),
                     ("OUT_VECS", vecs),
                     ("WEIGHT_LOADS", (4 * vecs).div_ceil(size)),
                     ("TRANSPOSED", u32::from(transposed)),
-                ]);
+                ];
+                let kernel = match wide {
+                    true => SUBGROUP.wide_variant(&constants),
+                    false => SUBGROUP.variant(&constants),
+                };
                 let blocks = self.pixels().div_ceil(size * SUBGROUP_PIXELS);
                 let [x, y, _] = grid(blocks as usize);
                 (kernel, [x, y, self.result_vecs.div_ceil(vecs)])

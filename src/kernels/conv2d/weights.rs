@@ -61,14 +61,18 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, 
     let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
     let vecs = sizes.output_vecs() as u32;
     let (kernel, groups, chunks, enough) = match family {
-        Family::Subgroup(size) => {
+        Family::Subgroup { size, wide } => {
             let width = chunk_vecs(vecs);
-            let kernel = SUBGROUP.variant(&[
+            let constants = [
                 ("SUBGROUP", size),
                 ("PIXELS", SUBGROUP_PIXELS),
                 ("OUT_VECS", width),
                 ("GRADIENT_LOADS", (SUBGROUP_PIXELS * width).div_ceil(size)),
-            ]);
+            ];
+            let kernel = match wide {
+                true => SUBGROUP.wide_variant(&constants),
+                false => SUBGROUP.variant(&constants),
+            };
             let groups = quads.div_ceil(size as usize);
             let chunks = vecs.div_ceil(width) as usize;
             (kernel, groups, chunks, SUBGROUP_WORKGROUPS.div_ceil(groups * chunks))

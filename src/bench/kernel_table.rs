@@ -1,0 +1,138 @@
+//! Where the time of a program goes: one row for each kernel.
+
+use serde::Serialize;
+
+use super::clock::median;
+use super::limits::{Bound, Limits};
+use crate::gpu::KernelTime;
+use crate::program::Program;
+
+/// All launches of one kernel in a program.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KernelRow {
+    /// Stem of the shader's file, with the values of its constants.
+    pub kernel: String,
+    /// How often it runs.
+    pub launches: usize,
+    /// Milliseconds of all launches together.
+    pub ms: f64,
+    /// Part of the time of all kernels, 0 to 1.
+    pub share: f64,
+    /// Operations on true channels, 10⁹ per second; 0 for kernels whose few are not counted.
+    pub gflops: f64,
+    /// Bytes of the bindings, each counted once, 10⁹ per second.
+    pub gb_s: f64,
+    /// Time that the adapter's limits ask for over the time taken.
+    ///
+    /// Above 1 where launches are the limit: timestamps do not see what lies between two
+    /// dispatches.
+    pub limit_ratio: f64,
+    /// The limit that asks for most of that time.
+    pub bound: Bound,
+}
+
+/// The middle of several timings for each dispatch, in seconds.
+///
+/// # Panics
+/// If the timings are of different programs, or there are none.
+pub(super) fn medians(timings: &[Vec<KernelTime>]) -> Vec<f64> {
+    (0..timings[0].len())
+        .map(|dispatch| {
+            let samples: Vec<f64> = timings.iter().map(|t| t[dispatch].seconds).collect();
+            median(&samples)
+        })
+        .collect()
+}
+
+/// The rows of a program whose dispatches take these seconds, the slowest kernel first.
+pub(super) fn rows(program: &Program, seconds: &[f64], limits: &Limits) -> Vec<KernelRow> {
+    let all: f64 = seconds.iter().sum();
+    let mut sums = vec![Sum::default(); program.kernels.len()];
+    for (dispatch, seconds) in program.dispatches.iter().zip(seconds) {
+        let sum = &mut sums[dispatch.kernel.0];
+        let (least, bound) = limits.least(dispatch);
+        sum.launches += 1;
+        sum.seconds += seconds;
+        sum.flops += dispatch.flops;
+        sum.bytes += Program::bytes(dispatch);
+        sum.least[bound as usize] += least;
+    }
+    let kernels = program.kernels.iter().zip(sums);
+    let mut rows: Vec<KernelRow> = kernels
+        .map(|(kernel, sum)| KernelRow {
+            kernel: kernel.name.clone(),
+            launches: sum.launches,
+            ms: 1e3 * sum.seconds,
+            share: sum.seconds / all,
+            gflops: 1e-9 * sum.flops as f64 / sum.seconds,
+            gb_s: 1e-9 * sum.bytes as f64 / sum.seconds,
+            limit_ratio: sum.least.iter().sum::<f64>() / sum.seconds,
+            bound: sum.bound(),
+        })
+        .collect();
+    rows.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    rows
+}
+
+#[derive(Clone, Default)]
+struct Sum {
+    launches: usize,
+    seconds: f64,
+    flops: u64,
+    bytes: u64,
+    /// Least seconds, by [`Bound`].
+    least: [f64; 3],
+}
+
+impl Sum {
+    fn bound(&self) -> Bound {
+        let bounds = [Bound::Arithmetic, Bound::Memory, Bound::Launch];
+        let largest = bounds
+            .into_iter()
+            .max_by(|a, b| self.least[*a as usize].total_cmp(&self.least[*b as usize]));
+        largest.expect("there are three bounds")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::Bandwidth;
+    use super::*;
+    use crate::kernels::probe;
+
+    #[test]
+    fn launches_of_a_kernel_share_a_row() {
+        // Two copies of 64 KiB to and fro: 128 KiB each.
+        let program = probe::copy(1 << 16, 1, 2);
+        let limits = Limits {
+            peak_gflops: 1.0,
+            copies: vec![Bandwidth {
+                working_set_bytes: 1 << 20,
+                gb_s: 1.31072,
+            }],
+            launch_us: 1.0,
+        };
+        let rows = rows(&program, &[3e-4, 5e-4], &limits);
+        assert_eq!(rows.len(), 1);
+        let row = &rows[0];
+        assert_eq!((row.launches, row.bound), (2, Bound::Memory));
+        assert_eq!(row.kernel, "probe_copy VECTORS=1");
+        let near = |value: f64, expected: f64| (value - expected).abs() < 1e-9;
+        assert!(near(row.ms, 0.8) && near(row.share, 1.0) && row.gflops == 0.0);
+        assert!(near(row.gb_s, 2.0 * 131_072e-9 / 8e-4));
+        // 131072 bytes at 1.31072 GB/s take 100 µs.
+        assert!(near(row.limit_ratio, 0.25), "{}", row.limit_ratio);
+    }
+
+    #[test]
+    fn a_dispatch_takes_its_middle_time() {
+        let timing = |seconds: [f64; 2]| {
+            let times = seconds.into_iter().enumerate();
+            times
+                .map(|(dispatch, seconds)| KernelTime { dispatch, seconds })
+                .collect()
+        };
+        let timings = [timing([1.0, 6.0]), timing([3.0, 4.0]), timing([2.0, 5.0])];
+        assert_eq!(medians(&timings), [2.0, 5.0]);
+    }
+}

@@ -1,0 +1,234 @@
+//! What an adapter can do at best, measured on it: multiply-adds, memory, launches.
+//!
+//! Datasheets are no use here: clocks, drivers, software adapters and shared machines decide.
+//! The three numbers make a roofline: no dispatch takes less time than its arithmetic, its
+//! memory traffic or a launch takes.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::clock::{Stopwatch, best};
+use crate::engine::EngineError;
+use crate::gpu::{Gpu, Loaded};
+use crate::kernels::probe::{self, Arithmetic};
+use crate::program::{Dispatch, Program};
+
+/// Shapes of the arithmetic kernel that compete: processors want few accumulators, which stay
+/// in their registers, GPUs want many or many invocations.
+const ARITHMETIC: [(u32, u32); 4] = [(64, 4), (64, 8), (64, 16), (256, 8)];
+
+/// Vectors of four that an invocation of the copy moves; they compete as well.
+const VECTORS: [u32; 2] = [1, 4];
+
+/// Sizes of one buffer of the copy, bytes: both buffers together from what fits every cache to
+/// what fits hardly any.
+const BUFFERS: [u64; 4] = [1 << 20, 4 << 20, 16 << 20, 128 << 20];
+
+/// Dispatches of a program that measures launches: as long as a training step.
+const LAUNCHES: usize = 1000;
+
+/// Limits of an adapter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Limits {
+    /// Multiply-adds in single precision, each counted as two operations, 10⁹ per second.
+    pub peak_gflops: f64,
+    /// Copying between two buffers over growing working sets.
+    pub copies: Vec<Bandwidth>,
+    /// Microseconds from one dispatch to the next that waits for it.
+    pub launch_us: f64,
+}
+
+/// One point of the bandwidth curve.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bandwidth {
+    /// Both buffers together.
+    pub working_set_bytes: u64,
+    /// Bytes read and bytes written, 10⁹ per second.
+    pub gb_s: f64,
+}
+
+/// Which limit a dispatch meets first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    /// Multiply-adds.
+    Arithmetic,
+    /// Bandwidth.
+    Memory,
+    /// The cost of launching it.
+    Launch,
+}
+
+impl Limits {
+    /// Measures them; takes some seconds.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(super) fn measure(gpu: &Gpu) -> Result<Limits, EngineError> {
+        Ok(Limits {
+            peak_gflops: peak(gpu)? * 1e-9,
+            copies: copies(gpu)?,
+            launch_us: launch(gpu)? * 1e6,
+        })
+    }
+
+    /// Bandwidth over the largest working set.
+    pub fn bandwidth(&self) -> &Bandwidth {
+        self.copies.last().expect("some working set was measured")
+    }
+
+    /// The bandwidth that a dispatch of some bytes may hope for: the highest over any working
+    /// set that is not smaller.
+    ///
+    /// Small tensors may still lie in a cache; measuring them against memory would flatter.
+    fn bandwidth_for(&self, bytes: u64) -> f64 {
+        let enough = self.copies.iter().filter(|c| c.working_set_bytes >= bytes);
+        let highest = enough.map(|c| c.gb_s).fold(0.0, f64::max);
+        1e9 * match highest > 0.0 {
+            true => highest,
+            false => self.bandwidth().gb_s,
+        }
+    }
+
+    /// Seconds that a dispatch takes at least, and why.
+    pub(super) fn least(&self, dispatch: &Dispatch) -> (f64, Bound) {
+        let bytes = Program::bytes(dispatch);
+        let arithmetic = dispatch.flops as f64 / (1e9 * self.peak_gflops);
+        let memory = bytes as f64 / self.bandwidth_for(bytes);
+        let launch = 1e-6 * self.launch_us;
+        let bounds = [
+            (arithmetic, Bound::Arithmetic),
+            (memory, Bound::Memory),
+            (launch, Bound::Launch),
+        ];
+        let largest = bounds.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
+        largest.expect("there are three bounds")
+    }
+}
+
+/// Seconds that a sample lasts at least: processors are disturbed by other programs, GPUs
+/// by what shows the screen.
+fn sample_seconds(gpu: &Gpu) -> f64 {
+    match gpu.description.software() {
+        true => 0.1,
+        false => 0.05,
+    }
+}
+
+/// Best time of one run of a program.
+fn run_best(gpu: &Gpu, program: &Program) -> Result<f64, EngineError> {
+    let loaded = Loaded::new(gpu, &[program])?;
+    let mut watch = |runs: u32| {
+        let start = Instant::now();
+        for _ in 0..runs {
+            loaded.run(gpu, 0)?;
+        }
+        gpu.finish()?;
+        Ok(start.elapsed().as_secs_f64() / f64::from(runs))
+    };
+    let watch: &mut Stopwatch<'_> = &mut watch;
+    best(sample_seconds(gpu), watch)
+}
+
+/// Operations per second.
+fn peak(gpu: &Gpu) -> Result<f64, EngineError> {
+    // A dispatch should fill the largest GPU, and not freeze the smallest.
+    let (workgroups, rounds) = match gpu.description.software() {
+        true => (64, 256),
+        false => (4096, 256),
+    };
+    let mut peak = 0.0f64;
+    for (workgroup, accumulators) in ARITHMETIC {
+        let shape = Arithmetic {
+            workgroup,
+            accumulators,
+        };
+        let program = probe::arithmetic(shape, workgroups, rounds);
+        peak = peak.max(program.flops() as f64 / run_best(gpu, &program)?);
+    }
+    Ok(peak)
+}
+
+/// The bandwidth curve, as far as buffers may be large.
+fn copies(gpu: &Gpu) -> Result<Vec<Bandwidth>, EngineError> {
+    let limit = gpu.description.max_binding.min(gpu.description.max_buffer);
+    let mut copies = Vec::new();
+    for bytes in BUFFERS.into_iter().filter(|bytes| *bytes <= limit) {
+        let mut highest = 0.0f64;
+        for vectors in VECTORS {
+            // Several to a submission, so that submitting does not count.
+            let program = probe::copy(bytes, vectors, 8);
+            let moved: u64 = program.dispatches.iter().map(Program::bytes).sum();
+            highest = highest.max(moved as f64 / run_best(gpu, &program)?);
+        }
+        copies.push(Bandwidth {
+            working_set_bytes: 2 * bytes,
+            gb_s: highest * 1e-9,
+        });
+    }
+    Ok(copies)
+}
+
+/// Seconds from launch to launch.
+fn launch(gpu: &Gpu) -> Result<f64, EngineError> {
+    Ok(run_best(gpu, &probe::launches(LAUNCHES))? / LAUNCHES as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::{Access, Binding, BufferId, KernelId};
+
+    fn limits() -> Limits {
+        let copy = |working_set_bytes, gb_s| Bandwidth {
+            working_set_bytes,
+            gb_s,
+        };
+        Limits {
+            peak_gflops: 100.0,
+            copies: vec![
+                copy(1_000, 5.0),
+                copy(1_000_000, 20.0),
+                copy(100_000_000, 10.0),
+            ],
+            launch_us: 2.0,
+        }
+    }
+
+    fn dispatch(flops: u64, bytes: u64) -> Dispatch {
+        Dispatch {
+            kernel: KernelId(0),
+            label: String::new(),
+            uniforms: Vec::new(),
+            bindings: vec![Binding {
+                buffer: BufferId(0),
+                offset: 0,
+                bytes,
+                access: Access::Read,
+            }],
+            grid: [1; 3],
+            flops,
+        }
+    }
+
+    #[test]
+    fn the_tightest_limit_counts() {
+        for (flops, bytes, microseconds, bound) in [
+            (0, 4, 2.0, Bound::Launch),
+            (1_000_000, 4, 10.0, Bound::Arithmetic),
+            (1_000_000, 1_000_000, 50.0, Bound::Memory),
+        ] {
+            let (seconds, found) = limits().least(&dispatch(flops, bytes));
+            assert!((seconds * 1e6 - microseconds).abs() < 1e-9, "{seconds}");
+            assert_eq!(found, bound);
+        }
+    }
+
+    #[test]
+    fn small_tensors_are_measured_against_the_cache() {
+        let gb_s = [1, 2_000, 2_000_000, 1 << 40].map(|bytes| limits().bandwidth_for(bytes));
+        // The smallest set was slow for its launches, not for its memory.
+        assert_eq!(gb_s, [20e9, 20e9, 10e9, 10e9]);
+    }
+}

@@ -1,0 +1,423 @@
+//! How fast a network runs on a device, and what share of the device's own limit that is.
+//!
+//! Speed alone says little about shaders: it depends on the adapter.
+//! So the same adapter first shows what it can do at best ([`Limits`]), then runs steps on
+//! random pictures, and each step is held against a roofline: the sum, over its dispatches,
+//! of the least time that arithmetic, memory or the launch allow.
+//! The roofline is that of the program as it is: kernels that should not exist at all count
+//! as necessary, and operations on pad channels count as none.
+//!
+//! It leaves out the data: pictures lie on the device, nothing is decoded or augmented.
+//! It needs a clock and waits for the device, which a browser's page cannot.
+
+mod clock;
+mod kernel_table;
+mod limits;
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+pub use kernel_table::KernelRow;
+pub use limits::{Bandwidth, Bound, Limits};
+
+use crate::engine::{Device, Engine, EngineError, Kind};
+use crate::graph::Graph;
+use crate::graph::step::Step;
+use crate::kernels::{self, Choices, Target};
+use crate::model::{self, Input, Network, NetworkSpec, initial_values, names};
+use crate::program::Program;
+use crate::rng::{Purpose, Stream};
+use crate::shape::Shape;
+use clock::{median, quantile, runs_for};
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Forward, backward and the update of all parameters.
+    Train,
+    /// Scores from running statistics.
+    Infer,
+}
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Workload<'a> {
+    /// The network; its weights are drawn as for training.
+    pub network: &'a Network,
+    /// Pictures of a step.
+    pub batch: usize,
+    /// What a step does.
+    pub mode: Mode,
+    /// Kernels, where there is a choice.
+    pub choices: &'a Choices,
+    /// Seconds to measure steps, and to warm up before at most.
+    pub seconds: f64,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The network.
+    pub network: NetworkSpec,
+    /// What a step did.
+    pub mode: Mode,
+    /// Pictures of a step.
+    pub batch_size: usize,
+    /// Name of the adapter, or of the reference.
+    pub adapter: String,
+    /// Name and version of its driver; `None` for the reference.
+    pub driver: Option<String>,
+    /// Pictures of a step over its median time.
+    pub images_per_second: f64,
+    /// Milliseconds of a step, median.
+    pub step_ms: f64,
+    /// The fastest sample.
+    pub step_ms_min: f64,
+    /// First and third quartile.
+    pub step_ms_quartiles: [f64; 2],
+    /// Samples behind these numbers.
+    pub samples: usize,
+    /// Steps of a sample, submitted together before waiting.
+    pub steps_per_sample: u32,
+    /// Whether the medians of two windows of samples agreed within 3 % before measuring.
+    pub settled: bool,
+    /// Operations of a step on true channels; a multiply-add is two.
+    pub flops: u64,
+    /// Bytes of the bindings of all dispatches, each counted once for each dispatch; 0 for the
+    /// reference.
+    pub bytes: u64,
+    /// Dispatches of a step; 0 for the reference.
+    pub dispatches: usize,
+    /// Bytes of all buffers.
+    pub memory_bytes: u64,
+    /// Operations of a step over its median time, 10⁹ per second.
+    pub achieved_gflops: f64,
+    /// [`Limits::peak_gflops`].
+    pub peak_gflops: Option<f64>,
+    /// Achieved over peak.
+    pub fma_share: Option<f64>,
+    /// Copying over the largest working set, read and written, 10⁹ bytes per second.
+    pub bandwidth_gb_s: Option<f64>,
+    /// Both buffers of that copy together.
+    pub bandwidth_working_set_bytes: Option<u64>,
+    /// [`Limits::copies`].
+    pub bandwidths: Vec<Bandwidth>,
+    /// [`Limits::launch_us`].
+    pub launch_us: Option<f64>,
+    /// Milliseconds that the limits allow for the step's dispatches.
+    pub limit_ms: Option<f64>,
+    /// [`Report::limit_ms`] over [`Report::step_ms`].
+    pub limit_ratio: Option<f64>,
+    /// Where the time goes, by timestamps around a pass for each dispatch; empty without them.
+    pub kernels: Vec<KernelRow>,
+}
+
+/// Measures; `say` hears what is being done.
+///
+/// On the reference a single step may take minutes: it is not warmed up, and there is no
+/// second one when the time is spent.
+///
+/// # Errors
+/// If the device cannot run the network.
+pub async fn measure(
+    device: &Device,
+    workload: &Workload<'_>,
+    say: &mut dyn FnMut(&str),
+) -> Result<Report, EngineError> {
+    let limits = match device {
+        Device::Gpu(gpu) => {
+            say("measuring what the adapter can do at best");
+            Some(Limits::measure(gpu)?)
+        }
+        Device::Reference => None,
+    };
+    say("building the network");
+    let mode = match workload.mode {
+        Mode::Train => model::Mode::Train,
+        Mode::Infer => model::Mode::Predict,
+    };
+    let graph = workload
+        .network
+        .graph(workload.batch, &Input::Tensor, mode, true)?;
+    let counted = count(&graph)?;
+    let mut engine = Engine::new(device, vec![graph], workload.choices)?;
+    load(&mut engine, workload);
+    let steps = Steps::measure(&mut engine, workload.seconds, say)?;
+    let program = engine.programs().first();
+    let kernels = match (&limits, program) {
+        (Some(limits), Some(program)) => {
+            say("timing each kernel");
+            time_kernels(&engine, program, limits).await?
+        }
+        _ => Vec::new(),
+    };
+    let memory = engine.bytes();
+    let program = program.unwrap_or(&counted);
+    let report = steps.report(workload, device, program, limits.as_ref());
+    Ok(Report {
+        memory_bytes: memory,
+        kernels,
+        ..report
+    })
+}
+
+/// A program of the graph for counting its operations where no device has one.
+fn count(graph: &Graph) -> Result<Program, EngineError> {
+    let target = Target {
+        max_binding: u64::MAX,
+        ..Target::portable()
+    };
+    Ok(kernels::lower(graph, &target, &Choices::default())?.program)
+}
+
+/// Random weights, pictures and labels.
+fn load(engine: &mut Engine<'_>, workload: &Workload<'_>) {
+    let Workload { network, batch, .. } = *workload;
+    let weights = initial_values(network, 0).into_iter().collect();
+    engine.write_tensors(network, Kind::Weights, &weights);
+    let size = network.spec().image_size as usize;
+    let shape = Shape::channels(&[batch, size, size, 3]);
+    let mut stream = Stream::new(0, Purpose::Shapes, 0, 0);
+    let pictures: Vec<f32> = (0..shape.len()).map(|_| stream.normal() as f32).collect();
+    engine.write_values(names::INPUT, &shape, &pictures);
+    if workload.mode == Mode::Train {
+        let classes = network.spec().classes;
+        let labels: Vec<u32> = (0..batch).map(|_| stream.below(classes)).collect();
+        engine.write(names::LABELS, &labels);
+        let weight = (1.0 / batch as f32).to_bits();
+        engine.write(names::LOSS_WEIGHTS, &vec![weight; batch]);
+        // Noise cannot be learned; at rate zero the numbers stay what they are in a real
+        // step, and the update costs the same.
+        let step = Step {
+            epoch: 1,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            ..Step::default()
+        };
+        engine.write(names::STEP, &step.to_words());
+    }
+}
+
+/// Times of steps.
+struct Steps {
+    /// Seconds of a step, for each sample.
+    samples: Vec<f64>,
+    steps_per_sample: u32,
+    settled: bool,
+}
+
+/// Samples of a window; two windows that agree end the warm-up.
+const WINDOW: usize = 3;
+
+/// Samples of a measurement, at least and at most.
+const SAMPLES: [usize; 2] = [5, 1000];
+
+impl Steps {
+    fn measure(
+        engine: &mut Engine<'_>,
+        seconds: f64,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Steps, EngineError> {
+        let on_gpu = matches!(engine.device(), Device::Gpu(_));
+        let mut watch = |runs: u32| {
+            let start = Instant::now();
+            for _ in 0..runs {
+                engine.run(0)?;
+            }
+            engine.finish()?;
+            Ok(start.elapsed().as_secs_f64() / f64::from(runs))
+        };
+        if !on_gpu {
+            say("running steps on the reference, which may take minutes for one");
+            let start = Instant::now();
+            let mut samples = vec![watch(1)?];
+            while samples.len() < SAMPLES[0] && start.elapsed().as_secs_f64() < seconds {
+                samples.push(watch(1)?);
+            }
+            return Ok(Steps {
+                samples,
+                steps_per_sample: 1,
+                settled: true,
+            });
+        }
+        say("warming up");
+        let start = Instant::now();
+        let steps_per_sample = runs_for(0.02, &mut watch)?;
+        let mut samples = Vec::new();
+        while !settled(&samples) && start.elapsed().as_secs_f64() < seconds {
+            samples.push(watch(steps_per_sample)?);
+        }
+        let settled = settled(&samples);
+        say("measuring steps");
+        let start = Instant::now();
+        samples.clear();
+        let [least, most] = SAMPLES;
+        while samples.len() < least
+            || samples.len() < most && start.elapsed().as_secs_f64() < seconds
+        {
+            samples.push(watch(steps_per_sample)?);
+        }
+        Ok(Steps {
+            samples,
+            steps_per_sample,
+            settled,
+        })
+    }
+
+    /// The report, as far as it does not need the engine.
+    fn report(
+        &self,
+        workload: &Workload<'_>,
+        device: &Device,
+        program: &Program,
+        limits: Option<&Limits>,
+    ) -> Report {
+        let step = median(&self.samples);
+        let achieved_gflops = 1e-9 * program.flops() as f64 / step;
+        let on_device = limits.map(|_| program);
+        let least = limits.map(|limits| {
+            let seconds = program.dispatches.iter().map(|d| limits.least(d).0);
+            seconds.sum::<f64>()
+        });
+        let description = device.description();
+        Report {
+            network: workload.network.spec().clone(),
+            mode: workload.mode,
+            batch_size: workload.batch,
+            adapter: description.map_or_else(|| device.name(), |d| d.name.clone()),
+            driver: description.map(|d| format!("{} {}", d.driver, d.driver_info)),
+            images_per_second: workload.batch as f64 / step,
+            step_ms: 1e3 * step,
+            step_ms_min: 1e3 * quantile(&self.samples, 0.0),
+            step_ms_quartiles: [0.25, 0.75].map(|share| 1e3 * quantile(&self.samples, share)),
+            samples: self.samples.len(),
+            steps_per_sample: self.steps_per_sample,
+            settled: self.settled,
+            flops: program.flops(),
+            bytes: on_device.map_or(0, |p| p.dispatches.iter().map(Program::bytes).sum()),
+            dispatches: on_device.map_or(0, |p| p.dispatches.len()),
+            memory_bytes: 0,
+            achieved_gflops,
+            peak_gflops: limits.map(|l| l.peak_gflops),
+            fma_share: limits.map(|l| achieved_gflops / l.peak_gflops),
+            bandwidth_gb_s: limits.map(|l| l.bandwidth().gb_s),
+            bandwidth_working_set_bytes: limits.map(|l| l.bandwidth().working_set_bytes),
+            bandwidths: limits.map_or_else(Vec::new, |l| l.copies.clone()),
+            launch_us: limits.map(|l| l.launch_us),
+            limit_ms: least.map(|seconds| 1e3 * seconds),
+            limit_ratio: least.map(|seconds| seconds / step),
+            kernels: Vec::new(),
+        }
+    }
+}
+
+/// Whether the medians of the last two windows agree within 3 %.
+fn settled(samples: &[f64]) -> bool {
+    let Some(start) = samples.len().checked_sub(2 * WINDOW) else {
+        return false;
+    };
+    let (before, now) = samples[start..].split_at(WINDOW);
+    let (before, now) = (median(before), median(now));
+    (before - now).abs() <= 0.03 * before
+}
+
+/// Times every dispatch a few times, if the adapter has timestamps.
+async fn time_kernels(
+    engine: &Engine<'_>,
+    program: &Program,
+    limits: &Limits,
+) -> Result<Vec<KernelRow>, EngineError> {
+    let mut timings = Vec::new();
+    for _ in 0..WINDOW {
+        match engine.time(0).await? {
+            Some(timing) => timings.push(timing),
+            None => return Ok(Vec::new()),
+        }
+    }
+    let seconds = kernel_table::medians(&timings);
+    Ok(kernel_table::rows(program, &seconds, limits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Stem;
+
+    fn tiny() -> Network {
+        let spec = NetworkSpec {
+            image_size: 8,
+            ..NetworkSpec::pyramid(Stem::Cifar, 8, 3.0)
+        };
+        Network::new(&spec).expect("a legal network")
+    }
+
+    fn measured(mode: Mode) -> Report {
+        let network = tiny();
+        let workload = Workload {
+            network: &network,
+            batch: 2,
+            mode,
+            choices: &Choices::default(),
+            seconds: 0.0,
+        };
+        let report = measure(&Device::Reference, &workload, &mut |_| {});
+        pollster::block_on(report).expect("the reference runs everything")
+    }
+
+    #[test]
+    fn the_reference_has_speed_but_no_limits() {
+        let report = measured(Mode::Infer);
+        assert_eq!(report.samples, 1);
+        let images = report.images_per_second * report.step_ms;
+        assert!((images - 2000.0).abs() < 1e-6, "{images}");
+        assert_eq!((report.peak_gflops, report.limit_ratio), (None, None));
+        assert_eq!((report.dispatches, report.kernels.len()), (0, 0));
+        // Stem of 16 channels, three units of 17, 18 and 19, two convolutions each, at 8, 4
+        // and 2 pixels square; the classifier; two operations each; two pictures.
+        let stage = |from: u64, to: u64, pixels: u64| pixels * pixels * 9 * (from * to + to * to);
+        let convolutions = 64 * 9 * 3 * 16 + stage(16, 17, 8) + stage(17, 18, 4) + stage(18, 19, 2);
+        assert_eq!(report.flops, 2 * 2 * (convolutions + 19 * 10));
+    }
+
+    #[test]
+    fn training_takes_about_three_times_the_operations() {
+        let [train, infer] = [Mode::Train, Mode::Infer].map(measured);
+        let ratio = train.flops as f64 / infer.flops as f64;
+        // The stem needs no gradient of its input.
+        assert!((2.5..3.0).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn the_document_has_the_keys_that_scripts_read() {
+        let value = serde_json::to_value(measured(Mode::Infer)).expect("plain data");
+        for key in [
+            "images_per_second",
+            "step_ms",
+            "peak_gflops",
+            "achieved_gflops",
+            "fma_share",
+            "limit_ratio",
+            "adapter",
+            "driver",
+            "batch_size",
+            "mode",
+            "network",
+            "bandwidth_gb_s",
+            "launch_us",
+            "kernels",
+        ] {
+            assert!(value.get(key).is_some(), "{key}");
+        }
+        assert_eq!(value["mode"], "infer");
+        assert!(value["peak_gflops"].is_null());
+    }
+
+    #[test]
+    fn warm_up_ends_when_two_windows_agree() {
+        assert!(!settled(&[1.0; 5]));
+        assert!(settled(&[9.0, 1.0, 1.0, 1.0, 1.02, 1.02, 1.02]));
+        assert!(!settled(&[1.0, 1.0, 1.0, 1.04, 1.04, 1.04]));
+    }
+}

@@ -1,0 +1,213 @@
+//! `pyr-wgpu bench`: how fast a network runs here, and what share of the adapter's own limit
+//! that is.
+
+use clap::Args as ClapArgs;
+
+use super::device::DeviceArgs;
+use super::devices::bytes;
+use super::error::CliError;
+use super::network::NetworkArgs;
+use super::{print_json, print_line};
+use crate::bench::{Bound, KernelRow, Mode, Report, Workload, measure};
+use crate::engine::Device;
+use crate::kernels::Choices;
+use crate::model::Network;
+
+/// Arguments of `bench`.
+#[derive(ClapArgs)]
+pub(super) struct Args {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Pictures of one step
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    batch_size: usize,
+    /// What a step does: train (forward, backward, update) or infer (scores alone)
+    #[arg(long, value_name = "WORD", default_value = "train", value_parser = ["train", "infer"])]
+    mode: String,
+    /// Seconds to measure steps, and to warm up before at most
+    #[arg(long, value_name = "X", default_value_t = 10.0)]
+    seconds: f64,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// If the flags describe no network, or no device can run it.
+pub(super) fn run(args: Args) -> Result<(), CliError> {
+    if args.batch_size == 0 {
+        return Err(CliError::Usage("--batch-size 0 is no batch".to_owned()));
+    }
+    if !(args.seconds > 0.0 && args.seconds.is_finite()) {
+        return Err(CliError::Usage(format!(
+            "--seconds {} is no time to measure; 10 is the default",
+            args.seconds
+        )));
+    }
+    let network = Network::new(&args.network.resolve(None)?)?;
+    let device = args.device.open()?;
+    let workload = Workload {
+        network: &network,
+        batch: args.batch_size,
+        mode: match args.mode.as_str() {
+            "infer" => Mode::Infer,
+            _ => Mode::Train,
+        },
+        choices: &Choices::default(),
+        seconds: args.seconds,
+    };
+    let mut say = |text: &str| args.device.say(text);
+    let report = pollster::block_on(measure(&device, &workload, &mut say))?;
+    match args.json {
+        true => print_json(&serde_json::to_value(&report).expect("reports are plain data")),
+        false => print_text(&report, &device),
+    }
+}
+
+fn print_text(report: &Report, device: &Device) -> Result<(), CliError> {
+    let task = match report.mode {
+        Mode::Train => "training",
+        Mode::Infer => "inference",
+    };
+    print_line(&format!(
+        "{task} of {}, {} pictures a step",
+        report.network, report.batch_size
+    ))?;
+    for (name, text) in summary(report, device) {
+        print_line(&format!("  {name:<13}{text}"))?;
+    }
+    if report.kernels.is_empty() {
+        return match device {
+            Device::Gpu(_) => print_line("  no table of kernels: the adapter has no timestamps"),
+            Device::Reference => Ok(()),
+        };
+    }
+    print_line("")?;
+    print_table(&report.kernels)?;
+    print_line("")?;
+    let sum: f64 = report.kernels.iter().map(|row| row.ms).sum();
+    print_line(&format!(
+        "Times of kernels: timestamps around a pass for each dispatch, middle of three runs; \
+         together {sum:.1} ms, a step {:.1} ms.\n\
+         Operations and limits count true channels, bytes count each binding once.\n\
+         More than 100 % of a limit: launches bind it and timestamps do not see them, or its \
+         data was in a cache.",
+        report.step_ms
+    ))
+}
+
+/// The lines above the table: name and text.
+fn summary(report: &Report, device: &Device) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("device", device.name())];
+    if let Some(driver) = &report.driver {
+        lines.push(("driver", driver.clone()));
+    }
+    let [first, third] = report.step_ms_quartiles;
+    let per_sample = match report.steps_per_sample {
+        1 => "one step".to_owned(),
+        steps => format!("{steps} steps submitted together"),
+    };
+    let unsettled = match report.settled {
+        true => "",
+        false => "; times had not settled, repeat with more --seconds",
+    };
+    lines.extend([
+        ("speed", format!("{:.1} images/s", report.images_per_second)),
+        (
+            "step",
+            format!(
+                "{:.2} ms (median of {} samples of {per_sample}; fastest {:.2}, quartiles {first:.2} \
+                 and {third:.2}{unsettled})",
+                report.step_ms, report.samples, report.step_ms_min
+            ),
+        ),
+        ("memory", bytes(report.memory_bytes)),
+    ]);
+    let operations = format!(
+        "{:.2} GFLOP a step at {:.1} GFLOP/s",
+        1e-9 * report.flops as f64,
+        report.achieved_gflops
+    );
+    let (Some(peak), Some(share)) = (report.peak_gflops, report.fma_share) else {
+        lines.push(("arithmetic", operations));
+        lines.push((
+            "note",
+            "the reference is one thread in double precision, made for checking results: it \
+             says nothing about this processor, and has no limits to compare with"
+                .to_owned(),
+        ));
+        return lines;
+    };
+    lines.push((
+        "arithmetic",
+        format!(
+            "{operations}: {:.1} % of the {peak:.0} GFLOP/s that multiply-adds alone reach here",
+            100.0 * share
+        ),
+    ));
+    let curve: Vec<String> = report
+        .bandwidths
+        .iter()
+        .map(|point| format!("{:.1} over {}", point.gb_s, bytes(point.working_set_bytes)))
+        .collect();
+    lines.push((
+        "bandwidth",
+        format!(
+            "copying reaches {} GB/s (read and written)",
+            curve.join(", ")
+        ),
+    ));
+    if let (Some(launch), Some(limit_ms), Some(ratio)) =
+        (report.launch_us, report.limit_ms, report.limit_ratio)
+    {
+        lines.push((
+            "launches",
+            format!(
+                "{} a step; a dispatch that waits for another costs {launch:.1} µs",
+                report.dispatches
+            ),
+        ));
+        lines.push((
+            "limit",
+            format!(
+                "at these rates the step's dispatches need {limit_ms:.2} ms: {:.1} % of the \
+                 limit",
+                100.0 * ratio
+            ),
+        ));
+    }
+    lines
+}
+
+fn print_table(rows: &[KernelRow]) -> Result<(), CliError> {
+    let width = rows.iter().map(|row| row.kernel.len()).max().unwrap_or(0);
+    print_line(&format!(
+        "{:<width$} {:>8} {:>10} {:>7} {:>9} {:>9} {:>9}  {}",
+        "kernel", "launches", "ms", "share", "GFLOP/s", "GB/s", "of limit", "bound by"
+    ))?;
+    for row in rows {
+        let bound = match row.bound {
+            Bound::Arithmetic => "arithmetic",
+            Bound::Memory => "memory",
+            Bound::Launch => "launch",
+        };
+        let gflops = match row.gflops > 0.0 {
+            true => format!("{:.1}", row.gflops),
+            false => "-".to_owned(),
+        };
+        print_line(&format!(
+            "{:<width$} {:>8} {:>10.3} {:>5.1} % {gflops:>9} {:>9.2} {:>7.1} %  {bound}",
+            row.kernel,
+            row.launches,
+            row.ms,
+            100.0 * row.share,
+            row.gb_s,
+            100.0 * row.limit_ratio,
+        ))?;
+    }
+    Ok(())
+}

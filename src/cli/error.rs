@@ -1,0 +1,154 @@
+//! Every way to fail, and its exit code.
+
+use crate::checkpoint::CheckpointError;
+use crate::data::DataError;
+use crate::engine::EngineError;
+use crate::gpu::GpuError;
+use crate::graph::GraphError;
+use crate::kernels::LowerError;
+use crate::model::SpecError;
+use crate::run::RunError;
+use crate::train::TrainError;
+
+/// Why a command ended without success.
+#[derive(Debug)]
+pub(super) enum CliError {
+    /// The arguments cannot be used.
+    Usage(String),
+    /// Something failed that has no code of its own.
+    Failed(String),
+    /// A comparison found a difference; the result is printed already.
+    Different,
+    /// The data.
+    Data(String),
+    /// A checkpoint.
+    Checkpoint(String),
+    /// The adapter, or its limits.
+    Device(String),
+    /// The device went away.
+    Lost(String),
+    /// The numbers left the reals.
+    Diverged(String),
+    /// A signal stopped the run, after saving.
+    Stopped(u8),
+    /// Nobody reads our output any more.
+    ClosedPipe,
+}
+
+impl CliError {
+    /// The exit code.
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            CliError::ClosedPipe => 0,
+            CliError::Failed(_) | CliError::Different => 1,
+            CliError::Usage(_) => 2,
+            CliError::Device(_) => 3,
+            CliError::Data(_) => 4,
+            CliError::Checkpoint(_) => 5,
+            CliError::Diverged(_) => 6,
+            CliError::Lost(_) => 7,
+            CliError::Stopped(code) => *code,
+        }
+    }
+
+    /// What to tell the user, if it was not told yet.
+    pub(super) fn message(&self) -> Option<&str> {
+        match self {
+            CliError::ClosedPipe | CliError::Different | CliError::Stopped(_) => None,
+            CliError::Usage(text)
+            | CliError::Failed(text)
+            | CliError::Data(text)
+            | CliError::Checkpoint(text)
+            | CliError::Device(text)
+            | CliError::Lost(text)
+            | CliError::Diverged(text) => Some(text),
+        }
+    }
+}
+
+impl From<GpuError> for CliError {
+    fn from(error: GpuError) -> CliError {
+        let text = error.to_string();
+        match error {
+            GpuError::Lost(_) => CliError::Lost(text),
+            GpuError::Rejected(_) => CliError::Failed(text),
+            GpuError::NoAdapter { .. }
+            | GpuError::UnknownAdapter { .. }
+            | GpuError::Open { .. }
+            | GpuError::OutOfMemory { .. }
+            | GpuError::BufferTooLarge { .. } => CliError::Device(text),
+        }
+    }
+}
+
+impl From<LowerError> for CliError {
+    fn from(error: LowerError) -> CliError {
+        CliError::Device(error.to_string())
+    }
+}
+
+impl From<GraphError> for CliError {
+    fn from(error: GraphError) -> CliError {
+        CliError::Usage(error.to_string())
+    }
+}
+
+impl From<EngineError> for CliError {
+    fn from(error: EngineError) -> CliError {
+        match error {
+            EngineError::Gpu(error) => error.into(),
+            EngineError::Lower(error) => error.into(),
+            EngineError::Graph(error) => error.into(),
+        }
+    }
+}
+
+impl From<DataError> for CliError {
+    fn from(error: DataError) -> CliError {
+        CliError::Data(error.to_string())
+    }
+}
+
+impl From<CheckpointError> for CliError {
+    fn from(error: CheckpointError) -> CliError {
+        let text = error.to_string();
+        match error.is_about_writing() {
+            true => CliError::Failed(text),
+            false => CliError::Checkpoint(text),
+        }
+    }
+}
+
+impl From<SpecError> for CliError {
+    fn from(error: SpecError) -> CliError {
+        let text = error.to_string();
+        match error.is_about_checkpoint() {
+            true => CliError::Checkpoint(text),
+            false => CliError::Usage(text),
+        }
+    }
+}
+
+impl From<TrainError> for CliError {
+    fn from(error: TrainError) -> CliError {
+        let text = error.to_string();
+        match error {
+            TrainError::Engine(error) => error.into(),
+            TrainError::Data(error) => error.into(),
+            TrainError::Scores | TrainError::Diverged { .. } => CliError::Diverged(text),
+        }
+    }
+}
+
+impl From<RunError> for CliError {
+    fn from(error: RunError) -> CliError {
+        let text = error.to_string();
+        match error {
+            RunError::Checkpoint(error) => error.into(),
+            RunError::Spec(error) => error.into(),
+            RunError::NotARun { .. } => CliError::Checkpoint(text),
+            RunError::Directory { .. } => CliError::Failed(text),
+            RunError::Occupied(_) => CliError::Usage(text),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! `pyr-wgpu eval`: a checkpoint's error on the test pictures of a dataset.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use serde_json::json;
+
+use super::device::DeviceArgs;
+use super::error::CliError;
+use super::files::{self, Loaded};
+use super::network::NetworkArgs;
+use super::progress::Progress;
+use super::train::crop;
+use super::{print_json, print_line};
+use crate::data::{self, Kind};
+use crate::train::{Evaluation, Evaluator};
+
+/// Largest confusion matrix that is printed.
+const MAX_MATRIX: usize = 20;
+
+/// Arguments of `eval`.
+#[derive(ClapArgs)]
+pub(super) struct Args {
+    /// A .safetensors file, or a run directory (its best weights)
+    checkpoint: PathBuf,
+    /// shapes, cifar10, cifar100 or folder
+    #[arg(long, value_name = "NAME")]
+    dataset: Kind,
+    /// Where the dataset's files are
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Pictures at once
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    batch_size: usize,
+    /// Threads that prepare batches which do not fit the device
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    workers: usize,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Evaluates.
+///
+/// # Errors
+/// See [`CliError`].
+pub(super) fn run(args: Args) -> Result<(), CliError> {
+    if args.batch_size == 0 {
+        return Err(CliError::Usage("--batch-size 0 is no batch".to_owned()));
+    }
+    let loaded = files::load(&args.checkpoint, &args.network)?;
+    let spec = &loaded.description.network;
+    let dataset = data::open(&data::Request {
+        kind: args.dataset,
+        dir: args.data.clone(),
+        image_size: spec.image_size,
+        crop: crop(spec.stem),
+        need_train: false,
+    })?;
+    for note in &dataset.notes {
+        args.device.say(&format!("note: {note}"));
+    }
+    compare_classes(&loaded, &dataset.classes)?;
+    let device = args.device.open()?;
+    let total = dataset.test.len();
+    let mut evaluator = Evaluator::new(
+        &device,
+        &loaded.description,
+        &loaded.network,
+        &loaded.tensors,
+        dataset.test,
+        args.batch_size,
+        args.workers.max(1),
+    )?;
+    let mut progress = Progress::new("evaluating", 0, total as u64, args.device.quiet);
+    let evaluation =
+        pollster::block_on(evaluator.run(|done| progress.update(done as u64, String::new)))?;
+    progress.finish();
+    match args.json {
+        true => print_json(&as_json(&dataset.classes, &evaluation)),
+        false => as_text(&dataset.classes, &evaluation),
+    }
+}
+
+/// A checkpoint that names its classes must name the dataset's.
+fn compare_classes(loaded: &Loaded, classes: &[String]) -> Result<(), CliError> {
+    let own = &loaded.description.classes;
+    if own.len() != classes.len() {
+        return Err(CliError::Checkpoint(format!(
+            "the checkpoint has {} classes, the dataset {}; is it of another dataset?",
+            own.len(),
+            classes.len()
+        )));
+    }
+    let mut pairs = own.iter().zip(classes).enumerate();
+    match pairs.find(|(_, (a, b))| loaded.described && a != b) {
+        Some((index, (a, b))) => Err(CliError::Checkpoint(format!(
+            "class {index} is `{a}` in the checkpoint and `{b}` in the dataset; is it of another \
+             dataset?"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Pictures of a class, and how many of them were found.
+fn recall(evaluation: &Evaluation, class: usize) -> (u64, u64) {
+    let row = &evaluation.confusion[class];
+    (row.iter().sum(), row[class])
+}
+
+/// Pictures that were taken for a class.
+fn predicted(evaluation: &Evaluation, class: usize) -> u64 {
+    evaluation.confusion.iter().map(|row| row[class]).sum()
+}
+
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+fn as_json(classes: &[String], evaluation: &Evaluation) -> serde_json::Value {
+    let per_class: Vec<serde_json::Value> = classes
+        .iter()
+        .enumerate()
+        .map(|(class, name)| {
+            let (images, right) = recall(evaluation, class);
+            json!({
+                "class": name,
+                "images": images,
+                "recall": ratio(right, images),
+                "precision": ratio(right, predicted(evaluation, class)),
+            })
+        })
+        .collect();
+    let totals = &evaluation.totals;
+    json!({
+        "top1_error": totals.top1_error(),
+        "top5_error": totals.top5_error(classes.len()),
+        "loss": totals.mean_loss(),
+        "images": totals.images,
+        "classes": per_class,
+        "confusion": evaluation.confusion,
+    })
+}
+
+fn as_text(classes: &[String], evaluation: &Evaluation) -> Result<(), CliError> {
+    let totals = &evaluation.totals;
+    print_line(&format!("images      {}", totals.images))?;
+    print_line(&format!("top-1 error {:.2} %", totals.top1_error()))?;
+    if let Some(error) = totals.top5_error(classes.len()) {
+        print_line(&format!("top-5 error {error:.2} %"))?;
+    }
+    print_line(&format!("loss        {:.4}", totals.mean_loss()))?;
+    print_line("")?;
+    let width = classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max(5);
+    print_line(&format!(
+        "{:<width$} {:>7} {:>8} {:>10}",
+        "class", "images", "recall", "precision"
+    ))?;
+    let percent = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{:.1} %", 100.0 * v));
+    for (class, name) in classes.iter().enumerate() {
+        let (images, right) = recall(evaluation, class);
+        print_line(&format!(
+            "{name:<width$} {images:>7} {:>8} {:>10}",
+            percent(ratio(right, images)),
+            percent(ratio(right, predicted(evaluation, class)))
+        ))?;
+    }
+    if classes.len() > MAX_MATRIX {
+        return print_line("\nthe confusion matrix is in --json");
+    }
+    print_line("\nconfusion (rows: true class, columns: predicted class)")?;
+    let columns: Vec<String> = (0..classes.len()).map(|c| format!("{c:>5}")).collect();
+    print_line(&format!("{:<width$}    {}", "", columns.join("")))?;
+    for (class, name) in classes.iter().enumerate() {
+        let row = evaluation.confusion[class].iter();
+        let cells: Vec<String> = row.map(|count| format!("{count:>5}")).collect();
+        print_line(&format!("{name:<width$} {class:>2} {}", cells.join("")))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The command line: arguments in, files and text out; one file per subcommand.
+//!
+//! Results go to stdout, progress and warnings to stderr.
+//! Arguments are checked first, then files, then adapters.
+
+mod device;
+mod devices;
+mod error;
+mod eval;
+mod files;
+mod network;
+mod predict;
+mod progress;
+mod signals;
+mod summary;
+mod train;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use error::CliError;
+
+/// Trains and runs PyramidNet image classifiers on any GPU.
+#[derive(Parser)]
+#[command(name = "pyr-wgpu", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a network; without arguments, the demo network on drawn shapes
+    Train(Box<train::Args>),
+    /// Measure a checkpoint's error on a dataset's test pictures
+    Eval(eval::Args),
+    /// Classify pictures
+    Predict(predict::Args),
+    /// Show a network's layers, size and memory
+    Summary(summary::Args),
+    /// Compare with arrays recorded from another program
+    Verify(verify::Args),
+    /// List the adapters of this machine
+    Devices(devices::Args),
+}
+
+/// Parses the command line, runs it, reports errors on stderr.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Train(args) => train::run(*args),
+        Command::Eval(args) => eval::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Summary(args) => summary::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Devices(args) => devices::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if let Some(text) = error.message() {
+                eprintln!("error: {text}");
+            }
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+/// Prints a line of results; a closed pipe ends the program quietly.
+fn print_line(text: &str) -> Result<(), CliError> {
+    use std::io::{ErrorKind, Write};
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(CliError::ClosedPipe),
+        Err(error) => Err(CliError::Failed(format!("stdout: {error}"))),
+    }
+}
+
+/// Prints one JSON document.
+fn print_json(value: &serde_json::Value) -> Result<(), CliError> {
+    print_line(&value.to_string())
+}

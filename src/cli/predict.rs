@@ -1,0 +1,102 @@
+//! `pyr-wgpu predict`: classes of pictures, with probabilities.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use serde_json::json;
+
+use super::device::DeviceArgs;
+use super::error::CliError;
+use super::files;
+use super::network::NetworkArgs;
+use super::{print_json, print_line};
+use crate::data::DataError;
+use crate::predict::{Prediction, Predictor};
+
+/// Arguments of `predict`.
+#[derive(ClapArgs)]
+pub(super) struct Args {
+    /// A .safetensors file, or a run directory (its best weights)
+    checkpoint: PathBuf,
+    /// Pictures: JPEG, PNG, WebP, GIF or BMP
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// How many classes to show
+    #[arg(long, value_name = "K", default_value_t = 5)]
+    top: usize,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Classifies.
+///
+/// # Errors
+/// If a picture cannot be read: after classifying those that can.
+pub(super) fn run(args: Args) -> Result<(), CliError> {
+    if args.top == 0 {
+        return Err(CliError::Usage("--top 0 shows nothing".to_owned()));
+    }
+    let loaded = files::load(&args.checkpoint, &args.network)?;
+    let mut files = Vec::new();
+    for path in &args.images {
+        let bytes = std::fs::read(path)
+            .map_err(|e| CliError::Data(format!("cannot read {}: {e}", path.display())))?;
+        files.push((path, bytes));
+    }
+    let device = args.device.open()?;
+    let mut predictor = Predictor::new(
+        &device,
+        &loaded.description,
+        &loaded.network,
+        &loaded.tensors,
+    )?;
+    let mut document = Vec::new();
+    let mut failed: Vec<DataError> = Vec::new();
+    for (path, bytes) in files {
+        let picture = match predictor.decode(&bytes) {
+            Ok(picture) => picture,
+            Err(error) => {
+                failed.push(error.in_file(path));
+                continue;
+            }
+        };
+        let mut predictions = pollster::block_on(predictor.classify(&picture))?;
+        predictions.truncate(args.top);
+        match args.json {
+            true => document.push(as_json(&path.display().to_string(), &predictions)),
+            false => as_text(&path.display().to_string(), &predictions)?,
+        }
+    }
+    if args.json {
+        print_json(&serde_json::Value::Array(document))?;
+    }
+    let mut rest = failed.into_iter();
+    match rest.next() {
+        None => Ok(()),
+        Some(first) => {
+            let others: Vec<String> = rest.map(|e| format!("\nerror: {e}")).collect();
+            Err(CliError::Data(format!("{first}{}", others.concat())))
+        }
+    }
+}
+
+fn as_json(image: &str, predictions: &[Prediction]) -> serde_json::Value {
+    let rows: Vec<serde_json::Value> = predictions
+        .iter()
+        .map(|p| json!({"class": p.class, "index": p.index, "probability": p.probability}))
+        .collect();
+    json!({"image": image, "predictions": rows})
+}
+
+fn as_text(image: &str, predictions: &[Prediction]) -> Result<(), CliError> {
+    print_line(image)?;
+    for p in predictions {
+        print_line(&format!("  {:>6.2} %  {}", 100.0 * p.probability, p.class))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! What a long run shows: a bar on a terminal, plain lines elsewhere, nothing with `--quiet`.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Shortest time between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Progress of one thing that counts pictures.
+pub(super) struct Progress {
+    kind: Kind,
+    label: String,
+    total: u64,
+    done: u64,
+    start: Instant,
+    /// Pictures that were done before the start.
+    before: u64,
+}
+
+enum Kind {
+    Bar(ProgressBar),
+    Lines { last: Instant },
+    Quiet,
+}
+
+impl Progress {
+    /// Starts at `done` of `total` pictures.
+    pub(super) fn new(label: &str, done: u64, total: u64, quiet: bool) -> Progress {
+        let kind = match (quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Kind::Quiet,
+            (false, true) => {
+                let bar = ProgressBar::new(total).with_position(done);
+                let style = "{prefix} {bar:24} {pos}/{len} {msg}";
+                bar.set_style(ProgressStyle::with_template(style).expect("a fixed template"));
+                bar.set_prefix(label.to_owned());
+                Kind::Bar(bar)
+            }
+            (false, false) => Kind::Lines {
+                last: Instant::now(),
+            },
+        };
+        Progress {
+            kind,
+            label: label.to_owned(),
+            total,
+            done,
+            start: Instant::now(),
+            before: done,
+        }
+    }
+
+    /// Pictures per second since the start.
+    pub(super) fn rate(&self) -> f64 {
+        (self.done - self.before) as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    /// Moves on; `text` is asked for only when something is shown.
+    pub(super) fn update(&mut self, done: u64, text: impl FnOnce() -> String) {
+        self.done = done;
+        let left = (self.total - done) as f64 / self.rate().max(1e-9);
+        let rate = format!("{:.0} img/s, {} left", self.rate(), duration(left));
+        match &mut self.kind {
+            Kind::Quiet => {}
+            Kind::Bar(bar) => {
+                bar.set_position(done);
+                bar.set_message(format!("{rate}{}", text()));
+            }
+            Kind::Lines { last } => {
+                if last.elapsed() >= LINE_EVERY {
+                    *last = Instant::now();
+                    let (label, total) = (&self.label, self.total);
+                    eprintln!("{label} {done}/{total} {rate}{}", text());
+                }
+            }
+        }
+    }
+
+    /// Removes the bar; what follows is printed by the caller.
+    pub(super) fn finish(self) {
+        if let Kind::Bar(bar) = self.kind {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Seconds in words a person reads at a glance.
+pub(super) fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}

@@ -1,0 +1,151 @@
+//! `pyr-wgpu summary`: layers, size and memory of a network, without touching a device.
+
+use clap::Args as ClapArgs;
+use serde_json::json;
+
+use super::devices::bytes;
+use super::error::CliError;
+use super::network::NetworkArgs;
+use super::{print_json, print_line};
+use crate::engine::MemoryPlan;
+use crate::kernels::{self, Choices, LowerError, Target};
+use crate::model::{Input, Mode, Network};
+
+/// Arguments of `summary`.
+#[derive(ClapArgs)]
+pub(super) struct Args {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Pictures of one step, for the memory plan
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    batch_size: usize,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the summary.
+///
+/// # Errors
+/// If the flags describe no network.
+pub(super) fn run(args: Args) -> Result<(), CliError> {
+    if args.batch_size == 0 {
+        return Err(CliError::Usage("--batch-size 0 is no batch".to_owned()));
+    }
+    let network = Network::new(&args.network.resolve(None)?)?;
+    let plan = memory(&network, args.batch_size)?;
+    match args.json {
+        true => print_json(&as_json(&network, &plan, args.batch_size)),
+        false => as_text(&network, &plan, args.batch_size),
+    }
+}
+
+/// A target without limits: the plan says what the limits must be.
+fn unlimited() -> Target {
+    Target {
+        max_binding: u64::MAX,
+        ..Target::portable()
+    }
+}
+
+/// Plans one training step.
+fn memory(network: &Network, batch: usize) -> Result<MemoryPlan, CliError> {
+    let graph = network.graph(batch, &Input::Tensor, Mode::Train, true)?;
+    let lowered = kernels::lower(&graph, &unlimited(), &Choices::default())?;
+    Ok(MemoryPlan::new(&[&lowered.program]))
+}
+
+/// The largest batch below `limit` whose training step a target can bind; `None` if not even
+/// one picture fits.
+pub(super) fn largest_batch(network: &Network, target: &Target, limit: usize) -> Option<usize> {
+    let fits = |batch: usize| -> Option<bool> {
+        let graph = network.graph(batch, &Input::Tensor, Mode::Train, true).ok()?;
+        match kernels::lower(&graph, target, &Choices::default()) {
+            Ok(_) => Some(true),
+            Err(LowerError::TooLarge { .. }) => Some(false),
+            Err(LowerError::Variant { .. }) => None,
+        }
+    };
+    let (mut fitting, mut failing) = (0, limit);
+    while fitting + 1 < failing {
+        let middle = fitting + (failing - fitting) / 2;
+        match fits(middle)? {
+            true => fitting = middle,
+            false => failing = middle,
+        }
+    }
+    (fitting > 0).then_some(fitting)
+}
+
+fn as_json(network: &Network, plan: &MemoryPlan, batch: usize) -> serde_json::Value {
+    let counts = network.counts();
+    let kept: serde_json::Map<String, serde_json::Value> = plan
+        .kept
+        .iter()
+        .map(|(name, bytes)| (name.clone(), json!(bytes)))
+        .collect();
+    let layers: Vec<serde_json::Value> = network
+        .rows()
+        .iter()
+        .map(|row| {
+            json!({
+                "name": row.name,
+                "output": row.output,
+                "parameters": row.parameters,
+                "macs": row.macs,
+            })
+        })
+        .collect();
+    json!({
+        "network": network.spec(),
+        "parameters": counts.parameters,
+        "macs": counts.macs,
+        "convs": counts.convolutions,
+        "feature_dim": network.feature_dim(),
+        "widths": network.widths(),
+        "memory": {
+            "batch_size": batch,
+            "total": plan.total(),
+            "temporary": plan.temporary,
+            "kept": kept,
+            "largest_binding": plan.largest_binding,
+        },
+        "layers": layers,
+    })
+}
+
+fn as_text(network: &Network, plan: &MemoryPlan, batch: usize) -> Result<(), CliError> {
+    print_line(&network.spec().to_string())?;
+    print_line("")?;
+    print_line(&format!(
+        "{:<24} {:>16} {:>12} {:>16}",
+        "layer", "output", "parameters", "MACs"
+    ))?;
+    for row in network.rows() {
+        let output: Vec<String> = row.output.iter().map(usize::to_string).collect();
+        print_line(&format!(
+            "{:<24} {:>16} {:>12} {:>16}",
+            row.name,
+            output.join("x"),
+            row.parameters,
+            row.macs
+        ))?;
+    }
+    let counts = network.counts();
+    print_line("")?;
+    print_line(&format!("parameters         {:>16}", counts.parameters))?;
+    print_line(&format!("MACs a picture     {:>16}", counts.macs))?;
+    print_line(&format!("convolutions       {:>16}", counts.convolutions))?;
+    print_line(&format!("feature dimension  {:>16}", network.feature_dim()))?;
+    print_line("")?;
+    print_line(&format!("memory of a training step with {batch} pictures:"))?;
+    for (name, size) in &plan.kept {
+        print_line(&format!("  {name:<20} {:>12}", bytes(*size)))?;
+    }
+    print_line(&format!("  {:<20} {:>12}", "temporary", bytes(plan.temporary)))?;
+    print_line(&format!("  {:<20} {:>12}", "all", bytes(plan.total())))?;
+    print_line(&format!(
+        "  largest binding      {:>12}",
+        bytes(plan.largest_binding)
+    ))
+}

@@ -1,0 +1,342 @@
+//! `pyr-wgpu verify`: our numbers against arrays recorded from another program.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use serde_json::{Map, Value, json};
+
+use super::device::DeviceArgs;
+use super::error::CliError;
+use super::files::{self, Loaded};
+use super::network::NetworkArgs;
+use super::{print_json, print_line};
+use crate::checkpoint::{Checkpoint, Tensor, Values, read_npy_file};
+use crate::engine::Tensors;
+use crate::run::floats;
+use crate::verify::{self, Batch, Difference, Sgd};
+
+/// Default tolerance of scores and losses: times the larger of 1 and the largest reference.
+const SCORES: f64 = 2e-5;
+
+/// Default tolerance of gradients: relative length of the difference.
+const GRADIENTS: f64 = 5e-5;
+
+/// Default tolerance of a state after some steps: relative length of the difference of the
+/// whole state. Gradients off by their tolerance move the state by less than a tenth of it.
+const STATE: f64 = 5e-5;
+
+/// Arguments of `verify`.
+#[derive(ClapArgs)]
+pub(super) struct Args {
+    /// The weights, a .safetensors file
+    weights: PathBuf,
+    /// The batch: .npy, float32 [N, 3, H, W], normalised already
+    #[arg(long, value_name = "X.npy")]
+    input: PathBuf,
+    /// Recorded scores of evaluation, float32 [N, K]
+    #[arg(long, value_name = "Y.npy")]
+    logits: Option<PathBuf>,
+    /// Classes of the batch, int64 [N]
+    #[arg(long, value_name = "L.npy")]
+    labels: Option<PathBuf>,
+    /// Recorded gradients of the mean cross-entropy in training mode
+    #[arg(long, value_name = "G.safetensors", requires = "labels")]
+    grads: Option<PathBuf>,
+    /// Steps of SGD on this batch
+    #[arg(long, value_name = "N", requires = "labels")]
+    steps: Option<usize>,
+    /// Learning rate of the steps
+    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    lr: f32,
+    /// Nesterov momentum of the steps
+    #[arg(long, value_name = "X", default_value_t = 0.9)]
+    momentum: f32,
+    /// Weight decay of the steps
+    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    weight_decay: f32,
+    /// Recorded state after the steps
+    #[arg(long, value_name = "S.safetensors", requires = "steps")]
+    state: Option<PathBuf>,
+    /// Recorded losses before each step, float32 [N]
+    #[arg(long, value_name = "L.npy", requires = "steps")]
+    losses: Option<PathBuf>,
+    /// Tolerance of every comparison, instead of the defaults
+    #[arg(long, value_name = "X")]
+    tolerance: Option<f64>,
+    /// Show every tensor
+    #[arg(long)]
+    verbose: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// One comparison with its verdict.
+struct Outcome {
+    name: &'static str,
+    difference: Difference,
+    /// Relative length of the difference of the updates.
+    update_rel_l2: Option<f64>,
+    passed: bool,
+    tensors: Vec<(String, Difference)>,
+}
+
+/// Compares.
+///
+/// # Errors
+/// [`CliError::Different`] past the tolerance.
+pub(super) fn run(args: Args) -> Result<(), CliError> {
+    if args.logits.is_none() && args.grads.is_none() && args.state.is_none() && args.losses.is_none()
+    {
+        return Err(CliError::Usage(
+            "nothing to compare with: give --logits, --grads, or --steps with --state or --losses"
+                .to_owned(),
+        ));
+    }
+    let input = read_npy_file(&args.input)?;
+    let loaded = load(&args, &input)?;
+    let batch = batch(&args, &loaded, &input)?;
+    let device = args.device.open()?;
+    let mut outcomes = Vec::new();
+    let Loaded {
+        network, tensors, ..
+    } = &loaded;
+    if let Some(path) = &args.logits {
+        let classes = network.spec().classes as usize;
+        let reference = array(path, &[batch.size, classes])?;
+        let ours = pollster::block_on(verify::logits(&device, network, tensors, &batch))?;
+        let difference = Difference::between([(ours.as_slice(), reference.as_slice())]);
+        let limit = args.tolerance.unwrap_or(SCORES * difference.largest.max(1.0));
+        outcomes.push(Outcome::new("logits", difference, difference.max_abs <= limit));
+    }
+    if let Some(path) = &args.grads {
+        let ours = pollster::block_on(verify::gradients(&device, network, tensors, &batch))?;
+        let reference = reference(path, &ours)?;
+        let difference = between(&ours, &reference);
+        let limit = args.tolerance.unwrap_or(GRADIENTS);
+        let mut outcome = Outcome::new("grads", difference, difference.rel_l2 <= limit);
+        outcome.tensors = each(&ours, &reference);
+        outcomes.push(outcome);
+    }
+    if let Some(steps) = args.steps {
+        let sgd = Sgd {
+            steps,
+            learning_rate: args.lr,
+            momentum: args.momentum,
+            weight_decay: args.weight_decay,
+        };
+        let (ours, losses) =
+            pollster::block_on(verify::steps(&device, network, tensors, &batch, sgd))?;
+        if let Some(path) = &args.state {
+            let reference = reference(path, &ours)?;
+            let difference = between(&ours, &reference);
+            let limit = args.tolerance.unwrap_or(STATE);
+            let mut outcome = Outcome::new("state", difference, difference.rel_l2 <= limit);
+            let update = between(&change(&ours, tensors), &change(&reference, tensors));
+            outcome.update_rel_l2 = Some(update.rel_l2);
+            outcome.tensors = each(&ours, &reference);
+            outcomes.push(outcome);
+        }
+        if let Some(path) = &args.losses {
+            let reference = array(path, &[steps])?;
+            let difference = Difference::between([(losses.as_slice(), reference.as_slice())]);
+            let limit = args.tolerance.unwrap_or(SCORES * difference.largest.max(1.0));
+            outcomes.push(Outcome::new("losses", difference, difference.max_abs <= limit));
+        }
+    }
+    print(&args, &outcomes)?;
+    match outcomes.iter().all(|o| o.passed) {
+        true => Ok(()),
+        false => Err(CliError::Different),
+    }
+}
+
+impl Outcome {
+    fn new(name: &'static str, difference: Difference, passed: bool) -> Outcome {
+        Outcome {
+            name,
+            difference,
+            update_rel_l2: None,
+            passed,
+            tensors: Vec::new(),
+        }
+    }
+
+    fn json(&self, verbose: bool) -> Value {
+        let numbers = |d: &Difference| json!({"max_abs": d.max_abs, "rel_l2": d.rel_l2});
+        let mut value = numbers(&self.difference);
+        value["passed"] = json!(self.passed);
+        if let Some(update) = self.update_rel_l2 {
+            value["update_rel_l2"] = json!(update);
+        }
+        if verbose && !self.tensors.is_empty() {
+            let tensors = self.tensors.iter();
+            let tensors: Map<String, Value> =
+                tensors.map(|(name, d)| (name.clone(), numbers(d))).collect();
+            value["tensors"] = Value::Object(tensors);
+        }
+        value
+    }
+}
+
+fn print(args: &Args, outcomes: &[Outcome]) -> Result<(), CliError> {
+    if args.json {
+        let pairs = outcomes.iter().map(|o| (o.name.to_owned(), o.json(args.verbose)));
+        return print_json(&Value::Object(pairs.collect()));
+    }
+    for outcome in outcomes {
+        let d = &outcome.difference;
+        let verdict = if outcome.passed { "ok" } else { "DIFFERENT" };
+        let update = outcome
+            .update_rel_l2
+            .map(|u| format!(", update rel_l2 {u:.3e}"));
+        print_line(&format!(
+            "{:<8} max_abs {:.3e}, rel_l2 {:.3e}{}  {verdict}",
+            outcome.name,
+            d.max_abs,
+            d.rel_l2,
+            update.unwrap_or_default()
+        ))?;
+        for (name, d) in outcome.tensors.iter().filter(|_| args.verbose) {
+            print_line(&format!(
+                "  {name:<32} max_abs {:.3e}, rel_l2 {:.3e}",
+                d.max_abs, d.rel_l2
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// The weights; a network that nothing describes takes its picture size from the batch.
+fn load(args: &Args, input: &Tensor) -> Result<Loaded, CliError> {
+    let mut flags = args.network.clone();
+    let loaded = files::load(&args.weights, &flags)?;
+    let extent = match input.shape() {
+        [_, 3, height, width] if height == width => *height as u32,
+        other => {
+            return Err(CliError::Checkpoint(format!(
+                "{}: the batch is {other:?}; it must be [N, 3, H, H], normalised pictures",
+                args.input.display()
+            )));
+        }
+    };
+    let own = loaded.description.network.image_size;
+    if own == extent {
+        return Ok(loaded);
+    }
+    if flags.image_size.is_some() || loaded.described {
+        return Err(CliError::Checkpoint(format!(
+            "{}: the pictures are {extent}x{extent}, the network takes {own}x{own}",
+            args.input.display()
+        )));
+    }
+    if !flags.any() {
+        let spec = &loaded.description.network;
+        flags.depth = Some(spec.depth);
+        flags.alpha = Some(spec.alpha);
+        flags.growth = Some(spec.growth);
+        flags.block = Some(spec.block);
+        flags.stem = Some(spec.stem);
+        flags.classes = Some(spec.classes);
+        flags.rounding = Some(spec.rounding);
+    }
+    flags.image_size = Some(extent);
+    files::load(&args.weights, &flags)
+}
+
+fn batch(args: &Args, loaded: &Loaded, input: &Tensor) -> Result<Batch, CliError> {
+    let size = input.shape()[0];
+    let classes = loaded.network.spec().classes;
+    let Values::F32(pictures) = input.values() else {
+        return Err(CliError::Checkpoint(format!(
+            "{}: the batch must be float32",
+            args.input.display()
+        )));
+    };
+    let labels = match &args.labels {
+        None => Vec::new(),
+        Some(path) => {
+            let wrong = |what: String| CliError::Checkpoint(format!("{}: {what}", path.display()));
+            let tensor = read_npy_file(path)?;
+            let Values::I64(labels) = tensor.values() else {
+                return Err(wrong("labels must be int64".to_owned()));
+            };
+            if labels.len() != size {
+                return Err(wrong(format!("{} labels for {size} pictures", labels.len())));
+            }
+            let known = |l: &i64| u32::try_from(*l).ok().filter(|l| *l < classes);
+            let known: Option<Vec<u32>> = labels.iter().map(known).collect();
+            known.ok_or_else(|| wrong(format!("a label is not in 0..{classes}")))?
+        }
+    };
+    if loaded.network.spec().dropout > 0.0 && !labels.is_empty() {
+        return Err(CliError::Usage(
+            "dropout draws other random numbers in every program; verify with --dropout 0"
+                .to_owned(),
+        ));
+    }
+    Ok(Batch {
+        input: pictures.clone(),
+        size,
+        labels,
+    })
+}
+
+/// A recorded array of a shape.
+fn array(path: &Path, shape: &[usize]) -> Result<Vec<f32>, CliError> {
+    let tensor = read_npy_file(path)?;
+    match (tensor.shape() == shape, tensor.into_parts()) {
+        (true, (_, Values::F32(values))) => Ok(values),
+        (_, (found, _)) => Err(CliError::Checkpoint(format!(
+            "{}: the array is {found:?}, it must be float32 {shape:?}",
+            path.display()
+        ))),
+    }
+}
+
+/// Recorded tensors; those that we have must be there, counters apart.
+fn reference(path: &Path, ours: &Tensors) -> Result<Tensors, CliError> {
+    let recorded = floats(Checkpoint::load(path)?.tensors);
+    for (name, values) in ours {
+        let found = recorded.get(name).map(Vec::len);
+        if found != Some(values.len()) {
+            return Err(CliError::Checkpoint(format!(
+                "{}: tensor {name} has {}, ours {} values",
+                path.display(),
+                found.map_or("no".to_owned(), |n| n.to_string()),
+                values.len()
+            )));
+        }
+    }
+    Ok(recorded)
+}
+
+fn between(ours: &Tensors, reference: &Tensors) -> Difference {
+    let pairs = ours.iter().map(|(name, a)| (a.as_slice(), reference[name].as_slice()));
+    Difference::between(pairs)
+}
+
+fn each(ours: &Tensors, reference: &Tensors) -> Vec<(String, Difference)> {
+    let single = |(name, a): (&String, &Vec<f32>)| {
+        let pair = (a.as_slice(), reference[name].as_slice());
+        (name.clone(), Difference::between([pair]))
+    };
+    ours.iter().map(single).collect()
+}
+
+/// State minus start.
+fn change(state: &Tensors, start: &Tensors) -> Tensors {
+    let difference = |(name, before): (&String, &Vec<f32>)| {
+        let pairs = state[name].iter().zip(before);
+        (name.clone(), pairs.map(|(a, b)| a - b).collect())
+    };
+    start
+        .iter()
+        .filter(|(name, _)| state.contains_key(*name))
+        .map(difference)
+        .collect()
+}

@@ -1,0 +1,217 @@
+//! Every kind of picture, made on the fly or by another program (`tests/pictures`).
+
+use image::codecs::jpeg::JpegEncoder;
+use image::{GrayAlphaImage, GrayImage, ImageBuffer, Luma, LumaA, Rgb, Rgba, RgbaImage};
+
+use super::*;
+
+/// One pixel of a decoded square picture.
+fn pixel(picture: &[u8], size: usize, x: usize, y: usize) -> [u8; 3] {
+    let start = (y * size + x) * 3;
+    picture[start..start + 3].try_into().unwrap()
+}
+
+fn encode(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.into().write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+/// Decodes a picture of plain colour and returns the colour.
+fn plain(bytes: &[u8]) -> [u8; 3] {
+    let picture = decode_picture(bytes, 4, Crop::Shorter).unwrap();
+    assert!(picture.chunks(3).all(|p| p == &picture[..3]), "{picture:?}");
+    pixel(&picture, 4, 0, 0)
+}
+
+fn error(bytes: &[u8]) -> String {
+    decode_picture(bytes, 4, Crop::Shorter)
+        .unwrap_err()
+        .to_string()
+}
+
+fn close(found: [u8; 3], expected: [u8; 3], tolerance: u8) {
+    let within = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= tolerance;
+    assert!(
+        found.iter().zip(&expected).all(within),
+        "{found:?} is not within {tolerance} of {expected:?}"
+    );
+}
+
+#[test]
+fn every_format_is_known_by_its_content() {
+    let picture = RgbImage::from_pixel(4, 4, Rgb([200, 100, 50]));
+    for format in [
+        ImageFormat::Png,
+        ImageFormat::Bmp,
+        ImageFormat::Gif,
+        ImageFormat::WebP,
+    ] {
+        assert_eq!(plain(&encode(picture.clone(), format)), [200, 100, 50]);
+    }
+    // One step for the quantiser, one for each direction of the colour transform.
+    let jpeg = encode(picture, ImageFormat::Jpeg);
+    close(plain(&jpeg), [200, 100, 50], 3);
+}
+
+#[test]
+fn pixels_keep_their_places() {
+    let picture = RgbImage::from_fn(4, 4, |x, y| Rgb([x as u8, y as u8, 9]));
+    let found = decode_picture(&encode(picture, ImageFormat::Png), 4, Crop::Shorter).unwrap();
+    assert_eq!(pixel(&found, 4, 3, 1), [3, 1, 9]);
+}
+
+#[test]
+fn grey_is_repeated() {
+    let picture = GrayImage::from_pixel(4, 4, Luma([77]));
+    assert_eq!(plain(&encode(picture.clone(), ImageFormat::Png)), [77; 3]);
+    close(plain(&encode(picture, ImageFormat::Jpeg)), [77; 3], 1);
+}
+
+#[test]
+fn sixteen_bits_are_rounded_to_eight() {
+    // 255·v/65535 is 128.25 (v = 32960), 1.0 (257) and 0.498 (128).
+    let wide = ImageBuffer::from_pixel(4, 4, Rgb([32_960u16, 257, 128]));
+    assert_eq!(plain(&encode(wide, ImageFormat::Png)), [128, 1, 0]);
+    let grey = ImageBuffer::from_pixel(4, 4, Luma([65_535u16]));
+    assert_eq!(plain(&encode(grey, ImageFormat::Png)), [255; 3]);
+}
+
+#[test]
+fn transparency_is_laid_over_white() {
+    for (colour, alpha, expected) in [
+        ([10, 20, 30], 255, [10, 20, 30]),
+        ([10, 20, 30], 0, [255; 3]),
+        // 0.2·(10, 20, 30) + 0.8·255 = 206, 208, 210.
+        ([10, 20, 30], 51, [206, 208, 210]),
+    ] {
+        let [red, green, blue] = colour;
+        let picture = RgbaImage::from_pixel(4, 4, Rgba([red, green, blue, alpha]));
+        assert_eq!(plain(&encode(picture, ImageFormat::Png)), expected);
+    }
+    let grey = GrayAlphaImage::from_pixel(4, 4, LumaA([100, 0]));
+    assert_eq!(plain(&encode(grey, ImageFormat::Png)), [255; 3]);
+    // A quarter of 16-bit grey 0 over white.
+    let wide = ImageBuffer::from_pixel(4, 4, LumaA([0u16, 65_535 / 4]));
+    close(plain(&encode(wide, ImageFormat::Png)), [191; 3], 1);
+}
+
+/// Pillow's colours for the four patches, as printed by `make_pictures.py`. The inks pass two
+/// decoders whose cosine transforms may differ by one step (JPEG conformance), and each rounds
+/// the products once: 2 for CMYK. YCCK multiplies a step of Cb by 1.772 before that: 3.
+#[test]
+fn inks_become_the_colours_that_pillow_gives() {
+    let cmyk = include_bytes!("../../../tests/pictures/cmyk.jpg");
+    let ycck = include_bytes!("../../../tests/pictures/ycck.jpg");
+    let rgb = include_bytes!("../../../tests/pictures/stored-as-rgb.jpg");
+    for (bytes, tolerance, expected) in [
+        (
+            &cmyk[..],
+            2,
+            [
+                [255, 255, 255],
+                [0, 255, 255],
+                [172, 42, 103],
+                [82, 107, 22],
+            ],
+        ),
+        (
+            &ycck[..],
+            3,
+            [[0, 134, 0], [77, 255, 30], [15, 8, 122], [103, 30, 0]],
+        ),
+        (
+            &rgb[..],
+            2,
+            [[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 120, 40]],
+        ),
+    ] {
+        let picture = decode_picture(bytes, 32, Crop::Shorter).unwrap();
+        for (index, expected) in expected.into_iter().enumerate() {
+            let (x, y) = (index % 2 * 16 + 8, index / 2 * 16 + 8);
+            close(pixel(&picture, 32, x, y), expected, tolerance);
+        }
+    }
+}
+
+/// Stored 48 x 32 with red at the top left, to be turned a quarter clockwise.
+#[test]
+fn the_camera_was_held_upright() {
+    let bytes = include_bytes!("../../../tests/pictures/rotated.jpg");
+    let upright = decode(bytes).unwrap();
+    assert_eq!(upright.dimensions(), (32, 48));
+    close(upright.get_pixel(28, 4).0, [220, 30, 20], 4);
+    close(upright.get_pixel(4, 4).0, [20, 40, 220], 4);
+    close(upright.get_pixel(28, 40).0, [20, 40, 220], 4);
+}
+
+#[test]
+fn any_size_is_brought_to_the_networks_size() {
+    let one = RgbImage::from_pixel(1, 1, Rgb([1, 2, 3]));
+    assert_eq!(plain(&encode(one, ImageFormat::Png)), [1, 2, 3]);
+
+    // A photograph: three stripes of which the square in the middle shows 1/8, 3/4, 1/8.
+    let photograph = RgbImage::from_fn(4000, 3000, |x, _| match x {
+        0..875 => Rgb([255, 0, 0]),
+        875..3125 => Rgb([0, 255, 0]),
+        _ => Rgb([0, 0, 255]),
+    });
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, 90)
+        .encode_image(&photograph)
+        .unwrap();
+    let picture = decode_picture(&bytes, 32, Crop::Shorter).unwrap();
+    for (x, expected) in [(1, [255, 0, 0]), (16, [0, 255, 0]), (30, [0, 0, 255])] {
+        close(pixel(&picture, 32, x, 16), expected, 3);
+    }
+}
+
+#[test]
+fn what_is_no_picture_is_refused() {
+    assert_eq!(error(b""), "the file is empty");
+    let no_picture = "not a picture in JPEG, PNG, GIF, BMP or WebP format";
+    assert_eq!(
+        error(b"Dear diary, today I trained a network.\n"),
+        no_picture
+    );
+    // A format that is known but not read.
+    assert_eq!(error(b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0"), no_picture);
+}
+
+#[test]
+fn a_picture_that_breaks_off_is_refused() {
+    let picture = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * y) as u8, x as u8, y as u8]));
+    for format in [
+        ImageFormat::Jpeg,
+        ImageFormat::Png,
+        ImageFormat::Bmp,
+        ImageFormat::Gif,
+        ImageFormat::WebP,
+    ] {
+        let whole = encode(picture.clone(), format);
+        assert!(decode(&whole).is_ok());
+        for kept in [whole.len() / 50 + 16, whole.len() / 2, whole.len() - 50] {
+            let message = error(&whole[..kept]);
+            let expected = format!("damaged {} picture: ", name(format).unwrap());
+            assert!(message.starts_with(&expected), "{message}");
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_small_jpeg_in_the_metadata_is_not_the_end() {
+    // Start, an application segment of 8 bytes that holds an end marker, a scan without one.
+    let open = b"\xFF\xD8\xFF\xE1\x00\x08abc\xFF\xD9d\xFF\xDA\x00\x02xyz\xFF\x00\xFF\xD0w";
+    assert!(!has_end_marker(open));
+    assert!(has_end_marker(&[&open[..], b"\xFF\xFF\xD9"].concat()));
+    assert!(!has_end_marker(b"\xFF\xD8\xFF\xE1\xFF\xFF\xFF\xD9"));
+}
+
+/// A header that promises 60,000 x 60,000 pixels costs nothing.
+#[test]
+fn a_picture_too_large_for_memory_is_refused() {
+    let mut bytes = encode(RgbImage::new(1, 1), ImageFormat::Bmp);
+    bytes[18..22].copy_from_slice(&60_000u32.to_le_bytes());
+    bytes[22..26].copy_from_slice(&60_000u32.to_le_bytes());
+    assert!(error(&bytes).contains("60000 x 60000 is too large"));
+}

@@ -1,0 +1,324 @@
+//! A folder of pictures as a dataset: `train/<class>/<picture>` and `test/<class>/<picture>`,
+//! or `val` in place of `test`.
+//!
+//! Classes are the folder names of the training part in byte-wise order, pictures the files in
+//! a class folder in byte-wise order of their names. Names that begin with a dot are left
+//! alone, folders inside a class folder are not searched.
+//! If the pictures of the opened parts may stay in memory together, they are decoded once, by
+//! all cores; else files are only told apart by their first bytes here and decoded whenever
+//! one is read (`picture_files`).
+//! Unreadable files are skipped and noted; past 1 % of a part's files they are an error, since
+//! then something else is wrong than a stray file.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::parallel::try_for_each;
+use super::picture_files::{PictureFiles, decode_file, sniff_file};
+use super::pictures::{Pictures, picture_bytes};
+use super::statistics::measure;
+use super::unreadable::Unreadable;
+use super::{Crop, DataError, Dataset, Source};
+
+/// What a dataset folder looks like, for error messages.
+const EXPECTED: &str = "expected DIR/train/<class>/<picture> and DIR/test/<class>/<picture> \
+                        (or DIR/val), in JPEG, PNG, GIF, BMP or WebP format";
+
+/// Opens a folder; pictures stay in memory if they take at most `resident_limit` bytes.
+pub(super) fn open(
+    directory: Option<&Path>,
+    image_size: u32,
+    crop: Crop,
+    need_train: bool,
+    resident_limit: u64,
+) -> Result<Dataset, DataError> {
+    let mut notes = Vec::new();
+    let (train, test) = locate(directory, need_train, &mut notes)?;
+    let mut classes = class_folders(&test)?;
+    if let Some(train) = &train {
+        let train_classes = class_folders(train)?;
+        compare(train, &train_classes, &test, &classes)?;
+        classes = train_classes;
+    }
+    let train = match train.filter(|_| need_train) {
+        Some(folder) => Some(Part::list(folder, &classes, &mut notes)?),
+        None => None,
+    };
+    let test = Part::list(test, &classes, &mut notes)?;
+    let pictures = test.files.len() + train.as_ref().map_or(0, |part| part.files.len());
+    let resident = pictures as u64 * picture_bytes(image_size) as u64 <= resident_limit;
+    let mut open = |part: Part| match resident {
+        true => part.decode(image_size, crop, &mut notes),
+        false => part.postpone(image_size, crop, &mut notes),
+    };
+    let train = train.map(&mut open).transpose()?;
+    let test = open(test)?;
+    let (mean, std) = measure(train.as_deref().unwrap_or(&*test))?;
+    Ok(Dataset {
+        name: "folder".to_string(),
+        classes: classes.iter().map(|class| class.name()).collect(),
+        mean,
+        std,
+        train,
+        test,
+        notes,
+    })
+}
+
+/// The folders of the training part, if it exists, and of the test part.
+fn locate(
+    directory: Option<&Path>,
+    need_train: bool,
+    notes: &mut Vec<String>,
+) -> Result<(Option<PathBuf>, PathBuf), DataError> {
+    let expected = EXPECTED.to_string();
+    let Some(directory) = directory else {
+        return Err(DataError::NoDirectory {
+            title: "folder".to_string(),
+            expected,
+        });
+    };
+    if !directory.is_dir() {
+        return Err(DataError::MissingDirectory {
+            path: directory.to_path_buf(),
+            expected,
+        });
+    }
+    let sub_folder = |name: &str| Some(directory.join(name)).filter(|path| path.is_dir());
+    let train = sub_folder("train");
+    let test = sub_folder("test");
+    let val = sub_folder("val");
+    if test.is_some() && val.is_some() {
+        let path = directory.display();
+        notes.push(format!("{path} has both test and val; test is used"));
+    }
+    let mut missing = Vec::new();
+    if need_train && train.is_none() {
+        missing.push("the folder train".to_string());
+    }
+    match test.or(val) {
+        Some(test) if missing.is_empty() => Ok((train, test)),
+        found => {
+            if found.is_none() {
+                missing.push("the folder test or val".to_string());
+            }
+            Err(DataError::MissingEntries {
+                path: directory.to_path_buf(),
+                missing,
+                expected,
+            })
+        }
+    }
+}
+
+/// A folder of pictures of one class, by its name on disk.
+#[derive(Clone, PartialEq, Eq)]
+struct Class(OsString);
+
+impl Class {
+    /// The name for people and checkpoints.
+    fn name(&self) -> String {
+        self.0.to_string_lossy().into_owned()
+    }
+}
+
+/// The class folders of a part in byte-wise order.
+fn class_folders(part: &Path) -> Result<Vec<Class>, DataError> {
+    let mut classes: Vec<Class> = entries(part)?
+        .into_iter()
+        .filter(|entry| entry.is_folder)
+        .map(|entry| Class(entry.name))
+        .collect();
+    match classes.len() {
+        0 | 1 => Err(DataError::TooFewClasses {
+            path: part.to_path_buf(),
+            class: classes.pop().map(|class| class.name()),
+        }),
+        _ => Ok(classes),
+    }
+}
+
+/// Both parts must have the same classes.
+fn compare(
+    train: &Path,
+    train_classes: &[Class],
+    test: &Path,
+    test_classes: &[Class],
+) -> Result<(), DataError> {
+    let only = |these: &[Class], those: &[Class]| -> Vec<String> {
+        let others: BTreeSet<&OsString> = those.iter().map(|class| &class.0).collect();
+        let only = these.iter().filter(|class| !others.contains(&class.0));
+        only.map(Class::name).collect()
+    };
+    if train_classes == test_classes {
+        return Ok(());
+    }
+    Err(DataError::ClassesDiffer {
+        train: train.to_path_buf(),
+        test: test.to_path_buf(),
+        only_train: only(train_classes, test_classes),
+        only_test: only(test_classes, train_classes),
+    })
+}
+
+/// An entry of a folder.
+struct Entry {
+    name: OsString,
+    is_folder: bool,
+}
+
+/// What is in a folder, in byte-wise order, without hidden entries.
+fn entries(folder: &Path) -> Result<Vec<Entry>, DataError> {
+    let io = |source| DataError::Io {
+        path: folder.to_path_buf(),
+        source,
+    };
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        // Only a link needs a second look to know what it leads to.
+        let kind = entry.file_type().map_err(io)?;
+        let is_folder = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
+        entries.push(Entry { name, is_folder });
+    }
+    entries.sort_by(|a, b| a.name.as_encoded_bytes().cmp(b.name.as_encoded_bytes()));
+    Ok(entries)
+}
+
+/// The files of a part, not yet looked into.
+struct Part {
+    folder: PathBuf,
+    classes: Vec<Class>,
+    /// Files class by class.
+    files: Vec<PathBuf>,
+    /// The class of each file.
+    labels: Vec<u32>,
+}
+
+impl Part {
+    fn list(
+        folder: PathBuf,
+        classes: &[Class],
+        notes: &mut Vec<String>,
+    ) -> Result<Part, DataError> {
+        let mut part = Part {
+            folder,
+            classes: classes.to_vec(),
+            files: Vec::new(),
+            labels: Vec::new(),
+        };
+        for (label, class) in (0u32..).zip(classes) {
+            let class_folder = part.folder.join(&class.0);
+            let before = part.files.len();
+            for entry in entries(&class_folder)? {
+                let path = class_folder.join(&entry.name);
+                if entry.is_folder {
+                    let path = path.display();
+                    notes.push(format!(
+                        "{path} is a folder in a class folder; not searched"
+                    ));
+                } else {
+                    part.files.push(path);
+                    part.labels.push(label);
+                }
+            }
+            if part.files.len() == before {
+                return Err(DataError::ClassWithoutPictures {
+                    path: class_folder,
+                    first: None,
+                });
+            }
+        }
+        Ok(part)
+    }
+
+    /// Decodes every file now.
+    fn decode(
+        self,
+        size: u32,
+        crop: Crop,
+        notes: &mut Vec<String>,
+    ) -> Result<Arc<dyn Source>, DataError> {
+        let length = picture_bytes(size);
+        let mut bytes = vec![0; self.files.len() * length];
+        let slots = bytes.chunks_exact_mut(length).enumerate();
+        let unreadable = self.look(slots, |path, slot| {
+            slot.copy_from_slice(&decode_file(path, size, crop)?);
+            Ok(())
+        });
+        self.check(&unreadable, notes)?;
+        // Readable pictures move up into the gaps of unreadable ones.
+        let mut labels = Vec::with_capacity(self.files.len());
+        for index in unreadable.kept() {
+            let start = index * length;
+            bytes.copy_within(start..start + length, labels.len() * length);
+            labels.push(self.labels[index]);
+        }
+        bytes.truncate(labels.len() * length);
+        Ok(Arc::new(Pictures::new(size, bytes, labels)))
+    }
+
+    /// Only looks at how every file begins; pictures are decoded when they are read.
+    fn postpone(
+        self,
+        size: u32,
+        crop: Crop,
+        notes: &mut Vec<String>,
+    ) -> Result<Arc<dyn Source>, DataError> {
+        let slots = (0..self.files.len()).map(|index| (index, ()));
+        let unreadable = self.look(slots, |path, ()| sniff_file(path));
+        self.check(&unreadable, notes)?;
+        let Part { files, labels, .. } = self;
+        let source = PictureFiles::new(files, labels, size, crop, unreadable);
+        Ok(Arc::new(source))
+    }
+
+    /// Does something with every file on all cores; files that fail are unreadable.
+    fn look<T: Send>(
+        &self,
+        slots: impl Iterator<Item = (usize, T)> + Send,
+        work: impl Fn(&Path, T) -> Result<(), DataError> + Sync,
+    ) -> Unreadable {
+        let unreadable = Mutex::new(Unreadable::new(self.folder.clone(), self.files.len()));
+        let done: Result<(), Infallible> = try_for_each(slots, |(index, slot)| {
+            if let Err(error) = work(&self.files[index], slot) {
+                let mut unreadable = unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+                unreadable.add(index, &self.files[index], &error);
+            }
+            Ok(())
+        });
+        let Ok(()) = done;
+        unreadable
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An error if a class has nothing left or too much is unreadable, else a note.
+    fn check(&self, unreadable: &Unreadable, notes: &mut Vec<String>) -> Result<(), DataError> {
+        let mut left = vec![0usize; self.classes.len()];
+        for index in unreadable.kept() {
+            left[self.labels[index] as usize] += 1;
+        }
+        if let Some(label) = left.iter().position(|&count| count == 0) {
+            let of_class = |index: usize| self.labels[index] as usize == label;
+            return Err(DataError::ClassWithoutPictures {
+                path: self.folder.join(&self.classes[label].0),
+                first: unreadable.first_where(of_class),
+            });
+        }
+        unreadable.check()?;
+        notes.extend(unreadable.note());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! Folders of small pictures, sound and otherwise.
+
+use image::{Rgb, RgbImage};
+use tempfile::TempDir;
+
+use super::*;
+use crate::data::RESIDENT_LIMIT;
+
+/// A dataset folder that is deleted in the end.
+struct Folder(TempDir);
+
+impl Folder {
+    /// `counts` pictures of 4 x 4 for each class of both parts. The pictures of class c are
+    /// of the colour (c·50, number, 9).
+    fn new(classes: &[&str], counts: usize) -> Folder {
+        let folder = Folder(TempDir::new().unwrap());
+        for part in ["train", "test"] {
+            for (label, class) in classes.iter().enumerate() {
+                fs::create_dir_all(folder.path(&format!("{part}/{class}"))).unwrap();
+                for number in 0..counts {
+                    let colour = Rgb([label as u8 * 50, number as u8, 9]);
+                    let file = format!("{part}/{class}/{number:03}.png");
+                    let picture = RgbImage::from_pixel(4, 4, colour);
+                    picture.save(folder.path(&file)).unwrap();
+                }
+            }
+        }
+        folder
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.0.path().join(below)
+    }
+
+    fn write(&self, below: &str, content: &[u8]) {
+        fs::write(self.path(below), content).unwrap();
+    }
+
+    fn open(&self) -> Result<Dataset, DataError> {
+        self.open_within(RESIDENT_LIMIT)
+    }
+
+    fn open_within(&self, resident_limit: u64) -> Result<Dataset, DataError> {
+        open(Some(self.0.path()), 4, Crop::Shorter, true, resident_limit)
+    }
+
+    fn error(&self) -> String {
+        self.open().err().unwrap().to_string()
+    }
+}
+
+/// The first pixel and the label of every picture.
+fn colours(source: &dyn Source) -> Vec<([u8; 3], u32)> {
+    let mut picture = vec![0; picture_bytes(source.size())];
+    (0..source.len())
+        .map(|index| {
+            source.read(index, &mut picture).unwrap();
+            (picture[..3].try_into().unwrap(), source.label(index))
+        })
+        .collect()
+}
+
+#[track_caller]
+fn assert_has(text: &str, part: &str) {
+    assert!(text.contains(part), "`{part}` is not in: {text}");
+}
+
+/// A whole header and nothing else: found out only by decoding.
+fn damaged_png() -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let picture = RgbImage::new(4, 4);
+    picture
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .unwrap();
+    bytes.into_inner()[..40].to_vec()
+}
+
+#[test]
+fn classes_and_pictures_come_in_byte_wise_order() {
+    // Capitals sort before small letters, and 10 before 9.
+    let folder = Folder::new(&["Zebra", "ape", "bee"], 2);
+    folder.write("train/.hidden", b"");
+    folder.write("train/readme.txt", b"not a class");
+    folder.write("train/ape/.DS_Store", b"left alone");
+    let data = folder.open().unwrap();
+    assert_eq!(data.classes, ["Zebra", "ape", "bee"]);
+    assert!(data.notes.is_empty(), "{:?}", data.notes);
+    let train = data.train.unwrap();
+    let expected: Vec<_> = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
+        .map(|(label, number)| ([label as u8 * 50, number, 9], label))
+        .to_vec();
+    assert_eq!(colours(&*train), expected);
+    assert!(train.resident().is_some());
+    // Mean of 0, 50, 100 and of 0, 1; blue does not vary, and 1 stands for 0.
+    assert_eq!(data.mean, [50.0, 0.5, 9.0]);
+    assert_eq!((data.std[1], data.std[2]), (1.0, 1.0));
+    assert!((data.std[0] - (5000f32 / 3.0).sqrt()).abs() < 1e-4);
+}
+
+#[test]
+fn pictures_on_disk_read_like_pictures_in_memory() {
+    let folder = Folder::new(&["a", "b"], 3);
+    let resident = folder.open().unwrap();
+    let on_disk = folder.open_within(12 * 48 - 1).unwrap();
+    assert!(on_disk.test.resident().is_none());
+    assert_eq!(colours(&*resident.test), colours(&*on_disk.test));
+    assert_eq!((resident.mean, resident.std), (on_disk.mean, on_disk.std));
+}
+
+#[test]
+fn val_stands_in_for_test() {
+    let folder = Folder::new(&["a", "b"], 1);
+    fs::rename(folder.path("test"), folder.path("val")).unwrap();
+    assert_eq!(folder.open().unwrap().test.len(), 2);
+    fs::create_dir(folder.path("test")).unwrap();
+    // The note comes with a dataset; here the empty test folder is what fails.
+    assert_has(&folder.error(), "test has no class");
+}
+
+#[test]
+fn evaluation_does_not_need_the_training_part() {
+    let folder = Folder::new(&["a", "b"], 1);
+    fs::remove_dir_all(folder.path("train")).unwrap();
+    let directory = Some(folder.0.path());
+    let data = open(directory, 4, Crop::Shorter, false, RESIDENT_LIMIT).unwrap();
+    assert!(data.train.is_none());
+    assert_eq!(data.mean, [25.0, 0.0, 9.0]);
+}
+
+#[test]
+fn a_missing_part_is_named() {
+    let none = open(None, 4, Crop::Shorter, true, RESIDENT_LIMIT);
+    assert_has(&none.err().unwrap().to_string(), "give it with --data DIR");
+    let folder = Folder::new(&[], 0);
+    let nowhere = folder.path("nowhere");
+    let missing = open(Some(&nowhere), 4, Crop::Shorter, true, RESIDENT_LIMIT);
+    assert_has(&missing.err().unwrap().to_string(), "no directory ");
+    let empty = folder.error();
+    assert_has(
+        &empty,
+        "lacks the folder train, the folder test or val; expected",
+    );
+    assert_has(&empty, "DIR/train/<class>/<picture>");
+    fs::create_dir(folder.path("train")).unwrap();
+    assert_has(&folder.error(), "lacks the folder test or val; expected");
+}
+
+#[test]
+fn one_class_is_too_few() {
+    let folder = Folder::new(&["a"], 1);
+    assert_has(&folder.error(), "test has only the class `a`");
+}
+
+#[test]
+fn classes_that_differ_are_named() {
+    let folder = Folder::new(&["a", "b", "c"], 1);
+    fs::rename(folder.path("test/b"), folder.path("test/bb")).unwrap();
+    let expected = "differ: only in training: `b`; only in test: `bb`";
+    assert_has(&folder.error(), expected);
+}
+
+#[test]
+fn a_class_without_pictures_is_named() {
+    let folder = Folder::new(&["a", "b"], 1);
+    fs::remove_file(folder.path("train/b/000.png")).unwrap();
+    let path = folder.path("train/b");
+    assert_has(
+        &folder.error(),
+        &format!("{} has no readable picture; add", path.display()),
+    );
+    folder.write("train/b/notes.txt", b"soon");
+    assert_has(
+        &folder.error(),
+        "has no readable picture (first unreadable file: b/notes.txt: not a picture",
+    );
+}
+
+#[test]
+fn a_hundredth_of_the_files_may_be_unreadable() {
+    let folder = Folder::new(&["a", "b"], 50);
+    folder.write("train/a/010.png", b"no picture");
+    fs::create_dir(folder.path("train/a/more")).unwrap();
+    for limit in [RESIDENT_LIMIT, 0] {
+        let data = folder.open_within(limit).unwrap();
+        let train = data.train.unwrap();
+        assert_eq!(train.len(), 99);
+        // What comes after the gap has moved up, with its label.
+        let colours = colours(&*train);
+        assert_eq!(colours[10], ([0, 11, 9], 0));
+        assert_eq!(colours[49], ([50, 0, 9], 1));
+        let notes = data.notes.join("\n");
+        assert_has(&notes, "more is a folder in a class folder; not searched");
+        assert_has(&notes, "skipped 1 of 100 files in ");
+        assert_has(&notes, "a/010.png: not a picture in JPEG");
+    }
+    folder.write("train/b/011.png", b"");
+    for limit in [RESIDENT_LIMIT, 0] {
+        let error = folder.open_within(limit).err().unwrap().to_string();
+        assert_has(&error, "2 of 100 files in ");
+        assert_has(&error, "b/011.png: the file is empty; repair or remove");
+    }
+}
+
+#[test]
+fn a_picture_damaged_on_disk_is_replaced_by_the_next_of_its_class() {
+    let folder = Folder::new(&["a", "b"], 50);
+    let data = folder.open_within(0).unwrap();
+    let train = data.train.unwrap();
+    // The last of its class: the first one takes its place.
+    folder.write("train/a/049.png", &damaged_png());
+    let found = colours(&*train);
+    assert_eq!((found.len(), found[49]), (100, ([0, 0, 9], 0)));
+    assert_has(&train.notes().join(""), "a/049.png: damaged PNG picture");
+    assert_eq!(train.notes().len(), 1);
+    assert_eq!(colours(&*train)[49], found[49]);
+
+    folder.write("train/b/000.png", &damaged_png());
+    let error = train.read(50, &mut [0; 48]).unwrap_err().to_string();
+    assert_has(&error, "2 of 100 files in ");
+}
+
+#[test]
+fn many_unreadable_files_are_counted_and_a_few_are_named() {
+    let folder = Folder::new(&["a", "b"], 10);
+    for number in 0..8 {
+        folder.write(&format!("test/b/{number:03}.png"), &damaged_png());
+    }
+    let error = folder.error();
+    assert_has(&error, "8 of 20 files in ");
+    assert_has(&error, "b/004.png: damaged PNG picture");
+    assert_has(&error, "and 3 more; repair");
+}

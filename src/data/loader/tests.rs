@@ -1,0 +1,162 @@
+//! Order, ends, errors and panics, with threads and without.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::*;
+use crate::data::Pictures;
+
+/// Pictures of one pixel that know their number; reading is slow now and then, and number
+/// `fails` or `panics` does what it says.
+#[derive(Default)]
+struct Slow {
+    fails: Option<usize>,
+    panics: Option<usize>,
+    reads: AtomicUsize,
+    readers: Mutex<BTreeSet<String>>,
+}
+
+impl Source for Slow {
+    fn len(&self) -> usize {
+        250
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        index as u32 % 7
+    }
+
+    fn size(&self) -> u32 {
+        1
+    }
+
+    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let reader = format!("{:?}", thread::current().id());
+        self.readers.lock().unwrap().insert(reader);
+        if self.fails == Some(index) {
+            return Err(DataError::NotAPicture);
+        }
+        assert!(
+            self.panics != Some(index),
+            "number {index} does not like it"
+        );
+        thread::sleep(Duration::from_micros(index as u64 % 5 * 300));
+        out.fill(index as u8);
+        Ok(())
+    }
+
+    fn resident(&self) -> Option<&[u8]> {
+        None
+    }
+}
+
+fn order(batches: u32, size: u32) -> Vec<Vec<u32>> {
+    (0..batches)
+        .map(|b| (0..size).map(|i| (b * size + i) * 37 % 250).collect())
+        .collect()
+}
+
+#[test]
+fn batches_come_in_order_whoever_reads_them() {
+    let order = order(40, 6);
+    for (workers, ahead) in [(0, 0), (1, 1), (1, 8), (4, 2), (4, 16), (9, 100)] {
+        let source = Arc::new(Slow::default());
+        let shared: Arc<dyn Source> = source.clone();
+        let loader = Loader::new(shared, order.clone(), workers, ahead);
+        let batches: Vec<Batch> = loader.map(Result::unwrap).collect();
+        assert_eq!(batches.len(), 40);
+        for (batch, indices) in batches.iter().zip(&order) {
+            let bytes: Vec<u8> = indices.iter().flat_map(|&i| [i as u8; 3]).collect();
+            assert_eq!(batch.pictures, bytes);
+            assert_eq!(batch.indices, *indices);
+            let labels: Vec<u32> = indices.iter().map(|i| i % 7).collect();
+            assert_eq!(batch.labels, labels);
+        }
+        let readers = source.readers.lock().unwrap();
+        let own = format!("{:?}", thread::current().id());
+        assert!(!readers.contains(&own), "the caller reads nothing itself");
+        assert!(readers.len() <= workers.max(1));
+    }
+}
+
+#[test]
+fn a_source_in_memory_needs_no_thread() {
+    let source = Pictures::new(1, (0..30).collect(), (0..10).collect());
+    let loader = Loader::new(Arc::new(source), vec![vec![9, 0], vec![4]], 4, 4);
+    assert!(matches!(loader.batches, Batches::Inline { .. }));
+    let pictures: Vec<_> = loader.map(|batch| batch.unwrap().pictures).collect();
+    assert_eq!(pictures, [vec![27, 28, 29, 0, 1, 2], vec![12, 13, 14]]);
+}
+
+#[test]
+fn no_more_is_read_ahead_than_was_asked_for() {
+    let source = Arc::new(Slow::default());
+    let shared: Arc<dyn Source> = source.clone();
+    let mut loader = Loader::new(shared, order(30, 5), 3, 4);
+    loader.next().unwrap().unwrap();
+    // One taken, four ahead: after these the threads wait.
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while source.reads.load(Ordering::SeqCst) < 25 && std::time::Instant::now() < until {
+        thread::sleep(Duration::from_millis(1));
+    }
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(source.reads.load(Ordering::SeqCst), 25);
+}
+
+#[test]
+fn dropping_it_half_way_stops_the_threads() {
+    for taken in [0, 1, 7] {
+        let source = Arc::new(Slow::default());
+        let shared: Arc<dyn Source> = source.clone();
+        let mut loader = Loader::new(shared, order(40, 6), 3, 5);
+        for _ in 0..taken {
+            loader.next().unwrap().unwrap();
+        }
+        drop(loader);
+        // Every thread has given its share of the source back.
+        assert_eq!(Arc::strong_count(&source), 1);
+    }
+}
+
+#[test]
+fn an_error_comes_in_its_place_and_ends_the_batches() {
+    let failing = Slow {
+        fails: Some(37 * 4 * 6 % 250),
+        ..Slow::default()
+    };
+    let mut loader = Loader::new(Arc::new(failing), order(40, 6), 3, 8);
+    for _ in 0..4 {
+        loader.next().unwrap().unwrap();
+    }
+    assert!(matches!(loader.next(), Some(Err(DataError::NotAPicture))));
+    assert!(loader.next().is_none());
+}
+
+#[test]
+fn a_panic_of_a_thread_is_an_error() {
+    let panicking = Slow {
+        panics: Some(0),
+        ..Slow::default()
+    };
+    let mut loader = Loader::new(Arc::new(panicking), order(40, 6), 2, 8);
+    let error = loader.next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("number 0 does not like it"), "{error}");
+    assert!(loader.next().is_none());
+}
+
+#[test]
+fn waiting_is_measured() {
+    let mut loader = Loader::new(Arc::new(Slow::default()), vec![vec![4; 100]], 1, 1);
+    assert_eq!(loader.waited(), Duration::ZERO);
+    loader.next().unwrap().unwrap();
+    // A hundred reads of 1.2 ms, less what passed before the call.
+    assert!(loader.waited() > Duration::from_millis(5));
+}
+
+#[test]
+fn no_batches_is_no_batch() {
+    let mut loader = Loader::new(Arc::new(Slow::default()), Vec::new(), 2, 2);
+    assert!(loader.next().is_none());
+}

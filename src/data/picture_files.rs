@@ -1,0 +1,144 @@
+//! Picture files that are decoded whenever one is read.
+//!
+//! A file that turns out damaged in the middle of a run does not end it: the next readable
+//! picture of the same class takes its place, always the same one, and the file is noted.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::decode::{SNIFFED, decode_picture, sniff};
+use super::unreadable::Unreadable;
+use super::{Crop, DataError, Source};
+
+/// The pictures of a part, on disk.
+pub(super) struct PictureFiles {
+    files: Vec<PathBuf>,
+    /// The class of each file, ascending.
+    labels: Vec<u32>,
+    /// The pictures of this source, as positions in `files`: those readable at opening.
+    kept: Vec<usize>,
+    size: u32,
+    crop: Crop,
+    /// All unreadable files, those skipped at opening included.
+    unreadable: Mutex<Unreadable>,
+    /// How many were skipped at opening.
+    skipped: usize,
+}
+
+impl PictureFiles {
+    /// Files class by class with their labels, less those that are known to be unreadable.
+    pub(super) fn new(
+        files: Vec<PathBuf>,
+        labels: Vec<u32>,
+        size: u32,
+        crop: Crop,
+        unreadable: Unreadable,
+    ) -> PictureFiles {
+        PictureFiles {
+            files,
+            labels,
+            kept: unreadable.kept().collect(),
+            size,
+            crop,
+            skipped: unreadable.len(),
+            unreadable: Mutex::new(unreadable),
+        }
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, Unreadable> {
+        // A panic in another reader leaves the tally whole.
+        let guard = self.unreadable.lock();
+        guard.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pictures of the class of `index`, that one first, then those after it in a circle.
+    fn of_class(&self, index: usize) -> impl Iterator<Item = usize> {
+        let label = self.label(index);
+        let start = self.kept.partition_point(|&file| self.labels[file] < label);
+        let end = self
+            .kept
+            .partition_point(|&file| self.labels[file] <= label);
+        (index..end).chain(start..index)
+    }
+}
+
+impl Source for PictureFiles {
+    fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        self.labels[self.kept[index]]
+    }
+
+    fn size(&self) -> u32 {
+        self.size
+    }
+
+    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+        for candidate in self.of_class(index) {
+            let file = self.kept[candidate];
+            if self.unreadable().has(file) {
+                continue;
+            }
+            match decode_file(&self.files[file], self.size, self.crop) {
+                Ok(picture) => {
+                    out.copy_from_slice(&picture);
+                    return Ok(());
+                }
+                Err(error) => {
+                    let mut unreadable = self.unreadable();
+                    unreadable.add(file, &self.files[file], &error);
+                    unreadable.check()?;
+                }
+            }
+        }
+        let file = self.kept[index];
+        let path = &self.files[file];
+        Err(DataError::ClassWithoutPictures {
+            path: path.parent().unwrap_or(path).to_path_buf(),
+            first: self.unreadable().first_where(|other| other == file),
+        })
+    }
+
+    fn resident(&self) -> Option<&[u8]> {
+        None
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let unreadable = self.unreadable();
+        match unreadable.len() > self.skipped {
+            true => unreadable.note().into_iter().collect(),
+            false => Vec::new(),
+        }
+    }
+}
+
+/// Reads and decodes a file.
+///
+/// # Errors
+/// If that fails; the error does not say which file, unless the system refuses to read it.
+pub(super) fn decode_file(path: &Path, size: u32, crop: Crop) -> Result<Vec<u8>, DataError> {
+    decode_picture(&fs::read(path).map_err(refused(path))?, size, crop)
+}
+
+/// Tells a picture by its first bytes.
+///
+/// # Errors
+/// As [`decode_file`], but damage behind the first bytes is not seen.
+pub(super) fn sniff_file(path: &Path) -> Result<(), DataError> {
+    let mut start = Vec::new();
+    let file = fs::File::open(path).map_err(refused(path))?;
+    let read = file.take(SNIFFED).read_to_end(&mut start);
+    read.map_err(refused(path))?;
+    sniff(&start).map(|_| ())
+}
+
+fn refused(path: &Path) -> impl Fn(std::io::Error) -> DataError + '_ {
+    |source| DataError::Io {
+        path: path.to_path_buf(),
+        source,
+    }
+}

@@ -1,0 +1,310 @@
+//! `shapes`: the embedded dataset, drawn by the program.
+//!
+//! Ten classes of figures on textured grounds, 32 x 32 pixels in colour: 8,000 pictures for
+//! training, 2,000 for testing, the classes in turn.
+//! Place, size, angle, stretch, colours, textures, noise, distracting spots and a bar across
+//! the figure vary, so that pixels alone say little about the class; every class stays
+//! itself when turned or mirrored.
+//!
+//! Each picture depends on its part and number only, and on no function of the platform's
+//! mathematics library, so that native and wasm builds draw the same bytes.
+
+use crate::rng::{Purpose, Stream};
+
+/// Names of the classes.
+pub const CLASSES: [&str; 10] = [
+    "disc", "ring", "square", "triangle", "star", "cross", "crescent", "heart", "arrow", "pair",
+];
+
+/// Rows and columns.
+pub const SIZE: u32 = 32;
+/// Pictures for training.
+pub const TRAIN: u32 = 8000;
+/// Pictures for testing.
+pub const TEST: u32 = 2000;
+
+/// Mean of red, green and blue over the training pictures, 0..255.
+pub const MEAN: [f32; 3] = [126.4, 126.4, 126.4];
+/// Standard deviation of red, green and blue over the training pictures, 0..255.
+pub const STD: [f32; 3] = [62.0, 62.0, 62.0];
+
+/// Samples along one side of a pixel.
+const SAMPLES: usize = 3;
+
+/// Key of all pictures: another number would be another dataset.
+const SEED: u64 = 0x5348_4150_4553;
+
+/// Which pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// For training.
+    Train,
+    /// For testing.
+    Test,
+}
+
+type Colour = [f64; 3];
+
+/// Draws a picture: 32·32·3 bytes, rows of RGB, and its class.
+pub fn draw(part: Part, index: u32) -> (Vec<u8>, u32) {
+    let class = index % CLASSES.len() as u32;
+    let mut stream = Stream::new(SEED, Purpose::Shapes, index, part as u32);
+    let scene = Scene::new(class as usize, &mut stream);
+    let size = SIZE as usize;
+    let mut bytes = Vec::with_capacity(size * size * 3);
+    for row in 0..size {
+        for column in 0..size {
+            let colour = scene.pixel(column, row);
+            for channel in colour {
+                let noise = scene.noise * (stream.uniform_f64() - 0.5);
+                bytes.push((255.0 * (channel + noise).clamp(0.0, 1.0) + 0.5) as u8);
+            }
+        }
+    }
+    (bytes, class)
+}
+
+/// Everything random about a picture but its noise.
+struct Scene {
+    class: usize,
+    figure: Paint,
+    ground: Paint,
+    /// From the picture's coordinates (-1..1) to the figure's.
+    frame: Frame,
+    spots: Vec<(Frame, Colour)>,
+    bar: Option<(Frame, Colour)>,
+    noise: f64,
+}
+
+/// A colour that runs into another, with stripes.
+struct Paint {
+    from: Colour,
+    to: Colour,
+    direction: [f64; 2],
+    stripes: f64,
+    frequency: f64,
+    phase: f64,
+}
+
+/// Place, angle and size along two axes.
+struct Frame {
+    centre: [f64; 2],
+    cos: f64,
+    sin: f64,
+    scale: [f64; 2],
+}
+
+impl Scene {
+    fn new(class: usize, stream: &mut Stream) -> Scene {
+        let ground = Paint::new(stream);
+        let mut figure = Paint::new(stream);
+        // A figure must differ from its ground; redraw until it does.
+        while contrast(&figure, &ground) < 0.35 {
+            figure = Paint::new(stream);
+        }
+        let radius = between(stream, 0.42, 0.78);
+        let room = 0.95 - 0.8 * radius;
+        let centre = [between(stream, -room, room), between(stream, -room, room)];
+        let stretch = between(stream, 0.86, 1.16);
+        let frame = Frame::new(stream, centre, [radius * stretch, radius / stretch]);
+        let spots = (0..1 + stream.below(4)).map(|_| {
+            let centre = [between(stream, -1.0, 1.0), between(stream, -1.0, 1.0)];
+            let radius = between(stream, 0.06, 0.14);
+            (Frame::new(stream, centre, [radius; 2]), colour(stream))
+        });
+        let spots = spots.collect();
+        let bar = (stream.below(3) == 0).then(|| {
+            let along = between(stream, -0.5, 0.5) * radius;
+            let centre = [centre[0] + along, centre[1] - along];
+            let width = between(stream, 0.05, 0.1);
+            (Frame::new(stream, centre, [3.0, width]), colour(stream))
+        });
+        Scene {
+            class,
+            figure,
+            ground,
+            frame,
+            spots,
+            bar,
+            noise: between(stream, 0.02, 0.2),
+        }
+    }
+
+    /// Mean colour of a pixel's samples.
+    fn pixel(&self, column: usize, row: usize) -> Colour {
+        let mut sum = [0.0; 3];
+        let steps = SAMPLES * SIZE as usize;
+        for sample in 0..SAMPLES * SAMPLES {
+            let at = |pixel: usize, sample: usize| {
+                (2 * (pixel * SAMPLES + sample) + 1) as f64 / steps as f64 - 1.0
+            };
+            let place = [at(column, sample % SAMPLES), at(row, sample / SAMPLES)];
+            for (sum, channel) in sum.iter_mut().zip(self.colour_at(place)) {
+                *sum += channel / (SAMPLES * SAMPLES) as f64;
+            }
+        }
+        sum
+    }
+
+    fn colour_at(&self, place: [f64; 2]) -> Colour {
+        if let Some((frame, colour)) = &self.bar {
+            let [x, y] = frame.local(place);
+            if x.abs() <= 1.0 && y.abs() <= 1.0 {
+                return *colour;
+            }
+        }
+        if inside(self.class, self.frame.local(place)) {
+            return self.figure.at(place);
+        }
+        for (frame, colour) in &self.spots {
+            let [x, y] = frame.local(place);
+            if x * x + y * y <= 1.0 {
+                return *colour;
+            }
+        }
+        self.ground.at(place)
+    }
+}
+
+impl Paint {
+    fn new(stream: &mut Stream) -> Paint {
+        let from = colour(stream);
+        let mut to = from;
+        for channel in &mut to {
+            *channel = (*channel + between(stream, -0.25, 0.25)).clamp(0.0, 1.0);
+        }
+        let angle = between(stream, 0.0, std::f64::consts::TAU);
+        Paint {
+            from,
+            to,
+            direction: [libm::cos(angle), libm::sin(angle)],
+            stripes: between(stream, 0.0, 0.18),
+            frequency: between(stream, 2.0, 9.0),
+            phase: between(stream, 0.0, std::f64::consts::TAU),
+        }
+    }
+
+    fn at(&self, [x, y]: [f64; 2]) -> Colour {
+        let along = self.direction[0] * x + self.direction[1] * y;
+        let share = (0.5 + 0.35 * along).clamp(0.0, 1.0);
+        let stripe = self.stripes * libm::sin(self.frequency * along + self.phase);
+        [0, 1, 2].map(|c| self.from[c] + share * (self.to[c] - self.from[c]) + stripe)
+    }
+}
+
+impl Frame {
+    fn new(stream: &mut Stream, centre: [f64; 2], scale: [f64; 2]) -> Frame {
+        let angle = between(stream, 0.0, std::f64::consts::TAU);
+        Frame {
+            centre,
+            cos: libm::cos(angle),
+            sin: libm::sin(angle),
+            scale,
+        }
+    }
+
+    fn local(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+        let (x, y) = (x - self.centre[0], y - self.centre[1]);
+        [
+            (self.cos * x + self.sin * y) / self.scale[0],
+            (self.cos * y - self.sin * x) / self.scale[1],
+        ]
+    }
+}
+
+fn between(stream: &mut Stream, low: f64, high: f64) -> f64 {
+    low + (high - low) * stream.uniform_f64()
+}
+
+fn colour(stream: &mut Stream) -> Colour {
+    [0; 3].map(|_| between(stream, 0.05, 0.95))
+}
+
+/// Distance between the middle colours of two paints.
+fn contrast(a: &Paint, b: &Paint) -> f64 {
+    let middle = |p: &Paint, c: usize| 0.5 * (p.from[c] + p.to[c]);
+    let squares = [0, 1, 2].map(|c| (middle(a, c) - middle(b, c)) * (middle(a, c) - middle(b, c)));
+    squares.iter().sum::<f64>().sqrt()
+}
+
+/// Whether a point of the unit square lies in the figure of a class.
+fn inside(class: usize, [x, y]: [f64; 2]) -> bool {
+    let square = x * x + y * y;
+    match CLASSES[class] {
+        "disc" => square <= 0.64,
+        "ring" => (0.25..=0.81).contains(&square),
+        "square" => x.abs() <= 0.7 && y.abs() <= 0.7,
+        "triangle" => y >= -0.55 && y <= 0.95 - 1.732 * x.abs(),
+        "star" => star([x, y]),
+        "cross" => (x.abs() <= 0.26 && y.abs() <= 0.9) || (y.abs() <= 0.26 && x.abs() <= 0.9),
+        "crescent" => {
+            let (dx, dy) = (x - 0.42, y);
+            square <= 0.81 && dx * dx + dy * dy >= 0.49
+        }
+        "heart" => heart([x * 1.1, y * 1.1]),
+        "arrow" => {
+            let head = y >= 0.1 && y <= 0.95 - 1.1 * x.abs();
+            head || (x.abs() <= 0.2 && (-0.9..=0.1).contains(&y))
+        }
+        _ => {
+            let (dx, dy) = (x.abs() - 0.55, y);
+            dx * dx + dy * dy <= 0.16
+        }
+    }
+}
+
+/// Five points: inside at least four of the five half-planes through its inner pentagon.
+fn star([x, y]: [f64; 2]) -> bool {
+    let outside = (0..5).filter(|k| {
+        let angle = std::f64::consts::TAU * (f64::from(*k) / 5.0 + 0.25);
+        libm::cos(angle) * x + libm::sin(angle) * y < -0.36
+    });
+    outside.count() <= 1 && x * x + y * y <= 1.4
+}
+
+/// The sextic (x² + y² − 1)³ ≤ x² y³, scaled to the unit square.
+fn heart([x, y]: [f64; 2]) -> bool {
+    let (x, y) = (1.25 * x, 1.25 * y + 0.1);
+    let a = x * x + y * y - 1.0;
+    a * a * a <= x * x * y * y * y
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same bytes on every platform: FNV-1a over all pictures of both parts.
+    #[test]
+    fn the_pictures_never_change() {
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        for (part, count) in [(Part::Train, TRAIN), (Part::Test, TEST)] {
+            for index in (0..count).step_by(7) {
+                let (bytes, label) = draw(part, index);
+                assert_eq!(label, index % 10);
+                for byte in bytes {
+                    hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+                }
+            }
+        }
+        assert_eq!(format!("{hash:016x}"), "0000000000000000");
+    }
+
+    #[test]
+    fn mean_and_deviation_are_those_of_the_training_pictures() {
+        let (mut sum, mut squares) = ([0.0; 3], [0.0; 3]);
+        for index in 0..TRAIN {
+            for (i, byte) in draw(Part::Train, index).0.into_iter().enumerate() {
+                sum[i % 3] += f64::from(byte);
+                squares[i % 3] += f64::from(byte) * f64::from(byte);
+            }
+        }
+        let count = f64::from(TRAIN * SIZE * SIZE);
+        for c in 0..3 {
+            let mean = sum[c] / count;
+            let deviation = (squares[c] / count - mean * mean).sqrt();
+            let rounded = |value: f64| (10.0 * value).round() / 10.0;
+            assert_eq!(rounded(mean), f64::from((10.0 * MEAN[c]).round()) / 10.0, "mean {c}");
+            assert_eq!(rounded(deviation), f64::from((10.0 * STD[c]).round()) / 10.0, "std {c}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The tally of files in a part of a dataset that are not readable pictures.
+//!
+//! A stray file or two is skipped and noted; past 1 % of the files it is an error, since then
+//! something else is wrong.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::DataError;
+
+/// How many unreadable files a message names.
+const NAMED: usize = 5;
+
+/// Which of the files of a part are not readable pictures, and why.
+pub(super) struct Unreadable {
+    part: PathBuf,
+    files: usize,
+    reasons: BTreeMap<usize, String>,
+}
+
+impl Unreadable {
+    /// None of so many files in the folder `part`.
+    pub(super) fn new(part: PathBuf, files: usize) -> Unreadable {
+        Unreadable {
+            part,
+            files,
+            reasons: BTreeMap::new(),
+        }
+    }
+
+    /// Notes file number `index`.
+    pub(super) fn add(&mut self, index: usize, file: &Path, error: &DataError) {
+        let name = file.strip_prefix(&self.part).unwrap_or(file).display();
+        self.reasons.insert(index, format!("{name}: {error}"));
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.reasons.len()
+    }
+
+    /// Whether file number `index` is one of them.
+    pub(super) fn has(&self, index: usize) -> bool {
+        self.reasons.contains_key(&index)
+    }
+
+    /// The readable files.
+    pub(super) fn kept(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.files).filter(|&index| !self.has(index))
+    }
+
+    /// The first unreadable file for which `wanted` holds.
+    pub(super) fn first_where(&self, wanted: impl Fn(usize) -> bool) -> Option<String> {
+        let found = self.reasons.iter().find(|(index, _)| wanted(**index));
+        found.map(|(_, reason)| reason.clone())
+    }
+
+    /// An error past 1 % of the files.
+    pub(super) fn check(&self) -> Result<(), DataError> {
+        match self.len() * 100 > self.files {
+            false => Ok(()),
+            true => Err(DataError::TooManyUnreadable {
+                path: self.part.clone(),
+                unreadable: self.len(),
+                files: self.files,
+                listed: self.listed(),
+            }),
+        }
+    }
+
+    /// What the user should know, if there is anything.
+    pub(super) fn note(&self) -> Option<String> {
+        match self.len() {
+            0 => None,
+            count => Some(format!(
+                "skipped {count} of {} files in {} that are not readable pictures: {}",
+                self.files,
+                self.part.display(),
+                self.listed().join(", ")
+            )),
+        }
+    }
+
+    /// The first few files with their reasons, and how many more there are.
+    fn listed(&self) -> Vec<String> {
+        let mut listed: Vec<String> = self.reasons.values().take(NAMED).cloned().collect();
+        match self.len() - listed.len() {
+            0 => {}
+            more => listed.push(format!("and {more} more")),
+        }
+        listed
+    }
+}

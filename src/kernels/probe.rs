@@ -1,0 +1,182 @@
+//! Small programs that find an adapter's limits; host half of `shaders/probe_arithmetic.wgsl`
+//! and `shaders/probe_copy.wgsl`.
+//!
+//! What a network could reach at best is told by three numbers: multiply-adds per second,
+//! bytes per second, and the cost of a launch.
+//! Each program here does one of the three things and nothing else; the caller takes the
+//! time. No single shape of such a kernel suits all adapters, so the callers try a few.
+
+use super::grid;
+use super::shader::{Shader, parameters};
+use crate::program::Access::{Read, Write};
+use crate::program::{Access, Binding, BufferId, Dispatch, Lifetime, Program};
+
+const ARITHMETIC: Shader = Shader {
+    name: "probe_arithmetic",
+    text: include_str!("../../shaders/probe_arithmetic.wgsl"),
+    bindings: &[Write],
+    subgroups: false,
+};
+
+const COPY: Shader = Shader {
+    name: "probe_copy",
+    text: include_str!("../../shaders/probe_copy.wgsl"),
+    bindings: &[Read, Write],
+    subgroups: false,
+};
+
+parameters! {
+    struct ArithmeticParams {
+        rounds,
+        /// Float: near one.
+        factor,
+        /// Float: one minus the factor, so that all numbers go to one.
+        term,
+    }
+}
+
+parameters! {
+    struct CopyParams {
+        /// Workgroups that have something to copy.
+        groups,
+    }
+}
+
+/// Multiply-adds of each sequence between two tests of the loop.
+const REPEATS: u32 = 8;
+
+/// Invocations of a workgroup of the copy.
+const COPY_WORKGROUP: u64 = 64;
+
+/// Shape of the arithmetic kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arithmetic {
+    /// Invocations of a workgroup.
+    pub workgroup: u32,
+    /// Sequences of four multiply-adds in one invocation that do not wait for each other.
+    pub accumulators: u32,
+}
+
+/// A program of one dispatch that only multiplies and adds; its [`Program::flops`] count a
+/// multiply-add as two operations.
+pub fn arithmetic(shape: Arithmetic, workgroups: u32, rounds: u32) -> Program {
+    let Arithmetic {
+        workgroup,
+        accumulators,
+    } = shape;
+    let mut program = Program::new();
+    let bytes = 16 * u64::from(workgroup);
+    let result = program.buffer("probe result", bytes, Lifetime::Kept);
+    let kernel = program.kernel(ARITHMETIC.variant(&[
+        ("WORKGROUP", workgroup),
+        ("ACCUMULATORS", accumulators),
+        ("REPEATS", REPEATS),
+    ]));
+    let params = ArithmeticParams {
+        rounds,
+        factor: 0.999f32.to_bits(),
+        term: 0.001f32.to_bits(),
+    };
+    let invocations = u64::from(workgroups) * u64::from(workgroup);
+    let steps = u64::from(rounds) * u64::from(REPEATS) * u64::from(accumulators);
+    program.dispatches.push(Dispatch {
+        kernel,
+        label: "multiply-adds".to_owned(),
+        uniforms: params.words(),
+        bindings: vec![whole(result, bytes, Write)],
+        grid: grid(workgroups as usize),
+        flops: 8 * invocations * steps,
+    });
+    program
+}
+
+/// A program of `dispatches` copies between two buffers, to and fro, so that each must wait
+/// for the one before.
+///
+/// `bytes` is the size of one buffer, rounded up to whole workgroups; a dispatch moves twice
+/// that, which is also the working set. `vectors` says how many groups of four one
+/// invocation copies.
+pub fn copy(bytes: u64, vectors: u32, dispatches: usize) -> Program {
+    let run = 16 * COPY_WORKGROUP * u64::from(vectors);
+    let groups = bytes.div_ceil(run);
+    let bytes = groups * run;
+    let mut program = Program::new();
+    let here = program.buffer("probe here", bytes, Lifetime::Kept);
+    let there = program.buffer("probe there", bytes, Lifetime::Kept);
+    let kernel = program.kernel(COPY.variant(&[("VECTORS", vectors)]));
+    for index in 0..dispatches {
+        let (from, to) = match index % 2 {
+            0 => (here, there),
+            _ => (there, here),
+        };
+        program.dispatches.push(Dispatch {
+            kernel,
+            label: "copy".to_owned(),
+            uniforms: CopyParams {
+                groups: groups as u32,
+            }
+            .words(),
+            bindings: vec![whole(from, bytes, Read), whole(to, bytes, Write)],
+            grid: grid(groups as usize),
+            flops: 0,
+        });
+    }
+    program
+}
+
+/// A program of dependent dispatches that do next to nothing: one workgroup copies 1 KiB.
+pub fn launches(dispatches: usize) -> Program {
+    copy(1, 1, dispatches)
+}
+
+fn whole(buffer: BufferId, bytes: u64, access: Access) -> Binding {
+    Binding {
+        buffer,
+        offset: 0,
+        bytes,
+        access,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shader::check_twin;
+    use super::*;
+
+    #[test]
+    fn shaders_agree_with_their_host_half() {
+        check_twin(&ARITHMETIC, ArithmeticParams::NAMES);
+        check_twin(&COPY, CopyParams::NAMES);
+    }
+
+    #[test]
+    fn the_arithmetic_probe_counts_every_multiply_add_of_its_text() {
+        let shape = Arithmetic {
+            workgroup: 32,
+            accumulators: 2,
+        };
+        let program = arithmetic(shape, 3, 5);
+        // Counted in the text that runs: each line is four multiply-adds of two operations.
+        let text = &program.kernels[0].source;
+        let lines = text.matches(" = fma(").count() as u64;
+        assert_eq!(lines, 16);
+        assert_eq!(program.flops(), 3 * 32 * 5 * lines * 4 * 2);
+        assert!(text.contains("const WORKGROUP: u32 = 32u;"));
+    }
+
+    #[test]
+    fn copies_go_to_and_fro_over_whole_workgroups() {
+        let program = copy(5000, 4, 3);
+        let bound: Vec<Vec<(usize, u64)>> = program
+            .dispatches
+            .iter()
+            .map(|d| d.bindings.iter().map(|b| (b.buffer.0, b.bytes)).collect())
+            .collect();
+        let there = vec![(0, 8192), (1, 8192)];
+        let back = vec![(1, 8192), (0, 8192)];
+        assert_eq!(bound, [there.clone(), back, there]);
+        assert_eq!(Program::bytes(&program.dispatches[0]), 16_384);
+        assert_eq!(program.dispatches[0].uniforms, [2]);
+        assert_eq!(launches(1).dispatches[0].grid, [1, 1, 1]);
+    }
+}

@@ -1,0 +1,474 @@
+//! The run directory: everything about a training run, in files that people can read.
+//!
+//! ```text
+//! config.toml          the resolved configuration: network, dataset, recipe, seed
+//! environment.json     version, adapter, driver, operating system
+//! choices.json         the kernels in use; the same ones give the same bits
+//! classes.txt          class names, one a line
+//! metrics.csv          one row per epoch
+//! events.jsonl         what happened, one JSON document a line
+//! last.safetensors     weights of the last save
+//! best.safetensors     weights of the epoch with the lowest test error
+//! state.safetensors    weights, momentum and position: what `--resume` needs, in one file
+//! ```
+//!
+//! A new run never writes into a directory that has anything in it.
+//! Every file is replaced whole; a save that fails leaves the previous one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{Checkpoint, CheckpointError, Tensor, Values, write_atomically};
+use crate::engine::Tensors;
+use crate::gpu;
+use crate::kernels::Choices;
+use crate::model::{Description, Network, NetworkSpec, ParameterRole, SpecError, check};
+use crate::train::{Position, Recipe, Snapshot};
+
+/// Prefix of the optimiser's velocities in the state file.
+const MOMENTUM: &str = "momentum.";
+
+/// Metadata key of the position in the state file.
+const PROGRESS_KEY: &str = "pyr_wgpu_progress";
+
+/// What can go wrong with a run directory.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The directory cannot be made or written.
+    #[error("run directory {path}: {source}; choose another with --run-dir")]
+    Directory {
+        /// The path.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Something is there already.
+    #[error(
+        "run directory {0} is not empty, and a run never overwrites another; choose another \
+         with --run-dir, or continue it with --resume {0}"
+    )]
+    Occupied(PathBuf),
+    /// It is no run directory.
+    #[error("{path} cannot be resumed: {reason}; --resume takes a directory that `train` made")]
+    NotARun {
+        /// The path.
+        path: PathBuf,
+        /// What is missing or damaged.
+        reason: String,
+    },
+    /// A checkpoint in it.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A checkpoint that does not fit the configuration.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+}
+
+/// The configuration of a run, as the user can read and repeat it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Dataset: `shapes`, `cifar10`, ….
+    pub dataset: String,
+    /// Its directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Key of all random numbers.
+    pub seed: u64,
+    /// Pictures that go through the network at once, if fewer than a batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
+    /// Whether fusion rules were applied.
+    pub fuse: bool,
+    /// The network.
+    pub network: NetworkSpec,
+    /// Optimiser and schedule.
+    pub recipe: Recipe,
+}
+
+/// What a run ran on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Environment {
+    /// Version of this program.
+    pub version: &'static str,
+    /// Operating system and processor architecture.
+    pub system: String,
+    /// Backend library.
+    pub wgpu: &'static str,
+    /// The adapter; `None` for the reference.
+    pub adapter: Option<gpu::Description>,
+}
+
+impl Environment {
+    /// Of this process and an adapter.
+    pub fn new(adapter: Option<&gpu::Description>) -> Environment {
+        Environment {
+            version: env!("CARGO_PKG_VERSION"),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            wgpu: gpu::WGPU_VERSION,
+            adapter: adapter.cloned(),
+        }
+    }
+}
+
+/// One row of `metrics.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EpochMetrics {
+    /// From 1.
+    pub epoch: u32,
+    /// Learning rate of the epoch.
+    pub learning_rate: f32,
+    /// Mean loss on the augmented training pictures.
+    pub train_loss: f64,
+    /// Percent.
+    pub train_top1_error: f64,
+    /// Mean loss on the test pictures.
+    pub test_loss: f64,
+    /// Percent.
+    pub test_top1_error: f64,
+    /// Percent; empty below five classes.
+    pub test_top5_error: Option<f64>,
+    /// Training pictures per second, evaluation apart.
+    pub images_per_second: f64,
+    /// Seconds the device waited for data.
+    pub data_wait_seconds: f64,
+    /// Seconds of the epoch, evaluation included.
+    pub epoch_seconds: f64,
+    /// Bytes of all buffers on the device.
+    pub device_bytes: u64,
+}
+
+const CSV_HEADER: &str = "epoch,learning_rate,train_loss,train_top1_error,test_loss,\
+test_top1_error,test_top5_error,images_per_second,data_wait_seconds,epoch_seconds,device_bytes";
+
+impl EpochMetrics {
+    fn csv(&self) -> String {
+        let top5 = self.test_top5_error.map(|e| format!("{e:.4}"));
+        format!(
+            "{},{},{:.6},{:.4},{:.6},{:.4},{},{:.1},{:.3},{:.3},{}",
+            self.epoch,
+            self.learning_rate,
+            self.train_loss,
+            self.train_top1_error,
+            self.test_loss,
+            self.test_top1_error,
+            top5.unwrap_or_default(),
+            self.images_per_second,
+            self.data_wait_seconds,
+            self.epoch_seconds,
+            self.device_bytes
+        )
+    }
+}
+
+/// The best epoch so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// From 1.
+    pub epoch: u32,
+    /// Percent.
+    pub test_top1_error: f64,
+}
+
+/// What the state file says besides tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Where the run stands.
+    pub position: Position,
+    /// The best epoch so far.
+    pub best: Option<Best>,
+}
+
+/// A run directory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunDirectory {
+    path: PathBuf,
+}
+
+impl RunDirectory {
+    /// Makes a new one: `path`, or `runs/NAME-N` with the next free number.
+    ///
+    /// # Errors
+    /// If it exists and is not empty, or cannot be written.
+    pub fn create(path: Option<&Path>, name: &str) -> Result<RunDirectory, RunError> {
+        let path = match path {
+            Some(path) => path.to_owned(),
+            None => next_free(Path::new("runs"), name),
+        };
+        let failed = |source| RunError::Directory {
+            path: path.clone(),
+            source,
+        };
+        if path.is_dir() {
+            let mut entries = fs::read_dir(&path).map_err(failed)?;
+            if entries.next().is_some() {
+                return Err(RunError::Occupied(path));
+            }
+        }
+        fs::create_dir_all(&path).map_err(failed)?;
+        // A directory that cannot be written should fail now, not after the first epoch.
+        tempfile::tempfile_in(&path).map_err(failed)?;
+        Ok(RunDirectory { path })
+    }
+
+    /// Opens one that exists.
+    ///
+    /// # Errors
+    /// If it has no configuration or no state.
+    pub fn open(path: &Path) -> Result<RunDirectory, RunError> {
+        let run = RunDirectory {
+            path: path.to_owned(),
+        };
+        for file in ["config.toml", "state.safetensors"] {
+            if !run.file(file).is_file() {
+                return Err(run.no_run(format!("it has no {file}")));
+            }
+        }
+        Ok(run)
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Path of a file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes what is known before the first step.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn begin(
+        &self,
+        config: &Config,
+        environment: &Environment,
+        choices: &Choices,
+        classes: &[String],
+    ) -> Result<(), RunError> {
+        self.update_config(config)?;
+        self.write("environment.json", &pretty(environment))?;
+        self.write("choices.json", &pretty(choices))?;
+        self.write("classes.txt", &(classes.join("\n") + "\n"))?;
+        self.write("metrics.csv", &format!("{CSV_HEADER}\n"))
+    }
+
+    /// Replaces the configuration, where a run continues with more epochs.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn update_config(&self, config: &Config) -> Result<(), RunError> {
+        let text = toml::to_string(config).expect("a configuration is plain data");
+        self.write("config.toml", &text)
+    }
+
+    /// The configuration.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn config(&self) -> Result<Config, RunError> {
+        let text = self.read("config.toml")?;
+        toml::from_str(&text).map_err(|e| self.no_run(format!("config.toml is damaged: {e}")))
+    }
+
+    /// The kernels that the run used.
+    ///
+    /// # Errors
+    /// If the file is missing or damaged.
+    pub fn choices(&self) -> Result<Choices, RunError> {
+        let text = self.read("choices.json")?;
+        serde_json::from_str(&text)
+            .map_err(|e| self.no_run(format!("choices.json is damaged: {e}")))
+    }
+
+    /// Adds an event.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn event(&self, event: &serde_json::Value) -> Result<(), RunError> {
+        self.append("events.jsonl", &format!("{event}\n"))
+    }
+
+    /// Adds an epoch's row.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn epoch(&self, metrics: &EpochMetrics) -> Result<(), RunError> {
+        self.append("metrics.csv", &format!("{}\n", metrics.csv()))
+    }
+
+    /// Drops rows of epochs that a resumed run will do again.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn forget_from(&self, epoch: u32) -> Result<(), RunError> {
+        let text = self.read("metrics.csv")?;
+        let kept = text.lines().filter(|line| {
+            let number = line.split(',').next().and_then(|n| n.parse::<u32>().ok());
+            number.is_none_or(|n| n < epoch)
+        });
+        let text: String = kept.flat_map(|line| [line, "\n"]).collect();
+        self.write("metrics.csv", &text)
+    }
+
+    /// Saves `last.safetensors` and the state.
+    ///
+    /// # Errors
+    /// If the disk refuses; the previous files then stay.
+    pub fn save(
+        &self,
+        network: &Network,
+        description: &Description,
+        snapshot: &Snapshot,
+        best: Option<Best>,
+    ) -> Result<(), RunError> {
+        let mut state = weights(network, description, snapshot);
+        let last = state.clone();
+        let parameters = network.parameters();
+        for parameter in parameters.iter().filter(|p| p.role.is_trainable()) {
+            let values = snapshot.momentum[&parameter.name].clone();
+            let tensor = Tensor::f32(parameter.shape.clone(), values);
+            let name = format!("{MOMENTUM}{}", parameter.name);
+            state.tensors.insert(name, tensor);
+        }
+        let progress = Progress {
+            position: snapshot.position,
+            best,
+        };
+        let text = serde_json::to_string(&progress).expect("progress is plain data");
+        state.metadata.insert(PROGRESS_KEY.to_owned(), text);
+        state.save(&self.file("state.safetensors"))?;
+        Ok(last.save(&self.file("last.safetensors"))?)
+    }
+
+    /// Saves `best.safetensors`.
+    ///
+    /// # Errors
+    /// If the disk refuses; the previous file then stays.
+    pub fn save_best(
+        &self,
+        network: &Network,
+        description: &Description,
+        snapshot: &Snapshot,
+    ) -> Result<(), RunError> {
+        let checkpoint = weights(network, description, snapshot);
+        Ok(checkpoint.save(&self.file("best.safetensors"))?)
+    }
+
+    /// Reads the state to continue from, with the description it was saved with.
+    ///
+    /// # Errors
+    /// If it is damaged or of another network than the configuration's.
+    pub fn load(
+        &self,
+        network: &Network,
+    ) -> Result<(Snapshot, Option<Best>, Description), RunError> {
+        let mut state = Checkpoint::load(&self.file("state.safetensors"))?;
+        state.check_finite()?;
+        let progress = state.metadata.get(PROGRESS_KEY);
+        let progress: Progress = progress
+            .and_then(|text| serde_json::from_str(text).ok())
+            .ok_or_else(|| self.no_run("state.safetensors does not say where it stands".into()))?;
+        let description = Description::read(&state.metadata)?
+            .ok_or_else(|| self.no_run("state.safetensors does not describe its network".into()))?;
+        let (momentum, weights): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut state.tensors)
+            .into_iter()
+            .partition(|(name, _)| name.starts_with(MOMENTUM));
+        let shapes = |tensors: &BTreeMap<String, Tensor>| {
+            tensors.iter().map(|(name, t)| (name.clone(), t.shape().to_vec())).collect()
+        };
+        check(network, &shapes(&weights))?;
+        let momentum: BTreeMap<String, Tensor> = momentum
+            .into_iter()
+            .map(|(name, tensor)| (name[MOMENTUM.len()..].to_owned(), tensor))
+            .collect();
+        for parameter in network.parameters().iter().filter(|p| p.role.is_trainable()) {
+            let found = momentum.get(&parameter.name).map(Tensor::shape);
+            if found != Some(parameter.shape.as_slice()) {
+                let name = &parameter.name;
+                return Err(self.no_run(format!("state.safetensors lacks momentum of {name}")));
+            }
+        }
+        let snapshot = Snapshot {
+            weights: floats(weights),
+            momentum: floats(momentum),
+            position: progress.position,
+        };
+        Ok((snapshot, progress.best, description))
+    }
+
+    fn no_run(&self, reason: String) -> RunError {
+        RunError::NotARun {
+            path: self.path.clone(),
+            reason,
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<String, RunError> {
+        fs::read_to_string(self.file(name))
+            .map_err(|e| self.no_run(format!("{name} cannot be read: {e}")))
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), RunError> {
+        let path = self.file(name);
+        Ok(write_atomically(&path, |file| file.write_all(text.as_bytes()))?)
+    }
+
+    fn append(&self, name: &str, text: &str) -> Result<(), RunError> {
+        let file = OpenOptions::new().create(true).append(true).open(self.file(name));
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|source| RunError::Directory {
+                path: self.file(name),
+                source,
+            })
+    }
+}
+
+/// A checkpoint of a snapshot's weights, complete as other programs expect it.
+fn weights(network: &Network, description: &Description, snapshot: &Snapshot) -> Checkpoint {
+    let tensors = network.parameters().into_iter().map(|parameter| {
+        let tensor = match parameter.role {
+            ParameterRole::BatchesTracked => {
+                Tensor::i64(parameter.shape, vec![snapshot.position.batches_tracked as i64])
+            }
+            _ => Tensor::f32(parameter.shape, snapshot.weights[&parameter.name].clone()),
+        };
+        (parameter.name, tensor)
+    });
+    let mut checkpoint = Checkpoint {
+        tensors: tensors.collect(),
+        metadata: BTreeMap::new(),
+    };
+    description.write(&mut checkpoint.metadata);
+    checkpoint
+}
+
+/// The tensors of real numbers.
+pub fn floats(tensors: BTreeMap<String, Tensor>) -> Tensors {
+    let real = |(name, tensor): (String, Tensor)| match tensor.into_parts() {
+        (_, Values::F32(values)) => Some((name, values)),
+        (_, Values::I64(_)) => None,
+    };
+    tensors.into_iter().filter_map(real).collect()
+}
+
+fn pretty(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("plain data is always JSON") + "\n"
+}
+
+/// `NAME-N` below a directory, with the first number above all that are there.
+fn next_free(directory: &Path, name: &str) -> PathBuf {
+    let prefix = format!("{name}-");
+    let taken = fs::read_dir(directory).into_iter().flatten().flatten();
+    let numbers = taken.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.strip_prefix(&prefix)?.parse::<u32>().ok()
+    });
+    let next = numbers.max().unwrap_or(0) + 1;
+    directory.join(format!("{prefix}{next}"))
+}

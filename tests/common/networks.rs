@@ -1,0 +1,124 @@
+//! Small networks that between them have every layer, and operands for their graphs.
+
+use pyr_wgpu::graph::interp::Store;
+use pyr_wgpu::graph::ops::Draw;
+use pyr_wgpu::graph::step::Step;
+use pyr_wgpu::graph::{Arena, Graph, Role, Tensor, Value};
+use pyr_wgpu::model::{Block, Growth, Network, NetworkSpec, Stem, names};
+use pyr_wgpu::shape::{DType, Layout, Shape};
+
+/// A network with the batch that suits it.
+pub struct Small {
+    pub name: &'static str,
+    pub network: Network,
+    pub batch: usize,
+}
+
+/// One unit a stage, every kind of unit, stem and head, and an odd picture.
+pub fn small_networks() -> Vec<Small> {
+    let basic = NetworkSpec {
+        classes: 5,
+        image_size: 8,
+        ..NetworkSpec::pyramid(Stem::Cifar, 8, 6.0)
+    };
+    let bottleneck = NetworkSpec {
+        depth: 11,
+        block: Block::Bottleneck,
+        ..basic.clone()
+    };
+    let multiplicative = NetworkSpec {
+        growth: Growth::Multiplicative,
+        alpha: 1.7,
+        ..basic.clone()
+    };
+    let dropout = NetworkSpec {
+        dropout: 0.5,
+        ..basic.clone()
+    };
+    let odd = NetworkSpec {
+        image_size: 9,
+        ..basic.clone()
+    };
+    let imagenet = NetworkSpec {
+        classes: 7,
+        image_size: 32,
+        block: Block::Basic,
+        ..NetworkSpec::pyramid(Stem::ImageNet, 10, 9.0)
+    };
+    let preresnet = NetworkSpec {
+        classes: 7,
+        image_size: 32,
+        block: Block::Basic,
+        ..NetworkSpec::preresnet(18)
+    };
+    [
+        ("additive basic", basic, 3),
+        ("additive bottleneck", bottleneck, 3),
+        ("multiplicative", multiplicative, 3),
+        ("dropout", dropout, 4),
+        ("odd picture", odd, 2),
+        ("imagenet stem", imagenet, 3),
+        ("preresnet", preresnet, 3),
+    ]
+    .map(|(name, spec, batch)| Small {
+        name,
+        network: Network::new(&spec).unwrap_or_else(|e| panic!("{name}: {e}")),
+        batch,
+    })
+    .into()
+}
+
+/// Values for everything that a network's graph takes from outside or keeps: random
+/// pictures and labels, weights as after some training, other kept values as at a start.
+pub fn operands(graph: &Graph, seed: u64) -> Store {
+    let mut draw = Draw::new(seed);
+    let classes = graph.find(names::LOGITS).map_or(1, |id| graph.shape(id).last());
+    let lasting = graph.values.iter().filter(|v| matches!(v.role, Role::External | Role::Kept(_)));
+    lasting
+        .map(|value| (value.name.clone(), operand(value, classes, seed, &mut draw)))
+        .collect()
+}
+
+fn operand(value: &Value, classes: usize, seed: u64, draw: &mut Draw) -> Tensor {
+    let shape = value.shape.clone();
+    match (value.role, value.name.as_str()) {
+        (Role::Kept(Arena::Parameters), _) => weights(shape, draw),
+        (Role::Kept(Arena::Statistics), _) => draw.positive(shape),
+        (_, names::STEP) => {
+            let step = Step {
+                seed,
+                epoch: 1,
+                learning_rate: 0.05,
+                momentum: 0.9,
+                weight_decay: 1e-3,
+            };
+            Tensor::index(shape, step.to_words().into())
+        }
+        (_, names::SAMPLES) => {
+            let samples = (0..shape.len() as u32).map(|i| 10 + i).collect();
+            Tensor::index(shape, samples)
+        }
+        (_, names::LABELS) => draw.below(shape, classes as u32),
+        (_, names::LOSS_WEIGHTS) => draw.positive(shape),
+        (_, names::INPUT) => draw.real(shape),
+        _ => Tensor::zeros(&shape),
+    }
+}
+
+/// Convolutions that keep the size of their input; scales near 1, so that batch norm lets
+/// every unit through, shifts and biases near 0.
+fn weights(shape: Shape, draw: &mut Draw) -> Tensor {
+    assert_eq!(shape.dtype, DType::F32);
+    let drawn = draw.real(shape.clone());
+    let half = shape.len() / 2;
+    let values = drawn.values().iter().enumerate().map(|(i, v)| match shape.layout {
+        Layout::Weights => {
+            let fan_in: usize = shape.dims[..3].iter().product();
+            v * (2.0 / fan_in as f64).sqrt()
+        }
+        _ if shape.dims.len() == 2 && i < half => 1.0 + 0.3 * v,
+        _ => 0.3 * v,
+    });
+    let values = values.map(|v| f64::from(v as f32)).collect();
+    Tensor::real(shape, values)
+}

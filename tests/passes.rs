@@ -1,0 +1,426 @@
+//! The passes between a network and its program: autodiff, fusion, lowering, memory plan.
+//!
+//! What they print for a tiny network is kept in `tests/snapshots`, so that a change of any
+//! pass shows as a difference in text; `UPDATE_SNAPSHOTS=1` rewrites the files.
+//! What must hold for every network is checked on small ones and on presets of full size,
+//! by counting again what the passes claim.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::Path;
+
+use common::networks::{self, small_networks};
+use pyr_wgpu::graph::interp::{self, Store};
+use pyr_wgpu::graph::{Graph, Op, Role};
+use pyr_wgpu::kernels::{self, Choices, LowerError, Target};
+use pyr_wgpu::model::{Input, Mode, Network, NetworkSpec, Preprocessing, Stem, names, preset};
+use pyr_wgpu::program::plan::Plan;
+use pyr_wgpu::program::{Access, Binding, Lifetime, OFFSET_ALIGNMENT, Program};
+
+/// One unit a stage, five classes, pictures of 8x8.
+fn tiny() -> Network {
+    let spec = NetworkSpec {
+        classes: 5,
+        image_size: 8,
+        ..NetworkSpec::pyramid(Stem::Cifar, 8, 3.0)
+    };
+    Network::new(&spec).unwrap()
+}
+
+/// Six pictures on the device, augmented on the way.
+fn pictures(network: &Network, count: usize) -> Input {
+    Input::Pictures {
+        name: names::TRAIN_PICTURES,
+        count,
+        preprocessing: Preprocessing::new(network.spec(), [127.0; 3], [64.0; 3]),
+        augment: true,
+    }
+}
+
+fn graph(network: &Network, batch: usize, input: &Input, mode: Mode, fuse: bool) -> Graph {
+    let graph = network.graph(batch, input, mode, fuse);
+    graph.unwrap_or_else(|e| panic!("{}: {e}", network.spec()))
+}
+
+fn lowered(graph: &Graph, target: &Target) -> Program {
+    let lowered = kernels::lower(graph, target, &Choices::default());
+    lowered.unwrap_or_else(|e| panic!("{e}")).program
+}
+
+/// A processor that pretends to be a GPU, with subgroups of eight.
+fn software() -> Target {
+    Target {
+        subgroup_size: Some(8),
+        software: true,
+        ..Target::portable()
+    }
+}
+
+/// Compares a text with the file of its name, line by line.
+fn snapshot(name: &str, text: &str) {
+    let path = format!("{}/tests/snapshots/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var("UPDATE_SNAPSHOTS").is_ok_and(|value| value == "1") {
+        std::fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        return;
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    for (number, (new, old)) in text.lines().zip(kept.lines()).enumerate() {
+        assert!(
+            new == old,
+            "{path}, line {}:\nis  {new}\nwas {old}\nIf that is meant, run the tests with \
+             UPDATE_SNAPSHOTS=1 and look at the difference",
+            number + 1
+        );
+    }
+    let [new, old] = [text, &kept].map(|text| text.lines().count());
+    assert_eq!(new, old, "{path}: number of lines");
+}
+
+/// Slots with their buffers in order of life.
+fn describe(plan: &Plan, program: &Program) -> String {
+    let mut text = String::new();
+    for (slot, bytes) in plan.slots.iter().enumerate() {
+        writeln!(text, "slot {slot}, {bytes} bytes").unwrap();
+        let mut tenants: Vec<(usize, usize, usize)> = (0..program.buffers.len())
+            .filter(|buffer| plan.slot_of[*buffer] == Some(slot))
+            .filter_map(|buffer| plan.lives[buffer].map(|(first, last)| (first, last, buffer)))
+            .collect();
+        tenants.sort_unstable();
+        for (first, last, buffer) in tenants {
+            let buffer = &program.buffers[buffer];
+            let (name, bytes) = (&buffer.name, buffer.bytes);
+            writeln!(text, "  {first}..={last} {name}, {bytes} bytes").unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn a_tiny_network_prints_as_before() {
+    let network = tiny();
+    let print = |mode, fuse| graph(&network, 2, &Input::Tensor, mode, fuse).to_string();
+    snapshot("forward", &print(Mode::Predict, false));
+    snapshot("forward_fused", &print(Mode::Predict, true));
+    snapshot("backward", &print(Mode::Gradients, false));
+    snapshot("backward_fused", &print(Mode::Gradients, true));
+    let train = graph(&network, 2, &pictures(&network, 6), Mode::Train, true);
+    snapshot("train", &train.to_string());
+    let program = lowered(&train, &Target::portable());
+    snapshot("train_program", &program.to_string());
+    snapshot("train_plan", &describe(&Plan::new(&program), &program));
+}
+
+/// A fused graph computes what the unfused one computes: scores, loss, every gradient, and
+/// everything that a step of training leaves.
+///
+/// The fused references do the same arithmetic in the same order, so even the bits agree.
+#[test]
+fn fusion_changes_nothing() {
+    let [mut normalize_relu, mut shortcut_grad_add] = [0, 0];
+    for small in small_networks() {
+        let (name, network, batch) = (small.name, &small.network, small.batch);
+        let unfused = graph(network, batch, &Input::Tensor, Mode::Train, false);
+        let fused = graph(network, batch, &Input::Tensor, Mode::Train, true);
+        let count = |graph: &Graph, wanted: fn(&Op, usize) -> bool| {
+            let nodes = graph.nodes.iter();
+            nodes.filter(|node| wanted(&node.op, node.inputs.len())).count()
+        };
+        let with_relu = |op: &Op, _: usize| matches!(op, Op::Normalize(op) if op.relu);
+        let with_addend = |op: &Op, n: usize| matches!(op, Op::ShortcutGrad(_)) && n == 2;
+        let relu = |op: &Op, _: usize| matches!(op, Op::Relu(_));
+        assert_eq!(count(&unfused, with_relu) + count(&unfused, with_addend), 0, "{name}");
+        // In these networks every ReLU stands behind a batch norm.
+        assert_eq!(count(&fused, with_relu), count(&unfused, relu), "{name}");
+        assert_eq!(count(&fused, relu), 0, "{name}");
+        normalize_relu += count(&fused, with_relu);
+        shortcut_grad_add += count(&fused, with_addend);
+
+        let store = networks::operands(&unfused, 3);
+        assert_eq!(store, networks::operands(&fused, 3), "{name}");
+        let [unfused, fused] = [unfused, fused].map(|graph| {
+            let mut store = store.clone();
+            interp::run(&graph, &mut store).unwrap_or_else(|e| panic!("{name}: {e}"));
+            store.into_iter().collect::<BTreeMap<_, _>>()
+        });
+        let names = |store: &BTreeMap<String, _>| store.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&unfused), names(&fused), "{name}");
+        for (value, tensor) in &unfused {
+            assert_eq!(*tensor, fused[value], "{name}: {value}");
+        }
+    }
+    assert!(normalize_relu > 0, "the rule normalize, relu never fired");
+    assert!(shortcut_grad_add > 0, "the rule shortcut_grad, add never fired");
+}
+
+/// Training with micro-batches and the update that follows leave what one step leaves.
+#[test]
+fn one_micro_batch_is_a_batch() {
+    let network = tiny();
+    let run = |mode| {
+        let graph = graph(&network, 2, &Input::Tensor, mode, true);
+        let mut store = networks::operands(&graph, 3);
+        interp::run(&graph, &mut store).unwrap();
+        store
+    };
+    let whole = run(Mode::Train);
+    let mut micro: Store = run(Mode::MicroBatch);
+    interp::run(&network.update_graph().unwrap(), &mut micro).unwrap();
+    for (name, tensor) in &whole {
+        assert_eq!(*tensor, micro[name], "{name}");
+    }
+}
+
+/// First and last dispatch that binds each buffer.
+fn lives(program: &Program) -> Vec<Option<(usize, usize)>> {
+    let binds = |at: usize, buffer: usize| {
+        let bindings = &program.dispatches[at].bindings;
+        bindings.iter().any(|b| b.buffer.0 == buffer)
+    };
+    let all = 0..program.dispatches.len();
+    let life = |buffer| {
+        let first = all.clone().find(|at| binds(*at, buffer))?;
+        let last = all.clone().rfind(|at| binds(*at, buffer))?;
+        Some((first, last))
+    };
+    (0..program.buffers.len()).map(life).collect()
+}
+
+fn overlap(a: &Binding, b: &Binding) -> bool {
+    a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes
+}
+
+/// What must hold for every program and its plan.
+fn check_program(what: &str, program: &Program) {
+    let plan = Plan::new(program);
+    let lives = lives(program);
+    let temporary = |buffer: usize| program.buffers[buffer].lifetime == Lifetime::Temporary;
+    let mut most_live = 0;
+    let mut written = BTreeSet::new();
+    for (at, dispatch) in program.dispatches.iter().enumerate() {
+        let what = format!("{what}, dispatch {at} ({})", dispatch.label);
+        // Memory: whoever is alive has a slot of its own, large enough.
+        let alive: Vec<usize> = (0..lives.len())
+            .filter(|b| temporary(*b) && lives[*b].is_some_and(|(f, l)| f <= at && at <= l))
+            .collect();
+        let mut tenants: BTreeMap<usize, usize> = BTreeMap::new();
+        for buffer in &alive {
+            let name = &program.buffers[*buffer].name;
+            let slot = plan.slot_of[*buffer].unwrap_or_else(|| panic!("{what}: {name} lies nowhere"));
+            assert!(plan.slots[slot] >= program.buffers[*buffer].bytes, "{what}: {name}");
+            if let Some(other) = tenants.insert(slot, *buffer) {
+                let other = &program.buffers[other].name;
+                panic!("{what}: {name} and {other} are alive in slot {slot}");
+            }
+        }
+        most_live = most_live.max(alive.iter().map(|b| program.buffers[*b].bytes).sum());
+
+        // Bindings: within their buffers, aligned, few, no aliases of what is written.
+        assert!(dispatch.bindings.len() <= 8, "{what}: {} bindings", dispatch.bindings.len());
+        let kernel = program.kernel_of(dispatch);
+        let accesses: Vec<Access> = dispatch.bindings.iter().map(|b| b.access).collect();
+        assert_eq!(accesses, kernel.bindings, "{what}");
+        for (i, binding) in dispatch.bindings.iter().enumerate() {
+            let buffer = binding.buffer.0;
+            let bytes = program.buffers[buffer].bytes;
+            assert_eq!(binding.offset % OFFSET_ALIGNMENT, 0, "{what}: binding {i}");
+            assert!(binding.bytes > 0 && binding.bytes % 4 == 0, "{what}: binding {i}");
+            assert!(binding.offset + binding.bytes <= bytes, "{what}: binding {i}");
+            if temporary(buffer) && binding.access == Access::Read {
+                let name = &program.buffers[buffer].name;
+                assert!(written.contains(&buffer), "{what}: {name} is read before it is written");
+            }
+            for (j, other) in dispatch.bindings.iter().enumerate().skip(i + 1) {
+                // WebGPU allows one usage of a buffer in a dispatch, or several to read.
+                let same = binding.buffer == other.buffer;
+                let mixed = binding.access != other.access;
+                assert!(!(same && mixed), "{what}: bindings {i} and {j} read and write one buffer");
+                let writes = binding.access == Access::Write;
+                assert!(
+                    !(same && writes && overlap(binding, other)),
+                    "{what}: bindings {i} and {j} write one place"
+                );
+            }
+        }
+        let writes = dispatch.bindings.iter().filter(|b| b.access == Access::Write);
+        written.extend(writes.map(|b| b.buffer.0));
+
+        // Grids: what WebGPU allows.
+        for extent in dispatch.grid {
+            assert!((1..=65_535).contains(&extent), "{what}: grid {:?}", dispatch.grid);
+        }
+    }
+    let temporaries = program.buffers.iter().zip(&lives);
+    let all: u64 = temporaries
+        .filter(|(b, life)| b.lifetime == Lifetime::Temporary && life.is_some())
+        .map(|(b, _)| b.bytes)
+        .sum();
+    let planned = plan.bytes();
+    println!("{what}: {planned} bytes planned, {most_live} alive at most, {all} in all");
+    assert!(planned <= all, "{what}: {planned} bytes planned for {all}");
+    assert!(planned >= most_live, "{what}: {planned} bytes planned, {most_live} alive");
+}
+
+#[test]
+fn programs_of_small_networks_keep_the_rules() {
+    for small in small_networks() {
+        let (name, network, batch) = (small.name, &small.network, small.batch);
+        let input = pictures(network, 6);
+        for mode in [Mode::Evaluate, Mode::Predict, Mode::Gradients, Mode::Train, Mode::MicroBatch] {
+            for fuse in [false, true] {
+                let graph = graph(network, batch, &input, mode, fuse);
+                for target in [Target::portable(), software()] {
+                    let what = format!("{name} {mode:?} fuse {fuse}");
+                    check_program(&what, &lowered(&graph, &target));
+                }
+            }
+        }
+        let update = network.update_graph().unwrap();
+        check_program(&format!("{name} update"), &lowered(&update, &Target::portable()));
+    }
+}
+
+#[test]
+fn programs_of_full_size_keep_the_rules() {
+    let target = |target: Target| Target {
+        max_binding: 4 << 30,
+        ..target
+    };
+    for (name, batch, mode) in [
+        ("pyramidnet110-a48", 128, Mode::Train),
+        ("pyramidnet200-a300-imagenet", 2, Mode::Train),
+        // So large that one dimension of a grid is not enough.
+        ("demo", 8192, Mode::Train),
+        ("pyramidnet164-a270", 2048, Mode::Predict),
+    ] {
+        let network = Network::new(&preset(name).unwrap()).unwrap();
+        let graph = graph(&network, batch, &Input::Tensor, mode, true);
+        for target in [target(Target::portable()), target(software())] {
+            let program = lowered(&graph, &target);
+            check_program(&format!("{name} at {batch}"), &program);
+            if batch == 8192 {
+                let rows = |grid: [u32; 3]| grid[1] * grid[2] > 1;
+                assert!(program.dispatches.iter().any(|d| rows(d.grid)), "{name}");
+            }
+        }
+    }
+}
+
+/// Where an arena exceeds a binding, several dispatches update every parameter once.
+#[test]
+fn the_optimiser_covers_arenas_larger_than_a_binding() {
+    let network = tiny();
+    let train = graph(&network, 2, &Input::Tensor, Mode::Train, true);
+    for limit in [1 << 30, 40_000, 20_480] {
+        let target = Target {
+            max_binding: limit,
+            ..Target::portable()
+        };
+        let program = lowered(&train, &target);
+        let updates: Vec<_> = program
+            .dispatches
+            .iter()
+            .filter(|d| program.kernel_of(d).name == "sgd")
+            .collect();
+        let arena = &program.buffers[updates[0].bindings[0].buffer.0];
+        assert_eq!(arena.name, "parameters");
+        assert_eq!(updates.len() > 1, arena.bytes > limit, "{limit}");
+        // Parameters, gradients and velocities move along together.
+        let mut covered: Vec<(u64, u64)> = Vec::new();
+        for update in updates {
+            let [p, g, v] = [0, 1, 2].map(|i| &update.bindings[i]);
+            assert!(p.bytes <= limit, "{limit}");
+            assert_eq!((p.offset, p.bytes), (g.offset, g.bytes));
+            assert_eq!((p.offset, p.bytes), (v.offset, v.bytes));
+            assert_eq!(u64::from(update.uniforms[0]) * 16, p.bytes);
+            covered.push((p.offset, p.offset + p.bytes));
+        }
+        let holds = |value: &pyr_wgpu::kernels::Place, bytes: u64| {
+            let overlaps = covered.iter().map(|(start, end)| {
+                let (first, last) = (value.offset.max(*start), (value.offset + bytes).min(*end));
+                last.saturating_sub(first)
+            });
+            overlaps.sum::<u64>() == bytes
+        };
+        covered.iter().zip(covered.iter().skip(1)).for_each(|(a, b)| assert!(a.1 <= b.0));
+        let places = kernels::lower(&train, &target, &Choices::default()).unwrap().places;
+        for (value, place) in train.values.iter().zip(&places) {
+            if value.role == Role::Kept(pyr_wgpu::graph::Arena::Parameters) {
+                let place = place.expect("parameters have places");
+                assert!(holds(&place, value.shape.bytes()), "{limit}: {}", value.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tensor_that_no_binding_shows_is_named() {
+    let network = tiny();
+    let target = Target {
+        max_binding: 100_000,
+        ..Target::portable()
+    };
+    let refused = |graph: &Graph| {
+        let error = kernels::lower(graph, &target, &Choices::default()).unwrap_err();
+        let LowerError::TooLarge {
+            name, bytes, limit, ..
+        } = &error
+        else {
+            panic!("{error:?}");
+        };
+        let text = error.to_string();
+        assert!(text.contains(name) && text.contains(&bytes.to_string()), "{text}");
+        assert!(text.contains("smaller batch"), "{text}");
+        assert_eq!(*limit, 100_000);
+        (name.clone(), *bytes)
+    };
+    // Sixteen channels of 64 pictures of 8x8.
+    let large = graph(&network, 64, &Input::Tensor, Mode::Predict, true);
+    assert_eq!(refused(&large), ("conv1".to_owned(), 4 * 16 * 64 * 8 * 8));
+    // 48 words for each picture.
+    let many = graph(&network, 2, &pictures(&network, 1000), Mode::Train, true);
+    assert_eq!(refused(&many), (names::TRAIN_PICTURES.to_owned(), 4 * 48 * 1000));
+    let fits = graph(&network, 2, &pictures(&network, 500), Mode::Train, true);
+    lowered(&fits, &target);
+}
+
+#[test]
+fn a_choice_that_cannot_run_is_named() {
+    let train = graph(&tiny(), 2, &Input::Tensor, Mode::Train, true);
+    for (variant, target) in [("subgroup", Target::portable()), ("fastest", software())] {
+        let error = kernels::lower(&train, &target, &Choices::everywhere(variant)).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, LowerError::Variant { .. }), "{text}");
+        for word in [variant, "conv2d 3x3/1 3>16 @8x8x2", "direct"] {
+            assert!(text.contains(word), "{text}");
+        }
+    }
+}
+
+/// Choices that were made can be given back and give the same program.
+#[test]
+fn choices_repeat_a_program() {
+    let train = graph(&tiny(), 2, &Input::Tensor, Mode::Train, true);
+    for variant in kernels::variants() {
+        let first = kernels::lower(&train, &software(), &Choices::everywhere(variant)).unwrap();
+        let again = kernels::lower(&train, &software(), &first.choices).unwrap();
+        assert!(first.choices.iter().count() >= 3);
+        assert!(first.choices.iter().all(|(_, chosen)| chosen == *variant));
+        assert_eq!(first.program, again.program, "{variant}");
+    }
+}
+
+#[test]
+fn batch_norm_of_one_value_is_refused() {
+    let spec = NetworkSpec {
+        image_size: 4,
+        ..tiny().spec().clone()
+    };
+    let network = Network::new(&spec).unwrap();
+    let error = network.graph(1, &Input::Tensor, Mode::Train, true).unwrap_err().to_string();
+    assert!(error.contains("more than one value"), "{error}");
+    graph(&network, 2, &Input::Tensor, Mode::Train, true);
+    graph(&network, 1, &Input::Tensor, Mode::Predict, true);
+}

@@ -1,0 +1,186 @@
+//! Running other programs in the user's terminal, and living through Ctrl-C.
+//!
+//! The terminal sends Ctrl-C to this program and to its child alike. The child decides what it
+//! means (training saves and ends), so this program only notes it and goes on waiting;
+//! otherwise the shell would come back while the child still writes.
+//! On Windows the console ends this program at once, and the child still saves.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+/// Exit code of what Ctrl-C stopped.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Why a task ended early: what to say and the exit code.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// What, where and the next step.
+    pub(crate) message: String,
+    /// Exit code of this program.
+    pub(crate) code: u8,
+}
+
+impl Failure {
+    /// A failure with exit code 1.
+    pub(crate) fn new(message: impl Into<String>) -> Failure {
+        Failure {
+            message: message.into(),
+            code: 1,
+        }
+    }
+
+    /// The user stopped it.
+    pub(crate) fn interrupted() -> Failure {
+        Failure {
+            message: "stopped by Ctrl-C".to_owned(),
+            code: INTERRUPTED,
+        }
+    }
+}
+
+/// The repository's root.
+///
+/// Cargo says where the running package lies; the path of the build is only for a binary that
+/// somebody starts by hand.
+pub(crate) fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().map_or(package.clone(), Path::to_owned)
+}
+
+/// The cargo that runs this task, in the repository's root.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Runs a program in the user's terminal and returns its exit code.
+///
+/// # Errors
+/// If it cannot be started.
+pub(crate) fn run(command: &mut Command) -> Result<u8, Failure> {
+    match command.status() {
+        Ok(status) => Ok(exit_code(status)),
+        Err(error) => Err(cannot_start(command, &error)),
+    }
+}
+
+/// Runs a program quietly and returns its standard output, or `None` if it is missing or fails.
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    output.status.success().then_some(text)
+}
+
+pub(crate) fn cannot_start(command: &Command, error: &std::io::Error) -> Failure {
+    let program = command.get_program().to_string_lossy();
+    Failure::new(format!("`{program}` cannot be started: {error}"))
+}
+
+/// The exit code as a shell would show it: 128 and the signal for what a signal ended.
+pub(crate) fn exit_code(status: ExitStatus) -> u8 {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return 128_u8.saturating_add(u8::try_from(signal).unwrap_or(127));
+    }
+    status
+        .code()
+        .map_or(1, |code| u8::try_from(code).unwrap_or(1))
+}
+
+/// A command line as one would type it.
+pub(crate) fn shell_line<S: AsRef<str>>(words: &[S]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
+    let quote = |word: &str| match word.chars().all(plain) && !word.is_empty() {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    let quoted: Vec<String> = words.iter().map(|word| quote(word.as_ref())).collect();
+    quoted.join(" ")
+}
+
+#[cfg(unix)]
+mod interrupt {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static SEEN: AtomicBool = AtomicBool::new(false);
+
+    /// The number of SIGINT on every Unix.
+    const SIGINT: i32 = 2;
+
+    unsafe extern "C" {
+        fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
+    }
+
+    extern "C" fn note(_number: i32) {
+        SEEN.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn catch() {
+        // A handler rather than "ignore": children start with the default again, whereas they
+        // would inherit the ignoring.
+        // SAFETY: `signal` of the C library, which std links on every Unix, with its declared
+        // types; the handler does nothing but store an atomic, which a signal handler may.
+        unsafe { signal(SIGINT, note) };
+    }
+
+    pub(crate) fn seen() -> bool {
+        SEEN.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(not(unix))]
+mod interrupt {
+    pub(crate) fn catch() {}
+
+    pub(crate) fn seen() -> bool {
+        false
+    }
+}
+
+/// From now on, Ctrl-C is noted and left to the children.
+pub(crate) fn catch_interrupts() {
+    interrupt::catch();
+}
+
+/// Whether Ctrl-C was pressed.
+pub(crate) fn interrupted() -> bool {
+    interrupt::seen()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shell_lines_can_be_typed() {
+        assert_eq!(shell_line(&["apt-get", "update"]), "apt-get update");
+        assert_eq!(
+            shell_line(&["tee", "a b", "", "it's"]),
+            r"tee 'a b' '' 'it'\''s'"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn exit_codes_are_those_of_a_shell() {
+        let code = |script: &str| run(Command::new("sh").args(["-c", script]));
+        assert_eq!(code("exit 0"), Ok(0));
+        assert_eq!(code("exit 6"), Ok(6));
+        assert_eq!(code("kill -INT $$"), Ok(130));
+        let missing = run(&mut Command::new("no-such-program-here")).unwrap_err();
+        assert!(
+            missing.message.contains("no-such-program-here"),
+            "{}",
+            missing.message
+        );
+    }
+
+    #[test]
+    fn the_root_holds_the_manifest() {
+        assert!(root().join("Cargo.toml").is_file());
+        assert!(root().join("xtask").is_dir());
+    }
+}

@@ -1,0 +1,466 @@
+//! What this machine has: operating system, Vulkan, package sources, Rust tools.
+//!
+//! Looking and understanding are apart: each `parse` or `*_folders` function is a plain
+//! function of text, and [`gather`] feeds them from the machine. Nothing here changes anything.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use crate::command::{cargo, output};
+
+/// What the plan depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// The Linux distribution; `None` on systems whose graphics interface is built in.
+    pub(crate) linux: Option<Release>,
+    /// Whether `libvulkan.so.1` can be loaded.
+    pub(crate) vulkan_loader: bool,
+    /// The Vulkan drivers that the loader would find.
+    pub(crate) vulkan_drivers: Drivers,
+    /// Whether the kernel shows a GPU to programs.
+    pub(crate) graphics_hardware: bool,
+    /// Debian's version of the installed `mesa-vulkan-drivers`.
+    pub(crate) mesa: Option<String>,
+    /// Where apt gets packages from.
+    pub(crate) apt_sources: Vec<Source>,
+    /// Whether rustup can install parts of Rust.
+    pub(crate) rustup: bool,
+    /// Whether Rust can compile for wasm32-unknown-unknown.
+    pub(crate) wasm_target: bool,
+    /// Whether `cargo clippy` and `cargo fmt` exist.
+    pub(crate) lint_tools: bool,
+}
+
+/// A Linux distribution as `/etc/os-release` describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Release {
+    /// `ID`, such as `debian`.
+    pub(crate) id: String,
+    /// `ID_LIKE`: the distributions that this one derives from, nearest first.
+    pub(crate) like: Vec<String>,
+    /// `VERSION_CODENAME`, such as `bookworm`.
+    pub(crate) codename: String,
+}
+
+/// Vulkan drivers as the loader searches them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Drivers {
+    /// At least one.
+    Found,
+    /// None.
+    Missing,
+    /// An environment variable restricts the search to files that do not exist.
+    Hidden {
+        /// Its name.
+        variable: String,
+    },
+}
+
+/// An archive that apt reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Address of the archive.
+    pub(crate) uri: String,
+    /// Suites, such as `bookworm` and `bookworm-updates`.
+    pub(crate) suites: Vec<String>,
+}
+
+/// Looks at this machine.
+pub(crate) fn gather() -> Facts {
+    let linux = cfg!(target_os = "linux").then(|| {
+        let read = |path| std::fs::read_to_string(path).ok();
+        let text = read("/etc/os-release").or_else(|| read("/usr/lib/os-release"));
+        parse_release(&text.unwrap_or_default())
+    });
+    Facts {
+        vulkan_loader: linux.is_none() || loader_found(),
+        vulkan_drivers: match linux {
+            Some(_) => drivers(),
+            None => Drivers::Found,
+        },
+        graphics_hardware: graphics_hardware(),
+        mesa: linux.as_ref().and_then(|_| mesa_version()),
+        apt_sources: apt_sources(Path::new("/etc/apt")),
+        rustup: output("rustup", &["--version"]).is_some(),
+        wasm_target: wasm_target(),
+        lint_tools: quiet_success(&["clippy", "--version"]) && quiet_success(&["fmt", "--version"]),
+        linux,
+    }
+}
+
+/// Reads the `KEY=value` lines of os-release; values may be quoted.
+fn parse_release(text: &str) -> Release {
+    let value = |wanted: &str| {
+        let line = text.lines().filter_map(|line| line.trim().split_once('='));
+        line.filter(|(key, _)| *key == wanted)
+            .map(|(_, value)| value.trim_matches(['"', '\'']).to_owned())
+            .next_back()
+            .unwrap_or_default()
+    };
+    Release {
+        id: value("ID"),
+        like: value("ID_LIKE")
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
+        codename: value("VERSION_CODENAME"),
+    }
+}
+
+fn loader_found() -> bool {
+    // A plain user's PATH often lacks /sbin, where Debian keeps ldconfig.
+    let cached = ["ldconfig", "/sbin/ldconfig"].iter().any(|program| {
+        output(program, &["-p"]).is_some_and(|text| text.contains("libvulkan.so.1"))
+    });
+    let from_variable = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let architecture = std::env::consts::ARCH;
+    let usual = [
+        "/usr/lib".to_owned(),
+        "/usr/lib64".to_owned(),
+        "/usr/local/lib".to_owned(),
+        format!("/usr/lib/{architecture}-linux-gnu"),
+        "/run/opengl-driver/lib".to_owned(),
+    ];
+    cached
+        || std::env::split_paths(&from_variable)
+            .chain(usual.iter().map(PathBuf::from))
+            .any(|folder| folder.join("libvulkan.so.1").exists())
+}
+
+/// The variables that replace the search for drivers, the current one and its old name.
+const DRIVER_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
+
+fn drivers() -> Drivers {
+    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    for variable in DRIVER_VARIABLES {
+        if let Some(value) = environment(variable) {
+            return match std::env::split_paths(&value).any(|path| has_driver(&path)) {
+                true => Drivers::Found,
+                false => Drivers::Hidden {
+                    variable: variable.to_owned(),
+                },
+            };
+        }
+    }
+    let folders = manifest_folders(environment);
+    match folders.iter().any(|folder| has_driver(folder)) {
+        true => Drivers::Found,
+        false => Drivers::Missing,
+    }
+}
+
+/// Where the Vulkan loader looks for driver manifests, and where NixOS keeps them.
+fn manifest_folders(environment: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    let home = |below: &str| environment("HOME").map(|home| format!("{home}/{below}"));
+    let bases = [
+        environment("XDG_CONFIG_HOME").or_else(|| home(".config")),
+        Some(environment("XDG_CONFIG_DIRS").unwrap_or_else(|| "/etc/xdg".to_owned())),
+        Some("/etc:/usr/local/etc".to_owned()),
+        environment("XDG_DATA_HOME").or_else(|| home(".local/share")),
+        Some(environment("XDG_DATA_DIRS").unwrap_or_default()),
+        Some("/usr/local/share:/usr/share:/run/opengl-driver/share".to_owned()),
+        environment("VK_ADD_DRIVER_FILES"),
+    ];
+    let mut folders = Vec::new();
+    for base in bases.iter().flatten() {
+        for path in base.split(':').filter(|path| !path.is_empty()) {
+            folders.push(match path.ends_with(".json") {
+                true => PathBuf::from(path),
+                false => Path::new(path).join("vulkan/icd.d"),
+            });
+        }
+    }
+    folders
+}
+
+/// Whether a manifest, or a folder of manifests, names a driver whose library exists.
+fn has_driver(path: &Path) -> bool {
+    let manifests: Vec<PathBuf> = match std::fs::read_dir(path) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(_) => vec![path.to_owned()],
+    };
+    manifests
+        .iter()
+        .filter(|manifest| manifest.extension().is_some_and(|e| e == "json"))
+        .any(|manifest| {
+            let text = std::fs::read_to_string(manifest).unwrap_or_default();
+            manifest_library(&text).is_some_and(|library| {
+                // A bare name is searched where the loader searches libraries: trust it.
+                let folder = manifest.parent().unwrap_or(Path::new(""));
+                !library.contains('/') || folder.join(&library).exists()
+            })
+        })
+}
+
+/// The `library_path` of a driver manifest.
+fn manifest_library(json: &str) -> Option<String> {
+    string_values(json, "library_path").into_iter().next()
+}
+
+/// The string values of a key anywhere in a JSON text, in order.
+///
+/// A walk over the text's strings suffices for the two documents read here, driver manifests
+/// and the list of adapters. Escapes in values are kept as written.
+pub(crate) fn string_values(json: &str, key: &str) -> Vec<String> {
+    let mut values = Vec::new();
+    let mut rest = json;
+    let mut key_seen = false;
+    while let Some(open) = rest.find('"') {
+        let between = rest[..open].trim();
+        let text = &rest[open + 1..];
+        let mut escaped = false;
+        let close = text.find(|c| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        });
+        let Some(close) = close else { break };
+        let string = &text[..close];
+        if key_seen && between == ":" {
+            values.push(string.to_owned());
+            key_seen = false;
+        } else {
+            key_seen = string == key;
+        }
+        rest = &text[close + 1..];
+    }
+    values
+}
+
+fn graphics_hardware() -> bool {
+    let render_node = std::fs::read_dir("/dev/dri").is_ok_and(|entries| {
+        let mut names = entries.flatten().map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().starts_with("renderD"))
+    });
+    render_node || Path::new("/dev/nvidiactl").exists() || Path::new("/dev/dxg").exists()
+}
+
+fn mesa_version() -> Option<String> {
+    let format = "--showformat=${db:Status-Status} ${Version}";
+    parse_installed(&output(
+        "dpkg-query",
+        &["--show", format, "mesa-vulkan-drivers"],
+    )?)
+}
+
+/// Reads `installed 22.3.6-1`; a removed package whose settings stay has another first word.
+fn parse_installed(text: &str) -> Option<String> {
+    text.trim().strip_prefix("installed ").map(str::to_owned)
+}
+
+fn apt_sources(apt: &Path) -> Vec<Source> {
+    let mut files = vec![apt.join("sources.list")];
+    if let Ok(entries) = std::fs::read_dir(apt.join("sources.list.d")) {
+        files.extend(entries.flatten().map(|entry| entry.path()));
+    }
+    files.sort();
+    let mut sources = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        match file.extension().and_then(|e| e.to_str()) {
+            Some("list") => sources.extend(text.lines().filter_map(parse_source_line)),
+            Some("sources") => sources.extend(parse_source_stanzas(&text)),
+            _ => {}
+        }
+    }
+    sources
+}
+
+/// Reads a line such as `deb [options] http://deb.debian.org/debian bookworm main`.
+fn parse_source_line(line: &str) -> Option<Source> {
+    let line = line.split('#').next()?.trim();
+    let rest = line.strip_prefix("deb ")?.trim();
+    let rest = match rest.strip_prefix('[') {
+        Some(options) => options.split_once(']')?.1,
+        None => rest,
+    };
+    let mut words = rest.split_whitespace().map(str::to_owned);
+    Some(Source {
+        uri: words.next()?,
+        suites: vec![words.next()?],
+    })
+}
+
+/// Reads the `Key: value` stanzas of a `.sources` file, leaving out disabled ones.
+fn parse_source_stanzas(text: &str) -> Vec<Source> {
+    let without_comments: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
+    let mut sources = Vec::new();
+    for stanza in without_comments.split(|line| line.trim().is_empty()) {
+        let words = |wanted: &str| -> Vec<String> {
+            let mut inside = false;
+            let mut found = Vec::new();
+            for line in stanza {
+                // A line that starts with a space continues the field before it.
+                let value = match line.split_once(':') {
+                    Some((key, value)) if !line.starts_with([' ', '\t']) => {
+                        inside = key.eq_ignore_ascii_case(wanted);
+                        value
+                    }
+                    _ => line,
+                };
+                if inside {
+                    found.extend(value.split_whitespace().map(str::to_owned));
+                }
+            }
+            found
+        };
+        let enabled = !words("Enabled")
+            .iter()
+            .any(|w| w.eq_ignore_ascii_case("no"));
+        if enabled && words("Types").iter().any(|kind| kind == "deb") {
+            for uri in words("URIs") {
+                sources.push(Source {
+                    uri,
+                    suites: words("Suites"),
+                });
+            }
+        }
+    }
+    let mut seen = HashSet::new();
+    sources.retain(|source| seen.insert((source.uri.clone(), source.suites.clone())));
+    sources
+}
+
+fn wasm_target() -> bool {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let sysroot = output(&rustc, &["--print", "sysroot"]).unwrap_or_default();
+    let library = "lib/rustlib/wasm32-unknown-unknown/lib";
+    !sysroot.is_empty() && Path::new(sysroot.trim()).join(library).is_dir()
+}
+
+fn quiet_success(arguments: &[&str]) -> bool {
+    cargo(arguments)
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases() {
+        let text = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\n\
+                    VERSION_CODENAME=bookworm\nID=debian\nHOME_URL=\"https://a/?ID=x\"\n";
+        let release = parse_release(text);
+        assert_eq!(
+            (release.id.as_str(), release.codename.as_str()),
+            ("debian", "bookworm")
+        );
+        assert!(release.like.is_empty());
+        let suse = parse_release("ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n");
+        assert_eq!(suse.id, "opensuse-leap");
+        assert_eq!(suse.like, ["suse", "opensuse"]);
+        assert_eq!(parse_release(""), Release::default());
+    }
+
+    #[test]
+    fn manifests_are_searched_where_the_loader_searches() {
+        let environment = |name: &str| {
+            let value = match name {
+                "HOME" => "/users/ada",
+                "XDG_DATA_DIRS" => "/opt/share:/usr/share",
+                "VK_ADD_DRIVER_FILES" => "/opt/own.json",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        };
+        let folders = manifest_folders(environment);
+        for wanted in [
+            "/etc/vulkan/icd.d",
+            "/usr/share/vulkan/icd.d",
+            "/usr/local/share/vulkan/icd.d",
+            "/opt/share/vulkan/icd.d",
+            "/users/ada/.local/share/vulkan/icd.d",
+            "/users/ada/.config/vulkan/icd.d",
+            "/opt/own.json",
+        ] {
+            assert!(
+                folders.contains(&PathBuf::from(wanted)),
+                "{wanted}: {folders:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn json_strings_by_key() {
+        let json = r#"[{"index": 0, "name": "a \"b\" {", "type": "cpu", "list": ["name"]},
+                       {"name" : "type", "type":"discrete-gpu", "driver": "\\"}]"#;
+        assert_eq!(string_values(json, "name"), [r#"a \"b\" {"#, "type"]);
+        assert_eq!(string_values(json, "type"), ["cpu", "discrete-gpu"]);
+        assert!(string_values("[]", "name").is_empty());
+        assert!(string_values("\"name\": \"cut", "name").is_empty());
+    }
+
+    #[test]
+    fn a_manifest_counts_when_its_library_exists() {
+        let folder = std::env::temp_dir().join(format!("xtask-icd-{}", std::process::id()));
+        let icd = folder.join("icd.d");
+        std::fs::create_dir_all(&icd).unwrap();
+        let manifest = |library: &str| {
+            format!(r#"{{"ICD": {{"api_version": "1.3", "library_path": "{library}"}}}}"#)
+        };
+        assert!(!has_driver(&icd), "an empty folder holds no driver");
+        let file = icd.join("driver.json");
+        std::fs::write(&file, manifest("../libdriver.so")).unwrap();
+        assert!(!has_driver(&icd), "the library does not exist yet");
+        std::fs::write(folder.join("libdriver.so"), "").unwrap();
+        assert!(has_driver(&icd) && has_driver(&file));
+        std::fs::write(&file, manifest("libdriver.so")).unwrap();
+        assert!(has_driver(&icd), "a bare name is the loader's business");
+        std::fs::write(&file, "not JSON").unwrap();
+        assert!(!has_driver(&icd));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(!has_driver(&icd));
+    }
+
+    #[test]
+    fn installed_versions() {
+        let installed = Some("22.3.6-1+deb12u1".to_owned());
+        assert_eq!(parse_installed("installed 22.3.6-1+deb12u1\n"), installed);
+        assert_eq!(parse_installed("config-files 22.3.6-1"), None);
+        assert_eq!(parse_installed("not-installed "), None);
+    }
+
+    #[test]
+    fn apt_lists() {
+        let source = |uri: &str, suite: &str| {
+            Some(Source {
+                uri: uri.to_owned(),
+                suites: vec![suite.to_owned()],
+            })
+        };
+        let signed = "deb [arch=amd64 signed-by=/usr/k.gpg] https://m/debian bookworm main # x";
+        assert_eq!(
+            parse_source_line(signed),
+            source("https://m/debian", "bookworm")
+        );
+        let plain = "deb http://m/debian bookworm-backports main";
+        assert_eq!(
+            parse_source_line(plain),
+            source("http://m/debian", "bookworm-backports")
+        );
+        assert_eq!(
+            parse_source_line("# deb http://m/debian bookworm main"),
+            None
+        );
+        assert_eq!(
+            parse_source_line("deb-src http://m/debian bookworm main"),
+            None
+        );
+        assert_eq!(parse_source_line(""), None);
+    }
+
+    #[test]
+    fn apt_stanzas() {
+        let text = "Types: deb deb-src\n# a comment\nURIs: http://m/debian\n\
+                    Suites: bookworm\n bookworm-updates\nComponents: main\n\n\
+                    Types: deb\nEnabled: no\nURIs: http://m/debian\nSuites: bookworm-backports\n\n\
+                    Types: deb-src\nURIs: http://m/debian\nSuites: sid\n";
+        let expected = Source {
+            uri: "http://m/debian".to_owned(),
+            suites: vec!["bookworm".to_owned(), "bookworm-updates".to_owned()],
+        };
+        assert_eq!(parse_source_stanzas(text), [expected]);
+    }
+}

@@ -1,0 +1,554 @@
+//! What has to be installed, decided from facts alone.
+//!
+//! [`plan`] maps [`Facts`] to [`Task`]s without touching the machine, so every distribution can
+//! be tested on any other. A task lists its ways in order of preference; a way is a few command
+//! lines, as one would type them.
+//!
+//! The only thing that Linux may lack for pyr-wgpu itself is a Vulkan driver. Where there is
+//! none, Mesa's lavapipe, which runs shaders on the processor, is a package away.
+//! Debian 12 ships a lavapipe from 2022 that is clearly slower than the current one, and Debian
+//! offers a newer one in its official backports archive: that one is taken there.
+
+use crate::command::shell_line;
+use crate::facts::{Drivers, Facts, Release, Source};
+
+/// What the set-up is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// Building the program and running it.
+    Demo,
+    /// Also everything that the tests use.
+    Tests,
+}
+
+/// Something to install.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Task {
+    /// What is missing and what will be installed, for the user.
+    pub(crate) reason: String,
+    /// Whether it changes the system, which needs an administrator.
+    pub(crate) root: bool,
+    /// Whether nothing works without it; else failing is only worth a warning.
+    pub(crate) required: bool,
+    /// Command lines that do it; the next way is for when the one before fails.
+    pub(crate) ways: Vec<Vec<Step>>,
+}
+
+/// One command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Program and arguments.
+    pub(crate) words: Vec<String>,
+    /// Its standard input, if any.
+    pub(crate) input: Option<String>,
+    /// Whether the way can go on when it fails.
+    pub(crate) may_fail: bool,
+}
+
+impl Step {
+    fn new(words: &[&str]) -> Step {
+        Step {
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+            input: None,
+            may_fail: false,
+        }
+    }
+
+    /// The step as one would type it.
+    pub(crate) fn shell_line(&self, prefix: &[&str]) -> String {
+        let words: Vec<&str> = prefix
+            .iter()
+            .copied()
+            .chain(self.words.iter().map(String::as_str))
+            .collect();
+        let line = shell_line(&words);
+        match &self.input {
+            Some(input) => format!("echo {} | {line}", shell_line(&[input.trim_end()])),
+            None => line,
+        }
+    }
+}
+
+/// Everything that is missing for a goal.
+///
+/// # Errors
+/// If something is missing that cannot be installed from here; the text says what to do.
+pub(crate) fn plan(facts: &Facts, goal: Goal) -> Result<Vec<Task>, String> {
+    let mut tasks = Vec::new();
+    if let Some(release) = &facts.linux {
+        tasks.extend(vulkan(facts, release)?);
+    }
+    if goal == Goal::Tests {
+        tasks.extend(rust(facts)?);
+    }
+    Ok(tasks)
+}
+
+fn vulkan(facts: &Facts, release: &Release) -> Result<Option<Task>, String> {
+    let missing = match (&facts.vulkan_drivers, facts.vulkan_loader) {
+        (Drivers::Hidden { variable }, _) => {
+            return Err(format!(
+                "the environment variable {variable} names no existing Vulkan driver, and hides \
+                 all others; unset it or correct it"
+            ));
+        }
+        (Drivers::Found, true) => return Ok(outdated_lavapipe(facts, release)),
+        (Drivers::Found, false) => "The Vulkan loader libvulkan.so.1 is missing",
+        (Drivers::Missing, _) => "This machine has no Vulkan driver",
+    };
+    software_adapter(facts, release, missing).map(Some)
+}
+
+/// Installs lavapipe and the Vulkan loader, whatever is there already.
+///
+/// # Errors
+/// If the distribution's package manager is not known here.
+pub(crate) fn software_adapter(
+    facts: &Facts,
+    release: &Release,
+    missing: &str,
+) -> Result<Task, String> {
+    let Some((packages, mut ways)) = packages(release) else {
+        return Err(format!(
+            "{missing}, and the packages of this Linux distribution (`{}`) are not known here; \
+             install libvulkan and a Vulkan driver (Mesa's lavapipe runs on any processor), then \
+             run this again",
+            release.id
+        ));
+    };
+    let mut origin = "";
+    if debian_12(release) {
+        ways.insert(0, backports(&facts.apt_sources));
+        origin = " from the archive bookworm-backports, if that can be reached";
+    }
+    let hint = match facts.graphics_hardware {
+        true => " This machine seems to have a GPU: with its own driver it will be much faster.",
+        false => "",
+    };
+    Ok(Task {
+        reason: format!(
+            "{missing}. Mesa's lavapipe, which runs Vulkan on the processor, will be installed \
+             by the system's package manager{origin} ({packages}).{hint}"
+        ),
+        root: true,
+        required: true,
+        ways,
+    })
+}
+
+fn debian_12(release: &Release) -> bool {
+    release.id == "debian" && release.codename == "bookworm"
+}
+
+/// Debian 12's own lavapipe works but is slow; a machine with a GPU does not use it.
+fn outdated_lavapipe(facts: &Facts, release: &Release) -> Option<Task> {
+    let mesa = facts.mesa.as_deref()?;
+    let outdated = debian_12(release) && mesa.starts_with("22.") && !facts.graphics_hardware;
+    outdated.then(|| Task {
+        reason: format!(
+            "The only Vulkan driver here is lavapipe of Mesa {mesa}, which is 1.3 to 1.7 times \
+             slower than the one in the archive bookworm-backports. That one will be installed \
+             ({BACKPORTED})."
+        ),
+        root: true,
+        required: false,
+        ways: vec![backports(&facts.apt_sources)],
+    })
+}
+
+const APT_INSTALL: [&str; 8] = [
+    "env",
+    "DEBIAN_FRONTEND=noninteractive",
+    "apt-get",
+    "install",
+    "--yes",
+    "--no-install-recommends",
+    // Another apt may be at work, as on a machine that has just started.
+    "--option",
+    "DPkg::Lock::Timeout=300",
+];
+
+/// The packages of lavapipe and the command lines that install them, by distribution.
+fn packages(release: &Release) -> Option<(&'static str, Vec<Vec<Step>>)> {
+    let names = std::iter::once(&release.id).chain(&release.like);
+    names.map(String::as_str).find_map(|name| {
+        let (packages, before): (&str, &[&str]) = match name {
+            "debian" | "ubuntu" => {
+                let packages = "libvulkan1 mesa-vulkan-drivers";
+                return Some((
+                    packages,
+                    vec![vec![apt_update(), install(&APT_INSTALL, packages)]],
+                ));
+            }
+            "fedora" | "rhel" | "centos" => (
+                "vulkan-loader mesa-vulkan-drivers",
+                &["dnf", "install", "--assumeyes"],
+            ),
+            "arch" => (
+                "vulkan-icd-loader vulkan-swrast",
+                &["pacman", "-S", "--needed", "--noconfirm"],
+            ),
+            "suse" | "opensuse" | "opensuse-leap" | "opensuse-tumbleweed" => (
+                "libvulkan1 libvulkan_lvp",
+                &["zypper", "--non-interactive", "install"],
+            ),
+            "alpine" => (
+                "vulkan-loader mesa-vulkan-swrast",
+                &["apk", "add", "--update-cache"],
+            ),
+            _ => return None,
+        };
+        Some((packages, vec![vec![install(before, packages)]]))
+    })
+}
+
+fn install(before: &[&str], packages: &str) -> Step {
+    let words: Vec<&str> = before.iter().copied().chain(packages.split(' ')).collect();
+    Step::new(&words)
+}
+
+/// A foreign archive that cannot be reached must not hinder the installation.
+fn apt_update() -> Step {
+    Step {
+        may_fail: true,
+        ..Step::new(&["apt-get", "update"])
+    }
+}
+
+/// What comes from Debian 12's backports: the driver, and the libraries it needs as new.
+const BACKPORTED: &str = "libvulkan1 mesa-vulkan-drivers libdrm2 libdrm-amdgpu1";
+
+const BACKPORTS_FILE: &str = "/etc/apt/sources.list.d/pyr-wgpu-backports.list";
+
+fn backports(sources: &[Source]) -> Vec<Step> {
+    let with_suite = |suite: &'static str| {
+        let has = move |source: &&Source| source.suites.iter().any(|s| s == suite);
+        sources.iter().filter(has)
+    };
+    let mut steps = Vec::new();
+    if with_suite("bookworm-backports").next().is_none() {
+        // The mirror that this machine already uses; a CD or a folder has no backports.
+        let archive = with_suite("bookworm")
+            .map(|source| source.uri.as_str())
+            .find(|uri| uri.starts_with("http"))
+            .unwrap_or("http://deb.debian.org/debian");
+        let keys = "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg";
+        steps.push(Step {
+            input: Some(format!("deb [{keys}] {archive} bookworm-backports main\n")),
+            ..Step::new(&["tee", BACKPORTS_FILE])
+        });
+    }
+    let before = [
+        &APT_INSTALL[..],
+        &["--target-release", "bookworm-backports"],
+    ]
+    .concat();
+    steps.extend([apt_update(), install(&before, BACKPORTED)]);
+    steps
+}
+
+/// The parts of Rust that only the tests use.
+fn rust(facts: &Facts) -> Result<Vec<Task>, String> {
+    let wanted = [
+        (
+            facts.lint_tools,
+            "rustfmt and clippy, which check the source,",
+            ["component", "clippy", "rustfmt"].as_slice(),
+        ),
+        (
+            facts.wasm_target,
+            "the target wasm32-unknown-unknown, for which the library must compile,",
+            &["target", "wasm32-unknown-unknown"],
+        ),
+    ];
+    let missing = wanted.iter().filter(|(present, ..)| !present);
+    let task = |(_, what, words): &(bool, &str, &[&str])| {
+        let (kind, names) = (words[0], &words[1..]);
+        if !facts.rustup {
+            return Err(format!(
+                "Rust lacks {what} and there is no rustup to install it; install Rust by \
+                 https://rustup.rs, or your distribution's package with the {kind} {}",
+                names.join(" and ")
+            ));
+        }
+        let add: Vec<&str> = ["rustup", kind, "add"]
+            .iter()
+            .chain(names)
+            .copied()
+            .collect();
+        Ok(Task {
+            reason: format!("Rust lacks {what} and rustup will install it."),
+            root: false,
+            required: true,
+            ways: vec![vec![Step::new(&add)]],
+        })
+    };
+    missing.map(task).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn linux(id: &str, like: &[&str], codename: &str) -> Facts {
+        Facts {
+            linux: Some(Release {
+                id: id.to_owned(),
+                like: like.iter().map(|s| (*s).to_owned()).collect(),
+                codename: codename.to_owned(),
+            }),
+            vulkan_loader: true,
+            vulkan_drivers: Drivers::Found,
+            graphics_hardware: false,
+            mesa: None,
+            apt_sources: Vec::new(),
+            rustup: true,
+            wasm_target: true,
+            lint_tools: true,
+        }
+    }
+
+    fn bare(id: &str, like: &[&str], codename: &str) -> Facts {
+        Facts {
+            vulkan_loader: false,
+            vulkan_drivers: Drivers::Missing,
+            ..linux(id, like, codename)
+        }
+    }
+
+    fn source(uri: &str, suites: &[&str]) -> Source {
+        Source {
+            uri: uri.to_owned(),
+            suites: suites.iter().map(|s| (*s).to_owned()).collect(),
+        }
+    }
+
+    /// The command lines of every way of the only task.
+    fn lines(facts: &Facts, goal: Goal) -> Vec<Vec<String>> {
+        let tasks = plan(facts, goal).unwrap();
+        assert_eq!(tasks.len(), 1, "{tasks:?}");
+        let line = |way: &Vec<Step>| way.iter().map(|step| step.shell_line(&[])).collect();
+        tasks[0].ways.iter().map(line).collect()
+    }
+
+    const APT: &str = "env DEBIAN_FRONTEND=noninteractive apt-get install --yes \
+                       --no-install-recommends --option DPkg::Lock::Timeout=300";
+
+    #[test]
+    fn a_complete_machine_needs_nothing() {
+        for goal in [Goal::Demo, Goal::Tests] {
+            assert_eq!(plan(&linux("debian", &[], "bookworm"), goal), Ok(vec![]));
+            assert_eq!(plan(&linux("void", &[], ""), goal), Ok(vec![]));
+        }
+    }
+
+    #[test]
+    fn systems_with_their_own_graphics_interface_need_nothing() {
+        let facts = Facts {
+            linux: None,
+            ..linux("", &[], "")
+        };
+        assert_eq!(plan(&facts, Goal::Tests), Ok(vec![]));
+    }
+
+    #[test]
+    fn debian_12_takes_the_driver_from_backports() {
+        let facts = bare("debian", &[], "bookworm");
+        let deb = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
+                   http://deb.debian.org/debian bookworm-backports main";
+        let tee = format!("echo '{deb}' | tee /etc/apt/sources.list.d/pyr-wgpu-backports.list");
+        let new = format!(
+            "{APT} --target-release bookworm-backports libvulkan1 mesa-vulkan-drivers libdrm2 \
+             libdrm-amdgpu1"
+        );
+        let old = format!("{APT} libvulkan1 mesa-vulkan-drivers");
+        let update = "apt-get update".to_owned();
+        let expected = vec![vec![tee, update.clone(), new], vec![update, old]];
+        assert_eq!(lines(&facts, Goal::Demo), expected);
+        assert_eq!(lines(&facts, Goal::Tests), expected);
+        let task = &plan(&facts, Goal::Demo).unwrap()[0];
+        assert!(task.root && task.required);
+        assert!(task.reason.contains("no Vulkan driver"), "{}", task.reason);
+        assert!(
+            task.reason.contains("mesa-vulkan-drivers"),
+            "{}",
+            task.reason
+        );
+    }
+
+    #[test]
+    fn configured_backports_are_used_as_they_are() {
+        let facts = Facts {
+            apt_sources: vec![
+                source("http://m/debian", &["bookworm"]),
+                source("http://m/debian", &["bookworm-backports"]),
+            ],
+            ..bare("debian", &[], "bookworm")
+        };
+        assert_eq!(lines(&facts, Goal::Demo)[0][0], "apt-get update");
+    }
+
+    #[test]
+    fn backports_come_from_the_mirror_in_use() {
+        let facts = Facts {
+            apt_sources: vec![
+                source("cdrom:[Debian]/", &["bookworm"]),
+                source("http://security/debian-security", &["bookworm-security"]),
+                source("https://mirror/debian", &["bookworm", "bookworm-updates"]),
+            ],
+            ..bare("debian", &[], "bookworm")
+        };
+        let first = &lines(&facts, Goal::Demo)[0][0];
+        assert!(
+            first.contains("] https://mirror/debian bookworm-backports main"),
+            "{first}"
+        );
+    }
+
+    #[test]
+    fn other_debians_and_ubuntu_have_recent_drivers() {
+        let install = format!("{APT} libvulkan1 mesa-vulkan-drivers");
+        for facts in [
+            bare("debian", &[], "trixie"),
+            bare("ubuntu", &["debian"], "noble"),
+            bare("linuxmint", &["ubuntu", "debian"], "xia"),
+            bare("raspbian", &["debian"], "bookworm"),
+        ] {
+            let expected = vec![vec!["apt-get update".to_owned(), install.clone()]];
+            assert_eq!(lines(&facts, Goal::Demo), expected);
+        }
+    }
+
+    #[test]
+    fn other_package_managers() {
+        let check = |id: &str, like: &[&str], expected: &str| {
+            assert_eq!(lines(&bare(id, like, ""), Goal::Demo), [[expected]], "{id}");
+        };
+        let dnf = "dnf install --assumeyes vulkan-loader mesa-vulkan-drivers";
+        let pacman = "pacman -S --needed --noconfirm vulkan-icd-loader vulkan-swrast";
+        let zypper = "zypper --non-interactive install libvulkan1 libvulkan_lvp";
+        check("fedora", &[], dnf);
+        check("rocky", &["rhel", "centos", "fedora"], dnf);
+        check("arch", &[], pacman);
+        check("manjaro", &["arch"], pacman);
+        check("opensuse-tumbleweed", &["opensuse", "suse"], zypper);
+        check("opensuse-leap", &["suse", "opensuse"], zypper);
+        check(
+            "alpine",
+            &[],
+            "apk add --update-cache vulkan-loader mesa-vulkan-swrast",
+        );
+    }
+
+    #[test]
+    fn an_unknown_distribution_gets_advice() {
+        let error = plan(&bare("void", &[], ""), Goal::Demo).unwrap_err();
+        assert!(
+            error.contains("`void`") && error.contains("lavapipe"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_gpu_without_a_driver_is_mentioned() {
+        let reason = |graphics_hardware| {
+            let facts = Facts {
+                graphics_hardware,
+                ..bare("arch", &[], "")
+            };
+            plan(&facts, Goal::Demo).unwrap()[0].reason.clone()
+        };
+        assert!(reason(true).contains("its own driver"), "{}", reason(true));
+        assert!(!reason(false).contains("its own driver"));
+    }
+
+    #[test]
+    fn a_driver_without_the_loader_is_not_enough() {
+        let facts = Facts {
+            vulkan_loader: false,
+            ..linux("fedora", &[], "")
+        };
+        assert_eq!(lines(&facts, Goal::Demo).len(), 1);
+        let task = &plan(&facts, Goal::Demo).unwrap()[0];
+        assert!(task.reason.contains("libvulkan.so.1"), "{}", task.reason);
+    }
+
+    #[test]
+    fn a_variable_that_hides_all_drivers_is_named() {
+        let facts = Facts {
+            vulkan_drivers: Drivers::Hidden {
+                variable: "VK_DRIVER_FILES".to_owned(),
+            },
+            ..linux("debian", &[], "bookworm")
+        };
+        let error = plan(&facts, Goal::Demo).unwrap_err();
+        assert!(error.contains("VK_DRIVER_FILES"), "{error}");
+    }
+
+    #[test]
+    fn slow_lavapipe_is_replaced_where_it_is_used() {
+        let with = |mesa: &str, graphics_hardware| Facts {
+            mesa: Some(mesa.to_owned()),
+            graphics_hardware,
+            ..linux("debian", &[], "bookworm")
+        };
+        let old = "22.3.6-1+deb12u1";
+        let tasks = plan(&with(old, false), Goal::Demo).unwrap();
+        assert_eq!(tasks.len(), 1);
+        assert!(!tasks[0].required && tasks[0].root);
+        assert!(tasks[0].reason.contains(old), "{}", tasks[0].reason);
+        assert_eq!(plan(&with(old, true), Goal::Demo), Ok(vec![]));
+        assert_eq!(
+            plan(&with("25.0.7-2~bpo12+1", false), Goal::Demo),
+            Ok(vec![])
+        );
+        let elsewhere = Facts {
+            mesa: Some(old.to_owned()),
+            ..linux("raspbian", &["debian"], "bookworm")
+        };
+        assert_eq!(plan(&elsewhere, Goal::Demo), Ok(vec![]));
+    }
+
+    #[test]
+    fn parts_of_rust_are_for_the_tests_only() {
+        let facts = Facts {
+            wasm_target: false,
+            lint_tools: false,
+            ..linux("debian", &[], "bookworm")
+        };
+        assert_eq!(plan(&facts, Goal::Demo), Ok(vec![]));
+        let tasks = plan(&facts, Goal::Tests).unwrap();
+        let lines: Vec<String> = tasks.iter().map(|t| t.ways[0][0].shell_line(&[])).collect();
+        let expected = [
+            "rustup component add clippy rustfmt",
+            "rustup target add wasm32-unknown-unknown",
+        ];
+        assert_eq!(lines, expected);
+        assert!(tasks.iter().all(|task| !task.root && task.required));
+    }
+
+    #[test]
+    fn without_rustup_the_missing_part_is_named() {
+        let facts = Facts {
+            wasm_target: false,
+            rustup: false,
+            ..linux("debian", &[], "bookworm")
+        };
+        let error = plan(&facts, Goal::Tests).unwrap_err();
+        assert!(
+            error.contains("rustup") && error.contains("wasm32-unknown-unknown"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn steps_can_be_typed_with_sudo() {
+        let way = backports(&[]);
+        let tee = way[0].shell_line(&["sudo"]);
+        assert!(
+            tee.starts_with("echo 'deb [") && tee.contains("| sudo tee /etc/apt/"),
+            "{tee}"
+        );
+        assert_eq!(way[1].shell_line(&["sudo"]), "sudo apt-get update");
+    }
+}
