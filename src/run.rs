@@ -376,18 +376,26 @@ impl RunDirectory {
             .ok_or_else(|| self.no_run("state.safetensors does not say where it stands".into()))?;
         let description = Description::read(&state.metadata)?
             .ok_or_else(|| self.no_run("state.safetensors does not describe its network".into()))?;
-        let (momentum, weights): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut state.tensors)
-            .into_iter()
-            .partition(|(name, _)| name.starts_with(MOMENTUM));
+        let (momentum, weights): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut state.tensors)
+                .into_iter()
+                .partition(|(name, _)| name.starts_with(MOMENTUM));
         let shapes = |tensors: &BTreeMap<String, Tensor>| {
-            tensors.iter().map(|(name, t)| (name.clone(), t.shape().to_vec())).collect()
+            tensors
+                .iter()
+                .map(|(name, t)| (name.clone(), t.shape().to_vec()))
+                .collect()
         };
         check(network, &shapes(&weights))?;
         let momentum: BTreeMap<String, Tensor> = momentum
             .into_iter()
             .map(|(name, tensor)| (name[MOMENTUM.len()..].to_owned(), tensor))
             .collect();
-        for parameter in network.parameters().iter().filter(|p| p.role.is_trainable()) {
+        for parameter in network
+            .parameters()
+            .iter()
+            .filter(|p| p.role.is_trainable())
+        {
             let found = momentum.get(&parameter.name).map(Tensor::shape);
             if found != Some(parameter.shape.as_slice()) {
                 let name = &parameter.name;
@@ -416,11 +424,16 @@ impl RunDirectory {
 
     fn write(&self, name: &str, text: &str) -> Result<(), RunError> {
         let path = self.file(name);
-        Ok(write_atomically(&path, |file| file.write_all(text.as_bytes()))?)
+        Ok(write_atomically(&path, |file| {
+            file.write_all(text.as_bytes())
+        })?)
     }
 
     fn append(&self, name: &str, text: &str) -> Result<(), RunError> {
-        let file = OpenOptions::new().create(true).append(true).open(self.file(name));
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.file(name));
         file.and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|source| RunError::Directory {
                 path: self.file(name),
@@ -433,9 +446,10 @@ impl RunDirectory {
 fn weights(network: &Network, description: &Description, snapshot: &Snapshot) -> Checkpoint {
     let tensors = network.parameters().into_iter().map(|parameter| {
         let tensor = match parameter.role {
-            ParameterRole::BatchesTracked => {
-                Tensor::i64(parameter.shape, vec![snapshot.position.batches_tracked as i64])
-            }
+            ParameterRole::BatchesTracked => Tensor::i64(
+                parameter.shape,
+                vec![snapshot.position.batches_tracked as i64],
+            ),
             _ => Tensor::f32(parameter.shape, snapshot.weights[&parameter.name].clone()),
         };
         (parameter.name, tensor)

@@ -178,9 +178,16 @@ impl Tally {
     }
 
     fn finish(&self, least: usize) {
-        println!("{} elements compared, {} next to kinks", self.compared, self.kinks);
+        println!(
+            "{} elements compared, {} next to kinks",
+            self.compared, self.kinks
+        );
         assert!(self.compared >= least, "only {} compared", self.compared);
-        assert!(20 * self.kinks <= self.compared, "{} next to kinks", self.kinks);
+        assert!(
+            20 * self.kinks <= self.compared,
+            "{} next to kinks",
+            self.kinks
+        );
     }
 }
 
@@ -224,7 +231,9 @@ fn alone(op: &Op, inputs: &[Tensor]) -> Alone {
         }
         ids.push(id);
     }
-    let outputs = graph.push(op.clone(), &ids, "result").unwrap_or_else(|e| panic!("{e}"));
+    let outputs = graph
+        .push(op.clone(), &ids, "result")
+        .unwrap_or_else(|e| panic!("{e}"));
     let mut draw = Draw::new(9);
     let mut seeds = Vec::new();
     let mut terms = Vec::new();
@@ -295,7 +304,10 @@ fn every_gradient_rule_agrees_with_central_differences() {
             let name = &graph.value(*operand).name;
             let gradient = gradient.map(|id| &results[&graph.value(id).name]);
             let gradient = gradient.expect("checked above");
-            assert_eq!(gradient.shape, results[name].shape, "{what}: gradient of {name}");
+            assert_eq!(
+                gradient.shape, results[name].shape,
+                "{what}: gradient of {name}"
+            );
             tally.compare(&what, &scalar, &store, name, gradient.values(), 24);
         }
     }
@@ -327,7 +339,9 @@ fn paths_that_meet_add_up() {
     let seed = graph.external("u", shape.clone());
     let relu = graph.push_one(Relu, &[x], "relu").unwrap();
     let twice = graph.push_one(Add, &[relu, relu], "twice").unwrap();
-    let sum = graph.push_one(ShortcutAdd { stride: 1 }, &[twice, x], "sum").unwrap();
+    let sum = graph
+        .push_one(ShortcutAdd { stride: 1 }, &[twice, x], "sum")
+        .unwrap();
     graph.output(sum, "y");
     let mut scalar = Scalar {
         graph: graph.clone(),
@@ -339,14 +353,28 @@ fn paths_that_meet_add_up() {
     graph.output(gradients[0].unwrap(), "dx");
     let mut draw = Draw::new(4);
     let operands = [("x", draw.real(shape.clone())), ("u", draw.real(shape))];
-    let store: Store = operands.map(|(name, tensor)| (name.to_owned(), tensor)).into();
+    let store: Store = operands
+        .map(|(name, tensor)| (name.to_owned(), tensor))
+        .into();
     let mut results = store.clone();
     interp::run(&graph, &mut results).unwrap();
     let mut tally = Tally::default();
-    tally.compare("relu + relu + x", &scalar, &store, "x", results["dx"].values(), 60);
+    tally.compare(
+        "relu + relu + x",
+        &scalar,
+        &store,
+        "x",
+        results["dx"].values(),
+        60,
+    );
     tally.finish(50);
     // From x = 0 on, y = 3x; below, y = x.
-    for ((x, u), dx) in store["x"].values().iter().zip(store["u"].values()).zip(results["dx"].values()) {
+    for ((x, u), dx) in store["x"]
+        .values()
+        .iter()
+        .zip(store["u"].values())
+        .zip(results["dx"].values())
+    {
         let slope = if *x > 0.0 { 3.0 } else { 1.0 };
         assert!((dx - slope * u).abs() <= 4.0 * f64::EPSILON * u.abs());
     }
@@ -356,7 +384,11 @@ fn paths_that_meet_add_up() {
 fn loss_of(graph: &Graph) -> Scalar {
     let mut graph = graph.clone();
     let is_loss = |op: &Op| matches!(op, Op::SoftmaxCrossEntropy(_));
-    let last = graph.nodes.iter().position(|node| is_loss(&node.op)).expect("a loss");
+    let last = graph
+        .nodes
+        .iter()
+        .position(|node| is_loss(&node.op))
+        .expect("a loss");
     graph.nodes.truncate(last + 1);
     graph.output(graph.nodes[last].outputs[0], "losses");
     // Batch norm after batch norm multiplies what a layer rounds, by less than a hundred in
@@ -413,13 +445,17 @@ fn a_path_without_a_gradient_is_named_and_no_path_gives_none() {
     use pyr_wgpu::shape::Shape;
 
     let mut graph = Graph::new();
-    let [x, other] = ["x", "other"].map(|name| graph.external(name, Shape::channels(&[2, 2, 2, 3])));
+    let [x, other] =
+        ["x", "other"].map(|name| graph.external(name, Shape::channels(&[2, 2, 2, 3])));
     let moments = graph.push_one(BatchMoments, &[x], "moments").unwrap();
     let relu = graph.push_one(Relu, &[x], "relu").unwrap();
     let seed = graph.external("u", graph.shape(moments).clone());
     let error = autodiff::backward(&mut graph.clone(), &[(moments, seed)], &[x]).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("batch_moments") && text.contains("moments"), "{text}");
+    assert!(
+        text.contains("batch_moments") && text.contains("moments"),
+        "{text}"
+    );
     let seed = graph.external("v", graph.shape(relu).clone());
     let gradients = autodiff::backward(&mut graph, &[(relu, seed)], &[x, other]).unwrap();
     assert!(gradients[0].is_some() && gradients[1].is_none());

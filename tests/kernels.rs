@@ -35,12 +35,18 @@ fn bound(sample: &ops::Sample, results: &[Tensor]) -> f64 {
         Op::NormalizeGradReduce(_) | Op::BatchMoments(_) => {
             // Σ|dy·x̂| is at most rows times the largest product; |x̂| stays below 8 here.
             let rows = shape(0).rows() as f64;
-            (rows.sqrt() + 8.0, 8.0 * rows.sqrt() * largest(results).max(1.0))
+            (
+                rows.sqrt() + 8.0,
+                8.0 * rows.sqrt() * largest(results).max(1.0),
+            )
         }
         Op::GlobalAveragePool(_) => ((shape(0).dims[1] * shape(0).dims[2]) as f64, absolute()),
         Op::SoftmaxCrossEntropy(_) | Op::SoftmaxCrossEntropyGrad(_) => {
             // exp and log are good to 2⁻¹¹·2⁻¹⁰ relative at worst in WGSL, near 3 + 2|x| units.
-            (shape(0).last() as f64 + 64.0, 8.0 * largest(results).max(1.0))
+            (
+                shape(0).last() as f64 + 64.0,
+                8.0 * largest(results).max(1.0),
+            )
         }
         _ => (0.0, largest(results).max(1.0)),
     };
@@ -49,9 +55,10 @@ fn bound(sample: &ops::Sample, results: &[Tensor]) -> f64 {
 
 fn absolute(tensor: &Tensor) -> Tensor {
     match &tensor.data {
-        Data::Real(values) => {
-            Tensor::real(tensor.shape.clone(), values.iter().map(|v| v.abs()).collect())
-        }
+        Data::Real(values) => Tensor::real(
+            tensor.shape.clone(),
+            values.iter().map(|v| v.abs()).collect(),
+        ),
         Data::Index(_) => tensor.clone(),
     }
 }
@@ -77,7 +84,12 @@ fn run(gpu: &Gpu, op: &Op, inputs: &[Tensor], choices: &Choices) -> Vec<Vec<u32>
     // Results must not depend on what was in memory before: poison them.
     for id in outputs.iter().filter(|id| !ids.contains(id)) {
         let poison = vec![0x7fc0_dead_u32; graph.shape(*id).stored_len()];
-        loaded.write(gpu, &graph.value(*id).name, 0, bytemuck::cast_slice(&poison));
+        loaded.write(
+            gpu,
+            &graph.value(*id).name,
+            0,
+            bytemuck::cast_slice(&poison),
+        );
     }
     loaded.run(gpu, 0).unwrap_or_else(|e| panic!("{op:?}: {e}"));
     outputs
@@ -107,7 +119,9 @@ fn variants(gpu: &Gpu, op: &Op, inputs: &[Tensor]) -> Vec<Choices> {
 }
 
 fn check(gpu: &Gpu, sample: &ops::Sample) {
-    let references = sample.op.reference(&sample.inputs.iter().collect::<Vec<_>>());
+    let references = sample
+        .op
+        .reference(&sample.inputs.iter().collect::<Vec<_>>());
     let tolerance = bound(sample, &references);
     for choices in variants(gpu, &sample.op, &sample.inputs) {
         let results = run(gpu, &sample.op, &sample.inputs, &choices);
@@ -144,7 +158,10 @@ fn compare(what: &str, result: &Tensor, reference: &Tensor, tolerance: f64) {
         // The metrics' first word is a float.
         (Data::Index(result), Data::Index(reference)) if result.len() == ops::METRIC_WORDS => {
             let [a, b] = [result, reference].map(|m| ops::Metrics::from_words(m));
-            assert!(f64::from((a.loss - b.loss).abs()) <= tolerance * 300.0, "{what}: {a:?} {b:?}");
+            assert!(
+                f64::from((a.loss - b.loss).abs()) <= tolerance * 300.0,
+                "{what}: {a:?} {b:?}"
+            );
             assert_eq!(result[1..], reference[1..], "{what}");
         }
         (result, reference) => assert_eq!(result, reference, "{what}"),

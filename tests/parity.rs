@@ -61,12 +61,14 @@ fn floats(values: &Values) -> &[f32] {
 
 fn tensors(path: &str) -> Tensors {
     let checkpoint = Checkpoint::load(Path::new(path)).unwrap();
-    let real = checkpoint.tensors.into_iter().filter_map(|(name, tensor)| {
-        match tensor.into_parts() {
-            (_, Values::F32(values)) => Some((name, values)),
-            (_, Values::I64(_)) => None,
-        }
-    });
+    let real =
+        checkpoint
+            .tensors
+            .into_iter()
+            .filter_map(|(name, tensor)| match tensor.into_parts() {
+                (_, Values::F32(values)) => Some((name, values)),
+                (_, Values::I64(_)) => None,
+            });
     real.collect()
 }
 
@@ -75,7 +77,9 @@ fn difference(ours: &Tensors, reference: &Tensors) -> Difference {
         ours.keys().collect::<Vec<_>>(),
         reference.keys().collect::<Vec<_>>()
     );
-    let pairs = ours.iter().map(|(name, a)| (a.as_slice(), reference[name].as_slice()));
+    let pairs = ours
+        .iter()
+        .map(|(name, a)| (a.as_slice(), reference[name].as_slice()));
     Difference::between(pairs)
 }
 
@@ -98,26 +102,46 @@ async fn check(device: &Device, name: &str) {
         stem,
     } = &recording;
 
-    let logits = verify::logits(device, network, weights, batch).await.unwrap();
+    let logits = verify::logits(device, network, weights, batch)
+        .await
+        .unwrap();
     let reference = read_npy_file(Path::new(&format!("{stem}.logits.npy"))).unwrap();
     let distance = Difference::between([(logits.as_slice(), floats(reference.values()))]);
     let tolerance = LOGITS * distance.largest.max(1.0);
     println!("{name} logits {distance:?}");
     assert!(distance.max_abs <= tolerance, "{name} logits: {distance:?}");
 
-    let gradients = verify::gradients(device, network, weights, batch).await.unwrap();
+    let gradients = verify::gradients(device, network, weights, batch)
+        .await
+        .unwrap();
     let reference = tensors(&format!("{stem}.grads.safetensors"));
     let distance = difference(&gradients, &reference);
     println!("{name} gradients {distance:?}");
-    assert!(distance.rel_l2 <= GRADIENTS, "{name} gradients: {distance:?}");
-    let length = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    assert!(
+        distance.rel_l2 <= GRADIENTS,
+        "{name} gradients: {distance:?}"
+    );
+    let length = |values: &[f32]| {
+        values
+            .iter()
+            .map(|v| f64::from(*v).powi(2))
+            .sum::<f64>()
+            .sqrt()
+    };
     let all = length(&reference.values().flatten().copied().collect::<Vec<f32>>());
     for (tensor, values) in &gradients {
         // Against the whole gradient's length: a tensor whose gradient nearly cancels has no
         // relative accuracy of its own.
-        let own: Vec<f32> = values.iter().zip(&reference[tensor]).map(|(a, b)| a - b).collect();
+        let own: Vec<f32> = values
+            .iter()
+            .zip(&reference[tensor])
+            .map(|(a, b)| a - b)
+            .collect();
         let distance = length(&own) / length(&reference[tensor]).max(1e-3 * all);
-        assert!(distance <= GRADIENTS, "{name} gradient of {tensor}: {distance:e}");
+        assert!(
+            distance <= GRADIENTS,
+            "{name} gradient of {tensor}: {distance:e}"
+        );
     }
 
     for (key, suffix) in [("state1", "1"), ("state", "")] {
@@ -127,15 +151,23 @@ async fn check(device: &Device, name: &str) {
             momentum: json["momentum"].as_f64().unwrap() as f32,
             weight_decay: json["weight_decay"].as_f64().unwrap() as f32,
         };
-        let (state, losses) = verify::steps(device, network, weights, batch, sgd).await.unwrap();
+        let (state, losses) = verify::steps(device, network, weights, batch, sgd)
+            .await
+            .unwrap();
         let reference = tensors(&format!("{stem}.state{suffix}.safetensors"));
         let distance = difference(&update(&state, weights), &update(&reference, weights));
         println!("{name} {key} {distance:?}");
-        assert!(distance.rel_l2 <= GRADIENTS, "{name} {key}: update {distance:?}");
+        assert!(
+            distance.rel_l2 <= GRADIENTS,
+            "{name} {key}: update {distance:?}"
+        );
         let reference = read_npy_file(Path::new(&format!("{stem}.losses{suffix}.npy"))).unwrap();
         let distance = Difference::between([(losses.as_slice(), floats(reference.values()))]);
         let tolerance = LOGITS * distance.largest.max(1.0);
-        assert!(distance.max_abs <= tolerance, "{name} {key} losses: {distance:?}");
+        assert!(
+            distance.max_abs <= tolerance,
+            "{name} {key} losses: {distance:?}"
+        );
     }
 }
 

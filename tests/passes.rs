@@ -126,12 +126,18 @@ fn fusion_changes_nothing() {
         let fused = graph(network, batch, &Input::Tensor, Mode::Train, true);
         let count = |graph: &Graph, wanted: fn(&Op, usize) -> bool| {
             let nodes = graph.nodes.iter();
-            nodes.filter(|node| wanted(&node.op, node.inputs.len())).count()
+            nodes
+                .filter(|node| wanted(&node.op, node.inputs.len()))
+                .count()
         };
         let with_relu = |op: &Op, _: usize| matches!(op, Op::Normalize(op) if op.relu);
         let with_addend = |op: &Op, n: usize| matches!(op, Op::ShortcutGrad(_)) && n == 2;
         let relu = |op: &Op, _: usize| matches!(op, Op::Relu(_));
-        assert_eq!(count(&unfused, with_relu) + count(&unfused, with_addend), 0, "{name}");
+        assert_eq!(
+            count(&unfused, with_relu) + count(&unfused, with_addend),
+            0,
+            "{name}"
+        );
         // In these networks every ReLU stands behind a batch norm.
         assert_eq!(count(&fused, with_relu), count(&unfused, relu), "{name}");
         assert_eq!(count(&fused, relu), 0, "{name}");
@@ -152,7 +158,10 @@ fn fusion_changes_nothing() {
         }
     }
     assert!(normalize_relu > 0, "the rule normalize, relu never fired");
-    assert!(shortcut_grad_add > 0, "the rule shortcut_grad, add never fired");
+    assert!(
+        shortcut_grad_add > 0,
+        "the rule shortcut_grad, add never fired"
+    );
 }
 
 /// Training with micro-batches and the update that follows leave what one step leaves.
@@ -193,7 +202,7 @@ fn overlap(a: &Binding, b: &Binding) -> bool {
 }
 
 /// What must hold for every program and its plan.
-fn check_program(what: &str, program: &Program) {
+fn check_program(what: &str, program: &Program, target: &Target) {
     let plan = Plan::new(program);
     let lives = lives(program);
     let temporary = |buffer: usize| program.buffers[buffer].lifetime == Lifetime::Temporary;
@@ -208,8 +217,12 @@ fn check_program(what: &str, program: &Program) {
         let mut tenants: BTreeMap<usize, usize> = BTreeMap::new();
         for buffer in &alive {
             let name = &program.buffers[*buffer].name;
-            let slot = plan.slot_of[*buffer].unwrap_or_else(|| panic!("{what}: {name} lies nowhere"));
-            assert!(plan.slots[slot] >= program.buffers[*buffer].bytes, "{what}: {name}");
+            let slot =
+                plan.slot_of[*buffer].unwrap_or_else(|| panic!("{what}: {name} lies nowhere"));
+            assert!(
+                plan.slots[slot] >= program.buffers[*buffer].bytes,
+                "{what}: {name}"
+            );
             if let Some(other) = tenants.insert(slot, *buffer) {
                 let other = &program.buffers[other].name;
                 panic!("{what}: {name} and {other} are alive in slot {slot}");
@@ -218,7 +231,11 @@ fn check_program(what: &str, program: &Program) {
         most_live = most_live.max(alive.iter().map(|b| program.buffers[*b].bytes).sum());
 
         // Bindings: within their buffers, aligned, few, no aliases of what is written.
-        assert!(dispatch.bindings.len() <= 8, "{what}: {} bindings", dispatch.bindings.len());
+        assert!(
+            dispatch.bindings.len() <= 8,
+            "{what}: {} bindings",
+            dispatch.bindings.len()
+        );
         let kernel = program.kernel_of(dispatch);
         let accesses: Vec<Access> = dispatch.bindings.iter().map(|b| b.access).collect();
         assert_eq!(accesses, kernel.bindings, "{what}");
@@ -226,17 +243,30 @@ fn check_program(what: &str, program: &Program) {
             let buffer = binding.buffer.0;
             let bytes = program.buffers[buffer].bytes;
             assert_eq!(binding.offset % OFFSET_ALIGNMENT, 0, "{what}: binding {i}");
-            assert!(binding.bytes > 0 && binding.bytes % 4 == 0, "{what}: binding {i}");
-            assert!(binding.offset + binding.bytes <= bytes, "{what}: binding {i}");
+            assert!(
+                binding.bytes > 0 && binding.bytes % 4 == 0,
+                "{what}: binding {i}"
+            );
+            assert!(
+                binding.offset + binding.bytes <= bytes,
+                "{what}: binding {i}"
+            );
+            assert!(binding.bytes <= target.max_binding, "{what}: binding {i}");
             if temporary(buffer) && binding.access == Access::Read {
                 let name = &program.buffers[buffer].name;
-                assert!(written.contains(&buffer), "{what}: {name} is read before it is written");
+                assert!(
+                    written.contains(&buffer),
+                    "{what}: {name} is read before it is written"
+                );
             }
             for (j, other) in dispatch.bindings.iter().enumerate().skip(i + 1) {
                 // WebGPU allows one usage of a buffer in a dispatch, or several to read.
                 let same = binding.buffer == other.buffer;
                 let mixed = binding.access != other.access;
-                assert!(!(same && mixed), "{what}: bindings {i} and {j} read and write one buffer");
+                assert!(
+                    !(same && mixed),
+                    "{what}: bindings {i} and {j} read and write one buffer"
+                );
                 let writes = binding.access == Access::Write;
                 assert!(
                     !(same && writes && overlap(binding, other)),
@@ -244,12 +274,19 @@ fn check_program(what: &str, program: &Program) {
                 );
             }
         }
-        let writes = dispatch.bindings.iter().filter(|b| b.access == Access::Write);
+        let writes = dispatch
+            .bindings
+            .iter()
+            .filter(|b| b.access == Access::Write);
         written.extend(writes.map(|b| b.buffer.0));
 
         // Grids: what WebGPU allows.
         for extent in dispatch.grid {
-            assert!((1..=65_535).contains(&extent), "{what}: grid {:?}", dispatch.grid);
+            assert!(
+                (1..=65_535).contains(&extent),
+                "{what}: grid {:?}",
+                dispatch.grid
+            );
         }
     }
     let temporaries = program.buffers.iter().zip(&lives);
@@ -260,7 +297,10 @@ fn check_program(what: &str, program: &Program) {
     let planned = plan.bytes();
     println!("{what}: {planned} bytes planned, {most_live} alive at most, {all} in all");
     assert!(planned <= all, "{what}: {planned} bytes planned for {all}");
-    assert!(planned >= most_live, "{what}: {planned} bytes planned, {most_live} alive");
+    assert!(
+        planned >= most_live,
+        "{what}: {planned} bytes planned, {most_live} alive"
+    );
 }
 
 #[test]
@@ -268,38 +308,50 @@ fn programs_of_small_networks_keep_the_rules() {
     for small in small_networks() {
         let (name, network, batch) = (small.name, &small.network, small.batch);
         let input = pictures(network, 6);
-        for mode in [Mode::Evaluate, Mode::Predict, Mode::Gradients, Mode::Train, Mode::MicroBatch] {
+        for mode in [
+            Mode::Evaluate,
+            Mode::Predict,
+            Mode::Gradients,
+            Mode::Train,
+            Mode::MicroBatch,
+        ] {
             for fuse in [false, true] {
                 let graph = graph(network, batch, &input, mode, fuse);
                 for target in [Target::portable(), software()] {
                     let what = format!("{name} {mode:?} fuse {fuse}");
-                    check_program(&what, &lowered(&graph, &target));
+                    check_program(&what, &lowered(&graph, &target), &target);
                 }
             }
         }
         let update = network.update_graph().unwrap();
-        check_program(&format!("{name} update"), &lowered(&update, &Target::portable()));
+        let target = Target::portable();
+        check_program(
+            &format!("{name} update"),
+            &lowered(&update, &target),
+            &target,
+        );
     }
 }
 
 #[test]
 fn programs_of_full_size_keep_the_rules() {
-    let target = |target: Target| Target {
-        max_binding: 4 << 30,
-        ..target
-    };
-    for (name, batch, mode) in [
-        ("pyramidnet110-a48", 128, Mode::Train),
-        ("pyramidnet200-a300-imagenet", 2, Mode::Train),
+    const PORTABLE: u64 = 128 << 20;
+    for (name, batch, mode, max_binding) in [
+        ("pyramidnet110-a48", 128, Mode::Train, PORTABLE),
+        ("pyramidnet200-a300-imagenet", 2, Mode::Train, PORTABLE),
         // So large that one dimension of a grid is not enough.
-        ("demo", 8192, Mode::Train),
-        ("pyramidnet164-a270", 2048, Mode::Predict),
+        ("demo", 8192, Mode::Train, 4 << 30),
+        ("pyramidnet164-a270", 2048, Mode::Predict, 4 << 30),
     ] {
         let network = Network::new(&preset(name).unwrap()).unwrap();
         let graph = graph(&network, batch, &Input::Tensor, mode, true);
-        for target in [target(Target::portable()), target(software())] {
+        for target in [Target::portable(), software()] {
+            let target = Target {
+                max_binding,
+                ..target
+            };
             let program = lowered(&graph, &target);
-            check_program(&format!("{name} at {batch}"), &program);
+            check_program(&format!("{name} at {batch}"), &program, &target);
             if batch == 8192 {
                 let rows = |grid: [u32; 3]| grid[1] * grid[2] > 1;
                 assert!(program.dispatches.iter().any(|d| rows(d.grid)), "{name}");
@@ -344,12 +396,21 @@ fn the_optimiser_covers_arenas_larger_than_a_binding() {
             });
             overlaps.sum::<u64>() == bytes
         };
-        covered.iter().zip(covered.iter().skip(1)).for_each(|(a, b)| assert!(a.1 <= b.0));
-        let places = kernels::lower(&train, &target, &Choices::default()).unwrap().places;
+        covered
+            .iter()
+            .zip(covered.iter().skip(1))
+            .for_each(|(a, b)| assert!(a.1 <= b.0));
+        let places = kernels::lower(&train, &target, &Choices::default())
+            .unwrap()
+            .places;
         for (value, place) in train.values.iter().zip(&places) {
             if value.role == Role::Kept(pyr_wgpu::graph::Arena::Parameters) {
                 let place = place.expect("parameters have places");
-                assert!(holds(&place, value.shape.bytes()), "{limit}: {}", value.name);
+                assert!(
+                    holds(&place, value.shape.bytes()),
+                    "{limit}: {}",
+                    value.name
+                );
             }
         }
     }
@@ -371,7 +432,10 @@ fn a_tensor_that_no_binding_shows_is_named() {
             panic!("{error:?}");
         };
         let text = error.to_string();
-        assert!(text.contains(name) && text.contains(&bytes.to_string()), "{text}");
+        assert!(
+            text.contains(name) && text.contains(&bytes.to_string()),
+            "{text}"
+        );
         assert!(text.contains("smaller batch"), "{text}");
         assert_eq!(*limit, 100_000);
         (name.clone(), *bytes)
@@ -381,7 +445,10 @@ fn a_tensor_that_no_binding_shows_is_named() {
     assert_eq!(refused(&large), ("conv1".to_owned(), 4 * 16 * 64 * 8 * 8));
     // 48 words for each picture.
     let many = graph(&network, 2, &pictures(&network, 1000), Mode::Train, true);
-    assert_eq!(refused(&many), (names::TRAIN_PICTURES.to_owned(), 4 * 48 * 1000));
+    assert_eq!(
+        refused(&many),
+        (names::TRAIN_PICTURES.to_owned(), 4 * 48 * 1000)
+    );
     let fits = graph(&network, 2, &pictures(&network, 500), Mode::Train, true);
     lowered(&fits, &target);
 }
@@ -419,7 +486,10 @@ fn batch_norm_of_one_value_is_refused() {
         ..tiny().spec().clone()
     };
     let network = Network::new(&spec).unwrap();
-    let error = network.graph(1, &Input::Tensor, Mode::Train, true).unwrap_err().to_string();
+    let error = network
+        .graph(1, &Input::Tensor, Mode::Train, true)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("more than one value"), "{error}");
     graph(&network, 2, &Input::Tensor, Mode::Train, true);
     graph(&network, 1, &Input::Tensor, Mode::Predict, true);

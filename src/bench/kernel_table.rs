@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::clock::median;
 use super::limits::{Bound, Limits};
 use crate::gpu::KernelTime;
 use crate::program::Program;
@@ -31,15 +30,15 @@ pub struct KernelRow {
     pub bound: Bound,
 }
 
-/// The middle of several timings for each dispatch, in seconds.
+/// The fastest of several timings of each dispatch, in seconds: limits are best cases as well.
 ///
 /// # Panics
 /// If the timings are of different programs, or there are none.
-pub(super) fn medians(timings: &[Vec<KernelTime>]) -> Vec<f64> {
+pub(super) fn fastest(timings: &[Vec<KernelTime>]) -> Vec<f64> {
     (0..timings[0].len())
         .map(|dispatch| {
-            let samples: Vec<f64> = timings.iter().map(|t| t[dispatch].seconds).collect();
-            median(&samples)
+            let samples = timings.iter().map(|t| t[dispatch].seconds);
+            samples.fold(f64::INFINITY, f64::min)
         })
         .collect()
 }
@@ -72,6 +71,33 @@ pub(super) fn rows(program: &Program, seconds: &[f64], limits: &Limits) -> Vec<K
         .collect();
     rows.sort_by(|a, b| b.ms.total_cmp(&a.ms));
     rows
+}
+
+/// One row for each shader: its variants together, the slowest first.
+pub fn by_shader(rows: &[KernelRow]) -> Vec<KernelRow> {
+    let mut shaders: Vec<KernelRow> = Vec::new();
+    for row in rows {
+        let stem = row.kernel.split(' ').next().unwrap_or_default();
+        let Some(sum) = shaders.iter_mut().find(|sum| sum.kernel == stem) else {
+            shaders.push(KernelRow {
+                kernel: stem.to_owned(),
+                ..row.clone()
+            });
+            continue;
+        };
+        let ms = sum.ms + row.ms;
+        // Rates of variants count by the time they were kept up; the bound is that of the
+        // slowest variant, which came first.
+        let mean = |a: f64, b: f64| (a * sum.ms + b * row.ms) / ms;
+        sum.gflops = mean(sum.gflops, row.gflops);
+        sum.gb_s = mean(sum.gb_s, row.gb_s);
+        sum.limit_ratio = mean(sum.limit_ratio, row.limit_ratio);
+        sum.launches += row.launches;
+        sum.share += row.share;
+        sum.ms = ms;
+    }
+    shaders.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    shaders
 }
 
 #[derive(Clone, Default)]
@@ -125,7 +151,32 @@ mod tests {
     }
 
     #[test]
-    fn a_dispatch_takes_its_middle_time() {
+    fn variants_of_a_shader_become_one_row() {
+        let row = |kernel: &str, ms, gflops, bound| KernelRow {
+            kernel: kernel.to_owned(),
+            launches: 2,
+            ms,
+            share: ms / 10.0,
+            gflops,
+            gb_s: 1.0,
+            limit_ratio: 0.5,
+            bound,
+        };
+        let rows = [
+            row("relu", 4.0, 0.0, Bound::Memory),
+            row("conv A=1", 3.5, 10.0, Bound::Arithmetic),
+            row("conv A=2", 2.5, 22.0, Bound::Launch),
+        ];
+        // 35 and 55 operations in 6 ms.
+        let conv = KernelRow {
+            launches: 4,
+            ..row("conv", 6.0, 15.0, Bound::Arithmetic)
+        };
+        assert_eq!(by_shader(&rows), [conv, rows[0].clone()]);
+    }
+
+    #[test]
+    fn a_dispatch_takes_its_fastest_time() {
         let timing = |seconds: [f64; 2]| {
             let times = seconds.into_iter().enumerate();
             times
@@ -133,6 +184,6 @@ mod tests {
                 .collect()
         };
         let timings = [timing([1.0, 6.0]), timing([3.0, 4.0]), timing([2.0, 5.0])];
-        assert_eq!(medians(&timings), [2.0, 5.0]);
+        assert_eq!(fastest(&timings), [1.0, 4.0]);
     }
 }

@@ -8,18 +8,19 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::clock::{Stopwatch, best};
+use super::clock::best;
 use crate::engine::EngineError;
 use crate::gpu::{Gpu, Loaded};
 use crate::kernels::probe::{self, Arithmetic};
 use crate::program::{Dispatch, Program};
 
-/// Shapes of the arithmetic kernel that compete: processors want few accumulators, which stay
-/// in their registers, GPUs want many or many invocations.
-const ARITHMETIC: [(u32, u32); 4] = [(64, 4), (64, 8), (64, 16), (256, 8)];
+/// Invocations of a workgroup and accumulators of an invocation that compete: processors want
+/// as few accumulators as stay in registers and hide the latency of an addition, GPUs want
+/// many accumulators or many invocations.
+const ARITHMETIC: [(u32, u32); 4] = [(64, 3), (64, 8), (64, 16), (256, 8)];
 
 /// Vectors of four that an invocation of the copy moves; they compete as well.
-const VECTORS: [u32; 2] = [1, 4];
+const VECTORS: [u32; 2] = [1, 8];
 
 /// Sizes of one buffer of the copy, bytes: both buffers together from what fits every cache to
 /// what fits hardly any.
@@ -107,19 +108,21 @@ impl Limits {
     }
 }
 
-/// Seconds that a sample lasts at least: processors are disturbed by other programs, GPUs
-/// by what shows the screen.
-fn sample_seconds(gpu: &Gpu) -> f64 {
+/// Number of samples of a probe, and seconds that one lasts at least.
+///
+/// Processors are disturbed by other programs: of many short samples some are not. GPUs
+/// raise their clocks only under lasting work.
+fn samples(gpu: &Gpu) -> (usize, f64) {
     match gpu.description.software() {
-        true => 0.1,
-        false => 0.05,
+        true => (30, 0.01),
+        false => (5, 0.05),
     }
 }
 
 /// Best time of one run of a program.
 fn run_best(gpu: &Gpu, program: &Program) -> Result<f64, EngineError> {
     let loaded = Loaded::new(gpu, &[program])?;
-    let mut watch = |runs: u32| {
+    let mut watch = |runs: u32| -> Result<f64, EngineError> {
         let start = Instant::now();
         for _ in 0..runs {
             loaded.run(gpu, 0)?;
@@ -127,15 +130,15 @@ fn run_best(gpu: &Gpu, program: &Program) -> Result<f64, EngineError> {
         gpu.finish()?;
         Ok(start.elapsed().as_secs_f64() / f64::from(runs))
     };
-    let watch: &mut Stopwatch<'_> = &mut watch;
-    best(sample_seconds(gpu), watch)
+    let (samples, seconds) = samples(gpu);
+    best(samples, seconds, &mut watch)
 }
 
 /// Operations per second.
 fn peak(gpu: &Gpu) -> Result<f64, EngineError> {
     // A dispatch should fill the largest GPU, and not freeze the smallest.
     let (workgroups, rounds) = match gpu.description.software() {
-        true => (64, 256),
+        true => (16, 256),
         false => (4096, 256),
     };
     let mut peak = 0.0f64;

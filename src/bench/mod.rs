@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-pub use kernel_table::KernelRow;
+pub use kernel_table::{KernelRow, by_shader};
 pub use limits::{Bandwidth, Bound, Limits};
 
 use crate::engine::{Device, Engine, EngineError, Kind};
@@ -221,7 +221,7 @@ impl Steps {
         say: &mut dyn FnMut(&str),
     ) -> Result<Steps, EngineError> {
         let on_gpu = matches!(engine.device(), Device::Gpu(_));
-        let mut watch = |runs: u32| {
+        let mut watch = |runs: u32| -> Result<f64, EngineError> {
             let start = Instant::now();
             for _ in 0..runs {
                 engine.run(0)?;
@@ -323,6 +323,9 @@ fn settled(samples: &[f64]) -> bool {
     (before - now).abs() <= 0.03 * before
 }
 
+/// Timings of each dispatch, of which the fastest counts.
+const TIMINGS: usize = 5;
+
 /// Times every dispatch a few times, if the adapter has timestamps.
 async fn time_kernels(
     engine: &Engine<'_>,
@@ -330,13 +333,13 @@ async fn time_kernels(
     limits: &Limits,
 ) -> Result<Vec<KernelRow>, EngineError> {
     let mut timings = Vec::new();
-    for _ in 0..WINDOW {
+    for _ in 0..TIMINGS {
         match engine.time(0).await? {
             Some(timing) => timings.push(timing),
             None => return Ok(Vec::new()),
         }
     }
-    let seconds = kernel_table::medians(&timings);
+    let seconds = kernel_table::fastest(&timings);
     Ok(kernel_table::rows(program, &seconds, limits))
 }
 
@@ -362,7 +365,8 @@ mod tests {
             choices: &Choices::default(),
             seconds: 0.0,
         };
-        let report = measure(&Device::Reference, &workload, &mut |_| {});
+        let mut silent = |_: &str| {};
+        let report = measure(&Device::Reference, &workload, &mut silent);
         pollster::block_on(report).expect("the reference runs everything")
     }
 

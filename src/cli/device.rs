@@ -36,7 +36,11 @@ impl DeviceArgs {
             checked: self.checked,
         };
         let device = pollster::block_on(Device::open(&request))?;
-        self.say(&format!("device: {}{}", device.name(), self.reason(&device)));
+        self.say(&format!(
+            "device: {}{}",
+            device.name(),
+            self.reason(&device)
+        ));
         if device.description().is_some_and(|d| d.software()) && self.device == "auto" {
             self.say(
                 "warning: this adapter is software: it runs the same shaders, ten to a hundred \

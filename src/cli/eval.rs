@@ -155,12 +155,18 @@ fn as_text(classes: &[String], evaluation: &Evaluation) -> Result<(), CliError> 
     }
     print_line(&format!("loss        {:.4}", totals.mean_loss()))?;
     print_line("")?;
-    let width = classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max(5);
+    let width = classes
+        .iter()
+        .map(|c| c.chars().count())
+        .max()
+        .unwrap_or(0)
+        .max(5);
     print_line(&format!(
         "{:<width$} {:>7} {:>8} {:>10}",
         "class", "images", "recall", "precision"
     ))?;
-    let percent = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{:.1} %", 100.0 * v));
+    let percent =
+        |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{:.1} %", 100.0 * v));
     for (class, name) in classes.iter().enumerate() {
         let (images, right) = recall(evaluation, class);
         print_line(&format!(

@@ -3,9 +3,7 @@
 use clap::Args;
 
 use super::error::CliError;
-use crate::model::{
-    Block, Family, Growth, NetworkSpec, Rounding, Stem, preset, preset_names,
-};
+use crate::model::{Block, Family, Growth, NetworkSpec, Rounding, Stem, preset, preset_names};
 
 /// Which network.
 #[derive(Args, Clone, Debug, Default)]
@@ -115,7 +113,11 @@ impl NetworkArgs {
                 NetworkSpec::pyramid(self.stem.unwrap_or(Stem::Cifar), depth, alpha)
             }
             (None, depth, _) => {
-                let missing = if depth.is_none() { "--depth" } else { "--alpha" };
+                let missing = if depth.is_none() {
+                    "--depth"
+                } else {
+                    "--alpha"
+                };
                 return Err(CliError::Usage(format!(
                     "the network needs {missing} as well, or a --preset"
                 )));

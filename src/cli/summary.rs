@@ -59,7 +59,9 @@ fn memory(network: &Network, batch: usize) -> Result<MemoryPlan, CliError> {
 /// one picture fits.
 pub(super) fn largest_batch(network: &Network, target: &Target, limit: usize) -> Option<usize> {
     let fits = |batch: usize| -> Option<bool> {
-        let graph = network.graph(batch, &Input::Tensor, Mode::Train, true).ok()?;
+        let graph = network
+            .graph(batch, &Input::Tensor, Mode::Train, true)
+            .ok()?;
         match kernels::lower(&graph, target, &Choices::default()) {
             Ok(_) => Some(true),
             Err(LowerError::TooLarge { .. }) => Some(false),
@@ -142,7 +144,11 @@ fn as_text(network: &Network, plan: &MemoryPlan, batch: usize) -> Result<(), Cli
     for (name, size) in &plan.kept {
         print_line(&format!("  {name:<20} {:>12}", bytes(*size)))?;
     }
-    print_line(&format!("  {:<20} {:>12}", "temporary", bytes(plan.temporary)))?;
+    print_line(&format!(
+        "  {:<20} {:>12}",
+        "temporary",
+        bytes(plan.temporary)
+    ))?;
     print_line(&format!("  {:<20} {:>12}", "all", bytes(plan.total())))?;
     print_line(&format!(
         "  largest binding      {:>12}",

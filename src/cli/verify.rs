@@ -90,7 +90,10 @@ struct Outcome {
 /// # Errors
 /// [`CliError::Different`] past the tolerance.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
-    if args.logits.is_none() && args.grads.is_none() && args.state.is_none() && args.losses.is_none()
+    if args.logits.is_none()
+        && args.grads.is_none()
+        && args.state.is_none()
+        && args.losses.is_none()
     {
         return Err(CliError::Usage(
             "nothing to compare with: give --logits, --grads, or --steps with --state or --losses"
@@ -110,8 +113,14 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         let reference = array(path, &[batch.size, classes])?;
         let ours = pollster::block_on(verify::logits(&device, network, tensors, &batch))?;
         let difference = Difference::between([(ours.as_slice(), reference.as_slice())]);
-        let limit = args.tolerance.unwrap_or(SCORES * difference.largest.max(1.0));
-        outcomes.push(Outcome::new("logits", difference, difference.max_abs <= limit));
+        let limit = args
+            .tolerance
+            .unwrap_or(SCORES * difference.largest.max(1.0));
+        outcomes.push(Outcome::new(
+            "logits",
+            difference,
+            difference.max_abs <= limit,
+        ));
     }
     if let Some(path) = &args.grads {
         let ours = pollster::block_on(verify::gradients(&device, network, tensors, &batch))?;
@@ -144,8 +153,14 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         if let Some(path) = &args.losses {
             let reference = array(path, &[steps])?;
             let difference = Difference::between([(losses.as_slice(), reference.as_slice())]);
-            let limit = args.tolerance.unwrap_or(SCORES * difference.largest.max(1.0));
-            outcomes.push(Outcome::new("losses", difference, difference.max_abs <= limit));
+            let limit = args
+                .tolerance
+                .unwrap_or(SCORES * difference.largest.max(1.0));
+            outcomes.push(Outcome::new(
+                "losses",
+                difference,
+                difference.max_abs <= limit,
+            ));
         }
     }
     print(&args, &outcomes)?;
@@ -175,8 +190,9 @@ impl Outcome {
         }
         if verbose && !self.tensors.is_empty() {
             let tensors = self.tensors.iter();
-            let tensors: Map<String, Value> =
-                tensors.map(|(name, d)| (name.clone(), numbers(d))).collect();
+            let tensors: Map<String, Value> = tensors
+                .map(|(name, d)| (name.clone(), numbers(d)))
+                .collect();
             value["tensors"] = Value::Object(tensors);
         }
         value
@@ -185,7 +201,9 @@ impl Outcome {
 
 fn print(args: &Args, outcomes: &[Outcome]) -> Result<(), CliError> {
     if args.json {
-        let pairs = outcomes.iter().map(|o| (o.name.to_owned(), o.json(args.verbose)));
+        let pairs = outcomes
+            .iter()
+            .map(|o| (o.name.to_owned(), o.json(args.verbose)));
         return print_json(&Value::Object(pairs.collect()));
     }
     for outcome in outcomes {
@@ -266,7 +284,10 @@ fn batch(args: &Args, loaded: &Loaded, input: &Tensor) -> Result<Batch, CliError
                 return Err(wrong("labels must be int64".to_owned()));
             };
             if labels.len() != size {
-                return Err(wrong(format!("{} labels for {size} pictures", labels.len())));
+                return Err(wrong(format!(
+                    "{} labels for {size} pictures",
+                    labels.len()
+                )));
             }
             let known = |l: &i64| u32::try_from(*l).ok().filter(|l| *l < classes);
             let known: Option<Vec<u32>> = labels.iter().map(known).collect();
@@ -316,7 +337,9 @@ fn reference(path: &Path, ours: &Tensors) -> Result<Tensors, CliError> {
 }
 
 fn between(ours: &Tensors, reference: &Tensors) -> Difference {
-    let pairs = ours.iter().map(|(name, a)| (a.as_slice(), reference[name].as_slice()));
+    let pairs = ours
+        .iter()
+        .map(|(name, a)| (a.as_slice(), reference[name].as_slice()));
     Difference::between(pairs)
 }
 

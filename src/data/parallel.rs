@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// Calls `work` on every item, on as many threads as there are cores, and returns the first
-/// error that any call gave. After an error no further item is begun.
+/// error that any call gave. After an error the threads end with the item they are at.
 ///
 /// # Panics
 /// If `work` panics.
@@ -23,16 +23,12 @@ pub(super) fn try_for_each<T: Send, E: Send>(
             // The lock is poisoned only if the iterator panics, which ends its own thread.
             let item = items.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(item) = item else { return };
-            if let Err(error) = work(item) {
-                let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+            let done = work(item);
+            let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = done {
                 failure.get_or_insert(error);
-                return;
             }
-            if failure
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_some()
-            {
+            if failure.is_some() {
                 return;
             }
         }

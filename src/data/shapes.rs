@@ -4,7 +4,7 @@
 //! training, 2,000 for testing, the classes in turn.
 //! Place, size, angle, stretch, colours, textures, noise, distracting spots and a bar across
 //! the figure vary, so that pixels alone say little about the class; every class stays
-//! itself when turned or mirrored.
+//! itself when tilted or mirrored.
 //!
 //! Each picture depends on its part and number only, and on no function of the platform's
 //! mathematics library, so that native and wasm builds draw the same bytes.
@@ -30,6 +30,15 @@ pub const STD: [f32; 3] = [62.0, 62.0, 62.0];
 
 /// Samples along one side of a pixel.
 const SAMPLES: usize = 3;
+
+/// Channels of grounds and bars.
+const DARK: [f64; 2] = [0.0, 0.55];
+
+/// Channels of figures and spots.
+const LIGHT: [f64; 2] = [0.45, 1.0];
+
+/// Largest angle by which a figure is turned, radians.
+const MAX_TILT: f64 = 0.35;
 
 /// Key of all pictures: another number would be another dataset.
 const SEED: u64 = 0x5348_4150_4553;
@@ -96,28 +105,29 @@ struct Frame {
 
 impl Scene {
     fn new(class: usize, stream: &mut Stream) -> Scene {
-        let ground = Paint::new(stream);
-        let mut figure = Paint::new(stream);
-        // A figure must differ from its ground; redraw until it does.
-        while contrast(&figure, &ground) < 0.35 {
-            figure = Paint::new(stream);
-        }
-        let radius = between(stream, 0.42, 0.78);
-        let room = 0.95 - 0.8 * radius;
+        let ground = Paint::new(stream, DARK);
+        let figure = Paint::new(stream, LIGHT);
+        let radius = between(stream, 0.6, 0.9);
+        let room = 1.0 - radius;
         let centre = [between(stream, -room, room), between(stream, -room, room)];
         let stretch = between(stream, 0.86, 1.16);
-        let frame = Frame::new(stream, centre, [radius * stretch, radius / stretch]);
-        let spots = (0..1 + stream.below(4)).map(|_| {
+        let tilt = between(stream, -MAX_TILT, MAX_TILT);
+        let frame = Frame::new(tilt, centre, [radius * stretch, radius / stretch]);
+        let spots = (0..stream.below(4)).map(|_| {
             let centre = [between(stream, -1.0, 1.0), between(stream, -1.0, 1.0)];
             let radius = between(stream, 0.06, 0.14);
-            (Frame::new(stream, centre, [radius; 2]), colour(stream))
+            (Frame::new(0.0, centre, [radius; 2]), colour(stream, LIGHT))
         });
         let spots = spots.collect();
-        let bar = (stream.below(3) == 0).then(|| {
+        let bar = (stream.below(4) == 0).then(|| {
             let along = between(stream, -0.5, 0.5) * radius;
             let centre = [centre[0] + along, centre[1] - along];
             let width = between(stream, 0.05, 0.1);
-            (Frame::new(stream, centre, [3.0, width]), colour(stream))
+            let angle = between(stream, 0.0, std::f64::consts::TAU);
+            (
+                Frame::new(angle, centre, [3.0, width]),
+                colour(stream, DARK),
+            )
         });
         Scene {
             class,
@@ -126,7 +136,7 @@ impl Scene {
             frame,
             spots,
             bar,
-            noise: between(stream, 0.02, 0.2),
+            noise: between(stream, 0.02, 0.12),
         }
     }
 
@@ -167,8 +177,8 @@ impl Scene {
 }
 
 impl Paint {
-    fn new(stream: &mut Stream) -> Paint {
-        let from = colour(stream);
+    fn new(stream: &mut Stream, tones: [f64; 2]) -> Paint {
+        let from = colour(stream, tones);
         let mut to = from;
         for channel in &mut to {
             *channel = (*channel + between(stream, -0.25, 0.25)).clamp(0.0, 1.0);
@@ -178,7 +188,7 @@ impl Paint {
             from,
             to,
             direction: [libm::cos(angle), libm::sin(angle)],
-            stripes: between(stream, 0.0, 0.18),
+            stripes: between(stream, 0.0, 0.12),
             frequency: between(stream, 2.0, 9.0),
             phase: between(stream, 0.0, std::f64::consts::TAU),
         }
@@ -193,8 +203,7 @@ impl Paint {
 }
 
 impl Frame {
-    fn new(stream: &mut Stream, centre: [f64; 2], scale: [f64; 2]) -> Frame {
-        let angle = between(stream, 0.0, std::f64::consts::TAU);
+    fn new(angle: f64, centre: [f64; 2], scale: [f64; 2]) -> Frame {
         Frame {
             centre,
             cos: libm::cos(angle),
@@ -216,15 +225,8 @@ fn between(stream: &mut Stream, low: f64, high: f64) -> f64 {
     low + (high - low) * stream.uniform_f64()
 }
 
-fn colour(stream: &mut Stream) -> Colour {
-    [0; 3].map(|_| between(stream, 0.05, 0.95))
-}
-
-/// Distance between the middle colours of two paints.
-fn contrast(a: &Paint, b: &Paint) -> f64 {
-    let middle = |p: &Paint, c: usize| 0.5 * (p.from[c] + p.to[c]);
-    let squares = [0, 1, 2].map(|c| (middle(a, c) - middle(b, c)) * (middle(a, c) - middle(b, c)));
-    squares.iter().sum::<f64>().sqrt()
+fn colour(stream: &mut Stream, [low, high]: [f64; 2]) -> Colour {
+    [0; 3].map(|_| between(stream, low, high))
 }
 
 /// Whether a point of the unit square lies in the figure of a class.
@@ -234,17 +236,17 @@ fn inside(class: usize, [x, y]: [f64; 2]) -> bool {
         "disc" => square <= 0.64,
         "ring" => (0.25..=0.81).contains(&square),
         "square" => x.abs() <= 0.7 && y.abs() <= 0.7,
-        "triangle" => y >= -0.55 && y <= 0.95 - 1.732 * x.abs(),
+        "triangle" => y <= 0.55 && -y <= 0.95 - 1.732 * x.abs(),
         "star" => star([x, y]),
         "cross" => (x.abs() <= 0.26 && y.abs() <= 0.9) || (y.abs() <= 0.26 && x.abs() <= 0.9),
         "crescent" => {
             let (dx, dy) = (x - 0.42, y);
             square <= 0.81 && dx * dx + dy * dy >= 0.49
         }
-        "heart" => heart([x * 1.1, y * 1.1]),
+        "heart" => heart([x, -y]),
         "arrow" => {
-            let head = y >= 0.1 && y <= 0.95 - 1.1 * x.abs();
-            head || (x.abs() <= 0.2 && (-0.9..=0.1).contains(&y))
+            let head = y <= -0.1 && -y <= 0.95 - 1.1 * x.abs();
+            head || (x.abs() <= 0.2 && (-0.1..=0.9).contains(&y))
         }
         _ => {
             let (dx, dy) = (x.abs() - 0.55, y);
@@ -264,7 +266,7 @@ fn star([x, y]: [f64; 2]) -> bool {
 
 /// The sextic (x² + y² − 1)³ ≤ x² y³, scaled to the unit square.
 fn heart([x, y]: [f64; 2]) -> bool {
-    let (x, y) = (1.25 * x, 1.25 * y + 0.1);
+    let (x, y) = (1.35 * x, 1.35 * y + 0.1);
     let a = x * x + y * y - 1.0;
     a * a * a <= x * x * y * y * y
 }
@@ -303,8 +305,16 @@ mod tests {
             let mean = sum[c] / count;
             let deviation = (squares[c] / count - mean * mean).sqrt();
             let rounded = |value: f64| (10.0 * value).round() / 10.0;
-            assert_eq!(rounded(mean), f64::from((10.0 * MEAN[c]).round()) / 10.0, "mean {c}");
-            assert_eq!(rounded(deviation), f64::from((10.0 * STD[c]).round()) / 10.0, "std {c}");
+            assert_eq!(
+                rounded(mean),
+                f64::from((10.0 * MEAN[c]).round()) / 10.0,
+                "mean {c}"
+            );
+            assert_eq!(
+                rounded(deviation),
+                f64::from((10.0 * STD[c]).round()) / 10.0,
+                "std {c}"
+            );
         }
     }
 }

@@ -224,13 +224,19 @@ mod tests {
 
     #[test]
     fn finds_by_number_and_by_part_of_a_name() {
-        let (a, b) = (named(0, "Radeon", "RADV"), named(1, "llvmpipe (LLVM)", "Mesa"));
+        let (a, b) = (
+            named(0, "Radeon", "RADV"),
+            named(1, "llvmpipe (LLVM)", "Mesa"),
+        );
         let all = [&a, &b];
         assert_eq!(find(&all, "1"), Ok(1));
         assert_eq!(find(&all, "LLVMPIPE"), Ok(1));
         assert_eq!(find(&all, "radv"), Ok(0));
         let error = find(&all, "geforce").unwrap_err().to_string();
-        assert!(error.contains("geforce") && error.contains("0: Radeon"), "{error}");
+        assert!(
+            error.contains("geforce") && error.contains("0: Radeon"),
+            "{error}"
+        );
         assert!(find(&all, "2").is_err());
     }
 }

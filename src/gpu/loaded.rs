@@ -219,9 +219,8 @@ fn kept_buffers(
             *size = (*size).max(buffer.bytes);
         }
     }
-    let usage = wgpu::BufferUsages::STORAGE
-        | wgpu::BufferUsages::COPY_DST
-        | wgpu::BufferUsages::COPY_SRC;
+    let usage =
+        wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
     sizes
         .into_iter()
         .map(|(name, bytes)| Ok((name.to_owned(), buffer(gpu, name, bytes, usage)?)))
@@ -265,7 +264,10 @@ fn uniform_buffer(gpu: &Gpu, program: &Program) -> (wgpu::Buffer, Vec<u64>) {
     let mut words: Vec<u32> = Vec::new();
     let mut offsets = Vec::new();
     for dispatch in &program.dispatches {
-        words.resize(words.len().next_multiple_of(OFFSET_ALIGNMENT as usize / 4), 0);
+        words.resize(
+            words.len().next_multiple_of(OFFSET_ALIGNMENT as usize / 4),
+            0,
+        );
         offsets.push(4 * words.len() as u64);
         words.extend(&dispatch.uniforms);
     }

@@ -171,8 +171,8 @@ impl Graph {
         let outputs: Vec<ValueId> = shapes
             .into_iter()
             .enumerate()
-            .map(|(index, shape)| {
-                match updates.iter().find(|(_, output)| *output == index) {
+            .map(
+                |(index, shape)| match updates.iter().find(|(_, output)| *output == index) {
                     Some((input, _)) => inputs[*input],
                     None if several => self.declare(
                         &format!("{name}.{}", op.output_names()[index]),
@@ -180,8 +180,8 @@ impl Graph {
                         Role::Temporary,
                     ),
                     None => self.declare(name, shape, Role::Temporary),
-                }
-            })
+                },
+            )
             .collect();
         self.nodes.push(Node {
             op,

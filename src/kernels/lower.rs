@@ -149,7 +149,11 @@ impl<'a> Lowering<'a> {
         let mut offsets = Vec::with_capacity(ids.len());
         for id in &ids {
             offsets.push(bytes);
-            bytes += self.graph.shape(*id).bytes().next_multiple_of(OFFSET_ALIGNMENT);
+            bytes += self
+                .graph
+                .shape(*id)
+                .bytes()
+                .next_multiple_of(OFFSET_ALIGNMENT);
         }
         if bytes == 0 {
             return;
@@ -259,13 +263,16 @@ impl<'a> Lowering<'a> {
     ) -> Result<&'static str, LowerError> {
         let variant = match self.choices.get(&key) {
             None => legal[0],
-            Some(wanted) => *legal.iter().find(|v| **v == wanted).ok_or_else(|| {
-                LowerError::Variant {
-                    key: key.clone(),
-                    variant: wanted.to_owned(),
-                    legal: legal.join(" or "),
-                }
-            })?,
+            Some(wanted) => {
+                *legal
+                    .iter()
+                    .find(|v| **v == wanted)
+                    .ok_or_else(|| LowerError::Variant {
+                        key: key.clone(),
+                        variant: wanted.to_owned(),
+                        legal: legal.join(" or "),
+                    })?
+            }
         };
         self.made.set(key, variant);
         Ok(variant)

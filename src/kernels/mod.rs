@@ -13,6 +13,7 @@
 //! The *slice*: reductions write partial results for slices of the rows, and a second
 //! dispatch combines the slices in fixed order; no atomics, the same bits every time.
 
+mod assemble_batch;
 mod batch_moments;
 mod bias_add;
 mod choices;
@@ -20,7 +21,6 @@ mod conv2d;
 mod count_metrics;
 mod dropout;
 mod elementwise;
-mod assemble_batch;
 mod global_average_pool;
 mod lower;
 mod max_pool;

@@ -36,7 +36,10 @@ pub(super) fn sgd(lowering: &mut Lowering<'_>, node: &Node) {
         (&node.inputs[n..2 * n], Read),
         (&node.inputs[2 * n..3 * n], Write),
     ];
-    let [metrics, step] = [lowering.write(node.inputs[3 * n]), lowering.read(node.inputs[3 * n + 1])];
+    let [metrics, step] = [
+        lowering.write(node.inputs[3 * n]),
+        lowering.read(node.inputs[3 * n + 1]),
+    ];
     for mut bindings in parts(lowering, &operands) {
         let count = bindings[0].bytes / 16;
         bindings.extend([metrics.clone(), step.clone()]);
@@ -82,7 +85,10 @@ fn parts(lowering: &Lowering<'_>, operands: &[(&[ValueId], Access)]) -> Vec<Vec<
     };
     let mut runs: Vec<Vec<Binding>> = Vec::new();
     for index in 0..operands[0].0.len() {
-        let next: Vec<Binding> = operands.iter().map(|operand| bind(operand, index)).collect();
+        let next: Vec<Binding> = operands
+            .iter()
+            .map(|operand| bind(operand, index))
+            .collect();
         match runs.last_mut().filter(|run| follows(run, &next)) {
             Some(run) => {
                 for (run, next) in run.iter_mut().zip(&next) {

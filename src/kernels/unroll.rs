@@ -68,7 +68,9 @@ fn loop_head(head: &str) -> Option<(&str, &str)> {
 
 fn count(bound: &str, constants: &[(&str, u32)]) -> Option<u32> {
     let constant = constants.iter().find(|(name, _)| *name == bound);
-    constant.map(|&(_, value)| value).or_else(|| bound.strip_suffix('u')?.parse().ok())
+    constant
+        .map(|&(_, value)| value)
+        .or_else(|| bound.strip_suffix('u')?.parse().ok())
 }
 
 /// `text` with the identifier `word` replaced wherever it stands alone, except as a member.
@@ -79,7 +81,8 @@ fn replace_word(text: &str, word: &str, replacement: &str) -> String {
     while let Some(at) = rest.find(word) {
         let (before, after) = (&rest[..at], &rest[at + word.len()..]);
         let previous = before.chars().next_back().or(out.chars().next_back());
-        let stands_alone = !previous.is_some_and(|c| is_part(c) || c == '.') && !after.starts_with(is_part);
+        let stands_alone =
+            !previous.is_some_and(|c| is_part(c) || c == '.') && !after.starts_with(is_part);
         out.push_str(before);
         out.push_str(if stands_alone { replacement } else { word });
         rest = after;

@@ -296,9 +296,7 @@ impl<'n> Builder<'n> {
                 let op = ops::MaxPool { kernel, window };
                 self.graph.push_one(op, &[x], name)
             }
-            LayerKind::GlobalAveragePool => {
-                self.graph.push_one(ops::GlobalAveragePool, &[x], name)
-            }
+            LayerKind::GlobalAveragePool => self.graph.push_one(ops::GlobalAveragePool, &[x], name),
             LayerKind::Dropout { probability } => {
                 if !self.mode.trains() {
                     return Ok(x);
@@ -357,7 +355,9 @@ impl<'n> Builder<'n> {
     }
 
     fn backward(&mut self, batch: usize) -> Result<(), GraphError> {
-        let losses = self.losses.expect("the loss comes before the backward pass");
+        let losses = self
+            .losses
+            .expect("the loss comes before the backward pass");
         let weights = self
             .graph
             .external(names::LOSS_WEIGHTS, Shape::dense(&[batch]));

@@ -26,64 +26,66 @@ pub struct PackedValue {
 impl Network {
     /// The values that a graph of this network keeps, in file order.
     pub fn packed_values(&self) -> Vec<PackedValue> {
-        self.layers().flat_map(|layer| {
-            let with = |roles: &[ParameterRole]| -> Vec<Parameter> {
-                let all = layer.parameters().into_iter();
-                all.filter(|p| roles.contains(&p.role)).collect()
-            };
-            let value = |suffix: &str, shape: Shape, arena, roles: &[ParameterRole]| PackedValue {
-                name: format!("{}.{suffix}", layer.name),
-                shape,
-                arena,
-                tensors: with(roles),
-            };
-            match layer.kind {
-                LayerKind::Convolution {
-                    input_channels,
-                    output_channels,
-                    kernel,
-                    ..
-                } => vec![value(
-                    "weight",
-                    Shape::weights([kernel, kernel, input_channels, output_channels]),
-                    Arena::Parameters,
-                    &[ParameterRole::ConvWeight],
-                )],
-                LayerKind::BatchNorm { channels } => vec![
-                    value(
-                        "affine",
-                        Shape::channels(&[2, channels]),
-                        Arena::Parameters,
-                        &[ParameterRole::BatchNormScale, ParameterRole::BatchNormShift],
-                    ),
-                    value(
-                        "moments",
-                        Shape::channels(&[2, channels]),
-                        Arena::Statistics,
-                        &[ParameterRole::RunningMean, ParameterRole::RunningVar],
-                    ),
-                ],
-                LayerKind::Linear { inputs, outputs } => vec![
-                    value(
+        self.layers()
+            .flat_map(|layer| {
+                let with = |roles: &[ParameterRole]| -> Vec<Parameter> {
+                    let all = layer.parameters().into_iter();
+                    all.filter(|p| roles.contains(&p.role)).collect()
+                };
+                let value =
+                    |suffix: &str, shape: Shape, arena, roles: &[ParameterRole]| PackedValue {
+                        name: format!("{}.{suffix}", layer.name),
+                        shape,
+                        arena,
+                        tensors: with(roles),
+                    };
+                match layer.kind {
+                    LayerKind::Convolution {
+                        input_channels,
+                        output_channels,
+                        kernel,
+                        ..
+                    } => vec![value(
                         "weight",
-                        Shape::weights([1, 1, inputs, outputs]),
+                        Shape::weights([kernel, kernel, input_channels, output_channels]),
                         Arena::Parameters,
-                        &[ParameterRole::LinearWeight],
-                    ),
-                    value(
-                        "bias",
-                        Shape::channels(&[outputs]),
-                        Arena::Parameters,
-                        &[ParameterRole::LinearBias],
-                    ),
-                ],
-                LayerKind::Relu
-                | LayerKind::MaxPool { .. }
-                | LayerKind::GlobalAveragePool
-                | LayerKind::Dropout { .. } => Vec::new(),
-            }
-        })
-        .collect()
+                        &[ParameterRole::ConvWeight],
+                    )],
+                    LayerKind::BatchNorm { channels } => vec![
+                        value(
+                            "affine",
+                            Shape::channels(&[2, channels]),
+                            Arena::Parameters,
+                            &[ParameterRole::BatchNormScale, ParameterRole::BatchNormShift],
+                        ),
+                        value(
+                            "moments",
+                            Shape::channels(&[2, channels]),
+                            Arena::Statistics,
+                            &[ParameterRole::RunningMean, ParameterRole::RunningVar],
+                        ),
+                    ],
+                    LayerKind::Linear { inputs, outputs } => vec![
+                        value(
+                            "weight",
+                            Shape::weights([1, 1, inputs, outputs]),
+                            Arena::Parameters,
+                            &[ParameterRole::LinearWeight],
+                        ),
+                        value(
+                            "bias",
+                            Shape::channels(&[outputs]),
+                            Arena::Parameters,
+                            &[ParameterRole::LinearBias],
+                        ),
+                    ],
+                    LayerKind::Relu
+                    | LayerKind::MaxPool { .. }
+                    | LayerKind::GlobalAveragePool
+                    | LayerKind::Dropout { .. } => Vec::new(),
+                }
+            })
+            .collect()
     }
 }
 

@@ -38,7 +38,11 @@ impl Plan {
             }
             let ends = |live: &Option<(usize, usize)>| live.is_some_and(|(_, last)| last == at);
             let ending = plan.lives.iter().zip(&plan.slot_of);
-            free.extend(ending.filter(|(l, _)| ends(l)).filter_map(|(_, slot)| *slot));
+            free.extend(
+                ending
+                    .filter(|(l, _)| ends(l))
+                    .filter_map(|(_, slot)| *slot),
+            );
         }
         plan
     }
@@ -62,11 +66,7 @@ fn lives(program: &Program) -> Vec<Option<(usize, usize)>> {
 }
 
 /// Temporaries that come to life at a dispatch, the largest first.
-fn starting(
-    lives: &[Option<(usize, usize)>],
-    program: &Program,
-    at: usize,
-) -> Vec<BufferId> {
+fn starting(lives: &[Option<(usize, usize)>], program: &Program, at: usize) -> Vec<BufferId> {
     let mut ids: Vec<BufferId> = program.dispatches[at]
         .bindings
         .iter()

@@ -37,7 +37,12 @@ pub(super) struct Batches {
 
 impl Feed {
     /// Decides where the pictures live.
-    pub fn new(source: Arc<dyn Source>, value: &'static str, device: &Device, workers: usize) -> Feed {
+    pub fn new(
+        source: Arc<dyn Source>,
+        value: &'static str,
+        device: &Device,
+        workers: usize,
+    ) -> Feed {
         let bytes = 4 * AssembleBatch::picture_words(source.size() as usize) * source.len();
         let limit = match device {
             Device::Gpu(_) => device.target().max_binding.min(MAX_RESIDENT),
@@ -104,7 +109,9 @@ impl Feed {
             false => {
                 engine.write(self.value, &self.words(&batch.pictures));
                 let last = batch.indices.len() as u32;
-                (0..size as u32).map(|row| if row < last { row } else { 0 }).collect()
+                (0..size as u32)
+                    .map(|row| if row < last { row } else { 0 })
+                    .collect()
             }
         };
         engine.write(names::ROWS, &rows);

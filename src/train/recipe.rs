@@ -45,9 +45,10 @@ impl Recipe {
                 ..cifar10
             },
             Kind::Shapes => Recipe {
-                epochs: 5,
+                epochs: 4,
                 batch_size: 32,
-                milestones: vec![4, 5],
+                learning_rate: 0.05,
+                milestones: vec![3, 4],
                 ..cifar10
             },
         }

@@ -110,11 +110,7 @@ impl<'d> Trainer<'d> {
     ) -> Result<Trainer<'d>, TrainError> {
         let train = Feed::new(train, names::TRAIN_PICTURES, device, options.workers);
         let test = Feed::new(test, names::EVAL_PICTURES, device, options.workers);
-        let sizes = chunk_sizes(
-            train.len(),
-            options.recipe.batch_size,
-            options.micro_batch,
-        );
+        let sizes = chunk_sizes(train.len(), options.recipe.batch_size, options.micro_batch);
         let mode = match options.micro_batch {
             Some(_) => Mode::MicroBatch,
             None => Mode::Train,
@@ -214,7 +210,10 @@ impl<'d> Trainer<'d> {
 
     /// Time spent waiting for data since the epoch began.
     pub fn waited(&self) -> Duration {
-        let current = self.batches.as_ref().map_or(Duration::ZERO, Batches::waited);
+        let current = self
+            .batches
+            .as_ref()
+            .map_or(Duration::ZERO, Batches::waited);
         self.waited + current
     }
 
@@ -275,7 +274,10 @@ impl<'d> Trainer<'d> {
     ///
     /// # Errors
     /// If data or device fail, or a score is NaN or infinite.
-    pub async fn evaluate(&mut self, mut progress: impl FnMut(usize)) -> Result<Totals, TrainError> {
+    pub async fn evaluate(
+        &mut self,
+        mut progress: impl FnMut(usize),
+    ) -> Result<Totals, TrainError> {
         self.collect().await?;
         clear_metrics(&mut self.engine);
         let batch = self.sizes[0];
@@ -314,12 +316,7 @@ impl<'d> Trainer<'d> {
 
     /// Picture numbers of all chunks that the epoch still has.
     fn chunks_left(&self) -> Vec<Vec<u32>> {
-        let mut stream = Stream::new(
-            self.options.seed,
-            Purpose::Shuffle,
-            self.position.epoch,
-            0,
-        );
+        let mut stream = Stream::new(self.options.seed, Purpose::Shuffle, self.position.epoch, 0);
         let order = stream.permutation(self.train.len());
         let batch = self.options.recipe.batch_size;
         let chunk = self.options.micro_batch.unwrap_or(batch);

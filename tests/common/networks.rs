@@ -72,8 +72,13 @@ pub fn small_networks() -> Vec<Small> {
 /// pictures and labels, weights as after some training, other kept values as at a start.
 pub fn operands(graph: &Graph, seed: u64) -> Store {
     let mut draw = Draw::new(seed);
-    let classes = graph.find(names::LOGITS).map_or(1, |id| graph.shape(id).last());
-    let lasting = graph.values.iter().filter(|v| matches!(v.role, Role::External | Role::Kept(_)));
+    let classes = graph
+        .find(names::LOGITS)
+        .map_or(1, |id| graph.shape(id).last());
+    let lasting = graph
+        .values
+        .iter()
+        .filter(|v| matches!(v.role, Role::External | Role::Kept(_)));
     lasting
         .map(|value| (value.name.clone(), operand(value, classes, seed, &mut draw)))
         .collect()
@@ -111,14 +116,18 @@ fn weights(shape: Shape, draw: &mut Draw) -> Tensor {
     assert_eq!(shape.dtype, DType::F32);
     let drawn = draw.real(shape.clone());
     let half = shape.len() / 2;
-    let values = drawn.values().iter().enumerate().map(|(i, v)| match shape.layout {
-        Layout::Weights => {
-            let fan_in: usize = shape.dims[..3].iter().product();
-            v * (2.0 / fan_in as f64).sqrt()
-        }
-        _ if shape.dims.len() == 2 && i < half => 1.0 + 0.3 * v,
-        _ => 0.3 * v,
-    });
+    let values = drawn
+        .values()
+        .iter()
+        .enumerate()
+        .map(|(i, v)| match shape.layout {
+            Layout::Weights => {
+                let fan_in: usize = shape.dims[..3].iter().product();
+                v * (2.0 / fan_in as f64).sqrt()
+            }
+            _ if shape.dims.len() == 2 && i < half => 1.0 + 0.3 * v,
+            _ => 0.3 * v,
+        });
     let values = values.map(|v| f64::from(v as f32)).collect();
     Tensor::real(shape, values)
 }

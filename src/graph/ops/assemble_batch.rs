@@ -5,8 +5,8 @@
 //! The random numbers depend on (seed, epoch, sample) only, so that batch size, order and
 //! place of a picture do not matter.
 
-use super::super::step::{Step, WORDS};
 use super::super::Tensor;
+use super::super::step::{Step, WORDS};
 use super::{Draw, Operator, Sample, operands, require};
 use crate::rng::{Purpose, philox4x32};
 use crate::shape::{DType, Shape};

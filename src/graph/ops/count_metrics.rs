@@ -66,9 +66,10 @@ impl Operator for CountMetrics {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let [losses, ranks, metrics] = operands(inputs)?;
-        require(losses.dtype == DType::F32 && losses.len() == ranks.len(), || {
-            "needs one loss and one rank for each picture".to_owned()
-        })?;
+        require(
+            losses.dtype == DType::F32 && losses.len() == ranks.len(),
+            || "needs one loss and one rank for each picture".to_owned(),
+        )?;
         require(*metrics == Metrics::shape(), || {
             "the last operand must be the metrics".to_owned()
         })?;
@@ -91,10 +92,7 @@ impl Operator for CountMetrics {
             }
         }
         metrics.loss = loss as f32;
-        vec![Tensor::index(
-            Metrics::shape(),
-            metrics.to_words().into(),
-        )]
+        vec![Tensor::index(Metrics::shape(), metrics.to_words().into())]
     }
 
     fn updates(&self, _: usize) -> Vec<(usize, usize)> {

@@ -132,9 +132,7 @@ impl Operator for MaxPoolGrad {
         let [h, w] = self.input;
         let expected = [h, w].map(|extent| self.window.outputs(extent, self.kernel));
         require(
-            expected == [p, q]
-                && places.dims == dy.dims
-                && places.layout == Layout::Channels,
+            expected == [p, q] && places.dims == dy.dims && places.layout == Layout::Channels,
             || format!("takes gradients and places [{n}, {expected:?}, {c}]"),
         )?;
         Ok(vec![Shape::channels(&[n, h, w, c])])

@@ -3,8 +3,8 @@
 //!
 //! All parameters are updated by one node, because their arenas are three flat vectors.
 
-use super::super::step::{Step, WORDS};
 use super::super::Tensor;
+use super::super::step::{Step, WORDS};
 use super::{Draw, Metrics, Operator, Sample, require};
 use crate::shape::Shape;
 
@@ -78,7 +78,10 @@ impl Operator for Sgd {
         let n = Sgd::count(operands);
         let parameters = (0..n).map(|i| (i, i));
         let velocities = (0..n).map(|i| (2 * n + i, n + i));
-        parameters.chain(velocities).chain([(3 * n, 2 * n)]).collect()
+        parameters
+            .chain(velocities)
+            .chain([(3 * n, 2 * n)])
+            .collect()
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {

@@ -172,7 +172,10 @@ impl Params {
                 ]);
                 let chunks = self.result_vecs.div_ceil(DIRECT_VECS);
                 let invocations = self.pixels().div_ceil(DIRECT_PIXELS) * chunks;
-                (kernel, grid(invocations.div_ceil(DIRECT_WORKGROUP) as usize))
+                (
+                    kernel,
+                    grid(invocations.div_ceil(DIRECT_WORKGROUP) as usize),
+                )
             }
         }
     }
@@ -208,7 +211,14 @@ impl Class {
 
 pub(super) fn forward(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, node: &Node) {
     let flops = lowering.flops(node);
-    launch(lowering, node, family, &Params::forward(sizes), false, flops);
+    launch(
+        lowering,
+        node,
+        family,
+        &Params::forward(sizes),
+        false,
+        flops,
+    );
 }
 
 pub(super) fn grad_input(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, node: &Node) {

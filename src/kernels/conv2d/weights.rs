@@ -75,7 +75,12 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, 
             };
             let groups = quads.div_ceil(size as usize);
             let chunks = vecs.div_ceil(width) as usize;
-            (kernel, groups, chunks, SUBGROUP_WORKGROUPS.div_ceil(groups * chunks))
+            (
+                kernel,
+                groups,
+                chunks,
+                SUBGROUP_WORKGROUPS.div_ceil(groups * chunks),
+            )
         }
         Family::Direct => {
             let kernel =

@@ -1,0 +1,125 @@
+//! The flags of `pyr-wgpu train`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+
+use super::super::device::DeviceArgs;
+use super::super::network::NetworkArgs;
+use crate::data::Kind;
+
+/// Arguments of `train`.
+#[derive(ClapArgs)]
+pub(in super::super) struct Args {
+    #[command(flatten)]
+    pub(super) network: NetworkArgs,
+    #[command(flatten)]
+    pub(super) data: DataArgs,
+    #[command(flatten)]
+    pub(super) recipe: RecipeArgs,
+    #[command(flatten)]
+    pub(super) files: FileArgs,
+    #[command(flatten)]
+    pub(super) device: DeviceArgs,
+}
+
+/// Which pictures.
+#[derive(ClapArgs)]
+#[command(next_help_heading = "Data")]
+pub(super) struct DataArgs {
+    /// shapes (drawn by the program), cifar10, cifar100 or folder [default: shapes]
+    #[arg(long, value_name = "NAME")]
+    pub(super) dataset: Option<Kind>,
+    /// Where the dataset's files are
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// Threads that prepare batches which do not fit the device
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(super) workers: usize,
+}
+
+/// Optimiser and schedule; defaults come from the dataset.
+#[derive(ClapArgs)]
+#[command(next_help_heading = "Recipe")]
+pub(super) struct RecipeArgs {
+    /// Passes over the training pictures [default: shapes 4, others 300]
+    #[arg(long, value_name = "N")]
+    pub(super) epochs: Option<u32>,
+    /// Pictures of one step [default: shapes 32, others 128]
+    #[arg(long, value_name = "N")]
+    pub(super) batch_size: Option<usize>,
+    /// Learning rate before the first milestone [default: 0.1, shapes 0.05, cifar100 0.5]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(super) lr: Option<f32>,
+    /// Nesterov momentum [default: 0.9]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(super) momentum: Option<f32>,
+    /// Weight decay of every parameter [default: 0.0001]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(super) weight_decay: Option<f32>,
+    /// Epochs at whose start the rate drops to a tenth [default: shapes 3,4, others 150,225]
+    #[arg(long, value_name = "E,E", value_delimiter = ',')]
+    pub(super) milestones: Option<Vec<u32>>,
+    /// Pictures that go through the network at once, if fewer than a batch; gradients are
+    /// summed, batch norm sees only these
+    #[arg(long, value_name = "N")]
+    pub(super) micro_batch: Option<usize>,
+    /// No random flip and crop
+    #[arg(long)]
+    pub(super) no_augment: bool,
+    /// Key of all random numbers [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+}
+
+/// Where the run lives.
+#[derive(ClapArgs)]
+#[command(next_help_heading = "Run")]
+pub(super) struct FileArgs {
+    /// Directory of the run, new or empty [default: runs/PRESET-DATASET-N]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub(super) run_dir: Option<PathBuf>,
+    /// Continue a run; --epochs may grow
+    #[arg(long, value_name = "RUN_DIR")]
+    pub(super) resume: Option<PathBuf>,
+    /// With --resume: flags that may differ from the run's, such as --allow lr,milestones
+    #[arg(long, value_name = "FLAGS", value_delimiter = ',', requires = "resume")]
+    pub(super) allow: Vec<String>,
+    /// Save in the middle of epochs: every N steps, or every so many minutes as in 10m
+    #[arg(long, value_name = "N|Nm")]
+    pub(super) checkpoint_every: Option<Every>,
+    /// Use the kernels of another run
+    #[arg(long, value_name = "RUN_DIR")]
+    pub(super) choices: Option<PathBuf>,
+    /// Keep operators apart that could be fused
+    #[arg(long)]
+    pub(super) no_fuse: bool,
+    /// Print events as JSON lines on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// When to save in the middle of an epoch.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Every {
+    Steps(u32),
+    Time(Duration),
+}
+
+impl std::str::FromStr for Every {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Every, String> {
+        let parsed = match text.strip_suffix('m') {
+            Some(minutes) => minutes
+                .parse()
+                .ok()
+                .filter(|m| *m > 0.0 && *m < 1e6)
+                .map(|m: f64| Every::Time(Duration::from_secs_f64(60.0 * m))),
+            None => text.parse().ok().filter(|n| *n > 0).map(Every::Steps),
+        };
+        parsed
+            .ok_or_else(|| "give a number of steps, such as 500, or of minutes, as 10m".to_owned())
+    }
+}

@@ -1,0 +1,283 @@
+//! `pyr-wgpu train`: a run from its flags, or from its directory.
+
+mod args;
+mod config;
+mod driver;
+
+use std::time::Instant;
+
+pub(super) use args::Args;
+
+use super::device::DeviceArgs;
+use super::devices::bytes;
+use super::error::CliError;
+use super::signals::Signals;
+use crate::data::{self, Dataset, Kind};
+use crate::engine::Device;
+use crate::kernels::Choices;
+use crate::model::{Description, Network, Preprocessing, Stem, crop_padding, initial_values};
+use crate::run::{Best, Config, Environment, RunDirectory};
+use crate::train::{Options, Position, Snapshot, TrainError, Trainer};
+use config::{check_recipe, new_config, resumed_config};
+use driver::Driver;
+
+/// Everything that is decided before the first step.
+struct Plan {
+    config: Config,
+    network: Network,
+    description: Description,
+    dataset: Dataset,
+    /// Where to continue, if not at the beginning.
+    start: Option<(Snapshot, Option<Best>)>,
+}
+
+/// Trains.
+///
+/// # Errors
+/// See [`CliError`]; whatever happens, what was saved stays.
+pub(super) fn run(args: Args) -> Result<(), CliError> {
+    let say = |text: &str| args.device.say(text);
+    let resumed = match &args.files.resume {
+        Some(path) => Some(RunDirectory::open(path)?),
+        None => None,
+    };
+    let config = match &resumed {
+        Some(run) => resumed_config(&args, run)?,
+        None => new_config(&args)?,
+    };
+    check_recipe(&config)?;
+    let plan = prepare(config, resumed.as_ref())?;
+    for note in &plan.dataset.notes {
+        say(&format!("note: {note}"));
+    }
+    let choices = match (&args.files.choices, &resumed) {
+        (Some(other), _) => RunDirectory::open(other)?.choices()?,
+        (None, Some(run)) => run.choices()?,
+        (None, None) => Choices::default(),
+    };
+    if plan.config.recipe.never_drops() && plan.config.recipe.epochs > 1 {
+        let proposed = plan.config.recipe.proposed_milestones();
+        let list: Vec<String> = proposed.iter().map(u32::to_string).collect();
+        say(&format!(
+            "warning: no milestone lies within {} epochs, so the learning rate never drops; \
+             consider --milestones {}",
+            plan.config.recipe.epochs,
+            list.join(",")
+        ));
+    }
+    let device = args.device.open()?;
+    let mut trainer = build(&plan, &device, &args, &choices)?;
+    let run = match resumed {
+        Some(run) => {
+            run.forget_from(trainer.position().epoch)?;
+            run
+        }
+        None => {
+            let name = args.network.preset.as_deref().unwrap_or("run");
+            let name = match args.network.any() {
+                true => name,
+                false => "demo",
+            };
+            let name = format!("{name}-{}", plan.config.dataset);
+            RunDirectory::create(args.files.run_dir.as_deref(), &name)?
+        }
+    };
+    let environment = Environment::new(device.description());
+    match args.files.resume {
+        None => {
+            let classes = &plan.description.classes;
+            run.begin(
+                &plan.config,
+                &environment,
+                trainer.engine().choices(),
+                classes,
+            )?;
+        }
+        Some(_) => run.update_config(&plan.config)?,
+    }
+    introduce(&plan, &trainer, &run, &args.device);
+    let signals = Signals::install()?;
+    Driver {
+        plan: &plan,
+        run: &run,
+        args: &args,
+        best: plan.start.as_ref().and_then(|(_, best)| *best),
+        signals,
+        saved: Instant::now(),
+    }
+    .drive(&mut trainer)
+}
+
+/// Opens data and, of a run that continues, its state.
+fn prepare(mut config: Config, resumed: Option<&RunDirectory>) -> Result<Plan, CliError> {
+    let kind: Kind = config.dataset.parse()?;
+    let spec = &config.network;
+    let dataset = data::open(&data::Request {
+        kind,
+        dir: config.data.clone(),
+        image_size: spec.image_size,
+        crop: crop(spec.stem),
+        need_train: true,
+    })?;
+    let classes = dataset.classes.len() as u32;
+    if resumed.is_none() {
+        config.network.classes = classes;
+        config.network.validate()?;
+    }
+    if config.network.classes != classes {
+        return Err(CliError::Data(format!(
+            "the dataset has {classes} classes, the network {}; is it another dataset?",
+            config.network.classes
+        )));
+    }
+    let network = Network::new(&config.network)?;
+    let (start, description) = match resumed {
+        Some(run) => {
+            let (snapshot, best, description) = run.load(&network)?;
+            if snapshot.position.epoch > config.recipe.epochs {
+                return Err(CliError::Usage(format!(
+                    "{} has done all of its {} epochs; to go on, give more with --epochs",
+                    run.path().display(),
+                    config.recipe.epochs
+                )));
+            }
+            (Some((snapshot, best)), description)
+        }
+        None => {
+            let preprocessing = Preprocessing::new(&config.network, dataset.mean, dataset.std);
+            let description = Description {
+                network: config.network.clone(),
+                classes: dataset.classes.clone(),
+                preprocessing,
+            };
+            (None, description)
+        }
+    };
+    Ok(Plan {
+        config,
+        network,
+        description,
+        dataset,
+        start,
+    })
+}
+
+/// How pictures of other sizes are brought to the network's.
+pub(super) fn crop(stem: Stem) -> data::Crop {
+    match stem {
+        Stem::Cifar => data::Crop::Shorter,
+        Stem::ImageNet => data::Crop::ImageNet,
+    }
+}
+
+fn build<'d>(
+    plan: &Plan,
+    device: &'d Device,
+    args: &Args,
+    choices: &Choices,
+) -> Result<Trainer<'d>, CliError> {
+    let options = Options {
+        recipe: plan.config.recipe.clone(),
+        micro_batch: plan.config.micro_batch,
+        seed: plan.config.seed,
+        fuse: plan.config.fuse,
+        workers: args.data.workers.max(1),
+        preprocessing: plan.description.preprocessing,
+    };
+    let train = plan.dataset.train.clone();
+    let train =
+        train.ok_or_else(|| CliError::Data("the dataset has no training part".to_owned()))?;
+    let test = plan.dataset.test.clone();
+    let mut trainer = Trainer::new(device, plan.network.clone(), options, train, test, choices)
+        .map_err(|error| fitting(plan, device, error))?;
+    let snapshot = match &plan.start {
+        Some((snapshot, _)) => snapshot.clone(),
+        None => initial(&plan.network, plan.config.seed),
+    };
+    trainer.restore(&snapshot);
+    Ok(trainer)
+}
+
+/// Adds to an error about limits the batch that would fit.
+fn fitting(plan: &Plan, device: &Device, error: TrainError) -> CliError {
+    let error = CliError::from(error);
+    let CliError::Device(text) = &error else {
+        return error;
+    };
+    let now = plan
+        .config
+        .micro_batch
+        .unwrap_or(plan.config.recipe.batch_size);
+    match super::summary::largest_batch(&plan.network, &device.target(), now) {
+        Some(batch) => CliError::Device(format!(
+            "{text}; --micro-batch {batch} would fit this adapter's binding limit"
+        )),
+        None => error,
+    }
+}
+
+/// Fresh weights, no velocity.
+fn initial(network: &Network, seed: u64) -> Snapshot {
+    let trainable = network
+        .parameters()
+        .into_iter()
+        .filter(|p| p.role.is_trainable());
+    Snapshot {
+        weights: initial_values(network, seed).into_iter().collect(),
+        momentum: trainable
+            .map(|p| (p.name.clone(), vec![0.0; p.len()]))
+            .collect(),
+        position: Position::start(),
+    }
+}
+
+/// Says what is about to happen.
+fn introduce(plan: &Plan, trainer: &Trainer<'_>, run: &RunDirectory, device: &DeviceArgs) {
+    let counts = plan.network.counts();
+    let recipe = &plan.config.recipe;
+    device.say(&format!(
+        "network: {} ({} parameters, {:.1} MMAC a picture)",
+        plan.config.network,
+        counts.parameters,
+        counts.macs as f64 / 1e6
+    ));
+    let padding = crop_padding(plan.config.network.image_size as usize);
+    let augment = match recipe.augment {
+        true => format!("flip and crop after padding by {padding}"),
+        false => "no augmentation".to_owned(),
+    };
+    device.say(&format!(
+        "data: {}, {} training and {} test pictures, {augment}",
+        plan.config.dataset,
+        trainer.images_per_epoch(),
+        plan.dataset.test.len()
+    ));
+    let micro = plan
+        .config
+        .micro_batch
+        .map(|m| format!(" in micro-batches of {m}"));
+    device.say(&format!(
+        "recipe: {} epochs, batch {}{}, learning rate {} dropping at {:?}, momentum {}, weight \
+         decay {}, seed {}",
+        recipe.epochs,
+        recipe.batch_size,
+        micro.unwrap_or_default(),
+        recipe.learning_rate,
+        recipe.milestones,
+        recipe.momentum,
+        recipe.weight_decay,
+        plan.config.seed
+    ));
+    device.say(&format!(
+        "memory: {} on the device",
+        bytes(trainer.engine().bytes())
+    ));
+    device.say(&format!("run directory: {}", run.path().display()));
+    if let Some((snapshot, _)) = &plan.start {
+        let position = &snapshot.position;
+        device.say(&format!(
+            "continuing at epoch {}, step {}",
+            position.epoch, position.step
+        ));
+    }
+}

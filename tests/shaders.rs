@@ -1,0 +1,314 @@
+//! Every kernel that lowering can make, without any GPU: naga parses it, validates it within
+//! WebGPU's default limits, and translates it for Vulkan, Metal and Direct3D.
+//!
+//! A kernel that needs more than every browser has must declare it (`subgroups`, `int64`):
+//! it is validated with exactly what it declares.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::networks::small_networks;
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, StorageAccess};
+use pyr_wgpu::graph::{Graph, Op};
+use pyr_wgpu::kernels::{self, Choices, Target};
+use pyr_wgpu::model::{Input, Mode, Network, Preprocessing, names, preset};
+use pyr_wgpu::program::{Access, Kernel, Program};
+
+/// WebGPU's default limits.
+const MAX_INVOCATIONS: u32 = 256;
+const MAX_WORKGROUP: [u32; 3] = [256, 256, 64];
+const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
+const MAX_STORAGE_BUFFERS: usize = 8;
+const MAX_UNIFORM_BYTES: u32 = 64 << 10;
+
+/// What a device can differ in, as far as lowering asks; `software` only decides which
+/// family is the default.
+fn targets() -> Vec<Target> {
+    let mut targets = vec![Target::portable()];
+    for size in [4, 8, 32] {
+        for int64 in [false, true] {
+            targets.push(Target {
+                subgroup_size: Some(size),
+                software: int64,
+                int64,
+                ..Target::portable()
+            });
+        }
+    }
+    targets
+}
+
+/// Kernels by name.
+#[derive(Default)]
+struct Kernels(BTreeMap<String, Kernel>);
+
+impl Kernels {
+    fn of_program(&mut self, program: Program) {
+        for kernel in program.kernels {
+            let name = kernel.name.clone();
+            let known = self.0.entry(name).or_insert_with(|| kernel.clone());
+            assert_eq!(*known, kernel, "two kernels of one name");
+        }
+    }
+
+    /// Adds the kernels of a graph for all targets, by each family and by default.
+    fn of_graph(&mut self, graph: &Graph) {
+        for target in targets() {
+            let choices = kernels::variants()
+                .iter()
+                .map(|name| Choices::everywhere(name));
+            for choices in choices.chain([Choices::default()]) {
+                // Not every target can run every family; the default must always run.
+                match kernels::lower(graph, &target, &choices) {
+                    Ok(lowered) => self.of_program(lowered.program),
+                    Err(error) => assert!(choices != Choices::default(), "{error}"),
+                }
+            }
+        }
+    }
+}
+
+/// Kernels of all samples, of small networks in all modes, of large presets, and the probes.
+fn all_kernels() -> Kernels {
+    let mut all = Kernels::default();
+    for sample in Op::samples() {
+        let (graph, _, _) = common::single(&sample.op, &sample.inputs);
+        all.of_graph(&graph);
+    }
+    for small in small_networks() {
+        let input = Input::Pictures {
+            name: names::TRAIN_PICTURES,
+            count: 5,
+            preprocessing: Preprocessing::new(small.network.spec(), [127.0; 3], [64.0; 3]),
+            augment: true,
+        };
+        let modes = [Mode::Evaluate, Mode::Predict, Mode::Train, Mode::MicroBatch];
+        for (mode, fuse) in modes.iter().flat_map(|mode| [(mode, false), (mode, true)]) {
+            let graph = small.network.graph(small.batch, &input, *mode, fuse);
+            all.of_graph(&graph.unwrap_or_else(|e| panic!("{}: {e}", small.name)));
+        }
+    }
+    for name in ["demo", "pyramidnet272-a200", "pyramidnet200-a450-imagenet"] {
+        let network = Network::new(&preset(name).unwrap()).unwrap();
+        let graph = network.graph(2, &Input::Tensor, Mode::Train, true).unwrap();
+        for target in targets() {
+            let lowered = kernels::lower(&graph, &target, &Choices::default());
+            all.of_program(lowered.unwrap_or_else(|e| panic!("{name}: {e}")).program);
+        }
+    }
+    for kernel in probes() {
+        all.0.insert(kernel.name.clone(), kernel);
+    }
+    all
+}
+
+/// Shaders that measure an adapter and belong to no graph, as they stand in their files.
+fn probes() -> [Kernel; 2] {
+    let probe = |name: &str, bindings: &[Access]| Kernel {
+        name: name.to_owned(),
+        source: std::fs::read_to_string(format!("{}/{name}.wgsl", folder())).unwrap(),
+        bindings: bindings.to_vec(),
+        subgroups: false,
+        int64: false,
+    };
+    [
+        probe("probe_arithmetic", &[Access::Write]),
+        probe("probe_copy", &[Access::Read, Access::Write]),
+    ]
+}
+
+/// Where the shaders are.
+fn folder() -> String {
+    format!("{}/shaders", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn parse(kernel: &Kernel) -> Module {
+    naga::front::wgsl::parse_str(&kernel.source)
+        .unwrap_or_else(|e| panic!("{}: {}", kernel.name, e.emit_to_string(&kernel.source)))
+}
+
+/// Validates with what the kernel declares, and no more.
+fn validate(kernel: &Kernel, module: &Module) -> ModuleInfo {
+    let validate = |capabilities: Capabilities| {
+        let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+        let result = validator.validate(module);
+        result.map_err(|error| error.emit_to_string(&kernel.source))
+    };
+    // What every browser has; naga's default set holds more.
+    let mut capabilities = Capabilities::empty();
+    capabilities.set(Capabilities::SUBGROUP, kernel.subgroups);
+    capabilities.set(Capabilities::SHADER_INT64, kernel.int64);
+    let info = validate(capabilities).unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
+    for (name, capability) in capabilities.iter_names() {
+        let without = validate(capabilities - capability);
+        assert!(
+            without.is_err(),
+            "{} declares {name} for nothing",
+            kernel.name
+        );
+    }
+    info
+}
+
+/// Entry point, bindings and sizes.
+fn check_limits(kernel: &Kernel, module: &Module) {
+    let name = &kernel.name;
+    let [main] = &module.entry_points[..] else {
+        panic!("{name}: {} entry points", module.entry_points.len());
+    };
+    assert_eq!(
+        (main.name.as_str(), main.stage),
+        ("main", naga::ShaderStage::Compute),
+        "{name}"
+    );
+    let extents = main.workgroup_size;
+    assert!(
+        extents.iter().product::<u32>() <= MAX_INVOCATIONS,
+        "{name}: {extents:?}"
+    );
+    for (extent, most) in extents.iter().zip(MAX_WORKGROUP) {
+        assert!((1..=most).contains(extent), "{name}: {extents:?}");
+    }
+
+    let mut layouter = naga::proc::Layouter::default();
+    layouter
+        .update(module.to_ctx())
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
+    let mut workgroup_bytes = 0;
+    let mut storage: BTreeMap<u32, Access> = BTreeMap::new();
+    for (_, variable) in module.global_variables.iter() {
+        let bytes = layouter[variable.ty].size;
+        let binding = variable.binding.map(|binding| {
+            assert_eq!(binding.group, 0, "{name}");
+            binding.binding
+        });
+        match (variable.space, binding) {
+            (AddressSpace::WorkGroup, None) => workgroup_bytes += bytes,
+            (AddressSpace::Private, None) => {}
+            (AddressSpace::Uniform, Some(0)) => assert!(bytes <= MAX_UNIFORM_BYTES, "{name}"),
+            (AddressSpace::Storage { access }, Some(number)) => {
+                let writes = access.contains(StorageAccess::STORE);
+                let access = if writes { Access::Write } else { Access::Read };
+                assert!(
+                    storage.insert(number, access).is_none(),
+                    "{name}: binding {number}"
+                );
+            }
+            other => panic!("{name}: {:?} is {other:?}", variable.name),
+        }
+    }
+    assert!(
+        workgroup_bytes <= MAX_WORKGROUP_BYTES,
+        "{name}: {workgroup_bytes} bytes"
+    );
+    assert!(
+        storage.len() <= MAX_STORAGE_BUFFERS,
+        "{name}: {} storage buffers",
+        storage.len()
+    );
+    let declared: BTreeMap<u32, Access> = (1..).zip(kernel.bindings.iter().copied()).collect();
+    assert_eq!(storage, declared, "{name}: storage bindings");
+}
+
+fn translate(kernel: &Kernel, module: &Module, info: &ModuleInfo) {
+    let name = &kernel.name;
+    // Subgroup operations came with SPIR-V 1.3, Metal 2.1 and Direct3D's shader model 6.0;
+    // 64-bit integers in buffers with Metal 2.3.
+    let more = kernel.subgroups || kernel.int64;
+    let spirv = naga::back::spv::Options {
+        lang_version: if more { (1, 3) } else { (1, 0) },
+        ..Default::default()
+    };
+    let words = naga::back::spv::write_vec(module, info, &spirv, None);
+    let words = words.unwrap_or_else(|e| panic!("{name} to SPIR-V: {e}"));
+    assert_eq!(words[0], 0x0723_0203, "{name}");
+
+    let metal = naga::back::msl::Options {
+        lang_version: if more { (2, 3) } else { (1, 2) },
+        ..Default::default()
+    };
+    let text = naga::back::msl::write_string(module, info, &metal, &Default::default());
+    let (text, translated) = text.unwrap_or_else(|e| panic!("{name} to MSL: {e}"));
+    let entry = translated.entry_point_names[0].as_ref();
+    let entry = entry.unwrap_or_else(|e| panic!("{name} to MSL: {e}"));
+    assert!(text.contains(&format!("kernel void {entry}(")), "{name}");
+
+    let direct3d = naga::back::hlsl::Options {
+        shader_model: match more {
+            true => naga::back::hlsl::ShaderModel::V6_0,
+            false => naga::back::hlsl::ShaderModel::V5_1,
+        },
+        ..Default::default()
+    };
+    let mut text = String::new();
+    let pipeline = naga::back::hlsl::PipelineOptions::default();
+    let mut writer = naga::back::hlsl::Writer::new(&mut text, &direct3d, &pipeline);
+    let translated = writer.write(module, info, None);
+    let translated = translated.unwrap_or_else(|e| panic!("{name} to HLSL: {e}"));
+    let entry = translated.entry_point_names[0].as_ref();
+    let entry = entry.unwrap_or_else(|e| panic!("{name} to HLSL: {e}"));
+    assert!(text.contains(&format!("void {entry}(")), "{name}");
+}
+
+#[test]
+fn every_kernel_is_legal_everywhere_it_claims_to_be() {
+    let all = all_kernels().0;
+    for kernel in all.values() {
+        let module = parse(kernel);
+        let info = validate(kernel, &module);
+        check_limits(kernel, &module);
+        translate(kernel, &module, &info);
+    }
+
+    let stem = |name: &String| name.split(' ').next().unwrap_or_default().to_owned();
+    let seen: BTreeSet<String> = all.keys().map(stem).collect();
+    let files = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let wgsl = files.filter(|path| path.extension().is_some_and(|e| e == "wgsl"));
+    let stems: BTreeSet<String> = wgsl
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(seen, stems, "stems of kernels and shader files");
+
+    let count = |wanted: fn(&Kernel) -> bool| all.values().filter(|k| wanted(k)).count();
+    let subgroups = count(|k| k.subgroups);
+    let wide = count(|k| k.int64);
+    println!(
+        "{} kernels, {subgroups} with subgroups, {wide} with 64-bit integers",
+        all.len()
+    );
+    // One to a file at least, and the subgroup family at three sizes in many widths.
+    assert!(
+        all.len() - subgroups >= stems.len() - 2,
+        "{} kernels",
+        all.len()
+    );
+    assert!(
+        subgroups >= 50 && wide >= 25,
+        "{subgroups} with subgroups, {wide} wide"
+    );
+}
+
+/// A target without subgroups gets none, whatever its size; nor 64-bit integers.
+#[test]
+fn a_portable_target_gets_portable_kernels() {
+    for small in small_networks() {
+        let graph = small
+            .network
+            .graph(small.batch, &Input::Tensor, Mode::Train, true)
+            .unwrap();
+        let target = Target {
+            software: true,
+            ..Target::portable()
+        };
+        for target in [Target::portable(), target] {
+            let lowered = kernels::lower(&graph, &target, &Choices::default()).unwrap();
+            let more = |kernel: &&Kernel| kernel.subgroups || kernel.int64;
+            let found = lowered.program.kernels.iter().find(more);
+            assert!(found.is_none(), "{}: {}", small.name, found.unwrap().name);
+        }
+    }
+}

@@ -1,0 +1,586 @@
+//! Training as a whole: it learns, repeats, resumes, and its steps are the recipe's.
+//!
+//! Pictures are noise, so that whatever a network learns it has learnt by heart.
+
+mod common;
+
+use std::sync::{Arc, OnceLock};
+
+use pyr_wgpu::data::{DataError, Source};
+use pyr_wgpu::engine::{Device, DeviceRequest, Tensors};
+use pyr_wgpu::kernels::Choices;
+use pyr_wgpu::model::{Description, Network, NetworkSpec, Preprocessing, Stem, initial_values};
+use pyr_wgpu::rng::{Purpose, Stream};
+use pyr_wgpu::train::{
+    Evaluator, Options, Position, Recipe, Snapshot, Totals, TrainError, Trainer,
+};
+use pyr_wgpu::verify::{self, Batch, Difference};
+
+const CLASSES: u32 = 5;
+
+/// Pictures of noise, whose labels go round.
+struct Noise {
+    size: u32,
+    bytes: Vec<u8>,
+    count: usize,
+    /// Whether the whole set may live on the device.
+    resident: bool,
+}
+
+impl Noise {
+    fn source(size: u32, count: usize, resident: bool) -> Arc<dyn Source> {
+        let mut stream = Stream::new(99, Purpose::Shapes, 0, 0);
+        let length = (size * size * 3) as usize * count;
+        let bytes = (0..length).map(|_| stream.next_u32() as u8).collect();
+        Arc::new(Noise {
+            size,
+            bytes,
+            count,
+            resident,
+        })
+    }
+}
+
+impl Source for Noise {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        index as u32 % CLASSES
+    }
+
+    fn size(&self) -> u32 {
+        self.size
+    }
+
+    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+        let length = out.len();
+        out.copy_from_slice(&self.bytes[index * length..(index + 1) * length]);
+        Ok(())
+    }
+
+    fn resident(&self) -> Option<&[u8]> {
+        self.resident.then_some(&self.bytes)
+    }
+}
+
+/// A run on noise, with everything that can be varied.
+#[derive(Clone)]
+struct Run {
+    spec: NetworkSpec,
+    options: Options,
+    images: usize,
+    resident: bool,
+}
+
+impl Run {
+    fn new(image_size: u32, images: usize, batch_size: usize) -> Run {
+        let spec = NetworkSpec {
+            classes: CLASSES,
+            image_size,
+            ..NetworkSpec::pyramid(Stem::Cifar, 8, 3.0)
+        };
+        let recipe = Recipe {
+            epochs: 3,
+            batch_size,
+            learning_rate: 0.1,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            milestones: vec![3],
+            augment: false,
+        };
+        Run {
+            options: Options {
+                recipe,
+                micro_batch: None,
+                seed: 7,
+                fuse: true,
+                workers: 2,
+                preprocessing: Preprocessing::new(&spec, [120.0, 127.5, 130.0], [70.0, 73.9, 80.0]),
+            },
+            spec,
+            images,
+            resident: true,
+        }
+    }
+
+    /// With all randomness: flips, crops, dropout.
+    fn random(image_size: u32, images: usize, batch_size: usize) -> Run {
+        let mut run = Run::new(image_size, images, batch_size);
+        run.spec.dropout = 0.3;
+        run.options.recipe.augment = true;
+        run
+    }
+
+    fn network(&self) -> Network {
+        Network::new(&self.spec).unwrap()
+    }
+
+    fn train_source(&self) -> Arc<dyn Source> {
+        Noise::source(self.spec.image_size, self.images, self.resident)
+    }
+
+    /// Thirteen pictures: a number that no batch divides.
+    fn test_source(&self) -> Arc<dyn Source> {
+        Noise::source(self.spec.image_size, 13, self.resident)
+    }
+
+    /// Initial weights of the seed, no velocity.
+    fn start(&self) -> Snapshot {
+        let network = self.network();
+        let trained = network
+            .parameters()
+            .into_iter()
+            .filter(|p| p.role.is_trainable());
+        Snapshot {
+            weights: initial_values(&network, self.options.seed)
+                .into_iter()
+                .collect(),
+            momentum: trained
+                .map(|p| (p.name.clone(), vec![0.0; p.len()]))
+                .collect(),
+            position: Position::start(),
+        }
+    }
+
+    fn trainer<'d>(&self, device: &'d Device, from: &Snapshot) -> Trainer<'d> {
+        let trainer = Trainer::new(
+            device,
+            self.network(),
+            self.options.clone(),
+            self.train_source(),
+            self.test_source(),
+            &Choices::default(),
+        );
+        let mut trainer = trainer.unwrap_or_else(|e| panic!("{e}"));
+        trainer.restore(from);
+        trainer
+    }
+
+    /// Picture numbers of each step of an epoch.
+    fn order(&self, epoch: u32) -> Vec<Vec<u32>> {
+        let mut stream = Stream::new(self.options.seed, Purpose::Shuffle, epoch, 0);
+        let order = stream.permutation(self.images);
+        order
+            .chunks(self.options.recipe.batch_size)
+            .map(<[u32]>::to_vec)
+            .collect()
+    }
+
+    /// Some pictures as PyTorch would have them.
+    fn batch(&self, indices: &[u32]) -> Batch {
+        let source = self.train_source();
+        let Preprocessing { mean, std, .. } = self.options.preprocessing;
+        let plane = (self.spec.image_size * self.spec.image_size) as usize;
+        let mut input = Vec::new();
+        for index in indices {
+            let mut bytes = vec![0; 3 * plane];
+            source.read(*index as usize, &mut bytes).unwrap();
+            for channel in 0..3 {
+                let values = bytes.iter().skip(channel).step_by(3);
+                input.extend(values.map(|b| (f32::from(*b) - mean[channel]) / std[channel]));
+            }
+        }
+        Batch {
+            input,
+            size: indices.len(),
+            labels: indices.iter().map(|i| source.label(*i as usize)).collect(),
+        }
+    }
+}
+
+/// All the bits of a state.
+fn bits(snapshot: &Snapshot) -> (Vec<(String, Vec<u32>)>, Position) {
+    let tensors = snapshot.weights.iter().chain(&snapshot.momentum);
+    let words = tensors.map(|(name, values)| {
+        let bits = values.iter().map(|v| v.to_bits()).collect();
+        (name.clone(), bits)
+    });
+    (words.collect(), snapshot.position)
+}
+
+/// Trains until the end; totals and state after every epoch.
+async fn finish(trainer: &mut Trainer<'_>, evaluate: bool) -> Vec<(Totals, Snapshot)> {
+    let mut epochs = Vec::new();
+    while !trainer.finished() {
+        while !trainer.epoch_done() {
+            trainer.step().unwrap();
+        }
+        let totals = trainer.collect().await.unwrap();
+        if evaluate {
+            let tested = trainer.evaluate(|_| {}).await.unwrap();
+            assert_eq!(tested.images, 13);
+        }
+        epochs.push((totals, trainer.snapshot().await.unwrap()));
+        trainer.next_epoch();
+    }
+    epochs
+}
+
+/// The adapter as a device of the engine; `None` where the tests run without one.
+fn gpu() -> Option<&'static Device> {
+    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
+    let open = || {
+        common::gpu()?;
+        let request = DeviceRequest {
+            device: std::env::var("PYR_WGPU_TEST_DEVICE").ok(),
+            ..DeviceRequest::default()
+        };
+        Some(pollster::block_on(Device::open(&request)).unwrap_or_else(|e| panic!("{e}")))
+    };
+    DEVICE.get_or_init(open).as_ref()
+}
+
+/// The adapter, if there is one, and the reference.
+fn devices() -> Vec<&'static Device> {
+    gpu().into_iter().chain([&Device::Reference]).collect()
+}
+
+#[test]
+fn one_batch_is_learnt_by_heart() {
+    for device in devices() {
+        let mut run = Run::new(8, 8, 8);
+        run.options.recipe.epochs = 40;
+        run.options.recipe.milestones = vec![30];
+        let mut trainer = run.trainer(device, &run.start());
+        let epochs = pollster::block_on(finish(&mut trainer, false));
+        let (first, last) = (epochs[0].0, epochs[39].0);
+        // At the start the classes are equally likely, give or take.
+        assert!(first.mean_loss() > 1.0, "{}: {first:?}", device.name());
+        assert!(last.mean_loss() < 0.01, "{}: {last:?}", device.name());
+        assert_eq!(
+            (last.top1, last.top5, last.images),
+            (8, 8, 8),
+            "{}",
+            device.name()
+        );
+    }
+}
+
+/// A run that stops in the middle of an epoch, with nothing kept but the snapshot, goes on to
+/// the bits of the run that did not stop.
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one() {
+    for (device, resident) in devices().into_iter().flat_map(|d| [(d, true), (d, false)]) {
+        for micro_batch in [None, Some(3)] {
+            let mut run = Run::random(8, 20, 8);
+            run.resident = resident;
+            run.options.micro_batch = micro_batch;
+            let what = format!(
+                "{}, resident {resident}, micro {micro_batch:?}",
+                device.name()
+            );
+            pollster::block_on(async {
+                let mut whole = run.trainer(device, &run.start());
+                let whole = finish(&mut whole, true).await;
+                assert_eq!(whole.len(), 3);
+
+                let mut first = run.trainer(device, &run.start());
+                assert_eq!(first.steps_per_epoch(), 3);
+                for _ in 0..3 {
+                    first.step().unwrap();
+                }
+                first.next_epoch();
+                for _ in 0..2 {
+                    first.step().unwrap();
+                }
+                let snapshot = first.snapshot().await.unwrap();
+                assert_eq!((snapshot.position.epoch, snapshot.position.step), (2, 2));
+                assert_eq!(snapshot.position.totals().images, 16);
+                drop(first);
+
+                let mut second = run.trainer(device, &snapshot);
+                assert_eq!(
+                    bits(&second.snapshot().await.unwrap()),
+                    bits(&snapshot),
+                    "{what}"
+                );
+                let rest = finish(&mut second, true).await;
+                assert_eq!(rest.len(), 2);
+                for ((ours, state), (reference, expected)) in rest.iter().zip(&whole[1..]) {
+                    assert_eq!(ours, reference, "{what}");
+                    assert!(bits(state) == bits(expected), "{what}: other bits");
+                }
+                let last = rest[1].1.position;
+                let chunks = if micro_batch.is_some() { 8 } else { 3 };
+                assert_eq!(
+                    (last.epoch, last.batches_tracked),
+                    (3, 3 * chunks),
+                    "{what}"
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn seeds_decide_all_bits() {
+    for device in devices() {
+        let train = |seed: u64, start: &Snapshot| {
+            let mut run = Run::random(8, 12, 8);
+            run.options.seed = seed;
+            run.options.recipe.epochs = 2;
+            let mut trainer = run.trainer(device, start);
+            let epochs = pollster::block_on(finish(&mut trainer, false));
+            bits(&epochs[1].1)
+        };
+        let start = Run::random(8, 12, 8).start();
+        let reference = train(7, &start);
+        assert!(
+            train(7, &start) == reference,
+            "{}: one seed, other bits",
+            device.name()
+        );
+        // Even from the same weights another seed shuffles, crops and drops otherwise; the
+        // high half of a seed counts as well.
+        for other in [8, 7 + (1 << 32)] {
+            assert!(
+                train(other, &start) != reference,
+                "{}: seed {other}",
+                device.name()
+            );
+        }
+    }
+}
+
+/// Where pictures live and how many threads read them change no bit; fusion and a
+/// micro-batch of the whole batch change nothing but roundings, if that.
+#[test]
+fn what_must_not_matter_does_not() {
+    for device in devices() {
+        let train = |change: &dyn Fn(&mut Run)| {
+            let mut run = Run::random(8, 12, 8);
+            run.options.recipe.epochs = 1;
+            change(&mut run);
+            let mut trainer = run.trainer(device, &run.start());
+            pollster::block_on(finish(&mut trainer, false)).remove(0).1
+        };
+        let reference = train(&|_| {});
+        let check = |what: &str, change: &dyn Fn(&mut Run)| {
+            let same = bits(&train(change)) == bits(&reference);
+            assert!(same, "{}: {what} changes bits", device.name());
+        };
+        check("sending every batch", &|run| run.resident = false);
+        check("reading with five threads", &|run| {
+            run.resident = false;
+            run.options.workers = 5;
+        });
+        let start = Run::random(8, 12, 8).start();
+        let resembles = |what: &str, change: &dyn Fn(&mut Run)| {
+            let state = train(change);
+            let what = format!("{}: {what}", device.name());
+            check_update(&what, &start.weights, &state.weights, &reference.weights);
+            check_update(&what, &start.momentum, &state.momentum, &reference.momentum);
+        };
+        // A driver may contract products and sums in one kernel and not in the other.
+        resembles("fusion", &|run| run.options.fuse = false);
+        match device {
+            // The sum of one gradient is that gradient.
+            Device::Gpu(_) => check("one micro-batch", &|run| run.options.micro_batch = Some(8)),
+            // It rounds gradients to single precision only where a graph ends.
+            Device::Reference => {
+                resembles("one micro-batch", &|run| run.options.micro_batch = Some(8));
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_stays_as_it_was() {
+    for device in devices() {
+        let run = Run::random(8, 20, 8);
+        let mut trainer = run.trainer(device, &run.start());
+        let bytes = trainer.engine().bytes();
+        assert!(bytes > 0);
+        pollster::block_on(async {
+            while !trainer.finished() {
+                while !trainer.epoch_done() {
+                    trainer.step().unwrap();
+                    assert_eq!(trainer.engine().bytes(), bytes);
+                }
+                trainer.evaluate(|_| {}).await.unwrap();
+                trainer.snapshot().await.unwrap();
+                assert_eq!(trainer.engine().bytes(), bytes);
+                trainer.next_epoch();
+            }
+        });
+    }
+}
+
+/// What one step must make of a state, given the gradient: Torch's Nesterov momentum.
+fn sgd(before: &Snapshot, gradient: &Tensors, recipe: &Recipe, epoch: u32) -> (Tensors, Tensors) {
+    let [rate, momentum, decay] = [
+        recipe.learning_rate(epoch),
+        recipe.momentum,
+        recipe.weight_decay,
+    ]
+    .map(f64::from);
+    let mut weights = Tensors::new();
+    let mut velocities = Tensors::new();
+    for (name, gradient) in gradient {
+        let mut new_weights = Vec::new();
+        let mut new_velocities = Vec::new();
+        let state = before.weights[name].iter().zip(&before.momentum[name]);
+        for ((p, v), g) in state.zip(gradient) {
+            let (p, v) = (f64::from(*p), f64::from(*v));
+            let g = f64::from(*g) + decay * p;
+            let v = momentum * v + g;
+            new_velocities.push(v as f32);
+            new_weights.push((p - rate * (g + momentum * v)) as f32);
+        }
+        weights.insert(name.clone(), new_weights);
+        velocities.insert(name.clone(), new_velocities);
+    }
+    (weights, velocities)
+}
+
+/// Relative length of the difference between two updates of the trained tensors.
+///
+/// Both come from the same kernels; what differs is the rounding of the input, of weights
+/// 1/N and of sums, which batch norm multiplies: less than the 5e-5 of the comparison with
+/// PyTorch.
+fn check_update(what: &str, before: &Tensors, ours: &Tensors, expected: &Tensors) {
+    let change = |after: &Tensors| -> Vec<f32> {
+        let pairs = expected
+            .keys()
+            .flat_map(|name| after[name].iter().zip(&before[name]));
+        pairs.map(|(after, before)| after - before).collect()
+    };
+    let distance = Difference::between([(change(ours).as_slice(), change(expected).as_slice())]);
+    println!("{what}: {distance:?}");
+    assert!(distance.rel_l2 <= 5e-5, "{what}: {distance:?}");
+    assert!(
+        distance.largest > 1e-4,
+        "{what}: nothing was updated: {distance:?}"
+    );
+}
+
+/// Every step of an epoch, the smaller last one included, divides by its own number of
+/// pictures; micro-batches have their own statistics and add up.
+#[test]
+fn steps_are_those_of_the_recipe() {
+    for device in devices() {
+        for micro_batch in [None, Some(3)] {
+            let mut run = Run::new(8, 11, 8);
+            run.options.micro_batch = micro_batch;
+            let what = format!("{}, micro {micro_batch:?}", device.name());
+            pollster::block_on(async {
+                let mut trainer = run.trainer(device, &run.start());
+                for (step, indices) in run.order(1).iter().enumerate() {
+                    let before = trainer.snapshot().await.unwrap();
+                    assert_eq!(trainer.step().unwrap(), indices.len());
+                    let after = trainer.snapshot().await.unwrap();
+                    assert_eq!(indices.len(), [8, 3][step]);
+
+                    let mut gradient = Tensors::new();
+                    for chunk in indices.chunks(micro_batch.unwrap_or(8)) {
+                        let batch = run.batch(chunk);
+                        let network = run.network();
+                        let own = verify::gradients(device, &network, &before.weights, &batch);
+                        let share = chunk.len() as f32 / indices.len() as f32;
+                        for (name, values) in own.await.unwrap() {
+                            let zeros = vec![0.0; values.len()];
+                            let sums = gradient.entry(name).or_insert(zeros);
+                            sums.iter_mut()
+                                .zip(values)
+                                .for_each(|(sum, g)| *sum += share * g);
+                        }
+                    }
+                    let (weights, velocities) = sgd(&before, &gradient, &run.options.recipe, 1);
+                    let what = format!("{what}, step {step}");
+                    check_update(&what, &before.weights, &after.weights, &weights);
+                    check_update(&what, &before.momentum, &after.momentum, &velocities);
+                    let chunks = after.position.batches_tracked - before.position.batches_tracked;
+                    let expected = indices.len().div_ceil(micro_batch.unwrap_or(8));
+                    assert_eq!(chunks, expected as u64, "{what}");
+                }
+                assert!(trainer.epoch_done());
+                assert_eq!(trainer.collect().await.unwrap().images, 11, "{what}");
+            });
+        }
+    }
+}
+
+/// The trainer's evaluation is the evaluator's, and both count every picture once.
+#[test]
+fn evaluations_agree() {
+    for device in devices() {
+        let mut run = Run::random(8, 20, 8);
+        run.options.recipe.epochs = 1;
+        pollster::block_on(async {
+            let mut trainer = run.trainer(device, &run.start());
+            let state = finish(&mut trainer, false).await.remove(0).1;
+            let mut trainer = run.trainer(device, &state);
+            let before = trainer.position().totals();
+            let mut heard = Vec::new();
+            let totals = trainer.evaluate(|done| heard.push(done)).await.unwrap();
+            assert_eq!(heard, [8, 13]);
+            assert_eq!(
+                trainer.collect().await.unwrap(),
+                before,
+                "metrics of the epoch"
+            );
+
+            let description = Description {
+                network: run.spec.clone(),
+                classes: (0..CLASSES).map(|class| class.to_string()).collect(),
+                preprocessing: run.options.preprocessing,
+            };
+            for batch in [8, 5, 100] {
+                let evaluator = Evaluator::new(
+                    device,
+                    &description,
+                    &run.network(),
+                    &state.weights,
+                    run.test_source(),
+                    batch,
+                    2,
+                );
+                let mut evaluator = evaluator.unwrap();
+                let evaluation = evaluator.run(|_| {}).await.unwrap();
+                let found = evaluation.totals;
+                assert_eq!(
+                    (found.top1, found.top5, found.images),
+                    (totals.top1, totals.top5, 13)
+                );
+                let distance = (found.loss - totals.loss).abs();
+                assert!(distance <= 1e-5 * totals.loss, "{found:?} {totals:?}");
+                let rows: Vec<u64> = evaluation
+                    .confusion
+                    .iter()
+                    .map(|row| row.iter().sum())
+                    .collect();
+                assert_eq!(rows, [3, 3, 3, 2, 2], "pictures of each class");
+                let right: u64 = (0..CLASSES as usize)
+                    .map(|c| evaluation.confusion[c][c])
+                    .sum();
+                assert_eq!(right, totals.top1);
+            }
+        });
+    }
+}
+
+#[test]
+fn divergence_is_an_error_that_says_what_to_do() {
+    for device in devices() {
+        let mut run = Run::new(8, 8, 8);
+        run.options.recipe.learning_rate = 1e30;
+        let mut trainer = run.trainer(device, &run.start());
+        let error = pollster::block_on(async {
+            for _ in 0..3 {
+                trainer.step()?;
+                trainer.collect().await?;
+                trainer.next_epoch();
+            }
+            Ok(())
+        });
+        let error: TrainError = error.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, TrainError::Diverged { .. }), "{text}");
+        assert!(
+            text.contains("NaN or infinite") && text.contains("--lr"),
+            "{text}"
+        );
+    }
+}
