@@ -26,17 +26,23 @@ pub(super) fn runs_for(seconds: f64, watch: &mut Stopwatch<'_>) -> Result<u32, E
     }
 }
 
-/// The best of some samples, each at least so many seconds long: what the adapter can do when
-/// nothing disturbs it.
+/// Samples that are enough, however long they took.
+const FEWEST: usize = 5;
+
+/// The best of the samples that fit a time, and of five at least, each at least `sample`
+/// seconds long: what the adapter can do when nothing disturbs it.
 pub(super) fn best(
-    samples: usize,
     seconds: f64,
+    sample: f64,
     watch: &mut Stopwatch<'_>,
 ) -> Result<f64, EngineError> {
-    let runs = runs_for(seconds, watch)?;
-    let mut best = f64::INFINITY;
-    for _ in 0..samples {
-        best = best.min(watch(runs)?);
+    let runs = runs_for(sample, watch)?;
+    let (mut best, mut spent, mut samples) = (f64::INFINITY, 0.0, 0);
+    while samples < FEWEST || spent < seconds {
+        let took = watch(runs)?;
+        best = best.min(took);
+        spent += took * f64::from(runs);
+        samples += 1;
     }
     Ok(best)
 }
@@ -85,10 +91,13 @@ mod tests {
 
     #[test]
     fn the_best_sample_counts_and_the_first_runs_do_not() {
-        let mut times = [1.0, 2.0, 5.0, 4.0, 8.0].into_iter();
-        let best = best(3, 1.0, &mut |_| {
-            Ok(times.next().expect("five runs at most"))
-        });
-        assert_eq!(best, Ok(4.0));
+        let times = [1.0, 2.0, 5.0, 4.0, 8.0, 7.0, 6.0, 3.0];
+        for (seconds, expected) in [(0.0, 4.0), (30.5, 3.0)] {
+            let mut times = times.into_iter();
+            let best = best(seconds, 1.0, &mut |_| {
+                Ok(times.next().expect("enough runs"))
+            });
+            assert_eq!(best, Ok(expected));
+        }
     }
 }

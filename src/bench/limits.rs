@@ -108,14 +108,14 @@ impl Limits {
     }
 }
 
-/// Number of samples of a probe, and seconds that one lasts at least.
+/// Seconds to sample a probe, and seconds that one sample lasts at least.
 ///
 /// Processors are disturbed by other programs: of many short samples some are not. GPUs
 /// raise their clocks only under lasting work.
-fn samples(gpu: &Gpu) -> (usize, f64) {
+fn sampling(gpu: &Gpu) -> (f64, f64) {
     match gpu.description.software() {
-        true => (30, 0.01),
-        false => (5, 0.05),
+        true => (0.4, 0.01),
+        false => (0.25, 0.05),
     }
 }
 
@@ -130,8 +130,8 @@ fn run_best(gpu: &Gpu, program: &Program) -> Result<f64, EngineError> {
         gpu.finish()?;
         Ok(start.elapsed().as_secs_f64() / f64::from(runs))
     };
-    let (samples, seconds) = samples(gpu);
-    best(samples, seconds, &mut watch)
+    let (seconds, sample) = sampling(gpu);
+    best(seconds, sample, &mut watch)
 }
 
 /// Operations per second.
@@ -160,8 +160,9 @@ fn copies(gpu: &Gpu) -> Result<Vec<Bandwidth>, EngineError> {
     for bytes in BUFFERS.into_iter().filter(|bytes| *bytes <= limit) {
         let mut highest = 0.0f64;
         for vectors in VECTORS {
-            // Several to a submission, so that submitting does not count.
-            let program = probe::copy(bytes, vectors, 8);
+            // Several short ones to a submission, so that submitting does not count.
+            let dispatches = if bytes < 16 << 20 { 16 } else { 2 };
+            let program = probe::copy(bytes, vectors, dispatches);
             let moved: u64 = program.dispatches.iter().map(Program::bytes).sum();
             highest = highest.max(moved as f64 / run_best(gpu, &program)?);
         }

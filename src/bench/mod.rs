@@ -126,6 +126,14 @@ pub async fn measure(
     workload: &Workload<'_>,
     say: &mut dyn FnMut(&str),
 ) -> Result<Report, EngineError> {
+    let mode = match workload.mode {
+        Mode::Train => model::Mode::Train,
+        Mode::Infer => model::Mode::Predict,
+    };
+    let network = workload.network;
+    let graph = network.graph(workload.batch, &Input::Tensor, mode, true)?;
+    // Before anything that takes time: this is where a batch is found to be too large.
+    let program = lower(&graph, device, workload.choices)?;
     let limits = match device {
         Device::Gpu(gpu) => {
             say("measuring what the adapter can do at best");
@@ -134,42 +142,39 @@ pub async fn measure(
         Device::Reference => None,
     };
     say("building the network");
-    let mode = match workload.mode {
-        Mode::Train => model::Mode::Train,
-        Mode::Infer => model::Mode::Predict,
-    };
-    let graph = workload
-        .network
-        .graph(workload.batch, &Input::Tensor, mode, true)?;
-    let counted = count(&graph)?;
     let mut engine = Engine::new(device, vec![graph], workload.choices)?;
     load(&mut engine, workload);
     let steps = Steps::measure(&mut engine, workload.seconds, say)?;
-    let program = engine.programs().first();
-    let kernels = match (&limits, program) {
-        (Some(limits), Some(program)) => {
+    let kernels = match &limits {
+        Some(limits) => {
             say("timing each kernel");
-            time_kernels(&engine, program, limits).await?
+            time_kernels(&engine, &program, limits).await?
         }
-        _ => Vec::new(),
+        None => Vec::new(),
     };
-    let memory = engine.bytes();
-    let program = program.unwrap_or(&counted);
-    let report = steps.report(workload, device, program, limits.as_ref());
+    let memory_bytes = engine.bytes();
+    let report = steps.report(workload, device, &program, limits.as_ref());
     Ok(Report {
-        memory_bytes: memory,
+        memory_bytes,
         kernels,
         ..report
     })
 }
 
-/// A program of the graph for counting its operations where no device has one.
-fn count(graph: &Graph) -> Result<Program, EngineError> {
-    let target = Target {
-        max_binding: u64::MAX,
-        ..Target::portable()
+/// The program that the engine will run; for the reference, which has none, one that counts
+/// the operations.
+fn lower(graph: &Graph, device: &Device, choices: &Choices) -> Result<Program, EngineError> {
+    let lowered = match device {
+        Device::Gpu(_) => kernels::lower(graph, &device.target(), choices)?,
+        Device::Reference => {
+            let unlimited = Target {
+                max_binding: u64::MAX,
+                ..Target::portable()
+            };
+            kernels::lower(graph, &unlimited, &Choices::default())?
+        }
     };
-    Ok(kernels::lower(graph, &target, &Choices::default())?.program)
+    Ok(lowered.program)
 }
 
 /// Random weights, pictures and labels.

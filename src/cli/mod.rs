@@ -3,6 +3,7 @@
 //! Results go to stdout, progress and warnings to stderr.
 //! Arguments are checked first, then files, then adapters.
 
+mod bench;
 mod device;
 mod devices;
 mod error;
@@ -44,6 +45,8 @@ enum Command {
     Verify(verify::Args),
     /// List the adapters of this machine
     Devices(devices::Args),
+    /// Measure speed, and what share of the adapter's own limit it is
+    Bench(bench::Args),
 }
 
 /// Parses the command line, runs it, reports errors on stderr.
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Summary(args) => summary::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use crate::kernels::Target;
 /// Where graphs run.
 pub enum Device {
     /// An adapter.
-    Gpu(Gpu),
+    Gpu(Box<Gpu>),
     /// The plain reference beside each operator: one thread, double precision, slow.
     Reference,
 }
@@ -42,7 +42,8 @@ impl Device {
             true => Checks::On,
             false => Checks::Off,
         };
-        Ok(Device::Gpu(Gpu::open(&adapter, checks).await?))
+        let gpu = Gpu::open(&adapter, checks).await?;
+        Ok(Device::Gpu(Box::new(gpu)))
     }
 
     /// Facts about the adapter; `None` for the reference.

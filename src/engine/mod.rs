@@ -4,7 +4,7 @@
 //! bind groups. Values from outside and kept values are written and read by name, in the
 //! layout of memory; a run executes one graph.
 //! Two devices are known: a GPU, and the plain reference in double precision, which is slow
-//! and rounds to `f32` where a GPU would store.
+//! and rounds lasting values to `f32` at the end of a run.
 
 mod device;
 mod memory;

@@ -26,6 +26,7 @@ mod lower;
 mod max_pool;
 mod normalize;
 mod optimizer;
+pub mod probe;
 mod running_average;
 mod shader;
 mod shortcut;

@@ -167,7 +167,7 @@ fn nhwc(shape: &Shape) -> Result<[usize; 4], String> {
 macro_rules! operators {
     ($($name:ident),* $(,)?) => {
         /// Any operator; see the file of each in this module.
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, PartialEq)]
         pub enum Op {
             $(#[doc = concat!("See [`", stringify!($name), "`].")] $name($name),)*
         }
@@ -177,6 +177,12 @@ macro_rules! operators {
                 Op::$name(op)
             }
         })*
+
+        impl std::fmt::Debug for Op {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                match self { $(Op::$name(op) => op.fmt(f),)* }
+            }
+        }
 
         impl Op {
             /// Name in messages, snapshots and the table of kernels.

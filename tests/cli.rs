@@ -1,0 +1,398 @@
+//! The binary as users meet it: output, exit codes, and the text of errors, which must name
+//! the thing and the next step. Nothing here needs an adapter, except where it says so.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pyr-wgpu"));
+    command.args(arguments);
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+/// Runs, and checks exit code and words of the error.
+fn fails(arguments: &[&str], code: i32, words: &[&str]) {
+    let output = run(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+    for word in words {
+        assert!(
+            stderr.contains(word),
+            "{arguments:?} lacks `{word}`: {stderr}"
+        );
+    }
+}
+
+fn json(arguments: &[&str]) -> serde_json::Value {
+    let output = run(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn golden(name: &str) -> String {
+    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn path(directory: &Path, name: &str) -> String {
+    directory.join(name).display().to_string()
+}
+
+#[test]
+fn summary_counts_as_the_paper_does() {
+    let summary = json(&["summary", "--preset", "pyramidnet110-a48", "--json"]);
+    assert_eq!(summary["parameters"], 1_772_706);
+    assert_eq!(summary["macs"], 403_813_504);
+    assert_eq!(summary["convs"], 109);
+    assert_eq!(summary["feature_dim"], 64);
+    assert_eq!(summary["widths"].as_array().unwrap().len(), 54);
+    assert!(summary["memory"]["total"].as_u64().unwrap() > 100_000_000);
+}
+
+#[test]
+fn flags_override_a_preset() {
+    let arguments = [
+        "summary",
+        "--preset",
+        "pyramidnet110-a84",
+        "--classes",
+        "100",
+        "--json",
+    ];
+    assert_eq!(json(&arguments)["parameters"], 3_913_536);
+    let text = run(&["summary", "--depth", "20", "--alpha", "24"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(
+        text.contains("parameters") && text.contains("layer3.2"),
+        "{text}"
+    );
+}
+
+#[test]
+fn wrong_arguments_are_named() {
+    fails(
+        &["summary", "--depth", "21", "--alpha", "24"],
+        2,
+        &["21", "20"],
+    );
+    fails(
+        &["summary", "--depth", "20", "--alpha", "-3"],
+        2,
+        &["alpha"],
+    );
+    fails(&["summary", "--depth", "20", "--alpha", "0"], 2, &["alpha"]);
+    fails(
+        &["summary", "--depth", "20", "--alpha", "NaN"],
+        2,
+        &["alpha"],
+    );
+    fails(
+        &["summary", "--depth", "20", "--alpha", "1e30"],
+        2,
+        &["alpha"],
+    );
+    fails(&["summary", "--depth", "20"], 2, &["--alpha"]);
+    fails(
+        &["summary", "--preset", "pyramidnet110-a47"],
+        2,
+        &["pyramidnet110-a48"],
+    );
+    fails(&["summary", "--batch-size", "0"], 2, &["batch"]);
+    fails(&["train", "--batch-size", "0"], 2, &["batch"]);
+    fails(&["train", "--epochs", "0"], 2, &["--epochs"]);
+    fails(&["train", "--lr", "-1"], 2, &["--lr"]);
+    fails(
+        &["train", "--micro-batch", "64", "--batch-size", "32"],
+        2,
+        &["--micro-batch"],
+    );
+    fails(&["train", "--checkpoint-every", "soon"], 2, &["10m"]);
+    fails(&["train", "--dataset", "mnist"], 2, &["cifar10"]);
+    fails(
+        &["eval", "x.safetensors", "--dataset", "shapes", "--ten-crop"],
+        2,
+        &["--ten-crop"],
+    );
+    fails(&["convert", "a", "b"], 2, &["convert"]);
+    fails(
+        &["verify", "w.safetensors", "--input", "x.npy"],
+        2,
+        &["--logits"],
+    );
+}
+
+#[test]
+fn missing_data_says_where_to_get_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = path(directory.path(), "nowhere");
+    fails(
+        &["train", "--dataset", "cifar10", "--data", &missing],
+        4,
+        &[
+            "nowhere",
+            "cs.toronto.edu",
+            "c32a1d4ab5d03f1284b67883e8d87530",
+        ],
+    );
+    let empty = directory.path().display().to_string();
+    fails(
+        &["train", "--dataset", "cifar10", "--data", &empty],
+        4,
+        &["data_batch_1.bin"],
+    );
+    fails(&["train", "--dataset", "cifar10"], 4, &["--data"]);
+    fails(
+        &["train", "--dataset", "folder", "--data", &empty],
+        4,
+        &["train"],
+    );
+}
+
+#[test]
+fn damaged_records_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("cifar-10-batches-bin");
+    fs::create_dir(&data).unwrap();
+    for name in [
+        "data_batch_1",
+        "data_batch_2",
+        "data_batch_3",
+        "data_batch_4",
+        "data_batch_5",
+    ] {
+        fs::write(data.join(format!("{name}.bin")), vec![0; 100]).unwrap();
+    }
+    fs::write(data.join("test_batch.bin"), vec![0; 100]).unwrap();
+    let data = directory.path().display().to_string();
+    fails(
+        &["train", "--dataset", "cifar10", "--data", &data],
+        4,
+        &["truncated", "30730000"],
+    );
+}
+
+#[test]
+fn bad_checkpoints_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let picture = path(directory.path(), "picture.png");
+    fs::write(&picture, b"not a picture").unwrap();
+    let missing = path(directory.path(), "none.safetensors");
+    fails(&["predict", &missing, &picture], 5, &["none.safetensors"]);
+    let weights = fs::read(golden("additive_basic.safetensors")).unwrap();
+    let cut = path(directory.path(), "cut.safetensors");
+    fs::write(&cut, &weights[..weights.len() / 2]).unwrap();
+    fails(&["predict", &cut, &picture], 5, &["cut.safetensors"]);
+    let text = path(directory.path(), "text.safetensors");
+    fs::write(&text, b"hello, I am no checkpoint at all").unwrap();
+    fails(&["predict", &text, &picture], 5, &["text.safetensors"]);
+    fails(
+        &[
+            "predict",
+            &golden("additive_basic.safetensors"),
+            &picture,
+            "--depth",
+            "8",
+            "--alpha",
+            "20",
+        ],
+        5,
+        &["layer1.0.conv1.weight", "[23, 16, 3, 3]", "[19, 16, 3, 3]"],
+    );
+    // Poison the last number of the data.
+    let mut poisoned = weights;
+    let end = poisoned.len();
+    poisoned[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let nan = path(directory.path(), "nan.safetensors");
+    fs::write(&nan, poisoned).unwrap();
+    let output = run(&["predict", &nan, &picture]);
+    assert_eq!(output.status.code(), Some(5));
+}
+
+#[test]
+fn a_text_file_is_no_picture() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = path(directory.path(), "letter.txt");
+    fs::write(&text, b"Dear network, ...").unwrap();
+    let weights = golden("additive_basic.safetensors");
+    fails(
+        &["predict", &weights, &text, "--device", "cpu"],
+        4,
+        &["letter.txt"],
+    );
+}
+
+#[test]
+fn predict_gives_probabilities() {
+    let weights = golden("additive_basic.safetensors");
+    let picture = format!("{}/examples/star.png", env!("CARGO_MANIFEST_DIR"));
+    let document = json(&[
+        "predict", &weights, &picture, "--device", "cpu", "--top", "10", "--json",
+    ]);
+    let predictions = document[0]["predictions"].as_array().unwrap();
+    let sum: f64 = predictions
+        .iter()
+        .map(|p| p["probability"].as_f64().unwrap())
+        .sum();
+    assert_eq!(predictions.len(), 10);
+    assert!((sum - 1.0).abs() < 1e-9, "{sum}");
+}
+
+#[test]
+fn verify_agrees_with_pytorch_and_notices_a_difference() {
+    let name = golden("additive_basic");
+    let file = |suffix: &str| format!("{name}{suffix}");
+    let (weights, input) = (file(".safetensors"), file(".input.npy"));
+    let (logits, labels) = (file(".logits.npy"), file(".labels.npy"));
+    let (grads, state) = (file(".grads.safetensors"), file(".state1.safetensors"));
+    let arguments = [
+        "verify", &weights, "--input", &input, "--logits", &logits, "--labels", &labels, "--grads",
+        &grads, "--steps", "1", "--lr", "0.1", "--state", &state, "--device", "cpu", "--json",
+    ];
+    let document = json(&arguments);
+    for part in ["logits", "grads", "state"] {
+        assert!(
+            document[part]["rel_l2"].as_f64().unwrap() < 5e-5,
+            "{document}"
+        );
+    }
+    assert!(document["state"]["update_rel_l2"].as_f64().unwrap() < 5e-5);
+    let strict = run(&[&arguments[..arguments.len() - 1], &["--tolerance", "1e-12"]].concat());
+    assert_eq!(strict.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&strict.stdout).contains("DIFFERENT"));
+}
+
+/// A tiny folder of two classes, and a run on it that stops and continues.
+#[test]
+fn a_run_trains_saves_and_continues() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    for part in ["train", "test"] {
+        for (class, picture) in [("heart", "heart.png"), ("star", "star.png")] {
+            let folder = data.join(part).join(class);
+            fs::create_dir_all(&folder).unwrap();
+            let source = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+                .join("examples")
+                .join(picture);
+            for copy in 0..3 {
+                fs::copy(&source, folder.join(format!("{copy}.png"))).unwrap();
+            }
+        }
+    }
+    let (data, run_dir) = (data.display().to_string(), path(directory.path(), "run"));
+    let network = [
+        "--depth",
+        "8",
+        "--alpha",
+        "3",
+        "--image-size",
+        "8",
+        "--device",
+        "cpu",
+    ];
+    let recipe = [
+        "--dataset",
+        "folder",
+        "--data",
+        &data,
+        "--epochs",
+        "2",
+        "--batch-size",
+        "4",
+    ];
+    let train = [
+        &["train"],
+        &network[..],
+        &recipe[..],
+        &["--run-dir", &run_dir],
+    ]
+    .concat();
+    let output = run(&train);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for file in [
+        "config.toml",
+        "environment.json",
+        "choices.json",
+        "classes.txt",
+        "metrics.csv",
+        "events.jsonl",
+        "last.safetensors",
+        "best.safetensors",
+        "state.safetensors",
+    ] {
+        assert!(Path::new(&run_dir).join(file).is_file(), "{file}");
+    }
+    let metrics = fs::read_to_string(Path::new(&run_dir).join("metrics.csv")).unwrap();
+    assert_eq!(metrics.lines().count(), 3, "{metrics}");
+    fails(&train, 2, &["not empty", "--resume"]);
+    fails(
+        &["train", "--resume", &run_dir, "--device", "cpu"],
+        2,
+        &["--epochs"],
+    );
+    fails(
+        &[
+            "train", "--resume", &run_dir, "--epochs", "3", "--lr", "0.3", "--device", "cpu",
+        ],
+        2,
+        &["--lr", "--allow"],
+    );
+    let output = run(&[
+        "train", "--resume", &run_dir, "--epochs", "3", "--device", "cpu",
+    ]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metrics = fs::read_to_string(Path::new(&run_dir).join("metrics.csv")).unwrap();
+    assert_eq!(metrics.lines().count(), 4, "{metrics}");
+    let eval = json(&[
+        "eval",
+        &run_dir,
+        "--dataset",
+        "folder",
+        "--data",
+        &data,
+        "--device",
+        "cpu",
+        "--json",
+    ]);
+    assert_eq!(eval["images"], 6);
+    assert!(eval["top5_error"].is_null() && eval["top1_error"].is_number());
+    let other = path(directory.path(), "other");
+    fs::create_dir(&other).unwrap();
+    fails(&["train", "--resume", &other], 5, &["config.toml"]);
+}
+
+#[test]
+fn an_unknown_adapter_lists_the_others() {
+    let output = run(&["bench", "--device", "no such adapter"]);
+    assert_eq!(
+        output.status.code(),
+        Some(3),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Without any driver: the error says what to install.
+#[test]
+fn no_adapter_says_what_to_install() {
+    let output = command(&["train", "--backend", "vulkan"])
+        .env("VK_DRIVER_FILES", "/nonexistent.json")
+        .env("VK_ICD_FILENAMES", "/nonexistent.json")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("mesa-vulkan-drivers"), "{stderr}");
+}
