@@ -43,7 +43,7 @@ impl Params {
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, node: &Node) {
     let y = node.outputs[0];
-    let strip = Strip::new(lowering.shape(y));
+    let strip = Strip::new(lowering.shape(y), lowering.target);
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(lowering.write(y));
     let launch = Launch {

@@ -66,7 +66,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, node: &Node) {
 pub(super) fn grad(lowering: &mut Lowering<'_>, node: &Node) {
     let (dy, dx) = (node.inputs[0], node.outputs[0]);
     let shape = lowering.shape(dx);
-    let strip = Strip::new(shape);
+    let strip = Strip::new(shape, lowering.target);
     let params = GradParams {
         rows: strip.rows,
         columns: strip.columns,

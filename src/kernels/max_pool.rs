@@ -61,7 +61,7 @@ impl Params {
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, op: &MaxPool, node: &Node) {
     let (x, y, places) = (node.inputs[0], node.outputs[0], node.outputs[1]);
-    let strip = Strip::new(lowering.shape(y));
+    let strip = Strip::new(lowering.shape(y), lowering.target);
     let params = Params::new(
         &strip,
         op.kernel,
@@ -81,7 +81,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &MaxPool, node: &Node) {
 
 pub(super) fn grad(lowering: &mut Lowering<'_>, op: &MaxPoolGrad, node: &Node) {
     let (dy, places, dx) = (node.inputs[0], node.inputs[1], node.outputs[0]);
-    let strip = Strip::new(lowering.shape(dx));
+    let strip = Strip::new(lowering.shape(dx), lowering.target);
     let params = Params::new(
         &strip,
         op.kernel,

@@ -70,7 +70,7 @@ impl Params {
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, op: &Normalize, node: &Node) {
     let y = node.outputs[0];
-    let strip = Strip::new(lowering.shape(y));
+    let strip = Strip::new(lowering.shape(y), lowering.target);
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(lowering.write(y));
     let launch = Launch {
@@ -103,7 +103,7 @@ pub(super) fn grad_reduce(lowering: &mut Lowering<'_>, op: &NormalizeGradReduce,
 
 pub(super) fn grad(lowering: &mut Lowering<'_>, op: &NormalizeGrad, node: &Node) {
     let dx = node.outputs[0];
-    let strip = Strip::new(lowering.shape(dx));
+    let strip = Strip::new(lowering.shape(dx), lowering.target);
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(lowering.write(dx));
     let share = match op.batch {

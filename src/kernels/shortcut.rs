@@ -60,7 +60,7 @@ parameters! {
 pub(super) fn add(lowering: &mut Lowering<'_>, op: &ShortcutAdd, node: &Node) {
     let y = node.outputs[0];
     let (y_shape, x_shape) = (lowering.shape(y), lowering.shape(node.inputs[1]));
-    let strip = Strip::new(y_shape);
+    let strip = Strip::new(y_shape, lowering.target);
     let params = AddParams {
         rows: strip.rows,
         columns: strip.columns,
@@ -87,7 +87,7 @@ pub(super) fn add(lowering: &mut Lowering<'_>, op: &ShortcutAdd, node: &Node) {
 pub(super) fn grad(lowering: &mut Lowering<'_>, op: &ShortcutGrad, node: &Node) {
     let (dy, dx) = (node.inputs[0], node.outputs[0]);
     let (dy_shape, dx_shape) = (lowering.shape(dy), lowering.shape(dx));
-    let strip = Strip::new(dx_shape);
+    let strip = Strip::new(dx_shape, lowering.target);
     let params = GradParams {
         rows: strip.rows,
         columns: strip.columns,

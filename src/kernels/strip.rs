@@ -5,6 +5,7 @@
 //! columns; invocation (offset, column) visits rows offset, offset + height, … of the chunk.
 //! The WGSL half is `shaders/lib/strip.wgsl`.
 
+use super::Target;
 use crate::shape::{LANES, Shape};
 
 /// Invocations in a workgroup.
@@ -31,8 +32,18 @@ pub(super) struct Strip {
 
 impl Strip {
     /// Divides an activation.
-    pub(super) fn new(shape: &Shape) -> Strip {
-        Strip::of(shape.rows(), shape.last().div_ceil(LANES), MAX_CHUNKS)
+    ///
+    /// Starting a workgroup costs a processor more than a row, so software adapters get
+    /// longer chunks, in a number that divides evenly among their threads.
+    pub(super) fn new(shape: &Shape, target: &Target) -> Strip {
+        let columns = shape.last().div_ceil(LANES);
+        let height = WORKGROUP / columns.min(WORKGROUP);
+        let chunks = shape.rows().div_ceil(64 * height).next_multiple_of(16);
+        let most = match target.software {
+            true => chunks.min(MAX_CHUNKS),
+            false => MAX_CHUNKS,
+        };
+        Strip::of(shape.rows(), columns, most)
     }
 
     /// Divides an activation into few workgroups, because each leaves partial results.
