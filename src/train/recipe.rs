@@ -45,10 +45,10 @@ impl Recipe {
                 ..cifar10
             },
             Kind::Shapes => Recipe {
-                epochs: 4,
+                epochs: 5,
                 batch_size: 32,
                 learning_rate: 0.05,
-                milestones: vec![3, 4],
+                milestones: vec![4, 5],
                 ..cifar10
             },
         }

@@ -43,7 +43,7 @@ pub(super) struct DataArgs {
 #[derive(ClapArgs)]
 #[command(next_help_heading = "Recipe")]
 pub(super) struct RecipeArgs {
-    /// Passes over the training pictures [default: shapes 4, others 300]
+    /// Passes over the training pictures [default: shapes 5, others 300]
     #[arg(long, value_name = "N")]
     pub(super) epochs: Option<u32>,
     /// Pictures of one step [default: shapes 32, others 128]
@@ -58,7 +58,7 @@ pub(super) struct RecipeArgs {
     /// Weight decay of every parameter [default: 0.0001]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(super) weight_decay: Option<f32>,
-    /// Epochs at whose start the rate drops to a tenth [default: shapes 3,4, others 150,225]
+    /// Epochs at whose start the rate drops to a tenth [default: shapes 4,5, others 150,225]
     #[arg(long, value_name = "E,E", value_delimiter = ',')]
     pub(super) milestones: Option<Vec<u32>>,
     /// Pictures that go through the network at once, if fewer than a batch; gradients are
