@@ -36,32 +36,7 @@ const PIXELS: u32 = 4u;
 const OUT_VECS: u32 = 2u;
 const TRANSPOSED: bool = false;
 
-struct Parameters {
-    batch: u32,
-    source_height: u32,
-    source_width: u32,
-    source_vecs: u32,
-    result_height: u32,
-    result_width: u32,
-    result_vecs: u32,
-    count_height: u32,
-    count_width: u32,
-    out_offset_height: u32,
-    out_offset_width: u32,
-    out_step_height: u32,
-    out_step_width: u32,
-    source_base_height: i32,
-    source_base_width: i32,
-    source_step_height: i32,
-    source_step_width: i32,
-    taps_height: u32,
-    taps_width: u32,
-    tap_first_height: i32,
-    tap_first_width: i32,
-    tap_step_height: i32,
-    tap_step_width: i32,
-    kernel_width: u32,
-}
+// import conv2d_pixels
 
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> source: array<vec4<f32>>;

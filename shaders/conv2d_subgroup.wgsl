@@ -49,35 +49,7 @@ const OUT_VECS: u32 = 5u;
 const WEIGHT_LOADS: u32 = (4u * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
 const TRANSPOSED: bool = false;
 
-struct Parameters {
-    batch: u32,
-    source_height: u32,
-    source_width: u32,
-    source_vecs: u32,
-    result_height: u32,
-    result_width: u32,
-    result_vecs: u32,
-    // Pixels of the class, and where they lie in the result.
-    count_height: u32,
-    count_width: u32,
-    out_offset_height: u32,
-    out_offset_width: u32,
-    out_step_height: u32,
-    out_step_width: u32,
-    // Where the first tap of a pixel of the class lies in the source.
-    source_base_height: i32,
-    source_base_width: i32,
-    source_step_height: i32,
-    source_step_width: i32,
-    // Taps of the class, and where they lie in the kernel.
-    taps_height: u32,
-    taps_width: u32,
-    tap_first_height: i32,
-    tap_first_width: i32,
-    tap_step_height: i32,
-    tap_step_width: i32,
-    kernel_width: u32,
-}
+// import conv2d_pixels
 
 // What a vector is in memory. Where the device has 64-bit integers the host
 // reads vectors as two of them, which halves the number of load instructions.

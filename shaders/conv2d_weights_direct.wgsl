@@ -32,22 +32,7 @@
 const WORKGROUP: u32 = 64u;
 const OUT_VECS: u32 = 2u;
 
-struct Parameters {
-    batch: u32,
-    input_height: u32,
-    input_width: u32,
-    input_vecs: u32,
-    output_height: u32,
-    output_width: u32,
-    output_vecs: u32,
-    kernel_height: u32,
-    kernel_width: u32,
-    stride_height: u32,
-    stride_width: u32,
-    padding_height: u32,
-    padding_width: u32,
-    lines_per_slice: u32,
-}
+// import conv2d_weights
 
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> input: array<vec4<f32>>;

@@ -35,22 +35,7 @@ const PIXELS: u32 = 4u;
 const OUT_VECS: u32 = 5u;
 const GRADIENT_LOADS: u32 = (PIXELS * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
 
-struct Parameters {
-    batch: u32,
-    input_height: u32,
-    input_width: u32,
-    input_vecs: u32,
-    output_height: u32,
-    output_width: u32,
-    output_vecs: u32,
-    kernel_height: u32,
-    kernel_width: u32,
-    stride_height: u32,
-    stride_width: u32,
-    padding_height: u32,
-    padding_width: u32,
-    lines_per_slice: u32,
-}
+// import conv2d_weights
 
 // What a vector is in memory. Where the device has 64-bit integers the host
 // reads vectors as two of them, which halves the number of load instructions.

@@ -33,7 +33,7 @@
 //! | 4 | [`train`] | recipe, batches, steps, evaluation |
 //! | 4 | [`predict`] | a checkpoint and a picture to classes |
 //! | 4 | [`verify`] | recorded arrays of other programs against ours |
-//! | 4 | [`bench`] | speed, and what share of the adapter's own limit it is |
+//! | 4 | [`mod@bench`] | speed, and what share of the adapter's own limit it is |
 //! | 5 | [`run`] | the run directory: configuration, metrics, events, state |
 //! | 6 | [`cli`] | the command line, one file per subcommand |
 //!

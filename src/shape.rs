@@ -26,7 +26,7 @@ pub enum DType {
 pub enum Layout {
     /// No padding.
     Dense,
-    /// The last axis is padded: NHWC activations, [N, C] features, [C] vectors.
+    /// The last axis is padded: NHWC activations, [N, C] features, `[C]` vectors.
     Channels,
     /// The last two axes are padded: HWIO weights.
     Weights,

@@ -74,10 +74,3 @@ fn the_document_has_the_keys_that_scripts_read() {
     assert_eq!(value["mode"], "infer");
     assert!(value["peak_gflops"].is_null());
 }
-
-#[test]
-fn warm_up_ends_when_two_windows_agree() {
-    assert!(!settled(&[1.0; 5]));
-    assert!(settled(&[9.0, 1.0, 1.0, 1.0, 1.02, 1.02, 1.02]));
-    assert!(!settled(&[1.0, 1.0, 1.0, 1.04, 1.04, 1.04]));
-}

@@ -347,3 +347,15 @@ async fn time_kernels(
     let seconds = kernel_table::fastest(&timings);
     Ok(kernel_table::rows(program, &seconds, limits))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warm_up_ends_when_two_windows_agree() {
+        assert!(!settled(&[1.0; 5]));
+        assert!(settled(&[9.0, 1.0, 1.0, 1.0, 1.02, 1.02, 1.02]));
+        assert!(!settled(&[1.0, 1.0, 1.0, 1.04, 1.04, 1.04]));
+    }
+}

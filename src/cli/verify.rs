@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// Recorded scores of evaluation, float32 [N, K]
     #[arg(long, value_name = "Y.npy")]
     logits: Option<PathBuf>,
-    /// Classes of the batch, int64 [N]
+    /// Classes of the batch, int64 `[N]`
     #[arg(long, value_name = "L.npy")]
     labels: Option<PathBuf>,
     /// Recorded gradients of the mean cross-entropy in training mode
@@ -57,7 +57,7 @@ pub(super) struct Args {
     /// Recorded state after the steps
     #[arg(long, value_name = "S.safetensors", requires = "steps")]
     state: Option<PathBuf>,
-    /// Recorded losses before each step, float32 [N]
+    /// Recorded losses before each step, float32 `[N]`
     #[arg(long, value_name = "L.npy", requires = "steps")]
     losses: Option<PathBuf>,
     /// Tolerance of every comparison, instead of the defaults

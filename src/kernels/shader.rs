@@ -9,7 +9,15 @@ use super::unroll::unroll;
 use crate::program::{Access, Kernel};
 
 /// Pieces that several shaders import.
-const LIBRARY: [(&str, &str); 4] = [
+const LIBRARY: [(&str, &str); 6] = [
+    (
+        "conv2d_pixels",
+        include_str!("../../shaders/lib/conv2d_pixels.wgsl"),
+    ),
+    (
+        "conv2d_weights",
+        include_str!("../../shaders/lib/conv2d_weights.wgsl"),
+    ),
     ("float", include_str!("../../shaders/lib/float.wgsl")),
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
     ("step", include_str!("../../shaders/lib/step.wgsl")),

@@ -18,13 +18,13 @@ pub mod names {
     pub const TRAIN_PICTURES: &str = "training pictures";
     /// The same for evaluation.
     pub const EVAL_PICTURES: &str = "evaluation pictures";
-    /// Which picture stands where in the batch, u32 [N].
+    /// Which picture stands where in the batch, u32 `[N]`.
     pub const ROWS: &str = "rows";
-    /// Number of each picture in its dataset, u32 [N].
+    /// Number of each picture in its dataset, u32 `[N]`.
     pub const SAMPLES: &str = "samples";
-    /// Class of each picture, u32 [N].
+    /// Class of each picture, u32 `[N]`.
     pub const LABELS: &str = "labels";
-    /// Weight of each picture's loss, f32 [N]: one over the size of the whole batch.
+    /// Weight of each picture's loss, f32 `[N]`: one over the size of the whole batch.
     pub const LOSS_WEIGHTS: &str = "loss weights";
     /// Hyper-parameters of the step; see [`crate::graph::step`].
     pub const STEP: &str = "step";

@@ -35,8 +35,8 @@ pub enum TrainError {
     Scores,
     /// The numbers left the reals.
     #[error(
-        "training diverged in epoch {epoch}, at or before step {step}: {what}; the last \
-         checkpoint is intact; try a smaller --lr"
+        "training diverged in epoch {epoch}, at or before step {step}: {what}; what was saved \
+         before is intact; try a smaller --lr"
     )]
     Diverged {
         /// Epoch, from 1.

@@ -21,6 +21,8 @@ pub(super) struct Driver<'a> {
     pub(super) best: Option<Best>,
     pub(super) signals: Signals,
     pub(super) saved: Instant,
+    /// Notes of the data that the user has heard.
+    pub(super) told: Vec<String>,
 }
 
 impl Driver<'_> {
@@ -117,6 +119,7 @@ impl Driver<'_> {
             device_bytes: trainer.engine().bytes(),
         };
         self.report(&row)?;
+        self.tell_of_data();
         trainer.next_epoch();
         let snapshot = pollster::block_on(trainer.snapshot())?;
         let improved = self
@@ -145,6 +148,23 @@ impl Driver<'_> {
         let tested = pollster::block_on(tested)?;
         progress.finish();
         Ok(tested)
+    }
+
+    /// Tells what reading pictures brought to light since the last epoch.
+    fn tell_of_data(&mut self) {
+        let sources = [
+            self.plan.dataset.train.as_ref(),
+            Some(&self.plan.dataset.test),
+        ];
+        let notes: Vec<String> = sources
+            .into_iter()
+            .flatten()
+            .flat_map(|s| s.notes())
+            .collect();
+        for note in notes.iter().filter(|note| !self.told.contains(note)) {
+            self.args.device.say(&format!("note: {note}"));
+        }
+        self.told = notes;
     }
 
     /// Tells of a finished epoch.

@@ -104,6 +104,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         best: plan.start.as_ref().and_then(|(_, best)| *best),
         signals,
         saved: Instant::now(),
+        told: Vec::new(),
     }
     .drive(&mut trainer)
 }

@@ -14,7 +14,7 @@ use crate::shape::{DType, Shape};
 /// (pictures, rows, samples, step) → batch [N, size, size, 3].
 ///
 /// `pictures` is u32 [M, words]: each row one picture, bytes H W RGB, four to a word, lowest
-/// first; `rows` u32 [N] says which picture stands where in the batch, `samples` u32 [N]
+/// first; `rows` u32 `[N]` says which picture stands where in the batch, `samples` u32 `[N]`
 /// is each picture's number in its dataset, the key of its randomness.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AssembleBatch {

@@ -7,11 +7,11 @@ use super::super::{GraphError, Node, Tensor, ValueId};
 use super::{Draw, Operator, Sample, operands, require};
 use crate::shape::{Layout, Shape};
 
-/// (x [.., C], bias [C]) → x + bias.
+/// (x [.., C], bias `[C]`) → x + bias.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BiasAdd;
 
-/// x [.., C] → sum over all rows [C].
+/// x [.., C] → sum over all rows `[C]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnSum;
 

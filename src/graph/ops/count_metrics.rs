@@ -55,7 +55,7 @@ impl Metrics {
     }
 }
 
-/// (losses f32 [N], ranks u32 [N], metrics) → metrics, in place.
+/// (losses f32 `[N]`, ranks u32 `[N]`, metrics) → metrics, in place.
 ///
 /// Pictures whose rank is [`IGNORED`] do not count.
 #[derive(Clone, Debug, PartialEq)]

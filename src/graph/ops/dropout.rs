@@ -11,7 +11,7 @@ use super::{Draw, Operator, Sample, operands, require};
 use crate::rng::{Purpose, philox4x32};
 use crate::shape::{Layout, Shape};
 
-/// (x [N, .., C], samples u32 [N], step) → x with elements dropped.
+/// (x [N, .., C], samples u32 `[N]`, step) → x with elements dropped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dropout {
     /// Probability of dropping an element, 0 ≤ p < 1.

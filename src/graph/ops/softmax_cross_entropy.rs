@@ -14,14 +14,14 @@ use crate::shape::{DType, Layout, Shape};
 /// Label of a row that is only padding, and rank of such a row.
 pub const IGNORED: u32 = u32::MAX;
 
-/// (logits [N, .., K], labels u32 [N]) → (losses f32 [N], ranks u32 [N]).
+/// (logits [N, .., K], labels u32 `[N]`) → (losses f32 `[N]`, ranks u32 `[N]`).
 ///
 /// A label of [`IGNORED`] gives loss 0 and rank [`IGNORED`]; if any logit of a row is NaN or
 /// infinite its loss is NaN and its rank K, a miss.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftmaxCrossEntropy;
 
-/// (logits, labels, weights f32 [N]) → dlogits.
+/// (logits, labels, weights f32 `[N]`) → dlogits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftmaxCrossEntropyGrad;
 
