@@ -56,7 +56,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         losses[row] = log(sum) + (largest - target_logit);
         ranks[row] = rank;
     } else {
-        losses[row] = bitcast<f32>(labels[row] | 0x7fc00000u);
+        losses[row] = not_a_number(label);
         ranks[row] = params.classes;
     }
 }

@@ -3,7 +3,10 @@
 // logits, dlogits: [rows, stride] floats, of which the first `classes` of each row are true;
 // the rest of dlogits becomes zero. labels: u32 [rows]; IGNORED gives zeros.
 // weights: f32 [rows], the upstream gradient of each loss.
+// A row with a NaN or infinite logit, whose loss is NaN, has NaN as its gradient.
 // One invocation owns one row.
+
+// import float
 
 struct Params {
     rows: u32,
@@ -28,8 +31,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let label = labels[row];
     let first = row * params.stride;
     var largest = logits[first];
-    for (var k = 1u; k < params.classes; k++) {
-        largest = max(largest, logits[first + k]);
+    var finite = true;
+    for (var k = 0u; k < params.classes; k++) {
+        let logit = logits[first + k];
+        finite = finite && is_finite(logit);
+        largest = max(largest, logit);
     }
     var sum = 0.0;
     for (var k = 0u; k < params.classes; k++) {
@@ -40,6 +46,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         if k < params.classes && label != IGNORED {
             let probability = exp(logits[first + k] - largest) / sum;
             gradient = weights[row] * (probability - select(0.0, 1.0, k == label));
+            if !finite {
+                gradient = not_a_number(label);
+            }
         }
         dlogits[first + k] = gradient;
     }

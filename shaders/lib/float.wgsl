@@ -8,3 +8,8 @@ fn is_nan(x: f32) -> bool {
 fn is_finite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
 }
+
+// NaN, from a word known only at run time: compilers may fold a constant one away.
+fn not_a_number(word: u32) -> f32 {
+    return bitcast<f32>(word | 0x7fc00000u);
+}

@@ -22,6 +22,8 @@ pub const IGNORED: u32 = u32::MAX;
 pub struct SoftmaxCrossEntropy;
 
 /// (logits, labels, weights f32 `[N]`) → dlogits.
+///
+/// Where the loss of a row is NaN, so is its gradient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftmaxCrossEntropyGrad;
 
@@ -125,6 +127,10 @@ impl Operator for SoftmaxCrossEntropyGrad {
         for (logits, (label, weight)) in rows.zip(keys) {
             if *label == IGNORED {
                 gradient.extend(logits.iter().map(|_| 0.0));
+                continue;
+            }
+            if logits.iter().any(|l| !l.is_finite()) {
+                gradient.extend(logits.iter().map(|_| f64::NAN));
                 continue;
             }
             let total = log_sum_exp(logits);
