@@ -10,6 +10,7 @@
 //! preset or flags ─ model ─▶ layers ─▶ graph ─ rewrite (fusion) ─ autodiff ─ rewrite ─▶ graph of a whole step
 //! graph + choices of kernels ─ kernels ─▶ program: numbered buffers, dispatches ─ plan ─▶ few physical buffers
 //! program + adapter ─ gpu ─▶ pipelines, buffers, bind groups, built once ─▶ one submission a step
+//! the same graph ─ cpu ─▶ loops over the same memory, where there is no GPU
 //! loss and hits gather on the device ─▶ read back rarely
 //! parameters ─ checkpoint ─▶ safetensors with PyTorch's names ─▶ eval, predict, other programs
 //! ```
@@ -29,6 +30,7 @@
 //! | 2 | [`model`] | PyramidNet from a dozen words: layers, names, counts, initial values, graphs |
 //! | 2 | [`kernels`] | the host half of each shader, and the lowering of graphs to programs |
 //! | 2 | [`gpu`] | the only room that names wgpu: adapters, running programs, timing them |
+//! | 2 | [`cpu`] | graphs on the processor: vector instructions, all cores |
 //! | 3 | [`engine`] | graphs in, runnable things out; the devices a user can ask for |
 //! | 4 | [`train`] | recipe, batches, steps, evaluation |
 //! | 4 | [`predict`] | a checkpoint and a picture to classes |
@@ -57,12 +59,14 @@
 //! - Nothing in the library waits for a device except inside [`gpu`], and there only
 //!   natively; browsers have their event loop.
 //! - Every operator has a plain reference in double precision beside it, which serves as the
-//!   oracle of the kernels' tests, as what finite differences check, and as `--device cpu`.
+//!   oracle of the kernels' tests, as what finite differences check, and as
+//!   `--device reference`.
 //!
 //! # Adding things
 //!
-//! - An operator: one file in `src/graph/ops`, one in `src/kernels`, one in `shaders`, and a
-//!   line in each list (`operators!` and the lowering's match). The tests walk the lists.
+//! - An operator: one file in `src/graph/ops`, one in `src/kernels`, one in `shaders`, a loop
+//!   in `src/cpu`, and a line in each list (`operators!`, the lowering's match, the
+//!   processor's). The tests walk the lists.
 //! - A faster kernel: a shader, its host half, and a name in the table of choices.
 //! - A fusion: one rule in `src/graph/rewrite.rs`.
 //! - A dataset: a manifest in `datasets`, and a reader if the format is new.
@@ -79,6 +83,7 @@ pub mod bench;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod cpu;
 pub mod data;
 pub mod engine;
 pub mod gpu;

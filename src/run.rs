@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, Tensor, Values, write_atomically};
-use crate::engine::Tensors;
+use crate::engine::{Device, Tensors};
 use crate::gpu;
 use crate::kernels::Choices;
 use crate::model::{Description, Network, NetworkSpec, ParameterRole, SpecError, check};
@@ -98,18 +98,24 @@ pub struct Environment {
     pub system: String,
     /// Backend library.
     pub wgpu: &'static str,
-    /// The adapter; `None` for the reference.
+    /// What `--device` must be to get this device again.
+    pub device: String,
+    /// The device for people.
+    pub device_name: String,
+    /// Facts about it, if it is an adapter.
     pub adapter: Option<gpu::Description>,
 }
 
 impl Environment {
-    /// Of this process and an adapter.
-    pub fn new(adapter: Option<&gpu::Description>) -> Environment {
+    /// Of this process and a device.
+    pub fn new(device: &Device) -> Environment {
         Environment {
             version: env!("CARGO_PKG_VERSION"),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             wgpu: gpu::WGPU_VERSION,
-            adapter: adapter.cloned(),
+            device: device.selector(),
+            device_name: device.name(),
+            adapter: device.description().cloned(),
         }
     }
 }
@@ -238,6 +244,17 @@ impl RunDirectory {
     /// Path of a file in it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// What `--device` must be to get the device that the run began on, if it says so.
+    pub fn device(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Recorded {
+            device: String,
+        }
+        let text = fs::read_to_string(self.file("environment.json")).ok()?;
+        let recorded: Recorded = serde_json::from_str(&text).ok()?;
+        Some(recorded.device)
     }
 
     /// Writes what is known before the first step.

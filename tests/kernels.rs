@@ -1,4 +1,5 @@
-//! Every kernel, every variant the adapter can run, against the operator's plain reference.
+//! Every kernel, every variant the adapter can run, and every loop of the CPU device, against
+//! the operator's plain reference.
 //!
 //! The reference computes in double precision from operands that are exact in `f32`, so the
 //! difference is the kernel's own rounding. Its bound is the textbook one: a sum of K
@@ -7,8 +8,8 @@
 
 mod common;
 
-use pyr_wgpu::gpu::{Gpu, Loaded};
-use pyr_wgpu::graph::{Data, Op, Tensor, ops};
+use pyr_wgpu::engine::{Device, Engine};
+use pyr_wgpu::graph::{Data, Op, Tensor, ValueId, ops};
 use pyr_wgpu::kernels::{self, Choices};
 use pyr_wgpu::shape::DType;
 
@@ -71,46 +72,39 @@ fn largest(tensors: &[Tensor]) -> f64 {
         .fold(0.0, |max, v| v.abs().max(max))
 }
 
-/// Runs one node on the adapter; returns the memory image of each result.
-fn run(gpu: &Gpu, op: &Op, inputs: &[Tensor], choices: &Choices) -> Vec<Vec<u32>> {
+/// Runs one node on a device; returns the memory image of each result.
+fn run(device: &Device, op: &Op, inputs: &[Tensor], choices: &Choices) -> Vec<Vec<u32>> {
     let (graph, ids, outputs) = common::single(op, inputs);
-    let lowered = kernels::lower(&graph, &common::target(gpu), choices)
-        .unwrap_or_else(|e| panic!("{op:?}: {e}"));
-    let loaded = Loaded::new(gpu, &[&lowered.program]).unwrap_or_else(|e| panic!("{op:?}: {e}"));
+    let mut engine =
+        Engine::new(device, vec![graph.clone()], choices).unwrap_or_else(|e| panic!("{op:?}: {e}"));
     for (id, tensor) in ids.iter().zip(inputs) {
-        let words = tensor.to_words();
-        loaded.write(gpu, &graph.value(*id).name, 0, bytemuck::cast_slice(&words));
+        engine.write(&graph.value(*id).name, &tensor.to_words());
     }
     // Results must not depend on what was in memory before: poison them.
     for id in outputs.iter().filter(|id| !ids.contains(id)) {
         let poison = vec![0x7fc0_dead_u32; graph.shape(*id).stored_len()];
-        loaded.write(
-            gpu,
-            &graph.value(*id).name,
-            0,
-            bytemuck::cast_slice(&poison),
-        );
+        engine.write(&graph.value(*id).name, &poison);
     }
-    loaded.run(gpu, 0).unwrap_or_else(|e| panic!("{op:?}: {e}"));
-    outputs
-        .iter()
-        .map(|id| {
-            let value = graph.value(*id);
-            let parts = [(value.name.as_str(), 0, value.shape.bytes())];
-            let read = pollster::block_on(loaded.read(gpu, &parts));
-            bytemuck::pod_collect_to_vec(&read.unwrap_or_else(|e| panic!("{op:?}: {e}"))[0])
-        })
-        .collect()
+    engine.run(0).unwrap_or_else(|e| panic!("{op:?}: {e}"));
+    let read = |id: &ValueId| {
+        let value = graph.value(*id);
+        let words = engine.read(&value.name, value.shape.stored_len());
+        pollster::block_on(words).unwrap_or_else(|e| panic!("{op:?}: {e}"))
+    };
+    outputs.iter().map(read).collect()
 }
 
-fn variants(gpu: &Gpu, op: &Op, inputs: &[Tensor]) -> Vec<Choices> {
+fn variants(device: &Device, op: &Op, inputs: &[Tensor]) -> Vec<Choices> {
     let (graph, _, _) = common::single(op, inputs);
+    if !matches!(device, Device::Gpu(_)) {
+        return vec![Choices::default()];
+    }
     let legal = |name: &&&str| {
         let choices = Choices::everywhere(name);
-        kernels::lower(&graph, &common::target(gpu), &choices).is_ok()
+        kernels::lower(&graph, &device.target(), &choices).is_ok()
     };
     let names: Vec<&&str> = kernels::variants().iter().filter(legal).collect();
-    let has_choice = kernels::lower(&graph, &common::target(gpu), &Choices::default())
+    let has_choice = kernels::lower(&graph, &device.target(), &Choices::default())
         .is_ok_and(|lowered| lowered.choices.iter().next().is_some());
     match has_choice {
         true => names.iter().map(|name| Choices::everywhere(name)).collect(),
@@ -118,13 +112,13 @@ fn variants(gpu: &Gpu, op: &Op, inputs: &[Tensor]) -> Vec<Choices> {
     }
 }
 
-fn check(gpu: &Gpu, sample: &ops::Sample) {
+fn check(device: &Device, sample: &ops::Sample) {
     let references = sample
         .op
         .reference(&sample.inputs.iter().collect::<Vec<_>>());
     let tolerance = bound(sample, &references);
-    for choices in variants(gpu, &sample.op, &sample.inputs) {
-        let results = run(gpu, &sample.op, &sample.inputs, &choices);
+    for choices in variants(device, &sample.op, &sample.inputs) {
+        let results = run(device, &sample.op, &sample.inputs, &choices);
         for (words, reference) in results.iter().zip(&references) {
             let what = format!("{:?} with {choices:?} on {:?}", sample.op, shapes(sample));
             let result = Tensor::from_words(&reference.shape, words);
@@ -170,11 +164,12 @@ fn compare(what: &str, result: &Tensor, reference: &Tensor, tolerance: f64) {
 
 #[test]
 fn every_kernel_agrees_with_its_reference() {
-    let Some(gpu) = common::gpu() else { return };
     let samples = Op::samples();
     assert!(samples.len() > 80, "only {} samples", samples.len());
-    for sample in &samples {
-        check(gpu, sample);
+    for device in common::fast_devices() {
+        for sample in &samples {
+            check(device, sample);
+        }
     }
 }
 
@@ -195,7 +190,12 @@ fn checked_and_unchecked_shaders_give_the_same_bits() {
 /// A NaN or an infinity that goes in comes out, wherever the reference says so.
 #[test]
 fn nan_and_infinity_stay_visible() {
-    let Some(gpu) = common::gpu() else { return };
+    for device in common::fast_devices() {
+        check_visible(device);
+    }
+}
+
+fn check_visible(device: &Device) {
     let mut seen = 0;
     for sample in Op::samples() {
         // Every operator that takes an activation and gives real numbers.
@@ -210,8 +210,8 @@ fn nan_and_infinity_stay_visible() {
             let mut inputs = sample.inputs.clone();
             inputs[0] = Tensor::real(first.shape.clone(), values);
             let references = sample.op.reference(&inputs.iter().collect::<Vec<_>>());
-            for choices in variants(gpu, &sample.op, &inputs) {
-                let results = run(gpu, &sample.op, &inputs, &choices);
+            for choices in variants(device, &sample.op, &inputs) {
+                let results = run(device, &sample.op, &inputs, &choices);
                 for (words, reference) in results.iter().zip(&references) {
                     let Data::Real(reference_values) = &reference.data else {
                         continue;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use pyr_wgpu::checkpoint::{Checkpoint, Values, read_npy_file};
-use pyr_wgpu::engine::{Device, DeviceRequest, Tensors};
+use pyr_wgpu::engine::{Device, Tensors};
 use pyr_wgpu::model::{Network, NetworkSpec};
 use pyr_wgpu::verify::{self, Batch, Difference, Sgd};
 
@@ -180,17 +180,21 @@ const RECORDINGS: [&str; 4] = [
 
 #[test]
 fn the_gpu_agrees_with_pytorch() {
-    if common::gpu().is_none() {
-        return;
-    }
+    let Some(device) = common::gpu() else { return };
     pollster::block_on(async {
-        let request = DeviceRequest {
-            device: std::env::var("PYR_WGPU_TEST_DEVICE").ok(),
-            ..DeviceRequest::default()
-        };
-        let device = Device::open(&request).await.unwrap();
         for name in RECORDINGS {
-            check(&device, name).await;
+            check(device, name).await;
+        }
+    });
+}
+
+#[test]
+fn the_processor_agrees_with_pytorch() {
+    pollster::block_on(async {
+        for device in common::processors() {
+            for name in RECORDINGS {
+                check(device, name).await;
+            }
         }
     });
 }

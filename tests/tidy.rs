@@ -31,7 +31,7 @@ const fn room(name: &'static str, layer: usize, uses: Uses) -> Room {
 
 /// The house. `kernels` knows no device and `gpu` no operator: they share `program`.
 /// `run` writes down what `train` hands out, so it stands above it and beside nothing.
-const ROOMS: [Room; 16] = [
+const ROOMS: [Room; 17] = [
     room("shape", 0, Uses::Only(&[])),
     room("rng", 0, Uses::Only(&[])),
     room("program", 1, Uses::Only(&[])),
@@ -41,10 +41,11 @@ const ROOMS: [Room; 16] = [
     room("model", 2, Uses::Only(&["graph"])),
     room("kernels", 2, Uses::Only(&["graph", "program"])),
     room("gpu", 2, Uses::Only(&["program"])),
+    room("cpu", 2, Uses::Only(&["graph", "program"])),
     room(
         "engine",
         3,
-        Uses::Only(&["graph", "program", "model", "kernels", "gpu"]),
+        Uses::Only(&["graph", "program", "model", "kernels", "gpu", "cpu"]),
     ),
     room("train", 4, Uses::AllBelow),
     room("predict", 4, Uses::AllBelow),

@@ -4,10 +4,10 @@
 
 mod common;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use pyr_wgpu::data::{DataError, Source};
-use pyr_wgpu::engine::{Device, DeviceRequest, Tensors};
+use pyr_wgpu::engine::{Device, Tensors};
 use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::{Description, Network, NetworkSpec, Preprocessing, Stem, initial_values};
 use pyr_wgpu::rng::{Purpose, Stream};
@@ -218,23 +218,9 @@ async fn finish(trainer: &mut Trainer<'_>, evaluate: bool) -> Vec<(Totals, Snaps
     epochs
 }
 
-/// The adapter as a device of the engine; `None` where the tests run without one.
-fn gpu() -> Option<&'static Device> {
-    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
-    let open = || {
-        common::gpu()?;
-        let request = DeviceRequest {
-            device: std::env::var("PYR_WGPU_TEST_DEVICE").ok(),
-            ..DeviceRequest::default()
-        };
-        Some(pollster::block_on(Device::open(&request)).unwrap_or_else(|e| panic!("{e}")))
-    };
-    DEVICE.get_or_init(open).as_ref()
-}
-
-/// The adapter, if there is one, and the reference.
+/// Every device.
 fn devices() -> Vec<&'static Device> {
-    gpu().into_iter().chain([&Device::Reference]).collect()
+    common::fast_devices().chain([&Device::Reference]).collect()
 }
 
 #[test]
@@ -377,7 +363,9 @@ fn what_must_not_matter_does_not() {
         resembles("fusion", &|run| run.options.fuse = false);
         match device {
             // The sum of one gradient is that gradient.
-            Device::Gpu(_) => check("one micro-batch", &|run| run.options.micro_batch = Some(8)),
+            Device::Gpu(_) | Device::Cpu(_) => {
+                check("one micro-batch", &|run| run.options.micro_batch = Some(8))
+            }
             // It rounds gradients to single precision only where a graph ends.
             Device::Reference => {
                 resembles("one micro-batch", &|run| run.options.micro_batch = Some(8));

@@ -1,4 +1,4 @@
-//! What an adapter can do at best, measured on it: multiply-adds, memory, launches.
+//! What a device can do at best, measured on it: multiply-adds, memory, launches.
 //!
 //! Datasheets are no use here: clocks, drivers, software adapters and shared machines decide.
 //! The three numbers make a roofline: no dispatch takes less time than its arithmetic, its
@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::clock::best;
+use crate::cpu::{self, Cpu};
 use crate::engine::EngineError;
 use crate::gpu::{Gpu, Loaded};
 use crate::kernels::probe::{self, Arithmetic};
@@ -29,7 +30,7 @@ const BUFFERS: [u64; 4] = [1 << 20, 4 << 20, 16 << 20, 128 << 20];
 /// Dispatches of a program that measures launches: as long as a training step.
 const LAUNCHES: usize = 1000;
 
-/// Limits of an adapter.
+/// Limits of a device.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Limits {
     /// Multiply-adds in single precision, each counted as two operations, 10⁹ per second.
@@ -66,11 +67,38 @@ impl Limits {
     ///
     /// # Errors
     /// If the device fails.
-    pub(super) fn measure(gpu: &Gpu) -> Result<Limits, EngineError> {
+    pub(super) fn of_gpu(gpu: &Gpu) -> Result<Limits, EngineError> {
         Ok(Limits {
             peak_gflops: peak(gpu)? * 1e-9,
             copies: copies(gpu)?,
             launch_us: launch(gpu)? * 1e6,
+        })
+    }
+
+    /// Measures those of the processor, where a launch is the start of a parallel loop.
+    ///
+    /// # Errors
+    /// None.
+    pub(super) fn of_cpu(cpu: &Cpu) -> Result<Limits, EngineError> {
+        const ROUNDS: u32 = 100_000;
+        let operations = cpu::probe::arithmetic(cpu, 1) * u64::from(ROUNDS);
+        let seconds = watch(|| {
+            cpu::probe::arithmetic(cpu, ROUNDS);
+        })?;
+        let mut copies = Vec::new();
+        for bytes in BUFFERS {
+            let from = vec![1.0; bytes as usize / 4];
+            let mut to = vec![0.0; from.len()];
+            let seconds = watch(|| cpu::probe::copy(&from, &mut to))?;
+            copies.push(Bandwidth {
+                working_set_bytes: 2 * bytes,
+                gb_s: 2e-9 * bytes as f64 / seconds,
+            });
+        }
+        Ok(Limits {
+            peak_gflops: 1e-9 * operations as f64 / seconds,
+            copies,
+            launch_us: 1e6 * watch(|| cpu::probe::launches(cpu, LAUNCHES))? / LAUNCHES as f64,
         })
     }
 
@@ -108,13 +136,29 @@ impl Limits {
     }
 }
 
+/// Best time of some work on the processor.
+fn watch(mut work: impl FnMut()) -> Result<f64, EngineError> {
+    let mut stopwatch = |runs: u32| -> Result<f64, EngineError> {
+        let start = Instant::now();
+        for _ in 0..runs {
+            work();
+        }
+        Ok(start.elapsed().as_secs_f64() / f64::from(runs))
+    };
+    let (seconds, sample) = SOFTWARE_SAMPLING;
+    best(seconds, sample, &mut stopwatch)
+}
+
+/// [`sampling`] on processors.
+const SOFTWARE_SAMPLING: (f64, f64) = (0.4, 0.01);
+
 /// Seconds to sample a probe, and seconds that one sample lasts at least.
 ///
 /// Processors are disturbed by other programs: of many short samples some are not. GPUs
 /// raise their clocks only under lasting work.
 fn sampling(gpu: &Gpu) -> (f64, f64) {
     match gpu.description.software() {
-        true => (0.4, 0.01),
+        true => SOFTWARE_SAMPLING,
         false => (0.25, 0.05),
     }
 }

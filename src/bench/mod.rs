@@ -21,10 +21,11 @@ use serde::Serialize;
 pub use kernel_table::{KernelRow, by_shader};
 pub use limits::{Bandwidth, Bound, Limits};
 
+use crate::cpu;
 use crate::engine::{Device, Engine, EngineError, Kind};
 use crate::graph::Graph;
 use crate::graph::step::Step;
-use crate::kernels::{self, Choices, Target};
+use crate::kernels::{self, Choices};
 use crate::model::{self, Input, Network, NetworkSpec, initial_values, names};
 use crate::program::Program;
 use crate::rng::{Purpose, Stream};
@@ -110,7 +111,8 @@ pub struct Report {
     pub limit_ms: Option<f64>,
     /// [`Report::limit_ms`] over [`Report::step_ms`].
     pub limit_ratio: Option<f64>,
-    /// Where the time goes, by timestamps around a pass for each dispatch; empty without them.
+    /// Where the time goes: on a GPU by timestamps around a pass for each dispatch, empty
+    /// without them.
     pub kernels: Vec<KernelRow>,
 }
 
@@ -137,7 +139,11 @@ pub async fn measure(
     let limits = match device {
         Device::Gpu(gpu) => {
             say("measuring what the adapter can do at best");
-            Some(Limits::measure(gpu)?)
+            Some(Limits::of_gpu(gpu)?)
+        }
+        Device::Cpu(cpu) => {
+            say("measuring what the processor can do at best");
+            Some(Limits::of_cpu(cpu)?)
         }
         Device::Reference => None,
     };
@@ -148,7 +154,7 @@ pub async fn measure(
     let kernels = match &limits {
         Some(limits) => {
             say("timing each kernel");
-            time_kernels(&engine, &program, limits).await?
+            time_kernels(&mut engine, &program, limits).await?
         }
         None => Vec::new(),
     };
@@ -164,17 +170,10 @@ pub async fn measure(
 /// The program that the engine will run; for the reference, which has none, one that counts
 /// the operations.
 fn lower(graph: &Graph, device: &Device, choices: &Choices) -> Result<Program, EngineError> {
-    let lowered = match device {
-        Device::Gpu(_) => kernels::lower(graph, &device.target(), choices)?,
-        Device::Reference => {
-            let unlimited = Target {
-                max_binding: u64::MAX,
-                ..Target::portable()
-            };
-            kernels::lower(graph, &unlimited, &Choices::default())?
-        }
-    };
-    Ok(lowered.program)
+    Ok(match device {
+        Device::Gpu(_) => kernels::lower(graph, &device.target(), choices)?.program,
+        Device::Cpu(_) | Device::Reference => cpu::program(graph),
+    })
 }
 
 /// Random weights, pictures and labels.
@@ -225,7 +224,7 @@ impl Steps {
         seconds: f64,
         say: &mut dyn FnMut(&str),
     ) -> Result<Steps, EngineError> {
-        let on_gpu = matches!(engine.device(), Device::Gpu(_));
+        let slow = matches!(engine.device(), Device::Reference);
         let mut watch = |runs: u32| -> Result<f64, EngineError> {
             let start = Instant::now();
             for _ in 0..runs {
@@ -234,7 +233,7 @@ impl Steps {
             engine.finish()?;
             Ok(start.elapsed().as_secs_f64() / f64::from(runs))
         };
-        if !on_gpu {
+        if slow {
             say("running steps on the reference, which may take minutes for one");
             let start = Instant::now();
             let mut samples = vec![watch(1)?];
@@ -331,9 +330,9 @@ fn settled(samples: &[f64]) -> bool {
 /// Timings of each dispatch, of which the fastest counts.
 const TIMINGS: usize = 5;
 
-/// Times every dispatch a few times, if the adapter has timestamps.
+/// Times every dispatch a few times, if the device can tell.
 async fn time_kernels(
-    engine: &Engine<'_>,
+    engine: &mut Engine<'_>,
     program: &Program,
     limits: &Limits,
 ) -> Result<Vec<KernelRow>, EngineError> {

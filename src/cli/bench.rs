@@ -83,19 +83,21 @@ fn print_text(report: &Report, device: &Device) -> Result<(), CliError> {
     if report.kernels.is_empty() {
         return match device {
             Device::Gpu(_) => print_line("  no table of kernels: the adapter has no timestamps"),
-            Device::Reference => Ok(()),
+            Device::Cpu(_) | Device::Reference => Ok(()),
         };
     }
     print_line("")?;
     print_table(&by_shader(&report.kernels))?;
     print_line("")?;
     let sum: f64 = report.kernels.iter().map(|row| row.ms).sum();
+    let how = match device {
+        Device::Gpu(_) => "timestamps around a pass for each dispatch, the fastest of five",
+        _ => "from the end of one node to the end of the next, the fastest of five",
+    };
     print_line(&format!(
-        "Times of kernels: timestamps around a pass for each dispatch, the fastest of five; \
-         together {sum:.1} ms, the fastest step {:.1} ms; --json has every variant.\n\
+        "Times of kernels: {how}; together {sum:.1} ms, the fastest step {:.1} ms; --json has every variant.\n\
          Operations and limits count true channels, bytes count each binding once.\n\
-         More than 100 % of a limit: launches bind it and timestamps do not see them, or its \
-         data was in a cache.",
+         More than 100 % of a limit: the launch is not in its time, or its data was in a cache.",
         report.step_ms_min
     ))
 }

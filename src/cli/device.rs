@@ -10,7 +10,8 @@ use crate::gpu::adapter::BACKENDS;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Device")]
 pub(super) struct DeviceArgs {
-    /// auto, cpu (the slow reference), a number, or part of a name; see `pyr-wgpu devices`
+    /// auto, cpu, reference (slow, for checking), a number, or part of a name; see
+    /// `pyr-wgpu devices`
     #[arg(long, value_name = "WHICH", default_value = "auto")]
     pub(super) device: String,
     /// Only adapters of this backend
@@ -30,21 +31,40 @@ impl DeviceArgs {
     /// # Errors
     /// If there is no such device.
     pub(super) fn open(&self) -> Result<Device, CliError> {
+        self.open_again(None)
+    }
+
+    /// The same, where a run that continues recorded its device: `auto` takes that one.
+    ///
+    /// # Errors
+    /// If there is no such device.
+    pub(super) fn open_again(&self, recorded: Option<&str>) -> Result<Device, CliError> {
+        let automatic = self.device == "auto" && self.backend.is_none();
+        let recorded = recorded.filter(|_| automatic);
         let request = DeviceRequest {
-            device: Some(self.device.clone()),
+            device: Some(recorded.unwrap_or(&self.device).to_owned()),
             backend: self.backend.clone(),
             checked: self.checked,
         };
-        let device = pollster::block_on(Device::open(&request))?;
-        self.say(&format!(
-            "device: {}{}",
-            device.name(),
-            self.reason(&device)
-        ));
-        if device.description().is_some_and(|d| d.software()) && self.device == "auto" {
+        let device = pollster::block_on(Device::open(&request)).map_err(|error| {
+            let error = CliError::from(error);
+            match (recorded, error) {
+                (Some(name), CliError::Device(text)) => CliError::Device(format!(
+                    "the run began on {name}: {text}; --device cpu, or any other, continues it \
+                     there, with other roundings"
+                )),
+                (_, error) => error,
+            }
+        })?;
+        let reason = match recorded {
+            Some(_) => ", on which the run began".to_owned(),
+            None => self.reason(&device),
+        };
+        self.say(&format!("device: {}{reason}", device.name()));
+        if device.description().is_some_and(|d| d.software()) {
             self.say(
-                "warning: this adapter is software: it runs the same shaders, ten to a hundred \
-                 times slower than a GPU; with a GPU in the machine, install its Vulkan driver",
+                "note: this adapter is software: it runs the same shaders as a GPU, several times \
+                 slower than --device cpu",
             );
         }
         Ok(device)
@@ -58,11 +78,17 @@ impl DeviceArgs {
     }
 
     fn reason(&self, device: &Device) -> String {
-        match device.description() {
-            Some(_) if self.device != "auto" => format!(", chosen by --device {}", self.device),
-            Some(d) if d.software() => ", the only kind of adapter here".to_owned(),
-            Some(_) => ", the first hardware adapter".to_owned(),
-            None => String::new(),
+        match device {
+            _ if self.device != "auto" => format!(", chosen by --device {}", self.device),
+            Device::Gpu(gpu) if gpu.description.software() => {
+                ", the only adapter of that backend".to_owned()
+            }
+            Device::Gpu(_) => ", the first hardware adapter".to_owned(),
+            Device::Cpu(_) => {
+                ", as no graphics card was found; if there is one, install its Vulkan driver"
+                    .to_owned()
+            }
+            Device::Reference => String::new(),
         }
     }
 }

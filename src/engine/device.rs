@@ -1,5 +1,6 @@
 //! The devices a user can ask for.
 
+use crate::cpu::Cpu;
 use crate::gpu::{self, Checks, Description, Gpu, GpuError, Selection};
 use crate::kernels::Target;
 
@@ -7,6 +8,8 @@ use crate::kernels::Target;
 pub enum Device {
     /// An adapter.
     Gpu(Box<Gpu>),
+    /// The processor itself: all cores, vector instructions.
+    Cpu(Cpu),
     /// The plain reference beside each operator: one thread, double precision, slow.
     Reference,
 }
@@ -14,7 +17,7 @@ pub enum Device {
 /// What the user asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceRequest {
-    /// `auto`, `cpu`, a number, or part of a name.
+    /// `auto`, `cpu`, `reference`, a number, or part of a name.
     pub device: Option<String>,
     /// A backend's name.
     pub backend: Option<String>,
@@ -23,21 +26,35 @@ pub struct DeviceRequest {
 }
 
 impl Device {
-    /// Opens the device that was asked for; `auto` takes a hardware GPU, else a software
-    /// adapter, never the reference.
+    /// Opens the device that was asked for.
+    ///
+    /// `auto` takes a hardware GPU, else the processor, which is several times faster than
+    /// an adapter that is software on the same processor. With a backend named it takes an
+    /// adapter of that backend.
     ///
     /// # Errors
     /// If there is no such device.
     pub async fn open(request: &DeviceRequest) -> Result<Device, GpuError> {
         let wanted = request.device.as_deref().filter(|name| *name != "auto");
-        if wanted == Some("cpu") {
-            return Ok(Device::Reference);
+        match wanted {
+            Some("cpu") => return Ok(Device::Cpu(Cpu::detect())),
+            Some("reference") => return Ok(Device::Reference),
+            _ => {}
         }
+        let automatic = wanted.is_none() && request.backend.is_none();
         let selection = Selection {
             device: wanted.map(str::to_owned),
             backend: request.backend.clone(),
         };
-        let adapter = gpu::adapter::select(&selection).await?;
+        let adapter = match gpu::adapter::select(&selection).await {
+            Ok(adapter) if automatic && adapter.description.software() => {
+                return Ok(Device::Cpu(Cpu::detect()));
+            }
+            Err(GpuError::NoAdapter { .. }) if automatic => {
+                return Ok(Device::Cpu(Cpu::detect()));
+            }
+            selected => selected?,
+        };
         let checks = match request.checked {
             true => Checks::On,
             false => Checks::Off,
@@ -46,11 +63,11 @@ impl Device {
         Ok(Device::Gpu(Box::new(gpu)))
     }
 
-    /// Facts about the adapter; `None` for the reference.
+    /// Facts about the adapter; `None` for what is none.
     pub fn description(&self) -> Option<&Description> {
         match self {
             Device::Gpu(gpu) => Some(&gpu.description),
-            Device::Reference => None,
+            Device::Cpu(_) | Device::Reference => None,
         }
     }
 
@@ -61,9 +78,25 @@ impl Device {
                 let d = &gpu.description;
                 format!("{} ({}, {}, {})", d.name, d.kind, d.backend, d.driver_info)
             }
+            Device::Cpu(cpu) => {
+                let threads = match cpu.threads() {
+                    1 => "one thread".to_owned(),
+                    threads => format!("{threads} threads"),
+                };
+                format!("CPU ({threads}, {})", cpu.instructions())
+            }
             Device::Reference => {
                 "the plain CPU reference (double precision, one thread, slow)".to_owned()
             }
+        }
+    }
+
+    /// What [`DeviceRequest::device`] must be to get this device again.
+    pub fn selector(&self) -> String {
+        match self {
+            Device::Gpu(gpu) => gpu.description.name.clone(),
+            Device::Cpu(_) => "cpu".to_owned(),
+            Device::Reference => "reference".to_owned(),
         }
     }
 
@@ -76,7 +109,7 @@ impl Device {
                 int64: gpu.int64(),
                 software: gpu.description.software(),
             },
-            Device::Reference => Target::portable(),
+            Device::Cpu(_) | Device::Reference => Target::portable(),
         }
     }
 }

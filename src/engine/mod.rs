@@ -3,8 +3,8 @@
 //! An [`Engine`] holds some graphs on a device, with everything built: pipelines, buffers,
 //! bind groups. Values from outside and kept values are written and read by name, in the
 //! layout of memory; a run executes one graph.
-//! Two devices are known: a GPU, and the plain reference in double precision, which is slow
-//! and rounds lasting values to `f32` at the end of a run.
+//! Three devices are known: a GPU, the processor, and the plain reference in double precision,
+//! which is slow and rounds lasting values to `f32` at the end of a run.
 
 mod device;
 mod memory;
@@ -16,7 +16,8 @@ pub use device::{Device, DeviceRequest};
 pub use memory::MemoryPlan;
 pub use weights::{Kind, Tensors};
 
-use crate::gpu::{self, GpuError, Loaded};
+use crate::cpu;
+use crate::gpu::{GpuError, Loaded};
 use crate::graph::{Graph, GraphError, Role, Tensor, interp};
 use crate::kernels::{self, Choices, LowerError, Lowered, Place};
 use crate::program::Program;
@@ -51,6 +52,10 @@ enum Back {
         programs: Vec<Program>,
         /// Buffer and first byte of every lasting value.
         places: HashMap<String, (String, u64)>,
+    },
+    Cpu {
+        loaded: cpu::Loaded,
+        programs: Vec<Program>,
     },
     /// Memory images by the name of the value.
     Reference { memory: HashMap<String, Vec<u32>> },
@@ -90,6 +95,11 @@ impl<'d> Engine<'d> {
                     places,
                 }
             }
+            Device::Cpu(_) => {
+                let programs: Vec<Program> = graphs.iter().map(cpu::program).collect();
+                let loaded = cpu::Loaded::new(&graphs, &programs);
+                Back::Cpu { loaded, programs }
+            }
             Device::Reference => Back::Reference {
                 memory: memory(&graphs),
             },
@@ -112,10 +122,10 @@ impl<'d> Engine<'d> {
         &self.choices
     }
 
-    /// The lowered programs; empty on the reference.
+    /// The programs that run; empty on the reference.
     pub fn programs(&self) -> &[Program] {
         match &self.back {
-            Back::Gpu { programs, .. } => programs,
+            Back::Gpu { programs, .. } | Back::Cpu { programs, .. } => programs,
             Back::Reference { .. } => &[],
         }
     }
@@ -124,6 +134,7 @@ impl<'d> Engine<'d> {
     pub fn bytes(&self) -> u64 {
         match &self.back {
             Back::Gpu { loaded, .. } => loaded.bytes(),
+            Back::Cpu { loaded, .. } => loaded.bytes(),
             Back::Reference { memory } => memory.values().map(|w| 4 * w.len() as u64).sum(),
         }
     }
@@ -137,6 +148,9 @@ impl<'d> Engine<'d> {
             (Back::Gpu { loaded, places, .. }, Device::Gpu(gpu)) => {
                 let (buffer, offset) = &places[name];
                 loaded.write(gpu, buffer, *offset, bytemuck::cast_slice(words));
+            }
+            (Back::Cpu { loaded, .. }, _) => {
+                loaded.words_mut(name)[..words.len()].copy_from_slice(words);
             }
             (Back::Reference { memory }, _) => {
                 let stored = memory.get_mut(name).expect("a graph has this value");
@@ -193,6 +207,11 @@ impl<'d> Engine<'d> {
                 let words = bytes.iter().map(|b| bytemuck::pod_collect_to_vec(b));
                 Ok(words.collect())
             }
+            (Back::Cpu { loaded, .. }, _) => {
+                let stored = values.iter();
+                let words = stored.map(|(name, words)| loaded.words(name)[..*words].to_vec());
+                Ok(words.collect())
+            }
             (Back::Reference { memory }, _) => {
                 let stored = values.iter().map(|(name, words)| &memory[*name][..*words]);
                 Ok(stored.map(<[u32]>::to_vec).collect())
@@ -213,13 +232,17 @@ impl<'d> Engine<'d> {
         Ok(shape.unpack(bytemuck::cast_slice::<u32, f32>(&words)))
     }
 
-    /// Starts a run of a graph; on a GPU it returns before the run has ended.
+    /// Starts a run of a graph; only on a GPU it returns before the run has ended.
     ///
     /// # Errors
     /// What the device reported since the last call.
     pub fn run(&mut self, graph: usize) -> Result<(), EngineError> {
         match (&mut self.back, self.device) {
             (Back::Gpu { loaded, .. }, Device::Gpu(gpu)) => Ok(loaded.run(gpu, graph)?),
+            (Back::Cpu { loaded, .. }, Device::Cpu(cpu)) => {
+                loaded.run(cpu, &self.graphs[graph], graph, |_| ());
+                Ok(())
+            }
             (Back::Reference { memory }, _) => interpret(&self.graphs[graph], memory),
             _ => unreachable!("back and device are made together"),
         }
@@ -232,7 +255,7 @@ impl<'d> Engine<'d> {
     pub fn finish(&self) -> Result<(), EngineError> {
         match self.device {
             Device::Gpu(gpu) => Ok(gpu.finish()?),
-            Device::Reference => Ok(()),
+            Device::Cpu(_) | Device::Reference => Ok(()),
         }
     }
 
@@ -240,9 +263,26 @@ impl<'d> Engine<'d> {
     ///
     /// # Errors
     /// If the device fails.
-    pub async fn time(&self, graph: usize) -> Result<Option<Vec<gpu::KernelTime>>, EngineError> {
-        match (&self.back, self.device) {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn time(
+        &mut self,
+        graph: usize,
+    ) -> Result<Option<Vec<crate::gpu::KernelTime>>, EngineError> {
+        match (&mut self.back, self.device) {
             (Back::Gpu { loaded, .. }, Device::Gpu(gpu)) => Ok(loaded.time(gpu, graph).await?),
+            (Back::Cpu { loaded, .. }, Device::Cpu(cpu)) => {
+                let mut times = Vec::new();
+                let mut last = std::time::Instant::now();
+                loaded.run(cpu, &self.graphs[graph], graph, |_| {
+                    let now = std::time::Instant::now();
+                    times.push(crate::gpu::KernelTime {
+                        dispatch: times.len(),
+                        seconds: (now - last).as_secs_f64(),
+                    });
+                    last = now;
+                });
+                Ok(Some(times))
+            }
             _ => Ok(None),
         }
     }

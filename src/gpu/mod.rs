@@ -25,7 +25,7 @@ pub enum GpuError {
         "no GPU adapter was found{looked}; install your GPU's driver, or on Linux the software \
          adapter lavapipe (Debian and Ubuntu: `apt-get install mesa-vulkan-drivers`, Fedora: \
          `dnf install mesa-vulkan-drivers`, Arch: `pacman -S vulkan-swrast`); `--device cpu` \
-         runs the slow reference without any adapter"
+         needs no adapter"
     )]
     NoAdapter {
         /// Restriction that was in force, such as ` for the backend metal`.

@@ -46,6 +46,7 @@ impl Feed {
         let bytes = 4 * AssembleBatch::picture_words(source.size() as usize) * source.len();
         let limit = match device {
             Device::Gpu(_) => device.target().max_binding.min(MAX_RESIDENT),
+            Device::Cpu(_) => MAX_RESIDENT,
             // The reference would copy the whole set at every step.
             Device::Reference => 0,
         };

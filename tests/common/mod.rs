@@ -9,27 +9,28 @@ pub mod networks;
 
 use std::sync::OnceLock;
 
+use pyr_wgpu::cpu::Cpu;
+use pyr_wgpu::engine::Device;
 use pyr_wgpu::gpu::{Checks, Gpu, Selection, adapter};
 use pyr_wgpu::graph::{Graph, Op, Role, Tensor, ValueId};
-use pyr_wgpu::kernels::Target;
 
 /// The adapter of the tests, or `None` where there is none.
 ///
 /// `PYR_WGPU_TEST_GPU` says what that means: `auto` (default) skips and says so, `required`
 /// fails, `off` does not look. `PYR_WGPU_TEST_DEVICE` names an adapter; without it the tests
 /// take the first.
-pub fn gpu() -> Option<&'static Gpu> {
-    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
+pub fn gpu() -> Option<&'static Device> {
+    static GPU: OnceLock<Option<Device>> = OnceLock::new();
     GPU.get_or_init(|| open(Checks::Off)).as_ref()
 }
 
 /// The same adapter with every check of shaders turned on.
-pub fn checked_gpu() -> Option<&'static Gpu> {
-    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
+pub fn checked_gpu() -> Option<&'static Device> {
+    static GPU: OnceLock<Option<Device>> = OnceLock::new();
     GPU.get_or_init(|| open(Checks::On)).as_ref()
 }
 
-fn open(checks: Checks) -> Option<Gpu> {
+fn open(checks: Checks) -> Option<Device> {
     let mode = std::env::var("PYR_WGPU_TEST_GPU").unwrap_or_else(|_| "auto".to_owned());
     if mode == "off" {
         eprintln!("skipped: PYR_WGPU_TEST_GPU=off");
@@ -44,7 +45,7 @@ fn open(checks: Checks) -> Option<Gpu> {
         Gpu::open(&adapter, checks).await
     });
     match opened {
-        Ok(gpu) => Some(gpu),
+        Ok(gpu) => Some(Device::Gpu(Box::new(gpu))),
         Err(error) if mode == "required" => panic!("{error}"),
         Err(error) => {
             eprintln!("skipped: {error}");
@@ -53,14 +54,15 @@ fn open(checks: Checks) -> Option<Gpu> {
     }
 }
 
-/// What lowering needs to know of the adapter.
-pub fn target(gpu: &Gpu) -> Target {
-    Target {
-        max_binding: gpu.description.max_binding,
-        subgroup_size: gpu.subgroup_size(),
-        int64: gpu.int64(),
-        software: gpu.description.software(),
-    }
+/// The processor, once for each kind of vector instructions that it has.
+pub fn processors() -> &'static [Device] {
+    static KINDS: OnceLock<Vec<Device>> = OnceLock::new();
+    KINDS.get_or_init(|| Cpu::kinds().into_iter().map(Device::Cpu).collect())
+}
+
+/// The adapter, if there is one, and the processor.
+pub fn fast_devices() -> impl Iterator<Item = &'static Device> {
+    gpu().into_iter().chain(processors())
 }
 
 /// A graph of one node: operands external, updated ones kept by their names, results outputs.

@@ -65,7 +65,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             list.join(",")
         ));
     }
-    let device = args.device.open()?;
+    let recorded = resumed.as_ref().and_then(RunDirectory::device);
+    let device = args.device.open_again(recorded.as_deref())?;
     let mut trainer = build(&plan, &device, &args, &choices)?;
     let run = match resumed {
         Some(run) => {
@@ -82,7 +83,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             RunDirectory::create(args.files.run_dir.as_deref(), &name)?
         }
     };
-    let environment = Environment::new(device.description());
+    let environment = Environment::new(&device);
     match args.files.resume {
         None => {
             let classes = &plan.description.classes;

@@ -50,7 +50,7 @@ impl AssembleBatch {
     }
 
     /// Row offset, column offset (0..=2·padding) and flip of a sample.
-    fn augmentation(&self, step: Step, sample: u32) -> (usize, usize, bool) {
+    pub fn augmentation(&self, step: Step, sample: u32) -> (usize, usize, bool) {
         let counter = [0, sample, step.epoch, Purpose::Augment as u32];
         let key = [step.seed as u32, (step.seed >> 32) as u32];
         let words = philox4x32(counter, key);

@@ -12,31 +12,8 @@
 
 use super::super::autodiff::Tape;
 use super::super::{GraphError, Node, Tensor, ValueId};
-use super::{Draw, Operator, Sample, nhwc, operands, require};
+use super::{Draw, Operator, Sample, Window, nhwc, operands, require};
 use crate::shape::{Layout, Shape};
-
-/// Stride and zero padding, the same in both directions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Distance between the windows of neighbouring outputs.
-    pub stride: usize,
-    /// Rows and columns of zeros on each side.
-    pub padding: usize,
-}
-
-impl Window {
-    /// Output extent for an input extent and a kernel extent.
-    pub fn outputs(self, input: usize, kernel: usize) -> usize {
-        (input + 2 * self.padding - kernel) / self.stride + 1
-    }
-
-    /// The input coordinate that output `output` reads through tap `tap`, if it is inside.
-    pub fn source(self, output: usize, tap: usize, input: usize) -> Option<usize> {
-        (output * self.stride + tap)
-            .checked_sub(self.padding)
-            .filter(|at| *at < input)
-    }
-}
 
 /// (x, w) → y.
 #[derive(Clone, Debug, PartialEq)]

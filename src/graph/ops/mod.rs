@@ -4,7 +4,7 @@
 //! The list at the end of this file is the only place that names them all: it expands to
 //! [`Op`] and its delegation.
 //! The references are written for reading and serve for good: as oracle of the kernels'
-//! tests, as the definition that finite differences check, and as `--device cpu`.
+//! tests, as the definition that finite differences check, and as `--device reference`.
 
 mod accumulate;
 mod add;
@@ -22,13 +22,14 @@ mod running_average;
 mod sgd;
 mod shortcut;
 mod softmax_cross_entropy;
+mod window;
 
 pub use accumulate::Accumulate;
 pub use add::Add;
 pub use assemble_batch::AssembleBatch;
 pub use batch_moments::BatchMoments;
 pub use bias_add::{BiasAdd, ColumnSum};
-pub use conv2d::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Window};
+pub use conv2d::{Conv2d, Conv2dGradInput, Conv2dGradWeight};
 pub use count_metrics::{CountMetrics, METRIC_WORDS, Metrics};
 pub use dropout::Dropout;
 pub use global_average_pool::{GlobalAveragePool, GlobalAveragePoolGrad};
@@ -39,6 +40,7 @@ pub use running_average::RunningAverage;
 pub use sgd::Sgd;
 pub use shortcut::{ShortcutAdd, ShortcutGrad};
 pub use softmax_cross_entropy::{IGNORED, SoftmaxCrossEntropy, SoftmaxCrossEntropyGrad};
+pub use window::{Taps, Window};
 
 use super::autodiff::Tape;
 use super::{GraphError, Node, Tensor, ValueId};

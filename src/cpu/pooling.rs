@@ -1,0 +1,221 @@
+//! The zero-padded shortcut and the pooling layers.
+
+use rayon::prelude::*;
+
+use super::Cpu;
+use super::call::{Call, Extent};
+use super::columns::TASK;
+use crate::graph::ops::{MaxPool, MaxPoolGrad, ShortcutAdd, ShortcutGrad};
+
+/// Calls `work` with each line of pixels of a result: picture, row, numbers.
+fn for_each_line(
+    cpu: &Cpu,
+    result: Extent,
+    numbers: &mut [f32],
+    work: impl Fn(usize, usize, &mut [f32]) + Sync,
+) {
+    let line = result.size[1] * result.channels;
+    let lines = numbers.par_chunks_mut(line.max(1));
+    lines
+        .with_min_len((TASK / line.max(1)).max(1))
+        .enumerate()
+        .for_each(|(line, numbers)| {
+            let (picture, row) = (line / result.size[0], line % result.size[0]);
+            cpu.instructions.vectorise(
+                #[inline(always)]
+                || work(picture, row, numbers),
+            );
+        });
+}
+
+/// Cells of the window at `at` along an axis of `extent`.
+fn window(at: usize, stride: usize, extent: usize) -> std::ops::Range<usize> {
+    at * stride..((at + 1) * stride).min(extent)
+}
+
+pub(super) fn shortcut_add(cpu: &Cpu, op: &ShortcutAdd, mut call: Call<'_>) {
+    let (branch, x) = (call.plane(0), call.plane(1));
+    let extent = call.result_extent(0);
+    let (stride, wide) = (op.stride, extent.channels);
+    for_each_line(
+        cpu,
+        extent,
+        call.result(0),
+        #[inline(always)]
+        |picture, row, y| {
+            let line = row * branch.size[1] * wide;
+            y.copy_from_slice(&branch.picture(picture)[line..line + y.len()]);
+            let x_picture = x.picture(picture);
+            let rows = window(row, stride, x.size[0]);
+            for (column, y) in y.chunks_exact_mut(wide).enumerate() {
+                let columns = window(column, stride, x.size[1]);
+                let share = 1.0 / (rows.len() * columns.len()) as f32;
+                for row in rows.clone() {
+                    for column in columns.clone() {
+                        let at = (row * x.size[1] + column) * x.channels;
+                        let x = &x_picture[at..at + x.channels];
+                        for (y, x) in y.iter_mut().zip(x) {
+                            *y += x * share;
+                        }
+                    }
+                }
+            }
+        },
+    );
+}
+
+pub(super) fn shortcut_grad(cpu: &Cpu, op: &ShortcutGrad, mut call: Call<'_>) {
+    let dy = call.plane(0);
+    let other = (call.operands() > 1).then(|| call.plane(1));
+    let extent = call.result_extent(0);
+    let (stride, [height, width, channels]) = (op.stride, op.input);
+    for_each_line(
+        cpu,
+        extent,
+        call.result(0),
+        #[inline(always)]
+        |picture, row, dx| {
+            let dy_picture = dy.picture(picture);
+            let rows = window(row / stride, stride, height).len();
+            for (column, dx) in dx.chunks_exact_mut(extent.channels).enumerate() {
+                let share = 1.0 / (rows * window(column / stride, stride, width).len()) as f32;
+                let at = (row / stride * dy.size[1] + column / stride) * dy.channels;
+                let dy = &dy_picture[at..at + channels];
+                for (dx, dy) in dx.iter_mut().zip(dy) {
+                    *dx = dy * share;
+                }
+                dx[channels..].fill(0.0);
+            }
+            if let Some(other) = &other {
+                let line = row * width * extent.channels;
+                let other = &other.picture(picture)[line..line + dx.len()];
+                for (dx, other) in dx.iter_mut().zip(other) {
+                    *dx += other;
+                }
+            }
+        },
+    );
+}
+
+pub(super) fn global_average(cpu: &Cpu, mut call: Call<'_>) {
+    let x = call.plane(0);
+    let pixels = x.size[0] * x.size[1];
+    for_each_line(
+        cpu,
+        call.result_extent(0),
+        call.result(0),
+        #[inline(always)]
+        |picture, _, y| {
+            y.fill(0.0);
+            for pixel in x.picture(picture).chunks_exact(x.channels) {
+                for (y, x) in y.iter_mut().zip(pixel) {
+                    *y += x;
+                }
+            }
+            for y in y {
+                *y /= pixels as f32;
+            }
+        },
+    );
+}
+
+pub(super) fn global_average_grad(cpu: &Cpu, mut call: Call<'_>) {
+    let dy = call.plane(0);
+    let extent = call.result_extent(0);
+    let pixels = (extent.size[0] * extent.size[1]) as f32;
+    for_each_line(
+        cpu,
+        extent,
+        call.result(0),
+        #[inline(always)]
+        |picture, _, dx| {
+            let dy = dy.picture(picture);
+            for dx in dx.chunks_exact_mut(dy.len()) {
+                for (dx, dy) in dx.iter_mut().zip(dy) {
+                    *dx = dy / pixels;
+                }
+            }
+        },
+    );
+}
+
+pub(super) fn max_pool(cpu: &Cpu, op: &MaxPool, mut call: Call<'_>) {
+    let (x, channels) = (call.plane(0), call.shape(0).last());
+    let extent = call.result_extent(0);
+    let (y, places) = (call.result(0), call.result_words(1));
+    let line = extent.size[1] * extent.channels;
+    let lines = y.par_chunks_mut(line).zip(places.par_chunks_mut(line));
+    lines.enumerate().for_each(|(line, (y, places))| {
+        let (picture, row) = (line / extent.size[0], line % extent.size[0]);
+        let from = Source {
+            numbers: x.picture(picture),
+            size: x.size,
+            channels,
+            stored: x.channels,
+            row,
+        };
+        cpu.instructions.vectorise(
+            #[inline(always)]
+            || pool_line(op, &from, y, places),
+        );
+    });
+}
+
+struct Source<'a> {
+    numbers: &'a [f32],
+    size: [usize; 2],
+    /// True ones, and as stored.
+    channels: usize,
+    stored: usize,
+    row: usize,
+}
+
+#[inline(always)]
+fn pool_line(op: &MaxPool, from: &Source<'_>, y: &mut [f32], places: &mut [u32]) {
+    let [height, width] = from.size;
+    let pixels = y.chunks_exact_mut(from.stored);
+    for (column, (y, places)) in pixels.zip(places.chunks_exact_mut(from.stored)).enumerate() {
+        y[from.channels..].fill(0.0);
+        places[from.channels..].fill(0);
+        let mut found = false;
+        for tap in 0..op.kernel * op.kernel {
+            let row = op.window.source(from.row, tap / op.kernel, height);
+            let column = op.window.source(column, tap % op.kernel, width);
+            let (Some(row), Some(column)) = (row, column) else {
+                continue;
+            };
+            let at = (row * width + column) * from.stored;
+            let x = &from.numbers[at..at + from.channels];
+            for ((y, place), x) in y.iter_mut().zip(places.iter_mut()).zip(x) {
+                // A NaN wins over any number, and the first of equals wins.
+                if !found || *x > *y || (x.is_nan() && !y.is_nan()) {
+                    (*y, *place) = (*x, tap as u32);
+                }
+            }
+            found = true;
+        }
+    }
+}
+
+pub(super) fn max_pool_grad(op: &MaxPoolGrad, mut call: Call<'_>) {
+    let (dy, places) = (call.plane(0), call.words(1));
+    let extent = call.result_extent(0);
+    let (channels, columns) = (extent.channels, dy.size[1]);
+    let [height, width] = extent.size;
+    let places_len = dy.picture_len();
+    let pictures = call.result(0).par_chunks_mut(extent.picture_len());
+    pictures.enumerate().for_each(|(picture, dx)| {
+        dx.fill(0.0);
+        let places = &places[picture * places_len..(picture + 1) * places_len];
+        for (cell, (dy, place)) in dy.picture(picture).iter().zip(places).enumerate() {
+            let (pixel, channel) = (cell / channels, cell % channels);
+            let tap = *place as usize;
+            let row = op.window.source(pixel / columns, tap / op.kernel, height);
+            let column = op.window.source(pixel % columns, tap % op.kernel, width);
+            // The pads of an activation have no place, and a gradient of zero.
+            if let (Some(row), Some(column)) = (row, column) {
+                dx[(row * width + column) * channels + channel] += dy;
+            }
+        }
+    });
+}

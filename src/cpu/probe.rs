@@ -1,0 +1,54 @@
+//! What the processor can do at best: multiply-adds, copying, starting a parallel loop.
+
+use pulp::Simd;
+use rayon::prelude::*;
+
+use super::Cpu;
+use super::simd::Kernel;
+
+/// Sums that one thread keeps: enough to hide the latency of an addition.
+const SUMS: usize = 12;
+
+/// Multiply-adds on registers alone, on all threads; returns the operations, two for each.
+pub fn arithmetic(cpu: &Cpu, rounds: u32) -> u64 {
+    (0..cpu.threads).into_par_iter().for_each(|_| {
+        cpu.instructions.run(MultiplyAdds(rounds));
+    });
+    2 * u64::from(rounds) * (SUMS * cpu.lanes * cpu.threads) as u64
+}
+
+struct MultiplyAdds(u32);
+
+impl Kernel for MultiplyAdds {
+    #[inline(always)]
+    fn run<S: Simd, const REGISTERS: usize>(self, simd: S) {
+        // Hidden from the compiler, which would foresee the result.
+        let factor = std::hint::black_box(simd.splat_f32s(0.999));
+        let term = std::hint::black_box(simd.splat_f32s(1e-3));
+        let mut sums = [simd.splat_f32s(1.0); SUMS];
+        for _ in 0..self.0 {
+            for sum in &mut sums {
+                *sum = simd.mul_add_e_f32s(*sum, factor, term);
+            }
+        }
+        std::hint::black_box(sums);
+    }
+}
+
+/// Copies numbers, on all threads.
+pub fn copy(from: &[f32], to: &mut [f32]) {
+    let parts = to.par_chunks_mut(1 << 16).zip(from.par_chunks(1 << 16));
+    parts.for_each(|(to, from)| to.copy_from_slice(from));
+}
+
+/// Starts so many parallel loops that do nothing, one after another.
+pub fn launches(cpu: &Cpu, count: usize) {
+    rayon::scope(|_| {
+        for _ in 0..count {
+            let loops = (0..cpu.threads).into_par_iter();
+            loops.for_each(|thread| {
+                std::hint::black_box(thread);
+            });
+        }
+    });
+}

@@ -1,0 +1,129 @@
+//! The inner loops of the convolutions: a tile of sums that stays in vector registers.
+//!
+//! Channels of the result are divided into groups of a few vectors; a tile is some rows by
+//! one group, as large as the registers allow, so that every number loaded serves many
+//! multiply-adds: a row's number serves all vectors of the group, a group's vector all rows.
+
+use pulp::Simd;
+
+/// Most vectors in a group, for a number of registers.
+pub(super) const fn widest(registers: usize) -> usize {
+    match registers {
+        32 => 5,
+        _ => 3,
+    }
+}
+
+/// Groups that cover some vectors, as equal as can be: first vector and number of vectors.
+pub(super) fn groups(vectors: usize, widest: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = vectors.div_ceil(widest);
+    (0..count).map(move |group| {
+        let first = vectors * group / count;
+        (first, vectors * (group + 1) / count - first)
+    })
+}
+
+/// What a tile computes, for any number of rows and vectors.
+pub(super) trait Tile {
+    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S);
+}
+
+/// Runs a tile's code with as many rows as the registers allow beside so many vectors.
+///
+/// Measured: more rows spill registers to memory, fewer repeat loads.
+#[inline(always)]
+pub(super) fn with_rows<S: Simd, const REGISTERS: usize>(simd: S, vectors: usize, tile: impl Tile) {
+    match (REGISTERS, vectors) {
+        (32, 1) => tile.run::<S, 12, 1>(simd),
+        (32, 2) => tile.run::<S, 10, 2>(simd),
+        (32, 3) => tile.run::<S, 8, 3>(simd),
+        (32, 4) => tile.run::<S, 6, 4>(simd),
+        (32, 5) => tile.run::<S, 5, 5>(simd),
+        (_, 1) => tile.run::<S, 8, 1>(simd),
+        (_, 2) => tile.run::<S, 5, 2>(simd),
+        (_, 3) => tile.run::<S, 3, 3>(simd),
+        _ => unreachable!("a group has at most {} vectors", widest(REGISTERS)),
+    }
+}
+
+/// Sum over k of row[k] · weights[k], for rows of a source and vectors of channels.
+///
+/// Each row starts at its base in `source`; `segments` are the parts of a row that are read,
+/// as (offset from the base, length); `weights` has one entry for each number read.
+#[inline(always)]
+pub(super) fn rows_by_weights<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    source: &[f32],
+    bases: [usize; ROWS],
+    segments: &[(usize, usize)],
+    mut weights: &[[S::f32s; VECTORS]],
+) -> [[S::f32s; VECTORS]; ROWS] {
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+    for &(offset, len) in segments {
+        let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &source[bases[row] + offset..][..len]);
+        let (now, later) = weights.split_at(len);
+        weights = later;
+        // All slices have the same length, so no index is checked in the loop.
+        for k in 0..len {
+            let weight = now[k];
+            for row in 0..ROWS {
+                let number = simd.splat_f32s(rows[row][k]);
+                for v in 0..VECTORS {
+                    sums[row][v] = simd.mul_add_e_f32s(number, weight[v], sums[row][v]);
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// Adds to `sums` the sum over pixels of source[place + pixel] · gradient[pixel], for places
+/// within a pixel's window and vectors of channels.
+///
+/// A line of pixels starts at `base` in `source`; the next pixel is `step` numbers further.
+#[inline(always)]
+pub(super) fn places_by_gradient<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    source: &[f32],
+    places: [usize; ROWS],
+    step: usize,
+    gradient: &[[S::f32s; VECTORS]],
+    sums: &mut [[S::f32s; VECTORS]; ROWS],
+) {
+    if gradient.is_empty() {
+        return;
+    }
+    let span = (gradient.len() - 1) * step + 1;
+    // All slices have the same length, so one check of the index serves all.
+    let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &source[places[row]..][..span]);
+    let mut at = 0;
+    for now in gradient {
+        for row in 0..ROWS {
+            let number = simd.splat_f32s(rows[row][at]);
+            for v in 0..VECTORS {
+                sums[row][v] = simd.mul_add_e_f32s(number, now[v], sums[row][v]);
+            }
+        }
+        at += step;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_cover_everything_once_and_evenly() {
+        for vectors in 1..100 {
+            for widest in [3, 5] {
+                let mut next = 0;
+                for (first, count) in groups(vectors, widest) {
+                    assert_eq!(first, next);
+                    assert!((1..=widest).contains(&count), "{vectors}: {count}");
+                    next = first + count;
+                }
+                assert_eq!(next, vectors);
+            }
+        }
+    }
+}
