@@ -76,7 +76,7 @@
 //! - A batch is part of a graph's shapes, so an epoch's smaller last batch has a program of
 //!   its own; the programs share all buffers.
 //! - The table of kernel choices has sound defaults but no tuner yet: software adapters get
-//!   the `subgroup` family, everything else `direct`.
+//!   the `subgroup` family, graphics cards the `tiled` one, with a tile chosen by a formula.
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;

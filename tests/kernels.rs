@@ -99,11 +99,11 @@ fn variants(device: &Device, op: &Op, inputs: &[Tensor]) -> Vec<Choices> {
     if !matches!(device, Device::Gpu(_)) {
         return vec![Choices::default()];
     }
-    let legal = |name: &&&str| {
+    let legal = |name: &&str| {
         let choices = Choices::everywhere(name);
         kernels::lower(&graph, &device.target(), &choices).is_ok()
     };
-    let names: Vec<&&str> = kernels::variants().iter().filter(legal).collect();
+    let names: Vec<&str> = kernels::variants().into_iter().filter(legal).collect();
     let has_choice = kernels::lower(&graph, &device.target(), &Choices::default())
         .is_ok_and(|lowered| lowered.choices.iter().next().is_some());
     match has_choice {
@@ -178,8 +178,14 @@ fn checked_and_unchecked_shaders_give_the_same_bits() {
     let (Some(gpu), Some(checked)) = (common::gpu(), common::checked_gpu()) else {
         return;
     };
+    // Tiles differ in their constants only: two of them stand for all.
+    let stands = |choices: &Choices| {
+        let name = choices.get("").unwrap_or("direct");
+        !name.starts_with("tiled") || ["tiled 128x24", "tiled 128x64"].contains(&name)
+    };
     for sample in &Op::samples() {
-        for choices in variants(gpu, &sample.op, &sample.inputs) {
+        let variants = variants(gpu, &sample.op, &sample.inputs);
+        for choices in variants.into_iter().filter(stands) {
             let fast = run(gpu, &sample.op, &sample.inputs, &choices);
             let safe = run(checked, &sample.op, &sample.inputs, &choices);
             assert_eq!(fast, safe, "{:?} on {:?}", sample.op, shapes(sample));

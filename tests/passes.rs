@@ -470,13 +470,20 @@ fn a_choice_that_cannot_run_is_named() {
 #[test]
 fn choices_repeat_a_program() {
     let train = graph(&tiny(), 2, &Input::Tensor, Mode::Train, true);
+    let mut repeated = 0;
     for variant in kernels::variants() {
-        let first = kernels::lower(&train, &software(), &Choices::everywhere(variant)).unwrap();
+        // Some tiles are for pixels only, and some for weights.
+        let choices = Choices::everywhere(variant);
+        let Ok(first) = kernels::lower(&train, &software(), &choices) else {
+            continue;
+        };
+        repeated += 1;
         let again = kernels::lower(&train, &software(), &first.choices).unwrap();
         assert!(first.choices.iter().count() >= 3);
-        assert!(first.choices.iter().all(|(_, chosen)| chosen == *variant));
+        assert!(first.choices.iter().all(|(_, chosen)| chosen == variant));
         assert_eq!(first.program, again.program, "{variant}");
     }
+    assert!(repeated >= 8, "only {repeated}");
 }
 
 #[test]

@@ -56,9 +56,7 @@ impl Kernels {
     /// Adds the kernels of a graph for all targets, by each family and by default.
     fn of_graph(&mut self, graph: &Graph) {
         for target in targets() {
-            let choices = kernels::variants()
-                .iter()
-                .map(|name| Choices::everywhere(name));
+            let choices = kernels::variants().into_iter().map(Choices::everywhere);
             for choices in choices.chain([Choices::default()]) {
                 // Not every target can run every family; the default must always run.
                 match kernels::lower(graph, &target, &choices) {

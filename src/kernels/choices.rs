@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Names of all variants; each operator supports some of them.
-pub fn variants() -> &'static [&'static str] {
-    &[DIRECT, SUBGROUP]
+pub fn variants() -> Vec<&'static str> {
+    let tiles = super::conv2d::tile_names();
+    [DIRECT, SUBGROUP].into_iter().chain(tiles).collect()
 }
 
 /// Plain WGSL for every legal shape.

@@ -1,8 +1,9 @@
 //! Host half of the convolutions.
 //!
-//! Two families do the same work.
-//! `subgroup` is for processors that pretend to be GPUs, where it is several times faster;
-//! `direct` is plain WGSL and can do every legal shape on every device.
+//! Three families do the same work, each for every legal shape.
+//! `tiled` is for graphics cards, in several shapes of tile (`tiles.rs`); `subgroup` is for
+//! processors that pretend to be GPUs, where it is several times faster; `direct` is plain
+//! WGSL without any memory shared between invocations, the floor of the other two.
 //! A forward convolution is one dispatch (`pixels.rs`).
 //! A gradient by the input is one dispatch for each class of pixels, stride² of them, because
 //! within a class all pixels see the same taps (`pixels.rs` as well).
@@ -10,6 +11,7 @@
 //! dispatch adds (`weights.rs`).
 
 mod pixels;
+mod tiles;
 mod weights;
 
 use super::choices::{DIRECT, SUBGROUP};
@@ -17,6 +19,7 @@ use super::lower::{LowerError, Lowering};
 use crate::graph::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Window};
 use crate::graph::{Node, ValueId};
 use crate::shape::LANES;
+use tiles::Tile;
 
 /// Sizes of a convolution, as all its kernels need them.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +40,7 @@ struct Sizes {
 #[derive(Clone, Copy, Debug)]
 enum Family {
     Direct,
+    Tiled(&'static Tile),
     Subgroup {
         /// Invocations in a subgroup.
         size: u32,
@@ -83,23 +87,45 @@ impl Sizes {
     }
 }
 
-/// Chooses a family: on software adapters the subgroup family where it can run, else the
-/// direct one.
-fn family(lowering: &mut Lowering<'_>, key: String) -> Result<Family, LowerError> {
+/// Chooses a family, and within the tiled one a tile; `tiles` are in order of preference.
+///
+/// Graphics cards get the tiled family, software adapters the subgroup family where it can
+/// run, else the direct one.
+fn family(
+    lowering: &mut Lowering<'_>,
+    key: String,
+    tiles: &[&'static Tile],
+) -> Result<Family, LowerError> {
     let size = lowering.target.subgroup_size;
-    let legal: &[&str] = match (size, lowering.target.software) {
-        (Some(_), true) => &[SUBGROUP, DIRECT],
-        (Some(_), false) => &[DIRECT, SUBGROUP],
-        (None, _) => &[DIRECT],
+    let tiled = tiles.iter().map(|tile| tile.name);
+    let subgroup = size.map(|_| SUBGROUP);
+    let legal: Vec<&'static str> = match lowering.target.software {
+        true => subgroup.into_iter().chain([DIRECT]).chain(tiled).collect(),
+        false => tiled.chain([DIRECT]).chain(subgroup).collect(),
     };
-    let chosen = lowering.choose(key, legal)?;
-    Ok(match size.filter(|_| chosen == SUBGROUP) {
-        Some(size) => Family::Subgroup {
-            size,
-            wide: lowering.target.int64,
+    let chosen = lowering.choose(key, &legal)?;
+    Ok(
+        match (size, tiles.iter().find(|tile| tile.name == chosen)) {
+            (_, Some(tile)) => Family::Tiled(tile),
+            (Some(size), None) if chosen == SUBGROUP => Family::Subgroup {
+                size,
+                wide: lowering.target.int64,
+            },
+            _ => Family::Direct,
         },
-        None => Family::Direct,
-    })
+    )
+}
+
+/// Names of all tiles.
+pub(super) fn tile_names() -> impl Iterator<Item = &'static str> {
+    let mut names: Vec<&str> = tiles::PIXELS
+        .iter()
+        .chain(&tiles::WEIGHTS)
+        .map(|t| t.name)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter()
 }
 
 pub(super) fn forward(
@@ -109,7 +135,9 @@ pub(super) fn forward(
 ) -> Result<(), LowerError> {
     let (x, w, y) = (node.inputs[0], node.inputs[1], node.outputs[0]);
     let sizes = Sizes::new(lowering, x, w, y, op.window);
-    let family = family(lowering, sizes.key("conv2d"))?;
+    let pixels = sizes.batch * sizes.output[0] * sizes.output[1];
+    let tiles = Tile::for_pixels(pixels as u32, sizes.output_vecs() as u32);
+    let family = family(lowering, sizes.key("conv2d"), &tiles)?;
     pixels::forward(lowering, &sizes, family, node);
     Ok(())
 }
@@ -121,7 +149,9 @@ pub(super) fn grad_input(
 ) -> Result<(), LowerError> {
     let (dy, w, dx) = (node.inputs[0], node.inputs[1], node.outputs[0]);
     let sizes = Sizes::new(lowering, dx, w, dy, op.window);
-    let family = family(lowering, sizes.key("conv2d_grad_input"))?;
+    let pixels = sizes.batch * sizes.input[0] * sizes.input[1];
+    let tiles = Tile::for_pixels(pixels as u32, sizes.input_vecs() as u32);
+    let family = family(lowering, sizes.key("conv2d_grad_input"), &tiles)?;
     pixels::grad_input(lowering, &sizes, family, node);
     Ok(())
 }
@@ -133,7 +163,9 @@ pub(super) fn grad_weight(
 ) -> Result<(), LowerError> {
     let (x, dy, dw) = (node.inputs[0], node.inputs[1], node.outputs[0]);
     let sizes = Sizes::new(lowering, x, dw, dy, op.window);
-    let family = family(lowering, sizes.key("conv2d_grad_weight"))?;
+    let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
+    let tiles = Tile::for_weights(quads as u32, sizes.output_vecs() as u32);
+    let family = family(lowering, sizes.key("conv2d_grad_weight"), &tiles)?;
     weights::lower(lowering, &sizes, family, node);
     Ok(())
 }

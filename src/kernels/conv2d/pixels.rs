@@ -1,5 +1,5 @@
-//! Host half of `shaders/conv2d_subgroup.wgsl` and `shaders/conv2d_direct.wgsl`: one result
-//! pixel from the source pixels that its taps reach.
+//! Host half of `shaders/conv2d_tiled.wgsl`, `shaders/conv2d_subgroup.wgsl` and
+//! `shaders/conv2d_direct.wgsl`: one result pixel from the source pixels that its taps reach.
 
 use super::super::grid;
 use super::super::lower::{Launch, Lowering};
@@ -15,6 +15,13 @@ const SUBGROUP: Shader = Shader {
     text: include_str!("../../../shaders/conv2d_subgroup.wgsl"),
     bindings: &[Read, Read, Write],
     subgroups: true,
+};
+
+const TILED: Shader = Shader {
+    name: "conv2d_tiled",
+    text: include_str!("../../../shaders/conv2d_tiled.wgsl"),
+    bindings: &[Read, Read, Write],
+    subgroups: false,
 };
 
 const DIRECT: Shader = Shader {
@@ -143,6 +150,22 @@ impl Params {
                 let [x, y, _] = grid(blocks as usize);
                 (kernel, [x, y, self.result_vecs.div_ceil(vecs)])
             }
+            Family::Tiled(tile) => {
+                let abreast = tile.workgroup / tile.depth;
+                let kernel = TILED.variant(&[
+                    ("WORKGROUP", tile.workgroup),
+                    ("VEC_LANES", tile.vec_lanes),
+                    ("PIXELS", tile.rows),
+                    ("OUT_VECS", tile.vecs),
+                    ("DEPTH", tile.depth),
+                    ("SOURCE_LOADS", tile.tile_rows().div_ceil(abreast)),
+                    ("WEIGHT_LOADS", tile.tile_vecs().div_ceil(abreast)),
+                    ("TRANSPOSED", u32::from(transposed)),
+                ]);
+                let [blocks, chunks] = tile.tiles(self.pixels(), self.result_vecs);
+                let [x, y, _] = grid(blocks as usize);
+                (kernel, [x, y, chunks])
+            }
             Family::Direct => {
                 let kernel = DIRECT.variant(&[
                     ("WORKGROUP", DIRECT_WORKGROUP),
@@ -219,6 +242,7 @@ mod tests {
     #[test]
     fn shaders_agree_with_their_host_half() {
         check_twin(&SUBGROUP, Params::NAMES);
+        check_twin(&TILED, Params::NAMES);
         check_twin(&DIRECT, Params::NAMES);
     }
 }

@@ -1,5 +1,5 @@
-//! Host half of `shaders/conv2d_weights_subgroup.wgsl` and
-//! `shaders/conv2d_weights_direct.wgsl`: the gradient by the weights.
+//! Host half of `shaders/conv2d_weights_tiled.wgsl`, `shaders/conv2d_weights_subgroup.wgsl`
+//! and `shaders/conv2d_weights_direct.wgsl`: the gradient by the weights.
 //!
 //! The result is tiny and the sum long, so it is split: each workgroup sums a slice of the
 //! rows of y, and [`sum_slices`] adds the slices in order.
@@ -18,6 +18,13 @@ const SUBGROUP: Shader = Shader {
     subgroups: true,
 };
 
+const TILED: Shader = Shader {
+    name: "conv2d_weights_tiled",
+    text: include_str!("../../../shaders/conv2d_weights_tiled.wgsl"),
+    bindings: &[Read, Read, Write],
+    subgroups: false,
+};
+
 const DIRECT: Shader = Shader {
     name: "conv2d_weights_direct",
     text: include_str!("../../../shaders/conv2d_weights_direct.wgsl"),
@@ -27,6 +34,9 @@ const DIRECT: Shader = Shader {
 
 /// Workgroups of the subgroup family that keep the cores of a processor evenly busy.
 const SUBGROUP_WORKGROUPS: usize = 48;
+
+/// Workgroups of the tiled family that fill a graphics card.
+const TILED_WORKGROUPS: usize = 512;
 
 /// Invocations of the direct family that fill a GPU without making the scratch buffer large.
 const DIRECT_INVOCATIONS: usize = 16_384;
@@ -82,6 +92,26 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, 
                 SUBGROUP_WORKGROUPS.div_ceil(groups * chunks),
             )
         }
+        Family::Tiled(tile) => {
+            let kernel = TILED.variant(&[
+                ("WORKGROUP", tile.workgroup),
+                ("VEC_LANES", tile.vec_lanes),
+                ("QUADS", tile.rows),
+                ("OUT_VECS", tile.vecs),
+                ("PIXELS", tile.depth),
+                (
+                    "INPUT_LOADS",
+                    (tile.depth * tile.tile_rows()).div_ceil(tile.workgroup),
+                ),
+                (
+                    "GRADIENT_LOADS",
+                    (tile.depth * tile.tile_vecs()).div_ceil(tile.workgroup),
+                ),
+            ]);
+            let [groups, chunks] = tile.tiles(quads as u32, vecs).map(|n| n as usize);
+            let enough = TILED_WORKGROUPS.div_ceil(groups * chunks);
+            (kernel, groups, chunks, enough)
+        }
         Family::Direct => {
             let kernel =
                 DIRECT.variant(&[("WORKGROUP", DIRECT_WORKGROUP), ("OUT_VECS", DIRECT_VECS)]);
@@ -133,6 +163,7 @@ mod tests {
     #[test]
     fn shaders_agree_with_their_host_half() {
         check_twin(&SUBGROUP, Params::NAMES);
+        check_twin(&TILED, Params::NAMES);
         check_twin(&DIRECT, Params::NAMES);
     }
 }

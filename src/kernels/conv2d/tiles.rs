@@ -1,0 +1,164 @@
+//! The tiles of the tiled family: how much of a result a workgroup and an invocation own.
+//!
+//! No tile suits all layers: wide ones repeat fewer loads, but PyramidNet's narrow layers
+//! would leave them half empty, and small maps give too few of them to fill a graphics card.
+//! All fit the default limits: 256 invocations and 16 KiB of memory in a workgroup.
+
+/// One shape of tile. Rows are pixels of the result, or quads of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tile {
+    /// Rows by channels of a workgroup: what the table of choices says.
+    pub(super) name: &'static str,
+    /// Invocations.
+    pub(super) workgroup: u32,
+    /// Invocations along the channels.
+    pub(super) vec_lanes: u32,
+    /// Rows of an invocation.
+    pub(super) rows: u32,
+    /// Vectors of channels of an invocation.
+    pub(super) vecs: u32,
+    /// Steps along the axis that is summed over, brought at a time: vectors of source
+    /// channels, or pixels.
+    pub(super) depth: u32,
+}
+
+const fn tile(
+    name: &'static str,
+    [workgroup, vec_lanes]: [u32; 2],
+    [rows, vecs]: [u32; 2],
+    depth: u32,
+) -> Tile {
+    Tile {
+        name,
+        workgroup,
+        vec_lanes,
+        rows,
+        vecs,
+        depth,
+    }
+}
+
+/// Pixels by channels.
+pub(super) const PIXELS: [Tile; 9] = [
+    tile("tiled 256x16", [64, 2], [8, 2], 2),
+    tile("tiled 256x20", [64, 1], [4, 5], 2),
+    tile("tiled 128x24", [64, 2], [4, 3], 4),
+    tile("tiled 128x32", [64, 4], [8, 2], 4),
+    tile("tiled 128x40", [64, 2], [4, 5], 4),
+    tile("tiled 128x48", [128, 4], [4, 3], 4),
+    tile("tiled 64x64", [128, 8], [4, 2], 4),
+    tile("tiled 128x64", [128, 8], [8, 2], 4),
+    tile("tiled 64x128", [128, 16], [8, 2], 4),
+];
+
+/// Weights (four to a quad) by channels.
+pub(super) const WEIGHTS: [Tile; 6] = [
+    tile("tiled 256x16", [64, 2], [2, 2], 8),
+    tile("tiled 256x20", [64, 1], [1, 5], 8),
+    tile("tiled 128x24", [64, 2], [1, 3], 8),
+    tile("tiled 128x32", [64, 4], [2, 2], 8),
+    tile("tiled 128x40", [64, 2], [1, 5], 8),
+    tile("tiled 128x64", [128, 8], [2, 2], 8),
+];
+
+/// Workgroups that keep a graphics card busy, for lack of anything that says how many cores
+/// it has.
+const BUSY: u64 = 128;
+
+impl Tile {
+    /// Rows of the workgroup.
+    pub(super) fn tile_rows(&self) -> u32 {
+        self.workgroup / self.vec_lanes * self.rows
+    }
+
+    /// Vectors of channels of the workgroup.
+    pub(super) fn tile_vecs(&self) -> u32 {
+        self.vec_lanes * self.vecs
+    }
+
+    /// Tiles that cover a result, along both axes.
+    pub(super) fn tiles(&self, rows: u32, vecs: u32) -> [u32; 2] {
+        [
+            rows.div_ceil(self.tile_rows()),
+            vecs.div_ceil(self.tile_vecs()),
+        ]
+    }
+
+    /// What a result costs, to compare tiles: multiply-adds, those that nobody needs
+    /// included, loads from workgroup memory and from the device's, and cores that stay idle.
+    /// A row takes `row_loads` vectors for each step of the axis that is summed over, a
+    /// vector of channels `vec_loads`.
+    fn cost(&self, rows: u32, vecs: u32, row_loads: u64, vec_loads: u64) -> u64 {
+        let [tiles, chunks] = self.tiles(rows, vecs).map(u64::from);
+        let [own_rows, own_vecs, tile_rows, tile_vecs] =
+            [self.rows, self.vecs, self.tile_rows(), self.tile_vecs()].map(u64::from);
+        let own_loads = own_rows * row_loads + own_vecs * vec_loads;
+        let tile_loads = tile_rows * row_loads + tile_vecs * vec_loads;
+        let own = 16 * own_rows * own_vecs + 2 * own_loads;
+        (tiles * chunks).max(BUSY) * (u64::from(self.workgroup) * own + 4 * tile_loads)
+    }
+
+    /// The tile for pixels that should be fastest, and the others after it.
+    pub(super) fn for_pixels(pixels: u32, vecs: u32) -> Vec<&'static Tile> {
+        let mut tiles: Vec<&Tile> = PIXELS.iter().collect();
+        tiles.sort_by_key(|tile| tile.cost(pixels, vecs, 1, 4));
+        tiles
+    }
+
+    /// The tile for weights that should be fastest, and the others after it. Slices fill the
+    /// card, whatever the tile.
+    pub(super) fn for_weights(quads: u32, vecs: u32) -> Vec<&'static Tile> {
+        let mut tiles: Vec<&Tile> = WEIGHTS.iter().collect();
+        let slices = BUSY as u32;
+        tiles.sort_by_key(|tile| tile.cost(quads * slices, vecs, 1, 1));
+        tiles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of workgroup memory, as the shaders declare it.
+    fn memory(tile: &Tile, weights: bool) -> u32 {
+        let (rows, vecs) = (tile.tile_rows(), tile.tile_vecs());
+        match weights {
+            true => 16 * tile.depth * (rows + vecs) + 2 * tile.depth * 16,
+            false => 16 * tile.depth * (rows + 1 + 4 * vecs),
+        }
+    }
+
+    #[test]
+    fn tiles_keep_to_what_the_shaders_assume() {
+        for (tiles, weights) in [(&PIXELS[..], false), (&WEIGHTS[..], true)] {
+            for tile in tiles {
+                assert!(tile.workgroup <= 256 && tile.workgroup % tile.vec_lanes == 0);
+                assert_eq!(tile.workgroup % tile.depth, 0, "{}", tile.name);
+                assert!(memory(tile, weights) <= 16_384, "{}", tile.name);
+                let rows = tile.tile_rows();
+                let fits = rows % tile.workgroup == 0 || tile.workgroup % rows == 0;
+                assert!(fits && tile.workgroup >= tile.depth, "{}", tile.name);
+                let unit = if weights { 4 } else { 1 };
+                let name = format!("tiled {}x{}", unit * rows, 4 * tile.tile_vecs());
+                assert_eq!(tile.name, name);
+            }
+        }
+    }
+
+    #[test]
+    fn narrow_layers_get_narrow_tiles() {
+        let first = |pixels, vecs| Tile::for_pixels(pixels, vecs)[0].name;
+        assert_eq!(first(128 * 1024, 4), "tiled 256x16");
+        assert_eq!(first(128 * 1024, 5), "tiled 256x20");
+        assert_eq!(first(128 * 1024, 16), "tiled 128x64");
+        for vecs in 1..=80 {
+            let tile = Tile::for_pixels(128 * 256, vecs)[0];
+            let computed = tile.tiles(1, vecs)[1] * tile.tile_vecs();
+            assert!(
+                computed - vecs <= 3 || 8 * computed <= 9 * vecs,
+                "{vecs}: {}",
+                tile.name
+            );
+        }
+    }
+}
