@@ -8,7 +8,7 @@
 //! ```text
 //! bytes on disk ─ data ─▶ pictures of bytes ─▶ device: gather, crop, flip, normalise ─▶ batch NHWC f32
 //! preset or flags ─ model ─▶ layers ─▶ graph ─ rewrite (fusion) ─ autodiff ─ rewrite ─▶ graph of a whole step
-//! graph + choices of kernels ─ kernels ─▶ program: numbered buffers, dispatches ─ plan ─▶ few physical buffers
+//! graph + choices of kernels (given, measured, built in) ─ kernels ─▶ program: numbered buffers, dispatches ─ plan ─▶ few physical buffers
 //! program + adapter ─ gpu ─▶ pipelines, buffers, bind groups, built once ─▶ one submission a step
 //! the same graph ─ cpu ─▶ loops over the same memory, where there is no GPU
 //! loss and hits gather on the device ─▶ read back rarely
@@ -31,7 +31,7 @@
 //! | 2 | [`kernels`] | the host half of each shader, and the lowering of graphs to programs |
 //! | 2 | [`gpu`] | the only room that names wgpu: adapters, running programs, timing them |
 //! | 2 | [`cpu`] | graphs on the processor: vector instructions, all cores |
-//! | 3 | [`engine`] | graphs in, runnable things out; the devices a user can ask for |
+//! | 3 | [`engine`] | graphs in, runnable things out; the devices a user can ask for; the tuner |
 //! | 4 | [`train`] | recipe, batches, steps, evaluation |
 //! | 4 | [`predict`] | a checkpoint and a picture to classes |
 //! | 4 | [`verify`] | recorded arrays of other programs against ours |
@@ -75,8 +75,6 @@
 //!
 //! - A batch is part of a graph's shapes, so an epoch's smaller last batch has a program of
 //!   its own; the programs share all buffers.
-//! - The table of kernel choices has sound defaults but no tuner yet: software adapters get
-//!   the `subgroup` family, graphics cards the `tiled` one, with a tile chosen by a formula.
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;

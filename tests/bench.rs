@@ -19,11 +19,15 @@ fn measured(mode: Mode) -> Report {
         network: &network,
         batch: 2,
         mode,
-        choices: &Choices::default(),
         seconds: 0.0,
     };
     let mut silent = |_: &str| {};
-    let report = measure(&Device::Reference, &workload, &mut silent);
+    let report = measure(
+        &Device::Reference,
+        &workload,
+        |_| Ok(Choices::default()),
+        &mut silent,
+    );
     pollster::block_on(report).expect("the reference runs everything")
 }
 

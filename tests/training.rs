@@ -151,7 +151,7 @@ impl Run {
             self.options.clone(),
             self.train_source(),
             self.test_source(),
-            &Choices::default(),
+            |_| Ok(Choices::default()),
         );
         let mut trainer = trainer.unwrap_or_else(|e| panic!("{e}"));
         trainer.restore(from);

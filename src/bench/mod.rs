@@ -51,8 +51,6 @@ pub struct Workload<'a> {
     pub batch: usize,
     /// What a step does.
     pub mode: Mode,
-    /// Kernels, where there is a choice.
-    pub choices: &'a Choices,
     /// Seconds to measure steps, and to warm up before at most.
     pub seconds: f64,
 }
@@ -111,12 +109,14 @@ pub struct Report {
     pub limit_ms: Option<f64>,
     /// [`Report::limit_ms`] over [`Report::step_ms`].
     pub limit_ratio: Option<f64>,
+    /// The kernel of each layer where there was a choice.
+    pub choices: Choices,
     /// Where the time goes: on a GPU by timestamps around a pass for each dispatch, empty
     /// without them.
     pub kernels: Vec<KernelRow>,
 }
 
-/// Measures; `say` hears what is being done.
+/// Measures; `choose` says which kernels compute the graph, `say` hears what is being done.
 ///
 /// On the reference a single step may take minutes: it is not warmed up, and there is no
 /// second one when the time is spent.
@@ -126,6 +126,7 @@ pub struct Report {
 pub async fn measure(
     device: &Device,
     workload: &Workload<'_>,
+    choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
     say: &mut dyn FnMut(&str),
 ) -> Result<Report, EngineError> {
     let mode = match workload.mode {
@@ -135,7 +136,7 @@ pub async fn measure(
     let network = workload.network;
     let graph = network.graph(workload.batch, &Input::Tensor, mode, true)?;
     // Before anything that takes time: this is where a batch is found to be too large.
-    let program = lower(&graph, device, workload.choices)?;
+    lower(&graph, device, &Choices::default())?;
     let limits = match device {
         Device::Gpu(gpu) => {
             say("measuring what the adapter can do at best");
@@ -147,8 +148,11 @@ pub async fn measure(
         }
         Device::Reference => None,
     };
-    say("building the network");
-    let mut engine = Engine::new(device, vec![graph], workload.choices)?;
+    say("choosing kernels and building the network");
+    let graphs = vec![graph];
+    let choices = choose(&graphs)?;
+    let program = lower(&graphs[0], device, &choices)?;
+    let mut engine = Engine::new(device, graphs, &choices)?;
     load(&mut engine, workload);
     let steps = Steps::measure(&mut engine, workload.seconds, say)?;
     let kernels = match &limits {
@@ -161,6 +165,7 @@ pub async fn measure(
     let memory_bytes = engine.bytes();
     let report = steps.report(workload, device, &program, limits.as_ref());
     Ok(Report {
+        choices: engine.choices().clone(),
         memory_bytes,
         kernels,
         ..report
@@ -312,6 +317,7 @@ impl Steps {
             launch_us: limits.map(|l| l.launch_us),
             limit_ms: least.map(|seconds| 1e3 * seconds),
             limit_ratio: least.map(|seconds| seconds / step),
+            choices: Choices::default(),
             kernels: Vec::new(),
         }
     }

@@ -7,9 +7,11 @@ use super::device::DeviceArgs;
 use super::devices::bytes;
 use super::error::CliError;
 use super::network::NetworkArgs;
+use super::tuning::{TuneArgs, complete};
 use super::{print_json, print_line};
 use crate::bench::{Bound, KernelRow, Mode, Report, Workload, by_shader, measure};
 use crate::engine::Device;
+use crate::graph::Graph;
 use crate::kernels::Choices;
 use crate::model::Network;
 
@@ -32,6 +34,8 @@ pub(super) struct Args {
     json: bool,
     #[command(flatten)]
     device: DeviceArgs,
+    #[command(flatten)]
+    tune: TuneArgs,
 }
 
 /// Measures and prints.
@@ -57,11 +61,20 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             "infer" => Mode::Infer,
             _ => Mode::Train,
         },
-        choices: &Choices::default(),
         seconds: args.seconds,
     };
     let mut say = |text: &str| args.device.say(text);
-    let report = pollster::block_on(measure(&device, &workload, &mut say))?;
+    let mut tuner = args.tune.tuner();
+    let choose = |graphs: &[Graph]| {
+        complete(
+            &mut tuner,
+            &device,
+            graphs,
+            &Choices::default(),
+            &args.device,
+        )
+    };
+    let report = pollster::block_on(measure(&device, &workload, choose, &mut say))?;
     match args.json {
         true => print_json(&serde_json::to_value(&report).expect("reports are plain data")),
         false => print_text(&report, &device),

@@ -15,6 +15,7 @@ mod progress;
 mod signals;
 mod summary;
 mod train;
+mod tuning;
 mod verify;
 
 use std::process::ExitCode;

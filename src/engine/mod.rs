@@ -8,12 +8,16 @@
 
 mod device;
 mod memory;
+#[cfg(not(target_arch = "wasm32"))]
+mod tuner;
 mod weights;
 
 use std::collections::HashMap;
 
 pub use device::{Device, DeviceRequest};
 pub use memory::MemoryPlan;
+#[cfg(not(target_arch = "wasm32"))]
+pub use tuner::{Memory, Tuned, Tuner};
 pub use weights::{Kind, Tensors};
 
 use crate::cpu;

@@ -30,6 +30,19 @@ pub struct Lowered {
     pub places: Vec<Option<Place>>,
     /// The kernels that were chosen, for every node that had a choice.
     pub choices: Choices,
+    /// What else could have been chosen.
+    pub offers: Vec<Offer>,
+}
+
+/// A node that several kernels can compute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Its number in the graph.
+    pub node: usize,
+    /// Its key in the table of choices.
+    pub key: String,
+    /// Those that may be the fastest, the default first.
+    pub plausible: Vec<&'static str>,
 }
 
 /// Why a graph cannot become a program for a target.
@@ -68,13 +81,15 @@ pub enum LowerError {
 /// If a tensor exceeds the target's limits, or a choice names a kernel that cannot run.
 pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowered, LowerError> {
     let mut lowering = Lowering::new(graph, target, choices)?;
-    for node in &graph.nodes {
+    for (number, node) in graph.nodes.iter().enumerate() {
+        lowering.number = number;
         lowering.node(node)?;
     }
     Ok(Lowered {
         program: lowering.program,
         places: lowering.places,
         choices: lowering.made,
+        offers: lowering.offers,
     })
 }
 
@@ -86,6 +101,9 @@ pub(super) struct Lowering<'a> {
     places: Vec<Option<Place>>,
     choices: &'a Choices,
     made: Choices,
+    offers: Vec<Offer>,
+    /// Of the node that is being lowered.
+    number: usize,
 }
 
 /// One launch, before it becomes a dispatch.
@@ -110,6 +128,8 @@ impl<'a> Lowering<'a> {
             places: vec![None; graph.values.len()],
             choices,
             made: Choices::default(),
+            offers: Vec::new(),
+            number: 0,
         };
         for arena in Arena::ALL {
             lowering.place_arena(arena);
@@ -255,11 +275,13 @@ impl<'a> Lowering<'a> {
         node.op.flops(&shapes(&node.inputs), &shapes(&node.outputs))
     }
 
-    /// Picks a kernel among the legal ones, the default first.
+    /// Picks a kernel among the legal ones, the default first; of these the first `plausible`
+    /// may be the fastest.
     pub(super) fn choose(
         &mut self,
         key: String,
         legal: &[&'static str],
+        plausible: usize,
     ) -> Result<&'static str, LowerError> {
         let variant = match self.choices.get(&key) {
             None => legal[0],
@@ -274,6 +296,13 @@ impl<'a> Lowering<'a> {
                     })?
             }
         };
+        if !self.offers.iter().any(|offer| offer.key == key) {
+            self.offers.push(Offer {
+                node: self.number,
+                key: key.clone(),
+                plausible: legal[..plausible.min(legal.len())].to_vec(),
+            });
+        }
         self.made.set(key, variant);
         Ok(variant)
     }

@@ -36,7 +36,8 @@ mod sum_slices;
 mod unroll;
 
 pub use choices::{Choices, variants};
-pub use lower::{LowerError, Lowered, Place, lower};
+pub use conv2d::fingerprint;
+pub use lower::{LowerError, Lowered, Offer, Place, lower};
 
 /// What lowering needs to know of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]

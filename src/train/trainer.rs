@@ -13,7 +13,8 @@ use super::evaluate::{chunks, clear_metrics, read_metrics};
 use super::feed::Batches;
 use super::{Feed, Recipe, Totals, TrainError};
 use crate::data::Source;
-use crate::engine::{Device, Engine, Kind, Tensors};
+use crate::engine::{Device, Engine, EngineError, Kind, Tensors};
+use crate::graph::Graph;
 use crate::graph::ops::{METRIC_WORDS, Metrics};
 use crate::graph::step::Step;
 use crate::kernels::Choices;
@@ -96,7 +97,7 @@ pub struct Trainer<'d> {
 
 impl<'d> Trainer<'d> {
     /// Builds all graphs of a run: training on whole batches, on the smaller last one,
-    /// evaluation.
+    /// evaluation. `choose` says which kernels compute them.
     ///
     /// # Errors
     /// If the device cannot hold or run them.
@@ -106,7 +107,7 @@ impl<'d> Trainer<'d> {
         options: Options,
         train: Arc<dyn Source>,
         test: Arc<dyn Source>,
-        choices: &Choices,
+        choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
     ) -> Result<Trainer<'d>, TrainError> {
         let train = Feed::new(train, names::TRAIN_PICTURES, device, options.workers);
         let test = Feed::new(test, names::EVAL_PICTURES, device, options.workers);
@@ -126,7 +127,8 @@ impl<'d> Trainer<'d> {
         if mode == Mode::MicroBatch {
             graphs.push(network.update_graph()?);
         }
-        let mut engine = Engine::new(device, graphs, choices)?;
+        let choices = choose(&graphs)?;
+        let mut engine = Engine::new(device, graphs, &choices)?;
         train.upload(&mut engine);
         test.upload(&mut engine);
         clear_metrics(&mut engine);

@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 
 use super::super::device::DeviceArgs;
 use super::super::network::NetworkArgs;
+use super::super::tuning::TuneArgs;
 use crate::data::Kind;
 
 /// Arguments of `train`.
@@ -22,6 +23,8 @@ pub(in super::super) struct Args {
     pub(super) files: FileArgs,
     #[command(flatten)]
     pub(super) device: DeviceArgs,
+    #[command(flatten)]
+    pub(super) tune: TuneArgs,
 }
 
 /// Which pictures.

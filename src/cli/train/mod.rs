@@ -12,8 +12,10 @@ use super::device::DeviceArgs;
 use super::devices::bytes;
 use super::error::CliError;
 use super::signals::Signals;
+use super::tuning::complete;
 use crate::data::{self, Dataset, Kind};
-use crate::engine::Device;
+use crate::engine::{Device, EngineError, Tuner};
+use crate::graph::Graph;
 use crate::kernels::Choices;
 use crate::model::{Description, Network, Preprocessing, Stem, crop_padding, initial_values};
 use crate::run::{Best, Config, Environment, RunDirectory};
@@ -67,7 +69,14 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
     let recorded = resumed.as_ref().and_then(RunDirectory::device);
     let device = args.device.open_again(recorded.as_deref())?;
-    let mut trainer = build(&plan, &device, &args, &choices)?;
+    // A run that continues keeps its kernels, for the same bits.
+    let mut tuner = match resumed {
+        Some(_) => Tuner::default(),
+        None => args.tune.tuner(),
+    };
+    let mut trainer = build(&plan, &device, &args, |graphs| {
+        complete(&mut tuner, &device, graphs, &choices, &args.device)
+    })?;
     let run = match resumed {
         Some(run) => {
             run.forget_from(trainer.position().epoch)?;
@@ -176,7 +185,7 @@ fn build<'d>(
     plan: &Plan,
     device: &'d Device,
     args: &Args,
-    choices: &Choices,
+    choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
 ) -> Result<Trainer<'d>, CliError> {
     let options = Options {
         recipe: plan.config.recipe.clone(),
@@ -190,7 +199,7 @@ fn build<'d>(
     let train =
         train.ok_or_else(|| CliError::Data("the dataset has no training part".to_owned()))?;
     let test = plan.dataset.test.clone();
-    let mut trainer = Trainer::new(device, plan.network.clone(), options, train, test, choices)
+    let mut trainer = Trainer::new(device, plan.network.clone(), options, train, test, choose)
         .map_err(|error| fitting(plan, device, error))?;
     let snapshot = match &plan.start {
         Some((snapshot, _)) => snapshot.clone(),

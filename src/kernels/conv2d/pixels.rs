@@ -31,6 +31,9 @@ const DIRECT: Shader = Shader {
     subgroups: false,
 };
 
+/// All of them.
+pub(super) const SHADERS: [Shader; 3] = [SUBGROUP, TILED, DIRECT];
+
 /// Pixels that an invocation of the direct family owns.
 const DIRECT_PIXELS: u32 = 4;
 

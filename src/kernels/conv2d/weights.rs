@@ -32,6 +32,9 @@ const DIRECT: Shader = Shader {
     subgroups: false,
 };
 
+/// All of them.
+pub(super) const SHADERS: [Shader; 3] = [SUBGROUP, TILED, DIRECT];
+
 /// Workgroups of the subgroup family that keep the cores of a processor evenly busy.
 const SUBGROUP_WORKGROUPS: usize = 48;
 
