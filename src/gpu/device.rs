@@ -25,6 +25,9 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) checks: Checks,
+    /// Further devices of a software adapter, which compile beside the main one.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) spare: Vec<(wgpu::Device, wgpu::Queue)>,
     /// Facts about the adapter.
     pub description: Description,
     failure: Arc<Mutex<Option<GpuError>>>,
@@ -57,11 +60,27 @@ impl Gpu {
                     adapter: description.name.clone(),
                     reason: e.to_string(),
                 })?;
+        #[cfg(not(target_arch = "wasm32"))]
+        let spare = {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let wanted = match description.software() {
+                true => super::warm::SPARE.min(cores - 1),
+                false => 0,
+            };
+            let mut spare = Vec::new();
+            for _ in 0..wanted {
+                // One that cannot be had leaves more work to the others.
+                spare.extend(adapter.raw.request_device(&descriptor).await.ok());
+            }
+            spare
+        };
         let failure = Arc::new(Mutex::new(None));
         let gpu = Gpu {
             device,
             queue,
             checks,
+            #[cfg(not(target_arch = "wasm32"))]
+            spare,
             description,
             failure,
             in_flight: Mutex::new(VecDeque::new()),

@@ -24,9 +24,9 @@ pub(super) struct Launch {
 }
 
 /// A compiled kernel.
-struct Compiled {
-    pipeline: wgpu::ComputePipeline,
-    layout: wgpu::BindGroupLayout,
+pub(super) struct Compiled {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
 }
 
 impl Loaded {
@@ -292,12 +292,19 @@ fn compile<'p>(
     kernels.dedup();
     let compiled = compile_all(gpu, &kernels);
     gpu.check()?;
+    #[cfg(not(target_arch = "wasm32"))]
+    if gpu.description.software() {
+        super::warm::warm(gpu, &kernels, &compiled)?;
+    }
     Ok(kernels.into_iter().zip(compiled).collect())
 }
 
 #[cfg(target_arch = "wasm32")]
 fn compile_all(gpu: &Gpu, kernels: &[&Kernel]) -> Vec<Compiled> {
-    kernels.iter().map(|k| compile_one(gpu, k)).collect()
+    kernels
+        .iter()
+        .map(|k| compile_one(&gpu.device, gpu.checks, k))
+        .collect()
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -309,7 +316,9 @@ fn compile_all(gpu: &Gpu, kernels: &[&Kernel]) -> Vec<Compiled> {
             .chunks(share)
             .map(|chunk| {
                 scope.spawn(move || {
-                    let compiled = chunk.iter().map(|k| compile_one(gpu, k));
+                    let compiled = chunk
+                        .iter()
+                        .map(|k| compile_one(&gpu.device, gpu.checks, k));
                     compiled.collect::<Vec<_>>()
                 })
             })
@@ -321,19 +330,18 @@ fn compile_all(gpu: &Gpu, kernels: &[&Kernel]) -> Vec<Compiled> {
     })
 }
 
-fn compile_one(gpu: &Gpu, kernel: &Kernel) -> Compiled {
+pub(super) fn compile_one(device: &wgpu::Device, checks: Checks, kernel: &Kernel) -> Compiled {
     let label = Some(kernel.name.as_str());
     let descriptor = wgpu::ShaderModuleDescriptor {
         label,
         source: wgpu::ShaderSource::Wgsl(kernel.source.as_str().into()),
     };
-    let module = match gpu.checks {
-        Checks::On => gpu.device.create_shader_module(descriptor),
+    let module = match checks {
+        Checks::On => device.create_shader_module(descriptor),
         // SAFETY: all shader text is ours, and its indices stay in range for the parameters
         // that lowering computes; the tests run every kernel with checks as well and compare.
         Checks::Off => unsafe {
-            gpu.device
-                .create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+            device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         },
     };
     let storage = |access: &Access| wgpu::BufferBindingType::Storage {
@@ -354,32 +362,26 @@ fn compile_one(gpu: &Gpu, kernel: &Kernel) -> Compiled {
             count: None,
         })
         .collect();
-    let layout = gpu
-        .device
-        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label,
-            entries: &entries,
-        });
-    let pipeline_layout = gpu
-        .device
-        .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label,
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-    let pipeline = gpu
-        .device
-        .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label,
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                // Our kernels write workgroup memory before they read it.
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: None,
-        });
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label,
+        entries: &entries,
+    });
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label,
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label,
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            // Our kernels write workgroup memory before they read it.
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
+        cache: None,
+    });
     Compiled { pipeline, layout }
 }

@@ -8,6 +8,8 @@ pub mod adapter;
 mod device;
 mod loaded;
 mod timing;
+#[cfg(not(target_arch = "wasm32"))]
+mod warm;
 
 pub use adapter::{Adapter, Description, Selection};
 pub use device::{Checks, Gpu};

@@ -190,28 +190,18 @@ pub(super) fn grad_weight(
     Ok(())
 }
 
-/// Pixels that an invocation of the subgroup family works on at once: more of them share a
-/// weight that was loaded, but the code takes longer to compile and outgrows the processor's
-/// instruction cache.
-const SUBGROUP_PIXELS: u32 = 4;
-
-/// Most vectors of output channels that one workgroup of the subgroup family covers.
-const LARGEST_CHUNK: u32 = 10;
-
-/// What a chunk loads whatever its width, in units of what one more vector costs.
+/// What a chunk of output channels loads whatever its width, in units of what one more
+/// vector costs.
 const CHUNK_LOADS: u32 = 3;
 
-/// Vectors of output channels of a workgroup of the subgroup family, so that all chunks
-/// together cost least.
+/// Vectors of output channels of a workgroup of the subgroup family, `widest` at most, so
+/// that all chunks together cost least.
 ///
 /// Wide chunks repeat fewer loads, but the last one computes vectors that nobody needs.
-/// There are at most [`LARGEST_CHUNK`] widths, so a whole network needs few pipelines.
-fn chunk_vecs(vecs: u32) -> u32 {
+/// There are at most `widest` widths, so a whole network needs few pipelines.
+fn chunk_vecs(vecs: u32, widest: u32) -> u32 {
     let cost = |width: &u32| vecs.div_ceil(*width) * (width + CHUNK_LOADS);
-    (1..=LARGEST_CHUNK.min(vecs))
-        .rev()
-        .min_by_key(cost)
-        .unwrap_or(1)
+    (1..=widest.min(vecs)).rev().min_by_key(cost).unwrap_or(1)
 }
 
 /// Invocations of a workgroup of the direct family.
@@ -225,15 +215,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_waste_at_most_a_tenth() {
+    fn chunks_waste_little() {
         for vecs in 1..=1024 {
-            let width = chunk_vecs(vecs);
-            let computed = vecs.div_ceil(width) * width;
-            assert!(width <= LARGEST_CHUNK);
-            assert!(
-                10 * (computed - vecs) <= vecs,
-                "{vecs} vectors in chunks of {width}"
-            );
+            for (widest, waste) in [(5, 6), (10, 10)] {
+                let width = chunk_vecs(vecs, widest);
+                let computed = vecs.div_ceil(width) * width;
+                assert!(width <= widest);
+                assert!(
+                    waste * (computed - vecs) <= vecs,
+                    "{vecs} vectors in chunks of {width}"
+                );
+            }
         }
     }
 }

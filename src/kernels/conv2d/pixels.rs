@@ -4,7 +4,7 @@
 use super::super::grid;
 use super::super::lower::{Launch, Lowering};
 use super::super::shader::{Shader, parameters};
-use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, SUBGROUP_PIXELS, Sizes, chunk_vecs};
+use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, Sizes, chunk_vecs};
 use crate::graph::Node;
 use crate::graph::ops::Taps;
 use crate::program::Access::{Read, Write};
@@ -33,6 +33,15 @@ const DIRECT: Shader = Shader {
 
 /// All of them.
 pub(super) const SHADERS: [Shader; 3] = [SUBGROUP, TILED, DIRECT];
+
+/// Pixels that an invocation of the subgroup family works on at once, and most vectors of
+/// output channels that a workgroup covers.
+///
+/// More of either share what was loaded, but their product is the length of the code, which
+/// takes a second to compile and must not outgrow the processor's instruction cache. Wider
+/// chunks with fewer pixels are as fast, but there are more widths to compile.
+const SUBGROUP_PIXELS: u32 = 8;
+const SUBGROUP_VECS: u32 = 5;
 
 /// Pixels that an invocation of the direct family owns.
 const DIRECT_PIXELS: u32 = 4;
@@ -137,7 +146,7 @@ impl Params {
     fn plan(&self, family: Family, transposed: bool) -> (Kernel, [u32; 3]) {
         match family {
             Family::Subgroup { size, wide } => {
-                let vecs = chunk_vecs(self.result_vecs);
+                let vecs = chunk_vecs(self.result_vecs, SUBGROUP_VECS);
                 let constants = [
                     ("SUBGROUP", size),
                     ("PIXELS", SUBGROUP_PIXELS),

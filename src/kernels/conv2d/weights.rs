@@ -7,7 +7,7 @@
 use super::super::lower::{Launch, Lowering};
 use super::super::shader::{Shader, parameters};
 use super::super::sum_slices;
-use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, SUBGROUP_PIXELS, Sizes, chunk_vecs};
+use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, Sizes, chunk_vecs};
 use crate::graph::Node;
 use crate::program::Access::{Read, Write};
 
@@ -34,6 +34,11 @@ const DIRECT: Shader = Shader {
 
 /// All of them.
 pub(super) const SHADERS: [Shader; 3] = [SUBGROUP, TILED, DIRECT];
+
+/// Pixels that a workgroup of the subgroup family works on at once, and most vectors of output
+/// channels that it covers: the wider, the more often a vector of the input serves.
+const SUBGROUP_PIXELS: u32 = 4;
+const SUBGROUP_VECS: u32 = 10;
 
 /// Workgroups of the subgroup family that keep the cores of a processor evenly busy.
 const SUBGROUP_WORKGROUPS: usize = 48;
@@ -75,7 +80,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, 
     let vecs = sizes.output_vecs() as u32;
     let (kernel, groups, chunks, enough) = match family {
         Family::Subgroup { size, wide } => {
-            let width = chunk_vecs(vecs);
+            let width = chunk_vecs(vecs, SUBGROUP_VECS);
             let constants = [
                 ("SUBGROUP", size),
                 ("PIXELS", SUBGROUP_PIXELS),

@@ -1,0 +1,86 @@
+//! Compiling ahead where drivers compile late.
+//!
+//! Software adapters turn a shader into machine code when it first runs, one after another,
+//! which takes the better part of a second each. A launch of no workgroups makes them do it
+//! without running anything, and several devices do it at the same time: each of them
+//! compiles a share, and leaves the result in the driver's cache on disk, where the main
+//! device finds it.
+
+use super::loaded::{Compiled, compile_one};
+use super::{Gpu, GpuError};
+use crate::program::Kernel;
+
+/// Bytes of a buffer that stands for any operand.
+const OPERAND: u64 = 4096;
+
+/// Devices beside the main one, at most.
+pub(super) const SPARE: usize = 3;
+
+/// Makes the driver compile some kernels of the main device, which are `compiled` already as
+/// far as the device itself goes.
+///
+/// # Errors
+/// What the device reported.
+pub(super) fn warm(gpu: &Gpu, kernels: &[&Kernel], compiled: &[Compiled]) -> Result<(), GpuError> {
+    // Long ones first, dealt out in turn: shares of about the same work.
+    let mut order: Vec<usize> = (0..kernels.len()).collect();
+    order.sort_by_key(|kernel| std::cmp::Reverse(kernels[*kernel].source.len()));
+    let workers = 1 + gpu.spare.len();
+    let share = |worker: usize| order.iter().copied().skip(worker).step_by(workers);
+    std::thread::scope(|scope| {
+        for (worker, (device, queue)) in gpu.spare.iter().enumerate() {
+            let share = share(worker + 1);
+            scope.spawn(move || {
+                for kernel in share {
+                    let kernel = kernels[kernel];
+                    let compiled = compile_one(device, gpu.checks, kernel);
+                    launch_nothing(device, queue, kernel, &compiled);
+                }
+            });
+        }
+        for kernel in share(0) {
+            launch_nothing(&gpu.device, &gpu.queue, kernels[kernel], &compiled[kernel]);
+        }
+    });
+    gpu.check()
+}
+
+/// Launches no workgroup of a kernel, and waits.
+fn launch_nothing(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    kernel: &Kernel,
+    compiled: &Compiled,
+) {
+    let buffers: Vec<wgpu::Buffer> = (0..=kernel.bindings.len())
+        .map(|_| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("nothing"),
+                size: OPERAND,
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM,
+                mapped_at_creation: false,
+            })
+        })
+        .collect();
+    let entries: Vec<wgpu::BindGroupEntry<'_>> = (0u32..)
+        .zip(&buffers)
+        .map(|(binding, buffer)| wgpu::BindGroupEntry {
+            binding,
+            resource: buffer.as_entire_binding(),
+        })
+        .collect();
+    let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: None,
+        layout: &compiled.layout,
+        entries: &entries,
+    });
+    let mut encoder = device.create_command_encoder(&Default::default());
+    let mut pass = encoder.begin_compute_pass(&Default::default());
+    pass.set_pipeline(&compiled.pipeline);
+    pass.set_bind_group(0, &bind_group, &[]);
+    pass.dispatch_workgroups(0, 0, 0);
+    drop(pass);
+    queue.submit([encoder.finish()]);
+    // A failure shows when the kernel runs in earnest.
+    drop(device.poll(wgpu::PollType::wait_indefinitely()));
+}
