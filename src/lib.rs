@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! bytes on disk ─ data ─▶ pictures of bytes ─▶ device: gather, crop, flip, normalise ─▶ batch NHWC f32
-//! preset or flags ─ model ─▶ layers ─▶ graph ─ rewrite (fusion) ─ autodiff ─ rewrite ─▶ graph of a whole step
+//! preset or flags ─ model ─▶ layers ─▶ graph ─ rewrite (fusion) ─ autodiff ─ rewrite ─ recompute ─▶ graph of a whole step
 //! graph + choices of kernels (given, measured, built in) ─ kernels ─▶ program: numbered buffers, dispatches ─ plan ─▶ few physical buffers
 //! program + adapter ─ gpu ─▶ pipelines, buffers, bind groups, built once ─▶ one submission a step
 //! the same graph ─ cpu ─▶ loops over the same memory, where there is no GPU
@@ -24,7 +24,7 @@
 //! | 0 | [`shape`] | extents, element types, how a shape lies in memory |
 //! | 0 | [`rng`] | counter-based random numbers, the same bits everywhere |
 //! | 1 | [`program`] | a GPU program as plain data, and its memory plan |
-//! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, interpreter |
+//! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, recomputation, interpreter |
 //! | 1 | [`data`] | datasets to pictures and batches |
 //! | 1 | [`checkpoint`] | named tensors to and from files |
 //! | 2 | [`model`] | PyramidNet from a dozen words: layers, names, counts, initial values, graphs |

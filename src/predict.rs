@@ -2,6 +2,7 @@
 
 use crate::data::{self, Crop, DataError};
 use crate::engine::{Device, Engine, EngineError, Kind, Tensors};
+use crate::graph::Passes;
 use crate::graph::ops::AssembleBatch;
 use crate::kernels::Choices;
 use crate::model::{Description, Input, Mode, Network, names};
@@ -41,7 +42,7 @@ impl<'d> Predictor<'d> {
             preprocessing: description.preprocessing,
             augment: false,
         };
-        let graph = network.graph(1, &input, Mode::Predict, true)?;
+        let graph = network.graph(1, &input, Mode::Predict, Passes::default())?;
         let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
         engine.write_tensors(network, Kind::Weights, tensors);
         Ok(Predictor {

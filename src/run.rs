@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Checkpoint, CheckpointError, Tensor, Values, write_atomically};
 use crate::engine::{Device, Tensors};
 use crate::gpu;
+use crate::graph::{Passes, Recompute};
 use crate::kernels::Choices;
 use crate::model::{Description, Network, NetworkSpec, ParameterRole, SpecError, check};
 use crate::train::{Position, Recipe, Snapshot};
@@ -83,10 +84,26 @@ pub struct Config {
     pub micro_batch: Option<usize>,
     /// Whether fusion rules were applied.
     pub fuse: bool,
+    /// Whether units were computed again in the backward pass.
+    #[serde(default)]
+    pub recompute: bool,
     /// The network.
     pub network: NetworkSpec,
     /// Optimiser and schedule.
     pub recipe: Recipe,
+}
+
+impl Config {
+    /// What is done to the graphs.
+    pub fn passes(&self) -> Passes {
+        Passes {
+            fuse: self.fuse,
+            recompute: match self.recompute {
+                true => Recompute::Units,
+                false => Recompute::default(),
+            },
+        }
+    }
 }
 
 /// What a run ran on.

@@ -2,6 +2,7 @@
 //! how anyone can prove our numerics against PyTorch.
 
 use crate::engine::{Device, Engine, EngineError, Kind, Tensors};
+use crate::graph::Passes;
 use crate::graph::ops::Metrics;
 use crate::graph::step::Step;
 use crate::kernels::Choices;
@@ -142,7 +143,7 @@ fn load<'d>(
     batch: &Batch,
     mode: Mode,
 ) -> Result<Engine<'d>, EngineError> {
-    let graph = network.graph(batch.size, &Input::Tensor, mode, true)?;
+    let graph = network.graph(batch.size, &Input::Tensor, mode, Passes::default())?;
     let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
     engine.write_tensors(network, Kind::Weights, weights);
     let size = network.spec().image_size as usize;

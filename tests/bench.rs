@@ -2,6 +2,7 @@
 
 use pyr_wgpu::bench::{Mode, Report, Workload, measure};
 use pyr_wgpu::engine::Device;
+use pyr_wgpu::graph::Passes;
 use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::{Network, NetworkSpec, Stem};
 
@@ -19,6 +20,7 @@ fn measured(mode: Mode) -> Report {
         network: &network,
         batch: 2,
         mode,
+        passes: Passes::default(),
         seconds: 0.0,
     };
     let mut silent = |_: &str| {};

@@ -23,7 +23,9 @@ use std::collections::BTreeSet;
 use common::networks::{self, Small};
 use pyr_wgpu::graph::interp::{self, Store};
 use pyr_wgpu::graph::ops::{BatchMoments, Draw};
-use pyr_wgpu::graph::{Arena, Data, Graph, GraphError, Op, Role, Tensor, ValueId, autodiff};
+use pyr_wgpu::graph::{
+    Arena, Data, Graph, GraphError, Op, Passes, Role, Tensor, ValueId, autodiff,
+};
 use pyr_wgpu::model::{Input, Mode, names};
 use pyr_wgpu::rng::{Purpose, Stream};
 use pyr_wgpu::shape::DType;
@@ -408,7 +410,7 @@ fn check_network(tally: &mut Tally, small: &Small, elements: usize, wanted: impl
         network,
         batch,
     } = small;
-    let graph = network.graph(*batch, &Input::Tensor, Mode::Gradients, true);
+    let graph = network.graph(*batch, &Input::Tensor, Mode::Gradients, Passes::default());
     let graph = graph.unwrap_or_else(|e| panic!("{name}: {e}"));
     let store = networks::operands(&graph, 5);
     let mut results = store.clone();

@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
-use common::networks::{self, small_networks};
+use common::networks::{self, Small, small_networks};
 use pyr_wgpu::graph::interp::{self, Store};
-use pyr_wgpu::graph::{Graph, Op, Role};
+use pyr_wgpu::graph::{Graph, Op, Passes, Recompute, Role};
 use pyr_wgpu::kernels::{self, Choices, LowerError, Target};
 use pyr_wgpu::model::{Input, Mode, Network, NetworkSpec, Preprocessing, Stem, names, preset};
 use pyr_wgpu::program::plan::Plan;
@@ -40,7 +40,11 @@ fn pictures(network: &Network, count: usize) -> Input {
 }
 
 fn graph(network: &Network, batch: usize, input: &Input, mode: Mode, fuse: bool) -> Graph {
-    let graph = network.graph(batch, input, mode, fuse);
+    let passes = Passes {
+        fuse,
+        recompute: Recompute::Nothing,
+    };
+    let graph = network.graph(batch, input, mode, passes);
     graph.unwrap_or_else(|e| panic!("{}: {e}", network.spec()))
 }
 
@@ -486,6 +490,50 @@ fn choices_repeat_a_program() {
     assert!(repeated >= 8, "only {repeated}");
 }
 
+/// What is computed again has the same bits, and memory shrinks from level to level.
+#[test]
+fn computing_again_changes_memory_only() {
+    let levels = [Recompute::Nothing, Recompute::Normalized, Recompute::Units];
+    for Small {
+        name,
+        network,
+        batch,
+    } in &small_networks()
+    {
+        let graphs = levels.map(|recompute| {
+            let passes = Passes {
+                recompute,
+                ..Passes::default()
+            };
+            let graph = network.graph(*batch, &Input::Tensor, Mode::Train, passes);
+            graph.unwrap_or_else(|e| panic!("{name}: {e}"))
+        });
+        let results = graphs.each_ref().map(|graph| {
+            let mut store = networks::operands(graph, 3);
+            interp::run(graph, &mut store).unwrap_or_else(|e| panic!("{name}: {e}"));
+            store
+        });
+        assert_eq!(results[0], results[1], "{name}");
+        assert_eq!(results[0], results[2], "{name}");
+    }
+    let network = Network::new(&preset("pyramidnet110-a48").unwrap()).unwrap();
+    let bytes = levels.map(|recompute| {
+        let passes = Passes {
+            recompute,
+            ..Passes::default()
+        };
+        let graph = network
+            .graph(8, &Input::Tensor, Mode::Train, passes)
+            .unwrap();
+        let choices = Choices::default();
+        let lowered = kernels::lower(&graph, &Target::portable(), &choices).unwrap();
+        Plan::new(&lowered.program).bytes()
+    });
+    let share = bytes.map(|level| level as f64 / bytes[0] as f64);
+    // Of five activations of a unit, two are normalised ones; units keep one.
+    assert!(share[1] < 0.65 && share[2] < 1.0 / 3.0, "{share:?}");
+}
+
 #[test]
 fn batch_norm_of_one_value_is_refused() {
     let spec = NetworkSpec {
@@ -494,7 +542,7 @@ fn batch_norm_of_one_value_is_refused() {
     };
     let network = Network::new(&spec).unwrap();
     let error = network
-        .graph(1, &Input::Tensor, Mode::Train, true)
+        .graph(1, &Input::Tensor, Mode::Train, Passes::default())
         .unwrap_err()
         .to_string();
     assert!(error.contains("more than one value"), "{error}");

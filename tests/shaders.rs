@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::networks::small_networks;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess};
-use pyr_wgpu::graph::{Graph, Op};
+use pyr_wgpu::graph::{Graph, Op, Passes};
 use pyr_wgpu::kernels::{self, Choices, Target};
 use pyr_wgpu::model::{Input, Mode, Network, Preprocessing, names, preset};
 use pyr_wgpu::program::{Access, Kernel, Program};
@@ -68,6 +68,13 @@ impl Kernels {
     }
 }
 
+fn passes(fuse: bool) -> Passes {
+    Passes {
+        fuse,
+        ..Passes::default()
+    }
+}
+
 /// Kernels of all samples, of small networks in all modes, of large presets, and the probes.
 fn all_kernels() -> Kernels {
     let mut all = Kernels::default();
@@ -84,13 +91,17 @@ fn all_kernels() -> Kernels {
         };
         let modes = [Mode::Evaluate, Mode::Predict, Mode::Train, Mode::MicroBatch];
         for (mode, fuse) in modes.iter().flat_map(|mode| [(mode, false), (mode, true)]) {
-            let graph = small.network.graph(small.batch, &input, *mode, fuse);
+            let graph = small
+                .network
+                .graph(small.batch, &input, *mode, passes(fuse));
             all.of_graph(&graph.unwrap_or_else(|e| panic!("{}: {e}", small.name)));
         }
     }
     for name in ["demo", "pyramidnet272-a200", "pyramidnet200-a450-imagenet"] {
         let network = Network::new(&preset(name).unwrap()).unwrap();
-        let graph = network.graph(2, &Input::Tensor, Mode::Train, true).unwrap();
+        let graph = network
+            .graph(2, &Input::Tensor, Mode::Train, Passes::default())
+            .unwrap();
         for target in targets() {
             let lowered = kernels::lower(&graph, &target, &Choices::default());
             all.of_program(lowered.unwrap_or_else(|e| panic!("{name}: {e}")).program);
@@ -296,7 +307,7 @@ fn a_portable_target_gets_portable_kernels() {
     for small in small_networks() {
         let graph = small
             .network
-            .graph(small.batch, &Input::Tensor, Mode::Train, true)
+            .graph(small.batch, &Input::Tensor, Mode::Train, Passes::default())
             .unwrap();
         let target = Target {
             software: true,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use pyr_wgpu::data::{DataError, Source};
 use pyr_wgpu::engine::{Device, Tensors};
+use pyr_wgpu::graph::{Passes, Recompute};
 use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::{Description, Network, NetworkSpec, Preprocessing, Stem, initial_values};
 use pyr_wgpu::rng::{Purpose, Stream};
@@ -95,7 +96,7 @@ impl Run {
                 recipe,
                 micro_batch: None,
                 seed: 7,
-                fuse: true,
+                passes: Passes::default(),
                 workers: 2,
                 preprocessing: Preprocessing::new(&spec, [120.0, 127.5, 130.0], [70.0, 73.9, 80.0]),
             },
@@ -352,6 +353,12 @@ fn what_must_not_matter_does_not() {
             run.resident = false;
             run.options.workers = 5;
         });
+        check("computing units again", &|run| {
+            run.options.passes.recompute = Recompute::Units;
+        });
+        check("computing nothing again", &|run| {
+            run.options.passes.recompute = Recompute::Nothing;
+        });
         let start = Run::random(8, 12, 8).start();
         let resembles = |what: &str, change: &dyn Fn(&mut Run)| {
             let state = train(change);
@@ -360,7 +367,7 @@ fn what_must_not_matter_does_not() {
             check_update(&what, &start.momentum, &state.momentum, &reference.momentum);
         };
         // A driver may contract products and sums in one kernel and not in the other.
-        resembles("fusion", &|run| run.options.fuse = false);
+        resembles("fusion", &|run| run.options.passes.fuse = false);
         match device {
             // The sum of one gradient is that gradient.
             Device::Gpu(_) | Device::Cpu(_) => {

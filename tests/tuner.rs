@@ -4,7 +4,7 @@ mod common;
 
 use common::networks::small_networks;
 use pyr_wgpu::engine::{Device, Engine, Tuned, Tuner};
-use pyr_wgpu::graph::Graph;
+use pyr_wgpu::graph::{Graph, Passes};
 use pyr_wgpu::kernels::{Choices, Target};
 use pyr_wgpu::model::{Input, Mode};
 
@@ -18,7 +18,9 @@ fn target(device: &Device) -> Target {
 
 fn graphs() -> Vec<Graph> {
     let small = &small_networks()[0];
-    let graph = small.network.graph(3, &Input::Tensor, Mode::Train, true);
+    let graph = small
+        .network
+        .graph(3, &Input::Tensor, Mode::Train, Passes::default());
     vec![graph.unwrap_or_else(|e| panic!("{e}"))]
 }
 

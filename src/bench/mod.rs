@@ -23,8 +23,8 @@ pub use limits::{Bandwidth, Bound, Limits};
 
 use crate::cpu;
 use crate::engine::{Device, Engine, EngineError, Kind};
-use crate::graph::Graph;
 use crate::graph::step::Step;
+use crate::graph::{Graph, Passes};
 use crate::kernels::{self, Choices};
 use crate::model::{self, Input, Network, NetworkSpec, initial_values, names};
 use crate::program::Program;
@@ -51,6 +51,8 @@ pub struct Workload<'a> {
     pub batch: usize,
     /// What a step does.
     pub mode: Mode,
+    /// What is done to the graph.
+    pub passes: Passes,
     /// Seconds to measure steps, and to warm up before at most.
     pub seconds: f64,
 }
@@ -134,7 +136,7 @@ pub async fn measure(
         Mode::Infer => model::Mode::Predict,
     };
     let network = workload.network;
-    let graph = network.graph(workload.batch, &Input::Tensor, mode, true)?;
+    let graph = network.graph(workload.batch, &Input::Tensor, mode, workload.passes)?;
     // Before anything that takes time: this is where a batch is found to be too large.
     lower(&graph, device, &Choices::default())?;
     let limits = match device {

@@ -7,6 +7,7 @@ use super::device::DeviceArgs;
 use super::devices::bytes;
 use super::error::CliError;
 use super::network::NetworkArgs;
+use super::summary::passes;
 use super::tuning::{TuneArgs, complete};
 use super::{print_json, print_line};
 use crate::bench::{Bound, KernelRow, Mode, Report, Workload, by_shader, measure};
@@ -26,6 +27,9 @@ pub(super) struct Args {
     /// What a step does: train (forward, backward, update) or infer (scores alone)
     #[arg(long, value_name = "WORD", default_value = "train", value_parser = ["train", "infer"])]
     mode: String,
+    /// As `train --recompute`
+    #[arg(long)]
+    recompute: bool,
     /// Seconds to measure steps, and to warm up before at most
     #[arg(long, value_name = "X", default_value_t = 10.0)]
     seconds: f64,
@@ -61,6 +65,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             "infer" => Mode::Infer,
             _ => Mode::Train,
         },
+        passes: passes(args.recompute),
         seconds: args.seconds,
     };
     let mut say = |text: &str| args.device.say(text);

@@ -8,6 +8,7 @@ use super::error::CliError;
 use super::network::NetworkArgs;
 use super::{print_json, print_line};
 use crate::engine::MemoryPlan;
+use crate::graph::{Passes, Recompute};
 use crate::kernels::{self, Choices, LowerError, Target};
 use crate::model::{Input, Mode, Network};
 
@@ -19,6 +20,9 @@ pub(super) struct Args {
     /// Pictures of one step, for the memory plan
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
+    /// Memory with `train --recompute`
+    #[arg(long)]
+    recompute: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -33,7 +37,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         return Err(CliError::Usage("--batch-size 0 is no batch".to_owned()));
     }
     let network = Network::new(&args.network.resolve(None)?)?;
-    let plan = memory(&network, args.batch_size)?;
+    let plan = memory(&network, args.batch_size, args.recompute)?;
     match args.json {
         true => print_json(&as_json(&network, &plan, args.batch_size)),
         false => as_text(&network, &plan, args.batch_size),
@@ -48,19 +52,35 @@ fn unlimited() -> Target {
     }
 }
 
+/// The passes of a training step, with or without units computed again.
+pub(super) fn passes(recompute_units: bool) -> Passes {
+    match recompute_units {
+        true => Passes {
+            recompute: Recompute::Units,
+            ..Passes::default()
+        },
+        false => Passes::default(),
+    }
+}
+
 /// Plans one training step.
-fn memory(network: &Network, batch: usize) -> Result<MemoryPlan, CliError> {
-    let graph = network.graph(batch, &Input::Tensor, Mode::Train, true)?;
+fn memory(network: &Network, batch: usize, units: bool) -> Result<MemoryPlan, CliError> {
+    let graph = network.graph(batch, &Input::Tensor, Mode::Train, passes(units))?;
     let lowered = kernels::lower(&graph, &unlimited(), &Choices::default())?;
     Ok(MemoryPlan::new(&[&lowered.program]))
 }
 
 /// The largest batch below `limit` whose training step a target can bind; `None` if not even
 /// one picture fits.
-pub(super) fn largest_batch(network: &Network, target: &Target, limit: usize) -> Option<usize> {
+pub(super) fn largest_batch(
+    network: &Network,
+    passes: Passes,
+    target: &Target,
+    limit: usize,
+) -> Option<usize> {
     let fits = |batch: usize| -> Option<bool> {
         let graph = network
-            .graph(batch, &Input::Tensor, Mode::Train, true)
+            .graph(batch, &Input::Tensor, Mode::Train, passes)
             .ok()?;
         match kernels::lower(&graph, target, &Choices::default()) {
             Ok(_) => Some(true),

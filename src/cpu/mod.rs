@@ -121,21 +121,16 @@ impl Loaded {
 
     /// Places of a graph's values; slots are shared by all graphs.
     fn place(&mut self, graph: &Graph, plan: &Plan, first_slot: usize) -> Vec<Option<usize>> {
-        // The largest slots of all graphs coincide.
-        let mut order: Vec<usize> = (0..plan.slots.len()).collect();
-        order.sort_by_key(|slot| std::cmp::Reverse(plan.slots[*slot]));
-        let mut place_of = vec![0; order.len()];
-        for (rank, slot) in order.into_iter().enumerate() {
-            place_of[slot] = first_slot + rank;
-            if self.memory.len() == first_slot + rank {
+        for (slot, bytes) in plan.slots.iter().enumerate() {
+            if self.memory.len() == first_slot + slot {
                 self.memory.push(Vec::new());
             }
-            self.reserve(first_slot + rank, plan.slots[slot] as usize / 4);
+            self.reserve(first_slot + slot, *bytes as usize / 4);
         }
         let values = graph.values.iter().zip(&plan.slot_of);
         values
             .map(|(value, slot)| match value.role {
-                Role::Temporary => slot.map(|slot| place_of[slot]),
+                Role::Temporary => slot.map(|slot| first_slot + slot),
                 _ => Some(self.lasting[&value.name]),
             })
             .collect()

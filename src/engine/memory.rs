@@ -28,8 +28,7 @@ impl MemoryPlan {
                     *size = (*size).max(buffer.bytes);
                 }
             }
-            let mut sizes = Plan::new(program).slots;
-            sizes.sort_unstable_by(|a, b| b.cmp(a));
+            let sizes = Plan::new(program).slots;
             slots.resize(slots.len().max(sizes.len()), 0);
             for (slot, size) in slots.iter_mut().zip(sizes) {
                 *slot = (*slot).max(size);

@@ -40,7 +40,7 @@ impl Loaded {
         let plans: Vec<Plan> = programs.iter().map(|p| Plan::new(p)).collect();
         let compiled = compile(gpu, programs)?;
         let kept = kept_buffers(gpu, programs)?;
-        let (slots, order) = slot_buffers(gpu, &plans)?;
+        let slots = slot_buffers(gpu, &plans)?;
         let mut loaded = Loaded {
             bytes: kept.values().chain(&slots).map(wgpu::Buffer::size).sum(),
             kept,
@@ -49,7 +49,7 @@ impl Loaded {
         for (index, program) in programs.iter().enumerate() {
             let slot_of = |buffer: usize| {
                 let slot = plans[index].slot_of[buffer].expect("bound buffers have slots");
-                &slots[order[index][slot]]
+                &slots[slot]
             };
             let launches = loaded.bind(gpu, program, &compiled, slot_of);
             loaded.programs.push(launches);
@@ -227,36 +227,17 @@ fn kept_buffers(
         .collect()
 }
 
-/// Physical buffers for temporaries: the largest slots of all programs share the first one,
-/// and so on. Returns the buffers and, for each program, which one a slot got.
-fn slot_buffers(
-    gpu: &Gpu,
-    plans: &[Plan],
-) -> Result<(Vec<wgpu::Buffer>, Vec<Vec<usize>>), GpuError> {
-    let mut sizes: Vec<u64> = Vec::new();
-    let mut order = Vec::new();
-    for plan in plans {
-        let mut by_size: Vec<usize> = (0..plan.slots.len()).collect();
-        by_size.sort_by_key(|slot| std::cmp::Reverse(plan.slots[*slot]));
-        let mut rank_of = vec![0; by_size.len()];
-        for (rank, slot) in by_size.into_iter().enumerate() {
-            rank_of[slot] = rank;
-            match sizes.get_mut(rank) {
-                Some(size) => *size = (*size).max(plan.slots[slot]),
-                None => sizes.push(plan.slots[slot]),
-            }
-        }
-        order.push(rank_of);
-    }
-    let buffers: Result<Vec<wgpu::Buffer>, GpuError> = sizes
-        .iter()
-        .enumerate()
-        .map(|(rank, bytes)| {
-            let name = format!("temporary {rank}");
-            buffer(gpu, &name, *bytes, wgpu::BufferUsages::STORAGE)
+/// Physical buffers for temporaries: slot by slot as large as any program needs.
+fn slot_buffers(gpu: &Gpu, plans: &[Plan]) -> Result<Vec<wgpu::Buffer>, GpuError> {
+    let count = plans.iter().map(|plan| plan.slots.len()).max().unwrap_or(0);
+    (0..count)
+        .map(|slot| {
+            let sizes = plans.iter().filter_map(|plan| plan.slots.get(slot));
+            let bytes = sizes.copied().max().unwrap_or(0);
+            let name = format!("temporary {slot}");
+            buffer(gpu, &name, bytes, wgpu::BufferUsages::STORAGE)
         })
-        .collect();
-    Ok((buffers?, order))
+        .collect()
 }
 
 /// The parameters of all dispatches, each at a legal offset.

@@ -3,8 +3,8 @@
 //! A [`Graph`] is a list of nodes in execution order; each applies an operator of [`ops`] to
 //! values and makes new ones.
 //! [`autodiff`] appends the nodes that compute gradients, [`rewrite`] replaces patterns by
-//! cheaper equals, [`interp`] executes a graph in double precision by the plain reference
-//! beside each operator, and `Display` prints it.
+//! cheaper equals, [`recompute`] trades time for memory, [`interp`] executes a graph in
+//! double precision by the plain reference beside each operator, and `Display` prints it.
 //!
 //! Values are single assignment, except that a few operators update *kept* values in place
 //! (running averages, metrics, the optimiser's state): there the node lists the same value
@@ -14,16 +14,36 @@
 pub mod autodiff;
 pub mod interp;
 pub mod ops;
+pub mod recompute;
 pub mod rewrite;
 pub mod step;
 mod tensor;
 
 pub use ops::Op;
+pub use recompute::Recompute;
 pub use tensor::{Data, Tensor};
 
 use std::fmt;
 
 use crate::shape::Shape;
+
+/// Which passes go over the graph of a network, besides differentiation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passes {
+    /// Whether the rules of [`rewrite`] are applied.
+    pub fuse: bool,
+    /// What the backward pass computes again.
+    pub recompute: Recompute,
+}
+
+impl Default for Passes {
+    fn default() -> Passes {
+        Passes {
+            fuse: true,
+            recompute: Recompute::default(),
+        }
+    }
+}
 
 /// Names a value of one graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

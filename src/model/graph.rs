@@ -9,7 +9,7 @@ use super::layers::{BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Layer, LayerKind, N
 use super::packing::PackedValue;
 use crate::graph::ops::{self, Window};
 use crate::graph::step::Step;
-use crate::graph::{Arena, Graph, GraphError, ValueId, autodiff, rewrite};
+use crate::graph::{Arena, Graph, GraphError, Passes, ValueId, autodiff, recompute, rewrite};
 use crate::shape::Shape;
 
 /// Names of the values that come from or go outside.
@@ -97,7 +97,7 @@ pub fn crop_padding(image_size: usize) -> usize {
 }
 
 impl Network {
-    /// The graph of one batch; `fuse` applies the rules of [`rewrite`].
+    /// The graph of one batch.
     ///
     /// # Errors
     /// If the network cannot take such a batch: batch norm of a single value.
@@ -106,23 +106,25 @@ impl Network {
         batch: usize,
         input: &Input,
         mode: Mode,
-        fuse: bool,
+        passes: Passes,
     ) -> Result<Graph, GraphError> {
         let mut builder = Builder::new(self, mode);
         let x = builder.input(batch, input)?;
         let logits = builder.network(x)?;
         builder.graph.output(logits, names::LOGITS);
-        if fuse {
+        if passes.fuse {
             rewrite::fuse_forward(&mut builder.graph);
         }
         if mode != Mode::Predict {
             builder.loss(batch, logits)?;
         }
         if mode.trains() {
+            let first_backward = builder.graph.nodes.len();
             builder.backward(batch)?;
-        }
-        if fuse {
-            rewrite::fuse_backward(&mut builder.graph);
+            if passes.fuse {
+                rewrite::fuse_backward(&mut builder.graph);
+            }
+            recompute::recompute(&mut builder.graph, first_backward, passes.recompute);
         }
         if matches!(mode, Mode::Train | Mode::MicroBatch) {
             builder.running_averages()?;

@@ -1,50 +1,61 @@
 //! Memory plan: which temporary buffers share a physical one.
 //!
 //! A temporary buffer lives from the first to the last dispatch that binds it.
-//! Going through the program in order, each buffer that comes to life takes the free slot
-//! that fits best (the smallest that is large enough, else the largest, which grows), and
-//! gives it back after its last use.
-//! Buffers that meet in one dispatch therefore never share a slot, as WebGPU's usage rules
-//! demand.
+//! Buffers that meet in one dispatch never share a slot, as WebGPU's usage rules demand.
+//! From the largest to the smallest, each buffer takes the smallest slot that is free while
+//! it lives, and of equal ones the one that was in use most recently; so no slot ever grows
+//! ("greedy by size" of Pisarchyk and Lee, 2020, "Efficient Memory Management for Deep
+//! Neural Net Inference", section 4).
 
-use super::{BufferId, Lifetime, Program};
+use std::cmp::Reverse;
+
+use super::{Lifetime, Program};
 
 /// Physical buffers for the temporaries of a program.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Size of each slot in bytes.
+    /// Size of each slot in bytes, the largest first.
     pub slots: Vec<u64>,
     /// Slot of each buffer of the program; `None` for kept and unused ones.
     pub slot_of: Vec<Option<usize>>,
     /// First and last dispatch of each buffer; `None` if unused.
-    pub lives: Vec<Option<(usize, usize)>>,
+    pub lives: Vec<Option<Life>>,
 }
 
 impl Plan {
     /// Plans a program's temporaries.
     pub fn new(program: &Program) -> Plan {
         let lives = lives(program);
-        let mut plan = Plan {
-            slots: Vec::new(),
-            slot_of: vec![None; program.buffers.len()],
-            lives,
-        };
-        let mut free: Vec<usize> = Vec::new();
-        for at in 0..program.dispatches.len() {
-            for id in starting(&plan.lives, program, at) {
-                let bytes = program.buffers[id.0].bytes;
-                let slot = take(&mut plan.slots, &mut free, bytes);
-                plan.slot_of[id.0] = Some(slot);
+        let mut order: Vec<(usize, Life)> = Vec::new();
+        for (id, buffer) in program.buffers.iter().enumerate() {
+            if buffer.lifetime == Lifetime::Temporary {
+                order.extend(lives[id].map(|life| (id, life)));
             }
-            let ends = |live: &Option<(usize, usize)>| live.is_some_and(|(_, last)| last == at);
-            let ending = plan.lives.iter().zip(&plan.slot_of);
-            free.extend(
-                ending
-                    .filter(|(l, _)| ends(l))
-                    .filter_map(|(_, slot)| *slot),
-            );
         }
-        plan
+        order.sort_by_key(|(id, life)| (Reverse(program.buffers[*id].bytes), life.0, *id));
+        let mut slots: Vec<Slot> = Vec::new();
+        let mut slot_of = vec![None; program.buffers.len()];
+        for (id, life) in order {
+            let best = slots
+                .iter()
+                .enumerate()
+                .filter_map(|(number, slot)| Some((slot.bytes, slot.gap(life)?, number)))
+                .min();
+            let number = best.map_or(slots.len(), |(_, _, number)| number);
+            if number == slots.len() {
+                slots.push(Slot {
+                    bytes: program.buffers[id].bytes,
+                    taken: Vec::new(),
+                });
+            }
+            slots[number].take(life);
+            slot_of[id] = Some(number);
+        }
+        Plan {
+            slots: slots.iter().map(|slot| slot.bytes).collect(),
+            slot_of,
+            lives,
+        }
     }
 
     /// Bytes of all slots.
@@ -54,8 +65,8 @@ impl Plan {
 }
 
 /// First and last dispatch that binds each buffer.
-fn lives(program: &Program) -> Vec<Option<(usize, usize)>> {
-    let mut lives: Vec<Option<(usize, usize)>> = vec![None; program.buffers.len()];
+fn lives(program: &Program) -> Vec<Option<Life>> {
+    let mut lives: Vec<Option<Life>> = vec![None; program.buffers.len()];
     for (at, dispatch) in program.dispatches.iter().enumerate() {
         for binding in &dispatch.bindings {
             let life = lives[binding.buffer.0].get_or_insert((at, at));
@@ -65,42 +76,37 @@ fn lives(program: &Program) -> Vec<Option<(usize, usize)>> {
     lives
 }
 
-/// Temporaries that come to life at a dispatch, the largest first.
-fn starting(lives: &[Option<(usize, usize)>], program: &Program, at: usize) -> Vec<BufferId> {
-    let mut ids: Vec<BufferId> = program.dispatches[at]
-        .bindings
-        .iter()
-        .map(|b| b.buffer)
-        .filter(|id| {
-            let temporary = program.buffers[id.0].lifetime == Lifetime::Temporary;
-            temporary && lives[id.0].is_some_and(|(first, _)| first == at)
-        })
-        .collect();
-    ids.sort_by_key(|id| (std::cmp::Reverse(program.buffers[id.0].bytes), *id));
-    ids.dedup();
-    ids
+/// First and last dispatch of a buffer.
+type Life = (usize, usize);
+
+/// A physical buffer and when it is in use.
+struct Slot {
+    bytes: u64,
+    /// In order of time.
+    taken: Vec<Life>,
 }
 
-/// Takes the best free slot for a size, or opens one.
-fn take(slots: &mut Vec<u64>, free: &mut Vec<usize>, bytes: u64) -> usize {
-    let fits = free
-        .iter()
-        .enumerate()
-        .filter(|(_, slot)| slots[**slot] >= bytes)
-        .min_by_key(|(_, slot)| (slots[**slot], **slot));
-    let largest = free
-        .iter()
-        .enumerate()
-        .max_by_key(|(_, slot)| (slots[**slot], **slot));
-    match fits.or(largest).map(|(index, _)| index) {
-        Some(index) => {
-            let slot = free.swap_remove(index);
-            slots[slot] = slots[slot].max(bytes);
-            slot
+impl Slot {
+    /// Where in `taken` a life would stand.
+    fn place(&self, life: Life) -> usize {
+        self.taken.partition_point(|other| other.0 < life.0)
+    }
+
+    /// Dispatches since the use before a life; `None` if another use overlaps.
+    fn gap(&self, life: Life) -> Option<usize> {
+        let place = self.place(life);
+        if self.taken.get(place).is_some_and(|next| next.0 <= life.1) {
+            return None;
         }
-        None => {
-            slots.push(bytes);
-            slots.len() - 1
-        }
+        let Some(before) = place.checked_sub(1) else {
+            return Some(usize::MAX);
+        };
+        let (_, end) = self.taken[before];
+        (end < life.0).then(|| life.0 - end)
+    }
+
+    fn take(&mut self, life: Life) {
+        let place = self.place(life);
+        self.taken.insert(place, life);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Feed, Totals, TrainError};
 use crate::data::Source;
 use crate::engine::{Device, Engine, Kind, Tensors};
+use crate::graph::Passes;
 use crate::graph::ops::Metrics;
 use crate::kernels::Choices;
 use crate::model::{Description, Mode, Network, names};
@@ -44,7 +45,7 @@ impl<'d> Evaluator<'d> {
         let batch = batch.min(source.len()).max(1);
         let feed = Feed::new(source, names::EVAL_PICTURES, device, workers);
         let input = feed.input(batch, &description.preprocessing, false);
-        let graph = network.graph(batch, &input, Mode::Evaluate, true)?;
+        let graph = network.graph(batch, &input, Mode::Evaluate, Passes::default())?;
         let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
         engine.write_tensors(network, Kind::Weights, tensors);
         feed.upload(&mut engine);

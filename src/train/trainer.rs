@@ -14,9 +14,9 @@ use super::feed::Batches;
 use super::{Feed, Recipe, Totals, TrainError};
 use crate::data::Source;
 use crate::engine::{Device, Engine, EngineError, Kind, Tensors};
-use crate::graph::Graph;
 use crate::graph::ops::{METRIC_WORDS, Metrics};
 use crate::graph::step::Step;
+use crate::graph::{Graph, Passes};
 use crate::kernels::Choices;
 use crate::model::{Mode, Network, Preprocessing, names};
 use crate::rng::{Purpose, Stream};
@@ -31,8 +31,8 @@ pub struct Options {
     pub micro_batch: Option<usize>,
     /// Key of all random numbers.
     pub seed: u64,
-    /// Apply the fusion rules.
-    pub fuse: bool,
+    /// What is done to the graphs.
+    pub passes: Passes,
     /// Threads that prepare batches of sets that do not fit the device.
     pub workers: usize,
     /// Mean and standard deviation of the channels.
@@ -120,10 +120,10 @@ impl<'d> Trainer<'d> {
         for size in &sizes {
             // All sizes share the value that holds the pictures: as large as the largest.
             let input = train.input(sizes[0], &options.preprocessing, options.recipe.augment);
-            graphs.push(network.graph(*size, &input, mode, options.fuse)?);
+            graphs.push(network.graph(*size, &input, mode, options.passes)?);
         }
         let input = test.input(sizes[0], &options.preprocessing, false);
-        graphs.push(network.graph(sizes[0], &input, Mode::Evaluate, options.fuse)?);
+        graphs.push(network.graph(sizes[0], &input, Mode::Evaluate, options.passes)?);
         if mode == Mode::MicroBatch {
             graphs.push(network.update_graph()?);
         }

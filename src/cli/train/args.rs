@@ -95,6 +95,10 @@ pub(super) struct FileArgs {
     /// Use the kernels of another run
     #[arg(long, value_name = "RUN_DIR")]
     pub(super) choices: Option<PathBuf>,
+    /// Keep few activations and compute the others again in the backward pass: about a third
+    /// of the memory, about a third more time, the same results
+    #[arg(long)]
+    pub(super) recompute: bool,
     /// Keep operators apart that could be fused
     #[arg(long)]
     pub(super) no_fuse: bool,

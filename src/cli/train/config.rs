@@ -17,6 +17,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
         seed: flags.seed.unwrap_or(1),
         micro_batch: flags.micro_batch,
         fuse: !args.files.no_fuse,
+        recompute: args.files.recompute,
         network: args.network.resolve(None)?,
         recipe: Recipe {
             epochs: flags.epochs.unwrap_or(base.epochs),
@@ -91,6 +92,8 @@ pub(super) fn resumed_config(args: &Args, run: &RunDirectory) -> Result<Config, 
         allowed("no-fuse"),
         &mut changed,
     );
+    // It changes no bit.
+    config.recompute |= args.files.recompute;
     let recipe = &mut config.recipe;
     change(
         &mut recipe.batch_size,

@@ -191,7 +191,7 @@ fn build<'d>(
         recipe: plan.config.recipe.clone(),
         micro_batch: plan.config.micro_batch,
         seed: plan.config.seed,
-        fuse: plan.config.fuse,
+        passes: plan.config.passes(),
         workers: args.data.workers.max(1),
         preprocessing: plan.description.preprocessing,
     };
@@ -219,7 +219,8 @@ fn fitting(plan: &Plan, device: &Device, error: TrainError) -> CliError {
         .config
         .micro_batch
         .unwrap_or(plan.config.recipe.batch_size);
-    match super::summary::largest_batch(&plan.network, &device.target(), now) {
+    match super::summary::largest_batch(&plan.network, plan.config.passes(), &device.target(), now)
+    {
         Some(batch) => CliError::Device(format!(
             "{text}; --micro-batch {batch} would fit this adapter's binding limit"
         )),
