@@ -180,7 +180,11 @@ mod tests {
         let timing = |seconds: [f64; 2]| {
             let times = seconds.into_iter().enumerate();
             times
-                .map(|(dispatch, seconds)| KernelTime { dispatch, seconds })
+                .map(|(dispatch, seconds)| KernelTime {
+                    dispatch,
+                    start: 0.0,
+                    seconds,
+                })
                 .collect()
         };
         let timings = [timing([1.0, 6.0]), timing([3.0, 4.0]), timing([2.0, 5.0])];

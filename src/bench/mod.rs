@@ -13,6 +13,7 @@
 mod clock;
 mod kernel_table;
 mod limits;
+mod trace;
 
 use std::time::Instant;
 
@@ -20,9 +21,11 @@ use serde::Serialize;
 
 pub use kernel_table::{KernelRow, by_shader};
 pub use limits::{Bandwidth, Bound, Limits};
+pub use trace::{Span, trace_events};
 
 use crate::cpu;
 use crate::engine::{Device, Engine, EngineError, Kind};
+use crate::gpu::KernelTime;
 use crate::graph::step::Step;
 use crate::graph::{Graph, Passes};
 use crate::kernels::{self, Choices};
@@ -116,6 +119,9 @@ pub struct Report {
     /// Where the time goes: on a GPU by timestamps around a pass for each dispatch, empty
     /// without them.
     pub kernels: Vec<KernelRow>,
+    /// The fastest of the timed steps, dispatch by dispatch.
+    #[serde(skip)]
+    pub timeline: Vec<Span>,
 }
 
 /// Measures; `choose` says which kernels compute the graph, `say` hears what is being done.
@@ -157,12 +163,12 @@ pub async fn measure(
     let mut engine = Engine::new(device, graphs, &choices)?;
     load(&mut engine, workload);
     let steps = Steps::measure(&mut engine, workload.seconds, say)?;
-    let kernels = match &limits {
+    let (kernels, timeline) = match &limits {
         Some(limits) => {
             say("timing each kernel");
             time_kernels(&mut engine, &program, limits).await?
         }
-        None => Vec::new(),
+        None => Default::default(),
     };
     let memory_bytes = engine.bytes();
     let report = steps.report(workload, device, &program, limits.as_ref());
@@ -170,6 +176,7 @@ pub async fn measure(
         choices: engine.choices().clone(),
         memory_bytes,
         kernels,
+        timeline,
         ..report
     })
 }
@@ -321,6 +328,7 @@ impl Steps {
             limit_ratio: least.map(|seconds| seconds / step),
             choices: Choices::default(),
             kernels: Vec::new(),
+            timeline: Vec::new(),
         }
     }
 }
@@ -338,21 +346,28 @@ fn settled(samples: &[f64]) -> bool {
 /// Timings of each dispatch, of which the fastest counts.
 const TIMINGS: usize = 5;
 
-/// Times every dispatch a few times, if the device can tell.
+/// Times every dispatch a few times, if the device can tell: the fastest time of each, and
+/// the fastest step.
 async fn time_kernels(
     engine: &mut Engine<'_>,
     program: &Program,
     limits: &Limits,
-) -> Result<Vec<KernelRow>, EngineError> {
+) -> Result<(Vec<KernelRow>, Vec<Span>), EngineError> {
     let mut timings = Vec::new();
     for _ in 0..TIMINGS {
         match engine.time(0).await? {
             Some(timing) => timings.push(timing),
-            None => return Ok(Vec::new()),
+            None => return Ok(Default::default()),
         }
     }
     let seconds = kernel_table::fastest(&timings);
-    Ok(kernel_table::rows(program, &seconds, limits))
+    let rows = kernel_table::rows(program, &seconds, limits);
+    let length = |times: &[KernelTime]| -> f64 { times.iter().map(|time| time.seconds).sum() };
+    let fastest = timings
+        .iter()
+        .min_by(|a, b| length(a).total_cmp(&length(b)));
+    let timeline = fastest.map(|times| trace::spans(program, times, limits));
+    Ok((rows, timeline.unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `pyr-wgpu bench`: how fast a network runs here, and what share of the adapter's own limit
 //! that is.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args as ClapArgs;
 
 use super::device::DeviceArgs;
@@ -10,7 +12,7 @@ use super::network::NetworkArgs;
 use super::summary::passes;
 use super::tuning::{TuneArgs, complete};
 use super::{print_json, print_line};
-use crate::bench::{Bound, KernelRow, Mode, Report, Workload, by_shader, measure};
+use crate::bench::{Bound, KernelRow, Mode, Report, Workload, by_shader, measure, trace_events};
 use crate::engine::Device;
 use crate::graph::Graph;
 use crate::kernels::Choices;
@@ -33,6 +35,9 @@ pub(super) struct Args {
     /// Seconds to measure steps, and to warm up before at most
     #[arg(long, value_name = "X", default_value_t = 10.0)]
     seconds: f64,
+    /// Write one step, dispatch by dispatch, as a trace that ui.perfetto.dev opens
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -79,22 +84,57 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             &args.device,
         )
     };
+    if let Some(path) = &args.profile {
+        // Found out before minutes of measuring, not after.
+        let file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path);
+        file.map_err(|error| unwritable(path, &error))?;
+    }
     let report = pollster::block_on(measure(&device, &workload, choose, &mut say))?;
     match args.json {
-        true => print_json(&serde_json::to_value(&report).expect("reports are plain data")),
-        false => print_text(&report, &device),
+        true => print_json(&serde_json::to_value(&report).expect("reports are plain data"))?,
+        false => print_text(&report, &device)?,
+    }
+    match &args.profile {
+        Some(path) => write_trace(path, &report, &args.device),
+        None => Ok(()),
     }
 }
 
-fn print_text(report: &Report, device: &Device) -> Result<(), CliError> {
+fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::Failed(format!("cannot write {}: {error}", path.display()))
+}
+
+fn write_trace(path: &Path, report: &Report, log: &DeviceArgs) -> Result<(), CliError> {
+    let adapter = &report.adapter;
+    if report.timeline.is_empty() {
+        return Err(CliError::Device(format!(
+            "no trace: {adapter} cannot tell when a dispatch begins and ends; \
+             `devices` says which adapters have timestamps"
+        )));
+    }
+    let trace = trace_events(adapter, &title(report), &report.timeline);
+    std::fs::write(path, trace.to_string()).map_err(|error| unwritable(path, &error))?;
+    log.say(&format!(
+        "trace of one step: {}; https://ui.perfetto.dev opens it",
+        path.display()
+    ));
+    Ok(())
+}
+
+fn title(report: &Report) -> String {
     let task = match report.mode {
         Mode::Train => "training",
         Mode::Infer => "inference",
     };
-    print_line(&format!(
-        "{task} of {}, {} pictures a step",
-        report.network, report.batch_size
-    ))?;
+    let (network, batch) = (&report.network, report.batch_size);
+    format!("{task} of {network}, {batch} pictures a step")
+}
+
+fn print_text(report: &Report, device: &Device) -> Result<(), CliError> {
+    print_line(&title(report))?;
     for (name, text) in summary(report, device) {
         print_line(&format!("  {name:<13}{text}"))?;
     }

@@ -276,11 +276,13 @@ impl<'d> Engine<'d> {
             (Back::Gpu { loaded, .. }, Device::Gpu(gpu)) => Ok(loaded.time(gpu, graph).await?),
             (Back::Cpu { loaded, .. }, Device::Cpu(cpu)) => {
                 let mut times = Vec::new();
-                let mut last = std::time::Instant::now();
+                let begin = std::time::Instant::now();
+                let mut last = begin;
                 loaded.run(cpu, &self.graphs[graph], graph, |_| {
                     let now = std::time::Instant::now();
                     times.push(crate::gpu::KernelTime {
                         dispatch: times.len(),
+                        start: (last - begin).as_secs_f64(),
                         seconds: (now - last).as_secs_f64(),
                     });
                     last = now;

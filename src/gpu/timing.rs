@@ -7,7 +7,9 @@ use super::{Gpu, GpuError, Loaded};
 pub struct KernelTime {
     /// Number of the dispatch in its program.
     pub dispatch: usize,
-    /// Seconds.
+    /// When it began: seconds from the begin of the first one.
+    pub start: f64,
+    /// How long it took in seconds.
     pub seconds: f64,
 }
 
@@ -30,7 +32,9 @@ impl Loaded {
         if !features.contains(wgpu::Features::TIMESTAMP_QUERY) {
             return Ok(None);
         }
+        let period = f64::from(gpu.queue.get_timestamp_period()) * 1e-9;
         let mut times = Vec::new();
+        let mut origin = None;
         for chunk in self.launches(program).chunks(MAX_QUERIES / 2) {
             let count = 2 * chunk.len() as u32;
             let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
@@ -61,11 +65,13 @@ impl Loaded {
             gpu.submit(encoder.finish())?;
             let bytes = gpu.read(&[(&stamps, 0, stamps.size())]).await?;
             let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes[0]);
-            let period = f64::from(gpu.queue.get_timestamp_period()) * 1e-9;
             for pair in ticks.chunks_exact(2) {
+                let origin = *origin.get_or_insert(pair[0]);
+                let seconds = |from: u64, to: u64| to.saturating_sub(from) as f64 * period;
                 times.push(KernelTime {
                     dispatch: times.len(),
-                    seconds: pair[1].saturating_sub(pair[0]) as f64 * period,
+                    start: seconds(origin, pair[0]),
+                    seconds: seconds(pair[0], pair[1]),
                 });
             }
         }

@@ -1,0 +1,81 @@
+//! One step on a time line, in the trace event format that <https://ui.perfetto.dev> and
+//! `chrome://tracing` open.
+
+use serde_json::{Value, json};
+
+use super::limits::{Bound, Limits};
+use crate::gpu::KernelTime;
+use crate::program::Program;
+
+/// One dispatch of a step that was timed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// What it computed.
+    pub label: String,
+    /// Stem of the shader's file, with the values of its constants.
+    pub kernel: String,
+    /// Seconds from the begin of the step.
+    pub start: f64,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Operations on true channels.
+    pub flops: u64,
+    /// Bytes of the bindings, each counted once.
+    pub bytes: u64,
+    /// Seconds that the limits ask for.
+    pub least: f64,
+    /// The limit that asks for them.
+    pub bound: Bound,
+}
+
+/// The dispatches of a program with their times.
+pub(super) fn spans(program: &Program, times: &[KernelTime], limits: &Limits) -> Vec<Span> {
+    times
+        .iter()
+        .map(|time| {
+            let dispatch = &program.dispatches[time.dispatch];
+            let (least, bound) = limits.least(dispatch);
+            Span {
+                label: dispatch.label.clone(),
+                kernel: program.kernel_of(dispatch).name.clone(),
+                start: time.start,
+                seconds: time.seconds,
+                flops: dispatch.flops,
+                bytes: Program::bytes(dispatch),
+                least,
+                bound,
+            }
+        })
+        .collect()
+}
+
+/// A trace file: complete events (phase `X`) on one thread called `device`, in microseconds.
+///
+/// Format: "Trace Event Format" of the Chromium project, JSON object form.
+pub fn trace_events(device: &str, step: &str, spans: &[Span]) -> Value {
+    let thread = json!({
+        "ph": "M", "name": "thread_name", "pid": 1, "tid": 1, "args": { "name": device },
+    });
+    let process = json!({
+        "ph": "M", "name": "process_name", "pid": 1, "args": { "name": step },
+    });
+    let events = spans.iter().map(|span| {
+        let stem = span.kernel.split(' ').next().unwrap_or_default();
+        json!({
+            "ph": "X", "pid": 1, "tid": 1,
+            "name": span.label,
+            "cat": stem,
+            "ts": 1e6 * span.start,
+            "dur": 1e6 * span.seconds,
+            "args": {
+                "kernel": span.kernel,
+                "GFLOP/s": 1e-9 * span.flops as f64 / span.seconds,
+                "GB/s": 1e-9 * span.bytes as f64 / span.seconds,
+                "share of limit": span.least / span.seconds,
+                "bound by": span.bound,
+            },
+        })
+    });
+    let events: Vec<Value> = [process, thread].into_iter().chain(events).collect();
+    json!({ "displayTimeUnit": "ms", "traceEvents": events })
+}
