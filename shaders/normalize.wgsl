@@ -6,6 +6,7 @@
 // Pads: mean, scale and shift are zero there, so y is zero.
 
 // import strip
+// import normal
 
 struct Params {
     rows: u32,
@@ -30,14 +31,15 @@ fn main(
     if !s.inside {
         return;
     }
-    let mean = moments[s.column];
-    let variance = moments[params.columns + s.column];
-    let scale = affine[s.column] / sqrt(variance + params.epsilon);
-    let shift = affine[params.columns + s.column];
-    let relu = vec4<bool>(params.relu != 0u);
+    let n = normal_of(
+        moments[s.column],
+        moments[params.columns + s.column],
+        affine[s.column],
+        affine[params.columns + s.column],
+        params.epsilon,
+    );
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        let value = (x[at] - mean) * scale + shift;
-        y[at] = select(value, vec4<f32>(0.0), (value < vec4<f32>(0.0)) & relu);
+        y[at] = rectified(normalized(x[at], n), params.relu);
     }
 }

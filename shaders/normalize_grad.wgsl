@@ -7,9 +7,16 @@
 //
 // x, dy, dx: [rows, columns] groups of four channels. moments, affine: as in normalize.wgsl.
 // daffine: [2, columns]: dscale, dshift.
+// Where x also takes a zero-padded shortcut, the gradient that comes through it is added:
+// dsum: [N, P, Q, sum_columns], the gradient of the shortcut's sum (see shortcut_grad.wgsl).
 // One invocation owns one column of every few rows (see lib/strip.wgsl).
 
 // import strip
+// import normal
+// import shortcut
+
+// Whether there is a shortcut; without it `dsum` is bound to dy and not read.
+const SHORTCUT: bool = false;
 
 struct Params {
     rows: u32,
@@ -18,6 +25,15 @@ struct Params {
     epsilon: f32,
     relu: u32,
     share: f32,
+    // Of the shortcut: extents of its sum and of x, columns of its sum, and channels in x's
+    // last column, 1 to 4.
+    stride: u32,
+    p: u32,
+    q: u32,
+    h: u32,
+    w: u32,
+    sum_columns: u32,
+    tail: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -26,7 +42,14 @@ struct Params {
 @group(0) @binding(3) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> daffine: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> dsum: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
+
+fn through_shortcut(row: u32, column: u32) -> vec4<f32> {
+    let origin = spread_of(row, params.stride, params.p, params.q, params.h, params.w);
+    let value = dsum[origin.row * params.sum_columns + column] / f32(origin.cells);
+    return select(vec4<f32>(0.0), value, lanes_of(column, params.columns, params.tail));
+}
 
 @compute @workgroup_size(64)
 fn main(
@@ -37,18 +60,24 @@ fn main(
     if !s.inside {
         return;
     }
-    let mean = moments[s.column];
-    let inverse = 1.0 / sqrt(moments[params.columns + s.column] + params.epsilon);
-    let scale = affine[s.column] * inverse;
-    let shift = affine[params.columns + s.column];
-    let slope = daffine[s.column] * inverse * params.share;
+    let n = normal_of(
+        moments[s.column],
+        moments[params.columns + s.column],
+        affine[s.column],
+        affine[params.columns + s.column],
+        params.epsilon,
+    );
+    let slope = daffine[s.column] * n.inverse * params.share;
     let offset = daffine[params.columns + s.column] * params.share;
     let relu = vec4<bool>(params.relu != 0u);
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        let centred = x[at] - mean;
-        let closed = (centred * scale + shift <= vec4<f32>(0.0)) & relu;
+        let closed = (normalized(x[at], n) <= vec4<f32>(0.0)) & relu;
         let upstream = select(dy[at], vec4<f32>(0.0), closed);
-        dx[at] = scale * (upstream - offset - centred * slope);
+        var value = n.scale * (upstream - offset - (x[at] - n.mean) * slope);
+        if SHORTCUT {
+            value += through_shortcut(row, s.column);
+        }
+        dx[at] = value;
     }
 }

@@ -3,10 +3,17 @@
 // branch, y: [N, P, Q, columns] groups of four channels.
 // x: [N, H, W, input_columns]; stride 1: P = H and Q = W; stride 2: averages 2x2 windows,
 // the last window of an odd extent averages the cells it has.
+// On request the branch is normalised first, by moments and affine [2, columns], as in
+// normalize.wgsl.
 // Columns past those of x receive the branch alone; x's own pads are zero.
 // One invocation owns one column of every few pixels (see lib/strip.wgsl).
 
 // import strip
+// import normal
+
+// Whether the branch is normalised; without it `moments` and `affine` are bound to the
+// branch and not read.
+const NORMALIZE: bool = false;
 
 struct Params {
     rows: u32,
@@ -19,12 +26,15 @@ struct Params {
     h: u32,
     w: u32,
     input_columns: u32,
+    epsilon: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> branch: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> moments: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
 
 fn pooled(row: u32, column: u32) -> vec4<f32> {
     let q = row % params.q;
@@ -50,9 +60,22 @@ fn main(
     if !s.inside {
         return;
     }
+    var n: Normal;
+    if NORMALIZE {
+        n = normal_of(
+            moments[s.column],
+            moments[params.columns + s.column],
+            affine[s.column],
+            affine[params.columns + s.column],
+            params.epsilon,
+        );
+    }
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
         var value = branch[at];
+        if NORMALIZE {
+            value = normalized(value, n);
+        }
         if s.column < params.input_columns {
             if params.stride == 1u {
                 value += x[row * params.input_columns + s.column];

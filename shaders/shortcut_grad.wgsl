@@ -1,16 +1,14 @@
-// Gradient of x through shortcut_add.wgsl, added to another gradient of x on request:
+// Gradient of x through shortcut_add.wgsl:
 //
-//     dx = dy[first channels] / cells   [+ other]
+//     dx = dy[first channels] / cells
 //
-// dy: [N, P, Q, columns] groups of four channels. dx, other: [N, H, W, input_columns].
+// dy: [N, P, Q, columns] groups of four channels. dx: [N, H, W, input_columns].
 // `cells` is the number of cells of the pooling window a pixel lies in: 1 at stride 1.
 // Lanes of the last column past `tail` are channels that x does not have: they become zero.
 // One invocation owns one column of every few pixels of x (see lib/strip.wgsl).
 
 // import strip
-
-// Whether there is another gradient; without it `other` is bound to dy and not read.
-const ADD: bool = false;
+// import shortcut
 
 struct Params {
     rows: u32,
@@ -29,21 +27,11 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> other: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> dx: array<vec4<f32>>;
 
 fn spread(row: u32, column: u32) -> vec4<f32> {
-    if params.stride == 1u {
-        return dy[row * params.output_columns + column];
-    }
-    let w = row % params.w;
-    let h = row / params.w % params.h;
-    let n = row / (params.h * params.w);
-    let p = h / 2u;
-    let q = w / 2u;
-    let cells = min(2u, params.h - 2u * p) * min(2u, params.w - 2u * q);
-    let at = ((n * params.p + p) * params.q + q) * params.output_columns + column;
-    return dy[at] / f32(cells);
+    let origin = spread_of(row, params.stride, params.p, params.q, params.h, params.w);
+    return dy[origin.row * params.output_columns + column] / f32(origin.cells);
 }
 
 @compute @workgroup_size(64)
@@ -55,14 +43,9 @@ fn main(
     if !s.inside {
         return;
     }
-    let channels = select(4u, params.tail, s.column + 1u == params.columns);
-    let real = vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(channels);
+    let real = lanes_of(s.column, params.columns, params.tail);
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        var value = select(vec4<f32>(0.0), spread(row, s.column), real);
-        if ADD {
-            value += other[at];
-        }
-        dx[at] = value;
+        dx[at] = select(vec4<f32>(0.0), spread(row, s.column), real);
     }
 }

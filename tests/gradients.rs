@@ -220,15 +220,19 @@ fn alone(op: &Op, inputs: &[Tensor]) -> Alone {
     for (i, tensor) in inputs.iter().enumerate() {
         // Moments have no gradient of their own: the rule for x accounts for the batch's,
         // which therefore must follow x here, and running ones are constants.
-        let moments = matches!(op, Op::Normalize(_)) && i == 1;
-        if matches!(op, Op::Normalize(n) if n.batch) && moments {
+        let moments = match op {
+            Op::Normalize(n) if i == 1 => Some(n),
+            Op::ShortcutAdd(sum) if i == 2 => sum.normalize.as_ref(),
+            _ => None,
+        };
+        if moments.is_some_and(|n| n.batch) {
             ids.push(graph.push_one(BatchMoments, &[ids[0]], "moments").unwrap());
             continue;
         }
         let name = format!("operand {i}");
         let id = graph.external(&name, tensor.shape.clone());
         store.insert(name, tensor.clone());
-        if tensor.shape.dtype == DType::F32 && !moments {
+        if tensor.shape.dtype == DType::F32 && moments.is_none() {
             wanted.push(id);
         }
         ids.push(id);
@@ -342,7 +346,14 @@ fn paths_that_meet_add_up() {
     let relu = graph.push_one(Relu, &[x], "relu").unwrap();
     let twice = graph.push_one(Add, &[relu, relu], "twice").unwrap();
     let sum = graph
-        .push_one(ShortcutAdd { stride: 1 }, &[twice, x], "sum")
+        .push_one(
+            ShortcutAdd {
+                stride: 1,
+                normalize: None,
+            },
+            &[twice, x],
+            "sum",
+        )
         .unwrap();
     graph.output(sum, "y");
     let mut scalar = Scalar {

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::Cpu;
 use super::call::Call;
 use super::columns::{Columns, for_each_part, for_each_vector, vectors};
+use super::pooling::Spread;
 use super::simd::Kernel;
 use crate::graph::ops::{Normalize, NormalizeGrad, NormalizeGradReduce, RunningAverage};
 
@@ -81,7 +82,7 @@ fn part_moments(columns: &Columns, part: &[f32], moments: &mut [f64]) {
 }
 
 /// What normalisation needs of each channel, repeated over a block.
-struct Channels {
+pub(super) struct Channels {
     columns: Columns,
     mean: Vec<f32>,
     inverse: Vec<f32>,
@@ -91,7 +92,7 @@ struct Channels {
 }
 
 impl Channels {
-    fn new(channels: usize, moments: &[f32], affine: &[f32], epsilon: f32) -> Channels {
+    pub(super) fn new(channels: usize, moments: &[f32], affine: &[f32], epsilon: f32) -> Channels {
         let columns = Columns::new(channels);
         let inverse = |c: usize| 1.0 / (moments[channels + c] + epsilon).sqrt();
         Channels {
@@ -120,15 +121,21 @@ pub(super) fn normalize(cpu: &Cpu, op: &Normalize, mut call: Call<'_>) {
         call.result(0),
         [x.numbers; 2],
         #[inline(always)]
-        |y, x, _| match op.relu {
-            true => normalize_part::<true>(&channels, y, x),
-            false => normalize_part::<false>(&channels, y, x),
-        },
+        |y, x, _| normalize_part(&channels, op.relu, y, x),
     );
 }
 
+/// Normalises some rows.
 #[inline(always)]
-fn normalize_part<const RELU: bool>(channels: &Channels, y: &mut [f32], x: &[f32]) {
+pub(super) fn normalize_part(channels: &Channels, relu: bool, y: &mut [f32], x: &[f32]) {
+    match relu {
+        true => normalize_rows::<true>(channels, y, x),
+        false => normalize_rows::<false>(channels, y, x),
+    }
+}
+
+#[inline(always)]
+fn normalize_rows<const RELU: bool>(channels: &Channels, y: &mut [f32], x: &[f32]) {
     let block = channels.columns.block;
     for (y, x) in y.chunks_mut(block).zip(x.chunks(block)) {
         let numbers = y.iter_mut().zip(x).zip(&channels.mean);
@@ -238,10 +245,14 @@ pub(super) fn grad(cpu: &Cpu, op: &NormalizeGrad, mut call: Call<'_>) {
     };
     let offset = columns.repeat(|c| daffine[count + c] * share);
     let slope = columns.repeat(|c| channels.inverse[c] * daffine[c] * share);
-    let parts = call.result(0).par_chunks_mut(columns.task);
+    let spread = op
+        .shortcut
+        .as_ref()
+        .map(|op| Spread::new(op, call.plane(5)));
+    let parts = call.result(0).par_chunks_mut(columns.task).enumerate();
     let operands = x.numbers.par_chunks(columns.task);
     let operands = operands.zip(dy.numbers.par_chunks(columns.task));
-    parts.zip(operands).for_each(|(dx, (x, dy))| {
+    parts.zip(operands).for_each(|((part, dx), (x, dy))| {
         cpu.instructions.run(Grad {
             channels: &channels,
             relu: op.relu,
@@ -250,6 +261,13 @@ pub(super) fn grad(cpu: &Cpu, op: &NormalizeGrad, mut call: Call<'_>) {
             operands: [x, dy],
             dx,
         });
+        if let Some(spread) = &spread {
+            let first = part * columns.task / count;
+            cpu.instructions.vectorise(
+                #[inline(always)]
+                || spread.add_to(dx, first, count),
+            );
+        }
     });
 }
 

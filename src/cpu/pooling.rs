@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::Cpu;
-use super::call::{Call, Extent};
+use super::batch_norm::{Channels, normalize_part};
+use super::call::{Call, Extent, Plane};
 use super::columns::TASK;
 use crate::graph::ops::{MaxPool, MaxPoolGrad, ShortcutAdd, ShortcutGrad};
 
@@ -37,6 +38,10 @@ pub(super) fn shortcut_add(cpu: &Cpu, op: &ShortcutAdd, mut call: Call<'_>) {
     let (branch, x) = (call.plane(0), call.plane(1));
     let extent = call.result_extent(0);
     let (stride, wide) = (op.stride, extent.channels);
+    let normalize = op
+        .normalize
+        .as_ref()
+        .map(|op| Channels::new(wide, call.numbers(2), call.numbers(3), op.epsilon));
     for_each_line(
         cpu,
         extent,
@@ -44,7 +49,11 @@ pub(super) fn shortcut_add(cpu: &Cpu, op: &ShortcutAdd, mut call: Call<'_>) {
         #[inline(always)]
         |picture, row, y| {
             let line = row * branch.size[1] * wide;
-            y.copy_from_slice(&branch.picture(picture)[line..line + y.len()]);
+            let branch = &branch.picture(picture)[line..line + y.len()];
+            match &normalize {
+                Some(channels) => normalize_part(channels, false, y, branch),
+                None => y.copy_from_slice(branch),
+            }
             let x_picture = x.picture(picture);
             let rows = window(row, stride, x.size[0]);
             for (column, y) in y.chunks_exact_mut(wide).enumerate() {
@@ -64,35 +73,67 @@ pub(super) fn shortcut_add(cpu: &Cpu, op: &ShortcutAdd, mut call: Call<'_>) {
     );
 }
 
+/// The gradient that comes through a shortcut, pixel by pixel.
+pub(super) struct Spread<'a> {
+    stride: usize,
+    /// Rows, columns and true channels of the shortcut's input.
+    input: [usize; 3],
+    /// Gradient of the sum.
+    dy: Plane<'a>,
+}
+
+impl<'a> Spread<'a> {
+    pub(super) fn new(op: &ShortcutGrad, dy: Plane<'a>) -> Spread<'a> {
+        Spread {
+            stride: op.stride,
+            input: op.input,
+            dy,
+        }
+    }
+
+    /// Adds to pixels of `stored` channels, of which the first has number `first` in the batch.
+    #[inline(always)]
+    pub(super) fn add_to(&self, dx: &mut [f32], first: usize, stored: usize) {
+        let [height, width, channels] = self.input;
+        let [mut picture, mut line, mut column] = [
+            first / width / height,
+            first / width % height,
+            first % width,
+        ];
+        for dx in dx.chunks_exact_mut(stored) {
+            let (row, place) = (line / self.stride, column / self.stride);
+            let rows = window(row, self.stride, height).len();
+            let share = 1.0 / (rows * window(place, self.stride, width).len()) as f32;
+            let at = (row * self.dy.size[1] + place) * self.dy.channels;
+            let dy = &self.dy.picture(picture)[at..at + channels];
+            for (dx, dy) in dx.iter_mut().zip(dy) {
+                *dx += dy * share;
+            }
+            column += 1;
+            if column == width {
+                column = 0;
+                line += 1;
+                if line == height {
+                    line = 0;
+                    picture += 1;
+                }
+            }
+        }
+    }
+}
+
 pub(super) fn shortcut_grad(cpu: &Cpu, op: &ShortcutGrad, mut call: Call<'_>) {
-    let dy = call.plane(0);
-    let other = (call.operands() > 1).then(|| call.plane(1));
+    let spread = Spread::new(op, call.plane(0));
     let extent = call.result_extent(0);
-    let (stride, [height, width, channels]) = (op.stride, op.input);
     for_each_line(
         cpu,
         extent,
         call.result(0),
         #[inline(always)]
         |picture, row, dx| {
-            let dy_picture = dy.picture(picture);
-            let rows = window(row / stride, stride, height).len();
-            for (column, dx) in dx.chunks_exact_mut(extent.channels).enumerate() {
-                let share = 1.0 / (rows * window(column / stride, stride, width).len()) as f32;
-                let at = (row / stride * dy.size[1] + column / stride) * dy.channels;
-                let dy = &dy_picture[at..at + channels];
-                for (dx, dy) in dx.iter_mut().zip(dy) {
-                    *dx = dy * share;
-                }
-                dx[channels..].fill(0.0);
-            }
-            if let Some(other) = &other {
-                let line = row * width * extent.channels;
-                let other = &other.picture(picture)[line..line + dx.len()];
-                for (dx, other) in dx.iter_mut().zip(other) {
-                    *dx += other;
-                }
-            }
+            dx.fill(0.0);
+            let first = (picture * extent.size[0] + row) * extent.size[1];
+            spread.add_to(dx, first, extent.channels);
         },
     );
 }

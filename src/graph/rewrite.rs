@@ -9,12 +9,12 @@ use super::{Graph, Node, Op, Role, ops};
 
 /// Fuses patterns of the forward pass.
 pub fn fuse_forward(graph: &mut Graph) {
-    apply(graph, &[normalize_relu]);
+    apply(graph, &[normalize_relu, normalize_shortcut_add]);
 }
 
 /// Fuses patterns of the backward pass.
 pub fn fuse_backward(graph: &mut Graph) {
-    apply(graph, &[shortcut_grad_add]);
+    apply(graph, &[normalize_grad_add, shortcut_grad_normalize_grad]);
 }
 
 /// One application: `node` takes the place of the node that the rule was asked about, and
@@ -33,6 +33,8 @@ fn apply(graph: &mut Graph, rules: &[Rule]) {
             Some(Replacement { absorbed, node }) => {
                 graph.nodes[index] = node;
                 graph.nodes.remove(absorbed);
+                // The new node may be part of another pattern.
+                index -= usize::from(absorbed < index);
             }
             None => index += 1,
         }
@@ -62,22 +64,90 @@ fn normalize_relu(graph: &Graph, index: usize) -> Option<Replacement> {
     })
 }
 
-/// shortcut_grad, add → shortcut_grad with addend.
-fn shortcut_grad_add(graph: &Graph, index: usize) -> Option<Replacement> {
+/// normalize, shortcut_add → shortcut_add that normalises its branch.
+fn normalize_shortcut_add(graph: &Graph, index: usize) -> Option<Replacement> {
+    let sum = &graph.nodes[index];
+    let Op::ShortcutAdd(plain) = &sum.op else {
+        return None;
+    };
+    let absorbed = only_producer(graph, index, 0)?;
+    let producer = &graph.nodes[absorbed];
+    let (Op::Normalize(normalize), None) = (&producer.op, &plain.normalize) else {
+        return None;
+    };
+    let op = ops::ShortcutAdd {
+        normalize: Some(normalize.clone()),
+        ..plain.clone()
+    };
+    let [branch, moments, affine] = [0, 1, 2].map(|i| producer.inputs[i]);
+    (!normalize.relu).then(|| Replacement {
+        absorbed,
+        node: Node {
+            op: op.into(),
+            inputs: vec![branch, sum.inputs[1], moments, affine],
+            outputs: sum.outputs.clone(),
+        },
+    })
+}
+
+/// normalize_grad, add → normalize_grad with an identity as shortcut.
+fn normalize_grad_add(graph: &Graph, index: usize) -> Option<Replacement> {
     let add = &graph.nodes[index];
     let Op::Add(_) = add.op else { return None };
     [0, 1].into_iter().find_map(|operand| {
         let absorbed = only_producer(graph, index, operand)?;
         let producer = &graph.nodes[absorbed];
-        let plain = matches!(producer.op, Op::ShortcutGrad(_)) && producer.inputs.len() == 1;
-        plain.then(|| Replacement {
+        let Op::NormalizeGrad(plain) = &producer.op else {
+            return None;
+        };
+        let dims = &graph.shape(add.outputs[0]).dims;
+        let identity = ops::ShortcutGrad {
+            stride: 1,
+            input: [*dims.get(1)?, *dims.get(2)?, *dims.get(3)?],
+        };
+        let op = ops::NormalizeGrad {
+            shortcut: Some(identity),
+            ..plain.clone()
+        };
+        plain.shortcut.is_none().then(|| Replacement {
             absorbed,
             node: Node {
-                op: producer.op.clone(),
-                inputs: vec![producer.inputs[0], add.inputs[1 - operand]],
+                op: op.into(),
+                inputs: [&producer.inputs[..], &[add.inputs[1 - operand]]].concat(),
                 outputs: add.outputs.clone(),
             },
         })
+    })
+}
+
+/// shortcut_grad, normalize_grad with an identity as shortcut → normalize_grad with that
+/// shortcut.
+fn shortcut_grad_normalize_grad(graph: &Graph, index: usize) -> Option<Replacement> {
+    let node = &graph.nodes[index];
+    let Op::NormalizeGrad(op) = &node.op else {
+        return None;
+    };
+    let (own, sum) = node.inputs.split_at_checked(5)?;
+    let &[sum] = sum else { return None };
+    let absorbed = only_producer(graph, index, own.len())?;
+    let producer = &graph.nodes[absorbed];
+    let Op::ShortcutGrad(shortcut) = &producer.op else {
+        return None;
+    };
+    // Only of an identity: no shortcut leads through two.
+    let identity = op.shortcut.as_ref().is_some_and(|s| s.stride == 1)
+        && graph.shape(sum) == graph.shape(node.outputs[0]);
+    let op = ops::NormalizeGrad {
+        shortcut: Some(shortcut.clone()),
+        ..op.clone()
+    };
+    identity.then(|| Replacement {
+        absorbed,
+        node: Node {
+            op: op.into(),
+            inputs: [own, &producer.inputs].concat(),
+            outputs: node.outputs.clone(),
+        },
     })
 }
 

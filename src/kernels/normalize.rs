@@ -8,6 +8,7 @@ use super::sum_slices;
 use crate::graph::Node;
 use crate::graph::ops::{Normalize, NormalizeGrad, NormalizeGradReduce};
 use crate::program::Access::{Read, Write};
+use crate::shape::LANES;
 
 const FORWARD: Shader = Shader {
     name: "normalize",
@@ -26,7 +27,7 @@ const REDUCE: Shader = Shader {
 const GRAD: Shader = Shader {
     name: "normalize_grad",
     text: include_str!("../../shaders/normalize_grad.wgsl"),
-    bindings: &[Read, Read, Read, Read, Read, Write],
+    bindings: &[Read, Read, Read, Read, Read, Read, Write],
     subgroups: false,
 };
 
@@ -53,6 +54,16 @@ parameters! {
         relu,
         /// Float: 1 / rows in training, else 0.
         share,
+        /// Of the shortcut: extents of its sum and of x.
+        stride,
+        p,
+        q,
+        h,
+        w,
+        /// Groups of four channels of its sum.
+        sum_columns,
+        /// Channels in x's last group.
+        tail,
     }
 }
 
@@ -104,8 +115,18 @@ pub(super) fn grad_reduce(lowering: &mut Lowering<'_>, op: &NormalizeGradReduce,
 pub(super) fn grad(lowering: &mut Lowering<'_>, op: &NormalizeGrad, node: &Node) {
     let dx = node.outputs[0];
     let strip = Strip::new(lowering.shape(dx), lowering.target);
-    let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
+    let operand = |at: usize| *node.inputs.get(at).unwrap_or(&node.inputs[1]);
+    let mut bindings: Vec<_> = (0..6).map(|at| lowering.read(operand(at))).collect();
     bindings.push(lowering.write(dx));
+    let (stride, [h, w, channels]) = match &op.shortcut {
+        Some(shortcut) => (shortcut.stride, shortcut.input),
+        None => (0, [0, 0, 1]),
+    };
+    let sum = &lowering.shape(operand(5));
+    let extent = |axis: usize| match &op.shortcut {
+        Some(_) => sum.dims[axis] as u32,
+        None => 0,
+    };
     let share = match op.batch {
         true => 1.0 / strip.rows as f32,
         false => 0.0,
@@ -117,9 +138,16 @@ pub(super) fn grad(lowering: &mut Lowering<'_>, op: &NormalizeGrad, node: &Node)
         epsilon: op.epsilon.to_bits(),
         relu: u32::from(op.relu),
         share: share.to_bits(),
+        stride: stride as u32,
+        p: extent(1),
+        q: extent(2),
+        h: h as u32,
+        w: w as u32,
+        sum_columns: sum.last().div_ceil(LANES) as u32,
+        tail: ((channels - 1) % LANES + 1) as u32,
     };
     let launch = Launch {
-        kernel: GRAD.kernel(),
+        kernel: GRAD.variant(&[("SHORTCUT", u32::from(op.shortcut.is_some()))]),
         uniforms: params.words(),
         bindings,
         grid: strip.grid(),

@@ -9,7 +9,7 @@ use super::unroll::unroll;
 use crate::program::{Access, Kernel};
 
 /// Pieces that several shaders import.
-const LIBRARY: [(&str, &str); 6] = [
+const LIBRARY: [(&str, &str); 8] = [
     (
         "conv2d_pixels",
         include_str!("../../shaders/lib/conv2d_pixels.wgsl"),
@@ -19,7 +19,9 @@ const LIBRARY: [(&str, &str); 6] = [
         include_str!("../../shaders/lib/conv2d_weights.wgsl"),
     ),
     ("float", include_str!("../../shaders/lib/float.wgsl")),
+    ("normal", include_str!("../../shaders/lib/normal.wgsl")),
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
+    ("shortcut", include_str!("../../shaders/lib/shortcut.wgsl")),
     ("step", include_str!("../../shaders/lib/step.wgsl")),
     ("strip", include_str!("../../shaders/lib/strip.wgsl")),
 ];

@@ -11,14 +11,14 @@ use crate::shape::LANES;
 const ADD: Shader = Shader {
     name: "shortcut_add",
     text: include_str!("../../shaders/shortcut_add.wgsl"),
-    bindings: &[Read, Read, Write],
+    bindings: &[Read, Read, Read, Read, Write],
     subgroups: false,
 };
 
 const GRAD: Shader = Shader {
     name: "shortcut_grad",
     text: include_str!("../../shaders/shortcut_grad.wgsl"),
-    bindings: &[Read, Read, Write],
+    bindings: &[Read, Write],
     subgroups: false,
 };
 
@@ -36,6 +36,8 @@ parameters! {
         w,
         /// Groups of four channels of x.
         input_columns,
+        /// Float.
+        epsilon,
     }
 }
 
@@ -71,11 +73,14 @@ pub(super) fn add(lowering: &mut Lowering<'_>, op: &ShortcutAdd, node: &Node) {
         h: x_shape.dims[1] as u32,
         w: x_shape.dims[2] as u32,
         input_columns: x_shape.last().div_ceil(LANES) as u32,
+        epsilon: op.normalize.as_ref().map_or(0, |n| n.epsilon.to_bits()),
     };
-    let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
+    let branch = node.inputs[0];
+    let operand = |at: usize| node.inputs.get(at).copied().unwrap_or(branch);
+    let mut bindings = [0, 1, 2, 3].map(|at| lowering.read(operand(at))).to_vec();
     bindings.push(lowering.write(y));
     let launch = Launch {
-        kernel: ADD.kernel(),
+        kernel: ADD.variant(&[("NORMALIZE", u32::from(op.normalize.is_some()))]),
         uniforms: params.words(),
         bindings,
         grid: strip.grid(),
@@ -100,15 +105,10 @@ pub(super) fn grad(lowering: &mut Lowering<'_>, op: &ShortcutGrad, node: &Node) 
         output_columns: dy_shape.last().div_ceil(LANES) as u32,
         tail: ((dx_shape.last() - 1) % LANES + 1) as u32,
     };
-    let other = node.inputs.get(1).copied();
     let launch = Launch {
-        kernel: GRAD.variant(&[("ADD", u32::from(other.is_some()))]),
+        kernel: GRAD.kernel(),
         uniforms: params.words(),
-        bindings: vec![
-            lowering.read(dy),
-            lowering.read(other.unwrap_or(dy)),
-            lowering.write(dx),
-        ],
+        bindings: vec![lowering.read(dy), lowering.write(dx)],
         grid: strip.grid(),
         flops: 0,
     };

@@ -254,11 +254,17 @@ impl<'n> Builder<'n> {
             let branch = self.sequence(&unit.branch, lead)?;
             x = match &unit.shortcut {
                 Shortcut::Identity => {
-                    let op = ops::ShortcutAdd { stride: 1 };
+                    let op = ops::ShortcutAdd {
+                        stride: 1,
+                        normalize: None,
+                    };
                     self.graph.push_one(op, &[branch, lead], &unit.name)?
                 }
                 Shortcut::PoolAndPad { stride, .. } => {
-                    let op = ops::ShortcutAdd { stride: *stride };
+                    let op = ops::ShortcutAdd {
+                        stride: *stride,
+                        normalize: None,
+                    };
                     self.graph.push_one(op, &[branch, lead], &unit.name)?
                 }
                 Shortcut::Projection(layer) => {

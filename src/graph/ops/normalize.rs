@@ -15,6 +15,7 @@
 
 use super::super::autodiff::Tape;
 use super::super::{GraphError, Node, Tensor, ValueId};
+use super::shortcut::ShortcutGrad;
 use super::{Draw, Operator, Sample, operands, require};
 use crate::shape::{Layout, Shape};
 
@@ -40,7 +41,8 @@ pub struct NormalizeGradReduce {
     pub relu: bool,
 }
 
-/// (x, dy, moments, affine, daffine) → dx.
+/// (x, dy, moments, affine, daffine) → dx; or, where x also takes a shortcut, with the
+/// gradient of that one's sum behind them: both gradients of x, added.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NormalizeGrad {
     /// Added to the variance.
@@ -49,6 +51,8 @@ pub struct NormalizeGrad {
     pub batch: bool,
     /// Whether ReLU follows.
     pub relu: bool,
+    /// The shortcut that x takes beside the normalisation.
+    pub shortcut: Option<ShortcutGrad>,
 }
 
 fn check(x: &Shape, vectors: &[&Shape]) -> Result<(), String> {
@@ -96,6 +100,33 @@ impl Channel {
     }
 }
 
+impl Normalize {
+    /// Appends the gradients of (x, moments, affine), from that of the result.
+    pub(super) fn backward(
+        &self,
+        tape: &mut Tape<'_>,
+        [x, moments, affine]: [ValueId; 3],
+        dy: ValueId,
+    ) -> Result<[Option<ValueId>; 3], GraphError> {
+        let reduce = NormalizeGradReduce {
+            epsilon: self.epsilon,
+            relu: self.relu,
+        };
+        let daffine = tape.push_one(reduce, &[x, dy, moments, affine], affine)?;
+        let mut dx = None;
+        if tape.wants(x) {
+            let op = NormalizeGrad {
+                epsilon: self.epsilon,
+                batch: self.batch,
+                relu: self.relu,
+                shortcut: None,
+            };
+            dx = Some(tape.push_one(op, &[x, dy, moments, affine, daffine], x)?);
+        }
+        Ok([dx, None, Some(daffine)])
+    }
+}
+
 impl Operator for Normalize {
     const NAME: &'static str = "normalize";
 
@@ -125,25 +156,11 @@ impl Operator for Normalize {
         node: &Node,
         upstream: &[Option<ValueId>],
     ) -> Result<Vec<Option<ValueId>>, GraphError> {
-        let [x, moments, affine] = [0, 1, 2].map(|i| node.inputs[i]);
-        let Some(dy) = upstream[0] else {
-            return Ok(vec![None; 3]);
-        };
-        let reduce = NormalizeGradReduce {
-            epsilon: self.epsilon,
-            relu: self.relu,
-        };
-        let daffine = tape.push_one(reduce, &[x, dy, moments, affine], affine)?;
-        let mut dx = None;
-        if tape.wants(x) {
-            let op = NormalizeGrad {
-                epsilon: self.epsilon,
-                batch: self.batch,
-                relu: self.relu,
-            };
-            dx = Some(tape.push_one(op, &[x, dy, moments, affine, daffine], x)?);
+        let operands = [0, 1, 2].map(|i| node.inputs[i]);
+        match upstream[0] {
+            Some(dy) => Ok(self.backward(tape, operands, dy)?.to_vec()),
+            None => Ok(vec![None; 3]),
         }
-        Ok(vec![dx, None, Some(daffine)])
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
@@ -204,10 +221,23 @@ impl Operator for NormalizeGrad {
     const NAME: &'static str = "normalize_grad";
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [x, dy, moments, affine, daffine] = operands(inputs)?;
+        let (own, of_sum) = inputs.split_at(inputs.len().min(5));
+        let [x, dy, moments, affine, daffine] = operands(own)?;
         check(x, &[moments, affine, daffine])?;
         require(x == dy, || "dy must have the shape of x".to_owned())?;
-        Ok(vec![x.clone()])
+        match &self.shortcut {
+            Some(shortcut) => {
+                let dx = shortcut.infer(of_sum)?;
+                require(dx == [x.clone()], || {
+                    format!("the shortcut must lead to {x}")
+                })?;
+                Ok(dx)
+            }
+            None => require(of_sum.is_empty(), || {
+                format!("takes 5 operands, not {}", inputs.len())
+            })
+            .map(|()| vec![x.clone()]),
+        }
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -226,28 +256,51 @@ impl Operator for NormalizeGrad {
             };
             channel.scale * channel.inverse * (dy - through_moments)
         });
-        vec![Tensor::real(inputs[0].shape.clone(), values.collect())]
+        let mut values: Vec<f64> = values.collect();
+        if let Some(shortcut) = &self.shortcut {
+            let spread = shortcut.reference(&inputs[5..]).remove(0);
+            for (value, spread) in values.iter_mut().zip(spread.values()) {
+                *value += spread;
+            }
+        }
+        vec![Tensor::real(inputs[0].shape.clone(), values)]
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
         cases()
-            .map(|(dims, batch, relu)| {
+            .enumerate()
+            .flat_map(|(case, (dims, batch, relu))| {
                 let (x, moments, affine) = numbers(draw, &dims, batch);
                 let dy = draw.real(x.shape.clone());
                 let daffine = draw.real(affine.shape.clone());
-                let op = NormalizeGrad {
+                let [n, h, w, i] = dims;
+                // Strides and widths in turn.
+                let (stride, wider) = (1 + case % 2, 5 * (case / 2 % 2));
+                let op = |shortcut| NormalizeGrad {
                     epsilon: 1e-5,
                     batch,
                     relu,
+                    shortcut,
                 };
-                Sample::new(op, vec![x, dy, moments, affine, daffine])
+                let shortcut = ShortcutGrad {
+                    stride,
+                    input: [h, w, i],
+                };
+                let sum = [n, h.div_ceil(stride), w.div_ceil(stride), i + wider];
+                let sum = draw.real(Shape::channels(&sum));
+                let own = vec![x, dy, moments, affine, daffine];
+                let both = [&own[..], &[sum]].concat();
+                [
+                    Sample::new(op(None), own),
+                    Sample::new(op(Some(shortcut)), both),
+                ]
             })
             .collect()
     }
 }
 
 /// x, moments (its own if `batch`) and affine.
-fn numbers(draw: &mut Draw, dims: &[usize], batch: bool) -> (Tensor, Tensor, Tensor) {
+pub(super) fn numbers(draw: &mut Draw, dims: &[usize], batch: bool) -> (Tensor, Tensor, Tensor) {
     let x = draw.real(Shape::channels(dims));
     let vector = Shape::channels(&[2, x.shape.last()]);
     let moments = match batch {

@@ -7,17 +7,21 @@
 
 use super::super::autodiff::Tape;
 use super::super::{GraphError, Node, Tensor, ValueId};
+use super::normalize::{Normalize, numbers};
 use super::{Draw, Operator, Sample, nhwc, operands, require};
 use crate::shape::Shape;
 
-/// (branch [N, P, Q, O], x [N, H, W, I]) → branch + pad(pool(x)).
+/// (branch [N, P, Q, O], x [N, H, W, I]) → branch + pad(pool(x)); or, with the branch's
+/// moments and affine [2, O] behind them, normalize(branch) + pad(pool(x)).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShortcutAdd {
     /// 1: no pooling; 2: 2x2 average pooling.
     pub stride: usize,
+    /// What is done to the branch first; without ReLU.
+    pub normalize: Option<Normalize>,
 }
 
-/// dy [N, P, Q, O], optionally a gradient to add [N, H, W, I] → dx [N, H, W, I].
+/// dy [N, P, Q, O] → dx [N, H, W, I].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShortcutGrad {
     /// As in [`ShortcutAdd`].
@@ -48,16 +52,33 @@ impl Operator for ShortcutAdd {
     const NAME: &'static str = "shortcut_add";
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [branch, x] = operands(inputs)?;
+        let (sum, vectors) = inputs.split_at(inputs.len().min(2));
+        let [branch, x] = operands(sum)?;
         check(self.stride, nhwc(branch)?, nhwc(x)?)?;
-        Ok(vec![branch.clone()])
+        match &self.normalize {
+            Some(normalize) => {
+                let [moments, affine] = operands(vectors)?;
+                require(!normalize.relu, || "the branch has no ReLU".to_owned())?;
+                normalize.infer(&[branch, moments, affine])
+            }
+            None => require(vectors.is_empty(), || {
+                format!("takes 2 operands, not {}", inputs.len())
+            })
+            .map(|()| vec![branch.clone()]),
+        }
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let [_, p, q, o] = [0, 1, 2, 3].map(|axis| inputs[0].shape.dims[axis]);
         let [_, h, w, i] = [0, 1, 2, 3].map(|axis| inputs[1].shape.dims[axis]);
         let x = inputs[1].values();
-        let cells = inputs[0].values().iter().enumerate();
+        let branch = match &self.normalize {
+            Some(normalize) => normalize
+                .reference(&[inputs[0], inputs[2], inputs[3]])
+                .remove(0),
+            None => inputs[0].clone(),
+        };
+        let cells = branch.values().iter().enumerate();
         let values = cells.map(|(cell, branch)| {
             let (o_at, q_at) = (cell % o, cell / o % q);
             let (p_at, n) = (cell / o / q % p, cell / o / q / p);
@@ -84,31 +105,50 @@ impl Operator for ShortcutAdd {
         upstream: &[Option<ValueId>],
     ) -> Result<Vec<Option<ValueId>>, GraphError> {
         let (Some(dy), x) = (upstream[0], node.inputs[1]) else {
-            return Ok(vec![None, None]);
+            return Ok(vec![None; node.inputs.len()]);
         };
-        if !tape.wants(x) {
-            return Ok(vec![Some(dy), None]);
+        let mut gradients = vec![Some(dy), None];
+        if tape.wants(x) {
+            let dims = &tape.graph.shape(x).dims;
+            let op = ShortcutGrad {
+                stride: self.stride,
+                input: [dims[1], dims[2], dims[3]],
+            };
+            // An identity shortcut hands its gradient on as it is.
+            gradients[1] = match self.stride == 1 && tape.graph.shape(dy) == tape.graph.shape(x) {
+                true => Some(dy),
+                false => Some(tape.push_one(op, &[dy], x)?),
+            };
         }
-        let dims = &tape.graph.shape(x).dims;
-        let op = ShortcutGrad {
-            stride: self.stride,
-            input: [dims[1], dims[2], dims[3]],
-        };
-        // An identity shortcut hands its gradient on as it is.
-        let dx = match self.stride == 1 && tape.graph.shape(dy) == tape.graph.shape(x) {
-            true => dy,
-            false => tape.push_one(op, &[dy], x)?,
-        };
-        Ok(vec![Some(dy), Some(dx)])
+        if let Some(normalize) = &self.normalize {
+            let operands = [0, 2, 3].map(|i| node.inputs[i]);
+            let [branch, moments, affine] = normalize.backward(tape, operands, dy)?;
+            gradients[0] = branch;
+            gradients.extend([moments, affine]);
+        }
+        Ok(gradients)
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
         cases()
-            .map(|(batch, [h, w, i], o, stride)| {
-                let (p, q) = (h.div_ceil(stride), w.div_ceil(stride));
-                let branch = draw.real(Shape::channels(&[batch, p, q, o]));
+            .enumerate()
+            .flat_map(|(case, (batch, [h, w, i], o, stride))| {
+                let dims = [batch, h.div_ceil(stride), w.div_ceil(stride), o];
+                let of_batch = case % 2 == 1;
+                let (branch, moments, affine) = numbers(draw, &dims, of_batch);
                 let x = draw.real(Shape::channels(&[batch, h, w, i]));
-                Sample::new(ShortcutAdd { stride }, vec![branch, x])
+                let op = |normalize| ShortcutAdd { stride, normalize };
+                let normalize = Normalize {
+                    epsilon: 1e-5,
+                    batch: of_batch,
+                    relu: false,
+                };
+                let plain = vec![branch, x];
+                let normalized = [&plain[..], &[moments, affine]].concat();
+                [
+                    Sample::new(op(None), plain),
+                    Sample::new(op(Some(normalize)), normalized),
+                ]
             })
             .collect()
     }
@@ -118,17 +158,11 @@ impl Operator for ShortcutGrad {
     const NAME: &'static str = "shortcut_grad";
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        require(matches!(inputs.len(), 1 | 2), || {
-            format!("takes 1 or 2 operands, not {}", inputs.len())
-        })?;
-        let y = nhwc(inputs[0])?;
+        let [dy] = operands(inputs)?;
+        let y = nhwc(dy)?;
         let [h, w, i] = self.input;
-        let x = Shape::channels(&[y[0], h, w, i]);
         check(self.stride, y, [y[0], h, w, i])?;
-        require(inputs.iter().skip(1).all(|s| **s == x), || {
-            format!("the gradient to add must be {x}")
-        })?;
-        Ok(vec![x])
+        Ok(vec![Shape::channels(&[y[0], h, w, i])])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -140,8 +174,7 @@ impl Operator for ShortcutGrad {
             let (h_at, n) = (cell / i / w % h, cell / i / w / h);
             let (p_at, q_at) = (h_at / self.stride, w_at / self.stride);
             let count = window(p_at, self.stride, h).len() * window(q_at, self.stride, w).len();
-            let spread = dy[((n * p + p_at) * q + q_at) * o + i_at] / count as f64;
-            spread + inputs.get(1).map_or(0.0, |other| other.values()[cell])
+            dy[((n * p + p_at) * q + q_at) * o + i_at] / count as f64
         });
         let shape = Shape::channels(&[n, h, w, i]);
         vec![Tensor::real(shape, values.collect())]
@@ -149,18 +182,13 @@ impl Operator for ShortcutGrad {
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
         cases()
-            .flat_map(|(batch, [h, w, i], o, stride)| {
-                let (p, q) = (h.div_ceil(stride), w.div_ceil(stride));
-                let dy = draw.real(Shape::channels(&[batch, p, q, o]));
-                let other = draw.real(Shape::channels(&[batch, h, w, i]));
+            .map(|(batch, [h, w, i], o, stride)| {
+                let dims = [batch, h.div_ceil(stride), w.div_ceil(stride), o];
                 let op = ShortcutGrad {
                     stride,
                     input: [h, w, i],
                 };
-                [
-                    Sample::new(op.clone(), vec![dy.clone()]),
-                    Sample::new(op, vec![dy, other]),
-                ]
+                Sample::new(op, vec![draw.real(Shape::channels(&dims))])
             })
             .collect()
     }

@@ -1,0 +1,31 @@
+// Batch norm's affine map of one group of four channels: what depends on the channel alone.
+
+struct Normal {
+    mean: vec4<f32>,
+    // 1 / standard deviation.
+    inverse: vec4<f32>,
+    // The learned scale over the standard deviation.
+    scale: vec4<f32>,
+    shift: vec4<f32>,
+}
+
+fn normal_of(
+    mean: vec4<f32>,
+    variance: vec4<f32>,
+    scale: vec4<f32>,
+    shift: vec4<f32>,
+    epsilon: f32,
+) -> Normal {
+    let inverse = 1.0 / sqrt(variance + epsilon);
+    return Normal(mean, inverse, scale * inverse, shift);
+}
+
+// Before ReLU: the backward pass must find the same sign.
+fn normalized(x: vec4<f32>, n: Normal) -> vec4<f32> {
+    return (x - n.mean) * n.scale + n.shift;
+}
+
+// Not max, which may swallow a NaN.
+fn rectified(value: vec4<f32>, relu: u32) -> vec4<f32> {
+    return select(value, vec4<f32>(0.0), (value < vec4<f32>(0.0)) & vec4<bool>(relu != 0u));
+}
