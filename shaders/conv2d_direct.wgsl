@@ -18,6 +18,7 @@
 //   source   [batch][source_height][source_width][source_vecs] vectors
 //   weights  [kernel_height][kernel_width][4 * input vecs][output vecs] vectors
 //   result   [batch][result_height][result_width][result_vecs] vectors
+// On request the result is normalised before it is stored: see lib/conv2d_pixels.wgsl.
 //
 // One invocation owns PIXELS consecutive pixels of the class and OUT_VECS
 // neighbouring vectors of result channels, so that each loaded vector serves
@@ -36,9 +37,9 @@ const PIXELS: u32 = 4u;
 const OUT_VECS: u32 = 2u;
 const TRANSPOSED: bool = false;
 
+// import normal
 // import conv2d_pixels
 
-@group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> source: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> result: array<vec4<f32>>;
@@ -135,11 +136,12 @@ fn main(
         }
     }
 
-    for (var p = 0u; p < PIXELS; p++) { //@unroll
-        if first_pixel + p < pixels {
-            for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-                if first_vec + n < parameters.result_vecs {
-                    result[result_index[p] + n] = sum[p][n];
+    for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+        if first_vec + n < parameters.result_vecs {
+            let finish = finish_of(first_vec + n);
+            for (var p = 0u; p < PIXELS; p++) { //@unroll
+                if first_pixel + p < pixels {
+                    result[result_index[p] + n] = finished(sum[p][n], finish);
                 }
             }
         }

@@ -49,6 +49,7 @@ const OUT_VECS: u32 = 5u;
 const WEIGHT_LOADS: u32 = (4u * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
 const TRANSPOSED: bool = false;
 
+// import normal
 // import conv2d_pixels
 
 // What a vector is in memory. Where the device has 64-bit integers the host
@@ -56,7 +57,6 @@ const TRANSPOSED: bool = false;
 alias Stored = vec4<f32>;
 fn floats(stored: Stored) -> vec4<f32> { return stored; }
 
-@group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> source: array<Stored>;
 @group(0) @binding(2) var<storage, read> weights: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> result: array<vec4<f32>>;
@@ -156,11 +156,12 @@ fn main(
         }
     }
 
-    for (var p = 0u; p < PIXELS; p++) { //@unroll
-        if first_pixel + p * SUBGROUP < pixels {
-            for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-                if first_vec + n < parameters.result_vecs {
-                    result[result_index[p] + n] = sum[p][n];
+    for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+        if first_vec + n < parameters.result_vecs {
+            let finish = finish_of(first_vec + n);
+            for (var p = 0u; p < PIXELS; p++) { //@unroll
+                if first_pixel + p * SUBGROUP < pixels {
+                    result[result_index[p] + n] = finished(sum[p][n], finish);
                 }
             }
         }

@@ -43,9 +43,9 @@ const ABREAST: u32 = WORKGROUP / DEPTH;
 // One more than a row, so that neighbouring rows lie in different banks.
 const PITCH: u32 = TILE_PIXELS + 1u;
 
+// import normal
 // import conv2d_pixels
 
-@group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> source: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> result: array<vec4<f32>>;
@@ -180,6 +180,10 @@ fn main(
         workgroupBarrier();
     }
 
+    var finish: array<Normal, OUT_VECS>;
+    for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+        finish[n] = finish_of(min(first_vec + lane + n * VEC_LANES, parameters.result_vecs - 1u));
+    }
     for (var p = 0u; p < PIXELS; p++) { //@unroll
         let pixel = first_pixel + line + p * PIXEL_LANES;
         if pixel < pixels {
@@ -191,7 +195,7 @@ fn main(
             for (var n = 0u; n < OUT_VECS; n++) { //@unroll
                 let vec = first_vec + lane + n * VEC_LANES;
                 if vec < parameters.result_vecs {
-                    result[index + vec] = sum[p][n];
+                    result[index + vec] = finished(sum[p][n], finish[n]);
                 }
             }
         }

@@ -448,7 +448,7 @@ fn a_tensor_that_no_binding_shows_is_named() {
     };
     // Sixteen channels of 64 pictures of 8x8.
     let large = graph(&network, 64, &Input::Tensor, Mode::Predict, true);
-    assert_eq!(refused(&large), ("conv1".to_owned(), 4 * 16 * 64 * 8 * 8));
+    assert_eq!(refused(&large), ("bn1".to_owned(), 4 * 16 * 64 * 8 * 8));
     // 48 words for each picture.
     let many = graph(&network, 2, &pictures(&network, 1000), Mode::Train, true);
     assert_eq!(

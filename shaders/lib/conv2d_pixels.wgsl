@@ -1,5 +1,10 @@
-// Parameters of the kernels that compute one result pixel from the source pixels its taps
-// reach: see conv2d_subgroup.wgsl for what they mean. Host half: src/kernels/conv2d/pixels.rs.
+// What the kernels share that compute one result pixel from the source pixels its taps
+// reach: parameters, for which see conv2d_subgroup.wgsl, and what is done to a sum before it
+// is stored. Needs the piece `normal`. Host half: src/kernels/conv2d/pixels.rs.
+
+// Whether the result is normalised, by moments (mean, variance) and affine (scale, shift),
+// [2][result_vecs] vectors each; else they are bound to the weights and not read.
+const NORMALIZE: bool = false;
 
 struct Parameters {
     batch: u32,
@@ -29,4 +34,32 @@ struct Parameters {
     tap_step_height: i32,
     tap_step_width: i32,
     kernel_width: u32,
+    // Of the normalisation of the result, and whether ReLU follows it.
+    epsilon: f32,
+    relu: u32,
+}
+
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(4) var<storage, read> moments: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> affine: array<vec4<f32>>;
+
+// What `finished` needs for one vector of result channels.
+fn finish_of(vec: u32) -> Normal {
+    if NORMALIZE {
+        return normal_of(
+            moments[vec],
+            moments[parameters.result_vecs + vec],
+            affine[vec],
+            affine[parameters.result_vecs + vec],
+            parameters.epsilon,
+        );
+    }
+    return Normal();
+}
+
+fn finished(sum: vec4<f32>, n: Normal) -> vec4<f32> {
+    if NORMALIZE {
+        return rectified(normalized(sum, n), parameters.relu);
+    }
+    return sum;
 }

@@ -148,6 +148,19 @@ fn normalize_rows<const RELU: bool>(channels: &Channels, y: &mut [f32], x: &[f32
     }
 }
 
+/// Normalises what a convolution has just computed, while it is in a cache.
+#[inline(always)]
+pub(super) fn normalize_in_place(channels: &Channels, relu: bool, y: &mut [f32]) {
+    for y in y.chunks_mut(channels.columns.block) {
+        let numbers = y.iter_mut().zip(&channels.mean);
+        let numbers = numbers.zip(&channels.factor).zip(&channels.shift);
+        for (((y, mean), factor), shift) in numbers {
+            let number = normal(*y, *mean, *factor, *shift);
+            *y = if relu && number < 0.0 { 0.0 } else { number };
+        }
+    }
+}
+
 /// Gradients of scale and shift.
 pub(super) fn grad_reduce(cpu: &Cpu, op: &NormalizeGradReduce, mut call: Call<'_>) {
     let (x, dy) = (call.plane(0), call.plane(1));

@@ -9,6 +9,7 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::Cpu;
+use super::batch_norm::{Channels, normalize_in_place};
 use super::call::{Call, Extent, Plane, Weights};
 use super::simd::Kernel;
 use super::tile::{self, Tile, rows_by_weights};
@@ -24,7 +25,12 @@ const LEAST_PIXELS: usize = 64;
 pub(super) fn forward(cpu: &Cpu, op: &Conv2d, mut call: Call<'_>) {
     let (x, w) = (call.plane(0), call.weights(1));
     let taps = [0, 1].map(|axis| op.window.forward(x.size[axis], w.kernel[axis]));
-    let product = Product::new(cpu, x, &w, false, &[taps]);
+    let mut product = Product::new(cpu, x, &w, false, &[taps]);
+    product.finish = op.normalize.as_ref().map(|op| {
+        let channels = call.result_extent(0).channels;
+        let channels = Channels::new(channels, call.numbers(2), call.numbers(3), op.epsilon);
+        (channels, op.relu)
+    });
     product.run(cpu, call.result_extent(0), call.result(0));
 }
 
@@ -45,6 +51,8 @@ struct Product<'a> {
     /// Vectors of channels of the result.
     vectors: usize,
     packed: Vec<f32>,
+    /// What is done to the result: normalisation, and whether ReLU follows.
+    finish: Option<(Channels, bool)>,
 }
 
 /// Result pixels that see the same taps.
@@ -75,6 +83,7 @@ impl<'a> Product<'a> {
             classes: Vec::with_capacity(classes.len()),
             vectors,
             packed: cpu.scratch.take(),
+            finish: None,
         };
         product.packed.clear();
         for taps in classes {
@@ -157,10 +166,16 @@ impl<'a> Product<'a> {
                         rows,
                         width,
                         channels: result.channels,
-                        numbers,
+                        numbers: &mut *numbers,
                         staged,
                     });
                 });
+                if let Some((channels, relu)) = &product.finish {
+                    cpu.instructions.vectorise(
+                        #[inline(always)]
+                        || normalize_in_place(channels, *relu, numbers),
+                    );
+                }
             });
         cpu.scratch.give(self.packed);
     }
@@ -197,6 +212,7 @@ impl Kernel for Block<'_, '_> {
             classes,
             vectors,
             packed,
+            ..
         } = self.product;
         for class in classes {
             let [height, width] = &class.taps;

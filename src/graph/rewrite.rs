@@ -12,6 +12,11 @@ pub fn fuse_forward(graph: &mut Graph) {
     apply(graph, &[normalize_relu, normalize_shortcut_add]);
 }
 
+/// Fuses patterns of a forward pass that nothing is differentiated through.
+pub fn fuse_inference(graph: &mut Graph) {
+    apply(graph, &[conv2d_normalize]);
+}
+
 /// Fuses patterns of the backward pass.
 pub fn fuse_backward(graph: &mut Graph) {
     apply(graph, &[normalize_grad_add, shortcut_grad_normalize_grad]);
@@ -60,6 +65,31 @@ fn normalize_relu(graph: &Graph, index: usize) -> Option<Replacement> {
             op: op.into(),
             inputs: producer.inputs.clone(),
             outputs: relu.outputs.clone(),
+        },
+    })
+}
+
+/// conv2d, normalize by running statistics → conv2d that normalises its result.
+fn conv2d_normalize(graph: &Graph, index: usize) -> Option<Replacement> {
+    let node = &graph.nodes[index];
+    let Op::Normalize(normalize) = &node.op else {
+        return None;
+    };
+    let absorbed = only_producer(graph, index, 0)?;
+    let producer = &graph.nodes[absorbed];
+    let Op::Conv2d(plain) = &producer.op else {
+        return None;
+    };
+    let op = ops::Conv2d {
+        normalize: Some(normalize.clone()),
+        ..plain.clone()
+    };
+    (!normalize.batch && plain.normalize.is_none()).then(|| Replacement {
+        absorbed,
+        node: Node {
+            op: op.into(),
+            inputs: [&producer.inputs[..], &node.inputs[1..]].concat(),
+            outputs: node.outputs.clone(),
         },
     })
 }

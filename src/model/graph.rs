@@ -114,6 +114,10 @@ impl Network {
         builder.graph.output(logits, names::LOGITS);
         if passes.fuse {
             rewrite::fuse_forward(&mut builder.graph);
+            // Evaluation shares its kernels with training instead, which has to compile them.
+            if mode == Mode::Predict {
+                rewrite::fuse_inference(&mut builder.graph);
+            }
         }
         if mode != Mode::Predict {
             builder.loss(batch, logits)?;
@@ -289,6 +293,7 @@ impl<'n> Builder<'n> {
             } => {
                 let op = ops::Conv2d {
                     window: Window { stride, padding },
+                    normalize: None,
                 };
                 let weight = self.kept(name, "weight");
                 self.graph.push_one(op, &[x, weight], name)
@@ -321,6 +326,7 @@ impl<'n> Builder<'n> {
                         stride: 1,
                         padding: 0,
                     },
+                    normalize: None,
                 };
                 let (weight, bias) = (self.kept(name, "weight"), self.kept(name, "bias"));
                 let product = format!("{name}.product");

@@ -12,14 +12,17 @@
 
 use super::super::autodiff::Tape;
 use super::super::{GraphError, Node, Tensor, ValueId};
+use super::normalize::{Normalize, numbers};
 use super::{Draw, Operator, Sample, Window, nhwc, operands, require};
 use crate::shape::{Layout, Shape};
 
-/// (x, w) → y.
+/// (x, w) → y; or, with moments and affine [2, O] behind them, normalize(y).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv2d {
     /// Stride and padding.
     pub window: Window,
+    /// What is done to y, by statistics that are known before: not those of the batch.
+    pub normalize: Option<Normalize>,
 }
 
 /// (dy, w) → dx.
@@ -102,14 +105,28 @@ impl Operator for Conv2d {
     const NAME: &'static str = "conv2d";
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [x, w] = operands(inputs)?;
+        let (product, vectors) = inputs.split_at(inputs.len().min(2));
+        let [x, w] = operands(product)?;
         let [kh, kw, i, o] = weights(w)?;
         let [n, h, w, c] = check(self.window, x, [kh, kw])?;
         require(c == i, || {
             format!("the picture has {c} channels, the weights take {i}")
         })?;
         let (p, q) = (self.window.outputs(h, kh), self.window.outputs(w, kw));
-        Ok(vec![Shape::channels(&[n, p, q, o])])
+        let y = Shape::channels(&[n, p, q, o]);
+        match &self.normalize {
+            Some(normalize) => {
+                let [moments, affine] = operands(vectors)?;
+                require(!normalize.batch, || {
+                    "a batch's own statistics are not known before its convolution".to_owned()
+                })?;
+                normalize.infer(&[&y, moments, affine])
+            }
+            None => require(vectors.is_empty(), || {
+                format!("takes 2 operands, not {}", inputs.len())
+            })
+            .map(|()| vec![y]),
+        }
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -131,7 +148,11 @@ impl Operator for Conv2d {
                 }
             },
         );
-        vec![Tensor::real(Shape::channels(&[n, p, q, o]), y)]
+        let y = Tensor::real(Shape::channels(&[n, p, q, o]), y);
+        match &self.normalize {
+            Some(normalize) => normalize.reference(&[&y, inputs[2], inputs[3]]),
+            None => vec![y],
+        }
     }
 
     fn gradient(
@@ -140,6 +161,13 @@ impl Operator for Conv2d {
         node: &Node,
         upstream: &[Option<ValueId>],
     ) -> Result<Vec<Option<ValueId>>, GraphError> {
+        if self.normalize.is_some() {
+            // Its gradient needs y, which is nowhere: networks that train do not fuse it.
+            return Err(GraphError::NotDifferentiable {
+                op: Self::NAME,
+                name: tape.graph.value(node.outputs[0]).name.clone(),
+            });
+        }
         let (x, w) = (node.inputs[0], node.inputs[1]);
         let Some(dy) = upstream[0] else {
             return Ok(vec![None, None]);
@@ -170,10 +198,23 @@ impl Operator for Conv2d {
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
         cases()
-            .map(|case| {
-                let inputs = vec![draw.real(case.x()), draw.real(case.w())];
+            .enumerate()
+            .flat_map(|(number, case)| {
+                let (x, w) = (draw.real(case.x()), draw.real(case.w()));
                 let window = case.window();
-                Sample::new(Conv2d { window }, inputs)
+                let op = |normalize| Conv2d { window, normalize };
+                let plain = Sample::new(op(None), vec![x.clone(), w.clone()]);
+                // Each sample has kernels of its own to compile, so not all.
+                let normalized = (number % 3 == 0).then(|| {
+                    let (_, moments, affine) = numbers(draw, &case.y().dims, false);
+                    let normalize = Normalize {
+                        epsilon: 1e-5,
+                        batch: false,
+                        relu: number % 2 == 0,
+                    };
+                    Sample::new(op(Some(normalize)), vec![x, w, moments, affine])
+                });
+                [plain].into_iter().chain(normalized)
             })
             .collect()
     }

@@ -158,7 +158,7 @@ pub(super) fn forward(
     let pixels = sizes.batch * sizes.output[0] * sizes.output[1];
     let tiles = Tile::for_pixels(pixels as u32, sizes.output_vecs() as u32);
     let family = family(lowering, sizes.key("conv2d"), &tiles)?;
-    pixels::forward(lowering, &sizes, family, node);
+    pixels::forward(lowering, &sizes, op, family, node);
     Ok(())
 }
 

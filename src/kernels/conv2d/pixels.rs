@@ -6,28 +6,28 @@ use super::super::lower::{Launch, Lowering};
 use super::super::shader::{Shader, parameters};
 use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, Sizes, chunk_vecs};
 use crate::graph::Node;
-use crate::graph::ops::Taps;
+use crate::graph::ops::{Conv2d, Taps};
 use crate::program::Access::{Read, Write};
 use crate::program::Kernel;
 
 const SUBGROUP: Shader = Shader {
     name: "conv2d_subgroup",
     text: include_str!("../../../shaders/conv2d_subgroup.wgsl"),
-    bindings: &[Read, Read, Write],
+    bindings: &[Read, Read, Write, Read, Read],
     subgroups: true,
 };
 
 const TILED: Shader = Shader {
     name: "conv2d_tiled",
     text: include_str!("../../../shaders/conv2d_tiled.wgsl"),
-    bindings: &[Read, Read, Write],
+    bindings: &[Read, Read, Write, Read, Read],
     subgroups: false,
 };
 
 const DIRECT: Shader = Shader {
     name: "conv2d_direct",
     text: include_str!("../../../shaders/conv2d_direct.wgsl"),
-    bindings: &[Read, Read, Write],
+    bindings: &[Read, Read, Write, Read, Read],
     subgroups: false,
 };
 
@@ -75,6 +75,10 @@ parameters! {
         tap_step_height,
         tap_step_width,
         kernel_width,
+        /// Float: of the normalisation of the result.
+        epsilon,
+        /// 1 if ReLU follows it.
+        relu,
     }
 }
 
@@ -134,6 +138,8 @@ impl Params {
             tap_step_height: signed(height.tap_step),
             tap_step_width: signed(width.tap_step),
             kernel_width: sizes.kernel[1] as u32,
+            epsilon: 0,
+            relu: 0,
         }
     }
 
@@ -143,7 +149,9 @@ impl Params {
     }
 
     /// Kernel and grid.
-    fn plan(&self, family: Family, transposed: bool) -> (Kernel, [u32; 3]) {
+    fn plan(&self, family: Family, form: Form) -> (Kernel, [u32; 3]) {
+        let transposed = ("TRANSPOSED", u32::from(form == Form::Transposed));
+        let normalize = ("NORMALIZE", u32::from(form == Form::Normalized));
         match family {
             Family::Subgroup { size, wide } => {
                 let vecs = chunk_vecs(self.result_vecs, SUBGROUP_VECS);
@@ -152,7 +160,8 @@ impl Params {
                     ("PIXELS", SUBGROUP_PIXELS),
                     ("OUT_VECS", vecs),
                     ("WEIGHT_LOADS", (4 * vecs).div_ceil(size)),
-                    ("TRANSPOSED", u32::from(transposed)),
+                    transposed,
+                    normalize,
                 ];
                 let kernel = match wide {
                     true => SUBGROUP.wide_variant(&constants),
@@ -172,7 +181,8 @@ impl Params {
                     ("DEPTH", tile.depth),
                     ("SOURCE_LOADS", tile.tile_rows().div_ceil(abreast)),
                     ("WEIGHT_LOADS", tile.tile_vecs().div_ceil(abreast)),
-                    ("TRANSPOSED", u32::from(transposed)),
+                    transposed,
+                    normalize,
                 ]);
                 let [blocks, chunks] = tile.tiles(self.pixels(), self.result_vecs);
                 let [x, y, _] = grid(blocks as usize);
@@ -183,7 +193,8 @@ impl Params {
                     ("WORKGROUP", DIRECT_WORKGROUP),
                     ("PIXELS", DIRECT_PIXELS),
                     ("OUT_VECS", DIRECT_VECS),
-                    ("TRANSPOSED", u32::from(transposed)),
+                    transposed,
+                    normalize,
                 ]);
                 let chunks = self.result_vecs.div_ceil(DIRECT_VECS);
                 let invocations = self.pixels().div_ceil(DIRECT_PIXELS) * chunks;
@@ -196,16 +207,35 @@ impl Params {
     }
 }
 
-pub(super) fn forward(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, node: &Node) {
+/// What a kernel computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// The convolution.
+    Plain,
+    /// The convolution, normalised.
+    Normalized,
+    /// The gradient by the input.
+    Transposed,
+}
+
+pub(super) fn forward(
+    lowering: &mut Lowering<'_>,
+    sizes: &Sizes,
+    op: &Conv2d,
+    family: Family,
+    node: &Node,
+) {
     let flops = lowering.flops(node);
-    launch(
-        lowering,
-        node,
-        family,
-        &Params::forward(sizes),
-        false,
-        flops,
-    );
+    let mut params = Params::forward(sizes);
+    let form = match &op.normalize {
+        Some(normalize) => {
+            params.epsilon = normalize.epsilon.to_bits();
+            params.relu = u32::from(normalize.relu);
+            Form::Normalized
+        }
+        None => Form::Plain,
+    };
+    launch(lowering, node, family, &params, form, flops);
 }
 
 pub(super) fn grad_input(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, node: &Node) {
@@ -218,7 +248,7 @@ pub(super) fn grad_input(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Fam
     let flops = lowering.flops(node);
     for class in &classes {
         let share = flops * products(class) / all.max(1);
-        launch(lowering, node, family, class, true, share);
+        launch(lowering, node, family, class, Form::Transposed, share);
     }
 }
 
@@ -227,11 +257,13 @@ fn launch(
     node: &Node,
     family: Family,
     params: &Params,
-    transposed: bool,
+    form: Form,
     flops: u64,
 ) {
     let result = node.outputs[0];
-    let (kernel, grid) = params.plan(family, transposed);
+    let (kernel, grid) = params.plan(family, form);
+    // Without a normalisation the shader does not read its operands.
+    let vectors = |at: usize| *node.inputs.get(at).unwrap_or(&node.inputs[1]);
     let launch = Launch {
         kernel,
         uniforms: params.words(),
@@ -239,6 +271,8 @@ fn launch(
             lowering.read(node.inputs[0]),
             lowering.read(node.inputs[1]),
             lowering.write(result),
+            lowering.read(vectors(2)),
+            lowering.read(vectors(3)),
         ],
         grid,
         flops,
