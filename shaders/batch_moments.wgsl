@@ -7,6 +7,7 @@
 // row of the slice, so that a large mean does not cancel the variance.
 
 // import strip
+// import stored
 
 struct Params {
     rows: u32,
@@ -15,7 +16,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<Stored>;
 @group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
@@ -30,11 +31,11 @@ fn main(
     var mean = vec4<f32>(0.0);
     var deviations = vec4<f32>(0.0);
     if s.first < s.end {
-        let shift = x[s.first * params.columns + s.column];
+        let shift = floats(x[s.first * params.columns + s.column]);
         var sum = vec4<f32>(0.0);
         var squares = vec4<f32>(0.0);
         for (var row = s.first; row < s.end; row += s.step) {
-            let value = x[row * params.columns + s.column] - shift;
+            let value = floats(x[row * params.columns + s.column]) - shift;
             sum += value;
             squares += value * value;
         }

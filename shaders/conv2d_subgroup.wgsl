@@ -51,11 +51,7 @@ const TRANSPOSED: bool = false;
 
 // import normal
 // import conv2d_pixels
-
-// What a vector is in memory. Where the device has 64-bit integers the host
-// reads vectors as two of them, which halves the number of load instructions.
-alias Stored = vec4<f32>;
-fn floats(stored: Stored) -> vec4<f32> { return stored; }
+// import stored
 
 @group(0) @binding(1) var<storage, read> source: array<Stored>;
 @group(0) @binding(2) var<storage, read> weights: array<Stored>;

@@ -36,11 +36,7 @@ const OUT_VECS: u32 = 5u;
 const GRADIENT_LOADS: u32 = (PIXELS * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
 
 // import conv2d_weights
-
-// What a vector is in memory. Where the device has 64-bit integers the host
-// reads vectors as two of them, which halves the number of load instructions.
-alias Stored = vec4<f32>;
-fn floats(stored: Stored) -> vec4<f32> { return stored; }
+// import stored
 
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> input: array<Stored>;

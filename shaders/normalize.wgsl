@@ -6,6 +6,7 @@
 // Pads: mean, scale and shift are zero there, so y is zero.
 
 // import strip
+// import stored
 // import normal
 
 struct Params {
@@ -17,10 +18,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<Stored>;
 @group(0) @binding(2) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> affine: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> y: array<Stored>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -40,6 +41,6 @@ fn main(
     );
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        y[at] = rectified(normalized(x[at], n), params.relu);
+        y[at] = packed(rectified(normalized(floats(x[at]), n), params.relu));
     }
 }

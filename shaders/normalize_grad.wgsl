@@ -12,6 +12,7 @@
 // One invocation owns one column of every few rows (see lib/strip.wgsl).
 
 // import strip
+// import stored
 // import normal
 // import shortcut
 
@@ -37,17 +38,17 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<Stored>;
+@group(0) @binding(2) var<storage, read> dy: array<Stored>;
 @group(0) @binding(3) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> daffine: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> dsum: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> dsum: array<Stored>;
+@group(0) @binding(7) var<storage, read_write> dx: array<Stored>;
 
 fn through_shortcut(row: u32, column: u32) -> vec4<f32> {
     let origin = spread_of(row, params.stride, params.p, params.q, params.h, params.w);
-    let value = dsum[origin.row * params.sum_columns + column] / f32(origin.cells);
+    let value = floats(dsum[origin.row * params.sum_columns + column]) / f32(origin.cells);
     return select(vec4<f32>(0.0), value, lanes_of(column, params.columns, params.tail));
 }
 
@@ -72,12 +73,13 @@ fn main(
     let relu = vec4<bool>(params.relu != 0u);
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        let closed = (normalized(x[at], n) <= vec4<f32>(0.0)) & relu;
-        let upstream = select(dy[at], vec4<f32>(0.0), closed);
-        var value = n.scale * (upstream - offset - (x[at] - n.mean) * slope);
+        let value = floats(x[at]);
+        let closed = (normalized(value, n) <= vec4<f32>(0.0)) & relu;
+        let upstream = select(floats(dy[at]), vec4<f32>(0.0), closed);
+        var gradient = n.scale * (upstream - offset - (value - n.mean) * slope);
         if SHORTCUT {
-            value += through_shortcut(row, s.column);
+            gradient += through_shortcut(row, s.column);
         }
-        dx[at] = value;
+        dx[at] = packed(gradient);
     }
 }

@@ -9,6 +9,7 @@
 // One invocation owns one column of the rows of its slice (see lib/strip.wgsl).
 
 // import strip
+// import stored
 
 struct Params {
     rows: u32,
@@ -19,8 +20,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<Stored>;
+@group(0) @binding(2) var<storage, read> dy: array<Stored>;
 @group(0) @binding(3) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> partial: array<vec4<f32>>;
@@ -43,9 +44,9 @@ fn main(
     var dshift = vec4<f32>(0.0);
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        let centred = x[at] - mean;
+        let centred = floats(x[at]) - mean;
         let closed = (centred * scale + shift <= vec4<f32>(0.0)) & relu;
-        let upstream = select(dy[at], vec4<f32>(0.0), closed);
+        let upstream = select(floats(dy[at]), vec4<f32>(0.0), closed);
         dscale += upstream * centred;
         dshift += upstream;
     }

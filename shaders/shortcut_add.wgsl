@@ -9,6 +9,7 @@
 // One invocation owns one column of every few pixels (see lib/strip.wgsl).
 
 // import strip
+// import stored
 // import normal
 
 // Whether the branch is normalised; without it `moments` and `affine` are bound to the
@@ -30,11 +31,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> branch: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> branch: array<Stored>;
+@group(0) @binding(2) var<storage, read> x: array<Stored>;
 @group(0) @binding(3) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> y: array<Stored>;
 
 fn pooled(row: u32, column: u32) -> vec4<f32> {
     let q = row % params.q;
@@ -45,7 +46,7 @@ fn pooled(row: u32, column: u32) -> vec4<f32> {
     var sum = vec4<f32>(0.0);
     for (var h = 2u * p; h < h_end; h++) {
         for (var w = 2u * q; w < w_end; w++) {
-            sum += x[((n * params.h + h) * params.w + w) * params.input_columns + column];
+            sum += floats(x[((n * params.h + h) * params.w + w) * params.input_columns + column]);
         }
     }
     return sum / f32((h_end - 2u * p) * (w_end - 2u * q));
@@ -72,17 +73,17 @@ fn main(
     }
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        var value = branch[at];
+        var value = floats(branch[at]);
         if NORMALIZE {
             value = normalized(value, n);
         }
         if s.column < params.input_columns {
             if params.stride == 1u {
-                value += x[row * params.input_columns + s.column];
+                value += floats(x[row * params.input_columns + s.column]);
             } else {
                 value += pooled(row, s.column);
             }
         }
-        y[at] = value;
+        y[at] = packed(value);
     }
 }

@@ -8,6 +8,7 @@
 // One invocation owns one column of every few pixels of x (see lib/strip.wgsl).
 
 // import strip
+// import stored
 // import shortcut
 
 struct Params {
@@ -26,12 +27,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> dy: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
 
 fn spread(row: u32, column: u32) -> vec4<f32> {
     let origin = spread_of(row, params.stride, params.p, params.q, params.h, params.w);
-    return dy[origin.row * params.output_columns + column] / f32(origin.cells);
+    return floats(dy[origin.row * params.output_columns + column]) / f32(origin.cells);
 }
 
 @compute @workgroup_size(64)
@@ -46,6 +47,6 @@ fn main(
     let real = lanes_of(s.column, params.columns, params.tail);
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        dx[at] = select(vec4<f32>(0.0), spread(row, s.column), real);
+        dx[at] = packed(select(vec4<f32>(0.0), spread(row, s.column), real));
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, node: &Node) {
         chunk: strip.chunk,
     };
     let launch = Launch {
-        kernel: PARTIAL.kernel(),
+        kernel: PARTIAL.suited(lowering.target, &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(x), partial.clone()],
         grid: strip.grid(),

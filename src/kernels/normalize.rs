@@ -85,7 +85,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &Normalize, node: &Node) {
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(lowering.write(y));
     let launch = Launch {
-        kernel: FORWARD.kernel(),
+        kernel: FORWARD.suited(lowering.target, &[]),
         uniforms: Params::new(&strip, op.epsilon, op.relu).words(),
         bindings,
         grid: strip.grid(),
@@ -102,7 +102,7 @@ pub(super) fn grad_reduce(lowering: &mut Lowering<'_>, op: &NormalizeGradReduce,
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(partial.clone());
     let launch = Launch {
-        kernel: REDUCE.kernel(),
+        kernel: REDUCE.suited(lowering.target, &[]),
         uniforms: Params::new(&strip, op.epsilon, op.relu).words(),
         bindings,
         grid: strip.grid(),
@@ -147,7 +147,10 @@ pub(super) fn grad(lowering: &mut Lowering<'_>, op: &NormalizeGrad, node: &Node)
         tail: ((channels - 1) % LANES + 1) as u32,
     };
     let launch = Launch {
-        kernel: GRAD.variant(&[("SHORTCUT", u32::from(op.shortcut.is_some()))]),
+        kernel: GRAD.suited(
+            lowering.target,
+            &[("SHORTCUT", u32::from(op.shortcut.is_some()))],
+        ),
         uniforms: params.words(),
         bindings,
         grid: strip.grid(),

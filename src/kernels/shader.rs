@@ -5,11 +5,12 @@
 //! name and type and gets the variant's value.
 //! Loops marked `//@unroll` are written out: see [`super::unroll`].
 
+use super::Target;
 use super::unroll::unroll;
 use crate::program::{Access, Kernel};
 
 /// Pieces that several shaders import.
-const LIBRARY: [(&str, &str); 8] = [
+const LIBRARY: [(&str, &str); 9] = [
     (
         "conv2d_pixels",
         include_str!("../../shaders/lib/conv2d_pixels.wgsl"),
@@ -23,6 +24,7 @@ const LIBRARY: [(&str, &str); 8] = [
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
     ("shortcut", include_str!("../../shaders/lib/shortcut.wgsl")),
     ("step", include_str!("../../shaders/lib/step.wgsl")),
+    ("stored", include_str!("../../shaders/lib/stored.wgsl")),
     ("strip", include_str!("../../shaders/lib/strip.wgsl")),
 ];
 
@@ -44,8 +46,17 @@ impl Shader {
         self.variant(&[])
     }
 
-    /// [`Shader::variant`] that reads vectors as pairs of 64-bit integers, which halves the
-    /// number of load instructions on software adapters; the bits are the same.
+    /// The variant that suits a target: on software adapters the wide one, where they have
+    /// 64-bit integers.
+    pub(super) fn suited(&self, target: &Target, constants: &[(&str, u32)]) -> Kernel {
+        match target.software && target.int64 {
+            true => self.wide_variant(constants),
+            false => self.variant(constants),
+        }
+    }
+
+    /// [`Shader::variant`] that moves vectors as pairs of 64-bit integers, which halves the
+    /// number of load and store instructions on software adapters; the bits are the same.
     pub(super) fn wide_variant(&self, constants: &[(&str, u32)]) -> Kernel {
         let mut kernel = self.variant(constants);
         kernel.name += " wide";
@@ -77,14 +88,20 @@ impl Shader {
     }
 }
 
-/// The two declarations that say how vectors are read, by their first words, and what they
-/// become where vectors are read as pairs of 64-bit integers.
-const WIDE: [(&str, &str); 2] = [
+/// The declarations of `shaders/lib/stored.wgsl`, by their first words, and what they become
+/// where vectors are pairs of 64-bit integers.
+const WIDE: [(&str, &str); 3] = [
     ("alias Stored ", "alias Stored = vec2<u64>;"),
     (
         "fn floats(",
-        "fn floats(stored: Stored) -> vec4<f32> { return bitcast<vec4<f32>>(vec4<u32>(\
-         u32(stored.x), u32(stored.x >> 32u), u32(stored.y), u32(stored.y >> 32u))); }",
+        "fn floats(value: Stored) -> vec4<f32> { return bitcast<vec4<f32>>(vec4<u32>(\
+         u32(value.x), u32(value.x >> 32u), u32(value.y), u32(value.y >> 32u))); }",
+    ),
+    (
+        "fn packed(",
+        "fn packed(value: vec4<f32>) -> Stored { let words = bitcast<vec4<u32>>(value); \
+         return vec2<u64>(u64(words.x) | (u64(words.y) << 32u), \
+         u64(words.z) | (u64(words.w) << 32u)); }",
     ),
 ];
 

@@ -80,7 +80,10 @@ pub(super) fn add(lowering: &mut Lowering<'_>, op: &ShortcutAdd, node: &Node) {
     let mut bindings = [0, 1, 2, 3].map(|at| lowering.read(operand(at))).to_vec();
     bindings.push(lowering.write(y));
     let launch = Launch {
-        kernel: ADD.variant(&[("NORMALIZE", u32::from(op.normalize.is_some()))]),
+        kernel: ADD.suited(
+            lowering.target,
+            &[("NORMALIZE", u32::from(op.normalize.is_some()))],
+        ),
         uniforms: params.words(),
         bindings,
         grid: strip.grid(),
@@ -106,7 +109,7 @@ pub(super) fn grad(lowering: &mut Lowering<'_>, op: &ShortcutGrad, node: &Node) 
         tail: ((dx_shape.last() - 1) % LANES + 1) as u32,
     };
     let launch = Launch {
-        kernel: GRAD.kernel(),
+        kernel: GRAD.suited(lowering.target, &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(dy), lowering.write(dx)],
         grid: strip.grid(),
