@@ -4,8 +4,14 @@
 //
 // partial: [slices, 2, columns] as batch_moments.wgsl leaves it.
 // moments: [2, columns]: mean, then M2 / rows, the biased variance.
+// running: [2, columns], which takes them in on request, as in running_average.wgsl.
 // One workgroup owns one column; its invocations merge every 64th slice, then each other in
 // a tree: a fixed order.
+
+// import running
+
+// Whether there are running statistics; without them `running` is not touched.
+const RUNNING: bool = false;
 
 struct Params {
     rows: u32,
@@ -14,6 +20,9 @@ struct Params {
     // Lines of a workgroup of batch_moments.wgsl.
     height: u32,
     slices: u32,
+    // Of the running statistics.
+    weight: f32,
+    correction: f32,
 }
 
 struct Moments {
@@ -25,6 +34,7 @@ struct Moments {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> moments: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> running: array<vec4<f32>>;
 
 var<workgroup> shared_moments: array<Moments, 64>;
 
@@ -73,7 +83,14 @@ fn main(
         workgroupBarrier();
     }
     if lane == 0u {
-        moments[column] = shared_moments[0].mean;
-        moments[params.columns + column] = shared_moments[0].deviations / f32(params.rows);
+        let mean = shared_moments[0].mean;
+        let variance = shared_moments[0].deviations / f32(params.rows);
+        let next = params.columns + column;
+        moments[column] = mean;
+        moments[next] = variance;
+        if RUNNING {
+            running[column] = running_of(running[column], mean, params.weight, 1.0);
+            running[next] = running_of(running[next], variance, params.weight, params.correction);
+        }
     }
 }

@@ -4,6 +4,8 @@
 // running, moments: [2, columns] groups of four channels: mean, variance.
 // One invocation owns one group.
 
+// import running
+
 struct Params {
     columns: u32,
     weight: f32,
@@ -21,5 +23,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let factor = select(1.0, params.correction, i >= params.columns);
-    running[i] = (1.0 - params.weight) * running[i] + (params.weight * factor) * moments[i];
+    running[i] = running_of(running[i], moments[i], params.weight, factor);
 }

@@ -226,7 +226,11 @@ fn alone(op: &Op, inputs: &[Tensor]) -> Alone {
             _ => None,
         };
         if moments.is_some_and(|n| n.batch) {
-            ids.push(graph.push_one(BatchMoments, &[ids[0]], "moments").unwrap());
+            ids.push(
+                graph
+                    .push_one(BatchMoments { running: None }, &[ids[0]], "moments")
+                    .unwrap(),
+            );
             continue;
         }
         let name = format!("operand {i}");
@@ -460,7 +464,9 @@ fn a_path_without_a_gradient_is_named_and_no_path_gives_none() {
     let mut graph = Graph::new();
     let [x, other] =
         ["x", "other"].map(|name| graph.external(name, Shape::channels(&[2, 2, 2, 3])));
-    let moments = graph.push_one(BatchMoments, &[x], "moments").unwrap();
+    let moments = graph
+        .push_one(BatchMoments { running: None }, &[x], "moments")
+        .unwrap();
     let relu = graph.push_one(Relu, &[x], "relu").unwrap();
     let seed = graph.external("u", graph.shape(moments).clone());
     let error = autodiff::backward(&mut graph.clone(), &[(moments, seed)], &[x]).unwrap_err();

@@ -8,14 +8,16 @@ use super::call::Call;
 use super::columns::{Columns, for_each_part, for_each_vector, vectors};
 use super::pooling::Spread;
 use super::simd::Kernel;
-use crate::graph::ops::{Normalize, NormalizeGrad, NormalizeGradReduce, RunningAverage};
+use crate::graph::ops::{
+    BatchMoments, Normalize, NormalizeGrad, NormalizeGradReduce, RunningAverage,
+};
 
 /// Mean and variance of each channel.
 ///
 /// Each task finds the mean and the sum of squared deviations of its rows, in two passes
 /// over what lies in a cache; they are merged in order, by the formula of Chan et al.
 /// (1983, "Algorithms for computing the sample variance").
-pub(super) fn moments(cpu: &Cpu, mut call: Call<'_>) {
+pub(super) fn moments(cpu: &Cpu, op: &BatchMoments, mut call: Call<'_>) {
     let x = call.plane(0);
     let columns = Columns::new(x.channels);
     let channels = x.channels;
@@ -43,10 +45,14 @@ pub(super) fn moments(cpu: &Cpu, mut call: Call<'_>) {
         }
         count = all;
     }
-    let (mean, variance) = call.result(0).split_at_mut(channels);
+    let moments = call.result(0);
+    let (mean, variance) = moments.split_at_mut(channels);
     for c in 0..channels {
         mean[c] = merged[c] as f32;
         variance[c] = (merged[channels + c] / count) as f32;
+    }
+    if let Some(op) = &op.running {
+        take_in(op, call.result(1), moments);
     }
 }
 
@@ -322,11 +328,13 @@ impl Kernel for Grad<'_> {
     }
 }
 
-/// Running statistics take in a batch's own, with the unbiased variance.
 pub(super) fn running_average(op: &RunningAverage, mut call: Call<'_>) {
-    let moments = call.numbers(1);
+    take_in(op, call.result(0), call.numbers(1));
+}
+
+/// Running statistics take in a batch's own, with the unbiased variance.
+fn take_in(op: &RunningAverage, running: &mut [f32], moments: &[f32]) {
     let channels = moments.len() / 2;
-    let running = call.result(0);
     let correction = op.correction() as f32;
     for (i, (running, moment)) in running.iter_mut().zip(moments).enumerate() {
         let moment = if i < channels {

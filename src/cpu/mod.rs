@@ -214,7 +214,7 @@ fn apply(cpu: &Cpu, op: &Op, call: Call<'_>) {
         Op::Accumulate(_) => pointwise::accumulate(cpu, call),
         Op::Add(_) => pointwise::add(cpu, call),
         Op::AssembleBatch(op) => input::assemble_batch(op, call),
-        Op::BatchMoments(_) => batch_norm::moments(cpu, call),
+        Op::BatchMoments(op) => batch_norm::moments(cpu, op, call),
         Op::BiasAdd(_) => pointwise::bias_add(cpu, call),
         Op::ColumnSum(_) => pointwise::column_sum(call),
         Op::Conv2d(op) => conv2d::forward(cpu, op, call),

@@ -9,7 +9,14 @@ use super::{Graph, Node, Op, Role, ops};
 
 /// Fuses patterns of the forward pass.
 pub fn fuse_forward(graph: &mut Graph) {
-    apply(graph, &[normalize_relu, normalize_shortcut_add]);
+    apply(
+        graph,
+        &[
+            normalize_relu,
+            normalize_shortcut_add,
+            batch_moments_running_average,
+        ],
+    );
 }
 
 /// Fuses patterns of a forward pass that nothing is differentiated through.
@@ -90,6 +97,33 @@ fn conv2d_normalize(graph: &Graph, index: usize) -> Option<Replacement> {
             op: op.into(),
             inputs: [&producer.inputs[..], &node.inputs[1..]].concat(),
             outputs: node.outputs.clone(),
+        },
+    })
+}
+
+/// batch_moments, running_average → batch_moments that updates the running statistics.
+fn batch_moments_running_average(graph: &Graph, index: usize) -> Option<Replacement> {
+    let node = &graph.nodes[index];
+    let Op::BatchMoments(ops::BatchMoments { running: None }) = &node.op else {
+        return None;
+    };
+    let updates = |other: &Node| {
+        matches!(other.op, Op::RunningAverage(_)) && other.inputs[1] == node.outputs[0]
+    };
+    let absorbed = graph.nodes.iter().position(updates)?;
+    let update = &graph.nodes[absorbed];
+    let Op::RunningAverage(running) = &update.op else {
+        return None;
+    };
+    let op = ops::BatchMoments {
+        running: Some(running.clone()),
+    };
+    Some(Replacement {
+        absorbed,
+        node: Node {
+            op: op.into(),
+            inputs: vec![node.inputs[0], update.inputs[0]],
+            outputs: vec![node.outputs[0], update.outputs[0]],
         },
     })
 }

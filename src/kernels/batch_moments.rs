@@ -4,6 +4,7 @@ use super::lower::{Launch, Lowering, reading};
 use super::shader::{Shader, parameters};
 use super::strip::Strip;
 use crate::graph::Node;
+use crate::graph::ops::BatchMoments;
 use crate::program::Access::{Read, Write};
 
 const PARTIAL: Shader = Shader {
@@ -16,7 +17,7 @@ const PARTIAL: Shader = Shader {
 const MERGE: Shader = Shader {
     name: "merge_moments",
     text: include_str!("../../shaders/merge_moments.wgsl"),
-    bindings: &[Read, Write],
+    bindings: &[Read, Write, Write],
     subgroups: false,
 };
 
@@ -38,10 +39,13 @@ parameters! {
         /// Lines of a workgroup of the first dispatch.
         height,
         slices,
+        /// Floats: of the running statistics, see [`super::running_average`].
+        weight,
+        correction,
     }
 }
 
-pub(super) fn lower(lowering: &mut Lowering<'_>, node: &Node) {
+pub(super) fn lower(lowering: &mut Lowering<'_>, op: &BatchMoments, node: &Node) {
     let (x, moments) = (node.inputs[0], node.outputs[0]);
     let strip = Strip::reduction(lowering.shape(x));
     let slices = strip.slices();
@@ -66,11 +70,21 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, node: &Node) {
         chunk: strip.chunk,
         height: slices / strip.grid()[0],
         slices,
+        weight: op.running.as_ref().map_or(0, |r| r.weight.to_bits()),
+        correction: op
+            .running
+            .as_ref()
+            .map_or(0, |r| (r.correction() as f32).to_bits()),
+    };
+    // What is not written needs a place all the same, which nothing else binds.
+    let running = match node.outputs.get(1) {
+        Some(running) => lowering.write(*running),
+        None => lowering.scratch(moments, 16),
     };
     let launch = Launch {
-        kernel: MERGE.kernel(),
+        kernel: MERGE.variant(&[("RUNNING", u32::from(op.running.is_some()))]),
         uniforms: params.words(),
-        bindings: vec![reading(&partial), lowering.write(moments)],
+        bindings: vec![reading(&partial), lowering.write(moments), running],
         grid: [strip.columns, 1, 1],
         flops: 0,
     };

@@ -189,7 +189,7 @@ impl<'a> Lowering<'a> {
             Op::Accumulate(_) => optimizer::accumulate(self, node),
             Op::Add(_) => elementwise::add(self, node),
             Op::AssembleBatch(op) => assemble_batch::lower(self, op, node),
-            Op::BatchMoments(_) => batch_moments::lower(self, node),
+            Op::BatchMoments(op) => batch_moments::lower(self, op, node),
             Op::BiasAdd(_) => bias_add::lower(self, node),
             Op::ColumnSum(_) => bias_add::column_sum(self, node),
             Op::Conv2d(op) => conv2d::forward(self, op, node)?,

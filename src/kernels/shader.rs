@@ -10,7 +10,7 @@ use super::unroll::unroll;
 use crate::program::{Access, Kernel};
 
 /// Pieces that several shaders import.
-const LIBRARY: [(&str, &str); 9] = [
+const LIBRARY: [(&str, &str); 10] = [
     (
         "conv2d_pixels",
         include_str!("../../shaders/lib/conv2d_pixels.wgsl"),
@@ -22,6 +22,7 @@ const LIBRARY: [(&str, &str); 9] = [
     ("float", include_str!("../../shaders/lib/float.wgsl")),
     ("normal", include_str!("../../shaders/lib/normal.wgsl")),
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
+    ("running", include_str!("../../shaders/lib/running.wgsl")),
     ("shortcut", include_str!("../../shaders/lib/shortcut.wgsl")),
     ("step", include_str!("../../shaders/lib/step.wgsl")),
     ("stored", include_str!("../../shaders/lib/stored.wgsl")),

@@ -131,7 +131,6 @@ impl Network {
             recompute::recompute(&mut builder.graph, first_backward, passes.recompute);
         }
         if matches!(mode, Mode::Train | Mode::MicroBatch) {
-            builder.running_averages()?;
             builder.update()?;
         }
         builder.graph.validate()?;
@@ -159,8 +158,6 @@ struct Builder<'n> {
     metrics: ValueId,
     samples: Option<ValueId>,
     losses: Option<ValueId>,
-    /// Running moments and the batch's own, with the number of values behind them.
-    averages: Vec<(ValueId, ValueId, usize)>,
 }
 
 impl<'n> Builder<'n> {
@@ -198,7 +195,6 @@ impl<'n> Builder<'n> {
             metrics,
             samples: None,
             losses: None,
-            averages: Vec::new(),
         }
     }
 
@@ -342,9 +338,15 @@ impl<'n> Builder<'n> {
         let moments = match batch {
             true => {
                 let label = format!("{name}.batch");
-                let moments = self.graph.push_one(ops::BatchMoments, &[x], &label)?;
-                let count = self.graph.shape(x).rows();
-                self.averages.push((running, moments, count));
+                let op = ops::BatchMoments { running: None };
+                let moments = self.graph.push_one(op, &[x], &label)?;
+                if matches!(self.mode, Mode::Train | Mode::MicroBatch) {
+                    let op = ops::RunningAverage {
+                        weight: BATCH_NORM_MOMENTUM,
+                        count: self.graph.shape(x).rows(),
+                    };
+                    self.graph.push(op, &[running, moments], "running")?;
+                }
                 moments
             }
             false => running,
@@ -381,17 +383,6 @@ impl<'n> Builder<'n> {
         for (gradient, kept) in gradients.into_iter().zip(kept) {
             let gradient = gradient.expect("the loss depends on every parameter");
             self.graph.store(gradient, kept);
-        }
-        Ok(())
-    }
-
-    fn running_averages(&mut self) -> Result<(), GraphError> {
-        for (running, moments, count) in std::mem::take(&mut self.averages) {
-            let op = ops::RunningAverage {
-                weight: BATCH_NORM_MOMENTUM,
-                count,
-            };
-            self.graph.push(op, &[running, moments], "running")?;
         }
         Ok(())
     }

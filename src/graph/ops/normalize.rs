@@ -304,7 +304,9 @@ pub(super) fn numbers(draw: &mut Draw, dims: &[usize], batch: bool) -> (Tensor, 
     let x = draw.real(Shape::channels(dims));
     let vector = Shape::channels(&[2, x.shape.last()]);
     let moments = match batch {
-        true => super::BatchMoments.reference(&[&x]).remove(0),
+        true => super::BatchMoments { running: None }
+            .reference(&[&x])
+            .remove(0),
         false => draw.positive(vector.clone()),
     };
     (x, moments, draw.real(vector))
