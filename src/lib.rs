@@ -33,9 +33,10 @@
 //! | 2 | [`cpu`] | graphs on the processor: vector instructions, all cores |
 //! | 3 | [`engine`] | graphs in, runnable things out; the devices a user can ask for; the tuner |
 //! | 4 | [`train`] | recipe, batches, steps, evaluation |
-//! | 4 | [`predict`] | a checkpoint and a picture to classes |
+//! | 4 | [`trained`] | a network with its weights, from and to a checkpoint |
 //! | 4 | [`verify`] | recorded arrays of other programs against ours |
 //! | 4 | [`mod@bench`] | speed, and what share of the adapter's own limit it is |
+//! | 5 | [`predict`] | trained weights and a picture to classes |
 //! | 5 | [`run`] | the run directory: configuration, metrics, events, state |
 //! | 6 | [`cli`] | the command line, one file per subcommand |
 //!
@@ -95,4 +96,5 @@ pub mod rng;
 pub mod run;
 pub mod shape;
 pub mod train;
+pub mod trained;
 pub mod verify;

@@ -1,12 +1,13 @@
 //! Pictures in, classes with probabilities out: what the command line and the page share.
 
 use crate::data::{self, Crop, DataError};
-use crate::engine::{Device, Engine, EngineError, Kind, Tensors};
+use crate::engine::{Device, Engine, EngineError, Kind};
 use crate::graph::Passes;
 use crate::graph::ops::AssembleBatch;
 use crate::kernels::Choices;
-use crate::model::{Description, Input, Mode, Network, names};
+use crate::model::{Description, Input, Mode, names};
 use crate::shape::Shape;
+use crate::trained::Trained;
 
 /// A class and how probable it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,22 +21,23 @@ pub struct Prediction {
 }
 
 /// A network ready to classify one picture at a time.
-pub struct Predictor<'d> {
-    engine: Engine<'d>,
+pub struct Predictor {
+    engine: Engine,
     description: Description,
 }
 
-impl<'d> Predictor<'d> {
+impl Predictor {
     /// Builds the network of a checkpoint.
     ///
     /// # Errors
     /// If the device cannot hold or run it.
-    pub fn new(
-        device: &'d Device,
-        description: &Description,
-        network: &Network,
-        tensors: &Tensors,
-    ) -> Result<Predictor<'d>, EngineError> {
+    pub fn new(device: &Device, trained: &Trained) -> Result<Predictor, EngineError> {
+        let Trained {
+            description,
+            network,
+            tensors,
+            ..
+        } = trained;
         let input = Input::Pictures {
             name: names::EVAL_PICTURES,
             count: 1,

@@ -22,13 +22,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Tensor, Values, write_atomically};
-use crate::engine::{Device, Tensors};
+use crate::checkpoint::{Checkpoint, CheckpointError, Tensor, write_atomically};
+use crate::engine::Device;
 use crate::gpu;
 use crate::graph::{Passes, Recompute};
 use crate::kernels::Choices;
-use crate::model::{Description, Network, NetworkSpec, ParameterRole, SpecError, check};
+use crate::model::{Description, Network, NetworkSpec, SpecError, check};
 use crate::train::{Position, Recipe, Snapshot};
+use crate::trained::{checkpoint, floats};
 
 /// Prefix of the optimiser's velocities in the state file.
 const MOMENTUM: &str = "momentum.";
@@ -361,7 +362,7 @@ impl RunDirectory {
         snapshot: &Snapshot,
         best: Option<Best>,
     ) -> Result<(), RunError> {
-        let mut state = weights(network, description, snapshot);
+        let mut state = weights_of(network, description, snapshot);
         let last = state.clone();
         let parameters = network.parameters();
         for parameter in parameters.iter().filter(|p| p.role.is_trainable()) {
@@ -390,7 +391,7 @@ impl RunDirectory {
         description: &Description,
         snapshot: &Snapshot,
     ) -> Result<(), RunError> {
-        let checkpoint = weights(network, description, snapshot);
+        let checkpoint = weights_of(network, description, snapshot);
         Ok(checkpoint.save(&self.file("best.safetensors"))?)
     }
 
@@ -476,33 +477,10 @@ impl RunDirectory {
     }
 }
 
-/// A checkpoint of a snapshot's weights, complete as other programs expect it.
-fn weights(network: &Network, description: &Description, snapshot: &Snapshot) -> Checkpoint {
-    let tensors = network.parameters().into_iter().map(|parameter| {
-        let tensor = match parameter.role {
-            ParameterRole::BatchesTracked => Tensor::i64(
-                parameter.shape,
-                vec![snapshot.position.batches_tracked as i64],
-            ),
-            _ => Tensor::f32(parameter.shape, snapshot.weights[&parameter.name].clone()),
-        };
-        (parameter.name, tensor)
-    });
-    let mut checkpoint = Checkpoint {
-        tensors: tensors.collect(),
-        metadata: BTreeMap::new(),
-    };
-    description.write(&mut checkpoint.metadata);
-    checkpoint
-}
-
-/// The tensors of real numbers.
-pub fn floats(tensors: BTreeMap<String, Tensor>) -> Tensors {
-    let real = |(name, tensor): (String, Tensor)| match tensor.into_parts() {
-        (_, Values::F32(values)) => Some((name, values)),
-        (_, Values::I64(_)) => None,
-    };
-    tensors.into_iter().filter_map(real).collect()
+/// A checkpoint of a snapshot's weights.
+fn weights_of(network: &Network, description: &Description, snapshot: &Snapshot) -> Checkpoint {
+    let batches = snapshot.position.batches_tracked;
+    checkpoint(network, description, &snapshot.weights, batches)
 }
 
 fn pretty(value: &impl Serialize) -> String {

@@ -136,13 +136,13 @@ pub async fn steps(
     Ok((state, losses))
 }
 
-fn load<'d>(
-    device: &'d Device,
+fn load(
+    device: &Device,
     network: &Network,
     weights: &Tensors,
     batch: &Batch,
     mode: Mode,
-) -> Result<Engine<'d>, EngineError> {
+) -> Result<Engine, EngineError> {
     let graph = network.graph(batch.size, &Input::Tensor, mode, Passes::default())?;
     let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
     engine.write_tensors(network, Kind::Weights, weights);

@@ -31,7 +31,7 @@ const fn room(name: &'static str, layer: usize, uses: Uses) -> Room {
 
 /// The house. `kernels` knows no device and `gpu` no operator: they share `program`.
 /// `run` writes down what `train` hands out, so it stands above it and beside nothing.
-const ROOMS: [Room; 17] = [
+const ROOMS: [Room; 18] = [
     room("shape", 0, Uses::Only(&[])),
     room("rng", 0, Uses::Only(&[])),
     room("program", 1, Uses::Only(&[])),
@@ -48,7 +48,8 @@ const ROOMS: [Room; 17] = [
         Uses::Only(&["graph", "program", "model", "kernels", "gpu", "cpu"]),
     ),
     room("train", 4, Uses::AllBelow),
-    room("predict", 4, Uses::AllBelow),
+    room("trained", 4, Uses::AllBelow),
+    room("predict", 5, Uses::AllBelow),
     room("verify", 4, Uses::AllBelow),
     room("bench", 4, Uses::AllBelow),
     room("run", 5, Uses::Only(RUN)),
@@ -64,6 +65,7 @@ const RUN: &[&str] = &[
     "gpu",
     "engine",
     "train",
+    "trained",
 ];
 
 /// External crates, and the standard library's file system, that only some rooms may name.

@@ -145,7 +145,7 @@ impl Run {
         }
     }
 
-    fn trainer<'d>(&self, device: &'d Device, from: &Snapshot) -> Trainer<'d> {
+    fn trainer(&self, device: &Device, from: &Snapshot) -> Trainer {
         let trainer = Trainer::new(
             device,
             self.network(),
@@ -202,7 +202,7 @@ fn bits(snapshot: &Snapshot) -> (Vec<(String, Vec<u32>)>, Position) {
 }
 
 /// Trains until the end; totals and state after every epoch.
-async fn finish(trainer: &mut Trainer<'_>, evaluate: bool) -> Vec<(Totals, Snapshot)> {
+async fn finish(trainer: &mut Trainer, evaluate: bool) -> Vec<(Totals, Snapshot)> {
     let mut epochs = Vec::new();
     while !trainer.finished() {
         while !trainer.epoch_done() {

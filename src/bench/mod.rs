@@ -191,7 +191,7 @@ fn lower(graph: &Graph, device: &Device, choices: &Choices) -> Result<Program, E
 }
 
 /// Random weights, pictures and labels.
-fn load(engine: &mut Engine<'_>, workload: &Workload<'_>) {
+fn load(engine: &mut Engine, workload: &Workload<'_>) {
     let Workload { network, batch, .. } = *workload;
     let weights = initial_values(network, 0).into_iter().collect();
     engine.write_tensors(network, Kind::Weights, &weights);
@@ -234,7 +234,7 @@ const SAMPLES: [usize; 2] = [5, 1000];
 
 impl Steps {
     fn measure(
-        engine: &mut Engine<'_>,
+        engine: &mut Engine,
         seconds: f64,
         say: &mut dyn FnMut(&str),
     ) -> Result<Steps, EngineError> {
@@ -349,7 +349,7 @@ const TIMINGS: usize = 5;
 /// Times every dispatch a few times, if the device can tell: the fastest time of each, and
 /// the fastest step.
 async fn time_kernels(
-    engine: &mut Engine<'_>,
+    engine: &mut Engine,
     program: &Program,
     limits: &Limits,
 ) -> Result<(Vec<KernelRow>, Vec<Span>), EngineError> {

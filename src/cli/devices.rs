@@ -4,7 +4,6 @@ use clap::Args as ClapArgs;
 
 use super::error::CliError;
 use super::{print_json, print_line};
-use crate::cpu::Cpu;
 use crate::engine::Device;
 use crate::gpu::adapter::{self, BACKENDS};
 use crate::gpu::{Description, GpuError};
@@ -42,10 +41,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         print_line(&describe(description))?;
     }
     if args.backend.is_none() {
-        print_line(&format!(
-            "cpu: {}, needs no adapter",
-            Device::Cpu(Cpu::detect()).name()
-        ))?;
+        print_line(&format!("cpu: {}, needs no adapter", Device::cpu().name()))?;
     }
     Ok(())
 }

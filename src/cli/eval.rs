@@ -7,13 +7,14 @@ use serde_json::json;
 
 use super::device::DeviceArgs;
 use super::error::CliError;
-use super::files::{self, Loaded};
+use super::files;
 use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::train::crop;
 use super::{print_json, print_line};
 use crate::data::{self, Kind};
 use crate::train::{Evaluation, Evaluator};
+use crate::trained::Trained;
 
 /// Largest confusion matrix that is printed.
 const MAX_MATRIX: usize = 20;
@@ -87,7 +88,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
 }
 
 /// A checkpoint that names its classes must name the dataset's.
-fn compare_classes(loaded: &Loaded, classes: &[String]) -> Result<(), CliError> {
+fn compare_classes(loaded: &Trained, classes: &[String]) -> Result<(), CliError> {
     let own = &loaded.description.classes;
     if own.len() != classes.len() {
         return Err(CliError::Checkpoint(format!(

@@ -49,12 +49,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         files.push((path, bytes));
     }
     let device = args.device.open()?;
-    let mut predictor = Predictor::new(
-        &device,
-        &loaded.description,
-        &loaded.network,
-        &loaded.tensors,
-    )?;
+    let mut predictor = Predictor::new(&device, &loaded)?;
     let mut document = Vec::new();
     let mut failed: Vec<DataError> = Vec::new();
     for (path, bytes) in files {

@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::device::DeviceArgs;
 use super::error::CliError;
-use super::files::{self, Loaded};
+use super::files;
 use super::network::NetworkArgs;
 use super::{print_json, print_line};
 use crate::checkpoint::{Checkpoint, Tensor, Values, read_npy_file};
 use crate::engine::Tensors;
-use crate::run::floats;
+use crate::trained::{Trained, floats};
 use crate::verify::{self, Batch, Difference, Sgd};
 
 /// Default tolerance of scores and losses: times the larger of 1 and the largest reference.
@@ -105,7 +105,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let batch = batch(&args, &loaded, &input)?;
     let device = args.device.open()?;
     let mut outcomes = Vec::new();
-    let Loaded {
+    let Trained {
         network, tensors, ..
     } = &loaded;
     if let Some(path) = &args.logits {
@@ -230,7 +230,7 @@ fn print(args: &Args, outcomes: &[Outcome]) -> Result<(), CliError> {
 }
 
 /// The weights; a network that nothing describes takes its picture size from the batch.
-fn load(args: &Args, input: &Tensor) -> Result<Loaded, CliError> {
+fn load(args: &Args, input: &Tensor) -> Result<Trained, CliError> {
     let mut flags = args.network.clone();
     let loaded = files::load(&args.weights, &flags)?;
     let extent = match input.shape() {
@@ -266,7 +266,7 @@ fn load(args: &Args, input: &Tensor) -> Result<Loaded, CliError> {
     files::load(&args.weights, &flags)
 }
 
-fn batch(args: &Args, loaded: &Loaded, input: &Tensor) -> Result<Batch, CliError> {
+fn batch(args: &Args, loaded: &Trained, input: &Tensor) -> Result<Batch, CliError> {
     let size = input.shape()[0];
     let classes = loaded.network.spec().classes;
     let Values::F32(pictures) = input.values() else {

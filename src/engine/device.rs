@@ -1,15 +1,18 @@
 //! The devices a user can ask for.
 
+use std::sync::Arc;
+
 use crate::cpu::Cpu;
 use crate::gpu::{self, Checks, Description, Gpu, GpuError, Selection};
 use crate::kernels::Target;
 
-/// Where graphs run.
+/// Where graphs run; a clone is the same device.
+#[derive(Clone)]
 pub enum Device {
     /// An adapter.
-    Gpu(Box<Gpu>),
+    Gpu(Arc<Gpu>),
     /// The processor itself: all cores, vector instructions.
-    Cpu(Cpu),
+    Cpu(Arc<Cpu>),
     /// The plain reference beside each operator: one thread, double precision, slow.
     Reference,
 }
@@ -26,6 +29,11 @@ pub struct DeviceRequest {
 }
 
 impl Device {
+    /// The processor.
+    pub fn cpu() -> Device {
+        Device::Cpu(Arc::new(Cpu::detect()))
+    }
+
     /// Opens the device that was asked for.
     ///
     /// `auto` takes a hardware GPU, else the processor, which is several times faster than
@@ -34,10 +42,14 @@ impl Device {
     ///
     /// # Errors
     /// If there is no such device.
+    #[cfg_attr(
+        target_arch = "wasm32",
+        expect(clippy::arc_with_non_send_sync, reason = "browsers have one thread")
+    )]
     pub async fn open(request: &DeviceRequest) -> Result<Device, GpuError> {
         let wanted = request.device.as_deref().filter(|name| *name != "auto");
         match wanted {
-            Some("cpu") => return Ok(Device::Cpu(Cpu::detect())),
+            Some("cpu") => return Ok(Device::cpu()),
             Some("reference") => return Ok(Device::Reference),
             _ => {}
         }
@@ -48,10 +60,10 @@ impl Device {
         };
         let adapter = match gpu::adapter::select(&selection).await {
             Ok(adapter) if automatic && adapter.description.software() => {
-                return Ok(Device::Cpu(Cpu::detect()));
+                return Ok(Device::cpu());
             }
             Err(GpuError::NoAdapter { .. }) if automatic => {
-                return Ok(Device::Cpu(Cpu::detect()));
+                return Ok(Device::cpu());
             }
             selected => selected?,
         };
@@ -60,7 +72,7 @@ impl Device {
             false => Checks::Off,
         };
         let gpu = Gpu::open(&adapter, checks).await?;
-        Ok(Device::Gpu(Box::new(gpu)))
+        Ok(Device::Gpu(Arc::new(gpu)))
     }
 
     /// Facts about the adapter; `None` for what is none.

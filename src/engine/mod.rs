@@ -42,8 +42,8 @@ pub enum EngineError {
 }
 
 /// Graphs ready to run on a device.
-pub struct Engine<'d> {
-    device: &'d Device,
+pub struct Engine {
+    device: Device,
     graphs: Vec<Graph>,
     back: Back,
     choices: Choices,
@@ -65,16 +65,16 @@ enum Back {
     Reference { memory: HashMap<String, Vec<u32>> },
 }
 
-impl<'d> Engine<'d> {
+impl Engine {
     /// Builds everything for some graphs that share kept values.
     ///
     /// # Errors
     /// If the device cannot hold or run them.
     pub fn new(
-        device: &'d Device,
+        device: &Device,
         graphs: Vec<Graph>,
         choices: &Choices,
-    ) -> Result<Engine<'d>, EngineError> {
+    ) -> Result<Engine, EngineError> {
         let mut made = Choices::default();
         let back = match device {
             Device::Gpu(gpu) => {
@@ -109,7 +109,7 @@ impl<'d> Engine<'d> {
             },
         };
         Ok(Engine {
-            device,
+            device: device.clone(),
             graphs,
             back,
             choices: made,
@@ -117,8 +117,8 @@ impl<'d> Engine<'d> {
     }
 
     /// The device.
-    pub fn device(&self) -> &'d Device {
-        self.device
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The kernels in use, where there was a choice.
@@ -148,7 +148,7 @@ impl<'d> Engine<'d> {
     /// # Panics
     /// If no graph has such a value: a mistake of ours.
     pub fn write(&mut self, name: &str, words: &[u32]) {
-        match (&mut self.back, self.device) {
+        match (&mut self.back, &self.device) {
             (Back::Gpu { loaded, places, .. }, Device::Gpu(gpu)) => {
                 let (buffer, offset) = &places[name];
                 loaded.write(gpu, buffer, *offset, bytemuck::cast_slice(words));
@@ -200,7 +200,7 @@ impl<'d> Engine<'d> {
     /// # Panics
     /// As [`Engine::write`].
     pub async fn read_all(&self, values: &[(&str, usize)]) -> Result<Vec<Vec<u32>>, EngineError> {
-        match (&self.back, self.device) {
+        match (&self.back, &self.device) {
             (Back::Gpu { loaded, places, .. }, Device::Gpu(gpu)) => {
                 let part = |(name, words): &(&str, usize)| {
                     let (buffer, offset) = &places[*name];
@@ -241,7 +241,7 @@ impl<'d> Engine<'d> {
     /// # Errors
     /// What the device reported since the last call.
     pub fn run(&mut self, graph: usize) -> Result<(), EngineError> {
-        match (&mut self.back, self.device) {
+        match (&mut self.back, &self.device) {
             (Back::Gpu { loaded, .. }, Device::Gpu(gpu)) => Ok(loaded.run(gpu, graph)?),
             (Back::Cpu { loaded, .. }, Device::Cpu(cpu)) => {
                 loaded.run(cpu, &self.graphs[graph], graph, |_| ());
@@ -257,7 +257,7 @@ impl<'d> Engine<'d> {
     /// # Errors
     /// What went wrong in them.
     pub fn finish(&self) -> Result<(), EngineError> {
-        match self.device {
+        match &self.device {
             Device::Gpu(gpu) => Ok(gpu.finish()?),
             Device::Cpu(_) | Device::Reference => Ok(()),
         }
@@ -272,7 +272,7 @@ impl<'d> Engine<'d> {
         &mut self,
         graph: usize,
     ) -> Result<Option<Vec<crate::gpu::KernelTime>>, EngineError> {
-        match (&mut self.back, self.device) {
+        match (&mut self.back, &self.device) {
             (Back::Gpu { loaded, .. }, Device::Gpu(gpu)) => Ok(loaded.time(gpu, graph).await?),
             (Back::Cpu { loaded, .. }, Device::Cpu(cpu)) => {
                 let mut times = Vec::new();

@@ -41,7 +41,7 @@ impl Kind {
     }
 }
 
-impl Engine<'_> {
+impl Engine {
     /// Writes all tensors of a kind.
     ///
     /// # Panics

@@ -21,27 +21,27 @@ pub struct Evaluation {
 }
 
 /// A network ready to be evaluated on its own, outside training.
-pub struct Evaluator<'d> {
-    engine: Engine<'d>,
+pub struct Evaluator {
+    engine: Engine,
     feed: Feed,
     batch: usize,
     classes: usize,
 }
 
-impl<'d> Evaluator<'d> {
+impl Evaluator {
     /// Builds the evaluation of a checkpoint on a split.
     ///
     /// # Errors
     /// If the device cannot hold it.
     pub fn new(
-        device: &'d Device,
+        device: &Device,
         description: &Description,
         network: &Network,
         tensors: &Tensors,
         source: Arc<dyn Source>,
         batch: usize,
         workers: usize,
-    ) -> Result<Evaluator<'d>, TrainError> {
+    ) -> Result<Evaluator, TrainError> {
         let batch = batch.min(source.len()).max(1);
         let feed = Feed::new(source, names::EVAL_PICTURES, device, workers);
         let input = feed.input(batch, &description.preprocessing, false);
@@ -106,11 +106,11 @@ pub(super) fn chunks(n: usize, size: usize) -> Vec<Vec<u32>> {
     all.chunks(size).map(<[u32]>::to_vec).collect()
 }
 
-pub(super) async fn read_metrics(engine: &Engine<'_>) -> Result<Metrics, TrainError> {
+pub(super) async fn read_metrics(engine: &Engine) -> Result<Metrics, TrainError> {
     let words = engine.read(names::METRICS, Metrics::shape().len()).await?;
     Ok(Metrics::from_words(&words))
 }
 
-pub(super) fn clear_metrics(engine: &mut Engine<'_>) {
+pub(super) fn clear_metrics(engine: &mut Engine) {
     engine.clear(names::METRICS, &Metrics::shape());
 }

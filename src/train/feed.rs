@@ -79,7 +79,7 @@ impl Feed {
     }
 
     /// Sends a resident set to the device.
-    pub fn upload(&self, engine: &mut Engine<'_>) {
+    pub fn upload(&self, engine: &mut Engine) {
         if let (true, Some(bytes)) = (self.resident, self.source.resident()) {
             engine.write(self.value, &self.words(bytes));
         }
@@ -100,7 +100,7 @@ impl Feed {
 
     /// Writes a batch of pictures; rows past the end repeat the first one, with a label that
     /// does not count.
-    pub(super) fn write(&self, engine: &mut Engine<'_>, batch: &Batch, size: usize) {
+    pub(super) fn write(&self, engine: &mut Engine, batch: &Batch, size: usize) {
         let mut samples = batch.indices.clone();
         let mut labels = batch.labels.clone();
         samples.resize(size, batch.indices[0]);

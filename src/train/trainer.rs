@@ -82,8 +82,8 @@ pub struct Snapshot {
 }
 
 /// A training run on a device.
-pub struct Trainer<'d> {
-    engine: Engine<'d>,
+pub struct Trainer {
+    engine: Engine,
     network: Network,
     options: Options,
     train: Feed,
@@ -95,20 +95,20 @@ pub struct Trainer<'d> {
     waited: Duration,
 }
 
-impl<'d> Trainer<'d> {
+impl Trainer {
     /// Builds all graphs of a run: training on whole batches, on the smaller last one,
     /// evaluation. `choose` says which kernels compute them.
     ///
     /// # Errors
     /// If the device cannot hold or run them.
     pub fn new(
-        device: &'d Device,
+        device: &Device,
         network: Network,
         options: Options,
         train: Arc<dyn Source>,
         test: Arc<dyn Source>,
         choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
-    ) -> Result<Trainer<'d>, TrainError> {
+    ) -> Result<Trainer, TrainError> {
         let train = Feed::new(train, names::TRAIN_PICTURES, device, options.workers);
         let test = Feed::new(test, names::EVAL_PICTURES, device, options.workers);
         let sizes = chunk_sizes(train.len(), options.recipe.batch_size, options.micro_batch);
@@ -185,7 +185,7 @@ impl<'d> Trainer<'d> {
     }
 
     /// The engine: kernels in use, bytes on the device.
-    pub fn engine(&self) -> &Engine<'d> {
+    pub fn engine(&self) -> &Engine {
         &self.engine
     }
 

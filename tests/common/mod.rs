@@ -7,7 +7,7 @@
 
 pub mod networks;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use pyr_wgpu::cpu::Cpu;
 use pyr_wgpu::engine::Device;
@@ -45,7 +45,7 @@ fn open(checks: Checks) -> Option<Device> {
         Gpu::open(&adapter, checks).await
     });
     match opened {
-        Ok(gpu) => Some(Device::Gpu(Box::new(gpu))),
+        Ok(gpu) => Some(Device::Gpu(Arc::new(gpu))),
         Err(error) if mode == "required" => panic!("{error}"),
         Err(error) => {
             eprintln!("skipped: {error}");
@@ -57,7 +57,12 @@ fn open(checks: Checks) -> Option<Device> {
 /// The processor, once for each kind of vector instructions that it has.
 pub fn processors() -> &'static [Device] {
     static KINDS: OnceLock<Vec<Device>> = OnceLock::new();
-    KINDS.get_or_init(|| Cpu::kinds().into_iter().map(Device::Cpu).collect())
+    KINDS.get_or_init(|| {
+        Cpu::kinds()
+            .into_iter()
+            .map(|cpu| Device::Cpu(Arc::new(cpu)))
+            .collect()
+    })
 }
 
 /// The adapter, if there is one, and the processor.

@@ -30,7 +30,7 @@ impl Driver<'_> {
     ///
     /// # Errors
     /// See [`CliError`]; what was saved stays.
-    pub(super) fn drive(mut self, trainer: &mut Trainer<'_>) -> Result<(), CliError> {
+    pub(super) fn drive(mut self, trainer: &mut Trainer) -> Result<(), CliError> {
         let begun = Instant::now();
         let start = trainer.position();
         self.event(json!({
@@ -67,7 +67,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    fn epoch(&mut self, trainer: &mut Trainer<'_>) -> Result<(), CliError> {
+    fn epoch(&mut self, trainer: &mut Trainer) -> Result<(), CliError> {
         let begun = Instant::now();
         let epoch = trainer.position().epoch;
         let epochs = self.plan.config.recipe.epochs;
@@ -140,7 +140,7 @@ impl Driver<'_> {
         }
     }
 
-    fn evaluate(&self, trainer: &mut Trainer<'_>, label: &str) -> Result<Totals, CliError> {
+    fn evaluate(&self, trainer: &mut Trainer, label: &str) -> Result<Totals, CliError> {
         let total = self.plan.dataset.test.len() as u64;
         let label = format!("{label} test");
         let mut progress = Progress::new(&label, 0, total, self.args.device.quiet);
@@ -196,7 +196,7 @@ impl Driver<'_> {
         }
     }
 
-    fn save(&mut self, trainer: &mut Trainer<'_>) -> Result<Snapshot, CliError> {
+    fn save(&mut self, trainer: &mut Trainer) -> Result<Snapshot, CliError> {
         let snapshot = pollster::block_on(trainer.snapshot())?;
         self.store(&snapshot)?;
         Ok(snapshot)
@@ -219,7 +219,7 @@ impl Driver<'_> {
     }
 
     /// Saves and ends the run, because a signal asked for it.
-    fn stop(&mut self, trainer: &mut Trainer<'_>, code: u8) -> Result<(), CliError> {
+    fn stop(&mut self, trainer: &mut Trainer, code: u8) -> Result<(), CliError> {
         let snapshot = self.save(trainer)?;
         self.stopped(&snapshot, code)
     }

@@ -181,12 +181,12 @@ pub(super) fn crop(stem: Stem) -> data::Crop {
     }
 }
 
-fn build<'d>(
+fn build(
     plan: &Plan,
-    device: &'d Device,
+    device: &Device,
     args: &Args,
     choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
-) -> Result<Trainer<'d>, CliError> {
+) -> Result<Trainer, CliError> {
     let options = Options {
         recipe: plan.config.recipe.clone(),
         micro_batch: plan.config.micro_batch,
@@ -244,7 +244,7 @@ fn initial(network: &Network, seed: u64) -> Snapshot {
 }
 
 /// Says what is about to happen.
-fn introduce(plan: &Plan, trainer: &Trainer<'_>, run: &RunDirectory, device: &DeviceArgs) {
+fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, device: &DeviceArgs) {
     let counts = plan.network.counts();
     let recipe = &plan.config.recipe;
     device.say(&format!(
