@@ -25,7 +25,7 @@ const PICTURES: [&str; 3] = [
 ];
 
 /// Exit code for a machine without a suitable adapter, as `pyr-wgpu` has it.
-const NO_ADAPTER: u8 = 3;
+pub(crate) const NO_ADAPTER: u8 = 3;
 
 /// Runs the demo.
 ///
@@ -96,7 +96,7 @@ fn program(arguments: &[&str], device: &[String]) -> Result<u8, Failure> {
 }
 
 /// What `pyr-wgpu devices --json` prints; nothing if it found no adapter.
-fn adapters() -> Result<String, Failure> {
+pub(crate) fn adapters() -> Result<String, Failure> {
     let arguments = [
         "run",
         "--release",

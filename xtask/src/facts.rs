@@ -29,6 +29,10 @@ pub(crate) struct Facts {
     pub(crate) wasm_target: bool,
     /// Whether `cargo clippy` and `cargo fmt` exist.
     pub(crate) lint_tools: bool,
+    /// Whether Python 3 exists and can make virtual environments.
+    pub(crate) python: bool,
+    /// Whether there are a C++ compiler and the header files of Python.
+    pub(crate) python_compiler: bool,
 }
 
 /// A Linux distribution as `/etc/os-release` describes it.
@@ -84,6 +88,8 @@ pub(crate) fn gather() -> Facts {
         rustup: output("rustup", &["--version"]).is_some(),
         wasm_target: wasm_target(),
         lint_tools: quiet_success(&["clippy", "--version"]) && quiet_success(&["fmt", "--version"]),
+        python: python_runs("import ensurepip, venv"),
+        python_compiler: output("c++", &["--version"]).is_some() && python_runs(PYTHON_HEADERS),
         linux,
     }
 }
@@ -319,6 +325,14 @@ fn parse_source_stanzas(text: &str) -> Vec<Source> {
     let mut seen = HashSet::new();
     sources.retain(|source| seen.insert((source.uri.clone(), source.suites.clone())));
     sources
+}
+
+/// Fails unless the header files of Python are there.
+const PYTHON_HEADERS: &str =
+    "import os, sysconfig; os.stat(sysconfig.get_path('include') + '/Python.h')";
+
+fn python_runs(script: &str) -> bool {
+    output("python3", &["-c", script]).is_some()
 }
 
 fn wasm_target() -> bool {

@@ -1,7 +1,9 @@
-//! Project tasks that cargo has no words for: `cargo xtask setup`, `demo` and `test`.
+//! Project tasks that cargo has no words for: `cargo xtask setup`, `demo`, `test` and
+//! `bench-peers`.
 //!
 //! `setup` brings what a fresh machine lacks, `demo` shows the whole program once, `test` runs
-//! every check of the project in the order of a developer's patience.
+//! every check of the project in the order of a developer's patience, and `bench-peers` holds
+//! our speed against that of other programs.
 //! Each begins with the set-up it needs, and says what it installs before it does.
 //! Only the standard library is used, so that the first command on a fresh machine starts
 //! within seconds; the program itself is built and run as a child process.
@@ -9,6 +11,8 @@
 mod command;
 mod demo;
 mod facts;
+mod packages;
+mod peers;
 mod plan;
 mod setup;
 mod test;
@@ -22,9 +26,11 @@ const USAGE: &str = "\
 Usage: cargo xtask <TASK>
 
 Tasks:
-  demo   Brings what is missing, builds, trains a small network, evaluates it, classifies pictures
-  test   Brings what is missing for the tests and runs all of them
-  setup  Only brings what is missing, for both
+  demo         Brings what is missing, builds, trains a small network, evaluates it, classifies
+               pictures
+  test         Brings what is missing for the tests and runs all of them
+  setup        Only brings what is missing, for both
+  bench-peers  Builds burn, installs PyTorch, and measures our speed and theirs by turns
 ";
 
 fn main() -> ExitCode {
@@ -35,8 +41,9 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test"] => test::run(),
         ["setup"] => setup::run(Goal::Tests).map(|()| println!("Nothing is missing.")),
-        ["--help" | "-h" | "help"] => {
-            print!("{USAGE}");
+        ["bench-peers", ref options @ ..] if !options.contains(&"--help") => peers::run(options),
+        ["--help" | "-h" | "help"] | ["bench-peers", ..] => {
+            print!("{USAGE}\n{}", peers::HELP);
             Ok(())
         }
         [] => Err(usage("which task?")),

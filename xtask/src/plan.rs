@@ -11,6 +11,7 @@
 
 use crate::command::shell_line;
 use crate::facts::{Drivers, Facts, Release, Source};
+use crate::packages::{APT_INSTALL, Family, apt_update, family, install};
 
 /// What the set-up is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(crate) enum Goal {
     Demo,
     /// Also everything that the tests use.
     Tests,
+    /// Running the program beside PyTorch.
+    Torch,
 }
 
 /// Something to install.
@@ -46,7 +49,8 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    fn new(words: &[&str]) -> Step {
+    /// A command line without input that has to work.
+    pub(crate) fn new(words: &[&str]) -> Step {
         Step {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
             input: None,
@@ -78,8 +82,10 @@ pub(crate) fn plan(facts: &Facts, goal: Goal) -> Result<Vec<Task>, String> {
     if let Some(release) = &facts.linux {
         tasks.extend(vulkan(facts, release)?);
     }
-    if goal == Goal::Tests {
-        tasks.extend(rust(facts)?);
+    match goal {
+        Goal::Demo => {}
+        Goal::Tests => tasks.extend(rust(facts)?),
+        Goal::Torch => tasks.extend(python(facts)?),
     }
     Ok(tasks)
 }
@@ -108,7 +114,7 @@ pub(crate) fn software_adapter(
     release: &Release,
     missing: &str,
 ) -> Result<Task, String> {
-    let Some((packages, mut ways)) = packages(release) else {
+    let Some(family) = family(release) else {
         return Err(format!(
             "{missing}, and the packages of this Linux distribution (`{}`) are not known here; \
              install libvulkan and a Vulkan driver (Mesa's lavapipe runs on any processor), then \
@@ -116,6 +122,8 @@ pub(crate) fn software_adapter(
             release.id
         ));
     };
+    let packages = family.lavapipe;
+    let mut ways = vec![family.way(packages)];
     let mut origin = "";
     if debian_12(release) {
         ways.insert(0, backports(&facts.apt_sources));
@@ -156,65 +164,6 @@ fn outdated_lavapipe(facts: &Facts, release: &Release) -> Option<Task> {
     })
 }
 
-const APT_INSTALL: [&str; 8] = [
-    "env",
-    "DEBIAN_FRONTEND=noninteractive",
-    "apt-get",
-    "install",
-    "--yes",
-    "--no-install-recommends",
-    // Another apt may be at work, as on a machine that has just started.
-    "--option",
-    "DPkg::Lock::Timeout=300",
-];
-
-/// The packages of lavapipe and the command lines that install them, by distribution.
-fn packages(release: &Release) -> Option<(&'static str, Vec<Vec<Step>>)> {
-    let names = std::iter::once(&release.id).chain(&release.like);
-    names.map(String::as_str).find_map(|name| {
-        let (packages, before): (&str, &[&str]) = match name {
-            "debian" | "ubuntu" => {
-                let packages = "libvulkan1 mesa-vulkan-drivers";
-                return Some((
-                    packages,
-                    vec![vec![apt_update(), install(&APT_INSTALL, packages)]],
-                ));
-            }
-            "fedora" | "rhel" | "centos" => (
-                "vulkan-loader mesa-vulkan-drivers",
-                &["dnf", "install", "--assumeyes"],
-            ),
-            "arch" => (
-                "vulkan-icd-loader vulkan-swrast",
-                &["pacman", "-S", "--needed", "--noconfirm"],
-            ),
-            "suse" | "opensuse" | "opensuse-leap" | "opensuse-tumbleweed" => (
-                "libvulkan1 libvulkan_lvp",
-                &["zypper", "--non-interactive", "install"],
-            ),
-            "alpine" => (
-                "vulkan-loader mesa-vulkan-swrast",
-                &["apk", "add", "--update-cache"],
-            ),
-            _ => return None,
-        };
-        Some((packages, vec![vec![install(before, packages)]]))
-    })
-}
-
-fn install(before: &[&str], packages: &str) -> Step {
-    let words: Vec<&str> = before.iter().copied().chain(packages.split(' ')).collect();
-    Step::new(&words)
-}
-
-/// A foreign archive that cannot be reached must not hinder the installation.
-fn apt_update() -> Step {
-    Step {
-        may_fail: true,
-        ..Step::new(&["apt-get", "update"])
-    }
-}
-
 /// What comes from Debian 12's backports: the driver, and the libraries it needs as new.
 const BACKPORTED: &str = "libvulkan1 mesa-vulkan-drivers libdrm2 libdrm-amdgpu1";
 
@@ -245,6 +194,41 @@ fn backports(sources: &[Source]) -> Vec<Step> {
     .concat();
     steps.extend([apt_update(), install(&before, BACKPORTED)]);
     steps
+}
+
+/// Python, and what `torch.compile` builds with; without the latter only that peer is missing.
+fn python(facts: &Facts) -> Result<Vec<Task>, String> {
+    let family = facts.linux.as_ref().and_then(family);
+    let mut tasks = Vec::new();
+    if !facts.python {
+        let missing = "PyTorch needs Python 3 with its module venv, which is missing";
+        let Some(family) = family else {
+            return Err(format!(
+                "{missing}; install it, by https://www.python.org or your package manager, then \
+                 run this again, or compare with other peers: --peers burn"
+            ));
+        };
+        tasks.push(system_packages(missing, family.python, true, family));
+    }
+    if let (false, Some(family)) = (facts.python_compiler, family) {
+        let missing = "torch.compile needs a C++ compiler and Python's header files";
+        tasks.push(system_packages(
+            missing,
+            family.python_compiler,
+            false,
+            family,
+        ));
+    }
+    Ok(tasks)
+}
+
+fn system_packages(missing: &str, packages: &str, required: bool, family: &Family) -> Task {
+    Task {
+        reason: format!("{missing}; the system's package manager will install {packages}."),
+        root: true,
+        required,
+        ways: vec![family.way(packages)],
+    }
 }
 
 /// The parts of Rust that only the tests use.
@@ -305,6 +289,8 @@ mod tests {
             rustup: true,
             wasm_target: true,
             lint_tools: true,
+            python: true,
+            python_compiler: true,
         }
     }
 
@@ -336,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_complete_machine_needs_nothing() {
-        for goal in [Goal::Demo, Goal::Tests] {
+        for goal in [Goal::Demo, Goal::Tests, Goal::Torch] {
             assert_eq!(plan(&linux("debian", &[], "bookworm"), goal), Ok(vec![]));
             assert_eq!(plan(&linux("void", &[], ""), goal), Ok(vec![]));
         }
@@ -525,6 +511,25 @@ mod tests {
         ];
         assert_eq!(lines, expected);
         assert!(tasks.iter().all(|task| !task.root && task.required));
+    }
+
+    #[test]
+    fn python_is_for_pytorch_only() {
+        let without = |linux: Facts| Facts {
+            python: false,
+            python_compiler: false,
+            ..linux
+        };
+        let debian = without(linux("debian", &[], "bookworm"));
+        assert_eq!(plan(&debian, Goal::Tests), Ok(vec![]));
+        let tasks = plan(&debian, Goal::Torch).unwrap();
+        let lines: Vec<String> = tasks.iter().map(|t| t.ways[0][1].shell_line(&[])).collect();
+        let install = |packages| format!("{APT} {packages}");
+        let expected = ["python3 python3-venv", "g++ python3-dev"].map(install);
+        assert_eq!(lines, expected);
+        assert!(tasks[0].required && !tasks[1].required);
+        let error = plan(&without(linux("void", &[], "")), Goal::Torch).unwrap_err();
+        assert!(error.contains("https://www.python.org"), "{error}");
     }
 
     #[test]

@@ -76,7 +76,11 @@ pub(crate) fn bring_software_adapter() -> Result<(), Failure> {
     perform(&software_adapter(&facts, release, missing).map_err(Failure::new)?)
 }
 
-fn perform(task: &Task) -> Result<(), Failure> {
+/// Says what a task is for and carries it out.
+///
+/// # Errors
+/// If the task is required and fails.
+pub(crate) fn perform(task: &Task) -> Result<(), Failure> {
     let rights = match task.root {
         true => rights(),
         false => Rights::Direct,

@@ -1,0 +1,98 @@
+//! The table: one line for each row and peer, and the figures in it.
+
+/// What the rounds of a row say about ours and a peer.
+#[derive(Debug, PartialEq)]
+pub(super) struct Comparison {
+    /// Images per second, medians.
+    ours: f64,
+    theirs: f64,
+    /// Ours divided by theirs within a round: median, smallest, largest.
+    ratio: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Comparison {
+    /// From images per second of ours and theirs in each round.
+    pub(super) fn of(rounds: &[[f64; 2]]) -> Comparison {
+        let ratios: Vec<f64> = rounds.iter().map(|[ours, theirs]| ours / theirs).collect();
+        Comparison {
+            ours: median(rounds.iter().map(|round| round[0]).collect()),
+            theirs: median(rounds.iter().map(|round| round[1]).collect()),
+            least: ratios.iter().copied().fold(f64::INFINITY, f64::min),
+            most: ratios.iter().copied().fold(0.0, f64::max),
+            ratio: median(ratios),
+        }
+    }
+}
+
+/// The middle, or the mean of the two in the middle; NaN of nothing.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        odd if odd % 2 == 1 => values[middle],
+        _ => 0.5 * (values[middle - 1] + values[middle]),
+    }
+}
+
+/// The lines above the table.
+pub(super) fn header(rounds: u32, seconds: f64) -> String {
+    format!(
+        "Images per second, medians of {rounds} rounds of {seconds} s, ours and theirs by turns;\n\
+         ours/theirs is the median of the rounds' ratios, with the smallest and the largest.\n\n\
+         {:<13} {:<14} {:>9} {:>9}  ours/theirs",
+        "row", "peer", "ours", "theirs"
+    )
+}
+
+/// A row and a peer with figures.
+pub(super) fn line(row: &str, peer: &str, comparison: &Comparison) -> String {
+    let Comparison {
+        ours,
+        theirs,
+        ratio,
+        least,
+        most,
+    } = comparison;
+    format!(
+        "{row:<13} {peer:<14} {ours:>9.1} {theirs:>9.1}  {ratio:.2} ({least:.2}\u{2013}{most:.2})"
+    )
+}
+
+/// A row and a peer without.
+pub(super) fn failure(row: &str, peer: &str, reason: &str) -> String {
+    format!("{row:<13} {peer:<14} failed: {reason}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(vec![]).is_nan());
+    }
+
+    #[test]
+    fn ratios_are_those_of_neighbours_in_time() {
+        // The machine was half as fast in the second round: no ratio notices.
+        let comparison = Comparison::of(&[[300.0, 100.0], [150.0, 50.0], [320.0, 100.0]]);
+        let text = line("w1-train-b32", "burn", &comparison);
+        let expected = "w1-train-b32  burn               300.0     100.0  3.00 (3.00\u{2013}3.20)";
+        assert_eq!(text, expected);
+        let header = header(3, 5.0);
+        let columns = header.lines().last().unwrap();
+        assert_eq!(columns.find("ours/theirs"), text.find("3.00 ("));
+        assert!(header.contains("3 rounds of 5 s"), "{header}");
+    }
+
+    #[test]
+    fn a_failure_takes_the_place_of_figures() {
+        let text = failure("w2-train-b16", "torch-compile", "no compiler");
+        assert_eq!(text, "w2-train-b16  torch-compile  failed: no compiler");
+    }
+}
