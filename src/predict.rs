@@ -1,11 +1,11 @@
 //! Pictures in, classes with probabilities out: what the command line and the page share.
 
 use crate::data::{self, Crop, DataError};
-use crate::engine::{Device, Engine, EngineError, Kind};
-use crate::graph::Passes;
+use crate::engine::{Device, Engine, EngineError, Kind, Tensors};
 use crate::graph::ops::AssembleBatch;
+use crate::graph::{Graph, Passes, ValueId};
 use crate::kernels::Choices;
-use crate::model::{Description, Input, Mode, names};
+use crate::model::{Description, Input, LayerKind, Mode, Network, Unit, names};
 use crate::shape::Shape;
 use crate::trained::Trained;
 
@@ -20,18 +20,51 @@ pub struct Prediction {
     pub probability: f64,
 }
 
-/// A network ready to classify one picture at a time.
+/// What the network made of a picture at one place: rows, columns, channels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureMaps {
+    /// Name of the layer.
+    pub name: String,
+    /// Rows and columns.
+    pub size: usize,
+    /// Number of maps.
+    pub channels: usize,
+    /// Pixel by pixel, channels last.
+    pub values: Vec<f32>,
+}
+
+/// A network ready to classify pictures, one or some at a time.
 pub struct Predictor {
     engine: Engine,
+    network: Network,
     description: Description,
+    /// Pictures of one run.
+    count: usize,
+    /// Names and shapes of what [`Predictor::stages`] and [`Predictor::evidence`] read.
+    stages: Vec<(String, Shape)>,
+    features: (String, Shape),
+    /// The classifier: weights [classes, features], biases.
+    classifier: (Vec<f32>, Vec<f32>),
 }
 
 impl Predictor {
-    /// Builds the network of a checkpoint.
+    /// Builds the network of a checkpoint for one picture at a time.
     ///
     /// # Errors
     /// If the device cannot hold or run it.
     pub fn new(device: &Device, trained: &Trained) -> Result<Predictor, EngineError> {
+        Predictor::of_many(device, trained, 1)
+    }
+
+    /// Builds the network of a checkpoint for `count` pictures at a time.
+    ///
+    /// # Errors
+    /// If the device cannot hold or run it.
+    pub fn of_many(
+        device: &Device,
+        trained: &Trained,
+        count: usize,
+    ) -> Result<Predictor, EngineError> {
         let Trained {
             description,
             network,
@@ -40,17 +73,43 @@ impl Predictor {
         } = trained;
         let input = Input::Pictures {
             name: names::EVAL_PICTURES,
-            count: 1,
+            count,
             preprocessing: description.preprocessing,
             augment: false,
         };
-        let graph = network.graph(1, &input, Mode::Predict, Passes::default())?;
+        let mut graph = network.graph(count, &input, Mode::Predict, Passes::default())?;
+        let stages = last_units(network);
+        let stages = stages.map(|name| readable(&mut graph, name)).collect();
+        let features = readable(&mut graph, last_map(network));
         let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
-        engine.write_tensors(network, Kind::Weights, tensors);
-        Ok(Predictor {
+        let rows: Vec<u32> = (0..count as u32).collect();
+        engine.write(names::ROWS, &rows);
+        let mut predictor = Predictor {
             engine,
+            network: network.clone(),
             description: description.clone(),
-        })
+            count,
+            stages,
+            features,
+            classifier: Default::default(),
+        };
+        predictor.set_weights(tensors);
+        Ok(predictor)
+    }
+
+    /// What the network is for, and what it expects.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Replaces parameters and running statistics.
+    ///
+    /// # Panics
+    /// If the tensors are not those of the network.
+    pub fn set_weights(&mut self, tensors: &Tensors) {
+        self.engine
+            .write_tensors(&self.network, Kind::Weights, tensors);
+        self.classifier = (tensors["fc.weight"].clone(), tensors["fc.bias"].clone());
     }
 
     /// Decodes a file's bytes to the picture that the network sees: N·N·3 bytes, rows of RGB.
@@ -58,27 +117,62 @@ impl Predictor {
     /// # Errors
     /// If the bytes are no picture.
     pub fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
-        let spec = &self.description.network;
-        let crop = match self.description.preprocessing.shorter_side == spec.image_size {
-            true => Crop::Shorter,
-            false => Crop::ImageNet,
-        };
-        data::decode_picture(bytes, spec.image_size, crop)
+        data::decode_picture(bytes, self.description.network.image_size, self.crop())
     }
 
-    /// Classes of a picture as [`Predictor::decode`] gives it, the most probable first.
+    /// Brings decoded pixels, `width` times `height` times RGB, to the network's size as
+    /// [`Predictor::decode`] does.
+    ///
+    /// # Errors
+    /// If there are not as many bytes as the extents say, or none.
+    pub fn fit(&self, width: u32, height: u32, rgb: Vec<u8>) -> Result<Vec<u8>, DataError> {
+        let size = self.description.network.image_size;
+        data::fit_pixels(width, height, rgb, size, self.crop())
+    }
+
+    /// How pictures of other sizes are brought to the network's.
+    fn crop(&self) -> Crop {
+        match self.description.preprocessing.shorter_side == self.description.network.image_size {
+            true => Crop::Shorter,
+            false => Crop::ImageNet,
+        }
+    }
+
+    /// Classes of a picture as [`Predictor::decode`] gives it, the most probable first; of
+    /// several back to back, those of the first.
     ///
     /// # Errors
     /// If the device fails.
     pub async fn classify(&mut self, picture: &[u8]) -> Result<Vec<Prediction>, EngineError> {
+        Ok(self.classify_all(picture).await?.remove(0))
+    }
+
+    /// Classes of each of the pictures, which lie back to back, the most probable first.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If they are not as many as the predictor was built for.
+    pub async fn classify_all(
+        &mut self,
+        pictures: &[u8],
+    ) -> Result<Vec<Vec<Prediction>>, EngineError> {
         let classes = self.description.classes.len();
         let size = self.description.network.image_size as usize;
-        let words = AssembleBatch::pack_pictures(picture, size);
+        assert_eq!(pictures.len(), self.count * 3 * size * size, "pictures");
+        let words = AssembleBatch::pack_pictures(pictures, size);
         self.engine.write(names::EVAL_PICTURES, &words);
         self.engine.run(0)?;
-        let shape = Shape::channels(&[1, 1, 1, classes]);
+        let shape = Shape::channels(&[self.count, 1, 1, classes]);
         let logits = self.engine.read_values(names::LOGITS, &shape).await?;
-        let mut predictions: Vec<Prediction> = softmax(&logits)
+        let pictures = logits.chunks_exact(classes);
+        Ok(pictures.map(|logits| self.ranked(logits)).collect())
+    }
+
+    /// Classes by their scores, the most probable first.
+    fn ranked(&self, logits: &[f32]) -> Vec<Prediction> {
+        let mut predictions: Vec<Prediction> = softmax(logits)
             .into_iter()
             .zip(&self.description.classes)
             .enumerate()
@@ -89,8 +183,92 @@ impl Predictor {
             })
             .collect();
         predictions.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-        Ok(predictions)
+        predictions
     }
+
+    /// What the last unit of each stage made of the picture classified last, or of the first
+    /// of several.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub async fn stages(&self) -> Result<Vec<FeatureMaps>, EngineError> {
+        let mut maps = Vec::new();
+        for (name, shape) in &self.stages {
+            maps.push(self.maps(name, shape).await?);
+        }
+        Ok(maps)
+    }
+
+    /// Where the picture classified last, or the first of several, speaks for a class: the class activation map of Zhou
+    /// et al. (CVPR 2016, "Learning Deep Features for Discriminative Localization").
+    ///
+    /// Row by row; its mean plus the class's bias is the class's score.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If there is no such class.
+    pub async fn evidence(&self, class: usize) -> Result<FeatureMaps, EngineError> {
+        let (name, shape) = &self.features;
+        let maps = self.maps(name, shape).await?;
+        let row = class * maps.channels..(class + 1) * maps.channels;
+        let weights = &self.classifier.0[row];
+        let pixels = maps.values.chunks_exact(maps.channels);
+        let dot = |pixel: &[f32]| pixel.iter().zip(weights).map(|(x, w)| x * w).sum();
+        Ok(FeatureMaps {
+            name: self.description.classes[class].clone(),
+            size: maps.size,
+            channels: 1,
+            values: pixels.map(dot).collect(),
+        })
+    }
+
+    async fn maps(&self, name: &str, shape: &Shape) -> Result<FeatureMaps, EngineError> {
+        let (size, channels) = (shape.dims[1], shape.last());
+        let mut values = self.engine.read_values(name, shape).await?;
+        values.truncate(size * size * channels);
+        Ok(FeatureMaps {
+            name: name.to_owned(),
+            size,
+            channels,
+            values,
+        })
+    }
+}
+
+/// Whether the evidence is thin: no class is more probable than all others together.
+///
+/// A network with softmax knows its classes only; whatever else it is shown is divided among
+/// them, and mostly without a majority.
+pub fn thin(predictions: &[Prediction]) -> bool {
+    predictions.iter().all(|p| p.probability <= 0.5)
+}
+
+/// Makes a value of a graph readable under its own name.
+fn readable(graph: &mut Graph, name: &str) -> (String, Shape) {
+    let named = graph.values.iter().position(|value| value.name == name);
+    let id = ValueId(named.expect("layers give their name to a value"));
+    graph.output(id, name);
+    (name.to_owned(), graph.shape(id).clone())
+}
+
+/// The last unit of each stage.
+fn last_units(network: &Network) -> impl Iterator<Item = &str> {
+    let units = &network.units;
+    let last = |(at, unit): (usize, &'_ Unit)| {
+        let next = units.get(at + 1);
+        next.is_none_or(|next| next.stage != unit.stage)
+    };
+    let ends = units.iter().enumerate().filter(move |unit| last(*unit));
+    ends.map(|(_, unit)| unit.name.as_str())
+}
+
+/// The layer whose maps the classifier sees the means of.
+fn last_map(network: &Network) -> &str {
+    let head = network.head.iter();
+    let maps = head.take_while(|layer| layer.kind != LayerKind::GlobalAveragePool);
+    &maps.last().expect("a head begins with a batch norm").name
 }
 
 /// Probabilities of scores.

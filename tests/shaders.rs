@@ -79,7 +79,7 @@ fn passes(fuse: bool) -> Passes {
 fn all_kernels() -> Kernels {
     let mut all = Kernels::default();
     for sample in Op::samples() {
-        let (graph, _, _) = common::single(&sample.op, &sample.inputs);
+        let (graph, _, _) = common::kernel::single(&sample.op, &sample.inputs);
         all.of_graph(&graph);
     }
     for small in small_networks() {

@@ -115,7 +115,7 @@ fn collect(folder: &Path, endings: &[&str], found: &mut Vec<File>) {
         let name = entry.file_name().to_string_lossy().into_owned();
         if path.is_dir() {
             // Build outputs are not ours.
-            if !["target", "dist"].contains(&name.as_str()) {
+            if !["target", "dist", "node_modules"].contains(&name.as_str()) {
                 collect(&path, endings, found);
             }
         } else if endings.iter().any(|ending| name.ends_with(ending)) {
@@ -275,7 +275,7 @@ fn reserved_crates_stay_in_their_rooms() {
 #[test]
 fn every_file_says_what_it_is_for() {
     let mut problems = Vec::new();
-    for file in rust_files(&["src", "tests", "xtask/src", "web/src"]) {
+    for file in rust_files(&["src", "tests", "xtask", "web"]) {
         if !file.text.starts_with("//! ") {
             problems.push(format!("{} does not begin with //!", file.path));
         }
@@ -332,7 +332,7 @@ fn resolve(folder: &Path, target: &str) -> PathBuf {
 #[test]
 fn no_source_file_is_too_long() {
     let too_long = |file: &File| file.text.lines().count() > LONGEST_FILE;
-    let problems: Vec<String> = rust_files(&["src", "xtask/src"])
+    let problems: Vec<String> = rust_files(&["src", "xtask", "web"])
         .iter()
         .filter(|file| too_long(file))
         .map(|file| {
@@ -365,7 +365,7 @@ fn documents_name_files_that_exist() {
             }
         }
     }
-    for file in rust_files(&["src", "tests", "xtask/src", "web/src"]) {
+    for file in rust_files(&["src", "tests", "xtask", "web"]) {
         let is_doc = |line: &&str| line.starts_with("//!") || line.starts_with("///");
         let docs: Vec<&str> = file
             .text
@@ -398,7 +398,9 @@ fn documents() -> Vec<File> {
         path: name,
     });
     let mut found: Vec<File> = at_root.collect();
-    for folder in ["src", "tests", "web", "datasets", "xtask", "examples"] {
+    for folder in [
+        "src", "tests", "web", "datasets", "xtask", "examples", "benches",
+    ] {
         found.extend(files(folder, &[".md"]));
     }
     found
@@ -460,11 +462,11 @@ fn prose_is_read_as_meant() {
 #[test]
 fn no_file_names_a_place_on_somebodys_machine() {
     let endings = [
-        ".rs", ".wgsl", ".md", ".toml", ".py", ".html", ".js", ".css", "run",
+        ".rs", ".wgsl", ".md", ".toml", ".py", ".html", ".js", ".mjs", ".css", "run",
     ];
     let mut all = documents();
     for folder in [
-        "src", "tests", "xtask", "web", "shaders", "datasets", "examples", ".ci",
+        "src", "tests", "xtask", "web", "shaders", "datasets", "examples", "benches", ".ci",
     ] {
         all.extend(files(folder, &endings));
     }
@@ -496,7 +498,13 @@ fn manifests_agree() {
         text.unwrap_or_else(|error| panic!("{path}: {error}"))
     };
     let mut problems = Vec::new();
-    for path in ["Cargo.toml", "web/Cargo.toml", "xtask/Cargo.toml"] {
+    for path in [
+        "Cargo.toml",
+        "web/Cargo.toml",
+        "web/checks/Cargo.toml",
+        "xtask/Cargo.toml",
+        "xtask/bundle/Cargo.toml",
+    ] {
         let text = read(path);
         for field in ["version", "edition", "rust-version", "license"] {
             if !text.contains(&format!("\n{field}.workspace = true")) {

@@ -210,7 +210,7 @@ async fn finish(trainer: &mut Trainer, evaluate: bool) -> Vec<(Totals, Snapshot)
         }
         let totals = trainer.collect().await.unwrap();
         if evaluate {
-            let tested = trainer.evaluate(|_| {}).await.unwrap();
+            let tested = trainer.evaluate(async |_| {}).await.unwrap();
             assert_eq!(tested.images, 13);
         }
         epochs.push((totals, trainer.snapshot().await.unwrap()));
@@ -394,7 +394,7 @@ fn memory_stays_as_it_was() {
                     trainer.step().unwrap();
                     assert_eq!(trainer.engine().bytes(), bytes);
                 }
-                trainer.evaluate(|_| {}).await.unwrap();
+                trainer.evaluate(async |_| {}).await.unwrap();
                 trainer.snapshot().await.unwrap();
                 assert_eq!(trainer.engine().bytes(), bytes);
                 trainer.next_epoch();
@@ -509,7 +509,10 @@ fn evaluations_agree() {
             let mut trainer = run.trainer(device, &state);
             let before = trainer.position().totals();
             let mut heard = Vec::new();
-            let totals = trainer.evaluate(|done| heard.push(done)).await.unwrap();
+            let totals = trainer
+                .evaluate(async |done| heard.push(done))
+                .await
+                .unwrap();
             assert_eq!(heard, [8, 13]);
             assert_eq!(
                 trainer.collect().await.unwrap(),

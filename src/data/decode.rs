@@ -50,6 +50,24 @@ pub fn decode_picture(bytes: &[u8], size: u32, crop: Crop) -> Result<Vec<u8>, Da
     Ok(fit(&decode(bytes)?, size, crop))
 }
 
+/// Brings pixels that somebody else has decoded, `width` x `height` x RGB, to `size` x `size`.
+///
+/// # Errors
+/// If there are not as many bytes as the extents say, or none.
+pub fn fit_pixels(
+    width: u32,
+    height: u32,
+    rgb: Vec<u8>,
+    size: u32,
+    crop: Crop,
+) -> Result<Vec<u8>, DataError> {
+    let picture = RgbImage::from_raw(width, height, rgb);
+    match picture.filter(|picture| !picture.as_raw().is_empty()) {
+        Some(picture) => Ok(fit(&picture, size, crop)),
+        None => Err(DataError::EmptyPicture),
+    }
+}
+
 /// Tells the format by the first bytes, without decoding.
 ///
 /// # Errors

@@ -42,7 +42,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub use decode::decode_picture;
+pub use decode::{decode_picture, fit_pixels};
 pub use error::DataError;
 pub use loader::{Batch, Loader};
 pub use manifest::{Archive, Manifest, Published, RecordFile};

@@ -75,6 +75,17 @@ impl Device {
         Ok(Device::Gpu(Arc::new(gpu)))
     }
 
+    /// Gives way until everything that was started on it is done.
+    ///
+    /// # Errors
+    /// What went wrong on the way.
+    pub async fn finished(&self) -> Result<(), GpuError> {
+        match self {
+            Device::Gpu(gpu) => gpu.finished().await,
+            Device::Cpu(_) | Device::Reference => Ok(()),
+        }
+    }
+
     /// Facts about the adapter; `None` for what is none.
     pub fn description(&self) -> Option<&Description> {
         match self {

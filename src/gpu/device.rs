@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
 
 use super::{Adapter, Description, GpuError};
 
@@ -172,12 +173,31 @@ impl Gpu {
         }
     }
 
-    /// Waits until everything submitted is done.
+    /// Gives the adapter up, as a driver's reset does: whatever follows fails.
+    pub fn destroy(&self) {
+        self.device.destroy();
+    }
+
+    /// Blocks until everything submitted is done; browsers have an event loop instead.
     ///
     /// # Errors
     /// What went wrong on the way.
     pub fn finish(&self) -> Result<(), GpuError> {
         self.wait(None);
+        self.check()
+    }
+
+    /// Gives way until everything submitted is done: [`Gpu::finish`] for event loops.
+    ///
+    /// # Errors
+    /// What went wrong on the way.
+    pub async fn finished(&self) -> Result<(), GpuError> {
+        let done = Arrival::default();
+        let signal = done.clone();
+        self.queue.on_submitted_work_done(move || signal.arrive(()));
+        // A device that failed may never answer.
+        self.finish()?;
+        done.arrived().await;
         self.check()
     }
 
@@ -217,35 +237,51 @@ impl Gpu {
 
     /// Waits until a staging buffer can be read.
     async fn map(&self, staging: &wgpu::Buffer) -> Result<(), GpuError> {
-        let arrival = Arc::new(Mutex::new(Arrival::default()));
-        let signal = Arc::clone(&arrival);
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            let mut arrival = signal.lock().unwrap_or_else(PoisonError::into_inner);
-            arrival.result = Some(result.map_err(|e| e.to_string()));
-            if let Some(waker) = arrival.waker.take() {
-                waker.wake();
-            }
-        });
+        let mapped = Arrival::default();
+        let signal = mapped.clone();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| signal.arrive(result));
         self.wait(None);
-        let result = std::future::poll_fn(|context| {
-            let mut arrival = arrival.lock().unwrap_or_else(PoisonError::into_inner);
-            match arrival.result.take() {
-                Some(result) => std::task::Poll::Ready(result),
-                None => {
-                    arrival.waker = Some(context.waker().clone());
-                    std::task::Poll::Pending
-                }
-            }
-        });
-        let mapped = result.await;
+        let mapped = mapped.arrived().await;
         self.check()?;
-        mapped.map_err(GpuError::Lost)
+        mapped.map_err(|e| GpuError::Lost(e.to_string()))
     }
 }
 
-/// Hand-over between the mapping callback and the future that waits for it.
-#[derive(Default)]
-struct Arrival {
-    result: Option<Result<(), String>>,
-    waker: Option<std::task::Waker>,
+/// Hand-over between a callback and the future that waits for it.
+struct Arrival<T>(Arc<Mutex<(Option<T>, Option<Waker>)>>);
+
+impl<T> Clone for Arrival<T> {
+    fn clone(&self) -> Arrival<T> {
+        Arrival(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Default for Arrival<T> {
+    fn default() -> Arrival<T> {
+        Arrival(Arc::default())
+    }
+}
+
+impl<T> Arrival<T> {
+    fn arrive(&self, result: T) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.0 = Some(result);
+        if let Some(waker) = inner.1.take() {
+            waker.wake();
+        }
+    }
+
+    async fn arrived(&self) -> T {
+        std::future::poll_fn(|context| {
+            let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match inner.0.take() {
+                Some(result) => Poll::Ready(result),
+                None => {
+                    inner.1 = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
 }

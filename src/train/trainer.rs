@@ -18,7 +18,7 @@ use crate::graph::ops::{METRIC_WORDS, Metrics};
 use crate::graph::step::Step;
 use crate::graph::{Graph, Passes};
 use crate::kernels::Choices;
-use crate::model::{Mode, Network, Preprocessing, names};
+use crate::model::{Mode, Network, Preprocessing, initial_values, names};
 use crate::rng::{Purpose, Stream};
 
 /// What a trainer needs besides the data.
@@ -79,6 +79,21 @@ pub struct Snapshot {
     pub momentum: Tensors,
     /// Where the run stands.
     pub position: Position,
+}
+
+impl Snapshot {
+    /// Before the first step: fresh weights of a seed, no velocity.
+    pub fn initial(network: &Network, seed: u64) -> Snapshot {
+        let parameters = network.parameters().into_iter();
+        let trainable = parameters.filter(|p| p.role.is_trainable());
+        Snapshot {
+            weights: initial_values(network, seed).into_iter().collect(),
+            momentum: trainable
+                .map(|p| (p.name.clone(), vec![0.0; p.len()]))
+                .collect(),
+            position: Position::start(),
+        }
+    }
 }
 
 /// A training run on a device.
@@ -272,13 +287,13 @@ impl Trainer {
     }
 
     /// Evaluates the test split with the present weights; `progress` hears the number of
-    /// pictures done.
+    /// pictures done, and is waited for: who shares a thread with others lets them work.
     ///
     /// # Errors
     /// If data or device fail, or a score is NaN or infinite.
     pub async fn evaluate(
         &mut self,
-        mut progress: impl FnMut(usize),
+        mut progress: impl AsyncFnMut(usize),
     ) -> Result<Totals, TrainError> {
         self.collect().await?;
         clear_metrics(&mut self.engine);
@@ -290,7 +305,7 @@ impl Trainer {
             self.test.write(&mut self.engine, &next, batch);
             self.engine.run(self.sizes.len())?;
             done += next.indices.len();
-            progress(done);
+            progress(done).await;
         }
         let metrics = read_metrics(&self.engine).await?;
         if metrics.flags != 0 {

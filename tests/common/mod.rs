@@ -5,6 +5,7 @@
     reason = "each test file uses its own part of this module"
 )]
 
+pub mod kernel;
 pub mod networks;
 
 use std::sync::{Arc, OnceLock};
@@ -12,7 +13,6 @@ use std::sync::{Arc, OnceLock};
 use pyr_wgpu::cpu::Cpu;
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::gpu::{Checks, Gpu, Selection, adapter};
-use pyr_wgpu::graph::{Graph, Op, Role, Tensor, ValueId};
 
 /// The adapter of the tests, or `None` where there is none.
 ///
@@ -68,24 +68,4 @@ pub fn processors() -> &'static [Device] {
 /// The adapter, if there is one, and the processor.
 pub fn fast_devices() -> impl Iterator<Item = &'static Device> {
     gpu().into_iter().chain(processors())
-}
-
-/// A graph of one node: operands external, updated ones kept by their names, results outputs.
-pub fn single(op: &Op, inputs: &[Tensor]) -> (Graph, Vec<ValueId>, Vec<ValueId>) {
-    let mut graph = Graph::new();
-    let ids: Vec<ValueId> = inputs
-        .iter()
-        .enumerate()
-        .map(|(i, tensor)| graph.external(&format!("operand {i}"), tensor.shape.clone()))
-        .collect();
-    let outputs = graph
-        .push(op.clone(), &ids, "result")
-        .unwrap_or_else(|e| panic!("{e}"));
-    for (i, id) in outputs.iter().enumerate() {
-        if graph.value(*id).role == Role::Temporary {
-            graph.output(*id, &format!("result {i}"));
-        }
-    }
-    graph.validate().unwrap_or_else(|e| panic!("{e}"));
-    (graph, ids, outputs)
 }

@@ -46,5 +46,16 @@ exif = Image.Exif()
 exif[0x0112] = 6
 lying.save(FOLDER / "rotated.jpg", "JPEG", quality=95, subsampling=0, exif=exif)
 
+# What visitors of the browser page may drop on it.
+COLOURS = [(200, 40, 40), (40, 160, 60), (50, 80, 210), (230, 200, 60)]
+grey = patches("L", [20, 90, 160, 240])
+grey.save(FOLDER / "grey.png", optimize=True)
+half_clear = patches("RGBA", [colour + (alpha,) for colour, alpha in zip(COLOURS, (0, 90, 180, 255))])
+half_clear.save(FOLDER / "clear.png", optimize=True)
+Image.new("RGB", (1, 1), (90, 140, 200)).save(FOLDER / "pixel.png", optimize=True)
+frames = [patches("RGB", COLOURS[turn:] + COLOURS[:turn]) for turn in range(3)]
+frames[0].save(FOLDER / "moving.gif", save_all=True, append_images=frames[1:], duration=200, loop=0)
+patches("RGB", COLOURS).save(FOLDER / "picture.avif", quality=80)
+
 for name in ["cmyk.jpg", "ycck.jpg", "stored-as-rgb.jpg"]:
     show(name)

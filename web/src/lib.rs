@@ -1,1 +1,28 @@
-//! Bindings of `pyr_wgpu` for the browser page.
+//! Bindings of `pyr_wgpu` for the browser page: what `web/page/worker.js` calls.
+//!
+//! Nothing is computed here. A [`Session`] is a device with a trained network on it, a
+//! [`Training`] a run of the network `demo` on the drawn shapes; both hand JSON and bytes to
+//! JavaScript. Errors are `Error` objects with a `code` besides the message.
+
+#![cfg(target_arch = "wasm32")]
+
+mod fault;
+mod session;
+mod training;
+
+pub use session::Session;
+pub use training::Training;
+
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = console, js_name = error)]
+    fn console_error(text: &str);
+}
+
+/// Runs once when the module is loaded: a panic says on the console what it was about.
+#[wasm_bindgen(start)]
+pub fn start() {
+    std::panic::set_hook(Box::new(|info| console_error(&info.to_string())));
+}

@@ -33,6 +33,10 @@ pub(crate) struct Facts {
     pub(crate) python: bool,
     /// Whether there are a C++ compiler and the header files of Python.
     pub(crate) python_compiler: bool,
+    /// Whether there is a Chromium.
+    pub(crate) chromium: bool,
+    /// Whether there are Node.js and npm.
+    pub(crate) node: bool,
 }
 
 /// A Linux distribution as `/etc/os-release` describes it.
@@ -90,6 +94,11 @@ pub(crate) fn gather() -> Facts {
         lint_tools: quiet_success(&["clippy", "--version"]) && quiet_success(&["fmt", "--version"]),
         python: python_runs("import ensurepip, venv"),
         python_compiler: output("c++", &["--version"]).is_some() && python_runs(PYTHON_HEADERS),
+        chromium: CHROMIUMS.iter().any(|path| Path::new(path).exists())
+            || std::env::var_os("CHROMIUM").is_some(),
+        node: ["node", "npm"]
+            .iter()
+            .all(|program| output(program, &["--version"]).is_some()),
         linux,
     }
 }
@@ -326,6 +335,13 @@ fn parse_source_stanzas(text: &str) -> Vec<Source> {
     sources.retain(|source| seen.insert((source.uri.clone(), source.suites.clone())));
     sources
 }
+
+/// Where the page's tests look for a browser, besides the variable `CHROMIUM`.
+const CHROMIUMS: [&str; 3] = [
+    "/usr/bin/chromium",
+    "/usr/bin/chromium-browser",
+    "/usr/bin/google-chrome",
+];
 
 /// Fails unless the header files of Python are there.
 const PYTHON_HEADERS: &str =

@@ -1,9 +1,9 @@
-//! Project tasks that cargo has no words for: `cargo xtask setup`, `demo`, `test` and
+//! Project tasks that cargo has no words for: `cargo xtask setup`, `demo`, `test`, `web` and
 //! `bench-peers`.
 //!
 //! `setup` brings what a fresh machine lacks, `demo` shows the whole program once, `test` runs
-//! every check of the project in the order of a developer's patience, and `bench-peers` holds
-//! our speed against that of other programs.
+//! every check of the project in the order of a developer's patience, `web` makes the browser
+//! page, and `bench-peers` holds our speed against that of other programs.
 //! Each begins with the set-up it needs, and says what it installs before it does.
 //! Only the standard library is used, so that the first command on a fresh machine starts
 //! within seconds; the program itself is built and run as a child process.
@@ -12,10 +12,13 @@ mod command;
 mod demo;
 mod facts;
 mod packages;
+mod page;
 mod peers;
 mod plan;
 mod setup;
 mod test;
+mod tools;
+mod web;
 
 use std::process::ExitCode;
 
@@ -29,6 +32,7 @@ Tasks:
   demo         Brings what is missing, builds, trains a small network, evaluates it, classifies
                pictures
   test         Brings what is missing for the tests and runs all of them
+  web          Makes the browser page, in web/dist, and serves it
   setup        Only brings what is missing, for both
   bench-peers  Builds burn, installs PyTorch, and measures our speed and theirs by turns
 ";
@@ -42,8 +46,9 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["setup"] => setup::run(Goal::Tests).map(|()| println!("Nothing is missing.")),
         ["bench-peers", ref options @ ..] if !options.contains(&"--help") => peers::run(options),
-        ["--help" | "-h" | "help"] | ["bench-peers", ..] => {
-            print!("{USAGE}\n{}", peers::HELP);
+        ["web", ref options @ ..] if !options.contains(&"--help") => web::run(options),
+        ["--help" | "-h" | "help"] | ["bench-peers" | "web", ..] => {
+            print!("{USAGE}\n{}\n{}", web::HELP, peers::HELP);
             Ok(())
         }
         [] => Err(usage("which task?")),

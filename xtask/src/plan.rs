@@ -11,7 +11,8 @@
 
 use crate::command::shell_line;
 use crate::facts::{Drivers, Facts, Release, Source};
-use crate::packages::{APT_INSTALL, Family, apt_update, family, install};
+use crate::packages::{APT_INSTALL, apt_update, family, install};
+use crate::tools;
 
 /// What the set-up is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) enum Goal {
     Tests,
     /// Running the program beside PyTorch.
     Torch,
+    /// Making the browser page.
+    Web,
 }
 
 /// Something to install.
@@ -84,8 +87,15 @@ pub(crate) fn plan(facts: &Facts, goal: Goal) -> Result<Vec<Task>, String> {
     }
     match goal {
         Goal::Demo => {}
-        Goal::Tests => tasks.extend(rust(facts)?),
-        Goal::Torch => tasks.extend(python(facts)?),
+        Goal::Tests => {
+            tasks.extend(tools::rust(
+                facts,
+                &[tools::LINT_TOOLS, tools::WASM_TARGET],
+            )?);
+            tasks.extend(tools::browser(facts));
+        }
+        Goal::Web => return tools::rust(facts, &[tools::WASM_TARGET]),
+        Goal::Torch => tasks.extend(tools::python(facts)?),
     }
     Ok(tasks)
 }
@@ -196,80 +206,6 @@ fn backports(sources: &[Source]) -> Vec<Step> {
     steps
 }
 
-/// Python, and what `torch.compile` builds with; without the latter only that peer is missing.
-fn python(facts: &Facts) -> Result<Vec<Task>, String> {
-    let family = facts.linux.as_ref().and_then(family);
-    let mut tasks = Vec::new();
-    if !facts.python {
-        let missing = "PyTorch needs Python 3 with its module venv, which is missing";
-        let Some(family) = family else {
-            return Err(format!(
-                "{missing}; install it, by https://www.python.org or your package manager, then \
-                 run this again, or compare with other peers: --peers burn"
-            ));
-        };
-        tasks.push(system_packages(missing, family.python, true, family));
-    }
-    if let (false, Some(family)) = (facts.python_compiler, family) {
-        let missing = "torch.compile needs a C++ compiler and Python's header files";
-        tasks.push(system_packages(
-            missing,
-            family.python_compiler,
-            false,
-            family,
-        ));
-    }
-    Ok(tasks)
-}
-
-fn system_packages(missing: &str, packages: &str, required: bool, family: &Family) -> Task {
-    Task {
-        reason: format!("{missing}; the system's package manager will install {packages}."),
-        root: true,
-        required,
-        ways: vec![family.way(packages)],
-    }
-}
-
-/// The parts of Rust that only the tests use.
-fn rust(facts: &Facts) -> Result<Vec<Task>, String> {
-    let wanted = [
-        (
-            facts.lint_tools,
-            "rustfmt and clippy, which check the source,",
-            ["component", "clippy", "rustfmt"].as_slice(),
-        ),
-        (
-            facts.wasm_target,
-            "the target wasm32-unknown-unknown, for which the library must compile,",
-            &["target", "wasm32-unknown-unknown"],
-        ),
-    ];
-    let missing = wanted.iter().filter(|(present, ..)| !present);
-    let task = |(_, what, words): &(bool, &str, &[&str])| {
-        let (kind, names) = (words[0], &words[1..]);
-        if !facts.rustup {
-            return Err(format!(
-                "Rust lacks {what} and there is no rustup to install it; install Rust by \
-                 https://rustup.rs, or your distribution's package with the {kind} {}",
-                names.join(" and ")
-            ));
-        }
-        let add: Vec<&str> = ["rustup", kind, "add"]
-            .iter()
-            .chain(names)
-            .copied()
-            .collect();
-        Ok(Task {
-            reason: format!("Rust lacks {what} and rustup will install it."),
-            root: false,
-            required: true,
-            ways: vec![vec![Step::new(&add)]],
-        })
-    };
-    missing.map(task).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,6 +227,8 @@ mod tests {
             lint_tools: true,
             python: true,
             python_compiler: true,
+            chromium: true,
+            node: true,
         }
     }
 
@@ -322,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_complete_machine_needs_nothing() {
-        for goal in [Goal::Demo, Goal::Tests, Goal::Torch] {
+        for goal in [Goal::Demo, Goal::Tests, Goal::Torch, Goal::Web] {
             assert_eq!(plan(&linux("debian", &[], "bookworm"), goal), Ok(vec![]));
             assert_eq!(plan(&linux("void", &[], ""), goal), Ok(vec![]));
         }
@@ -530,6 +468,28 @@ mod tests {
         assert!(tasks[0].required && !tasks[1].required);
         let error = plan(&without(linux("void", &[], "")), Goal::Torch).unwrap_err();
         assert!(error.contains("https://www.python.org"), "{error}");
+    }
+
+    #[test]
+    fn a_browser_is_for_the_tests_only() {
+        let without = |linux: Facts| Facts {
+            chromium: false,
+            node: false,
+            ..linux
+        };
+        let debian = without(linux("debian", &[], "bookworm"));
+        assert_eq!(plan(&debian, Goal::Demo), Ok(vec![]));
+        let tasks = plan(&debian, Goal::Tests).unwrap();
+        let lines: Vec<String> = tasks.iter().map(|t| t.ways[0][1].shell_line(&[])).collect();
+        assert_eq!(
+            lines,
+            ["chromium", "nodejs npm"].map(|names| format!("{APT} {names}"))
+        );
+        assert!(tasks.iter().all(|task| !task.required));
+        assert_eq!(
+            plan(&without(linux("void", &[], "")), Goal::Tests),
+            Ok(vec![])
+        );
     }
 
     #[test]

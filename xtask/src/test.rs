@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::command::{Failure, cargo, interrupted, run as run_command};
 use crate::plan::Goal;
-use crate::setup;
+use crate::{page, setup};
 
-/// A check: a cargo command line and what it says when it passes.
+/// A check that is one command line of cargo.
 struct Check {
     title: &'static str,
     arguments: &'static [&'static str],
@@ -93,6 +93,17 @@ pub(crate) fn run() -> Result<(), Failure> {
         }
         results.push((check.title, code, begin.elapsed()));
     }
+    println!("\n== browser page");
+    let begin = Instant::now();
+    let code = match page::test() {
+        Ok(()) => 0,
+        Err(_) if interrupted() => return Err(Failure::interrupted()),
+        Err(failure) => {
+            eprintln!("error: {}", failure.message);
+            failure.code
+        }
+    };
+    results.push(("browser page", code, begin.elapsed()));
     println!("\n== summary");
     print!("{}", table(&results, start.elapsed()));
     let failed: Vec<&str> = results.iter().filter(|r| r.1 != 0).map(|r| r.0).collect();

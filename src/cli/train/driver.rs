@@ -144,7 +144,7 @@ impl Driver<'_> {
         let total = self.plan.dataset.test.len() as u64;
         let label = format!("{label} test");
         let mut progress = Progress::new(&label, 0, total, self.args.device.quiet);
-        let tested = trainer.evaluate(|done| progress.update(done as u64, String::new));
+        let tested = trainer.evaluate(async |done| progress.update(done as u64, String::new));
         let tested = pollster::block_on(tested)?;
         progress.finish();
         Ok(tested)

@@ -17,9 +17,9 @@ use crate::data::{self, Dataset, Kind};
 use crate::engine::{Device, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
-use crate::model::{Description, Network, Preprocessing, Stem, crop_padding, initial_values};
+use crate::model::{Description, Network, Preprocessing, Stem, crop_padding};
 use crate::run::{Best, Config, Environment, RunDirectory};
-use crate::train::{Options, Position, Snapshot, TrainError, Trainer};
+use crate::train::{Options, Snapshot, TrainError, Trainer};
 use config::{check_recipe, new_config, resumed_config};
 use driver::Driver;
 
@@ -203,7 +203,7 @@ fn build(
         .map_err(|error| fitting(plan, device, error))?;
     let snapshot = match &plan.start {
         Some((snapshot, _)) => snapshot.clone(),
-        None => initial(&plan.network, plan.config.seed),
+        None => Snapshot::initial(&plan.network, plan.config.seed),
     };
     trainer.restore(&snapshot);
     Ok(trainer)
@@ -225,21 +225,6 @@ fn fitting(plan: &Plan, device: &Device, error: TrainError) -> CliError {
             "{text}; --micro-batch {batch} would fit this adapter's binding limit"
         )),
         None => error,
-    }
-}
-
-/// Fresh weights, no velocity.
-fn initial(network: &Network, seed: u64) -> Snapshot {
-    let trainable = network
-        .parameters()
-        .into_iter()
-        .filter(|p| p.role.is_trainable());
-    Snapshot {
-        weights: initial_values(network, seed).into_iter().collect(),
-        momentum: trainable
-            .map(|p| (p.name.clone(), vec![0.0; p.len()]))
-            .collect(),
-        position: Position::start(),
     }
 }
 

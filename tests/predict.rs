@@ -1,0 +1,84 @@
+//! What the command line and the page make of pictures: scores, evidence and several at once.
+
+mod common;
+
+use pyr_wgpu::engine::{Device, Tensors};
+use pyr_wgpu::model::{Description, Network, NetworkSpec, Preprocessing, Stem, initial_values};
+use pyr_wgpu::predict::{Predictor, thin};
+use pyr_wgpu::trained::Trained;
+
+/// A small network with biases, for pictures of 16x16.
+fn trained() -> Trained {
+    let mut spec = NetworkSpec::pyramid(Stem::Cifar, 8, 5.0);
+    spec.image_size = 16;
+    spec.classes = 3;
+    let network = Network::new(&spec).unwrap();
+    let mut tensors: Tensors = initial_values(&network, 3).into_iter().collect();
+    tensors.insert("fc.bias".to_owned(), vec![0.5, -0.25, 0.125]);
+    Trained {
+        description: Description {
+            preprocessing: Preprocessing::new(&spec, [127.5; 3], [64.0; 3]),
+            classes: ["a", "b", "c"].map(str::to_owned).into(),
+            network: spec,
+        },
+        network,
+        tensors,
+        described: true,
+    }
+}
+
+fn picture() -> Vec<u8> {
+    (0..16 * 16 * 3).map(|i| (i * 37 % 251) as u8).collect()
+}
+
+fn devices() -> impl Iterator<Item = Device> {
+    common::fast_devices().cloned().chain([Device::Reference])
+}
+
+#[test]
+fn evidence_adds_up_to_the_score() {
+    let trained = trained();
+    for device in devices() {
+        let mut predictor = Predictor::new(&device, &trained).unwrap();
+        let predictions = pollster::block_on(predictor.classify(&picture())).unwrap();
+        let sum: f64 = predictions.iter().map(|p| p.probability).sum();
+        assert!((sum - 1.0).abs() < 1e-9);
+        assert_eq!(thin(&predictions), predictions[0].probability <= 0.5);
+        let powers = [0, 1, 2].map(|class| {
+            let evidence = pollster::block_on(predictor.evidence(class)).unwrap();
+            assert_eq!((evidence.size, evidence.values.len()), (4, 16));
+            let mean = evidence.values.iter().sum::<f32>() / 16.0;
+            f64::from(mean + trained.tensors["fc.bias"][class]).exp()
+        });
+        for p in &predictions {
+            let expected = powers[p.index] / powers.iter().sum::<f64>();
+            // Sixteen terms of single precision.
+            assert!((p.probability - expected).abs() < 1e-5, "{p:?} {expected}");
+        }
+        let stages = pollster::block_on(predictor.stages()).unwrap();
+        let sizes: Vec<_> = stages.iter().map(|s| (s.name.as_str(), s.size)).collect();
+        assert_eq!(sizes, [("layer1.0", 16), ("layer2.0", 8), ("layer3.0", 4)]);
+    }
+}
+
+#[test]
+fn several_at_once_get_the_answers_that_each_gets_alone() {
+    let trained = trained();
+    let inverse: Vec<u8> = picture().iter().map(|byte| 255 - byte).collect();
+    let both = [picture(), inverse.clone()].concat();
+    for device in devices() {
+        let mut pair = Predictor::of_many(&device, &trained, 2).unwrap();
+        let mut single = Predictor::new(&device, &trained).unwrap();
+        let together = pollster::block_on(pair.classify_all(&both)).unwrap();
+        assert_eq!(together.len(), 2);
+        for (picture, answer) in [picture(), inverse.clone()].iter().zip(&together) {
+            let alone = pollster::block_on(single.classify(picture)).unwrap();
+            for (a, b) in answer.iter().zip(&alone) {
+                // Larger batches may be summed in another order.
+                assert_eq!(a.index, b.index);
+                assert!((a.probability - b.probability).abs() < 1e-5, "{a:?} {b:?}");
+            }
+        }
+        assert_ne!(together[0], together[1]);
+    }
+}

@@ -1,0 +1,35 @@
+/**
+ * The page's side of the service worker: fill it once everything is loaded, tell of updates.
+ *
+ * @import { States } from './states.js'
+ */
+
+import { find } from './dom.js';
+
+/** @param {States} states */
+export async function offline(states) {
+  const container = navigator.serviceWorker;
+  // Browsers allow it on https and localhost only, and not in every private window.
+  if (!container) return;
+  const note = find('offline', HTMLElement);
+  container.addEventListener('message', ({ data }) => {
+    if (data?.event === 'kept') {
+      note.textContent = 'It works offline now.';
+      document.body.dataset.offline = 'ready';
+    }
+    if (data?.event === 'update') {
+      states.pass({
+        kind: 'note', title: 'A new version of this page is ready.', id: 'update',
+        actions: [{ label: 'Reload', run: () => container.controller?.postMessage({ type: 'use' }) }],
+      });
+    }
+    if (data?.event === 'used') location.reload();
+  });
+  try {
+    const registration = await container.register(new URL('sw.js', document.baseURI));
+    const ready = await container.ready;
+    (ready.active ?? registration.active)?.postMessage({ type: 'keep' });
+  } catch {
+    // Then the page simply needs a connection.
+  }
+}

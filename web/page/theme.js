@@ -1,0 +1,27 @@
+/*
+ * Light or dark, before the first paint: what was chosen here before, else what the system asks for.
+ * A plain script, because a module would run too late and flash.
+ */
+(() => {
+  const root = document.documentElement;
+  const system = matchMedia('(prefers-color-scheme: dark)');
+  const chosen = () => {
+    try { return localStorage.getItem('theme'); } catch { return null; }
+  };
+  const apply = () => {
+    root.dataset.theme = chosen() ?? (system.matches ? 'dark' : 'light');
+    root.dispatchEvent(new Event('themechange'));
+  };
+  system.addEventListener('change', apply);
+  addEventListener('storage', apply);
+  addEventListener('click', (event) => {
+    const button = event.target instanceof Element && event.target.closest('#theme');
+    if (!button) return;
+    const next = root.dataset.theme === 'dark' ? 'light' : 'dark';
+    // Storage may be forbidden; then the choice lasts as long as the page.
+    try { localStorage.setItem('theme', next); } catch { /* see above */ }
+    root.dataset.theme = next;
+    root.dispatchEvent(new Event('themechange'));
+  });
+  apply();
+})();

@@ -1,0 +1,173 @@
+/**
+ * The second tab: a training that runs in the worker and is drawn here.
+ *
+ * @import { Session } from './session.js'
+ * @import { States } from './states.js'
+ * @typedef {{
+ *   epoch: number, epochs: number, step: number, steps: number, loss: number, error: number,
+ *   imagesPerSecond: number, memory: number,
+ * }} Progress
+ * @typedef {{ rgba: Uint8ClampedArray<ArrayBuffer>, class: string | number, truth: string | number, probability: number }} Examined
+ */
+
+import { Chart } from './chart.js';
+import { brush, find, make } from './dom.js';
+import { percent, size } from './words.js';
+
+/** Pictures in the grid. */
+const EXAM = 64;
+
+export class Train {
+  #session;
+  #states;
+  #chart = new Chart(find('curve', HTMLCanvasElement));
+  #start = find('train-start', HTMLButtonElement);
+  #pause = find('train-pause', HTMLButtonElement);
+  #stop = find('train-stop', HTMLButtonElement);
+  #save = find('train-save', HTMLButtonElement);
+  #state = find('train-state', HTMLElement);
+  #progress = find('train-progress', HTMLProgressElement);
+  /** @type {'idle' | 'starting' | 'running' | 'paused' | 'stopped' | 'finished'} */ #phase = 'idle';
+  #seed = 1;
+
+  /** @param {Session} session @param {States} states */
+  constructor(session, states) {
+    this.#session = session;
+    this.#states = states;
+    this.#start.addEventListener('click', () => void this.#begin());
+    this.#pause.addEventListener('click', () => void this.#toggle());
+    this.#stop.addEventListener('click', () => void this.#end());
+    this.#save.addEventListener('click', () => void this.#download());
+    find('exam', HTMLElement).replaceChildren(...Array.from({ length: EXAM }, () =>
+      make('li', {}, make('canvas', { width: '32', height: '32', role: 'img', 'aria-label': 'not shown yet' }))));
+    session.on('train', (event) => this.#step(event));
+    session.on('epoch', (event) => this.#epoch(event));
+    session.on('grid', (event) => this.#grid(event.pictures));
+    this.#enter('idle', this.#state.textContent ?? '');
+  }
+
+  /** The worker is new or its device is gone: a training that ran has ended. @param {string} why */
+  lost(why) {
+    if (['starting', 'running', 'paused'].includes(this.#phase)) this.#enter('stopped', why);
+    this.#save.hidden = true;
+  }
+
+  async #begin() {
+    this.#enter('starting', 'Drawing the pictures and compiling the network…');
+    this.#chart.clear(1);
+    this.#progress.removeAttribute('value');
+    const seed = this.#seed++;
+    try {
+      await this.#session.request('train', { seed });
+      if (this.#phase === 'starting') this.#enter('running', 'It learns. You can go on classifying pictures meanwhile.');
+    } catch (error) {
+      this.#fail(error, 'The training could not start.');
+    }
+  }
+
+  async #toggle() {
+    const paused = this.#phase === 'paused';
+    try {
+      await this.#session.request(paused ? 'resume' : 'pause');
+      if (paused) this.#enter('running', 'It learns again.');
+      else this.#enter('paused', 'Paused: nothing is computed, nothing is lost.');
+    } catch (error) {
+      this.#fail(error, 'The training did not answer.');
+    }
+  }
+
+  async #end() {
+    try {
+      await this.#session.request('stop');
+      this.#enter('stopped', 'Stopped. What it has learnt so far can be downloaded.');
+    } catch (error) {
+      this.#fail(error, 'The training did not answer.');
+    }
+  }
+
+  async #download() {
+    try {
+      const { bytes, name } = await this.#session.request('checkpoint');
+      const address = URL.createObjectURL(new Blob([bytes], { type: 'application/octet-stream' }));
+      make('a', { href: address, download: name }).click();
+      setTimeout(() => URL.revokeObjectURL(address), 60_000);
+      find('train-command', HTMLElement).textContent = `pyr-wgpu eval ${name} --dataset shapes`;
+      this.#state.textContent = `${name}, ${size(bytes.byteLength)}.`;
+    } catch (error) {
+      this.#fail(error, 'The weights could not be written.');
+    }
+  }
+
+  /** @param {Progress} p */
+  #step({ epoch, epochs, step, steps, loss, imagesPerSecond, memory }) {
+    if (this.#phase === 'starting') this.#enter('running', 'It learns. You can go on classifying pictures meanwhile.');
+    const write = (/** @type {string} */ id, /** @type {string} */ words) => {
+      find(id, HTMLElement).textContent = words;
+    };
+    const at = epoch - 1 + step / steps;
+    write('train-epoch', `${epoch} of ${epochs}`);
+    write('train-step', `${step} of ${steps}`);
+    write('train-loss', loss.toFixed(3));
+    write('train-speed', `${imagesPerSecond.toFixed(0)} img/s`);
+    write('train-memory', size(memory));
+    this.#progress.value = at / epochs;
+    this.#chart.epochs = epochs;
+    this.#chart.step({ at, loss });
+  }
+
+  /** @param {{ epoch: number, epochs?: number, testError: number }} event errors in 0..1 */
+  #epoch({ epoch, testError }) {
+    find('train-error', HTMLElement).textContent = percent(testError);
+    this.#chart.epoch({ at: epoch, error: testError });
+  }
+
+  /** The training has come to its end by itself. */
+  finished() {
+    if (this.#phase !== 'running' && this.#phase !== 'starting') return;
+    this.#progress.value = 1;
+    this.#enter('finished', 'Finished. What it has learnt can be downloaded.');
+  }
+
+  /** @param {Examined[]} pictures */
+  #grid(pictures) {
+    const cells = find('exam', HTMLElement).children;
+    let right = 0;
+    pictures.slice(0, EXAM).forEach((picture, i) => {
+      const cell = /** @type {HTMLElement} */ (cells[i]);
+      const canvas = /** @type {HTMLCanvasElement} */ (cell.firstElementChild);
+      const hit = picture.class === picture.truth;
+      right += Number(hit);
+      brush(canvas).putImageData(new ImageData(new Uint8ClampedArray(picture.rgba), 32, 32), 0, 0);
+      cell.dataset.right = String(hit);
+      cell.style.setProperty('--sure', picture.probability.toFixed(3));
+      const words = hit ? `${picture.truth}, right, ${percent(picture.probability)}`
+        : `${picture.truth}, taken for ${picture.class}, ${percent(picture.probability)}`;
+      cell.title = words;
+      canvas.setAttribute('aria-label', words);
+    });
+    find('exam-title', HTMLElement).textContent = `${right} of ${pictures.length} right`;
+  }
+
+  /** @param {typeof this.#phase} phase @param {string} words */
+  #enter(phase, words) {
+    this.#phase = phase;
+    document.body.dataset.training = phase;
+    this.#state.textContent = words;
+    const active = phase === 'running' || phase === 'paused' || phase === 'starting';
+    const focused = document.activeElement === this.#start || document.activeElement === this.#stop;
+    this.#start.hidden = active;
+    this.#start.textContent = phase === 'idle' ? 'Start training' : 'Start again';
+    this.#pause.hidden = this.#stop.hidden = !active;
+    this.#pause.disabled = this.#stop.disabled = phase === 'starting';
+    this.#pause.textContent = phase === 'paused' ? 'Resume' : 'Pause';
+    this.#save.hidden = phase === 'idle' || phase === 'starting';
+    if (focused) (active ? this.#pause : this.#start).focus({ preventScroll: true });
+  }
+
+  /** @param {unknown} error @param {string} title */
+  #fail(error, title) {
+    const text = error instanceof Error ? error.message : String(error);
+    this.#states.pass({ kind: 'error', title, text });
+    this.#enter(this.#phase === 'starting' ? 'idle' : 'stopped', `${title} ${text}`);
+  }
+}

@@ -1,0 +1,311 @@
+/**
+ * Where everything is computed: the program, compiled to WebAssembly, behind messages.
+ *
+ * A request `{ id, type, ... }` gets one answer, `{ id, ok: true, ... }` or
+ * `{ id, ok: false, code, message }`; messages with an `event` come unasked. Requests to the
+ * network are served one after another; a training runs beside them in short turns.
+ *
+ * @import { Code, Device } from './session.js'
+ */
+
+import init, { Session, Training } from './pyr_wgpu_web.js';
+
+/** How long a turn of the training should keep the device, in milliseconds. */
+const TURN = 80;
+/** Most steps of a turn. */
+const STEPS = 32;
+/** Examinations in an epoch. */
+const EXAMS = 8;
+
+/** Things done one after another. */
+class Line {
+  /** @type {Promise<unknown>} */ #last = Promise.resolve();
+
+  /** @template T @param {() => T | Promise<T>} work @returns {Promise<T>} */
+  add(work) {
+    const next = this.#last.then(work);
+    this.#last = next.catch(() => {});
+    return next;
+  }
+}
+
+/** An error with a code that the page acts on. */
+class Fault extends Error {
+  /** @param {Code} code @param {string} message */
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
+const ready = init({ module_or_path: new URL('pyr_wgpu_web_bg.wasm', import.meta.url) });
+const line = new Line();
+/** @type {Session | null} */ let session = null;
+/** @type {Device | null} */ let device = null;
+/** The checkpoint in use, to be loaded again elsewhere. @type {Uint8Array | null} */ let model = null;
+/** Whether nothing was classified yet since network or device changed. */ let first = true;
+/** The class of the last answer. */ let answered = 0;
+/** The newest classification that was asked for. */ let newest = 0;
+/** @type {Run | null} */ let run = null;
+
+/** @type {Record<string, (request: any) => any>} */
+const answers = {
+  open: (request) => line.add(() => open(request.device)),
+  prepare: ({ network }) => line.add(() => need().prepare(JSON.stringify(network)).then(() => ({}))),
+  load: ({ bytes, name }) => line.add(() => load(new Uint8Array(bytes), name)),
+  classify: (request) => {
+    newest = request.id;
+    return line.add(() => {
+      if (request.id !== newest) throw new Fault('superseded', 'a newer picture came');
+      return classify(request);
+    });
+  },
+  inspect: (request) => line.add(() => inspect(request.class)),
+  train: ({ seed }) => line.add(() => train(seed)),
+  pause: () => running().pause(),
+  resume: () => running().resume(),
+  stop: () => running().pause(),
+  checkpoint: () => running().checkpoint(),
+  lose: () => line.add(() => {
+    need().lose();
+    return {};
+  }),
+};
+
+addEventListener('message', ({ data }) => void answer(data));
+
+/** @param {any} request */
+async function answer(request) {
+  try {
+    await ready;
+    const result = await answers[request.type](request);
+    postMessage({ ...result, id: request.id, ok: true }, { transfer: result.transfer ?? [] });
+  } catch (error) {
+    refuse(request.id, error);
+  }
+}
+
+/** @param {number} id @param {unknown} error */
+function refuse(id, error) {
+  const { code, message } = told(error);
+  postMessage({ id, ok: false, code, message });
+  if (code === 'lost') void line.add(recover);
+}
+
+/** What is said of an error. @param {any} error @returns {{ code: Code, message: string }} */
+function told(error) {
+  if (error instanceof WebAssembly.RuntimeError) {
+    // The program broke off in the middle: nothing in it can be trusted. The page starts a new one.
+    setTimeout(() => {
+      throw error;
+    });
+  }
+  return { code: error?.code ?? 'failed', message: error?.message ?? String(error) };
+}
+
+function need() {
+  if (!session) throw new Fault('failed', 'no device is open');
+  return session;
+}
+
+/** @param {'auto' | 'gpu' | 'cpu'} wanted */
+async function open(wanted) {
+  const found = wanted === 'cpu' ? { adapter: null, why: null } : await look();
+  if (wanted === 'gpu' && found.why) throw new Fault('no-adapter', found.why);
+  let note = found.why && `${found.why} The processor does the work instead.`;
+  let opened;
+  try {
+    opened = await Session.open(found.adapter ? 'gpu' : 'cpu');
+  } catch (error) {
+    if (wanted === 'gpu' || !found.adapter) throw error;
+    note = `The graphics device could not be opened (${told(error).message}), so the processor does the work.`;
+    opened = await Session.open('cpu');
+  }
+  run?.end();
+  run = null;
+  session?.free();
+  session = opened;
+  const kind = /** @type {Device['kind']} */ (opened.kind());
+  device = kind === 'cpu'
+    ? { kind, name: 'the processor', detail: opened.name() }
+    : { kind, name: named(found.adapter?.info), detail: 'WebGPU' };
+  if (model) {
+    opened.load(model);
+    first = true;
+  }
+  return { device, note };
+}
+
+/** The browser's adapter, or why there is none. */
+async function look() {
+  if (!('gpu' in navigator)) return { adapter: null, why: 'This browser has no WebGPU.' };
+  const adapter = await navigator.gpu.requestAdapter().catch(() => null);
+  return adapter ? { adapter, why: null } : { adapter, why: 'This browser has WebGPU, but found no graphics adapter for it.' };
+}
+
+/** What an adapter calls itself; browsers say as little as they can. @param {any} info */
+function named(info) {
+  const words = [info?.vendor, info?.architecture].filter(Boolean).join(' ');
+  return info?.description || info?.device || words || 'a graphics adapter';
+}
+
+/** @param {Uint8Array} bytes @param {string} name */
+function load(bytes, name) {
+  const start = performance.now();
+  const card = { ...JSON.parse(need().load(bytes)), name };
+  model = bytes;
+  first = true;
+  return { card, readyMs: performance.now() - start };
+}
+
+/** @param {{ bytes?: ArrayBuffer, pixels?: { width: number, height: number, rgba: Uint8ClampedArray } }} request */
+async function classify({ bytes, pixels }) {
+  const network = need();
+  const input = bytes ? network.decode(new Uint8Array(bytes))
+    : pixels ? network.fit(pixels.width, pixels.height, new Uint8Array(pixels.rgba.buffer, pixels.rgba.byteOffset, pixels.rgba.length))
+      : null;
+  if (!input) throw new Fault('picture', 'there is no picture in the request');
+  const start = performance.now();
+  const { predictions, thin } = JSON.parse(await network.classify(input));
+  const ms = performance.now() - start;
+  const result = { predictions, evidence: { thin }, ms, first };
+  first = false;
+  answered = predictions[0].index;
+  const rgba = opaque(input);
+  return { ...result, input: { size: network.size(), rgba }, transfer: [rgba.buffer] };
+}
+
+/** @param {Uint8Array} rgb */
+function opaque(rgb) {
+  const rgba = new Uint8ClampedArray(rgb.length / 3 * 4).fill(255);
+  for (let i = 0; i < rgb.length / 3; i++) rgba.set(rgb.subarray(3 * i, 3 * i + 3), 4 * i);
+  return rgba;
+}
+
+/** @param {number | undefined} wanted class */
+async function inspect(wanted) {
+  const network = need();
+  const index = wanted ?? answered;
+  const values = await network.evidence(index);
+  const evidence = { class: index, size: Math.sqrt(values.length), values };
+  return wanted === undefined ? { stages: await network.stages(), evidence } : { evidence };
+}
+
+/** The device went away: another try, and the processor if that fails. */
+async function recover() {
+  postMessage({ event: 'lost', message: 'The browser took it away, or its driver was reset.' });
+  try {
+    const opened = await open(device?.kind === 'cpu' ? 'cpu' : 'auto');
+    postMessage({ event: 'recovered', ...opened });
+  } catch (error) {
+    // Without a device nothing can go on: the page starts over.
+    setTimeout(() => {
+      throw error;
+    });
+  }
+}
+
+function running() {
+  if (!run) throw new Fault('failed', 'nothing is being trained');
+  return run;
+}
+
+/** @param {number} seed */
+function train(seed) {
+  run?.end();
+  run = new Run(need().train(seed));
+  void run.go();
+  return {};
+}
+
+/** A training under way. */
+class Run {
+  #training;
+  #line = new Line();
+  #paused = false;
+  #ended = false;
+  /** Steps of a turn. */ #count = 1;
+  /** Images per second, smoothed. */ #speed = 0;
+  /** Examinations done in the epoch. */ #exams = 0;
+
+  /** @param {Training} training */
+  constructor(training) {
+    this.#training = training;
+  }
+
+  /** Trains until it is paused, ended or done. */
+  async go() {
+    try {
+      await this.#line.add(() => this.#examine());
+      while (!this.#paused && !this.#ended && !this.#training.finished) {
+        await this.#line.add(() => this.#turn());
+        await breathe();
+      }
+      if (!this.#ended && this.#training.finished) postMessage({ event: 'trained' });
+    } catch (error) {
+      if (this.#ended) return;
+      const { code, message } = told(error);
+      if (code === 'lost') void line.add(recover);
+      else postMessage({ event: 'untrained', code, message });
+    }
+  }
+
+  /** Answers when nothing is computed any more. */
+  pause() {
+    this.#paused = true;
+    return this.#line.add(() => ({}));
+  }
+
+  resume() {
+    if (this.#paused) {
+      this.#paused = false;
+      void this.go();
+    }
+    return {};
+  }
+
+  /** @returns {Promise<any>} */
+  async checkpoint() {
+    const bytes = await this.#line.add(() => this.#training.checkpoint());
+    return { bytes: bytes.buffer, name: 'demo-shapes.safetensors', transfer: [bytes.buffer] };
+  }
+
+  /** Nobody wants it any more. */
+  end() {
+    this.#ended = true;
+    void this.#line.add(() => this.#training.free());
+  }
+
+  async #turn() {
+    if (this.#ended) return;
+    const start = performance.now();
+    const progress = JSON.parse(await this.#training.steps(this.#count));
+    const took = performance.now() - start;
+    const speed = progress.images / took * 1000;
+    this.#speed = this.#speed ? 0.8 * this.#speed + 0.2 * speed : speed;
+    this.#count = Math.min(STEPS, Math.max(1, Math.round(this.#count * TURN / took)));
+    postMessage({ event: 'train', ...progress, imagesPerSecond: this.#speed });
+    const exams = Math.floor(progress.step / progress.steps * EXAMS);
+    if (exams > this.#exams) await this.#examine();
+    this.#exams = exams;
+    if (this.#training.epoch_done && !this.#ended) {
+      postMessage({ event: 'epoch', ...JSON.parse(await this.#training.end_epoch(breathe)) });
+      this.#exams = 0;
+    }
+  }
+
+  async #examine() {
+    if (this.#ended) return;
+    const results = JSON.parse(await this.#training.examine());
+    const rgb = this.#training.pictures;
+    const length = rgb.length / results.length;
+    const pictures = results.map((/** @type {object} */ result, /** @type {number} */ i) =>
+      ({ ...result, rgba: opaque(rgb.subarray(i * length, (i + 1) * length)) }));
+    postMessage({ event: 'grid', pictures });
+  }
+}
+
+/** Lets messages in between. */
+function breathe() {
+  return new Promise((resolve) => setTimeout(resolve));
+}

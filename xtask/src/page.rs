@@ -1,0 +1,55 @@
+//! The tests of the browser page: built as it is shipped, and driven in a real Chromium.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::command::{Failure, cargo, interrupted, root, run};
+use crate::web;
+
+/// Builds the page and runs its tests.
+///
+/// # Errors
+/// If something is missing, a build fails, or a test does.
+pub(crate) fn test() -> Result<(), Failure> {
+    web::make()?;
+    let checks = web::target().join("page").join("checks");
+    web::make_checks(&checks)?;
+    // The tests compare with the command line.
+    let binary = ["build", "--locked", "--bin", "pyr-wgpu"];
+    succeed(&mut cargo(&binary), "the build of the command line")?;
+    let folder = root().join("web").join("tests");
+    install(&folder)?;
+    let program = format!("pyr-wgpu{}", std::env::consts::EXE_SUFFIX);
+    let mut node = Command::new("node");
+    node.args(["--test", "--test-concurrency=1"])
+        .args(["page.test.mjs", "kernels.test.mjs"])
+        .current_dir(&folder)
+        .env("PYR_WGPU", web::target().join("debug").join(program))
+        .env("CHECKS", &checks);
+    succeed(&mut node, "the page's tests")
+}
+
+/// Brings the tests' libraries, unless they are there as the lock file wants them.
+fn install(folder: &Path) -> Result<(), Failure> {
+    let read = |path: &Path| std::fs::read(path).ok();
+    let wanted = read(&folder.join("package-lock.json"));
+    let mark = folder.join("node_modules").join("installed.json");
+    if wanted.is_some() && read(&mark) == wanted {
+        return Ok(());
+    }
+    let program = if cfg!(windows) { "npm.cmd" } else { "npm" };
+    let mut npm = Command::new(program);
+    npm.args(["ci", "--no-audit", "--no-fund"])
+        .current_dir(folder);
+    succeed(&mut npm, "npm ci in web/tests")?;
+    std::fs::write(&mark, wanted.unwrap_or_default())
+        .map_err(|error| Failure::new(format!("{}: {error}", mark.display())))
+}
+
+fn succeed(command: &mut Command, what: &str) -> Result<(), Failure> {
+    match (run(command)?, interrupted()) {
+        (0, _) => Ok(()),
+        (_, true) => Err(Failure::interrupted()),
+        (code, _) => Err(Failure::new(format!("{what} failed with exit code {code}"))),
+    }
+}

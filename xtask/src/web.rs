@@ -1,0 +1,148 @@
+//! `cargo xtask web`: the browser page as a folder of static files, and a look at it.
+//!
+//! The folder works from any static server under any path. It is put together by
+//! `xtask/bundle`, a program of its own because it needs libraries.
+
+use std::path::{Path, PathBuf};
+
+use crate::command::{Failure, cargo, interrupted, root, run as run_command};
+use crate::plan::Goal;
+use crate::setup;
+
+/// How to call it.
+pub(crate) const HELP: &str = "\
+Options of web:
+  --serve           Serves the page on this machine when it is made
+  --port N          Port to serve on; 0 takes a free one [8080]
+";
+
+/// What the page is compiled for.
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// The model that the page ships.
+const MODEL: &str = "web/models/cifar10.safetensors";
+
+/// The arguments, understood.
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    /// The port, if the page is to be served.
+    port: Option<u16>,
+}
+
+/// Makes the page with these arguments.
+///
+/// # Errors
+/// If the arguments mean nothing, something is missing, or a build fails.
+pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
+    let options = parse(arguments).map_err(|message| Failure { message, code: 2 })?;
+    setup::run(Goal::Web)?;
+    make()?;
+    let folder = root().join("web").join("dist");
+    println!("The page is in {}", folder.display());
+    match options.port {
+        Some(port) => bundle(&["serve", &folder.to_string_lossy(), &port.to_string()]),
+        None => Ok(()),
+    }
+}
+
+/// Builds the bindings and makes `web/dist`.
+///
+/// # Errors
+/// If a build fails.
+pub(crate) fn make() -> Result<(), Failure> {
+    let wasm = build("pyr-wgpu-web")?;
+    let path = |name: &str| root().join(name).to_string_lossy().into_owned();
+    let [page, model, out] = ["web/page", MODEL, "web/dist"].map(path);
+    bundle(&["make", &wasm, &page, &model, &out])
+}
+
+/// Builds the page's checks of kernels, with their JavaScript half, into a folder.
+///
+/// # Errors
+/// If a build fails.
+pub(crate) fn make_checks(out: &Path) -> Result<(), Failure> {
+    let wasm = build("pyr-wgpu-web-checks")?;
+    bundle(&["bind", &wasm, &out.to_string_lossy()])
+}
+
+/// Compiles a package for the browser; returns the path of the program.
+fn build(package: &str) -> Result<String, Failure> {
+    let build = ["build", "--locked", "--lib", "--package", package];
+    let kind = ["--profile", "web", "--target", TARGET];
+    succeed(&[&build[..], &kind].concat())?;
+    let name = format!("{}.wasm", package.replace('-', "_"));
+    let path = target().join(TARGET).join("web").join(name);
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// Where cargo builds.
+pub(crate) fn target() -> PathBuf {
+    let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    root().join(named.unwrap_or_else(|| PathBuf::from("target")))
+}
+
+/// Runs the program that puts the page together.
+fn bundle(words: &[&str]) -> Result<(), Failure> {
+    let run = [
+        "run",
+        "--quiet",
+        "--locked",
+        "--package",
+        "pyr-wgpu-bundle",
+        "--",
+    ];
+    succeed(&[&run[..], words].concat())
+}
+
+fn succeed(arguments: &[&str]) -> Result<(), Failure> {
+    let code = run_command(&mut cargo(arguments))?;
+    match (code, interrupted()) {
+        (0, _) => Ok(()),
+        (_, true) => Err(Failure::interrupted()),
+        _ => Err(Failure::new(format!(
+            "cargo {} failed",
+            arguments.join(" ")
+        ))),
+    }
+}
+
+fn parse(arguments: &[&str]) -> Result<Options, String> {
+    let mut serve = false;
+    let mut port = 8080;
+    let mut words = arguments.iter();
+    while let Some(&word) = words.next() {
+        match word {
+            "--serve" => serve = true,
+            "--port" => {
+                let value = words.next().copied().unwrap_or_default();
+                let wrong = |_| format!("--port `{value}` is no number up to 65535");
+                port = value.parse().map_err(wrong)?;
+            }
+            _ => return Err(format!("web has no option `{word}`\n\n{}", HELP.trim_end())),
+        }
+    }
+    Ok(Options {
+        port: serve.then_some(port),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_understood() {
+        assert_eq!(parse(&[]), Ok(Options { port: None }));
+        assert_eq!(parse(&["--serve"]), Ok(Options { port: Some(8080) }));
+        let words = ["--serve", "--port", "0"];
+        assert_eq!(parse(&words), Ok(Options { port: Some(0) }));
+        for (words, part) in [
+            (&["--port", "x"][..], "`x` is no number"),
+            (&["--port"], "is no number"),
+            (&["--open"], "no option `--open`"),
+        ] {
+            let message = parse(words).unwrap_err();
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}
