@@ -353,7 +353,7 @@ fn documents_name_files_that_exist() {
     for file in documents() {
         for path in prose_paths(&file.text) {
             seen += 1;
-            if !root().join(&path).exists() {
+            if !exists_or_is_built(&path) {
                 problems.push(format!("{}: `{path}` does not exist", file.path));
             }
         }
@@ -375,7 +375,7 @@ fn documents_name_files_that_exist() {
             .collect();
         for path in prose_paths(&docs.join("\n")) {
             seen += 1;
-            if !root().join(&path).exists() {
+            if !exists_or_is_built(&path) {
                 problems.push(format!("{}: `{path}` does not exist", file.path));
             }
         }
@@ -385,6 +385,14 @@ fn documents_name_files_that_exist() {
         "only {seen} paths seen: the check is blind"
     );
     report(&problems);
+}
+
+/// Whether a path is in the repository, or one of the outputs that `.gitignore` names from the
+/// root: those exist after a build only.
+fn exists_or_is_built(path: &str) -> bool {
+    let ignored = std::fs::read_to_string(root().join(".gitignore")).unwrap();
+    let mut outputs = ignored.lines().filter_map(|line| line.strip_prefix('/'));
+    root().join(path).exists() || outputs.any(|output| Path::new(path).starts_with(output))
 }
 
 /// The project's Markdown, outside folders that hold no text of ours.

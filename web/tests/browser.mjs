@@ -21,22 +21,24 @@ export const model = join(dist, 'models', 'cifar10.safetensors');
 export const patience = 120_000;
 
 const types = {
-  '.css': 'text/css', '.html': 'text/html', '.js': 'text/javascript', '.json': 'application/json',
+  '.css': 'text/css', '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.json': 'application/json',
   '.svg': 'image/svg+xml', '.wasm': 'application/wasm', '.webmanifest': 'application/manifest+json',
 };
 
 /** A file of the repository. */
 export const file = (path) => join(root, path);
 
-/** Serves folders under a path that is not the root, as many servers do. */
-export async function serve(folder = dist, under = '/some/where/') {
+/** Serves folders, the first that has a file, under a path that is not the root, as many servers do. */
+export async function serve(folders = [dist], under = '/some/where/') {
   const server = createServer(async (request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
     const path = decodeURIComponent(pathname);
     try {
       if (!path.startsWith(under)) throw new Error('outside');
       const name = path.slice(under.length) || 'index.html';
-      const body = await readFile(join(folder, name));
+      const found = folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
+      if (!found) throw new Error('missing');
+      const body = await readFile(found);
       response.writeHead(200, { 'content-type': types[extname(name)] ?? 'application/octet-stream' });
       response.end(body);
     } catch {

@@ -21,7 +21,7 @@ test('kernels agree with their references under the limits of a browser', { time
   await cp(process.env.CHECKS, folder, { recursive: true });
   await writeFile(join(folder, 'index.html'), '<!doctype html><title>kernels</title><script type="module" src="run.js"></script>');
   await writeFile(join(folder, 'run.js'), script);
-  const server = await serve(folder);
+  const server = await serve([folder]);
   const browser = await launch();
   try {
     const page = await browser.context.newPage();

@@ -67,6 +67,18 @@ pub(crate) fn run(command: &mut Command) -> Result<u8, Failure> {
     }
 }
 
+/// Runs a program in the user's terminal that has to succeed.
+///
+/// # Errors
+/// If it cannot be started, fails, or is interrupted; `what` says what failed.
+pub(crate) fn succeed(command: &mut Command, what: &str) -> Result<(), Failure> {
+    match (run(command)?, interrupted()) {
+        (0, _) => Ok(()),
+        (_, true) => Err(Failure::interrupted()),
+        (code, _) => Err(Failure::new(format!("{what} failed with exit code {code}"))),
+    }
+}
+
 /// Runs a program quietly and returns its standard output, or `None` if it is missing or fails.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;

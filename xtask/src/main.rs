@@ -1,13 +1,14 @@
-//! Project tasks that cargo has no words for: `cargo xtask setup`, `demo`, `test`, `web` and
-//! `bench-peers`.
+//! Project tasks that cargo has no words for: `cargo xtask setup`, `demo`, `test`, `web`,
+//! `bench-peers` and `bench-web`.
 //!
 //! `setup` brings what a fresh machine lacks, `demo` shows the whole program once, `test` runs
 //! every check of the project in the order of a developer's patience, `web` makes the browser
-//! page, and `bench-peers` holds our speed against that of other programs.
+//! page, and `bench-peers` and `bench-web` hold our speed against that of other programs.
 //! Each begins with the set-up it needs, and says what it installs before it does.
 //! Only the standard library is used, so that the first command on a fresh machine starts
 //! within seconds; the program itself is built and run as a child process.
 
+mod bench_web;
 mod command;
 mod demo;
 mod facts;
@@ -35,6 +36,7 @@ Tasks:
   web          Makes the browser page, in web/dist, and serves it
   setup        Only brings what is missing, for both
   bench-peers  Builds burn, installs PyTorch, and measures our speed and theirs by turns
+  bench-web    The same in a browser, with ONNX Runtime Web and TensorFlow.js
 ";
 
 fn main() -> ExitCode {
@@ -47,8 +49,10 @@ fn main() -> ExitCode {
         ["setup"] => setup::run(Goal::Tests).map(|()| println!("Nothing is missing.")),
         ["bench-peers", ref options @ ..] if !options.contains(&"--help") => peers::run(options),
         ["web", ref options @ ..] if !options.contains(&"--help") => web::run(options),
-        ["--help" | "-h" | "help"] | ["bench-peers" | "web", ..] => {
-            print!("{USAGE}\n{}\n{}", web::HELP, peers::HELP);
+        ["bench-web", ref options @ ..] if !options.contains(&"--help") => bench_web::run(options),
+        ["--help" | "-h" | "help"] | ["bench-peers" | "bench-web" | "web", ..] => {
+            let help = [USAGE, web::HELP, peers::HELP, bench_web::HELP];
+            print!("{}", help.join("\n"));
             Ok(())
         }
         [] => Err(usage("which task?")),

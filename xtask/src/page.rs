@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::command::{Failure, cargo, interrupted, root, run};
+use crate::command::{Failure, cargo, root, succeed};
 use crate::web;
 
 /// Builds the page and runs its tests.
@@ -16,7 +16,7 @@ pub(crate) fn test() -> Result<(), Failure> {
     web::make_checks(&checks)?;
     // The tests compare with the command line.
     let binary = ["build", "--locked", "--bin", "pyr-wgpu"];
-    succeed(&mut cargo(&binary), "the build of the command line")?;
+    succeed(&mut cargo(&binary), "building the command line")?;
     let folder = root().join("web").join("tests");
     install(&folder)?;
     let program = format!("pyr-wgpu{}", std::env::consts::EXE_SUFFIX);
@@ -29,8 +29,11 @@ pub(crate) fn test() -> Result<(), Failure> {
     succeed(&mut node, "the page's tests")
 }
 
-/// Brings the tests' libraries, unless they are there as the lock file wants them.
-fn install(folder: &Path) -> Result<(), Failure> {
+/// Brings what the lock file of a folder names from npm, unless it is there.
+///
+/// # Errors
+/// If the installation fails.
+pub(crate) fn install(folder: &Path) -> Result<(), Failure> {
     let read = |path: &Path| std::fs::read(path).ok();
     let wanted = read(&folder.join("package-lock.json"));
     let mark = folder.join("node_modules").join("installed.json");
@@ -41,15 +44,7 @@ fn install(folder: &Path) -> Result<(), Failure> {
     let mut npm = Command::new(program);
     npm.args(["ci", "--no-audit", "--no-fund"])
         .current_dir(folder);
-    succeed(&mut npm, "npm ci in web/tests")?;
+    succeed(&mut npm, &format!("npm ci in {}", folder.display()))?;
     std::fs::write(&mark, wanted.unwrap_or_default())
         .map_err(|error| Failure::new(format!("{}: {error}", mark.display())))
-}
-
-fn succeed(command: &mut Command, what: &str) -> Result<(), Failure> {
-    match (run(command)?, interrupted()) {
-        (0, _) => Ok(()),
-        (_, true) => Err(Failure::interrupted()),
-        (code, _) => Err(Failure::new(format!("{what} failed with exit code {code}"))),
-    }
 }

@@ -45,6 +45,8 @@ const CHECKS: [Check; 5] = [
             "pyr-wgpu",
             "--package",
             "pyr-wgpu-web",
+            "--package",
+            "pyr-wgpu-web-checks",
             "--target",
             "wasm32-unknown-unknown",
             "--no-default-features",

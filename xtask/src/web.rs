@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::command::{Failure, cargo, interrupted, root, run as run_command};
+use crate::command::{Failure, cargo, root, succeed};
 use crate::plan::Goal;
 use crate::setup;
 
@@ -69,7 +69,8 @@ pub(crate) fn make_checks(out: &Path) -> Result<(), Failure> {
 fn build(package: &str) -> Result<String, Failure> {
     let build = ["build", "--locked", "--lib", "--package", package];
     let kind = ["--profile", "web", "--target", TARGET];
-    succeed(&[&build[..], &kind].concat())?;
+    let mut command = cargo(&[&build[..], &kind].concat());
+    succeed(&mut command, &format!("building {package}"))?;
     let name = format!("{}.wasm", package.replace('-', "_"));
     let path = target().join(TARGET).join("web").join(name);
     Ok(path.to_string_lossy().into_owned())
@@ -91,19 +92,8 @@ fn bundle(words: &[&str]) -> Result<(), Failure> {
         "pyr-wgpu-bundle",
         "--",
     ];
-    succeed(&[&run[..], words].concat())
-}
-
-fn succeed(arguments: &[&str]) -> Result<(), Failure> {
-    let code = run_command(&mut cargo(arguments))?;
-    match (code, interrupted()) {
-        (0, _) => Ok(()),
-        (_, true) => Err(Failure::interrupted()),
-        _ => Err(Failure::new(format!(
-            "cargo {} failed",
-            arguments.join(" ")
-        ))),
-    }
+    let mut command = cargo(&[&run[..], words].concat());
+    succeed(&mut command, "putting the page together")
 }
 
 fn parse(arguments: &[&str]) -> Result<Options, String> {
