@@ -54,6 +54,7 @@ session.on('recovered', ({ device, note }) => {
   void settled();
 });
 session.on('trained', () => train.finished());
+session.on('untrained', ({ message }) => train.failed(message));
 session.on('crashed', ({ message }) => void revive(message));
 void begin().catch(failed);
 
@@ -64,11 +65,13 @@ async function begin() {
   const list = await fetchList();
   const file = list.files.find(({ path }) => path === list.model.path);
   session.request('prepare', { network: list.model.network }).catch(() => {});
-  states.last({ kind: 'work', title: 'Loading the network' });
+  if (document.body.dataset.state !== 'failed') states.last({ kind: 'work', title: 'Loading the network' });
   const bytes = await download(list.model.path, file?.bytes ?? 0, (load) => states.load(load));
   states.load(null);
   shipped = { name: list.model.path.split('/').pop() ?? list.model.path, bytes };
-  if (!await opening) return;
+  await opening;
+  // Without a device the visitor is asked for another, and then the network is loaded there.
+  if (!opened) return;
   await use(shipped);
   const text = list.files.find(({ path }) => path === list.model.path.replace(/\.safetensors$/, '.md'));
   if (text) showText(await fetch(text.path).then((response) => response.text(), () => null));

@@ -12,6 +12,7 @@ export async function offline(states) {
   // Browsers allow it on https and localhost only, and not in every private window.
   if (!container) return;
   const note = find('offline', HTMLElement);
+  const send = async (/** @type {string} */ type) => (await container.ready).active?.postMessage({ type });
   container.addEventListener('message', ({ data }) => {
     if (data?.event === 'kept') {
       note.textContent = 'It works offline now.';
@@ -20,15 +21,14 @@ export async function offline(states) {
     if (data?.event === 'update') {
       states.pass({
         kind: 'note', title: 'A new version of this page is ready.', id: 'update',
-        actions: [{ label: 'Reload', run: () => container.controller?.postMessage({ type: 'use' }) }],
+        actions: [{ label: 'Reload', run: () => void send('use') }],
       });
     }
     if (data?.event === 'used') location.reload();
   });
   try {
-    const registration = await container.register(new URL('sw.js', document.baseURI));
-    const ready = await container.ready;
-    (ready.active ?? registration.active)?.postMessage({ type: 'keep' });
+    await container.register(new URL('sw.js', document.baseURI));
+    await send('keep');
   } catch {
     // Then the page simply needs a connection.
   }

@@ -128,6 +128,11 @@ export class Train {
     this.#enter('finished', 'Finished. What it has learnt can be downloaded.');
   }
 
+  /** It broke off by itself. @param {string} why */
+  failed(why) {
+    this.#fail(new Error(why), 'The training broke off.');
+  }
+
   /** @param {Examined[]} pictures */
   #grid(pictures) {
     const cells = find('exam', HTMLElement).children;

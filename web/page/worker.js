@@ -89,7 +89,7 @@ async function answer(request) {
 function refuse(id, error) {
   const { code, message } = told(error);
   postMessage({ id, ok: false, code, message });
-  if (code === 'lost') void line.add(recover);
+  if (code === 'lost') lost();
 }
 
 /** What is said of an error. @param {any} error @returns {{ code: Code, message: string }} */
@@ -191,7 +191,13 @@ async function inspect(wanted) {
   return wanted === undefined ? { stages: await network.stages(), evidence } : { evidence };
 }
 
-/** The device went away: another try, and the processor if that fails. */
+/** A device went away. Several requests may notice: the first of them gets another. */
+function lost() {
+  const gone = session;
+  void line.add(() => session === gone && recover());
+}
+
+/** Another try at the device, and the processor if that fails. */
 async function recover() {
   postMessage({ event: 'lost', message: 'The browser took it away, or its driver was reset.' });
   try {
@@ -222,6 +228,7 @@ function train(seed) {
 class Run {
   #training;
   #line = new Line();
+  #going = false;
   #paused = false;
   #ended = false;
   /** Steps of a turn. */ #count = 1;
@@ -235,6 +242,9 @@ class Run {
 
   /** Trains until it is paused, ended or done. */
   async go() {
+    // A pause that is taken back at once finds the former loop still there.
+    if (this.#going) return;
+    this.#going = true;
     try {
       await this.#line.add(() => this.#examine());
       while (!this.#paused && !this.#ended && !this.#training.finished) {
@@ -245,8 +255,10 @@ class Run {
     } catch (error) {
       if (this.#ended) return;
       const { code, message } = told(error);
-      if (code === 'lost') void line.add(recover);
+      if (code === 'lost') lost();
       else postMessage({ event: 'untrained', code, message });
+    } finally {
+      this.#going = false;
     }
   }
 

@@ -192,6 +192,23 @@ describe('without an adapter', { timeout: 5 * patience }, () => {
     await server?.close();
   });
 
+  test('who insists on a graphics card is told, and offered the processor, also while the network loads', async () => {
+    let release;
+    const held = new Promise((resolve) => { release = resolve; });
+    await browser.context.route('**/*.safetensors', (route) => held.then(() => route.continue()));
+    const { page, faults } = await visit(browser.context, server, '?device=gpu');
+    await page.waitForFunction(() => document.getElementById('state').dataset.kind === 'error');
+    await shoot(page, 'no-adapter');
+    await page.click('#state-actions button');
+    release();
+    await ready(page);
+    await answered(page);
+    assert.equal(await page.evaluate(() => document.body.dataset.device), 'cpu');
+    assert.deepEqual(faults, []);
+    await page.close();
+    await browser.context.unroute('**/*.safetensors');
+  });
+
   test('the processor computes, and the page says so', async () => {
     const { page, faults } = await visit(browser.context, server);
     await ready(page);
@@ -203,18 +220,6 @@ describe('without an adapter', { timeout: 5 * patience }, () => {
     const width = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(width <= 360, `${width} pixels wide on a telephone`);
     await shoot(page, 'telephone-dark');
-    assert.deepEqual(faults, []);
-    await page.close();
-  });
-
-  test('who insists on a graphics card is told, and offered the processor', async () => {
-    const { page, faults } = await visit(browser.context, server, '?device=gpu');
-    await page.waitForFunction(() => document.getElementById('state').dataset.kind === 'error');
-    await shoot(page, 'no-adapter');
-    await page.click('#state-actions button');
-    await ready(page);
-    await answered(page);
-    assert.equal(await page.evaluate(() => document.body.dataset.device), 'cpu');
     assert.deepEqual(faults, []);
     await page.close();
   });
