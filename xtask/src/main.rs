@@ -19,6 +19,7 @@ mod plan;
 mod setup;
 mod test;
 mod tools;
+mod values;
 mod web;
 
 use std::process::ExitCode;

@@ -7,24 +7,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { dist, launch, serve } from '../../../web/tests/browser.mjs';
 import { model, safetensors } from './files.mjs';
 
-const { values: options } = parseArgs({
-  options: {
-    networks: { type: 'string', default: 'w1,w2' },
-    rounds: { type: 'string', default: '3' },
-    seconds: { type: 'string', default: '5' },
-  },
-});
-const known = { w1: { depth: 20, alpha: 24 }, w2: { depth: 110, alpha: 48 } };
-const rounds = Number(options.rounds), seconds = Number(options.seconds);
-const names = options.networks.split(',');
-for (const name of names) {
-  if (!known[name]) throw new Error(`--networks knows no ${name}; there are ${Object.keys(known).join(', ')}`);
-}
-if (!(rounds >= 1) || !(seconds > 0)) throw new Error('--rounds and --seconds are numbers above zero');
+const [rounds, seconds, ...list] = process.argv.slice(2).map((word) => word.includes(',') ? word.split(',') : Number(word));
+/** The networks by name. */
+const known = Object.fromEntries(list.map(([name, depth, alpha]) => [name, { depth: Number(depth), alpha: Number(alpha) }]));
+const names = Object.keys(known);
 
 /** Ours first; then who is held against it. */
 const contests = [

@@ -1,6 +1,7 @@
 //! What `bench-peers` can compare, and the arguments that choose from it.
 
 use crate::command::Failure;
+use crate::values::{named, pairs, positive};
 
 /// How to call it.
 pub(crate) const HELP: &str = "\
@@ -130,57 +131,17 @@ fn read(arguments: &[&str]) -> Result<Options, String> {
         seconds: 5.0,
         device: DEVICE.to_owned(),
     };
-    let mut words = arguments.iter();
-    while let Some(&flag) = words.next() {
-        let mut value = || {
-            let next = words.next().copied();
-            next.ok_or_else(|| format!("{flag} lacks its value\n\n{}", HELP.trim_end()))
-        };
+    let known = ["--rows", "--peers", "--rounds", "--seconds", "--device"];
+    for (flag, value) in pairs("bench-peers", HELP, &known, arguments)? {
         match flag {
-            "--rows" => options.rows = named(flag, value()?, &ROWS, |row| row.name)?,
-            "--peers" => options.peers = named(flag, value()?, &PEERS, |peer| peer.name)?,
-            "--rounds" => options.rounds = positive(flag, value()?)?,
-            "--seconds" => options.seconds = positive(flag, value()?)?,
-            "--device" => options.device = value()?.to_owned(),
-            _ => {
-                return Err(format!(
-                    "bench-peers has no option `{flag}`\n\n{}",
-                    HELP.trim_end()
-                ));
-            }
+            "--rows" => options.rows = named(flag, value, &ROWS, |row| row.name)?,
+            "--peers" => options.peers = named(flag, value, &PEERS, |peer| peer.name)?,
+            "--rounds" => options.rounds = positive(flag, value)?,
+            "--seconds" => options.seconds = positive(flag, value)?,
+            _ => options.device = value.to_owned(),
         }
     }
     Ok(options)
-}
-
-/// The things that a list of names means, in the order of the table and each once.
-fn named<T>(
-    flag: &str,
-    list: &str,
-    all: &'static [T],
-    name: impl Fn(&T) -> &'static str,
-) -> Result<Vec<&'static T>, String> {
-    let wanted: Vec<&str> = list.split(',').map(str::trim).collect();
-    let legal: Vec<&str> = all.iter().map(&name).collect();
-    match wanted.iter().find(|word| !legal.contains(word)) {
-        Some(word) => Err(format!(
-            "{flag} knows no `{word}`; there are {}",
-            legal.join(", ")
-        )),
-        None => Ok(all.iter().filter(|it| wanted.contains(&name(it))).collect()),
-    }
-}
-
-/// A number above zero.
-fn positive<T>(flag: &str, word: &str) -> Result<T, String>
-where
-    T: std::str::FromStr + Into<f64> + Copy,
-{
-    let number = word.parse::<T>().ok();
-    let legal = |number: &T| (*number).into() > 0.0 && (*number).into().is_finite();
-    number
-        .filter(legal)
-        .ok_or_else(|| format!("{flag} {word} is not a number above zero that it could take"))
 }
 
 #[cfg(test)]
