@@ -10,6 +10,7 @@
 
 // import philox
 // import step
+// import stored
 
 struct Params {
     pixels: u32,
@@ -30,7 +31,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> rows: array<u32>;
 @group(0) @binding(3) var<storage, read> samples: array<u32>;
 @group(0) @binding(4) var<storage, read> step: array<u32>;
-@group(0) @binding(5) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> x: array<Stored>;
 
 fn byte_at(row: u32, byte: u32) -> f32 {
     let word = pictures[row * params.words + byte / 4u];
@@ -57,7 +58,7 @@ fn main(
     let h = (i / size) % size + (((random.x >> 16u) * offsets) >> 16u) - params.padding;
     var w = i % size + (((random.y >> 16u) * offsets) >> 16u) - params.padding;
     if h >= size || w >= size {
-        x[i] = vec4<f32>(0.0);
+        x[i] = packed(vec4<f32>(0.0));
         return;
     }
     if params.flip != 0u && (random.z & 1u) == 1u {
@@ -65,10 +66,10 @@ fn main(
     }
     let at = (h * size + w) * 3u;
     let row = rows[n];
-    x[i] = vec4<f32>(
+    x[i] = packed(vec4<f32>(
         (byte_at(row, at) - params.mean_red) / params.std_red,
         (byte_at(row, at + 1u) - params.mean_green) / params.std_green,
         (byte_at(row, at + 2u) - params.mean_blue) / params.std_blue,
         0.0,
-    );
+    ));
 }

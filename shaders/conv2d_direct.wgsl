@@ -39,10 +39,12 @@ const TRANSPOSED: bool = false;
 
 // import normal
 // import conv2d_pixels
+// import stored
+// import exact
 
-@group(0) @binding(1) var<storage, read> source: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> result: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> source: array<Stored>;
+@group(0) @binding(2) var<storage, read> weights: array<Exact>;
+@group(0) @binding(3) var<storage, read_write> result: array<Stored>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -112,17 +114,17 @@ fn main(
                 for (var p = 0u; p < PIXELS; p++) { //@unroll
                     x[p] = vec4<f32>(0.0);
                     if inside[p] {
-                        x[p] = source[source_index[p] + c];
+                        x[p] = floats(source[source_index[p] + c]);
                     }
                 }
                 for (var n = 0u; n < OUT_VECS; n++) { //@unroll
                     // w[e] holds the weights of source channel e.
                     let index = weight_index + weight_offset[n];
                     var w = mat4x4<f32>(
-                        weights[index],
-                        weights[index + weight_stride],
-                        weights[index + 2u * weight_stride],
-                        weights[index + 3u * weight_stride],
+                        exact_floats(weights[index]),
+                        exact_floats(weights[index + weight_stride]),
+                        exact_floats(weights[index + 2u * weight_stride]),
+                        exact_floats(weights[index + 3u * weight_stride]),
                     );
                     if TRANSPOSED {
                         w = transpose(w);
@@ -141,7 +143,7 @@ fn main(
             let finish = finish_of(first_vec + n);
             for (var p = 0u; p < PIXELS; p++) { //@unroll
                 if first_pixel + p < pixels {
-                    result[result_index[p] + n] = finished(sum[p][n], finish);
+                    result[result_index[p] + n] = packed(finished(sum[p][n], finish));
                 }
             }
         }

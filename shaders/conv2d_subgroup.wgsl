@@ -52,10 +52,11 @@ const TRANSPOSED: bool = false;
 // import normal
 // import conv2d_pixels
 // import stored
+// import exact
 
 @group(0) @binding(1) var<storage, read> source: array<Stored>;
-@group(0) @binding(2) var<storage, read> weights: array<Stored>;
-@group(0) @binding(3) var<storage, read_write> result: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> weights: array<Exact>;
+@group(0) @binding(3) var<storage, read_write> result: array<Stored>;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(
@@ -125,7 +126,7 @@ fn main(
             for (var c = 0u; c < parameters.source_vecs; c++) {
                 var loaded: array<vec4<f32>, WEIGHT_LOADS>;
                 for (var k = 0u; k < WEIGHT_LOADS; k++) { //@unroll
-                    loaded[k] = floats(weights[weight_index + weight_offset[k]]);
+                    loaded[k] = exact_floats(weights[weight_index + weight_offset[k]]);
                 }
                 var x: array<vec4<f32>, PIXELS>;
                 for (var p = 0u; p < PIXELS; p++) { //@unroll
@@ -157,7 +158,7 @@ fn main(
             let finish = finish_of(first_vec + n);
             for (var p = 0u; p < PIXELS; p++) { //@unroll
                 if first_pixel + p * SUBGROUP < pixels {
-                    result[result_index[p] + n] = finished(sum[p][n], finish);
+                    result[result_index[p] + n] = packed(finished(sum[p][n], finish));
                 }
             }
         }

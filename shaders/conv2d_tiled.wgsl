@@ -45,10 +45,12 @@ const PITCH: u32 = TILE_PIXELS + 1u;
 
 // import normal
 // import conv2d_pixels
+// import stored
+// import exact
 
-@group(0) @binding(1) var<storage, read> source: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> result: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> source: array<Stored>;
+@group(0) @binding(2) var<storage, read> weights: array<Exact>;
+@group(0) @binding(3) var<storage, read_write> result: array<Stored>;
 
 // [depth][pixel]
 var<workgroup> source_tile: array<vec4<f32>, DEPTH * PITCH>;
@@ -123,7 +125,7 @@ fn main(
             var x = vec4<f32>(0.0);
             if valid && row < parameters.source_height && column < parameters.source_width {
                 let pixel = (image_row[i] + row) * parameters.source_width + column;
-                x = source[pixel * parameters.source_vecs + channel];
+                x = floats(source[pixel * parameters.source_vecs + channel]);
             }
             source_tile[depth * PITCH + slot + i * ABREAST] = x;
         }
@@ -140,18 +142,18 @@ fn main(
                     if TRANSPOSED {
                         let index = tap + 4u * vec * parameters.source_vecs + channel;
                         w = transpose(mat4x4<f32>(
-                            weights[index],
-                            weights[index + parameters.source_vecs],
-                            weights[index + 2u * parameters.source_vecs],
-                            weights[index + 3u * parameters.source_vecs],
+                            exact_floats(weights[index]),
+                            exact_floats(weights[index + parameters.source_vecs]),
+                            exact_floats(weights[index + 2u * parameters.source_vecs]),
+                            exact_floats(weights[index + 3u * parameters.source_vecs]),
                         ));
                     } else {
                         let index = tap + 4u * channel * parameters.result_vecs + vec;
                         w = mat4x4<f32>(
-                            weights[index],
-                            weights[index + parameters.result_vecs],
-                            weights[index + 2u * parameters.result_vecs],
-                            weights[index + 3u * parameters.result_vecs],
+                            exact_floats(weights[index]),
+                            exact_floats(weights[index + parameters.result_vecs]),
+                            exact_floats(weights[index + 2u * parameters.result_vecs]),
+                            exact_floats(weights[index + 3u * parameters.result_vecs]),
                         );
                     }
                 }
@@ -195,7 +197,7 @@ fn main(
             for (var n = 0u; n < OUT_VECS; n++) { //@unroll
                 let vec = first_vec + lane + n * VEC_LANES;
                 if vec < parameters.result_vecs {
-                    result[index + vec] = finished(sum[p][n], finish[n]);
+                    result[index + vec] = packed(finished(sum[p][n], finish[n]));
                 }
             }
         }

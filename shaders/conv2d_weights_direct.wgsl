@@ -33,10 +33,11 @@ const WORKGROUP: u32 = 64u;
 const OUT_VECS: u32 = 2u;
 
 // import conv2d_weights
+// import stored
 
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> input: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> gradient: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> input: array<Stored>;
+@group(0) @binding(2) var<storage, read> gradient: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -75,10 +76,10 @@ fn main(
         for (var pixel = 0u; pixel < parameters.output_width; pixel++) {
             let column = pixel * parameters.stride_width + column_shift;
             if column < parameters.input_width {
-                let x = input[(input_line + column) * parameters.input_vecs + input_vec];
+                let x = floats(input[(input_line + column) * parameters.input_vecs + input_vec]);
                 let gradient_index = (line * parameters.output_width + pixel) * parameters.output_vecs;
                 for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-                    let d = gradient[gradient_index + min(first_vec + n, parameters.output_vecs - 1u)];
+                    let d = floats(gradient[gradient_index + min(first_vec + n, parameters.output_vecs - 1u)]);
                     sum[n] += mat4x4<f32>(x.x * d, x.y * d, x.z * d, x.w * d);
                 }
             }

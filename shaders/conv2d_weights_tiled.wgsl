@@ -35,10 +35,11 @@ const TILE_QUADS: u32 = QUAD_LANES * QUADS;
 const TILE_VECS: u32 = VEC_LANES * OUT_VECS;
 
 // import conv2d_weights
+// import stored
 
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> input: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> gradient: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> input: array<Stored>;
+@group(0) @binding(2) var<storage, read> gradient: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
 
 // [pixel][quad], [pixel][vector]
@@ -108,7 +109,7 @@ fn main(
                 var x = vec4<f32>(0.0);
                 if row < parameters.input_height && column < parameters.input_width {
                     let pixel = (at.x + row) * parameters.input_width + column;
-                    x = input[pixel * parameters.input_vecs + channel[i]];
+                    x = floats(input[pixel * parameters.input_vecs + channel[i]]);
                 }
                 input_tile[entry] = x;
             }
@@ -120,7 +121,7 @@ fn main(
                 let vec = first_vec + entry % TILE_VECS;
                 var d = vec4<f32>(0.0);
                 if pixel < end && vec < parameters.output_vecs {
-                    d = gradient[pixel * parameters.output_vecs + vec];
+                    d = floats(gradient[pixel * parameters.output_vecs + vec]);
                 }
                 gradient_tile[entry] = d;
             }

@@ -2,14 +2,16 @@
 //
 // a, b, y: `count` groups of four. One invocation owns one group.
 
+// import stored
+
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> a: array<Stored>;
+@group(0) @binding(2) var<storage, read> b: array<Stored>;
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -19,6 +21,6 @@ fn main(
 ) {
     let i = (workgroup.y * grid.x + workgroup.x) * 64u + lane;
     if i < params.count {
-        y[i] = a[i] + b[i];
+        y[i] = packed(floats(a[i]) + floats(b[i]));
     }
 }

@@ -3,6 +3,8 @@
 // x: [N, pixels, columns] groups of four channels. y: [N, columns].
 // One invocation owns one group of y.
 
+// import stored
+
 struct Params {
     count: u32,
     pixels: u32,
@@ -10,7 +12,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<Stored>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
@@ -26,7 +28,7 @@ fn main(
     let first = i / params.columns * params.pixels * params.columns + i % params.columns;
     var sum = vec4<f32>(0.0);
     for (var pixel = 0u; pixel < params.pixels; pixel++) {
-        sum += x[first + pixel * params.columns];
+        sum += floats(x[first + pixel * params.columns]);
     }
     y[i] = sum / f32(params.pixels);
 }

@@ -4,6 +4,7 @@
 // One invocation owns one column of every few pixels of dx (see lib/strip.wgsl).
 
 // import strip
+// import stored
 
 struct Params {
     rows: u32,
@@ -14,7 +15,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -27,6 +28,6 @@ fn main(
     }
     for (var row = s.first; row < s.end; row += s.step) {
         let upstream = dy[row / params.pixels * params.columns + s.column];
-        dx[row * params.columns + s.column] = upstream / f32(params.pixels);
+        dx[row * params.columns + s.column] = packed(upstream / f32(params.pixels));
     }
 }

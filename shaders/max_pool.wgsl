@@ -5,6 +5,7 @@
 // One invocation owns one column of every few output pixels (see lib/strip.wgsl).
 
 // import strip
+// import stored
 // import float
 
 struct Params {
@@ -23,8 +24,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> maximum: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> maximum: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> places: array<vec4<u32>>;
 
 @compute @workgroup_size(64)
@@ -53,7 +54,7 @@ fn main(
                 if h >= params.h || w >= params.w {
                     continue;
                 }
-                let value = x[((n * params.h + h) * params.w + w) * params.columns + s.column];
+                let value = floats(x[((n * params.h + h) * params.w + w) * params.columns + s.column]);
                 for (var i = 0u; i < 4u; i++) {
                     let larger = value[i] > best[i] || (is_nan(value[i]) && !is_nan(best[i]));
                     if larger || !found {
@@ -65,7 +66,7 @@ fn main(
             }
         }
         let at = row * params.columns + s.column;
-        maximum[at] = best;
+        maximum[at] = packed(best);
         places[at] = select(vec4<u32>(0u), place, real);
     }
 }

@@ -5,6 +5,7 @@
 // One invocation owns one column of every few pixels of x (see lib/strip.wgsl).
 
 // import strip
+// import stored
 
 struct Params {
     rows: u32,
@@ -21,9 +22,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> dy: array<Stored>;
 @group(0) @binding(2) var<storage, read> places: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> dx: array<Stored>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -53,9 +54,9 @@ fn main(
                 }
                 let at = ((n * params.p + p) * params.q + q) * params.columns + s.column;
                 let here = places[at] == vec4<u32>(r * params.kernel + c);
-                sum += select(vec4<f32>(0.0), dy[at], here);
+                sum += select(vec4<f32>(0.0), floats(dy[at]), here);
             }
         }
-        dx[row * params.columns + s.column] = sum;
+        dx[row * params.columns + s.column] = packed(sum);
     }
 }

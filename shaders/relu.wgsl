@@ -2,13 +2,15 @@
 //
 // x, y: `count` groups of four. One invocation owns one group.
 
+// import stored
+
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -18,7 +20,7 @@ fn main(
 ) {
     let i = (workgroup.y * grid.x + workgroup.x) * 64u + lane;
     if i < params.count {
-        let value = x[i];
-        y[i] = select(value, vec4<f32>(0.0), value < vec4<f32>(0.0));
+        let value = floats(x[i]);
+        y[i] = packed(select(value, vec4<f32>(0.0), value < vec4<f32>(0.0)));
     }
 }

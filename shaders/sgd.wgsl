@@ -5,9 +5,15 @@
 // parameters, gradients, velocities: `count` groups of four; pads are zero and stay zero.
 // metrics: word 4 gets bit 1 when a gradient is NaN or infinite (an atomic or: the order
 // does not matter). One invocation owns one group.
+// Where the loss is scaled, gradients are divided by its scale, and a step that overflowed is
+// left out.
 
 // import step
 // import float
+// import loss_scale
+
+// Whether the loss is scaled; without it `loss_scale` is bound to the step and not read.
+const SCALED: bool = false;
 
 struct Params {
     count: u32,
@@ -22,6 +28,7 @@ const BAD_GRADIENT: u32 = 2u;
 @group(0) @binding(3) var<storage, read_write> velocities: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> metrics: array<atomic<u32>>;
 @group(0) @binding(5) var<storage, read> step: array<u32>;
+@group(0) @binding(6) var<storage, read> loss_scale: array<u32>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -36,7 +43,13 @@ fn main(
     let rate = bitcast<f32>(step[STEP_LEARNING_RATE]);
     let momentum = bitcast<f32>(step[STEP_MOMENTUM]);
     let decay = bitcast<f32>(step[STEP_WEIGHT_DECAY]);
-    let gradient = gradients[i];
+    var gradient = gradients[i];
+    if SCALED {
+        if loss_scale[LOSS_SCALE_OVERFLOW] != 0u {
+            return;
+        }
+        gradient /= bitcast<f32>(loss_scale[LOSS_SCALE]);
+    }
     if !(is_finite(gradient.x) && is_finite(gradient.y)
         && is_finite(gradient.z) && is_finite(gradient.w)) {
         atomicOr(&metrics[FLAGS], BAD_GRADIENT);

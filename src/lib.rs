@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! bytes on disk ─ data ─▶ pictures of bytes ─▶ device: gather, crop, flip, normalise ─▶ batch NHWC f32
-//! preset or flags ─ model ─▶ layers ─▶ graph ─ rewrite (fusion) ─ autodiff ─ rewrite ─ recompute ─▶ graph of a whole step
+//! preset or flags ─ model ─▶ layers ─▶ graph ─ rewrite (fusion) ─ autodiff ─ rewrite ─ recompute ─ precision ─▶ graph of a whole step
 //! graph + choices of kernels (given, measured, built in) ─ kernels ─▶ program: numbered buffers, dispatches ─ plan ─▶ few physical buffers
 //! program + adapter ─ gpu ─▶ pipelines, buffers, bind groups, built once ─▶ one submission a step
 //! the same graph ─ cpu ─▶ loops over the same memory, where there is no GPU
@@ -24,7 +24,7 @@
 //! | 0 | [`shape`] | extents, element types, how a shape lies in memory |
 //! | 0 | [`rng`] | counter-based random numbers, the same bits everywhere |
 //! | 1 | [`program`] | a GPU program as plain data, and its memory plan |
-//! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, recomputation, interpreter |
+//! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, recomputation, half precision, interpreter |
 //! | 1 | [`data`] | datasets to pictures and batches |
 //! | 1 | [`checkpoint`] | named tensors to and from files |
 //! | 2 | [`model`] | PyramidNet from a dozen words: layers, names, counts, initial values, graphs |
@@ -55,7 +55,9 @@
 //!   for. A run that stops and resumes, also inside an epoch, computes the bits of one that
 //!   did not.
 //! - A NaN or an infinity is never swallowed: comparisons let it through, and the loss and
-//!   every gradient are tested by the bits of their exponents.
+//!   every gradient are tested by the bits of their exponents. Where feature maps are halves
+//!   and the loss is scaled, a step whose gradients overflow is left out, counted, and tried
+//!   with a smaller scale.
 //! - `graph`, `program`, `model` and `kernels` perform no input or output and know no device.
 //! - Nothing in the library waits for a device except inside [`gpu`], and there only
 //!   natively; browsers have their event loop.

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Checkpoint, CheckpointError, Tensor, write_atomically};
 use crate::engine::Device;
 use crate::gpu;
-use crate::graph::{Passes, Recompute};
+use crate::graph::{Passes, Precision, Recompute};
 use crate::kernels::Choices;
 use crate::model::{Description, Network, NetworkSpec, SpecError, check};
 use crate::train::{Position, Recipe, Snapshot};
@@ -88,6 +88,9 @@ pub struct Config {
     /// Whether units were computed again in the backward pass.
     #[serde(default)]
     pub recompute: bool,
+    /// How feature maps are stored.
+    #[serde(default)]
+    pub precision: Precision,
     /// The network.
     pub network: NetworkSpec,
     /// Optimiser and schedule.
@@ -103,6 +106,7 @@ impl Config {
                 true => Recompute::Units,
                 false => Recompute::default(),
             },
+            precision: self.precision,
         }
     }
 }

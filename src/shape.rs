@@ -9,14 +9,16 @@
 
 use std::fmt;
 
-/// Channels are stored in groups of this many `f32`, one `vec4<f32>`.
+/// Channels are stored in groups of this many numbers, one vector.
 pub const LANES: usize = 4;
 
-/// What an element is. Both take four bytes.
+/// What an element is in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
     /// IEEE single precision.
     F32,
+    /// IEEE half precision: how feature maps may be stored. All arithmetic is in single.
+    F16,
     /// Labels, indices, packed bytes, bit patterns.
     U32,
 }
@@ -112,7 +114,25 @@ impl Shape {
 
     /// Bytes in memory.
     pub fn bytes(&self) -> u64 {
-        4 * self.stored_len() as u64
+        let elements = self.stored_len() as u64;
+        match self.dtype {
+            DType::F32 | DType::U32 => 4 * elements,
+            // At least a vector in single precision: kernels bind it in place of one that
+            // they do not read.
+            DType::F16 => (2 * elements).max(16),
+        }
+    }
+
+    /// The same with the element type in which kernels compute.
+    pub fn computed(&self) -> Shape {
+        let dtype = match self.dtype {
+            DType::F16 => DType::F32,
+            other => other,
+        };
+        Shape {
+            dtype,
+            ..self.clone()
+        }
     }
 
     /// The last extent.
@@ -181,6 +201,7 @@ impl fmt::Display for Shape {
         let dims: Vec<String> = self.dims.iter().map(usize::to_string).collect();
         let dtype = match self.dtype {
             DType::F32 => "f32",
+            DType::F16 => "f16",
             DType::U32 => "u32",
         };
         write!(f, "{dtype}[{}]", dims.join(","))

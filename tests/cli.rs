@@ -268,6 +268,28 @@ fn verify_agrees_with_pytorch_and_notices_a_difference() {
 
 /// A tiny folder of two classes, and a run on it that stops and continues.
 #[test]
+fn half_precision_needs_an_adapter() {
+    let temporary = tempfile::tempdir().unwrap();
+    let run = path(temporary.path(), "run");
+    let words = ["in single precision only", "--device"];
+    let flags = ["train", "--precision", "f16", "--device", "cpu"];
+    fails(&[&flags[..], &["--run-dir", &run]].concat(), 3, &words);
+    assert!(!Path::new(&run).exists(), "a run directory of nothing");
+    fails(
+        &["bench", "--precision", "f16", "--device", "cpu"],
+        3,
+        &words,
+    );
+    fails(&["bench", "--precision", "bf16"], 2, &["f32 or f16"]);
+    let bytes = |precision: &str| {
+        let document = json(&["summary", "--precision", precision, "--json"]);
+        document["memory"]["temporary"].as_f64().unwrap()
+    };
+    let share = bytes("f16") / bytes("f32");
+    assert!((0.45..0.55).contains(&share), "{share}");
+}
+
+#[test]
 fn a_run_trains_saves_and_continues() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");

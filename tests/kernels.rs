@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::kernel::{check, run, shapes, stands, variants};
+use common::kernel::{Case, check, shapes, stands};
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::graph::{Data, Op, Tensor};
 use pyr_wgpu::kernels::Choices;
@@ -21,9 +21,8 @@ fn every_kernel_agrees_with_its_reference() {
 }
 
 /// The memory image of each result of one node.
-fn bits(device: &Device, op: &Op, inputs: &[Tensor], choices: &Choices) -> Vec<Vec<u32>> {
-    let results = run(device, op, inputs, choices);
-    pollster::block_on(results).unwrap_or_else(|e| panic!("{e}"))
+fn bits(device: &Device, case: &Case, choices: &Choices) -> Vec<Vec<u32>> {
+    pollster::block_on(case.run(device, choices)).unwrap_or_else(|e| panic!("{e}"))
 }
 
 #[test]
@@ -32,11 +31,14 @@ fn checked_and_unchecked_shaders_give_the_same_bits() {
         return;
     };
     for sample in &Op::samples() {
-        let variants = variants(gpu, &sample.op, &sample.inputs);
-        for choices in variants.into_iter().filter(stands) {
-            let fast = bits(gpu, &sample.op, &sample.inputs, &choices);
-            let safe = bits(checked, &sample.op, &sample.inputs, &choices);
-            assert_eq!(fast, safe, "{:?} on {:?}", sample.op, shapes(sample));
+        let half = Case::half(&sample.op, &sample.inputs);
+        let cases = [Some(Case::new(&sample.op, &sample.inputs)), half];
+        for case in cases.iter().flatten() {
+            for choices in case.variants(gpu).into_iter().filter(stands) {
+                let fast = bits(gpu, case, &choices);
+                let safe = bits(checked, case, &choices);
+                assert_eq!(fast, safe, "{:?} on {:?}", sample.op, shapes(sample));
+            }
         }
     }
 }
@@ -64,8 +66,9 @@ fn check_visible(device: &Device) {
             let mut inputs = sample.inputs.clone();
             inputs[0] = Tensor::real(first.shape.clone(), values);
             let references = sample.op.reference(&inputs.iter().collect::<Vec<_>>());
-            for choices in variants(device, &sample.op, &inputs) {
-                let results = bits(device, &sample.op, &inputs, &choices);
+            let case = Case::new(&sample.op, &inputs);
+            for choices in case.variants(device) {
+                let results = bits(device, &case, &choices);
                 for (words, reference) in results.iter().zip(&references) {
                     let Data::Real(reference_values) = &reference.data else {
                         continue;

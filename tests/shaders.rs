@@ -8,10 +8,11 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::kernel::Case;
 use common::networks::small_networks;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess};
-use pyr_wgpu::graph::{Graph, Op, Passes};
+use pyr_wgpu::graph::{Graph, Op, Passes, Precision};
 use pyr_wgpu::kernels::{self, Choices, Target};
 use pyr_wgpu::model::{Input, Mode, Network, Preprocessing, names, preset};
 use pyr_wgpu::program::{Access, Kernel, Program};
@@ -79,8 +80,10 @@ fn passes(fuse: bool) -> Passes {
 fn all_kernels() -> Kernels {
     let mut all = Kernels::default();
     for sample in Op::samples() {
-        let (graph, _, _) = common::kernel::single(&sample.op, &sample.inputs);
-        all.of_graph(&graph);
+        all.of_graph(Case::new(&sample.op, &sample.inputs).graph());
+        if let Some(half) = Case::half(&sample.op, &sample.inputs) {
+            all.of_graph(half.graph());
+        }
     }
     for small in small_networks() {
         let input = Input::Pictures {
@@ -90,11 +93,15 @@ fn all_kernels() -> Kernels {
             augment: true,
         };
         let modes = [Mode::Evaluate, Mode::Predict, Mode::Train, Mode::MicroBatch];
-        for (mode, fuse) in modes.iter().flat_map(|mode| [(mode, false), (mode, true)]) {
-            let graph = small
-                .network
-                .graph(small.batch, &input, *mode, passes(fuse));
-            all.of_graph(&graph.unwrap_or_else(|e| panic!("{}: {e}", small.name)));
+        let half = Passes {
+            precision: Precision::F16,
+            ..Passes::default()
+        };
+        for mode in modes {
+            for passes in [passes(false), passes(true), half] {
+                let graph = small.network.graph(small.batch, &input, mode, passes);
+                all.of_graph(&graph.unwrap_or_else(|e| panic!("{}: {e}", small.name)));
+            }
         }
     }
     for name in ["demo", "pyramidnet272-a200", "pyramidnet200-a450-imagenet"] {
@@ -146,11 +153,12 @@ fn validate(kernel: &Kernel, module: &Module) -> ModuleInfo {
         result.map_err(|error| error.emit_to_string(&kernel.source))
     };
     // What every browser has; naga's default set holds more.
-    let mut capabilities = Capabilities::empty();
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     capabilities.set(Capabilities::SUBGROUP, kernel.subgroups);
     capabilities.set(Capabilities::SHADER_INT64, kernel.int64);
     let info = validate(capabilities).unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
-    for (name, capability) in capabilities.iter_names() {
+    let declared = capabilities - Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    for (name, capability) in declared.iter_names() {
         let without = validate(capabilities - capability);
         assert!(
             without.is_err(),

@@ -1,233 +1,19 @@
 //! Training as a whole: it learns, repeats, resumes, and its steps are the recipe's.
-//!
-//! Pictures are noise, so that whatever a network learns it has learnt by heart.
 
 mod common;
 
-use std::sync::Arc;
-
-use pyr_wgpu::data::{DataError, Source};
+use common::runs::{CLASSES, Run, bits, devices, finish, precisions};
 use pyr_wgpu::engine::{Device, Tensors};
-use pyr_wgpu::graph::{Passes, Recompute};
-use pyr_wgpu::kernels::Choices;
-use pyr_wgpu::model::{Description, Network, NetworkSpec, Preprocessing, Stem, initial_values};
-use pyr_wgpu::rng::{Purpose, Stream};
-use pyr_wgpu::train::{
-    Evaluator, Options, Position, Recipe, Snapshot, Totals, TrainError, Trainer,
-};
-use pyr_wgpu::verify::{self, Batch, Difference};
-
-const CLASSES: u32 = 5;
-
-/// Pictures of noise, whose labels go round.
-struct Noise {
-    size: u32,
-    bytes: Vec<u8>,
-    count: usize,
-    /// Whether the whole set may live on the device.
-    resident: bool,
-}
-
-impl Noise {
-    fn source(size: u32, count: usize, resident: bool) -> Arc<dyn Source> {
-        let mut stream = Stream::new(99, Purpose::Shapes, 0, 0);
-        let length = (size * size * 3) as usize * count;
-        let bytes = (0..length).map(|_| stream.next_u32() as u8).collect();
-        Arc::new(Noise {
-            size,
-            bytes,
-            count,
-            resident,
-        })
-    }
-}
-
-impl Source for Noise {
-    fn len(&self) -> usize {
-        self.count
-    }
-
-    fn label(&self, index: usize) -> u32 {
-        index as u32 % CLASSES
-    }
-
-    fn size(&self) -> u32 {
-        self.size
-    }
-
-    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
-        let length = out.len();
-        out.copy_from_slice(&self.bytes[index * length..(index + 1) * length]);
-        Ok(())
-    }
-
-    fn resident(&self) -> Option<&[u8]> {
-        self.resident.then_some(&self.bytes)
-    }
-}
-
-/// A run on noise, with everything that can be varied.
-#[derive(Clone)]
-struct Run {
-    spec: NetworkSpec,
-    options: Options,
-    images: usize,
-    resident: bool,
-}
-
-impl Run {
-    fn new(image_size: u32, images: usize, batch_size: usize) -> Run {
-        let spec = NetworkSpec {
-            classes: CLASSES,
-            image_size,
-            ..NetworkSpec::pyramid(Stem::Cifar, 8, 3.0)
-        };
-        let recipe = Recipe {
-            epochs: 3,
-            batch_size,
-            learning_rate: 0.1,
-            momentum: 0.9,
-            weight_decay: 1e-4,
-            milestones: vec![3],
-            augment: false,
-        };
-        Run {
-            options: Options {
-                recipe,
-                micro_batch: None,
-                seed: 7,
-                passes: Passes::default(),
-                workers: 2,
-                preprocessing: Preprocessing::new(&spec, [120.0, 127.5, 130.0], [70.0, 73.9, 80.0]),
-            },
-            spec,
-            images,
-            resident: true,
-        }
-    }
-
-    /// With all randomness: flips, crops, dropout.
-    fn random(image_size: u32, images: usize, batch_size: usize) -> Run {
-        let mut run = Run::new(image_size, images, batch_size);
-        run.spec.dropout = 0.3;
-        run.options.recipe.augment = true;
-        run
-    }
-
-    fn network(&self) -> Network {
-        Network::new(&self.spec).unwrap()
-    }
-
-    fn train_source(&self) -> Arc<dyn Source> {
-        Noise::source(self.spec.image_size, self.images, self.resident)
-    }
-
-    /// Thirteen pictures: a number that no batch divides.
-    fn test_source(&self) -> Arc<dyn Source> {
-        Noise::source(self.spec.image_size, 13, self.resident)
-    }
-
-    /// Initial weights of the seed, no velocity.
-    fn start(&self) -> Snapshot {
-        let network = self.network();
-        let trained = network
-            .parameters()
-            .into_iter()
-            .filter(|p| p.role.is_trainable());
-        Snapshot {
-            weights: initial_values(&network, self.options.seed)
-                .into_iter()
-                .collect(),
-            momentum: trained
-                .map(|p| (p.name.clone(), vec![0.0; p.len()]))
-                .collect(),
-            position: Position::start(),
-        }
-    }
-
-    fn trainer(&self, device: &Device, from: &Snapshot) -> Trainer {
-        let trainer = Trainer::new(
-            device,
-            self.network(),
-            self.options.clone(),
-            self.train_source(),
-            self.test_source(),
-            |_| Ok(Choices::default()),
-        );
-        let mut trainer = trainer.unwrap_or_else(|e| panic!("{e}"));
-        trainer.restore(from);
-        trainer
-    }
-
-    /// Picture numbers of each step of an epoch.
-    fn order(&self, epoch: u32) -> Vec<Vec<u32>> {
-        let mut stream = Stream::new(self.options.seed, Purpose::Shuffle, epoch, 0);
-        let order = stream.permutation(self.images);
-        order
-            .chunks(self.options.recipe.batch_size)
-            .map(<[u32]>::to_vec)
-            .collect()
-    }
-
-    /// Some pictures as PyTorch would have them.
-    fn batch(&self, indices: &[u32]) -> Batch {
-        let source = self.train_source();
-        let Preprocessing { mean, std, .. } = self.options.preprocessing;
-        let plane = (self.spec.image_size * self.spec.image_size) as usize;
-        let mut input = Vec::new();
-        for index in indices {
-            let mut bytes = vec![0; 3 * plane];
-            source.read(*index as usize, &mut bytes).unwrap();
-            for channel in 0..3 {
-                let values = bytes.iter().skip(channel).step_by(3);
-                input.extend(values.map(|b| (f32::from(*b) - mean[channel]) / std[channel]));
-            }
-        }
-        Batch {
-            input,
-            size: indices.len(),
-            labels: indices.iter().map(|i| source.label(*i as usize)).collect(),
-        }
-    }
-}
-
-/// All the bits of a state.
-fn bits(snapshot: &Snapshot) -> (Vec<(String, Vec<u32>)>, Position) {
-    let tensors = snapshot.weights.iter().chain(&snapshot.momentum);
-    let words = tensors.map(|(name, values)| {
-        let bits = values.iter().map(|v| v.to_bits()).collect();
-        (name.clone(), bits)
-    });
-    (words.collect(), snapshot.position)
-}
-
-/// Trains until the end; totals and state after every epoch.
-async fn finish(trainer: &mut Trainer, evaluate: bool) -> Vec<(Totals, Snapshot)> {
-    let mut epochs = Vec::new();
-    while !trainer.finished() {
-        while !trainer.epoch_done() {
-            trainer.step().unwrap();
-        }
-        let totals = trainer.collect().await.unwrap();
-        if evaluate {
-            let tested = trainer.evaluate(async |_| {}).await.unwrap();
-            assert_eq!(tested.images, 13);
-        }
-        epochs.push((totals, trainer.snapshot().await.unwrap()));
-        trainer.next_epoch();
-    }
-    epochs
-}
-
-/// Every device.
-fn devices() -> Vec<&'static Device> {
-    common::fast_devices().chain([&Device::Reference]).collect()
-}
+use pyr_wgpu::graph::Recompute;
+use pyr_wgpu::model::Description;
+use pyr_wgpu::train::{Evaluator, Recipe, Snapshot, TrainError};
+use pyr_wgpu::verify::{self, Difference};
 
 #[test]
 fn one_batch_is_learnt_by_heart() {
-    for device in devices() {
+    for (device, precision) in precisions() {
         let mut run = Run::new(8, 8, 8);
+        run.options.passes.precision = precision;
         run.options.recipe.epochs = 40;
         run.options.recipe.milestones = vec![30];
         let mut trainer = run.trainer(device, &run.start());
@@ -249,13 +35,15 @@ fn one_batch_is_learnt_by_heart() {
 /// the bits of the run that did not stop.
 #[test]
 fn a_resumed_run_equals_an_uninterrupted_one() {
-    for (device, resident) in devices().into_iter().flat_map(|d| [(d, true), (d, false)]) {
+    let cases = precisions().into_iter();
+    for ((device, precision), resident) in cases.flat_map(|d| [(d, true), (d, false)]) {
         for micro_batch in [None, Some(3)] {
             let mut run = Run::random(8, 20, 8);
+            run.options.passes.precision = precision;
             run.resident = resident;
             run.options.micro_batch = micro_batch;
             let what = format!(
-                "{}, resident {resident}, micro {micro_batch:?}",
+                "{}, {precision}, resident {resident}, micro {micro_batch:?}",
                 device.name()
             );
             pollster::block_on(async {

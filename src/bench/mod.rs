@@ -26,8 +26,9 @@ pub use trace::{Span, trace_events};
 use crate::cpu;
 use crate::engine::{Device, Engine, EngineError, Kind};
 use crate::gpu::KernelTime;
+use crate::graph::ops::LossScale;
 use crate::graph::step::Step;
-use crate::graph::{Graph, Passes};
+use crate::graph::{Graph, Passes, Precision};
 use crate::kernels::{self, Choices};
 use crate::model::{self, Input, Network, NetworkSpec, initial_values, names};
 use crate::program::Program;
@@ -67,6 +68,8 @@ pub struct Report {
     pub network: NetworkSpec,
     /// What a step did.
     pub mode: Mode,
+    /// How feature maps are stored.
+    pub precision: Precision,
     /// Pictures of a step.
     pub batch_size: usize,
     /// Name of the adapter, or of the reference.
@@ -215,6 +218,9 @@ fn load(engine: &mut Engine, workload: &Workload<'_>) {
             ..Step::default()
         };
         engine.write(names::STEP, &step.to_words());
+        if workload.passes.precision == Precision::F16 {
+            engine.write(names::LOSS_SCALE, &LossScale::start().to_words());
+        }
     }
 }
 
@@ -303,6 +309,7 @@ impl Steps {
         Report {
             network: workload.network.spec().clone(),
             mode: workload.mode,
+            precision: workload.passes.precision,
             batch_size: workload.batch,
             adapter: description.map_or_else(|| device.name(), |d| d.name.clone()),
             driver: description.map(|d| format!("{} {}", d.driver, d.driver_info)),

@@ -9,12 +9,12 @@ use super::device::DeviceArgs;
 use super::devices::bytes;
 use super::error::CliError;
 use super::network::NetworkArgs;
-use super::summary::passes;
+use super::step::StepArgs;
 use super::tuning::{TuneArgs, complete};
 use super::{print_json, print_line};
 use crate::bench::{Bound, KernelRow, Mode, Report, Workload, by_shader, measure, trace_events};
 use crate::engine::Device;
-use crate::graph::Graph;
+use crate::graph::{Graph, Precision};
 use crate::kernels::Choices;
 use crate::model::Network;
 
@@ -29,9 +29,8 @@ pub(super) struct Args {
     /// What a step does: train (forward, backward, update) or infer (scores alone)
     #[arg(long, value_name = "WORD", default_value = "train", value_parser = ["train", "infer"])]
     mode: String,
-    /// As `train --recompute`
-    #[arg(long)]
-    recompute: bool,
+    #[command(flatten)]
+    step: StepArgs,
     /// Seconds to measure steps, and to warm up before at most
     #[arg(long, value_name = "X", default_value_t = 10.0)]
     seconds: f64,
@@ -70,7 +69,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             "infer" => Mode::Infer,
             _ => Mode::Train,
         },
-        passes: passes(args.recompute),
+        passes: args.step.passes(),
         seconds: args.seconds,
     };
     let mut say = |text: &str| args.device.say(text);
@@ -130,7 +129,11 @@ fn title(report: &Report) -> String {
         Mode::Infer => "inference",
     };
     let (network, batch) = (&report.network, report.batch_size);
-    format!("{task} of {network}, {batch} pictures a step")
+    let precision = match report.precision {
+        Precision::F32 => "",
+        Precision::F16 => ", feature maps in f16",
+    };
+    format!("{task} of {network}, {batch} pictures a step{precision}")
 }
 
 fn print_text(report: &Report, device: &Device) -> Result<(), CliError> {

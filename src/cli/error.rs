@@ -99,6 +99,7 @@ impl From<EngineError> for CliError {
             EngineError::Gpu(error) => error.into(),
             EngineError::Lower(error) => error.into(),
             EngineError::Graph(error) => error.into(),
+            EngineError::Precision(_) => CliError::Device(error.to_string()),
         }
     }
 }

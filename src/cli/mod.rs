@@ -13,6 +13,7 @@ mod network;
 mod predict;
 mod progress;
 mod signals;
+mod step;
 mod summary;
 mod train;
 mod tuning;

@@ -6,9 +6,10 @@ use serde_json::json;
 use super::devices::bytes;
 use super::error::CliError;
 use super::network::NetworkArgs;
+use super::step::StepArgs;
 use super::{print_json, print_line};
 use crate::engine::MemoryPlan;
-use crate::graph::{Passes, Recompute};
+use crate::graph::Passes;
 use crate::kernels::{self, Choices, LowerError, Target};
 use crate::model::{Input, Mode, Network};
 
@@ -20,9 +21,8 @@ pub(super) struct Args {
     /// Pictures of one step, for the memory plan
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
-    /// Memory with `train --recompute`
-    #[arg(long)]
-    recompute: bool,
+    #[command(flatten)]
+    step: StepArgs,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -37,7 +37,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         return Err(CliError::Usage("--batch-size 0 is no batch".to_owned()));
     }
     let network = Network::new(&args.network.resolve(None)?)?;
-    let plan = memory(&network, args.batch_size, args.recompute)?;
+    let plan = memory(&network, args.batch_size, args.step.passes())?;
     match args.json {
         true => print_json(&as_json(&network, &plan, args.batch_size)),
         false => as_text(&network, &plan, args.batch_size),
@@ -52,20 +52,9 @@ fn unlimited() -> Target {
     }
 }
 
-/// The passes of a training step, with or without units computed again.
-pub(super) fn passes(recompute_units: bool) -> Passes {
-    match recompute_units {
-        true => Passes {
-            recompute: Recompute::Units,
-            ..Passes::default()
-        },
-        false => Passes::default(),
-    }
-}
-
 /// Plans one training step.
-fn memory(network: &Network, batch: usize, units: bool) -> Result<MemoryPlan, CliError> {
-    let graph = network.graph(batch, &Input::Tensor, Mode::Train, passes(units))?;
+fn memory(network: &Network, batch: usize, passes: Passes) -> Result<MemoryPlan, CliError> {
+    let graph = network.graph(batch, &Input::Tensor, Mode::Train, passes)?;
     let lowered = kernels::lower(&graph, &unlimited(), &Choices::default())?;
     Ok(MemoryPlan::new(&[&lowered.program]))
 }

@@ -2,7 +2,7 @@
 //! on one thread.
 
 use super::call::Call;
-use crate::graph::ops::{IGNORED, Metrics};
+use crate::graph::ops::{IGNORED, LossScale, Metrics};
 
 /// Rows of logits, as true classes only.
 fn rows<'a>(call: &Call<'a>) -> impl Iterator<Item = (Vec<f64>, u32)> + use<'a> {
@@ -85,4 +85,39 @@ pub(super) fn count_metrics(mut call: Call<'_>) {
     }
     metrics.loss += loss as f32;
     words.copy_from_slice(&metrics.to_words());
+}
+
+/// Weights of losses, scaled.
+pub(super) fn scale(mut call: Call<'_>) {
+    let scale = LossScale::from_words(call.words(1)).scale;
+    for (scaled, weight) in call.result(0).iter_mut().zip(call.numbers(0)) {
+        *scaled = weight * scale;
+    }
+}
+
+/// Whether a gradient is NaN or infinite.
+pub(super) fn find_overflow(mut call: Call<'_>) {
+    let gradients = call.operands() - 1;
+    let mut all = (0..gradients).flat_map(|gradient| call.numbers(gradient));
+    if all.any(|number| !number.is_finite()) {
+        change(call.result_words(0), |scale| scale.overflow = 1);
+    }
+}
+
+/// The loss scale after a step.
+pub(super) fn adjust_scale(mut call: Call<'_>) {
+    let mut hopeless = false;
+    change(call.result_words(0), |scale| hopeless = scale.adjust());
+    if hopeless {
+        let words = call.result_words(1);
+        let mut metrics = Metrics::from_words(words);
+        metrics.flags |= Metrics::BAD_GRADIENT;
+        words.copy_from_slice(&metrics.to_words());
+    }
+}
+
+fn change(words: &mut [u32], change: impl FnOnce(&mut LossScale)) {
+    let mut scale = LossScale::from_words(words);
+    change(&mut scale);
+    words.copy_from_slice(&scale.to_words());
 }

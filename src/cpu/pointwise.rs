@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::Cpu;
 use super::call::Call;
 use super::columns::{Columns, TASK, for_each_part};
-use crate::graph::ops::Metrics;
+use crate::graph::ops::{LossScale, Metrics, Sgd};
 
 pub(super) fn add(cpu: &Cpu, mut call: Call<'_>) {
     let operands = [call.numbers(0), call.numbers(1)];
@@ -92,6 +92,11 @@ pub(super) fn column_sum(mut call: Call<'_>) {
     }
 }
 
+/// The same numbers.
+pub(super) fn copy(mut call: Call<'_>) {
+    call.result(0).copy_from_slice(call.numbers(0));
+}
+
 /// Adds gradients to their sums.
 pub(super) fn accumulate(cpu: &Cpu, mut call: Call<'_>) {
     let n = call.operands() / 2;
@@ -111,8 +116,16 @@ pub(super) fn accumulate(cpu: &Cpu, mut call: Call<'_>) {
 }
 
 /// Stochastic gradient descent with Nesterov momentum and weight decay.
-pub(super) fn sgd(cpu: &Cpu, mut call: Call<'_>) {
-    let n = (call.operands() - 2) / 3;
+pub(super) fn sgd(cpu: &Cpu, op: &Sgd, mut call: Call<'_>) {
+    let n = op.count(call.operands());
+    let scale = match op.scaled {
+        true => LossScale::from_words(call.words(3 * n + 2)),
+        false => LossScale::none(),
+    };
+    if scale.overflow != 0 {
+        return;
+    }
+    let divisor = scale.scale;
     let step = call.step(3 * n + 1);
     let [rate, momentum, decay] = [step.learning_rate, step.momentum, step.weight_decay];
     let values: Vec<_> = (0..n)
@@ -127,6 +140,7 @@ pub(super) fn sgd(cpu: &Cpu, mut call: Call<'_>) {
                 || {
                     let numbers = parameters.iter_mut().zip(velocities).zip(gradients);
                     for ((p, v), gradient) in numbers {
+                        let gradient = gradient / divisor;
                         finite &= gradient.is_finite();
                         let g = gradient + decay * *p;
                         *v = momentum * *v + g;

@@ -22,7 +22,7 @@ pub use weights::{Kind, Tensors};
 
 use crate::cpu;
 use crate::gpu::{GpuError, Loaded};
-use crate::graph::{Graph, GraphError, Role, Tensor, interp};
+use crate::graph::{Graph, GraphError, Role, Tensor, interp, precision};
 use crate::kernels::{self, Choices, LowerError, Lowered, Place};
 use crate::program::Program;
 use crate::shape::Shape;
@@ -39,6 +39,12 @@ pub enum EngineError {
     /// In the graph.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// Feature maps in half precision, on a device that has none.
+    #[error(
+        "{0} stores feature maps in single precision only; leave out --precision f16, or name a \
+         graphics adapter with --device (`devices` lists them)"
+    )]
+    Precision(String),
 }
 
 /// Graphs ready to run on a device.
@@ -100,6 +106,9 @@ impl Engine {
                 }
             }
             Device::Cpu(_) => {
+                if graphs.iter().any(precision::is_half) {
+                    return Err(EngineError::Precision(device.name()));
+                }
                 let programs: Vec<Program> = graphs.iter().map(cpu::program).collect();
                 let loaded = cpu::Loaded::new(&graphs, &programs);
                 Back::Cpu { loaded, programs }

@@ -33,7 +33,7 @@ pub fn run(graph: &Graph, store: &mut Store) -> Result<(), GraphError> {
             .collect();
         let results = node.op.reference(&inputs);
         for (id, tensor) in node.outputs.iter().zip(results) {
-            values[id.0] = Some(tensor);
+            values[id.0] = Some(tensor.stored_as(graph.shape(*id)));
         }
         for id in &node.inputs {
             if last_use[id.0] == index && graph.value(*id).role == Role::Temporary {

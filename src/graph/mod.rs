@@ -3,8 +3,9 @@
 //! A [`Graph`] is a list of nodes in execution order; each applies an operator of [`ops`] to
 //! values and makes new ones.
 //! [`autodiff`] appends the nodes that compute gradients, [`rewrite`] replaces patterns by
-//! cheaper equals, [`recompute`] trades time for memory, [`interp`] executes a graph in
-//! double precision by the plain reference beside each operator, and `Display` prints it.
+//! cheaper equals, [`recompute`] trades time for memory, [`precision`] halves the bytes of
+//! feature maps, [`interp`] executes a graph in double precision by the plain reference beside
+//! each operator, and `Display` prints it.
 //!
 //! Values are single assignment, except that a few operators update *kept* values in place
 //! (running averages, metrics, the optimiser's state): there the node lists the same value
@@ -14,12 +15,14 @@
 pub mod autodiff;
 pub mod interp;
 pub mod ops;
+pub mod precision;
 pub mod recompute;
 pub mod rewrite;
 pub mod step;
 mod tensor;
 
 pub use ops::Op;
+pub use precision::Precision;
 pub use recompute::Recompute;
 pub use tensor::{Data, Tensor};
 
@@ -34,6 +37,8 @@ pub struct Passes {
     pub fuse: bool,
     /// What the backward pass computes again.
     pub recompute: Recompute,
+    /// How feature maps are stored.
+    pub precision: Precision,
 }
 
 impl Default for Passes {
@@ -41,6 +46,7 @@ impl Default for Passes {
         Passes {
             fuse: true,
             recompute: Recompute::default(),
+            precision: Precision::default(),
         }
     }
 }
@@ -287,7 +293,7 @@ impl Graph {
             }
             let shapes = self.infer(&node.op, &node.inputs)?;
             for (output, shape) in node.outputs.iter().zip(&shapes) {
-                if self.shape(*output) != shape {
+                if self.shape(*output).computed() != *shape {
                     return Err(self.shape_error(
                         &node.op,
                         &node.inputs,
@@ -319,8 +325,8 @@ impl Graph {
     }
 
     fn infer(&self, op: &Op, inputs: &[ValueId]) -> Result<Vec<Shape>, GraphError> {
-        let shapes: Vec<&Shape> = inputs.iter().map(|id| self.shape(*id)).collect();
-        op.infer(&shapes)
+        let shapes: Vec<Shape> = inputs.iter().map(|id| self.shape(*id).computed()).collect();
+        op.infer(&shapes.iter().collect::<Vec<_>>())
             .map_err(|reason| self.shape_error(op, inputs, reason))
     }
 

@@ -1,11 +1,13 @@
 //! Values of the reference: true elements only, real numbers in double precision.
 
+use half::f16;
+
 use crate::shape::{DType, Shape};
 
 /// Elements of a [`Tensor`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
-    /// Elements of an `f32` tensor, held in double precision.
+    /// Elements of an `f32` or `f16` tensor, held in double precision.
     Real(Vec<f64>),
     /// Elements of a `u32` tensor.
     Index(Vec<u32>),
@@ -26,7 +28,8 @@ impl Tensor {
     /// # Panics
     /// If shape and element count disagree.
     pub fn real(shape: Shape, values: Vec<f64>) -> Tensor {
-        assert_eq!((shape.len(), shape.dtype), (values.len(), DType::F32));
+        assert_eq!(shape.len(), values.len());
+        assert_ne!(shape.dtype, DType::U32);
         Tensor {
             shape,
             data: Data::Real(values),
@@ -48,7 +51,7 @@ impl Tensor {
     /// All zeros.
     pub fn zeros(shape: &Shape) -> Tensor {
         let data = match shape.dtype {
-            DType::F32 => Data::Real(vec![0.0; shape.len()]),
+            DType::F32 | DType::F16 => Data::Real(vec![0.0; shape.len()]),
             DType::U32 => Data::Index(vec![0; shape.len()]),
         };
         Tensor {
@@ -79,7 +82,22 @@ impl Tensor {
         }
     }
 
-    /// Memory image as a device holds it: padded, four bytes an element.
+    /// The same numbers as a value of this shape holds them: rounded where it is `f16`.
+    ///
+    /// # Panics
+    /// If the number of elements differs.
+    pub fn stored_as(mut self, shape: &Shape) -> Tensor {
+        assert_eq!(self.shape.len(), shape.len());
+        if let (Data::Real(values), DType::F16) = (&mut self.data, shape.dtype) {
+            for value in values {
+                *value = f16::from_f64(*value).to_f64();
+            }
+        }
+        self.shape = shape.clone();
+        self
+    }
+
+    /// Memory image as a device holds lasting values: padded, four bytes an element.
     pub fn to_words(&self) -> Vec<u32> {
         match &self.data {
             Data::Real(values) => {
@@ -97,7 +115,7 @@ impl Tensor {
     pub fn from_words(shape: &Shape, words: &[u32]) -> Tensor {
         let values = shape.unpack(words);
         let data = match shape.dtype {
-            DType::F32 => Data::Real(
+            DType::F32 | DType::F16 => Data::Real(
                 values
                     .iter()
                     .map(|bits| f64::from(f32::from_bits(*bits)))

@@ -53,7 +53,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &AssembleBatch, node: &Node
         std_blue: std[2],
     };
     let launch = Launch {
-        kernel: SHADER.kernel(),
+        kernel: SHADER.suited(lowering.memory(x), &[]),
         uniforms: params.words(),
         bindings,
         grid: grid(pixels.div_ceil(64)),

@@ -57,7 +57,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &BatchMoments, node: &Node)
         chunk: strip.chunk,
     };
     let launch = Launch {
-        kernel: PARTIAL.suited(lowering.target, &[]),
+        kernel: PARTIAL.suited(lowering.memory(node.inputs[0]), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(x), partial.clone()],
         grid: strip.grid(),

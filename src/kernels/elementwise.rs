@@ -54,7 +54,7 @@ fn launch(lowering: &mut Lowering<'_>, node: &Node, shader: &Shader) {
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(lowering.write(y));
     let launch = Launch {
-        kernel: shader.kernel(),
+        kernel: shader.suited(lowering.memory(y), &[]),
         uniforms: Params {
             count: count as u32,
         }

@@ -54,7 +54,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, node: &Node) {
         columns: columns as u32,
     };
     let launch = Launch {
-        kernel: FORWARD.kernel(),
+        kernel: FORWARD.suited(lowering.memory(x), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(x), lowering.write(y)],
         grid: grid((dims[0] * columns).div_ceil(64)),
@@ -74,7 +74,7 @@ pub(super) fn grad(lowering: &mut Lowering<'_>, node: &Node) {
         pixels: (shape.dims[1] * shape.dims[2]) as u32,
     };
     let launch = Launch {
-        kernel: GRAD.kernel(),
+        kernel: GRAD.suited(lowering.memory(dx), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(dy), lowering.write(dx)],
         grid: strip.grid(),

@@ -1,16 +1,17 @@
 //! Graph to program: a place for every value, dispatches for every node.
 
+use super::shader::{Memory, Storage};
 use super::{Choices, Target};
 use super::{
-    assemble_batch, batch_moments, bias_add, conv2d, count_metrics, dropout, elementwise,
-    global_average_pool, max_pool, normalize, optimizer, running_average, shortcut,
+    assemble_batch, batch_moments, bias_add, conv2d, convert, count_metrics, dropout, elementwise,
+    global_average_pool, loss_scale, max_pool, normalize, optimizer, running_average, shortcut,
     softmax_cross_entropy,
 };
 use crate::graph::{Arena, Graph, Node, Op, Role, ValueId};
 use crate::program::{
     Access, Binding, BufferId, Dispatch, Kernel, Lifetime, OFFSET_ALIGNMENT, Program,
 };
-use crate::shape::Shape;
+use crate::shape::{DType, Shape};
 
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +189,7 @@ impl<'a> Lowering<'a> {
         match &node.op {
             Op::Accumulate(_) => optimizer::accumulate(self, node),
             Op::Add(_) => elementwise::add(self, node),
+            Op::AdjustLossScale(_) => loss_scale::adjust(self, node),
             Op::AssembleBatch(op) => assemble_batch::lower(self, op, node),
             Op::BatchMoments(op) => batch_moments::lower(self, op, node),
             Op::BiasAdd(_) => bias_add::lower(self, node),
@@ -195,8 +197,10 @@ impl<'a> Lowering<'a> {
             Op::Conv2d(op) => conv2d::forward(self, op, node)?,
             Op::Conv2dGradInput(op) => conv2d::grad_input(self, op, node)?,
             Op::Conv2dGradWeight(op) => conv2d::grad_weight(self, op, node)?,
+            Op::Convert(_) => convert::lower(self, node),
             Op::CountMetrics(_) => count_metrics::lower(self, node),
             Op::Dropout(op) => dropout::lower(self, op, node),
+            Op::FindOverflow(_) => optimizer::find_overflow(self, node),
             Op::GlobalAveragePool(_) => global_average_pool::lower(self, node),
             Op::GlobalAveragePoolGrad(_) => global_average_pool::grad(self, node),
             Op::MaxPool(op) => max_pool::lower(self, op, node),
@@ -207,7 +211,8 @@ impl<'a> Lowering<'a> {
             Op::Relu(_) => elementwise::relu(self, node),
             Op::ReluGrad(_) => elementwise::relu_grad(self, node),
             Op::RunningAverage(op) => running_average::lower(self, op, node),
-            Op::Sgd(_) => optimizer::sgd(self, node),
+            Op::ScaleLoss(_) => loss_scale::scale(self, node),
+            Op::Sgd(op) => optimizer::sgd(self, op, node),
             Op::ShortcutAdd(op) => shortcut::add(self, op, node),
             Op::ShortcutGrad(op) => shortcut::grad(self, op, node),
             Op::SoftmaxCrossEntropy(_) => softmax_cross_entropy::lower(self, node),
@@ -219,6 +224,23 @@ impl<'a> Lowering<'a> {
     /// Shape of a value.
     pub(super) fn shape(&self, id: ValueId) -> &'a Shape {
         self.graph.shape(id)
+    }
+
+    /// How vectors lie in memory for a kernel that touches this feature map.
+    ///
+    /// Software adapters with 64-bit integers move single precision in wide steps.
+    pub(super) fn memory(&self, map: ValueId) -> Memory {
+        let single = match self.target.software && self.target.int64 {
+            true => Storage::Wide,
+            false => Storage::Plain,
+        };
+        Memory {
+            stored: match self.shape(map).dtype {
+                DType::F16 => Storage::Half,
+                DType::F32 | DType::U32 => single,
+            },
+            exact: single,
+        }
     }
 
     /// A value as a kernel reads it.

@@ -70,7 +70,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &MaxPool, node: &Node) {
         lowering.shape(x),
     );
     let launch = Launch {
-        kernel: FORWARD.kernel(),
+        kernel: FORWARD.suited(lowering.memory(x), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(x), lowering.write(y), lowering.write(places)],
         grid: strip.grid(),
@@ -90,7 +90,7 @@ pub(super) fn grad(lowering: &mut Lowering<'_>, op: &MaxPoolGrad, node: &Node) {
         lowering.shape(dx),
     );
     let launch = Launch {
-        kernel: GRAD.kernel(),
+        kernel: GRAD.suited(lowering.memory(dx), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(dy), lowering.read(places), lowering.write(dx)],
         grid: strip.grid(),

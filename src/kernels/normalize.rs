@@ -85,7 +85,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &Normalize, node: &Node) {
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(lowering.write(y));
     let launch = Launch {
-        kernel: FORWARD.suited(lowering.target, &[]),
+        kernel: FORWARD.suited(lowering.memory(node.inputs[0]), &[]),
         uniforms: Params::new(&strip, op.epsilon, op.relu).words(),
         bindings,
         grid: strip.grid(),
@@ -102,7 +102,7 @@ pub(super) fn grad_reduce(lowering: &mut Lowering<'_>, op: &NormalizeGradReduce,
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(partial.clone());
     let launch = Launch {
-        kernel: REDUCE.suited(lowering.target, &[]),
+        kernel: REDUCE.suited(lowering.memory(node.inputs[0]), &[]),
         uniforms: Params::new(&strip, op.epsilon, op.relu).words(),
         bindings,
         grid: strip.grid(),
@@ -148,7 +148,7 @@ pub(super) fn grad(lowering: &mut Lowering<'_>, op: &NormalizeGrad, node: &Node)
     };
     let launch = Launch {
         kernel: GRAD.suited(
-            lowering.target,
+            lowering.memory(node.inputs[0]),
             &[("SHORTCUT", u32::from(op.shortcut.is_some()))],
         ),
         uniforms: params.words(),

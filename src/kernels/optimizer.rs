@@ -1,17 +1,18 @@
-//! Host half of `shaders/sgd.wgsl` and `shaders/accumulate.wgsl`: one dispatch over whole
-//! arenas, or a few where an arena is larger than a binding may be.
+//! Host half of `shaders/sgd.wgsl`, `shaders/accumulate.wgsl` and
+//! `shaders/find_overflow.wgsl`: one dispatch over whole arenas, or a few where an arena is larger than a binding may be.
 
 use super::grid;
 use super::lower::{Launch, Lowering};
 use super::shader::{Shader, parameters};
+use crate::graph::ops::Sgd;
 use crate::graph::{Node, ValueId};
 use crate::program::Access::{Read, Write};
-use crate::program::{Access, Binding, OFFSET_ALIGNMENT};
+use crate::program::{Access, Binding, Kernel, OFFSET_ALIGNMENT};
 
 const SGD: Shader = Shader {
     name: "sgd",
     text: include_str!("../../shaders/sgd.wgsl"),
-    bindings: &[Write, Read, Write, Write, Read],
+    bindings: &[Write, Read, Write, Write, Read, Read],
     subgroups: false,
 };
 
@@ -22,6 +23,13 @@ const ACCUMULATE: Shader = Shader {
     subgroups: false,
 };
 
+const FIND_OVERFLOW: Shader = Shader {
+    name: "find_overflow",
+    text: include_str!("../../shaders/find_overflow.wgsl"),
+    bindings: &[Read, Write],
+    subgroups: false,
+};
+
 parameters! {
     struct Params {
         /// Groups of four.
@@ -29,8 +37,8 @@ parameters! {
     }
 }
 
-pub(super) fn sgd(lowering: &mut Lowering<'_>, node: &Node) {
-    let n = (node.inputs.len() - 2) / 3;
+pub(super) fn sgd(lowering: &mut Lowering<'_>, op: &Sgd, node: &Node) {
+    let n = op.count(node.inputs.len());
     let operands = [
         (&node.inputs[..n], Write),
         (&node.inputs[n..2 * n], Read),
@@ -40,30 +48,40 @@ pub(super) fn sgd(lowering: &mut Lowering<'_>, node: &Node) {
         lowering.write(node.inputs[3 * n]),
         lowering.read(node.inputs[3 * n + 1]),
     ];
+    // Where the loss is not scaled the shader does not read its scale.
+    let scale = match op.scaled {
+        true => lowering.read(node.inputs[3 * n + 2]),
+        false => step.clone(),
+    };
+    let kernel = SGD.variant(&[("SCALED", u32::from(op.scaled))]);
     for mut bindings in parts(lowering, &operands) {
-        let count = bindings[0].bytes / 16;
-        bindings.extend([metrics.clone(), step.clone()]);
-        launch(lowering, &SGD, node.outputs[2 * n], bindings, count);
+        bindings.extend([metrics.clone(), step.clone(), scale.clone()]);
+        launch(lowering, &kernel, node.outputs[2 * n], bindings);
     }
 }
 
 pub(super) fn accumulate(lowering: &mut Lowering<'_>, node: &Node) {
     let (sums, gradients) = node.inputs.split_at(node.inputs.len() / 2);
     for bindings in parts(lowering, &[(sums, Write), (gradients, Read)]) {
-        let count = bindings[0].bytes / 16;
-        launch(lowering, &ACCUMULATE, sums[0], bindings, count);
+        launch(lowering, &ACCUMULATE.kernel(), sums[0], bindings);
     }
 }
 
-fn launch(
-    lowering: &mut Lowering<'_>,
-    shader: &Shader,
-    of: ValueId,
-    bindings: Vec<Binding>,
-    count: u64,
-) {
+/// Looks for gradients that are NaN or infinite.
+pub(super) fn find_overflow(lowering: &mut Lowering<'_>, node: &Node) {
+    let (scale, gradients) = node.inputs.split_last().expect("the scale is an operand");
+    let found = lowering.write(*scale);
+    for mut bindings in parts(lowering, &[(gradients, Read)]) {
+        bindings.push(found.clone());
+        launch(lowering, &FIND_OVERFLOW.kernel(), *scale, bindings);
+    }
+}
+
+/// The first binding says how much there is to do.
+fn launch(lowering: &mut Lowering<'_>, kernel: &Kernel, of: ValueId, bindings: Vec<Binding>) {
+    let count = bindings[0].bytes / 16;
     let launch = Launch {
-        kernel: shader.kernel(),
+        kernel: kernel.clone(),
         uniforms: Params {
             count: count as u32,
         }
@@ -133,5 +151,6 @@ mod tests {
     fn shaders_agree_with_their_host_half() {
         check_twin(&SGD, Params::NAMES);
         check_twin(&ACCUMULATE, Params::NAMES);
+        check_twin(&FIND_OVERFLOW, Params::NAMES);
     }
 }

@@ -5,12 +5,11 @@
 //! name and type and gets the variant's value.
 //! Loops marked `//@unroll` are written out: see [`super::unroll`].
 
-use super::Target;
 use super::unroll::unroll;
 use crate::program::{Access, Kernel};
 
 /// Pieces that several shaders import.
-const LIBRARY: [(&str, &str); 10] = [
+const LIBRARY: [(&str, &str); 12] = [
     (
         "conv2d_pixels",
         include_str!("../../shaders/lib/conv2d_pixels.wgsl"),
@@ -19,7 +18,12 @@ const LIBRARY: [(&str, &str); 10] = [
         "conv2d_weights",
         include_str!("../../shaders/lib/conv2d_weights.wgsl"),
     ),
+    ("exact", include_str!("../../shaders/lib/exact.wgsl")),
     ("float", include_str!("../../shaders/lib/float.wgsl")),
+    (
+        "loss_scale",
+        include_str!("../../shaders/lib/loss_scale.wgsl"),
+    ),
     ("normal", include_str!("../../shaders/lib/normal.wgsl")),
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
     ("running", include_str!("../../shaders/lib/running.wgsl")),
@@ -47,22 +51,23 @@ impl Shader {
         self.variant(&[])
     }
 
-    /// The variant that suits a target: on software adapters the wide one, where they have
-    /// 64-bit integers.
-    pub(super) fn suited(&self, target: &Target, constants: &[(&str, u32)]) -> Kernel {
-        match target.software && target.int64 {
-            true => self.wide_variant(constants),
-            false => self.variant(constants),
-        }
-    }
-
-    /// [`Shader::variant`] that moves vectors as pairs of 64-bit integers, which halves the
-    /// number of load and store instructions on software adapters; the bits are the same.
-    pub(super) fn wide_variant(&self, constants: &[(&str, u32)]) -> Kernel {
+    /// [`Shader::variant`] whose vectors lie in memory in these forms. Wide ones have the same
+    /// bits as plain ones.
+    pub(super) fn suited(&self, memory: Memory, constants: &[(&str, u32)]) -> Kernel {
         let mut kernel = self.variant(constants);
-        kernel.name += " wide";
-        kernel.source = widen(&kernel.source);
-        kernel.int64 = true;
+        let mut text = String::with_capacity(kernel.source.len() + 512);
+        for line in kernel.source.lines() {
+            text += memory.declaration(line).as_deref().unwrap_or(line);
+            text.push('\n');
+        }
+        kernel.int64 = text.contains("u64");
+        if memory.stored == Storage::Half && text.contains("Stored") {
+            kernel.name += " half";
+        }
+        if kernel.int64 {
+            kernel.name += " wide";
+        }
+        kernel.source = text;
         kernel
     }
 
@@ -89,32 +94,87 @@ impl Shader {
     }
 }
 
-/// The declarations of `shaders/lib/stored.wgsl`, by their first words, and what they become
-/// where vectors are pairs of 64-bit integers.
-const WIDE: [(&str, &str); 3] = [
-    ("alias Stored ", "alias Stored = vec2<u64>;"),
-    (
+/// How a vector of four numbers lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Storage {
+    /// As `vec4<f32>`.
+    Plain,
+    /// In single precision as two 64-bit integers, which halves the number of load and store
+    /// instructions on software adapters.
+    Wide,
+    /// In half precision, two to a word. WGSL has instructions for that everywhere, so no
+    /// adapter needs halves of its own.
+    Half,
+}
+
+/// How vectors lie in memory for one kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// Those of feature maps (`shaders/lib/stored.wgsl`).
+    pub(super) stored: Storage,
+    /// Those of weights, which are never halves (`shaders/lib/exact.wgsl`).
+    pub(super) exact: Storage,
+}
+
+impl Memory {
+    /// Without wide moves.
+    pub(super) fn narrow(self) -> Memory {
+        let narrow = |storage| match storage {
+            Storage::Wide => Storage::Plain,
+            other => other,
+        };
+        Memory {
+            stored: narrow(self.stored),
+            exact: narrow(self.exact),
+        }
+    }
+
+    /// What stands in place of a declaration of the two pieces.
+    fn declaration(self, line: &str) -> Option<String> {
+        let pieces = [
+            (self.stored, "Stored", "fn "),
+            (self.exact, "Exact", "fn exact_"),
+        ];
+        pieces.iter().find_map(|(storage, alias, function)| {
+            let own = |text: &str| text.replace("Stored", alias).replace("fn ", function);
+            let all = &DECLARATIONS;
+            let [_, wide, half] = all
+                .iter()
+                .find(|[start, ..]| line.starts_with(&own(start)))?;
+            match storage {
+                Storage::Plain => None,
+                Storage::Wide => Some(own(wide)),
+                Storage::Half => Some(own(half)),
+            }
+        })
+    }
+}
+
+/// The declarations of `shaders/lib/stored.wgsl` by their first words; what they become where
+/// vectors are pairs of 64-bit integers, and where they are halves. Those of
+/// `shaders/lib/exact.wgsl` differ in their names only.
+const DECLARATIONS: [[&str; 3]; 3] = [
+    [
+        "alias Stored ",
+        "alias Stored = vec2<u64>;",
+        "alias Stored = vec2<u32>;",
+    ],
+    [
         "fn floats(",
         "fn floats(value: Stored) -> vec4<f32> { return bitcast<vec4<f32>>(vec4<u32>(\
          u32(value.x), u32(value.x >> 32u), u32(value.y), u32(value.y >> 32u))); }",
-    ),
-    (
+        "fn floats(value: Stored) -> vec4<f32> { \
+         return vec4<f32>(unpack2x16float(value.x), unpack2x16float(value.y)); }",
+    ],
+    [
         "fn packed(",
         "fn packed(value: vec4<f32>) -> Stored { let words = bitcast<vec4<u32>>(value); \
          return vec2<u64>(u64(words.x) | (u64(words.y) << 32u), \
          u64(words.z) | (u64(words.w) << 32u)); }",
-    ),
+        "fn packed(value: vec4<f32>) -> Stored { \
+         return vec2<u32>(pack2x16float(value.xy), pack2x16float(value.zw)); }",
+    ],
 ];
-
-fn widen(source: &str) -> String {
-    let mut text = String::with_capacity(source.len() + 128);
-    for line in source.lines() {
-        let wide = WIDE.iter().find(|(start, _)| line.starts_with(start));
-        text += wide.map_or(line, |(_, wide)| wide);
-        text.push('\n');
-    }
-    text
-}
 
 /// Replaces import lines by the pieces they name.
 fn expand(text: &str) -> String {

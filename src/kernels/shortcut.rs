@@ -81,7 +81,7 @@ pub(super) fn add(lowering: &mut Lowering<'_>, op: &ShortcutAdd, node: &Node) {
     bindings.push(lowering.write(y));
     let launch = Launch {
         kernel: ADD.suited(
-            lowering.target,
+            lowering.memory(branch),
             &[("NORMALIZE", u32::from(op.normalize.is_some()))],
         ),
         uniforms: params.words(),
@@ -109,7 +109,7 @@ pub(super) fn grad(lowering: &mut Lowering<'_>, op: &ShortcutGrad, node: &Node) 
         tail: ((dx_shape.last() - 1) % LANES + 1) as u32,
     };
     let launch = Launch {
-        kernel: GRAD.suited(lowering.target, &[]),
+        kernel: GRAD.suited(lowering.memory(node.inputs[0]), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(dy), lowering.write(dx)],
         grid: strip.grid(),

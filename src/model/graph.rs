@@ -9,7 +9,9 @@ use super::layers::{BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Layer, LayerKind, N
 use super::packing::PackedValue;
 use crate::graph::ops::{self, Window};
 use crate::graph::step::Step;
-use crate::graph::{Arena, Graph, GraphError, Passes, ValueId, autodiff, recompute, rewrite};
+use crate::graph::{
+    Arena, Graph, GraphError, Passes, Precision, ValueId, autodiff, precision, recompute, rewrite,
+};
 use crate::shape::Shape;
 
 /// Names of the values that come from or go outside.
@@ -30,6 +32,8 @@ pub mod names {
     pub const STEP: &str = "step";
     /// Accumulated metrics; see [`crate::graph::ops::Metrics`].
     pub const METRICS: &str = "metrics";
+    /// State of loss scaling; see [`crate::graph::ops::LossScale`].
+    pub const LOSS_SCALE: &str = "loss scale";
     /// The batch itself, f32 [N, H, W, 3], where it does not come from pictures.
     pub const INPUT: &str = "input";
     /// Scores, f32 [N, 1, 1, K].
@@ -108,7 +112,7 @@ impl Network {
         mode: Mode,
         passes: Passes,
     ) -> Result<Graph, GraphError> {
-        let mut builder = Builder::new(self, mode);
+        let mut builder = Builder::new(self, mode, passes);
         let x = builder.input(batch, input)?;
         let logits = builder.network(x)?;
         builder.graph.output(logits, names::LOGITS);
@@ -133,6 +137,9 @@ impl Network {
         if matches!(mode, Mode::Train | Mode::MicroBatch) {
             builder.update()?;
         }
+        if passes.precision == Precision::F16 {
+            precision::halve(&mut builder.graph);
+        }
         builder.graph.validate()?;
         Ok(builder.graph)
     }
@@ -141,8 +148,8 @@ impl Network {
     ///
     /// # Errors
     /// None for a legal network.
-    pub fn update_graph(&self) -> Result<Graph, GraphError> {
-        let mut builder = Builder::new(self, Mode::MicroBatch);
+    pub fn update_graph(&self, passes: Passes) -> Result<Graph, GraphError> {
+        let mut builder = Builder::new(self, Mode::MicroBatch, passes);
         let sums = builder.graph.arena(Arena::Sums);
         builder.sgd(&sums)?;
         builder.graph.validate()?;
@@ -156,12 +163,14 @@ struct Builder<'n> {
     mode: Mode,
     step: ValueId,
     metrics: ValueId,
+    /// Where the loss is scaled.
+    loss_scale: Option<ValueId>,
     samples: Option<ValueId>,
     losses: Option<ValueId>,
 }
 
 impl<'n> Builder<'n> {
-    fn new(network: &'n Network, mode: Mode) -> Builder<'n> {
+    fn new(network: &'n Network, mode: Mode, passes: Passes) -> Builder<'n> {
         let mut graph = Graph::new();
         let packed = network.packed_values();
         let trained: Vec<&PackedValue> = packed
@@ -187,12 +196,16 @@ impl<'n> Builder<'n> {
         }
         let step = graph.external(names::STEP, Step::shape());
         let metrics = graph.external(names::METRICS, ops::Metrics::shape());
+        let updates = matches!(mode, Mode::Train | Mode::MicroBatch);
+        let scaled = updates && passes.precision == Precision::F16;
+        let loss_scale = scaled.then(|| graph.external(names::LOSS_SCALE, ops::LossScale::shape()));
         Builder {
             network,
             graph,
             mode,
             step,
             metrics,
+            loss_scale,
             samples: None,
             losses: None,
         }
@@ -374,9 +387,15 @@ impl<'n> Builder<'n> {
         let losses = self
             .losses
             .expect("the loss comes before the backward pass");
-        let weights = self
+        let mut weights = self
             .graph
             .external(names::LOSS_WEIGHTS, Shape::dense(&[batch]));
+        if let Some(scale) = self.loss_scale {
+            let name = "scaled loss weights";
+            weights = self
+                .graph
+                .push_one(ops::ScaleLoss, &[weights, scale], name)?;
+        }
         let parameters = self.graph.arena(Arena::Parameters);
         let kept = self.graph.arena(Arena::Gradients);
         let gradients = autodiff::backward(&mut self.graph, &[(losses, weights)], &parameters)?;
@@ -403,7 +422,19 @@ impl<'n> Builder<'n> {
         operands.extend(gradients);
         operands.extend(self.graph.arena(Arena::Momentum));
         operands.extend([self.metrics, self.step]);
-        self.graph.push(ops::Sgd, &operands, "update")?;
+        if let Some(scale) = self.loss_scale {
+            let mut looked_at = gradients.to_vec();
+            looked_at.push(scale);
+            self.graph.push(ops::FindOverflow, &looked_at, "overflow")?;
+            operands.push(scale);
+        }
+        let scaled = self.loss_scale.is_some();
+        self.graph.push(ops::Sgd { scaled }, &operands, "update")?;
+        if let Some(scale) = self.loss_scale {
+            let operands = [scale, self.metrics];
+            self.graph
+                .push(ops::AdjustLossScale, &operands, "loss scale")?;
+        }
         Ok(())
     }
 }

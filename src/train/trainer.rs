@@ -14,9 +14,9 @@ use super::feed::Batches;
 use super::{Feed, Recipe, Totals, TrainError};
 use crate::data::Source;
 use crate::engine::{Device, Engine, EngineError, Kind, Tensors};
-use crate::graph::ops::{METRIC_WORDS, Metrics};
+use crate::graph::ops::{LOSS_SCALE_WORDS, LossScale, METRIC_WORDS, Metrics};
 use crate::graph::step::Step;
-use crate::graph::{Graph, Passes};
+use crate::graph::{Graph, Passes, Precision};
 use crate::kernels::Choices;
 use crate::model::{Mode, Network, Preprocessing, initial_values, names};
 use crate::rng::{Purpose, Stream};
@@ -51,6 +51,9 @@ pub struct Position {
     /// The device's metrics of the epoch so far, as it holds them: a resumed epoch continues
     /// the same sums.
     pub metrics: [u32; METRIC_WORDS],
+    /// The state of loss scaling, where feature maps are halves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<[u32; LOSS_SCALE_WORDS]>,
 }
 
 impl Position {
@@ -61,6 +64,7 @@ impl Position {
             step: 0,
             batches_tracked: 0,
             metrics: [0; METRIC_WORDS],
+            loss_scale: None,
         }
     }
 
@@ -140,7 +144,7 @@ impl Trainer {
         let input = test.input(sizes[0], &options.preprocessing, false);
         graphs.push(network.graph(sizes[0], &input, Mode::Evaluate, options.passes)?);
         if mode == Mode::MicroBatch {
-            graphs.push(network.update_graph()?);
+            graphs.push(network.update_graph(options.passes)?);
         }
         let choices = choose(&graphs)?;
         let mut engine = Engine::new(device, graphs, &choices)?;
@@ -172,6 +176,11 @@ impl Trainer {
         self.engine
             .write(names::METRICS, &snapshot.position.metrics);
         self.position = snapshot.position;
+        if self.options.passes.precision == Precision::F16 {
+            let fresh = LossScale::start().to_words();
+            let words = snapshot.position.loss_scale.unwrap_or(fresh);
+            self.engine.write(names::LOSS_SCALE, &words);
+        }
         self.batches = None;
     }
 
@@ -181,6 +190,13 @@ impl Trainer {
     /// If the device fails, or the run has diverged.
     pub async fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
         self.collect().await?;
+        if self.options.passes.precision == Precision::F16 {
+            let words = self
+                .engine
+                .read(names::LOSS_SCALE, LOSS_SCALE_WORDS)
+                .await?;
+            self.position.loss_scale = words.try_into().ok();
+        }
         let (engine, network) = (&self.engine, &self.network);
         Ok(Snapshot {
             weights: engine.read_tensors(network, Kind::Weights).await?,
@@ -360,6 +376,9 @@ impl Trainer {
             true => "a loss is NaN or infinite".to_owned(),
             false => "a gradient is NaN or infinite".to_owned(),
         };
+        if self.options.passes.precision == Precision::F16 {
+            what += " (half precision ends at 65504, which --precision f32 does not)";
+        }
         if let Ok(weights) = self.engine.read_tensors(&self.network, Kind::Weights).await {
             let bad = |values: &[f32]| values.iter().any(|v| !v.is_finite());
             let names = self.network.parameters().into_iter().map(|p| p.name);

@@ -6,9 +6,9 @@
 //! operations around it.
 
 use pyr_wgpu::engine::{Device, Engine, EngineError};
-use pyr_wgpu::graph::{Data, Graph, Op, Role, Tensor, ValueId, ops};
+use pyr_wgpu::graph::{Data, Graph, Op, Role, Tensor, ValueId, ops, precision};
 use pyr_wgpu::kernels::{self, Choices};
-use pyr_wgpu::shape::DType;
+use pyr_wgpu::shape::{DType, Shape};
 
 const EPSILON: f64 = 1.0 / 16_777_216.0;
 
@@ -69,57 +69,139 @@ fn largest(tensors: &[Tensor]) -> f64 {
         .fold(0.0, |max, v| v.abs().max(max))
 }
 
-/// Runs one node on a device; returns the memory image of each result.
-///
-/// # Errors
-/// What the device says.
-pub async fn run(
-    device: &Device,
-    op: &Op,
-    inputs: &[Tensor],
-    choices: &Choices,
-) -> Result<Vec<Vec<u32>>, String> {
-    let failed = |e: EngineError| format!("{op:?}: {e}");
-    let (graph, ids, outputs) = single(op, inputs);
-    let mut engine = Engine::new(device, vec![graph.clone()], choices).map_err(failed)?;
-    for (id, tensor) in ids.iter().zip(inputs) {
-        engine.write(&graph.value(*id).name, &tensor.to_words());
-    }
-    // Results must not depend on what was in memory before: poison them.
-    for id in outputs.iter().filter(|id| !ids.contains(id)) {
-        let poison = vec![0x7fc0_dead_u32; graph.shape(*id).stored_len()];
-        engine.write(&graph.value(*id).name, &poison);
-    }
-    engine.run(0).map_err(failed)?;
-    let mut results = Vec::new();
-    for id in outputs {
-        let value = graph.value(id);
-        let words = engine.read(&value.name, value.shape.stored_len()).await;
-        results.push(words.map_err(failed)?);
-    }
-    Ok(results)
+/// One operator with its operands, ready for a device.
+pub struct Case {
+    graph: Graph,
+    operands: Vec<ValueId>,
+    results: Vec<ValueId>,
+    inputs: Vec<Tensor>,
+    /// Which results were halves before they were converted.
+    half: Vec<bool>,
 }
 
-/// The variants of an operator's kernels that a device can run.
-pub fn variants(device: &Device, op: &Op, inputs: &[Tensor]) -> Vec<Choices> {
-    let (graph, _, _) = single(op, inputs);
-    if !matches!(device, Device::Gpu(_)) {
-        return vec![Choices::default()];
+impl Case {
+    /// Operands external, updated ones kept by their names, results outputs.
+    pub fn new(op: &Op, inputs: &[Tensor]) -> Case {
+        Case::build(op, inputs, false)
     }
-    let legal = |name: &&str| {
-        let choices = Choices::everywhere(name);
-        kernels::lower(&graph, &device.target(), &choices).is_ok()
-    };
-    let names: Vec<&str> = kernels::variants().into_iter().filter(legal).collect();
-    let has_choice = kernels::lower(&graph, &device.target(), &Choices::default())
-        .is_ok_and(|lowered| lowered.choices.iter().next().is_some());
-    match has_choice {
-        true => names.iter().map(|name| Choices::everywhere(name)).collect(),
-        false => vec![Choices::default()],
+
+    /// The same with feature maps in half precision between the borders, if the operator can
+    /// have them; operands are rounded to halves first, so that nothing rounds on the way in.
+    pub fn half(op: &Op, inputs: &[Tensor]) -> Option<Case> {
+        if matches!(op, Op::Convert(_)) {
+            return None;
+        }
+        let rounded = |tensor: &Tensor| match is_map(tensor.shape.clone()) {
+            true => {
+                let mut half = tensor.shape.clone();
+                half.dtype = DType::F16;
+                tensor.clone().stored_as(&half).stored_as(&tensor.shape)
+            }
+            false => tensor.clone(),
+        };
+        let inputs: Vec<Tensor> = inputs.iter().map(rounded).collect();
+        let mut case = Case::build(op, &inputs, true);
+        precision::halve(&mut case.graph);
+        let graph = &case.graph;
+        let node = graph.nodes.iter().find(|node| node.op == *op);
+        let outputs = node.map_or(&[][..], |node| &node.outputs);
+        let half = |id: &ValueId| graph.shape(*id).dtype == DType::F16;
+        case.half = outputs.iter().map(half).collect();
+        precision::is_half(graph).then_some(case)
+    }
+
+    fn build(op: &Op, inputs: &[Tensor], convert: bool) -> Case {
+        let mut graph = Graph::new();
+        let mut operands = Vec::new();
+        let mut inside = Vec::new();
+        for (i, tensor) in inputs.iter().enumerate() {
+            let name = format!("operand {i}");
+            let id = graph.external(&name, tensor.shape.clone());
+            operands.push(id);
+            inside.push(match convert && is_map(tensor.shape.clone()) {
+                true => push(&mut graph, ops::Convert, &[id], "converted")[0],
+                false => id,
+            });
+        }
+        let mut results = push(&mut graph, op.clone(), &inside, "result");
+        for (i, id) in results.iter_mut().enumerate() {
+            if graph.value(*id).role != Role::Temporary {
+                continue;
+            }
+            if convert && is_map(graph.shape(*id).clone()) {
+                *id = push(&mut graph, ops::Convert, &[*id], "converted")[0];
+            }
+            graph.output(*id, &format!("result {i}"));
+        }
+        graph.validate().unwrap_or_else(|e| panic!("{e}"));
+        Case {
+            half: vec![false; results.len()],
+            graph,
+            operands,
+            results,
+            inputs: inputs.to_vec(),
+        }
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Runs it on a device; returns the memory image of each result.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub async fn run(&self, device: &Device, choices: &Choices) -> Result<Vec<Vec<u32>>, String> {
+        let failed = |e: EngineError| format!("{:?}: {e}", self.graph.nodes);
+        let graph = &self.graph;
+        let mut engine = Engine::new(device, vec![graph.clone()], choices).map_err(failed)?;
+        for (id, tensor) in self.operands.iter().zip(&self.inputs) {
+            engine.write(&graph.value(*id).name, &tensor.to_words());
+        }
+        // Results must not depend on what was in memory before: poison them.
+        for id in self.results.iter().filter(|id| !self.operands.contains(id)) {
+            let poison = vec![0x7fc0_dead_u32; graph.shape(*id).stored_len()];
+            engine.write(&graph.value(*id).name, &poison);
+        }
+        engine.run(0).map_err(failed)?;
+        let mut results = Vec::new();
+        for id in &self.results {
+            let value = graph.value(*id);
+            let words = engine.read(&value.name, value.shape.stored_len()).await;
+            results.push(words.map_err(failed)?);
+        }
+        Ok(results)
+    }
+
+    /// The variants of its kernels that a device can run.
+    pub fn variants(&self, device: &Device) -> Vec<Choices> {
+        if !matches!(device, Device::Gpu(_)) {
+            return vec![Choices::default()];
+        }
+        let lower = |choices: &Choices| kernels::lower(&self.graph, &device.target(), choices);
+        let legal = |name: &&str| lower(&Choices::everywhere(name)).is_ok();
+        let names: Vec<&str> = kernels::variants().into_iter().filter(legal).collect();
+        let has_choice =
+            lower(&Choices::default()).is_ok_and(|lowered| lowered.choices.iter().next().is_some());
+        match has_choice {
+            true => names.iter().map(|name| Choices::everywhere(name)).collect(),
+            false => vec![Choices::default()],
+        }
     }
 }
 
-/// Holds every variant that `stands` against the reference.
+fn push(graph: &mut Graph, op: impl Into<Op>, inputs: &[ValueId], name: &str) -> Vec<ValueId> {
+    let results = graph.push(op, inputs, name);
+    results.unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn is_map(shape: Shape) -> bool {
+    shape.dims.len() == 4 && shape == Shape::channels(&shape.dims)
+}
+
+/// Holds every variant that `stands` against the reference, and on a GPU kernels with feature
+/// maps in half precision as well: those that stand for all.
 ///
 /// # Errors
 /// The first difference beyond the bound, or what the device says.
@@ -128,17 +210,37 @@ pub async fn check(
     sample: &ops::Sample,
     stands: impl Fn(&Choices) -> bool,
 ) -> Result<(), String> {
-    let references = sample
-        .op
-        .reference(&sample.inputs.iter().collect::<Vec<_>>());
+    check_case(
+        device,
+        sample,
+        &Case::new(&sample.op, &sample.inputs),
+        &stands,
+    )
+    .await?;
+    match (device, Case::half(&sample.op, &sample.inputs)) {
+        (Device::Gpu(_), Some(half)) => check_case(device, sample, &half, self::stands).await,
+        _ => Ok(()),
+    }
+}
+
+async fn check_case(
+    device: &Device,
+    sample: &ops::Sample,
+    case: &Case,
+    stands: impl Fn(&Choices) -> bool,
+) -> Result<(), String> {
+    let inputs: Vec<&Tensor> = case.inputs.iter().collect();
+    let references = sample.op.reference(&inputs);
     let tolerance = bound(sample, &references);
-    let variants = variants(device, &sample.op, &sample.inputs);
-    for choices in variants.into_iter().filter(stands) {
-        let results = run(device, &sample.op, &sample.inputs, &choices).await?;
-        for (words, reference) in results.iter().zip(&references) {
-            let what = format!("{:?} with {choices:?} on {:?}", sample.op, shapes(sample));
+    for choices in case.variants(device).into_iter().filter(stands) {
+        let results = case.run(device, &choices).await?;
+        let pairs = results.iter().zip(&references).zip(&case.half);
+        for ((words, reference), half) in pairs {
+            let precision = if *half { " in half precision" } else { "" };
+            let shapes = shapes(sample);
+            let what = format!("{:?}{precision} with {choices:?} on {shapes:?}", sample.op);
             let result = Tensor::from_words(&reference.shape, words);
-            compare(&result, reference, tolerance).map_err(|e| format!("{what}: {e}"))?;
+            compare(&result, reference, tolerance, *half).map_err(|e| format!("{what}: {e}"))?;
             if result.to_words() != *words {
                 return Err(format!("{what}: pads of the result are not zero"));
             }
@@ -153,11 +255,23 @@ pub fn shapes(sample: &ops::Sample) -> Vec<String> {
     shapes.map(|t| t.shape.to_string()).collect()
 }
 
-fn compare(result: &Tensor, reference: &Tensor, tolerance: f64) -> Result<(), String> {
+/// A half is good to one unit in the last of its eleven places, however it was rounded, and to
+/// the distance of subnormal halves.
+fn rounding(value: f64) -> f64 {
+    value.abs() / 1024.0 + 1.0 / 16_777_216.0
+}
+
+fn compare(result: &Tensor, reference: &Tensor, tolerance: f64, half: bool) -> Result<(), String> {
     match (&result.data, &reference.data) {
         (Data::Real(result), Data::Real(reference)) => {
             let pairs = result.iter().zip(reference).enumerate();
-            let near = |a: f64, b: f64| (a - b).abs() <= tolerance || (a.is_nan() && b.is_nan());
+            let near = |a: f64, b: f64| {
+                let tolerance = match half {
+                    true => tolerance + rounding(b),
+                    false => tolerance,
+                };
+                (a - b).abs() <= tolerance || (a.is_nan() && b.is_nan())
+            };
             match pairs.into_iter().find(|(_, (a, b))| !near(**a, **b)) {
                 None => Ok(()),
                 Some((i, (a, b))) => Err(format!(
@@ -184,24 +298,4 @@ fn compare(result: &Tensor, reference: &Tensor, tolerance: f64) -> Result<(), St
 pub fn stands(choices: &Choices) -> bool {
     let name = choices.get("").unwrap_or("direct");
     !name.starts_with("tiled") || ["tiled 128x24", "tiled 128x64"].contains(&name)
-}
-
-/// A graph of one node: operands external, updated ones kept by their names, results outputs.
-pub fn single(op: &Op, inputs: &[Tensor]) -> (Graph, Vec<ValueId>, Vec<ValueId>) {
-    let mut graph = Graph::new();
-    let ids: Vec<ValueId> = inputs
-        .iter()
-        .enumerate()
-        .map(|(i, tensor)| graph.external(&format!("operand {i}"), tensor.shape.clone()))
-        .collect();
-    let outputs = graph
-        .push(op.clone(), &ids, "result")
-        .unwrap_or_else(|e| panic!("{e}"));
-    for (i, id) in outputs.iter().enumerate() {
-        if graph.value(*id).role == Role::Temporary {
-            graph.output(*id, &format!("result {i}"));
-        }
-    }
-    graph.validate().unwrap_or_else(|e| panic!("{e}"));
-    (graph, ids, outputs)
 }

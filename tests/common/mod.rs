@@ -7,6 +7,7 @@
 
 pub mod kernel;
 pub mod networks;
+pub mod runs;
 
 use std::sync::{Arc, OnceLock};
 

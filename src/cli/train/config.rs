@@ -18,6 +18,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
         micro_batch: flags.micro_batch,
         fuse: !args.files.no_fuse,
         recompute: args.files.recompute,
+        precision: args.recipe.precision.unwrap_or_default(),
         network: args.network.resolve(None)?,
         recipe: Recipe {
             epochs: flags.epochs.unwrap_or(base.epochs),
@@ -90,6 +91,13 @@ pub(super) fn resumed_config(args: &Args, run: &RunDirectory) -> Result<Config, 
         fuse,
         "--no-fuse",
         allowed("no-fuse"),
+        &mut changed,
+    );
+    change(
+        &mut config.precision,
+        flags.precision,
+        "--precision",
+        allowed("precision"),
         &mut changed,
     );
     // It changes no bit.

@@ -211,9 +211,11 @@ fn build(
 
 /// Adds to an error about limits the batch that would fit.
 fn fitting(plan: &Plan, device: &Device, error: TrainError) -> CliError {
+    let precision = matches!(error, TrainError::Engine(EngineError::Precision(_)));
     let error = CliError::from(error);
-    let CliError::Device(text) = &error else {
-        return error;
+    let text = match &error {
+        CliError::Device(text) if !precision => text,
+        _ => return error,
     };
     let now = plan
         .config

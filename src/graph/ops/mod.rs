@@ -12,9 +12,11 @@ mod assemble_batch;
 mod batch_moments;
 mod bias_add;
 mod conv2d;
+mod convert;
 mod count_metrics;
 mod dropout;
 mod global_average_pool;
+mod loss_scale;
 mod max_pool;
 mod normalize;
 mod relu;
@@ -30,9 +32,11 @@ pub use assemble_batch::AssembleBatch;
 pub use batch_moments::BatchMoments;
 pub use bias_add::{BiasAdd, ColumnSum};
 pub use conv2d::{Conv2d, Conv2dGradInput, Conv2dGradWeight};
+pub use convert::Convert;
 pub use count_metrics::{CountMetrics, METRIC_WORDS, Metrics};
 pub use dropout::Dropout;
 pub use global_average_pool::{GlobalAveragePool, GlobalAveragePoolGrad};
+pub use loss_scale::{AdjustLossScale, FindOverflow, LOSS_SCALE_WORDS, LossScale, ScaleLoss};
 pub use max_pool::{MaxPool, MaxPoolGrad};
 pub use normalize::{Normalize, NormalizeGrad, NormalizeGradReduce};
 pub use relu::{Relu, ReluGrad};
@@ -243,6 +247,7 @@ macro_rules! operators {
 operators!(
     Accumulate,
     Add,
+    AdjustLossScale,
     AssembleBatch,
     BatchMoments,
     BiasAdd,
@@ -250,8 +255,10 @@ operators!(
     Conv2d,
     Conv2dGradInput,
     Conv2dGradWeight,
+    Convert,
     CountMetrics,
     Dropout,
+    FindOverflow,
     GlobalAveragePool,
     GlobalAveragePoolGrad,
     MaxPool,
@@ -262,6 +269,7 @@ operators!(
     Relu,
     ReluGrad,
     RunningAverage,
+    ScaleLoss,
     Sgd,
     ShortcutAdd,
     ShortcutGrad,

@@ -5,20 +5,26 @@
 
 use super::super::Tensor;
 use super::super::step::{Step, WORDS};
-use super::{Draw, Metrics, Operator, Sample, require};
+use super::{Draw, LossScale, Metrics, Operator, Sample, require};
 use crate::shape::Shape;
 
 /// (parameters…, gradients…, velocities…, metrics, step) → parameters…, velocities…,
-/// metrics, in place.
+/// metrics, in place; with the loss scale as one more operand where the loss is scaled.
 ///
 /// Learning rate η, momentum μ and weight decay λ come with the step.
 /// A gradient that is NaN or infinite sets [`Metrics::BAD_GRADIENT`].
+/// Gradients of a scaled loss are divided by the scale, and a step that overflowed changes
+/// nothing.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sgd;
+pub struct Sgd {
+    /// Whether the loss was multiplied by a scale; see [`LossScale`].
+    pub scaled: bool,
+}
 
 impl Sgd {
-    fn count(operands: usize) -> usize {
-        operands.saturating_sub(2) / 3
+    /// Number of parameters among the operands.
+    pub fn count(&self, operands: usize) -> usize {
+        operands.saturating_sub(2 + usize::from(self.scaled)) / 3
     }
 }
 
@@ -27,8 +33,9 @@ impl Operator for Sgd {
     const OUTPUTS: &'static [&'static str] = &[];
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let n = Sgd::count(inputs.len());
-        require(n > 0 && inputs.len() == 3 * n + 2, || {
+        let n = self.count(inputs.len());
+        let others = 2 + usize::from(self.scaled);
+        require(n > 0 && inputs.len() == 3 * n + others, || {
             "takes parameters, gradients and velocities in equal number, metrics, step".to_owned()
         })?;
         let (parameters, gradients) = (&inputs[..n], &inputs[n..2 * n]);
@@ -38,14 +45,22 @@ impl Operator for Sgd {
         })?;
         require(
             *inputs[3 * n] == Metrics::shape() && inputs[3 * n + 1].len() == WORDS,
-            || "the last operands must be metrics and step".to_owned(),
+            || "the operands after them must be metrics and step".to_owned(),
         )?;
+        let scale = inputs.get(3 * n + 2);
+        require(scale.is_none_or(|s| **s == LossScale::shape()), || {
+            "the last operand must be a loss scale".to_owned()
+        })?;
         let results = parameters.iter().chain(velocities).chain([&inputs[3 * n]]);
         Ok(results.map(|s| (*s).clone()).collect())
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let n = Sgd::count(inputs.len());
+        let n = self.count(inputs.len());
+        let scale = match self.scaled {
+            true => LossScale::from_words(inputs[3 * n + 2].indices()),
+            false => LossScale::none(),
+        };
         let step = Step::from_words(inputs[3 * n + 1].indices());
         let [rate, momentum, decay] =
             [step.learning_rate, step.momentum, step.weight_decay].map(f64::from);
@@ -58,6 +73,12 @@ impl Operator for Sgd {
             let mut new_p = Vec::with_capacity(p.len());
             let mut new_v = Vec::with_capacity(p.len());
             for ((p, g), v) in p.iter().zip(g).zip(v) {
+                if scale.overflow != 0 {
+                    new_v.push(*v);
+                    new_p.push(*p);
+                    continue;
+                }
+                let g = g / f64::from(scale.scale);
                 if !g.is_finite() {
                     metrics.flags |= Metrics::BAD_GRADIENT;
                 }
@@ -75,7 +96,7 @@ impl Operator for Sgd {
     }
 
     fn updates(&self, operands: usize) -> Vec<(usize, usize)> {
-        let n = Sgd::count(operands);
+        let n = self.count(operands);
         let parameters = (0..n).map(|i| (i, i));
         let velocities = (0..n).map(|i| (2 * n + i, n + i));
         parameters
@@ -96,6 +117,17 @@ impl Operator for Sgd {
         let mut inputs: Vec<Tensor> = tensors.map(|shape| draw.real(shape)).collect();
         inputs.push(Tensor::zeros(&Metrics::shape()));
         inputs.push(Tensor::index(Step::shape(), step.to_words().into()));
-        vec![Sample::new(Sgd, inputs)]
+        let mut samples = vec![Sample::new(Sgd { scaled: false }, inputs.clone())];
+        for overflow in [0, 1] {
+            let state = LossScale {
+                scale: 8.0,
+                overflow,
+                ..LossScale::start()
+            };
+            let mut inputs = inputs.clone();
+            inputs.push(Tensor::index(LossScale::shape(), state.to_words().into()));
+            samples.push(Sample::new(Sgd { scaled: true }, inputs));
+        }
+        samples
     }
 }

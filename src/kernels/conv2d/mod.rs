@@ -18,7 +18,7 @@ use super::choices::{DIRECT, SUBGROUP};
 use super::lower::{LowerError, Lowering};
 use crate::graph::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Window};
 use crate::graph::{Node, ValueId};
-use crate::shape::LANES;
+use crate::shape::{DType, LANES};
 use tiles::Tile;
 
 /// Sizes of a convolution, as all its kernels need them.
@@ -34,6 +34,8 @@ struct Sizes {
     window: Window,
     /// Channels of x and y.
     channels: [usize; 2],
+    /// Whether x and y are halves.
+    half: bool,
 }
 
 /// Which family computes a node, with what it must know.
@@ -44,13 +46,12 @@ enum Family {
     Subgroup {
         /// Invocations in a subgroup.
         size: u32,
-        /// Read vectors as pairs of 64-bit integers.
-        wide: bool,
     },
 }
 
 impl Sizes {
     fn new(lowering: &Lowering<'_>, x: ValueId, w: ValueId, y: ValueId, window: Window) -> Sizes {
+        let half = lowering.shape(x).dtype == DType::F16;
         let [x, w, y] = [x, w, y].map(|id| &lowering.shape(id).dims);
         Sizes {
             batch: x[0],
@@ -59,6 +60,7 @@ impl Sizes {
             kernel: [w[0], w[1]],
             window,
             channels: [w[2], w[3]],
+            half,
         }
     }
 
@@ -83,7 +85,8 @@ impl Sizes {
             ..
         } = self;
         let stride = window.stride;
-        format!("{op} {kh}x{kw}/{stride} {i}>{o} @{h}x{w}x{batch}")
+        let precision = if self.half { " f16" } else { "" };
+        format!("{op} {kh}x{kw}/{stride} {i}>{o} @{h}x{w}x{batch}{precision}")
     }
 }
 
@@ -114,10 +117,7 @@ fn family(
     Ok(
         match (size, tiles.iter().find(|tile| tile.name == chosen)) {
             (_, Some(tile)) => Family::Tiled(tile),
-            (Some(size), None) if chosen == SUBGROUP => Family::Subgroup {
-                size,
-                wide: lowering.target.int64,
-            },
+            (Some(size), None) if chosen == SUBGROUP => Family::Subgroup { size },
             _ => Family::Direct,
         },
     )

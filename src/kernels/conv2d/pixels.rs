@@ -3,7 +3,7 @@
 
 use super::super::grid;
 use super::super::lower::{Launch, Lowering};
-use super::super::shader::{Shader, parameters};
+use super::super::shader::{Memory, Shader, parameters};
 use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, Sizes, chunk_vecs};
 use crate::graph::Node;
 use crate::graph::ops::{Conv2d, Taps};
@@ -149,11 +149,11 @@ impl Params {
     }
 
     /// Kernel and grid.
-    fn plan(&self, family: Family, form: Form) -> (Kernel, [u32; 3]) {
+    fn plan(&self, family: Family, form: Form, memory: Memory) -> (Kernel, [u32; 3]) {
         let transposed = ("TRANSPOSED", u32::from(form == Form::Transposed));
         let normalize = ("NORMALIZE", u32::from(form == Form::Normalized));
         match family {
-            Family::Subgroup { size, wide } => {
+            Family::Subgroup { size } => {
                 let vecs = chunk_vecs(self.result_vecs, SUBGROUP_VECS);
                 let constants = [
                     ("SUBGROUP", size),
@@ -163,17 +163,14 @@ impl Params {
                     transposed,
                     normalize,
                 ];
-                let kernel = match wide {
-                    true => SUBGROUP.wide_variant(&constants),
-                    false => SUBGROUP.variant(&constants),
-                };
+                let kernel = SUBGROUP.suited(memory, &constants);
                 let blocks = self.pixels().div_ceil(size * SUBGROUP_PIXELS);
                 let [x, y, _] = grid(blocks as usize);
                 (kernel, [x, y, self.result_vecs.div_ceil(vecs)])
             }
             Family::Tiled(tile) => {
                 let abreast = tile.workgroup / tile.depth;
-                let kernel = TILED.variant(&[
+                let constants = [
                     ("WORKGROUP", tile.workgroup),
                     ("VEC_LANES", tile.vec_lanes),
                     ("PIXELS", tile.rows),
@@ -183,19 +180,21 @@ impl Params {
                     ("WEIGHT_LOADS", tile.tile_vecs().div_ceil(abreast)),
                     transposed,
                     normalize,
-                ]);
+                ];
+                let kernel = TILED.suited(memory.narrow(), &constants);
                 let [blocks, chunks] = tile.tiles(self.pixels(), self.result_vecs);
                 let [x, y, _] = grid(blocks as usize);
                 (kernel, [x, y, chunks])
             }
             Family::Direct => {
-                let kernel = DIRECT.variant(&[
+                let constants = [
                     ("WORKGROUP", DIRECT_WORKGROUP),
                     ("PIXELS", DIRECT_PIXELS),
                     ("OUT_VECS", DIRECT_VECS),
                     transposed,
                     normalize,
-                ]);
+                ];
+                let kernel = DIRECT.suited(memory.narrow(), &constants);
                 let chunks = self.result_vecs.div_ceil(DIRECT_VECS);
                 let invocations = self.pixels().div_ceil(DIRECT_PIXELS) * chunks;
                 (
@@ -261,7 +260,8 @@ fn launch(
     flops: u64,
 ) {
     let result = node.outputs[0];
-    let (kernel, grid) = params.plan(family, form);
+    let memory = lowering.memory(node.inputs[0]);
+    let (kernel, grid) = params.plan(family, form, memory);
     // Without a normalisation the shader does not read its operands.
     let vectors = |at: usize| *node.inputs.get(at).unwrap_or(&node.inputs[1]);
     let launch = Launch {

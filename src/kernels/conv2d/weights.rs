@@ -78,8 +78,9 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, 
     let lines = sizes.batch * sizes.output[0];
     let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
     let vecs = sizes.output_vecs() as u32;
+    let memory = lowering.memory(node.inputs[0]);
     let (kernel, groups, chunks, enough) = match family {
-        Family::Subgroup { size, wide } => {
+        Family::Subgroup { size } => {
             let width = chunk_vecs(vecs, SUBGROUP_VECS);
             let constants = [
                 ("SUBGROUP", size),
@@ -87,10 +88,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, 
                 ("OUT_VECS", width),
                 ("GRADIENT_LOADS", (SUBGROUP_PIXELS * width).div_ceil(size)),
             ];
-            let kernel = match wide {
-                true => SUBGROUP.wide_variant(&constants),
-                false => SUBGROUP.variant(&constants),
-            };
+            let kernel = SUBGROUP.suited(memory, &constants);
             let groups = quads.div_ceil(size as usize);
             let chunks = vecs.div_ceil(width) as usize;
             (
@@ -101,7 +99,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, 
             )
         }
         Family::Tiled(tile) => {
-            let kernel = TILED.variant(&[
+            let constants = [
                 ("WORKGROUP", tile.workgroup),
                 ("VEC_LANES", tile.vec_lanes),
                 ("QUADS", tile.rows),
@@ -115,14 +113,15 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, 
                     "GRADIENT_LOADS",
                     (tile.depth * tile.tile_vecs()).div_ceil(tile.workgroup),
                 ),
-            ]);
+            ];
+            let kernel = TILED.suited(memory.narrow(), &constants);
             let [groups, chunks] = tile.tiles(quads as u32, vecs).map(|n| n as usize);
             let enough = TILED_WORKGROUPS.div_ceil(groups * chunks);
             (kernel, groups, chunks, enough)
         }
         Family::Direct => {
-            let kernel =
-                DIRECT.variant(&[("WORKGROUP", DIRECT_WORKGROUP), ("OUT_VECS", DIRECT_VECS)]);
+            let constants = [("WORKGROUP", DIRECT_WORKGROUP), ("OUT_VECS", DIRECT_VECS)];
+            let kernel = DIRECT.suited(memory.narrow(), &constants);
             let blocks = quads * vecs.div_ceil(DIRECT_VECS) as usize;
             let groups = blocks.div_ceil(DIRECT_WORKGROUP as usize);
             (kernel, groups, 1, DIRECT_INVOCATIONS.div_ceil(blocks))

@@ -1,0 +1,32 @@
+// Whether a gradient is NaN or infinite, over flat arenas.
+//
+// gradients: `count` groups of four. loss_scale: its word LOSS_SCALE_OVERFLOW becomes 1 if one
+// is (an atomic or: the order does not matter). One invocation owns one group.
+
+// import loss_scale
+// import float
+
+struct Params {
+    count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> gradients: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> loss_scale: array<atomic<u32>>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (workgroup.y * grid.x + workgroup.x) * 64u + lane;
+    if i >= params.count {
+        return;
+    }
+    let gradient = gradients[i];
+    if !(is_finite(gradient.x) && is_finite(gradient.y)
+        && is_finite(gradient.z) && is_finite(gradient.w)) {
+        atomicOr(&loss_scale[LOSS_SCALE_OVERFLOW], 1u);
+    }
+}

@@ -1,0 +1,4 @@
+// What a vector of weights is in memory: as in stored.wgsl, but never halves.
+alias Exact = vec4<f32>;
+fn exact_floats(value: Exact) -> vec4<f32> { return value; }
+fn exact_packed(value: vec4<f32>) -> Exact { return value; }

@@ -1,0 +1,149 @@
+//! Half precision as a pass: feature maps and their gradients take two bytes a number.
+//!
+//! Only storage changes. Kernels load halves, compute in single precision and round what they
+//! store; parameters, their gradients, statistics, features behind the pooling, scores and
+//! losses stay in single precision (Micikevicius et al., *Mixed Precision Training*, ICLR
+//! 2018). What comes from outside or is read there stays so as well: a
+//! [`ops::Convert`] stands at the border.
+//!
+//! Gradients of feature maps are small; [`ops::ScaleLoss`] keeps them above the least half.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Graph, Node, Op, Role, ValueId, ops};
+use crate::shape::{DType, Layout};
+
+/// How feature maps are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// In single precision.
+    #[default]
+    F32,
+    /// In half precision.
+    F16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Precision, String> {
+        match word {
+            "f32" => Ok(Precision::F32),
+            "f16" => Ok(Precision::F16),
+            _ => Err("it is f32 or f16".to_owned()),
+        }
+    }
+}
+
+/// Whether any value of a graph is stored in half precision.
+pub fn is_half(graph: &Graph) -> bool {
+    let half = |value: &super::Value| value.shape.dtype == DType::F16;
+    graph.values.iter().any(half)
+}
+
+/// Stores feature maps in half precision.
+///
+/// A map becomes half if it lives only inside the run and all operators that touch it can
+/// take it so. Where such an operator has another operand that stays as it is, that one is
+/// converted on the way.
+pub fn halve(graph: &mut Graph) {
+    let mut half: Vec<bool> = graph.values.iter().map(is_map).collect();
+    for (value, half) in graph.values.iter().zip(&mut half) {
+        *half &= value.role == Role::Temporary;
+    }
+    for node in &graph.nodes {
+        let able = maps(graph, node);
+        for id in node.inputs.iter().chain(&node.outputs) {
+            half[id.0] &= able.contains(id) || matches!(node.op, Op::Convert(_));
+        }
+    }
+    for (value, half) in graph.values.iter_mut().zip(&half) {
+        if *half {
+            value.shape.dtype = DType::F16;
+        }
+    }
+    convert_borders(graph, &half);
+}
+
+fn is_map(value: &super::Value) -> bool {
+    let shape = &value.shape;
+    shape.dims.len() == 4 && shape.layout == Layout::Channels && shape.dtype == DType::F32
+}
+
+/// The operands and results of a node that may be half, all of them or none.
+fn maps(graph: &Graph, node: &Node) -> Vec<ValueId> {
+    let ids: Vec<ValueId> = match &node.op {
+        Op::Add(_)
+        | Op::AssembleBatch(_)
+        | Op::BatchMoments(_)
+        | Op::Conv2d(_)
+        | Op::Conv2dGradInput(_)
+        | Op::Conv2dGradWeight(_)
+        | Op::MaxPool(_)
+        | Op::MaxPoolGrad(_)
+        | Op::Normalize(_)
+        | Op::NormalizeGrad(_)
+        | Op::NormalizeGradReduce(_)
+        | Op::Relu(_)
+        | Op::ReluGrad(_)
+        | Op::ShortcutAdd(_)
+        | Op::ShortcutGrad(_) => node.inputs.iter().chain(&node.outputs).copied().collect(),
+        Op::GlobalAveragePool(_) => node.inputs.clone(),
+        Op::GlobalAveragePoolGrad(_) => node.outputs.clone(),
+        _ => Vec::new(),
+    };
+    let map = |id: &ValueId| is_map(graph.value(*id)) || graph.shape(*id).dtype == DType::F16;
+    ids.into_iter().filter(map).collect()
+}
+
+/// Where a node touches halves, gives it halves of its other maps as well.
+fn convert_borders(graph: &mut Graph, half: &[bool]) {
+    let nodes = std::mem::take(&mut graph.nodes);
+    for mut node in nodes {
+        let maps = maps(graph, &node);
+        let others: Vec<ValueId> = match maps.iter().any(|id| half[id.0]) {
+            true => maps.into_iter().filter(|id| !half[id.0]).collect(),
+            false => Vec::new(),
+        };
+        let mut after = Vec::new();
+        for id in others {
+            let mut shape = graph.shape(id).clone();
+            shape.dtype = DType::F16;
+            let name = format!("{} as f16", graph.value(id).name);
+            let stand_in = graph.declare(&name, shape, Role::Temporary);
+            let read = node.inputs.contains(&id);
+            for operand in node.inputs.iter_mut().chain(&mut node.outputs) {
+                if *operand == id {
+                    *operand = stand_in;
+                }
+            }
+            match read {
+                true => graph.nodes.push(conversion(id, stand_in)),
+                false => after.push(conversion(stand_in, id)),
+            }
+        }
+        graph.nodes.push(node);
+        graph.nodes.extend(after);
+    }
+}
+
+fn conversion(from: ValueId, to: ValueId) -> Node {
+    Node {
+        op: ops::Convert.into(),
+        inputs: vec![from],
+        outputs: vec![to],
+    }
+}

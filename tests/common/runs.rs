@@ -1,0 +1,227 @@
+//! Short runs on noise, so that whatever a network learns it has learnt by heart.
+
+use std::sync::Arc;
+
+use pyr_wgpu::data::{DataError, Source};
+use pyr_wgpu::engine::Device;
+use pyr_wgpu::graph::{Passes, Precision};
+use pyr_wgpu::kernels::Choices;
+use pyr_wgpu::model::{Network, NetworkSpec, Preprocessing, Stem, initial_values};
+use pyr_wgpu::rng::{Purpose, Stream};
+use pyr_wgpu::train::{Options, Position, Recipe, Snapshot, Totals, Trainer};
+use pyr_wgpu::verify::Batch;
+
+pub const CLASSES: u32 = 5;
+
+/// Pictures of noise, whose labels go round.
+struct Noise {
+    size: u32,
+    bytes: Vec<u8>,
+    count: usize,
+    /// Whether the whole set may live on the device.
+    resident: bool,
+}
+
+impl Noise {
+    fn source(size: u32, count: usize, resident: bool) -> Arc<dyn Source> {
+        let mut stream = Stream::new(99, Purpose::Shapes, 0, 0);
+        let length = (size * size * 3) as usize * count;
+        let bytes = (0..length).map(|_| stream.next_u32() as u8).collect();
+        Arc::new(Noise {
+            size,
+            bytes,
+            count,
+            resident,
+        })
+    }
+}
+
+impl Source for Noise {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        index as u32 % CLASSES
+    }
+
+    fn size(&self) -> u32 {
+        self.size
+    }
+
+    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+        let length = out.len();
+        out.copy_from_slice(&self.bytes[index * length..(index + 1) * length]);
+        Ok(())
+    }
+
+    fn resident(&self) -> Option<&[u8]> {
+        self.resident.then_some(&self.bytes)
+    }
+}
+
+/// A run on noise, with everything that can be varied.
+#[derive(Clone)]
+pub struct Run {
+    pub spec: NetworkSpec,
+    pub options: Options,
+    pub images: usize,
+    pub resident: bool,
+}
+
+impl Run {
+    pub fn new(image_size: u32, images: usize, batch_size: usize) -> Run {
+        let spec = NetworkSpec {
+            classes: CLASSES,
+            image_size,
+            ..NetworkSpec::pyramid(Stem::Cifar, 8, 3.0)
+        };
+        let recipe = Recipe {
+            epochs: 3,
+            batch_size,
+            learning_rate: 0.1,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            milestones: vec![3],
+            augment: false,
+        };
+        Run {
+            options: Options {
+                recipe,
+                micro_batch: None,
+                seed: 7,
+                passes: Passes::default(),
+                workers: 2,
+                preprocessing: Preprocessing::new(&spec, [120.0, 127.5, 130.0], [70.0, 73.9, 80.0]),
+            },
+            spec,
+            images,
+            resident: true,
+        }
+    }
+
+    /// With all randomness: flips, crops, dropout.
+    pub fn random(image_size: u32, images: usize, batch_size: usize) -> Run {
+        let mut run = Run::new(image_size, images, batch_size);
+        run.spec.dropout = 0.3;
+        run.options.recipe.augment = true;
+        run
+    }
+
+    pub fn network(&self) -> Network {
+        Network::new(&self.spec).unwrap()
+    }
+
+    pub fn train_source(&self) -> Arc<dyn Source> {
+        Noise::source(self.spec.image_size, self.images, self.resident)
+    }
+
+    /// Thirteen pictures: a number that no batch divides.
+    pub fn test_source(&self) -> Arc<dyn Source> {
+        Noise::source(self.spec.image_size, 13, self.resident)
+    }
+
+    /// Initial weights of the seed, no velocity.
+    pub fn start(&self) -> Snapshot {
+        let network = self.network();
+        let trained = network
+            .parameters()
+            .into_iter()
+            .filter(|p| p.role.is_trainable());
+        Snapshot {
+            weights: initial_values(&network, self.options.seed)
+                .into_iter()
+                .collect(),
+            momentum: trained
+                .map(|p| (p.name.clone(), vec![0.0; p.len()]))
+                .collect(),
+            position: Position::start(),
+        }
+    }
+
+    pub fn trainer(&self, device: &Device, from: &Snapshot) -> Trainer {
+        let trainer = Trainer::new(
+            device,
+            self.network(),
+            self.options.clone(),
+            self.train_source(),
+            self.test_source(),
+            |_| Ok(Choices::default()),
+        );
+        let mut trainer = trainer.unwrap_or_else(|e| panic!("{e}"));
+        trainer.restore(from);
+        trainer
+    }
+
+    /// Picture numbers of each step of an epoch.
+    pub fn order(&self, epoch: u32) -> Vec<Vec<u32>> {
+        let mut stream = Stream::new(self.options.seed, Purpose::Shuffle, epoch, 0);
+        let order = stream.permutation(self.images);
+        order
+            .chunks(self.options.recipe.batch_size)
+            .map(<[u32]>::to_vec)
+            .collect()
+    }
+
+    /// Some pictures as PyTorch would have them.
+    pub fn batch(&self, indices: &[u32]) -> Batch {
+        let source = self.train_source();
+        let Preprocessing { mean, std, .. } = self.options.preprocessing;
+        let plane = (self.spec.image_size * self.spec.image_size) as usize;
+        let mut input = Vec::new();
+        for index in indices {
+            let mut bytes = vec![0; 3 * plane];
+            source.read(*index as usize, &mut bytes).unwrap();
+            for channel in 0..3 {
+                let values = bytes.iter().skip(channel).step_by(3);
+                input.extend(values.map(|b| (f32::from(*b) - mean[channel]) / std[channel]));
+            }
+        }
+        Batch {
+            input,
+            size: indices.len(),
+            labels: indices.iter().map(|i| source.label(*i as usize)).collect(),
+        }
+    }
+}
+
+/// All the bits of a state.
+pub fn bits(snapshot: &Snapshot) -> (Vec<(String, Vec<u32>)>, Position) {
+    let tensors = snapshot.weights.iter().chain(&snapshot.momentum);
+    let words = tensors.map(|(name, values)| {
+        let bits = values.iter().map(|v| v.to_bits()).collect();
+        (name.clone(), bits)
+    });
+    (words.collect(), snapshot.position)
+}
+
+/// Trains until the end; totals and state after every epoch.
+pub async fn finish(trainer: &mut Trainer, evaluate: bool) -> Vec<(Totals, Snapshot)> {
+    let mut epochs = Vec::new();
+    while !trainer.finished() {
+        while !trainer.epoch_done() {
+            trainer.step().unwrap();
+        }
+        let totals = trainer.collect().await.unwrap();
+        if evaluate {
+            let tested = trainer.evaluate(async |_| {}).await.unwrap();
+            assert_eq!(tested.images, 13);
+        }
+        epochs.push((totals, trainer.snapshot().await.unwrap()));
+        trainer.next_epoch();
+    }
+    epochs
+}
+
+/// Every device.
+pub fn devices() -> Vec<&'static Device> {
+    super::fast_devices().chain([&Device::Reference]).collect()
+}
+
+/// Every device with every precision that it has.
+pub fn precisions() -> Vec<(&'static Device, Precision)> {
+    let single = devices().into_iter().map(|d| (d, Precision::F32));
+    let able = |device: &&Device| !matches!(device, Device::Cpu(_));
+    let half = devices().into_iter().filter(able);
+    single.chain(half.map(|d| (d, Precision::F16))).collect()
+}

@@ -1,0 +1,150 @@
+//! Feature maps in half precision: small errors, half the memory, a loss scale that finds
+//! itself. The kernels have their tests in `tests/kernels.rs`.
+
+mod common;
+
+use common::networks::{self, Small, small_networks};
+use common::runs::{Run, finish, precisions};
+use pyr_wgpu::graph::interp::{self, Store};
+use pyr_wgpu::graph::ops::LossScale;
+use pyr_wgpu::graph::{Graph, Passes, Precision, Value};
+use pyr_wgpu::kernels::{self, Choices, Target};
+use pyr_wgpu::model::{Input, Mode, Network, names, preset};
+use pyr_wgpu::program::plan::Plan;
+use pyr_wgpu::shape::DType;
+
+fn graph(network: &Network, batch: usize, precision: Precision) -> Graph {
+    let passes = Passes {
+        precision,
+        ..Passes::default()
+    };
+    let graph = network.graph(batch, &Input::Tensor, Mode::Gradients, passes);
+    graph.unwrap_or_else(|e| panic!("{}: {e}", network.spec()))
+}
+
+fn run(graph: &Graph, seed: u64) -> Store {
+    let mut store = networks::operands(graph, seed);
+    interp::run(graph, &mut store).unwrap_or_else(|e| panic!("{e}"));
+    store
+}
+
+/// With the roundings taken away, nothing else has changed: conversions stand where they must.
+#[test]
+fn halves_change_roundings_only() {
+    for Small {
+        name,
+        network,
+        batch,
+    } in &small_networks()
+    {
+        let single = graph(network, *batch, Precision::F32);
+        let mut half = graph(network, *batch, Precision::F16);
+        let mut halves = 0;
+        for value in &mut half.values {
+            if value.shape.dtype == DType::F16 {
+                value.shape = value.shape.computed();
+                halves += 1;
+            }
+        }
+        assert!(halves > 10, "{name}: only {halves} values are halves");
+        assert_eq!(run(&single, 3), run(&half, 3), "{name}");
+    }
+}
+
+/// Scores with feature maps in half precision stay near those in single.
+///
+/// Every store of a half rounds by 2⁻¹¹ of the value at most, and batch norm keeps the size of
+/// what passes: to first order the errors of all stores on the way add up.
+/// That holds as long as every maximum keeps its choice and no channel varies much less than
+/// its mean is away from zero, which depends on the numbers: the best of several draws counts,
+/// where a mistake would spoil all. (A gradient jumps with every ReLU that falls to the other
+/// side of zero, and knows no such bound.)
+#[test]
+fn scores_from_halves_are_near() {
+    for Small {
+        name,
+        network,
+        batch,
+    } in &small_networks()
+    {
+        let graphs = [Precision::F32, Precision::F16].map(|p| graph(network, *batch, p));
+        let is_half = |value: &&Value| value.shape.dtype == DType::F16;
+        let bound = graphs[1].values.iter().filter(is_half).count() as f64 / 2048.0;
+        let errors = (3..8).map(|seed| {
+            let [single, half] = graphs.each_ref().map(|graph| run(graph, seed));
+            relative(single[names::LOGITS].values(), half[names::LOGITS].values())
+        });
+        let best = errors.fold(f64::INFINITY, f64::min);
+        assert!(
+            (1e-6..bound).contains(&best),
+            "{name}: {best}, bound {bound}"
+        );
+    }
+}
+
+/// Norm of the difference over the norm of the first.
+fn relative(first: &[f64], second: &[f64]) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let mut differences = first.iter().zip(second).map(|(a, b)| a - b);
+    norm(&mut differences) / norm(&mut first.iter().copied())
+}
+
+/// Nearly all temporary memory of a training step is feature maps: half of it goes.
+#[test]
+fn halves_take_half_the_memory() {
+    let network = Network::new(&preset("pyramidnet110-a48").unwrap()).unwrap();
+    let [single, half] = [Precision::F32, Precision::F16].map(|precision| {
+        let passes = Passes {
+            precision,
+            ..Passes::default()
+        };
+        let graph = network.graph(128, &Input::Tensor, Mode::Train, passes);
+        let graph = graph.unwrap_or_else(|e| panic!("{e}"));
+        let lowered = kernels::lower(&graph, &Target::portable(), &Choices::default());
+        Plan::new(&lowered.unwrap_or_else(|e| panic!("{e}")).program).bytes()
+    });
+    let share = half as f64 / single as f64;
+    assert!(share < 0.55, "{share}");
+}
+
+/// Steps whose gradients overflow change no weight and halve the scale of the loss, until it
+/// fits; the run then goes on as any other.
+#[test]
+fn the_scale_of_the_loss_finds_itself() {
+    for (device, precision) in precisions() {
+        if precision == Precision::F32 {
+            continue;
+        }
+        for micro_batch in [None, Some(4)] {
+            let mut run = Run::new(8, 64, 8);
+            run.options.passes.precision = precision;
+            run.options.micro_batch = micro_batch;
+            let mut start = run.start();
+            let too_much = LossScale {
+                scale: 2f32.powi(30),
+                ..LossScale::start()
+            };
+            start.position.loss_scale = Some(too_much.to_words());
+            let mut trainer = run.trainer(device, &start);
+            trainer.step().unwrap();
+            let after = pollster::block_on(trainer.snapshot()).unwrap();
+            let state = LossScale::from_words(&after.position.loss_scale.unwrap());
+            assert_eq!(
+                (state.scale, state.skipped),
+                (2f32.powi(29), 1),
+                "{state:?}"
+            );
+            for (name, momentum) in &start.momentum {
+                assert_eq!(start.weights[name], after.weights[name], "{name}");
+                assert_eq!(*momentum, after.momentum[name], "{name}");
+            }
+            let epochs = pollster::block_on(finish(&mut trainer, false));
+            let (_, last) = &epochs[2];
+            let state = LossScale::from_words(&last.position.loss_scale.unwrap());
+            // Loss weights of an eighth times the scale must fit the range of halves.
+            assert!(state.scale <= 2f32.powi(22), "{}: {state:?}", device.name());
+            assert_eq!(state.scale, 2f32.powi(30 - state.skipped as i32));
+            assert!(after.weights != last.weights, "{}", device.name());
+        }
+    }
+}
