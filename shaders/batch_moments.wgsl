@@ -1,13 +1,13 @@
 // Mean and sum of squared deviations of each channel over a slice of the rows.
 //
 // x: [rows, columns] groups of four channels.
-// partial: [slices, 2, columns]: mean, then sum of squared deviations.
+// partial: [slices, 3, columns]: number of rows, mean, sum of squared deviations.
 // One invocation owns one column of the rows of its slice (see lib/strip.wgsl) and writes
-// one partial result; merge_moments.wgsl combines them. Sums are taken of x minus the first
-// row of the slice, so that a large mean does not cancel the variance.
+// one partial result; merge_moments.wgsl combines them.
 
 // import strip
 // import stored
+// import moments
 
 struct Params {
     rows: u32,
@@ -28,22 +28,12 @@ fn main(
     if !s.inside {
         return;
     }
-    var mean = vec4<f32>(0.0);
-    var deviations = vec4<f32>(0.0);
-    if s.first < s.end {
-        let shift = floats(x[s.first * params.columns + s.column]);
-        var sum = vec4<f32>(0.0);
-        var squares = vec4<f32>(0.0);
-        for (var row = s.first; row < s.end; row += s.step) {
-            let value = floats(x[row * params.columns + s.column]) - shift;
-            sum += value;
-            squares += value * value;
-        }
-        let count = f32((s.end - s.first + s.step - 1u) / s.step);
-        mean = shift + sum / count;
-        deviations = squares - sum * sum / count;
+    var d: Deviations;
+    for (var row = s.first; row < s.end; row += s.step) {
+        take_in(&d, floats(x[row * params.columns + s.column]));
     }
-    let at = s.slice * 2u * params.columns + s.column;
-    partial[at] = mean;
-    partial[at + params.columns] = deviations;
+    let at = s.slice * 3u * params.columns + s.column;
+    partial[at] = vec4<f32>(d.count);
+    partial[at + params.columns] = mean_of(d);
+    partial[at + 2u * params.columns] = deviations_of(d);
 }

@@ -110,11 +110,12 @@ fn main(
             }
 
             for (var c = 0u; c < parameters.source_vecs; c++) {
+                let prepare = prepare_of(c);
                 var x: array<vec4<f32>, PIXELS>;
                 for (var p = 0u; p < PIXELS; p++) { //@unroll
                     x[p] = vec4<f32>(0.0);
                     if inside[p] {
-                        x[p] = floats(source[source_index[p] + c]);
+                        x[p] = prepared(floats(source[source_index[p] + c]), prepare);
                     }
                 }
                 for (var n = 0u; n < OUT_VECS; n++) { //@unroll

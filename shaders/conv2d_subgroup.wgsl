@@ -38,7 +38,8 @@
 //
 // Assumes: subgroups of exactly SUBGROUP invocations; all counts at least 1
 // except taps_*; source and result do not overlap. Workgroup (x, y, z) works
-// on pixel block y * groups.x + x and channel chunk z; blocks and chunks past
+// on pixel block y * groups.x + x and channel chunk z (of a domain, where there are several,
+// see lib/conv2d_pixels.wgsl); blocks and chunks past
 // the end compute on clamped addresses and store nothing.
 //
 // The host sets the constants, and expands the loops marked `//@unroll`.
@@ -53,10 +54,9 @@ const TRANSPOSED: bool = false;
 // import conv2d_pixels
 // import stored
 // import exact
+// import conv2d_spread
 
 @group(0) @binding(1) var<storage, read> source: array<Stored>;
-@group(0) @binding(2) var<storage, read> weights: array<Exact>;
-@group(0) @binding(3) var<storage, read_write> result: array<Stored>;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(
@@ -65,15 +65,19 @@ fn main(
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
     let pixels = parameters.batch * parameters.count_height * parameters.count_width;
-    let first_pixel = (group.y * groups.x + group.x) * (SUBGROUP * PIXELS) + lane;
-    let first_vec = group.z * OUT_VECS;
+    let block = group.y * groups.x + group.x;
+    let first_pixel = block * (SUBGROUP * PIXELS) + lane;
+    let chunks = (parameters.result_vecs + OUT_VECS - 1u) / OUT_VECS;
+    let first_vec = group.z % chunks * OUT_VECS;
+    let domain = domain_of(group.z / chunks);
 
     // Source coordinates of the first tap; the image as its first source row;
     // and where the sums go.
     var source_row: array<i32, PIXELS>;
     var source_column: array<i32, PIXELS>;
     var image_row: array<u32, PIXELS>;
-    var result_index: array<u32, PIXELS>;
+    var place: array<u32, PIXELS>;
+    var valid: array<bool, PIXELS>;
     for (var p = 0u; p < PIXELS; p++) { //@unroll
         let pixel = min(first_pixel + p * SUBGROUP, pixels - 1u);
         let line = pixel / parameters.count_width;
@@ -86,33 +90,15 @@ fn main(
         let result_row = image * parameters.result_height
             + parameters.out_offset_height + parameters.out_step_height * row;
         let result_column = parameters.out_offset_width + parameters.out_step_width * column;
-        result_index[p] = (result_row * parameters.result_width + result_column) * parameters.result_vecs + first_vec;
+        place[p] = domain.result + (result_row * parameters.result_width + result_column) * parameters.result_vecs;
+        valid[p] = first_pixel + p * SUBGROUP < pixels;
     }
 
-    // Where this invocation's share of the 4 * OUT_VECS weight vectors lies.
-    // Piece a * OUT_VECS + n is source channel a, result vector n; transposed,
-    // piece 4 * n + a is result channel a of vector n, all source channels.
-    var weight_offset: array<u32, WEIGHT_LOADS>;
-    for (var k = 0u; k < WEIGHT_LOADS; k++) { //@unroll
-        let piece = min(lane + k * SUBGROUP, 4u * OUT_VECS - 1u);
-        if TRANSPOSED {
-            let row = min(4u * first_vec + piece, 4u * parameters.result_vecs - 1u);
-            weight_offset[k] = row * parameters.source_vecs;
-        } else {
-            let vec = min(first_vec + piece / 4u, parameters.result_vecs - 1u);
-            weight_offset[k] = piece % 4u * parameters.result_vecs + vec;
-        }
-    }
-    let weights_per_tap = 4u * parameters.source_vecs * parameters.result_vecs;
-    let weights_per_vec = select(4u * parameters.result_vecs, 1u, TRANSPOSED);
+    var offset = weight_offsets(lane, first_vec);
 
     var sum: array<array<vec4<f32>, OUT_VECS>, PIXELS>;
     for (var a = 0u; a < parameters.taps_height; a++) {
         for (var b = 0u; b < parameters.taps_width; b++) {
-            let tap_row = parameters.tap_first_height + parameters.tap_step_height * i32(a);
-            let tap_column = parameters.tap_first_width + parameters.tap_step_width * i32(b);
-            var weight_index = (u32(tap_row) * parameters.kernel_width + u32(tap_column)) * weights_per_tap;
-
             var inside: array<bool, PIXELS>;
             var source_index: array<u32, PIXELS>;
             for (var p = 0u; p < PIXELS; p++) { //@unroll
@@ -120,47 +106,23 @@ fn main(
                 let row = u32(source_row[p]) + a;
                 let column = u32(source_column[p]) + b;
                 inside[p] = row < parameters.source_height && column < parameters.source_width;
-                source_index[p] = ((image_row[p] + row) * parameters.source_width + column) * parameters.source_vecs;
+                source_index[p] = domain.source + ((image_row[p] + row) * parameters.source_width + column) * parameters.source_vecs;
             }
 
+            let start = domain.weights + weight_start(a, b);
             for (var c = 0u; c < parameters.source_vecs; c++) {
-                var loaded: array<vec4<f32>, WEIGHT_LOADS>;
-                for (var k = 0u; k < WEIGHT_LOADS; k++) { //@unroll
-                    loaded[k] = exact_floats(weights[weight_index + weight_offset[k]]);
-                }
+                let prepare = spread_prepare_of(lane, c);
                 var x: array<vec4<f32>, PIXELS>;
                 for (var p = 0u; p < PIXELS; p++) { //@unroll
                     x[p] = vec4<f32>(0.0);
                     if inside[p] {
-                        x[p] = floats(source[source_index[p] + c]);
+                        x[p] = prepared(floats(source[source_index[p] + c]), prepare);
                     }
                 }
-                for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-                    // w[e] holds the weights of source channel e.
-                    var w: mat4x4<f32>;
-                    for (var e = 0u; e < 4u; e++) { //@unroll
-                        w[e] = subgroupShuffle(loaded[(4u * n + e) / SUBGROUP], (4u * n + e) % SUBGROUP);
-                    }
-                    if TRANSPOSED {
-                        w = transpose(w);
-                    }
-                    for (var p = 0u; p < PIXELS; p++) { //@unroll
-                        sum[p][n] = sum[p][n] + x[p].x * w[0] + x[p].y * w[1] + x[p].z * w[2] + x[p].w * w[3];
-                    }
-                }
-                weight_index += weights_per_vec;
+                multiply_add(&sum, &x, &offset, start + c * weights_per_vec());
             }
         }
     }
 
-    for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-        if first_vec + n < parameters.result_vecs {
-            let finish = finish_of(first_vec + n);
-            for (var p = 0u; p < PIXELS; p++) { //@unroll
-                if first_pixel + p * SUBGROUP < pixels {
-                    result[result_index[p] + n] = packed(finished(sum[p][n], finish));
-                }
-            }
-        }
-    }
+    store_sums(&sum, &place, &valid, first_vec, block, lane);
 }

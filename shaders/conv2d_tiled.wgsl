@@ -9,7 +9,7 @@
 // their result channels, and the long axis runs through all taps and source channels,
 // vector by vector, tap after tap. A workgroup owns a tile of TILE_PIXELS by TILE_VECS
 // vectors of channels; workgroup (x, y, z) has pixel tile y * groups.x + x and channel tile
-// z. Along the long axis it takes DEPTH vectors at a time: all invocations together bring
+// z (of a domain, where there are several, see lib/conv2d_pixels.wgsl). Along the long axis it takes DEPTH vectors at a time: all invocations together bring
 // source and weights into workgroup memory, wait, and then each adds up its PIXELS by
 // OUT_VECS part of the tile. Invocations that stand side by side there own neighbouring
 // vectors of the same pixels, so that reads of workgroup memory do not collide and stores
@@ -57,7 +57,7 @@ var<workgroup> source_tile: array<vec4<f32>, DEPTH * PITCH>;
 // [depth][four channels of the source][vector of the result]
 var<workgroup> weight_tile: array<vec4<f32>, DEPTH * 4u * TILE_VECS>;
 
-// A pixel of the class: image, row, column.
+// Image, row and column of a pixel of the class.
 fn coordinates(pixel: u32) -> vec3<u32> {
     let line = pixel / parameters.count_width;
     let image = line / parameters.count_height;
@@ -68,6 +68,38 @@ fn coordinates(pixel: u32) -> vec3<u32> {
     );
 }
 
+// The weights from a vector of source channels to a vector of result channels: w[e] holds
+// those of source channel e.
+fn weights_at(tap: u32, channel: u32, vec: u32) -> mat4x4<f32> {
+    var index = tap + 4u * channel * parameters.result_vecs + vec;
+    var step = parameters.result_vecs;
+    if TRANSPOSED {
+        index = tap + 4u * vec * parameters.source_vecs + channel;
+        step = parameters.source_vecs;
+    }
+    let w = mat4x4<f32>(
+        exact_floats(weights[index]),
+        exact_floats(weights[index + step]),
+        exact_floats(weights[index + 2u * step]),
+        exact_floats(weights[index + 3u * step]),
+    );
+    if TRANSPOSED {
+        return transpose(w);
+    }
+    return w;
+}
+
+// Zeros as partial results of a block past the end: no pixels, or nothing to add.
+fn leave_nothing(block: u32, first_vec: u32, local: u32) {
+    let rows = select(2u, 3u, MOMENTS);
+    let slice = parameters.first_slice + block;
+    if (MOMENTS || REDUCE) && local < TILE_VECS && first_vec + local < parameters.result_vecs {
+        for (var row = 0u; row < rows; row++) {
+            partial[(rows * slice + row) * parameters.result_vecs + first_vec + local] = vec4<f32>(0.0);
+        }
+    }
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -76,8 +108,12 @@ fn main(
 ) {
     let pixels = parameters.batch * parameters.count_height * parameters.count_width;
     let first_pixel = (group.y * groups.x + group.x) * TILE_PIXELS;
-    let first_vec = group.z * TILE_VECS;
+    let chunks = (parameters.result_vecs + TILE_VECS - 1u) / TILE_VECS;
+    let first_vec = group.z % chunks * TILE_VECS;
+    let domain = domain_of(group.z / chunks);
+    let block = group.y * groups.x + group.x;
     if first_pixel >= pixels {
+        leave_nothing(block, first_vec, local);
         return;
     }
 
@@ -119,43 +155,26 @@ fn main(
             }
         }
         let valid = done + depth < vectors;
+        let prepare = prepare_of(channel);
         for (var i = 0u; i < SOURCE_LOADS; i++) { //@unroll
             let row = source_row[i] + a;
             let column = source_column[i] + b;
             var x = vec4<f32>(0.0);
             if valid && row < parameters.source_height && column < parameters.source_width {
                 let pixel = (image_row[i] + row) * parameters.source_width + column;
-                x = floats(source[pixel * parameters.source_vecs + channel]);
+                x = prepared(floats(source[domain.source + pixel * parameters.source_vecs + channel]), prepare);
             }
             source_tile[depth * PITCH + slot + i * ABREAST] = x;
         }
         let tap_row = u32(parameters.tap_first_height + parameters.tap_step_height * i32(a));
         let tap_column = u32(parameters.tap_first_width + parameters.tap_step_width * i32(b));
-        let tap = (tap_row * parameters.kernel_width + tap_column) * weights_per_tap;
+        let tap = domain.weights + (tap_row * parameters.kernel_width + tap_column) * weights_per_tap;
         for (var i = 0u; i < WEIGHT_LOADS; i++) { //@unroll
             let column = slot + i * ABREAST;
             if column < TILE_VECS {
-                // w[e] holds the weights of source channel e.
                 var w = mat4x4<f32>();
-                let vec = first_vec + column;
-                if valid && vec < parameters.result_vecs {
-                    if TRANSPOSED {
-                        let index = tap + 4u * vec * parameters.source_vecs + channel;
-                        w = transpose(mat4x4<f32>(
-                            exact_floats(weights[index]),
-                            exact_floats(weights[index + parameters.source_vecs]),
-                            exact_floats(weights[index + 2u * parameters.source_vecs]),
-                            exact_floats(weights[index + 3u * parameters.source_vecs]),
-                        ));
-                    } else {
-                        let index = tap + 4u * channel * parameters.result_vecs + vec;
-                        w = mat4x4<f32>(
-                            exact_floats(weights[index]),
-                            exact_floats(weights[index + parameters.result_vecs]),
-                            exact_floats(weights[index + 2u * parameters.result_vecs]),
-                            exact_floats(weights[index + 3u * parameters.result_vecs]),
-                        );
-                    }
+                if valid && first_vec + column < parameters.result_vecs {
+                    w = weights_at(tap, channel, first_vec + column);
                 }
                 for (var e = 0u; e < 4u; e++) { //@unroll
                     weight_tile[(4u * depth + e) * TILE_VECS + column] = w[e];
@@ -182,23 +201,72 @@ fn main(
         workgroupBarrier();
     }
 
-    var finish: array<Normal, OUT_VECS>;
     for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-        finish[n] = finish_of(min(first_vec + lane + n * VEC_LANES, parameters.result_vecs - 1u));
-    }
-    for (var p = 0u; p < PIXELS; p++) { //@unroll
-        let pixel = first_pixel + line + p * PIXEL_LANES;
-        if pixel < pixels {
-            let at = coordinates(pixel);
-            let row = at.x * parameters.result_height
-                + parameters.out_offset_height + parameters.out_step_height * at.y;
-            let column = parameters.out_offset_width + parameters.out_step_width * at.z;
-            let index = (row * parameters.result_width + column) * parameters.result_vecs;
-            for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-                let vec = first_vec + lane + n * VEC_LANES;
-                if vec < parameters.result_vecs {
-                    result[index + vec] = packed(finished(sum[p][n], finish[n]));
+        let vec = first_vec + lane + n * VEC_LANES;
+        let has_vec = vec < parameters.result_vecs;
+        let finish = finish_of(min(vec, parameters.result_vecs - 1u));
+        // Of the moments: values less the tile's first one, so that a large mean does not
+        // cancel the variance. Of the gradients: those of shift and scale.
+        var shift = vec4<f32>(0.0);
+        if MOMENTS {
+            if line == 0u {
+                source_tile[lane] = sum[0][n];
+            }
+            workgroupBarrier();
+            shift = source_tile[lane];
+            workgroupBarrier();
+        }
+        var first = vec4<f32>(0.0);
+        var second = vec4<f32>(0.0);
+        for (var p = 0u; p < PIXELS; p++) { //@unroll
+            let pixel = first_pixel + line + p * PIXEL_LANES;
+            if pixel < pixels && has_vec {
+                let at = coordinates(pixel);
+                let row = at.x * parameters.result_height
+                    + parameters.out_offset_height + parameters.out_step_height * at.y;
+                let column = parameters.out_offset_width + parameters.out_step_width * at.z;
+                let index = domain.result + (row * parameters.result_width + column) * parameters.result_vecs + vec;
+                let value = sum[p][n];
+                result[index] = packed(finished(value, finish));
+                if MOMENTS {
+                    first += value - shift;
+                    second += (value - shift) * (value - shift);
                 }
+                if REDUCE {
+                    let x = exact_floats(source_moments[index]);
+                    let upstream = let_through(value, x, finish, parameters.relu);
+                    first += upstream;
+                    second += upstream * (x - finish.mean);
+                }
+            }
+        }
+        if MOMENTS || REDUCE {
+            source_tile[local] = first;
+            source_tile[WORKGROUP + local] = second;
+            workgroupBarrier();
+            for (var half = PIXEL_LANES / 2u; half > 0u; half /= 2u) {
+                if line < half {
+                    let other = local + half * VEC_LANES;
+                    source_tile[local] += source_tile[other];
+                    source_tile[WORKGROUP + local] += source_tile[WORKGROUP + other];
+                }
+                workgroupBarrier();
+            }
+            first = source_tile[local];
+            second = source_tile[WORKGROUP + local];
+            workgroupBarrier();
+            let slice = parameters.first_slice + block;
+            if MOMENTS && line == 0u && has_vec {
+                let count = f32(min(pixels - first_pixel, TILE_PIXELS));
+                let at = 3u * slice * parameters.result_vecs + vec;
+                partial[at] = vec4<f32>(count);
+                partial[at + parameters.result_vecs] = shift + first / count;
+                partial[at + 2u * parameters.result_vecs] = second - first * first / count;
+            }
+            if REDUCE && line == 0u && has_vec {
+                let at = 2u * slice * parameters.result_vecs + vec;
+                partial[at] = second * finish.inverse;
+                partial[at + parameters.result_vecs] = first;
             }
         }
     }

@@ -32,10 +32,10 @@
 const WORKGROUP: u32 = 64u;
 const OUT_VECS: u32 = 2u;
 
+// import normal
 // import conv2d_weights
 // import stored
 
-@group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> input: array<Stored>;
 @group(0) @binding(2) var<storage, read> gradient: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
@@ -65,6 +65,8 @@ fn main(
     let first_line = group.y * parameters.lines_per_slice;
     let end_line = min(first_line + parameters.lines_per_slice, lines);
 
+    let prepare = prepare_of(input_vec);
+
     var sum: array<mat4x4<f32>, OUT_VECS>;
     for (var line = first_line; line < end_line; line++) {
         let image = line / parameters.output_height;
@@ -76,7 +78,7 @@ fn main(
         for (var pixel = 0u; pixel < parameters.output_width; pixel++) {
             let column = pixel * parameters.stride_width + column_shift;
             if column < parameters.input_width {
-                let x = floats(input[(input_line + column) * parameters.input_vecs + input_vec]);
+                let x = prepared(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), prepare);
                 let gradient_index = (line * parameters.output_width + pixel) * parameters.output_vecs;
                 for (var n = 0u; n < OUT_VECS; n++) { //@unroll
                     let d = floats(gradient[gradient_index + min(first_vec + n, parameters.output_vecs - 1u)]);

@@ -35,10 +35,10 @@ const PIXELS: u32 = 4u;
 const OUT_VECS: u32 = 5u;
 const GRADIENT_LOADS: u32 = (PIXELS * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
 
+// import normal
 // import conv2d_weights
 // import stored
 
-@group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> input: array<Stored>;
 @group(0) @binding(2) var<storage, read> gradient: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
@@ -74,6 +74,8 @@ fn main(
     let first_line = group.y * parameters.lines_per_slice;
     let end_line = min(first_line + parameters.lines_per_slice, lines);
 
+    let prepare = prepare_of(input_vec);
+
     var sum: array<mat4x4<f32>, OUT_VECS>;
     for (var line = first_line; line < end_line; line++) {
         let image = line / parameters.output_height;
@@ -97,7 +99,7 @@ fn main(
                 let column = pixel * parameters.stride_width + column_shift;
                 x[p] = vec4<f32>(0.0);
                 if row_inside && column < parameters.input_width && pixel < parameters.output_width {
-                    x[p] = floats(input[(input_line + column) * parameters.input_vecs + input_vec]);
+                    x[p] = prepared(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), prepare);
                 }
             }
             for (var n = 0u; n < OUT_VECS; n++) { //@unroll

@@ -34,10 +34,10 @@ const QUAD_LANES: u32 = WORKGROUP / VEC_LANES;
 const TILE_QUADS: u32 = QUAD_LANES * QUADS;
 const TILE_VECS: u32 = VEC_LANES * OUT_VECS;
 
+// import normal
 // import conv2d_weights
 // import stored
 
-@group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> input: array<Stored>;
 @group(0) @binding(2) var<storage, read> gradient: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
@@ -80,6 +80,7 @@ fn main(
     var row_shift: array<u32, INPUT_LOADS>;
     var column_shift: array<u32, INPUT_LOADS>;
     var channel: array<u32, INPUT_LOADS>;
+    var prepare: array<Normal, INPUT_LOADS>;
     for (var i = 0u; i < INPUT_LOADS; i++) { //@unroll
         let quad = first_quad + (local + i * WORKGROUP) % TILE_QUADS;
         let tap = quad / parameters.input_vecs;
@@ -88,6 +89,7 @@ fn main(
         row_shift[i] = select(0x40000000u, tap_row - parameters.padding_height, quad < quads);
         column_shift[i] = tap - tap_row * parameters.kernel_width - parameters.padding_width;
         channel[i] = quad - tap * parameters.input_vecs;
+        prepare[i] = prepare_of(channel[i]);
     }
 
     if local < PIXELS {
@@ -109,7 +111,7 @@ fn main(
                 var x = vec4<f32>(0.0);
                 if row < parameters.input_height && column < parameters.input_width {
                     let pixel = (at.x + row) * parameters.input_width + column;
-                    x = floats(input[pixel * parameters.input_vecs + channel[i]]);
+                    x = prepared(floats(input[pixel * parameters.input_vecs + channel[i]]), prepare[i]);
                 }
                 input_tile[entry] = x;
             }

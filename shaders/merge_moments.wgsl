@@ -2,7 +2,8 @@
 //
 //     mean = mean_a + d * n_b / n,   M2 = M2_a + M2_b + d * d * n_a * n_b / n,   d = mean_b - mean_a
 //
-// partial: [slices, 2, columns] as batch_moments.wgsl leaves it.
+// partial: [slices, 3, columns] as batch_moments.wgsl leaves it, or what makes x; slices
+// without rows count for nothing.
 // moments: [2, columns]: mean, then M2 / rows, the biased variance.
 // running: [2, columns], which takes them in on request, as in running_average.wgsl.
 // One workgroup owns one column; its invocations merge every 64th slice, then each other in
@@ -16,9 +17,6 @@ const RUNNING: bool = false;
 struct Params {
     rows: u32,
     columns: u32,
-    chunk: u32,
-    // Lines of a workgroup of batch_moments.wgsl.
-    height: u32,
     slices: u32,
     // Of the running statistics.
     weight: f32,
@@ -53,15 +51,8 @@ fn merge(a: Moments, b: Moments) -> Moments {
 }
 
 fn slice_at(slice: u32, column: u32) -> Moments {
-    let start = slice / params.height * params.chunk;
-    let first = start + slice % params.height;
-    let end = min(start + params.chunk, params.rows);
-    var count = 0u;
-    if first < end {
-        count = (end - first + params.height - 1u) / params.height;
-    }
-    let at = slice * 2u * params.columns + column;
-    return Moments(f32(count), partial[at], partial[at + params.columns]);
+    let at = slice * 3u * params.columns + column;
+    return Moments(partial[at].x, partial[at + params.columns], partial[at + 2u * params.columns]);
 }
 
 @compute @workgroup_size(64)

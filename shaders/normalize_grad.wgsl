@@ -70,12 +70,10 @@ fn main(
     );
     let slope = daffine[s.column] * n.inverse * params.share;
     let offset = daffine[params.columns + s.column] * params.share;
-    let relu = vec4<bool>(params.relu != 0u);
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
         let value = floats(x[at]);
-        let closed = (normalized(value, n) <= vec4<f32>(0.0)) & relu;
-        let upstream = select(floats(dy[at]), vec4<f32>(0.0), closed);
+        let upstream = let_through(floats(dy[at]), value, n, params.relu);
         var gradient = n.scale * (upstream - offset - (value - n.mean) * slope);
         if SHORTCUT {
             gradient += through_shortcut(row, s.column);

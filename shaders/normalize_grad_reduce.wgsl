@@ -10,6 +10,7 @@
 
 // import strip
 // import stored
+// import normal
 
 struct Params {
     rows: u32,
@@ -35,22 +36,23 @@ fn main(
     if !s.inside {
         return;
     }
-    let mean = moments[s.column];
-    let inverse = 1.0 / sqrt(moments[params.columns + s.column] + params.epsilon);
-    let scale = affine[s.column] * inverse;
-    let shift = affine[params.columns + s.column];
-    let relu = vec4<bool>(params.relu != 0u);
+    let n = normal_of(
+        moments[s.column],
+        moments[params.columns + s.column],
+        affine[s.column],
+        affine[params.columns + s.column],
+        params.epsilon,
+    );
     var dscale = vec4<f32>(0.0);
     var dshift = vec4<f32>(0.0);
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        let centred = floats(x[at]) - mean;
-        let closed = (centred * scale + shift <= vec4<f32>(0.0)) & relu;
-        let upstream = select(floats(dy[at]), vec4<f32>(0.0), closed);
-        dscale += upstream * centred;
+        let value = floats(x[at]);
+        let upstream = let_through(floats(dy[at]), value, n, params.relu);
+        dscale += upstream * (value - n.mean);
         dshift += upstream;
     }
     let at = s.slice * 2u * params.columns + s.column;
-    partial[at] = dscale * inverse;
+    partial[at] = dscale * n.inverse;
     partial[at + params.columns] = dshift;
 }

@@ -6,15 +6,20 @@
 // On request the branch is normalised first, by moments and affine [2, columns], as in
 // normalize.wgsl.
 // Columns past those of x receive the branch alone; x's own pads are zero.
+// On request it leaves partial moments of y, as batch_moments.wgsl does.
 // One invocation owns one column of every few pixels (see lib/strip.wgsl).
 
 // import strip
 // import stored
 // import normal
+// import moments
 
 // Whether the branch is normalised; without it `moments` and `affine` are bound to the
 // branch and not read.
 const NORMALIZE: bool = false;
+
+// Whether there are partial moments; without them `partial` is not touched.
+const MOMENTS: bool = false;
 
 struct Params {
     rows: u32,
@@ -36,6 +41,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> y: array<Stored>;
+@group(0) @binding(6) var<storage, read_write> partial: array<vec4<f32>>;
 
 fn pooled(row: u32, column: u32) -> vec4<f32> {
     let q = row % params.q;
@@ -71,6 +77,7 @@ fn main(
             params.epsilon,
         );
     }
+    var d: Deviations;
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
         var value = floats(branch[at]);
@@ -85,5 +92,14 @@ fn main(
             }
         }
         y[at] = packed(value);
+        if MOMENTS {
+            take_in(&d, value);
+        }
+    }
+    if MOMENTS {
+        let at = s.slice * 3u * params.columns + s.column;
+        partial[at] = vec4<f32>(d.count);
+        partial[at + params.columns] = mean_of(d);
+        partial[at + 2u * params.columns] = deviations_of(d);
     }
 }

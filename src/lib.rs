@@ -71,7 +71,9 @@
 //!   in `src/cpu`, and a line in each list (`operators!`, the lowering's match, the
 //!   processor's). The tests walk the lists.
 //! - A faster kernel: a shader, its host half, and a name in the table of choices.
-//! - A fusion: one rule in `src/graph/rewrite.rs`.
+//! - A fusion: one rule in `src/graph/rewrite.rs`. A reduction that the kernel before it can
+//!   do on the way needs none: in lowering that kernel leaves partial results beside what it
+//!   makes, if anybody wants them (`Lowering::leave`).
 //! - A dataset: a manifest in `datasets`, and a reader if the format is new.
 //!
 //! # What is awkward

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 
 use common::networks::{self, Small};
 use pyr_wgpu::graph::interp::{self, Store};
-use pyr_wgpu::graph::ops::{BatchMoments, Draw};
+use pyr_wgpu::graph::ops::{BatchMoments, Conv2d, Draw};
 use pyr_wgpu::graph::{
     Arena, Data, Graph, GraphError, Op, Passes, Role, Tensor, ValueId, autodiff,
 };
@@ -30,8 +30,11 @@ use pyr_wgpu::model::{Input, Mode, names};
 use pyr_wgpu::rng::{Purpose, Stream};
 use pyr_wgpu::shape::DType;
 
-/// Steps that are tried, the largest that crosses no kink counts.
+/// Steps that are tried, the largest first.
 const STEPS: [f64; 4] = [1e-3, 1e-4, 1e-5, 1e-6];
+
+/// Error of a derivative, relative to it, for which no smaller step is tried.
+const ENOUGH: f64 = 1e-5;
 
 /// A scalar function of a graph's operands: Σ u·y over some results, node by node.
 struct Scalar {
@@ -58,8 +61,20 @@ struct Point {
 }
 
 impl Scalar {
-    /// Makes all results readable whose pattern of zeros or winners must not change.
+    /// Makes all results readable whose pattern of zeros or winners must not change; those of
+    /// a convolution that prepares its operand are computed once more to be seen.
     fn watch_kinks(&mut self) {
+        for node in self.graph.nodes.clone() {
+            if let Op::Conv2d(Conv2d {
+                prepare: Some(prepare),
+                ..
+            }) = &node.op
+            {
+                let operands = [0, 2, 3].map(|i| node.inputs[i]);
+                let prepared = self.graph.push_one(prepare.clone(), &operands, "prepared");
+                prepared.unwrap_or_else(|e| panic!("{e}"));
+            }
+        }
         let results: Vec<ValueId> = self
             .graph
             .nodes
@@ -100,40 +115,64 @@ impl Scalar {
     }
 
     /// Derivative by one element and the largest error it can have; `None` next to a kink.
+    ///
+    /// Of the steps that cross no kink, the first that says enough counts, else the best.
     fn derivative(&self, store: &Store, name: &str, element: usize) -> Option<(f64, f64)> {
         let centre = self.at(store);
-        STEPS.iter().find_map(|h| {
-            let moved = |by: f64| {
-                let mut store = store.clone();
-                let tensor = store.get_mut(name).expect("an operand of the graph");
-                let Data::Real(values) = &mut tensor.data else {
-                    panic!("{name} has no derivative");
-                };
-                values[element] += by;
-                self.at(&store)
+        let mut best: Option<(f64, f64)> = None;
+        for h in STEPS {
+            let Some(found) = self.difference(&centre, store, name, element, h) else {
+                continue;
             };
-            let points = [-2.0 * h, -h, *h, 2.0 * h].map(moved);
-            if points.iter().any(|p| p.pattern != centre.pattern) {
-                return None;
+            if best.is_none_or(|best| found.1 < best.1) {
+                best = Some(found);
             }
-            let mut near = 0.0;
-            let mut far = 0.0;
-            let mut rounding = 0.0;
-            for i in 0..centre.terms.len() {
-                let (u, _) = centre.terms[i];
-                let [y_2, y_1, y1, y2] = [0, 1, 2, 3].map(|p: usize| points[p].terms[i].1);
-                near += u * (y1 - y_1);
-                far += u * (y2 - y_2);
-                // A result that the element does not touch is the same number each time.
-                if y1 != y_1 || y2 != y_2 {
-                    rounding += u.abs() * (y1.abs() + 1.0);
-                }
+            if found.1 <= ENOUGH * found.0.abs() {
+                break;
             }
-            let second = near / (2.0 * h);
-            let fourth = (8.0 * near - far) / (12.0 * h);
-            let rounding = self.roundings * f64::EPSILON * rounding / h;
-            Some((fourth, (fourth - second).abs() + rounding))
-        })
+        }
+        best
+    }
+
+    /// The same with one step.
+    fn difference(
+        &self,
+        centre: &Point,
+        store: &Store,
+        name: &str,
+        element: usize,
+        h: f64,
+    ) -> Option<(f64, f64)> {
+        let moved = |by: f64| {
+            let mut store = store.clone();
+            let tensor = store.get_mut(name).expect("an operand of the graph");
+            let Data::Real(values) = &mut tensor.data else {
+                panic!("{name} has no derivative");
+            };
+            values[element] += by;
+            self.at(&store)
+        };
+        let points = [-2.0 * h, -h, h, 2.0 * h].map(moved);
+        if points.iter().any(|p| p.pattern != centre.pattern) {
+            return None;
+        }
+        let mut near = 0.0;
+        let mut far = 0.0;
+        let mut rounding = 0.0;
+        for i in 0..centre.terms.len() {
+            let (u, _) = centre.terms[i];
+            let [y_2, y_1, y1, y2] = [0, 1, 2, 3].map(|p: usize| points[p].terms[i].1);
+            near += u * (y1 - y_1);
+            far += u * (y2 - y_2);
+            // A result that the element does not touch is the same number each time.
+            if y1 != y_1 || y2 != y_2 {
+                rounding += u.abs() * (y1.abs() + 1.0);
+            }
+        }
+        let second = near / (2.0 * h);
+        let fourth = (8.0 * near - far) / (12.0 * h);
+        let rounding = self.roundings * f64::EPSILON * rounding / h;
+        Some((fourth, (fourth - second).abs() + rounding))
     }
 }
 
@@ -222,6 +261,7 @@ fn alone(op: &Op, inputs: &[Tensor]) -> Alone {
         // which therefore must follow x here, and running ones are constants.
         let moments = match op {
             Op::Normalize(n) if i == 1 => Some(n),
+            Op::Conv2d(conv) if i == 2 => conv.prepare.as_ref(),
             Op::ShortcutAdd(sum) if i == 2 => sum.normalize.as_ref(),
             _ => None,
         };

@@ -3,10 +3,12 @@
 
 mod common;
 
-use common::kernel::{Case, check, shapes, stands};
-use pyr_wgpu::engine::Device;
-use pyr_wgpu::graph::{Data, Op, Tensor};
-use pyr_wgpu::kernels::Choices;
+use common::kernel::{Case, bound, check, shapes, stands};
+use pyr_wgpu::engine::{Device, Engine};
+use pyr_wgpu::graph::ops::Sample;
+use pyr_wgpu::graph::{Data, Graph, Op, Tensor, ValueId, interp, ops};
+use pyr_wgpu::kernels::{Choices, lower};
+use pyr_wgpu::shape::Shape;
 
 #[test]
 fn every_kernel_agrees_with_its_reference() {
@@ -17,6 +19,129 @@ fn every_kernel_agrees_with_its_reference() {
             let checked = check(device, sample, |_| true);
             pollster::block_on(checked).unwrap_or_else(|e| panic!("{e}"));
         }
+    }
+}
+
+/// Kernels that leave partial results for the reduction that follows (moments of a
+/// convolution's result or of a unit's sum; gradients of scale and shift from the gradient by
+/// what was normalised) leave what the reduction itself would find.
+#[test]
+fn reductions_beside_their_producers_agree_with_the_reference() {
+    let mut checked = 0;
+    for device in common::fast_devices() {
+        for sample in &Op::samples() {
+            let Some(pair) = Pair::new(sample) else {
+                continue;
+            };
+            for choices in ["", "tiled 256x20", "tiled 64x128", "winograd 2x2"] {
+                checked += usize::from(pair.check(device, sample, choices));
+            }
+        }
+    }
+    assert!(checked > 40, "only {checked} pairs");
+}
+
+/// A producer with a reduction of its result.
+struct Pair {
+    graph: Graph,
+    store: interp::Store,
+}
+
+impl Pair {
+    fn new(sample: &Sample) -> Option<Pair> {
+        let mut graph = Graph::new();
+        let mut store = interp::Store::new();
+        let mut declare = |graph: &mut Graph, name: String, tensor: &Tensor| {
+            store.insert(name.clone(), tensor.clone());
+            graph.external(&name, tensor.shape.clone())
+        };
+        let inputs: Vec<ValueId> = (0..)
+            .zip(&sample.inputs)
+            .map(|(i, tensor)| declare(&mut graph, format!("operand {i}"), tensor))
+            .collect();
+        let result = graph.push_one(sample.op.clone(), &inputs, "y").unwrap();
+        let shape = graph.shape(result).clone();
+        let reduction = match &sample.op {
+            Op::Conv2d(_) | Op::ShortcutAdd(_) => {
+                let op = ops::BatchMoments { running: None };
+                graph.push_one(op, &[result], "reduction").unwrap()
+            }
+            Op::Conv2dGradInput(_) => {
+                // Numbers of no particular meaning, some on either side of the ReLU.
+                let numbers = |count: usize, least: f64| {
+                    let wave = |i: usize| least + ((i * 37 % 101) as f64 / 50.0 - 1.0);
+                    (0..count).map(|i| wave(i) as f32).map(f64::from).collect()
+                };
+                let vectors = Shape::channels(&[2, shape.last()]);
+                let x = Tensor::real(shape.clone(), numbers(shape.len(), 0.0));
+                let moments = Tensor::real(vectors.clone(), numbers(vectors.len(), 1.5));
+                let affine = Tensor::real(vectors.clone(), numbers(vectors.len(), 0.2));
+                let x = declare(&mut graph, "x".to_owned(), &x);
+                let moments = declare(&mut graph, "moments".to_owned(), &moments);
+                let affine = declare(&mut graph, "affine".to_owned(), &affine);
+                let op = ops::NormalizeGradReduce {
+                    epsilon: 1e-5,
+                    relu: shape.last().is_multiple_of(2),
+                };
+                let operands = [x, result, moments, affine];
+                graph.push_one(op, &operands, "reduction").unwrap()
+            }
+            _ => return None,
+        };
+        graph.output(result, "y");
+        graph.output(reduction, "reduction");
+        Some(Pair { graph, store })
+    }
+
+    /// Whether the choice can be made.
+    fn check(&self, device: &Device, sample: &Sample, choice: &str) -> bool {
+        let choices = match choice {
+            "" => Choices::default(),
+            name => Choices::everywhere(name),
+        };
+        if lower(&self.graph, &device.target(), &choices).is_err() {
+            return false;
+        }
+        let mut expected = self.store.clone();
+        interp::run(&self.graph, &mut expected).unwrap();
+        let graphs = vec![self.graph.clone()];
+        let mut engine = Engine::new(device, graphs, &choices).unwrap();
+        for (name, tensor) in &self.store {
+            engine.write(name, &tensor.to_words());
+        }
+        engine.run(0).unwrap();
+        let [y, reduction] = ["y", "reduction"].map(|name| {
+            let expected = &expected[name];
+            let words = engine.read(name, expected.shape.stored_len());
+            let words = pollster::block_on(words).unwrap();
+            (Tensor::from_words(&expected.shape, &words), expected)
+        });
+        // The result has the errors of its own kernel; a reduction over so many rows passes
+        // them on, times what it multiplies them with, and adds its rounding (kernel.rs).
+        let largest =
+            |tensor: &Tensor| tensor.values().iter().fold(1.0, |m: f64, v| m.max(v.abs()));
+        let rows = y.1.shape.rows() as f64;
+        let (size, rounding) = (largest(y.1), (rows + 16.0) / 16_777_216.0);
+        let operands: Vec<&Tensor> = sample.inputs.iter().collect();
+        let own = bound(sample, &sample.op.reference(&operands), &choices);
+        let passed_on = match self.graph.nodes[1].op {
+            // Of the mean; and of the mean square, with factor 2·(|y| + |mean|).
+            Op::BatchMoments(_) => 4.0 * size * own + rounding * 4.0 * size * size,
+            // A sum of products with |x̂| ≤ (1 + 2.5) / √0.5 < 5.
+            _ => rows * 5.0 * (own + rounding * size),
+        };
+        for (what, (found, expected), tolerance) in
+            [("y", &y, own), ("reduction", &reduction, passed_on)]
+        {
+            for (i, (a, b)) in found.values().iter().zip(expected.values()).enumerate() {
+                assert!(
+                    (a - b).abs() <= tolerance,
+                    "{}: {what} {i} is {a}, reference {b}, tolerance {tolerance:e}",
+                    self.graph
+                );
+            }
+        }
+        true
     }
 }
 

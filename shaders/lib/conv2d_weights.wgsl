@@ -1,5 +1,11 @@
-// Parameters of the kernels that compute the gradient of a convolution by its weights: see
-// conv2d_weights_subgroup.wgsl. Host half: src/kernels/conv2d/weights.rs.
+// What the kernels share that compute the gradient of a convolution by its weights:
+// parameters, for which see conv2d_weights_subgroup.wgsl, and what is done to an input vector
+// after it is loaded. Needs the piece `normal`. Host half: src/kernels/conv2d/weights.rs.
+
+// Whether the input is normalised, by moments (mean, variance) and affine (scale, shift),
+// [2][input_vecs] vectors each; else they are bound to the gradient and not read. Pixels
+// outside the image stay zero.
+const PREPARE: bool = false;
 
 struct Parameters {
     batch: u32,
@@ -16,4 +22,32 @@ struct Parameters {
     padding_height: u32,
     padding_width: u32,
     lines_per_slice: u32,
+    // Of the normalisation of the input, and whether ReLU follows it.
+    epsilon: f32,
+    relu: u32,
+}
+
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(4) var<storage, read> moments: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> affine: array<vec4<f32>>;
+
+// What `prepared` needs for one vector of input channels.
+fn prepare_of(vec: u32) -> Normal {
+    if PREPARE {
+        return normal_of(
+            moments[vec],
+            moments[parameters.input_vecs + vec],
+            affine[vec],
+            affine[parameters.input_vecs + vec],
+            parameters.epsilon,
+        );
+    }
+    return Normal();
+}
+
+fn prepared(x: vec4<f32>, n: Normal) -> vec4<f32> {
+    if PREPARE {
+        return rectified(normalized(x, n), parameters.relu);
+    }
+    return x;
 }

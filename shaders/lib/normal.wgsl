@@ -29,3 +29,9 @@ fn normalized(x: vec4<f32>, n: Normal) -> vec4<f32> {
 fn rectified(value: vec4<f32>, relu: u32) -> vec4<f32> {
     return select(value, vec4<f32>(0.0), (value < vec4<f32>(0.0)) & vec4<bool>(relu != 0u));
 }
+
+// What ReLU lets through of the gradient by its result, from the number that was normalised.
+fn let_through(gradient: vec4<f32>, x: vec4<f32>, n: Normal, relu: u32) -> vec4<f32> {
+    let closed = (normalized(x, n) <= vec4<f32>(0.0)) & vec4<bool>(relu != 0u);
+    return select(gradient, vec4<f32>(0.0), closed);
+}

@@ -1,6 +1,7 @@
 //! `pyr-wgpu bench`: how fast a network runs here, and what share of the adapter's own limit
 //! that is.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
@@ -158,7 +159,8 @@ fn print_text(report: &Report, device: &Device) -> Result<(), CliError> {
     print_line(&format!(
         "Times of kernels: {how}; together {sum:.1} ms, the fastest step {:.1} ms; --json has every variant.\n\
          Operations and limits count true channels, bytes count each binding once.\n\
-         More than 100 % of a limit: the launch is not in its time, or its data was in a cache.",
+         More than 100 % of a limit: the launch is not in its time, its data was in a cache, or \
+         it stands for more operations than it does (Winograd's convolution).",
         report.step_ms_min
     ))
 }
@@ -190,6 +192,10 @@ fn summary(report: &Report, device: &Device) -> Vec<(&'static str, String)> {
         ),
         ("memory", bytes(report.memory_bytes)),
     ]);
+    let choices = choices(report);
+    if !choices.is_empty() {
+        lines.push(("choices", format!("kinds of layers by kernel: {choices}")));
+    }
     let operations = format!(
         "{:.2} GFLOP a step at {:.1} GFLOP/s",
         1e-9 * report.flops as f64,
@@ -252,6 +258,23 @@ fn summary(report: &Report, device: &Device) -> Vec<(&'static str, String)> {
         ));
     }
     lines
+}
+
+/// How many kinds of layers of each operator each kernel computes, where there was a choice.
+fn choices(report: &Report) -> String {
+    let mut counts: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for (layer, kernel) in report.choices.iter() {
+        let op = layer.split(' ').next().unwrap_or(layer);
+        *counts.entry(op).or_default().entry(kernel).or_default() += 1;
+    }
+    let op = |(op, kernels): (&str, BTreeMap<&str, usize>)| {
+        let kernels = kernels
+            .iter()
+            .map(|(name, count)| format!("{count} {name}"));
+        format!("{op} {}", kernels.collect::<Vec<_>>().join(", "))
+    };
+    let ops: Vec<String> = counts.into_iter().map(op).collect();
+    ops.join("; ")
 }
 
 fn print_table(rows: &[KernelRow]) -> Result<(), CliError> {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::cache;
 use super::error::CliError;
 use crate::engine::{Device, DeviceRequest};
 use crate::gpu::adapter::BACKENDS;
@@ -56,6 +57,9 @@ impl DeviceArgs {
                 (_, error) => error,
             }
         })?;
+        if let Device::Gpu(gpu) = &device {
+            cache::keep_pipelines(gpu);
+        }
         let reason = match recorded {
             Some(_) => ", on which the run began".to_owned(),
             None => self.reason(&device),

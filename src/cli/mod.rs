@@ -4,6 +4,7 @@
 //! Arguments are checked first, then files, then adapters.
 
 mod bench;
+mod cache;
 mod device;
 mod devices;
 mod error;

@@ -1,13 +1,10 @@
 //! The flag that says how kernels are chosen, the file that remembers, and what is said about
 //! the choice.
 
-use std::fs;
-use std::path::PathBuf;
-
 use clap::Args;
 
+use super::cache;
 use super::device::DeviceArgs;
-use crate::checkpoint::write_atomically;
 use crate::engine::{Device, EngineError, Memory, Tuned, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
@@ -73,26 +70,18 @@ pub(super) fn complete(
     Ok(choices)
 }
 
-/// The file, where the system keeps what can be had again.
-fn file() -> Option<PathBuf> {
-    Some(dirs::cache_dir()?.join("pyr-wgpu").join("choices.json"))
-}
-
-/// What the file remembers; nothing if it is missing or damaged, for it can be had again.
+/// What the file of choices remembers; nothing if it is missing or damaged, for it can be had
+/// again.
 fn recall() -> Memory {
-    let text = file().and_then(|path| fs::read(path).ok());
+    let text = cache::read(CHOICES);
     text.and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default()
 }
 
-/// Writes the file. If that fails, the next run measures again, no more.
+/// Writes that file.
 fn remember(memory: &Memory) {
-    let Some(path) = file() else { return };
-    if let Some(directory) = path.parent() {
-        drop(fs::create_dir_all(directory));
-    }
     let text = serde_json::to_string_pretty(memory).expect("names are always JSON");
-    drop(write_atomically(&path, |writer| {
-        writer.write_all(text.as_bytes())
-    }));
+    cache::write(CHOICES, text.as_bytes());
 }
+
+const CHOICES: &str = "choices.json";

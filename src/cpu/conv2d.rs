@@ -13,7 +13,7 @@ use super::batch_norm::{Channels, normalize_in_place};
 use super::call::{Call, Extent, Plane, Weights};
 use super::simd::Kernel;
 use super::tile::{self, Tile, rows_by_weights};
-use crate::graph::ops::{Conv2d, Conv2dGradInput, Taps};
+use crate::graph::ops::{Conv2d, Conv2dGradInput, Normalize, Taps};
 use crate::shape::LANES;
 
 /// Numbers that the copied rows of a task should not exceed: they stay in a core's cache.
@@ -26,11 +26,10 @@ pub(super) fn forward(cpu: &Cpu, op: &Conv2d, mut call: Call<'_>) {
     let (x, w) = (call.plane(0), call.weights(1));
     let taps = [0, 1].map(|axis| op.window.forward(x.size[axis], w.kernel[axis]));
     let mut product = Product::new(cpu, x, &w, false, &[taps]);
-    product.finish = op.normalize.as_ref().map(|op| {
-        let channels = call.result_extent(0).channels;
-        let channels = Channels::new(channels, call.numbers(2), call.numbers(3), op.epsilon);
-        (channels, op.relu)
-    });
+    product.prepare = Normal::of(&op.prepare, x.channels, &call, 2);
+    let behind = 2 + 2 * usize::from(op.prepare.is_some());
+    let channels = call.result_extent(0).channels;
+    product.finish = Normal::of(&op.normalize, channels, &call, behind);
     product.run(cpu, call.result_extent(0), call.result(0));
 }
 
@@ -51,8 +50,39 @@ struct Product<'a> {
     /// Vectors of channels of the result.
     vectors: usize,
     packed: Vec<f32>,
-    /// What is done to the result: normalisation, and whether ReLU follows.
-    finish: Option<(Channels, bool)>,
+    /// What is done to the source as it is copied.
+    prepare: Option<Normal>,
+    /// What is done to the result.
+    finish: Option<Normal>,
+}
+
+/// A normalisation on the way in or out.
+pub(super) struct Normal {
+    channels: Channels,
+    relu: bool,
+}
+
+impl Normal {
+    /// From an operator's wish, with moments and affine among the operands from `first` on.
+    pub(super) fn of(
+        op: &Option<Normalize>,
+        channels: usize,
+        call: &Call<'_>,
+        first: usize,
+    ) -> Option<Normal> {
+        op.as_ref().map(|op| {
+            let (moments, affine) = (call.numbers(first), call.numbers(first + 1));
+            Normal {
+                channels: Channels::new(channels, moments, affine, op.epsilon),
+                relu: op.relu,
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn apply(&self, numbers: &mut [f32]) {
+        normalize_in_place(&self.channels, self.relu, numbers);
+    }
 }
 
 /// Result pixels that see the same taps.
@@ -83,6 +113,7 @@ impl<'a> Product<'a> {
             classes: Vec::with_capacity(classes.len()),
             vectors,
             packed: cpu.scratch.take(),
+            prepare: None,
             finish: None,
         };
         product.packed.clear();
@@ -170,10 +201,10 @@ impl<'a> Product<'a> {
                         staged,
                     });
                 });
-                if let Some((channels, relu)) = &product.finish {
+                if let Some(finish) = &product.finish {
                     cpu.instructions.vectorise(
                         #[inline(always)]
-                        || normalize_in_place(channels, *relu, numbers),
+                        || finish.apply(numbers),
                     );
                 }
             });
@@ -212,6 +243,7 @@ impl Kernel for Block<'_, '_> {
             classes,
             vectors,
             packed,
+            prepare,
             ..
         } = self.product;
         for class in classes {
@@ -221,11 +253,12 @@ impl Kernel for Block<'_, '_> {
             if cells.is_empty() || width.count == 0 {
                 continue;
             }
-            let window = if source.holds(height, width, &cells) {
+            let window = if prepare.is_none() && source.holds(height, width, &cells) {
                 let first = height.source_base as usize + height.source_step * cells.start;
                 &self.picture[first * source.size[1] * source.channels..]
             } else {
-                source.stage(self.picture, height, width, &cells, self.staged);
+                let taps = [height, width];
+                source.stage(self.picture, taps, &cells, prepare.as_ref(), self.staged);
                 &*self.staged
             };
             let numbers_per_vector: usize = class.segments.iter().map(|(_, len)| len).sum();
@@ -321,14 +354,14 @@ impl Plane<'_> {
             && width.reach() == self.size[1]
     }
 
-    /// Copies the windows of some cells, with zeros outside.
+    /// Copies the windows of some cells, normalised on request, with zeros outside.
     #[inline(always)]
     pub(super) fn stage(
         &self,
         picture: &[f32],
-        height: &Taps,
-        width: &Taps,
+        [height, width]: [&Taps; 2],
         cells: &std::ops::Range<usize>,
+        prepare: Option<&Normal>,
         staged: &mut [f32],
     ) {
         let channels = self.channels;
@@ -354,8 +387,11 @@ impl Plane<'_> {
             let column = (width.source_base + start as isize) as usize;
             let from = (row as usize * self.size[1] + column) * channels;
             staged[..start * channels].fill(0.0);
-            staged[start * channels..end * channels]
-                .copy_from_slice(&picture[from..from + (end - start) * channels]);
+            let inside = &mut staged[start * channels..end * channels];
+            inside.copy_from_slice(&picture[from..from + (end - start) * channels]);
+            if let Some(prepare) = prepare {
+                prepare.apply(inside);
+            }
             staged[end * channels..].fill(0.0);
         }
     }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::Cpu;
 use super::call::{Call, Plane};
+use super::conv2d::Normal;
 use super::simd::Kernel;
 use super::tile::{self, Tile, places_by_gradient};
 use crate::graph::ops::{Conv2dGradWeight, Taps};
@@ -27,6 +28,7 @@ const STAGED: usize = 6 << 10;
 pub(super) fn grad_weight(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) {
     let (x, dy) = (call.plane(0), call.plane(1));
     let taps = [0, 1].map(|axis| op.window.forward(x.size[axis], op.kernel[axis]));
+    let prepare = Normal::of(&op.prepare, x.channels, &call, 2);
     let dw = call.result(0);
     let lanes = cpu.lanes;
     let vectors = dy.channels.div_ceil(lanes);
@@ -52,6 +54,7 @@ pub(super) fn grad_weight(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) 
                     let (staged_x, staged_dy) = staged.split_at_mut(staged_x);
                     cpu.instructions.run(Slice {
                         x,
+                        prepare: prepare.as_ref(),
                         dy,
                         taps,
                         places,
@@ -71,6 +74,8 @@ pub(super) fn grad_weight(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) 
 /// A task: the sums over some lines of the batch.
 struct Slice<'a> {
     x: Plane<'a>,
+    /// What is done to x as it is copied.
+    prepare: Option<&'a Normal>,
     dy: Plane<'a>,
     taps: [Taps; 2],
     places: usize,
@@ -97,7 +102,9 @@ impl Kernel for Slice<'_> {
                 .min(self.lines.end - line);
             let cells = row..row + count;
             let source = self.x.picture(picture);
-            self.x.stage(source, height, width, &cells, self.staged_x);
+            let taps = [height, width];
+            self.x
+                .stage(source, taps, &cells, self.prepare, self.staged_x);
             let gradient = self.dy.picture(picture);
             let pixels = count * columns;
             let gradient = &gradient[row * columns * self.dy.channels..];

@@ -99,6 +99,8 @@ impl Engine {
                     })
                     .collect();
                 let loaded = Loaded::new(gpu, &programs.iter().collect::<Vec<_>>())?;
+                #[cfg(not(target_arch = "wasm32"))]
+                gpu.hand_over_pipelines();
                 Back::Gpu {
                     loaded,
                     programs,

@@ -1,9 +1,13 @@
 //! An opened adapter: device, queue, its errors, and reading buffers back.
 
 use std::collections::VecDeque;
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::OnceLock;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::pipelines::Pipelines;
 use super::{Adapter, Description, GpuError};
 
 /// Whether shaders check their own indices.
@@ -31,6 +35,9 @@ pub struct Gpu {
     pub(super) spare: Vec<(wgpu::Device, wgpu::Queue)>,
     /// Facts about the adapter.
     pub description: Description,
+    /// Where compiled pipelines come from and go to.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) pipelines: OnceLock<Pipelines>,
     failure: Arc<Mutex<Option<GpuError>>>,
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
 }
@@ -43,7 +50,8 @@ impl Gpu {
     pub async fn open(adapter: &Adapter, checks: Checks) -> Result<Gpu, GpuError> {
         let wanted = wgpu::Features::SUBGROUP
             | wgpu::Features::SHADER_INT64
-            | wgpu::Features::TIMESTAMP_QUERY;
+            | wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::PIPELINE_CACHE;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("pyr-wgpu"),
             required_features: adapter.raw.features() & wanted,
@@ -83,6 +91,8 @@ impl Gpu {
             #[cfg(not(target_arch = "wasm32"))]
             spare,
             description,
+            #[cfg(not(target_arch = "wasm32"))]
+            pipelines: OnceLock::new(),
             failure,
             in_flight: Mutex::new(VecDeque::new()),
         };
@@ -127,11 +137,21 @@ impl Gpu {
         }
     }
 
-    /// Invocations of a subgroup, where that number is fixed and subgroups can be used.
+    /// Forgets that something was rejected, after which the device can still be used: what
+    /// asks for a kernel that may be rejected, does this if it is. Other failures stay.
+    pub fn forget_rejection(&self) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*failure, Some(GpuError::Rejected(_))) {
+            *failure = None;
+        }
+    }
+
+    /// Invocations of a subgroup, where that number is fixed and subgroups can be used; our
+    /// kernels want at least four.
     pub fn subgroup_size(&self) -> Option<u32> {
         let [smallest, largest] = self.description.subgroup_size;
         let usable = self.device.features().contains(wgpu::Features::SUBGROUP);
-        (usable && smallest == largest).then_some(largest)
+        (usable && smallest == largest && largest >= 4).then_some(largest)
     }
 
     /// Whether shaders have 64-bit integers.

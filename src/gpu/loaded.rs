@@ -284,7 +284,7 @@ fn compile<'p>(
 fn compile_all(gpu: &Gpu, kernels: &[&Kernel]) -> Vec<Compiled> {
     kernels
         .iter()
-        .map(|k| compile_one(&gpu.device, gpu.checks, k))
+        .map(|k| compile_one(&gpu.device, gpu.checks, k, None))
         .collect()
 }
 
@@ -292,6 +292,7 @@ fn compile_all(gpu: &Gpu, kernels: &[&Kernel]) -> Vec<Compiled> {
 fn compile_all(gpu: &Gpu, kernels: &[&Kernel]) -> Vec<Compiled> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let share = kernels.len().div_ceil(workers).max(1);
+    let cache = gpu.pipelines.get().map(|pipelines| &pipelines.cache);
     std::thread::scope(|scope| {
         let handles: Vec<_> = kernels
             .chunks(share)
@@ -299,7 +300,7 @@ fn compile_all(gpu: &Gpu, kernels: &[&Kernel]) -> Vec<Compiled> {
                 scope.spawn(move || {
                     let compiled = chunk
                         .iter()
-                        .map(|k| compile_one(&gpu.device, gpu.checks, k));
+                        .map(|k| compile_one(&gpu.device, gpu.checks, k, cache));
                     compiled.collect::<Vec<_>>()
                 })
             })
@@ -311,7 +312,12 @@ fn compile_all(gpu: &Gpu, kernels: &[&Kernel]) -> Vec<Compiled> {
     })
 }
 
-pub(super) fn compile_one(device: &wgpu::Device, checks: Checks, kernel: &Kernel) -> Compiled {
+pub(super) fn compile_one(
+    device: &wgpu::Device,
+    checks: Checks,
+    kernel: &Kernel,
+    cache: Option<&wgpu::PipelineCache>,
+) -> Compiled {
     let label = Some(kernel.name.as_str());
     let descriptor = wgpu::ShaderModuleDescriptor {
         label,
@@ -362,7 +368,7 @@ pub(super) fn compile_one(device: &wgpu::Device, checks: Checks, kernel: &Kernel
             zero_initialize_workgroup_memory: false,
             ..Default::default()
         },
-        cache: None,
+        cache,
     });
     Compiled { pipeline, layout }
 }

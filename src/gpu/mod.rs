@@ -7,6 +7,8 @@
 pub mod adapter;
 mod device;
 mod loaded;
+#[cfg(not(target_arch = "wasm32"))]
+mod pipelines;
 mod timing;
 #[cfg(not(target_arch = "wasm32"))]
 mod warm;

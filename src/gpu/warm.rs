@@ -33,7 +33,7 @@ pub(super) fn warm(gpu: &Gpu, kernels: &[&Kernel], compiled: &[Compiled]) -> Res
             scope.spawn(move || {
                 for kernel in share {
                     let kernel = kernels[kernel];
-                    let compiled = compile_one(device, gpu.checks, kernel);
+                    let compiled = compile_one(device, gpu.checks, kernel, None);
                     launch_nothing(device, queue, kernel, &compiled);
                 }
             });

@@ -19,6 +19,11 @@ pub fn fuse_forward(graph: &mut Graph) {
     );
 }
 
+/// Lets convolutions normalise what they load. After [`fuse_inference`], which needs less.
+pub fn fuse_loads(graph: &mut Graph) {
+    apply(graph, &[normalize_conv2d]);
+}
+
 /// Fuses patterns of a forward pass that nothing is differentiated through.
 pub fn fuse_inference(graph: &mut Graph) {
     apply(graph, &[conv2d_normalize]);
@@ -72,6 +77,32 @@ fn normalize_relu(graph: &Graph, index: usize) -> Option<Replacement> {
             op: op.into(),
             inputs: producer.inputs.clone(),
             outputs: relu.outputs.clone(),
+        },
+    })
+}
+
+/// normalize, conv2d → conv2d that normalises what it loads.
+fn normalize_conv2d(graph: &Graph, index: usize) -> Option<Replacement> {
+    let node = &graph.nodes[index];
+    let Op::Conv2d(plain) = &node.op else {
+        return None;
+    };
+    let absorbed = only_producer(graph, index, 0)?;
+    let producer = &graph.nodes[absorbed];
+    let Op::Normalize(normalize) = &producer.op else {
+        return None;
+    };
+    let op = ops::Conv2d {
+        prepare: Some(normalize.clone()),
+        ..plain.clone()
+    };
+    let [x, moments, affine] = [0, 1, 2].map(|i| producer.inputs[i]);
+    plain.prepare.is_none().then(|| Replacement {
+        absorbed,
+        node: Node {
+            op: op.into(),
+            inputs: [&[x, node.inputs[1], moments, affine], &node.inputs[2..]].concat(),
+            outputs: node.outputs.clone(),
         },
     })
 }

@@ -1,11 +1,15 @@
 //! Host half of `shaders/batch_moments.wgsl` and `shaders/merge_moments.wgsl`.
+//!
+//! The first is left out where the kernel that makes x left partial moments beside it.
 
 use super::lower::{Launch, Lowering, reading};
 use super::shader::{Shader, parameters};
 use super::strip::Strip;
-use crate::graph::Node;
 use crate::graph::ops::BatchMoments;
+use crate::graph::{Node, Op, ValueId};
 use crate::program::Access::{Read, Write};
+use crate::program::Binding;
+use crate::shape::LANES;
 
 const PARTIAL: Shader = Shader {
     name: "batch_moments",
@@ -35,9 +39,6 @@ parameters! {
     struct MergeParams {
         rows,
         columns,
-        chunk,
-        /// Lines of a workgroup of the first dispatch.
-        height,
         slices,
         /// Floats: of the running statistics, see [`super::running_average`].
         weight,
@@ -47,29 +48,32 @@ parameters! {
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, op: &BatchMoments, node: &Node) {
     let (x, moments) = (node.inputs[0], node.outputs[0]);
-    let strip = Strip::reduction(lowering.shape(x));
-    let slices = strip.slices();
-    let bytes = 16 * 2 * u64::from(slices) * u64::from(strip.columns);
-    let partial = lowering.scratch(moments, bytes);
-    let params = PartialParams {
-        rows: strip.rows,
-        columns: strip.columns,
-        chunk: strip.chunk,
+    let columns = lowering.shape(x).last().div_ceil(LANES) as u32;
+    let partial = match lowering.by_product(moments) {
+        Some(partial) => partial,
+        None => {
+            let strip = Strip::reduction(lowering.shape(x));
+            let partial = partial(lowering, moments, strip.slices(), columns);
+            let params = PartialParams {
+                rows: strip.rows,
+                columns,
+                chunk: strip.chunk,
+            };
+            let launch = Launch {
+                kernel: PARTIAL.suited(lowering.memory(x), &[]),
+                uniforms: params.words(),
+                bindings: vec![lowering.read(x), partial.clone()],
+                grid: strip.grid(),
+                flops: 0,
+            };
+            lowering.launch(moments, launch);
+            partial
+        }
     };
-    let launch = Launch {
-        kernel: PARTIAL.suited(lowering.memory(node.inputs[0]), &[]),
-        uniforms: params.words(),
-        bindings: vec![lowering.read(x), partial.clone()],
-        grid: strip.grid(),
-        flops: 0,
-    };
-    lowering.launch(moments, launch);
     let params = MergeParams {
-        rows: strip.rows,
-        columns: strip.columns,
-        chunk: strip.chunk,
-        height: slices / strip.grid()[0],
-        slices,
+        rows: lowering.shape(x).rows() as u32,
+        columns,
+        slices: (partial.bytes / slice_bytes(columns)) as u32,
         weight: op.running.as_ref().map_or(0, |r| r.weight.to_bits()),
         correction: op
             .running
@@ -85,10 +89,31 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &BatchMoments, node: &Node)
         kernel: MERGE.variant(&[("RUNNING", u32::from(op.running.is_some()))]),
         uniforms: params.words(),
         bindings: vec![reading(&partial), lowering.write(moments), running],
-        grid: [strip.columns, 1, 1],
+        grid: [columns, 1, 1],
         flops: 0,
     };
     lowering.launch(moments, launch);
+}
+
+/// Rows, mean and squared deviations of one slice.
+fn slice_bytes(columns: u32) -> u64 {
+    16 * 3 * u64::from(columns)
+}
+
+/// Room for the partial moments of some slices.
+fn partial(lowering: &mut Lowering<'_>, moments: ValueId, slices: u32, columns: u32) -> Binding {
+    lowering.scratch(moments, u64::from(slices) * slice_bytes(columns))
+}
+
+/// Room for partial moments that the kernel that makes x leaves beside it, in so many slices,
+/// if anybody wants the moments of x.
+pub(super) fn beside(lowering: &mut Lowering<'_>, x: ValueId, slices: u32) -> Option<Binding> {
+    let wants = |node: &Node| matches!(node.op, Op::BatchMoments(_)) && node.inputs[0] == x;
+    let moments = lowering.follower(wants)?.outputs[0];
+    let columns = lowering.shape(x).last().div_ceil(LANES) as u32;
+    let partial = partial(lowering, moments, slices, columns);
+    lowering.leave(moments, &partial);
+    Some(partial)
 }
 
 #[cfg(test)]

@@ -10,13 +10,19 @@ use serde::{Deserialize, Serialize};
 /// Names of all variants; each operator supports some of them.
 pub fn variants() -> Vec<&'static str> {
     let tiles = super::conv2d::tile_names();
-    [DIRECT, SUBGROUP].into_iter().chain(tiles).collect()
+    let winograd = WINOGRAD.map(|(name, _)| name);
+    let all = [DIRECT, SUBGROUP].into_iter().chain(winograd);
+    all.chain(tiles).collect()
 }
 
 /// Plain WGSL for every legal shape.
 pub(super) const DIRECT: &str = "direct";
 /// One subgroup to a workgroup, operands spread by shuffles: software adapters.
 pub(super) const SUBGROUP: &str = "subgroup";
+
+/// Winograd's convolution, and the results of a tile along one axis. The larger tile is faster
+/// where it is fast at all, but rounds more: it is for those who name it.
+pub(super) const WINOGRAD: [(&str, u32); 2] = [("winograd 2x2", 2), ("winograd 4x4", 4)];
 
 /// Variant by node description, such as `conv2d 3x3/1 16x24 @32x32x128`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

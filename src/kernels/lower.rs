@@ -1,5 +1,7 @@
 //! Graph to program: a place for every value, dispatches for every node.
 
+use std::collections::HashMap;
+
 use super::shader::{Memory, Storage};
 use super::{Choices, Target};
 use super::{
@@ -103,6 +105,8 @@ pub(super) struct Lowering<'a> {
     choices: &'a Choices,
     made: Choices,
     offers: Vec<Offer>,
+    /// Partial results that were left for a later node's value.
+    left: HashMap<ValueId, Binding>,
     /// Of the node that is being lowered.
     number: usize,
 }
@@ -130,6 +134,7 @@ impl<'a> Lowering<'a> {
             choices,
             made: Choices::default(),
             offers: Vec::new(),
+            left: HashMap::new(),
             number: 0,
         };
         for arena in Arena::ALL {
@@ -272,6 +277,32 @@ impl<'a> Lowering<'a> {
             bytes,
             access: Access::Write,
         }
+    }
+
+    /// The first later node of a kind.
+    pub(super) fn follower(&self, kind: impl Fn(&Node) -> bool) -> Option<&'a Node> {
+        let graph = self.graph;
+        graph.nodes[self.number + 1..]
+            .iter()
+            .find(|node| kind(node))
+    }
+
+    /// Whether a value is there before the node that is being lowered. What later nodes only
+    /// update is.
+    pub(super) fn is_made(&self, id: ValueId) -> bool {
+        let makes = |node: &Node| node.outputs.contains(&id) && !node.inputs.contains(&id);
+        !self.graph.nodes[self.number..].iter().any(makes)
+    }
+
+    /// Leaves partial results for a later node's value, whose own kernel then only has to
+    /// gather them: reductions fused with the kernel that makes what they reduce.
+    pub(super) fn leave(&mut self, value: ValueId, partial: &Binding) {
+        self.left.insert(value, partial.clone());
+    }
+
+    /// The partial results that were left for a value.
+    pub(super) fn by_product(&mut self, value: ValueId) -> Option<Binding> {
+        self.left.remove(&value)
     }
 
     /// Emits a dispatch that computes `of`.

@@ -5,9 +5,10 @@ use super::lower::{Launch, Lowering};
 use super::shader::{Shader, parameters};
 use super::strip::Strip;
 use super::sum_slices;
-use crate::graph::Node;
 use crate::graph::ops::{Normalize, NormalizeGrad, NormalizeGradReduce};
+use crate::graph::{Node, Op, ValueId};
 use crate::program::Access::{Read, Write};
+use crate::program::Binding;
 use crate::shape::LANES;
 
 const FORWARD: Shader = Shader {
@@ -96,8 +97,12 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &Normalize, node: &Node) {
 
 pub(super) fn grad_reduce(lowering: &mut Lowering<'_>, op: &NormalizeGradReduce, node: &Node) {
     let daffine = node.outputs[0];
+    if let Some(partial) = lowering.by_product(daffine) {
+        sum_slices::launch(lowering, &partial, daffine);
+        return;
+    }
     let strip = Strip::reduction(lowering.shape(node.inputs[0]));
-    let bytes = 16 * 2 * u64::from(strip.slices()) * u64::from(strip.columns);
+    let bytes = u64::from(strip.slices()) * lowering.shape(daffine).bytes();
     let partial = lowering.scratch(daffine, bytes);
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(partial.clone());
@@ -110,6 +115,30 @@ pub(super) fn grad_reduce(lowering: &mut Lowering<'_>, op: &NormalizeGradReduce,
     };
     lowering.launch(daffine, launch);
     sum_slices::launch(lowering, &partial, daffine);
+}
+
+/// Room for the partial gradients of scale and shift that the kernel that makes dy leaves
+/// beside it, in so many slices, with the normalisation and its (x, moments, affine), if
+/// anybody wants them and all is there.
+pub(super) fn beside<'a>(
+    lowering: &mut Lowering<'a>,
+    dy: ValueId,
+    slices: u32,
+) -> Option<(Binding, &'a NormalizeGradReduce, [ValueId; 3])> {
+    let wants = |node: &Node| matches!(node.op, Op::NormalizeGradReduce(_)) && node.inputs[1] == dy;
+    let node = lowering.follower(wants)?;
+    let Op::NormalizeGradReduce(op) = &node.op else {
+        return None;
+    };
+    let operands = [0, 2, 3].map(|at| node.inputs[at]);
+    if !operands.iter().all(|id| lowering.is_made(*id)) {
+        return None;
+    }
+    let daffine = node.outputs[0];
+    let bytes = u64::from(slices) * lowering.shape(daffine).bytes();
+    let partial = lowering.scratch(daffine, bytes);
+    lowering.leave(daffine, &partial);
+    Some((partial, op, operands))
 }
 
 pub(super) fn grad(lowering: &mut Lowering<'_>, op: &NormalizeGrad, node: &Node) {

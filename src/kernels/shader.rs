@@ -9,10 +9,14 @@ use super::unroll::unroll;
 use crate::program::{Access, Kernel};
 
 /// Pieces that several shaders import.
-const LIBRARY: [(&str, &str); 12] = [
+const LIBRARY: [(&str, &str); 17] = [
     (
         "conv2d_pixels",
         include_str!("../../shaders/lib/conv2d_pixels.wgsl"),
+    ),
+    (
+        "conv2d_spread",
+        include_str!("../../shaders/lib/conv2d_spread.wgsl"),
     ),
     (
         "conv2d_weights",
@@ -24,6 +28,7 @@ const LIBRARY: [(&str, &str); 12] = [
         "loss_scale",
         include_str!("../../shaders/lib/loss_scale.wgsl"),
     ),
+    ("moments", include_str!("../../shaders/lib/moments.wgsl")),
     ("normal", include_str!("../../shaders/lib/normal.wgsl")),
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
     ("running", include_str!("../../shaders/lib/running.wgsl")),
@@ -31,6 +36,15 @@ const LIBRARY: [(&str, &str); 12] = [
     ("step", include_str!("../../shaders/lib/step.wgsl")),
     ("stored", include_str!("../../shaders/lib/stored.wgsl")),
     ("strip", include_str!("../../shaders/lib/strip.wgsl")),
+    ("winograd", include_str!("../../shaders/lib/winograd.wgsl")),
+    (
+        "winograd2",
+        include_str!("../../shaders/lib/winograd2.wgsl"),
+    ),
+    (
+        "winograd4",
+        include_str!("../../shaders/lib/winograd4.wgsl"),
+    ),
 ];
 
 /// A WGSL file and what the host must know of it.
@@ -43,6 +57,11 @@ pub(super) struct Shader {
     pub(super) bindings: &'static [Access],
     /// Whether it uses subgroup operations.
     pub(super) subgroups: bool,
+}
+
+/// The text of all kernels' shared pieces.
+pub(super) fn library() -> impl Iterator<Item = u8> {
+    LIBRARY.iter().flat_map(|(_, text)| text.bytes())
 }
 
 impl Shader {
@@ -77,7 +96,7 @@ impl Shader {
     /// If the file does not declare such a constant: a mistake of ours.
     pub(super) fn variant(&self, constants: &[(&str, u32)]) -> Kernel {
         let mut name = self.name.to_owned();
-        let mut source = expand(self.text);
+        let mut source = expand(self.text, constants);
         for (constant, value) in constants {
             source = replace(&source, constant, *value)
                 .unwrap_or_else(|| panic!("{} declares no constant {constant}", self.name));
@@ -112,7 +131,7 @@ pub(super) enum Storage {
 pub(super) struct Memory {
     /// Those of feature maps (`shaders/lib/stored.wgsl`).
     pub(super) stored: Storage,
-    /// Those of weights, which are never halves (`shaders/lib/exact.wgsl`).
+    /// Those of all else, which are never halves (`shaders/lib/exact.wgsl`).
     pub(super) exact: Storage,
 }
 
@@ -176,13 +195,25 @@ const DECLARATIONS: [[&str; 3]; 3] = [
     ],
 ];
 
-/// Replaces import lines by the pieces they name.
-fn expand(text: &str) -> String {
+/// Replaces import lines by the pieces they name; a name may end in a constant and what it is
+/// unless it is given, as in `// import winograd{OUT|2}`.
+fn expand(text: &str, constants: &[(&str, u32)]) -> String {
     let mut source = String::with_capacity(text.len());
     for line in text.lines() {
         match line.strip_prefix("// import ") {
             Some(piece) => {
-                let found = LIBRARY.iter().find(|(name, _)| *name == piece.trim());
+                let piece = match piece.trim().trim_end_matches('}').split_once('{') {
+                    Some((stem, constant)) => {
+                        let (constant, default) = constant
+                            .split_once('|')
+                            .unwrap_or_else(|| panic!("`{line}` has no default"));
+                        let given = constants.iter().find(|(name, _)| *name == constant);
+                        let given = given.map(|(_, value)| value.to_string());
+                        stem.to_owned() + given.as_deref().unwrap_or(default)
+                    }
+                    None => piece.trim().to_owned(),
+                };
+                let found = LIBRARY.iter().find(|(name, _)| *name == piece);
                 let (_, text) = found.unwrap_or_else(|| panic!("no shader piece named {piece}"));
                 source += text;
             }
@@ -244,7 +275,7 @@ pub(super) use parameters;
 /// Compares a WGSL file with its host half: names of the parameters, access of the bindings.
 #[cfg(test)]
 pub(super) fn check_twin(shader: &Shader, parameters: &[&str]) {
-    let source = expand(shader.text);
+    let source = expand(shader.text, &[]);
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|e| panic!("{}: {}", shader.name, e.emit_to_string(&source)));
     let mut accesses = Vec::new();

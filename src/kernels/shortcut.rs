@@ -1,5 +1,6 @@
 //! Host half of `shaders/shortcut_add.wgsl` and `shaders/shortcut_grad.wgsl`.
 
+use super::batch_moments;
 use super::lower::{Launch, Lowering};
 use super::shader::{Shader, parameters};
 use super::strip::Strip;
@@ -11,7 +12,7 @@ use crate::shape::LANES;
 const ADD: Shader = Shader {
     name: "shortcut_add",
     text: include_str!("../../shaders/shortcut_add.wgsl"),
-    bindings: &[Read, Read, Read, Read, Write],
+    bindings: &[Read, Read, Read, Read, Write, Write],
     subgroups: false,
 };
 
@@ -62,7 +63,12 @@ parameters! {
 pub(super) fn add(lowering: &mut Lowering<'_>, op: &ShortcutAdd, node: &Node) {
     let y = node.outputs[0];
     let (y_shape, x_shape) = (lowering.shape(y), lowering.shape(node.inputs[1]));
-    let strip = Strip::new(y_shape, lowering.target);
+    let mut strip = Strip::new(y_shape, lowering.target);
+    let reduction = Strip::reduction(y_shape);
+    let partial = batch_moments::beside(lowering, y, reduction.slices());
+    if partial.is_some() {
+        strip = reduction;
+    }
     let params = AddParams {
         rows: strip.rows,
         columns: strip.columns,
@@ -79,11 +85,14 @@ pub(super) fn add(lowering: &mut Lowering<'_>, op: &ShortcutAdd, node: &Node) {
     let operand = |at: usize| node.inputs.get(at).copied().unwrap_or(branch);
     let mut bindings = [0, 1, 2, 3].map(|at| lowering.read(operand(at))).to_vec();
     bindings.push(lowering.write(y));
+    let constants = [
+        ("NORMALIZE", u32::from(op.normalize.is_some())),
+        ("MOMENTS", u32::from(partial.is_some())),
+    ];
+    // What is not written needs a place all the same.
+    bindings.push(partial.unwrap_or_else(|| lowering.scratch(y, 16)));
     let launch = Launch {
-        kernel: ADD.suited(
-            lowering.memory(branch),
-            &[("NORMALIZE", u32::from(op.normalize.is_some()))],
-        ),
+        kernel: ADD.suited(lowering.memory(branch), &constants),
         uniforms: params.words(),
         bindings,
         grid: strip.grid(),

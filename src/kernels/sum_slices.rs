@@ -1,4 +1,5 @@
-//! Host half of `shaders/sum_slices.wgsl`: the second half of every sum that is split.
+//! Host half of `shaders/sum_slices.wgsl` and `shaders/sum_many_slices.wgsl`: the second half
+//! of every sum that is split.
 
 use super::grid;
 use super::lower::{Launch, Lowering, reading};
@@ -13,6 +14,16 @@ const SHADER: Shader = Shader {
     bindings: &[Read, Write],
     subgroups: false,
 };
+
+const MANY: Shader = Shader {
+    name: "sum_many_slices",
+    text: include_str!("../../shaders/sum_many_slices.wgsl"),
+    bindings: &[Read, Write],
+    subgroups: false,
+};
+
+/// Slices from which on a workgroup adds them together.
+const MANY_SLICES: u32 = 128;
 
 parameters! {
     struct Params {
@@ -29,10 +40,14 @@ pub(super) fn launch(lowering: &mut Lowering<'_>, partial: &Binding, y: ValueId)
         vecs: (destination.bytes / 16) as u32,
         slices: (partial.bytes / destination.bytes) as u32,
     };
+    let (shader, workgroups) = match params.slices < MANY_SLICES {
+        true => (&SHADER, (params.vecs as usize).div_ceil(64)),
+        false => (&MANY, params.vecs as usize),
+    };
     let launch = Launch {
-        kernel: SHADER.kernel(),
+        kernel: shader.kernel(),
         uniforms: params.words(),
-        grid: grid((params.vecs as usize).div_ceil(64)),
+        grid: grid(workgroups),
         bindings: vec![reading(partial), destination],
         flops: 0,
     };
@@ -47,5 +62,6 @@ mod tests {
     #[test]
     fn shader_agrees_with_its_host_half() {
         check_twin(&SHADER, Params::NAMES);
+        check_twin(&MANY, Params::NAMES);
     }
 }

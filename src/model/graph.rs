@@ -122,6 +122,7 @@ impl Network {
             if mode == Mode::Predict {
                 rewrite::fuse_inference(&mut builder.graph);
             }
+            rewrite::fuse_loads(&mut builder.graph);
         }
         if mode != Mode::Predict {
             builder.loss(batch, logits)?;
@@ -302,6 +303,7 @@ impl<'n> Builder<'n> {
             } => {
                 let op = ops::Conv2d {
                     window: Window { stride, padding },
+                    prepare: None,
                     normalize: None,
                 };
                 let weight = self.kept(name, "weight");
@@ -335,6 +337,7 @@ impl<'n> Builder<'n> {
                         stride: 1,
                         padding: 0,
                     },
+                    prepare: None,
                     normalize: None,
                 };
                 let (weight, bias) = (self.kept(name, "weight"), self.kept(name, "bias"));

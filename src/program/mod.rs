@@ -9,6 +9,13 @@ pub mod plan;
 use std::collections::HashMap;
 use std::fmt;
 
+/// A number that changes when a text does (FNV-1a).
+pub fn fingerprint(text: impl IntoIterator<Item = u8>) -> u64 {
+    text.into_iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
 /// Names a buffer of one program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub usize);
@@ -134,9 +141,17 @@ impl Program {
         id
     }
 
-    /// Bytes of a dispatch's bindings, each counted once: what it moves at least.
+    /// Bytes that a dispatch's bindings show, each place counted once: what it moves at least.
     pub fn bytes(dispatch: &Dispatch) -> u64 {
-        dispatch.bindings.iter().map(|b| b.bytes).sum()
+        let bindings = &dispatch.bindings;
+        let again = |at: usize| {
+            let place = |b: &Binding| (b.buffer, b.offset);
+            bindings[..at]
+                .iter()
+                .any(|b| place(b) == place(&bindings[at]))
+        };
+        let places = (0..bindings.len()).filter(|at| !again(*at));
+        places.map(|at| bindings[at].bytes).sum()
     }
 
     /// The kernel of a dispatch.

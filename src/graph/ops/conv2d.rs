@@ -9,6 +9,9 @@
 //! ```
 //!
 //! where cells outside a picture, and fractions, contribute nothing.
+//!
+//! On request x is normalised before ([`Normalize`], cells outside a picture stay zero), or y
+//! behind: then nobody needs to store the other one.
 
 use super::super::autodiff::Tape;
 use super::super::{GraphError, Node, Tensor, ValueId};
@@ -16,11 +19,14 @@ use super::normalize::{Normalize, numbers};
 use super::{Draw, Operator, Sample, Window, nhwc, operands, require};
 use crate::shape::{Layout, Shape};
 
-/// (x, w) → y; or, with moments and affine [2, O] behind them, normalize(y).
+/// (x, w) → y; with moments and affine [2, I] of x behind them if it is prepared, and behind
+/// those moments and affine [2, O] of y if that is normalised.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv2d {
     /// Stride and padding.
     pub window: Window,
+    /// What is done to x first.
+    pub prepare: Option<Normalize>,
     /// What is done to y, by statistics that are known before: not those of the batch.
     pub normalize: Option<Normalize>,
 }
@@ -34,11 +40,13 @@ pub struct Conv2dGradInput {
     pub input: [usize; 2],
 }
 
-/// (x, dy) → dw.
+/// (x, dy) → dw; with moments and affine [2, I] of x behind them if it is prepared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv2dGradWeight {
     /// Stride and padding of the convolution.
     pub window: Window,
+    /// What is done to x first.
+    pub prepare: Option<Normalize>,
     /// Rows and columns of the kernel.
     pub kernel: [usize; 2],
 }
@@ -97,6 +105,36 @@ fn weights(shape: &Shape) -> Result<[usize; 4], String> {
     nhwc(shape)
 }
 
+/// Checks what a convolution is prepared with, and returns the operands behind that.
+fn check_prepared<'s, 't>(
+    prepare: &Option<Normalize>,
+    x: &Shape,
+    vectors: &'s [&'t Shape],
+) -> Result<&'s [&'t Shape], String> {
+    let Some(normalize) = prepare else {
+        return Ok(vectors);
+    };
+    let (own, rest) = vectors.split_at(vectors.len().min(2));
+    let [moments, affine] = operands(own)?;
+    normalize.infer(&[x, moments, affine])?;
+    Ok(rest)
+}
+
+/// x as the products see it, and the operands behind what it is prepared with.
+fn prepared<'s, 't>(
+    prepare: &Option<Normalize>,
+    x: &Tensor,
+    vectors: &'s [&'t Tensor],
+) -> (Tensor, &'s [&'t Tensor]) {
+    match prepare {
+        Some(normalize) => {
+            let x = normalize.reference(&[x, vectors[0], vectors[1]]);
+            (x.into_iter().next().expect("one result"), &vectors[2..])
+        }
+        None => (x.clone(), vectors),
+    }
+}
+
 fn flops(weights: &Shape, pixels: usize) -> u64 {
     2 * weights.len() as u64 * pixels as u64
 }
@@ -112,6 +150,7 @@ impl Operator for Conv2d {
         require(c == i, || {
             format!("the picture has {c} channels, the weights take {i}")
         })?;
+        let vectors = check_prepared(&self.prepare, x, vectors)?;
         let (p, q) = (self.window.outputs(h, kh), self.window.outputs(w, kw));
         let y = Shape::channels(&[n, p, q, o]);
         match &self.normalize {
@@ -130,7 +169,8 @@ impl Operator for Conv2d {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let (x, w) = (inputs[0], inputs[1]);
+        let (x, vectors) = prepared(&self.prepare, inputs[0], &inputs[2..]);
+        let w = inputs[1];
         let [n, h, wide, i] = [0, 1, 2, 3].map(|axis| x.shape.dims[axis]);
         let [kh, kw, _, o] = [0, 1, 2, 3].map(|axis| w.shape.dims[axis]);
         let (p, q) = (self.window.outputs(h, kh), self.window.outputs(wide, kw));
@@ -150,7 +190,7 @@ impl Operator for Conv2d {
         );
         let y = Tensor::real(Shape::channels(&[n, p, q, o]), y);
         match &self.normalize {
-            Some(normalize) => normalize.reference(&[&y, inputs[2], inputs[3]]),
+            Some(normalize) => normalize.reference(&[&y, vectors[0], vectors[1]]),
             None => vec![y],
         }
     }
@@ -168,26 +208,35 @@ impl Operator for Conv2d {
                 name: tape.graph.value(node.outputs[0]).name.clone(),
             });
         }
-        let (x, w) = (node.inputs[0], node.inputs[1]);
+        let (x, w, vectors) = (node.inputs[0], node.inputs[1], &node.inputs[2..]);
+        let mut gradients = vec![None; node.inputs.len()];
         let Some(dy) = upstream[0] else {
-            return Ok(vec![None, None]);
+            return Ok(gradients);
         };
-        let mut gradients = vec![None, None];
         if tape.wants(w) {
             let dims = &tape.graph.shape(w).dims;
             let op = Conv2dGradWeight {
                 window: self.window,
+                prepare: self.prepare.clone(),
                 kernel: [dims[0], dims[1]],
             };
-            gradients[1] = Some(tape.push_one(op, &[x, dy], w)?);
+            gradients[1] = Some(tape.push_one(op, &[&[x, dy], vectors].concat(), w)?);
         }
-        if tape.wants(x) {
+        if tape.wants(x) || vectors.iter().any(|id| tape.wants(*id)) {
             let dims = &tape.graph.shape(x).dims;
             let op = Conv2dGradInput {
                 window: self.window,
                 input: [dims[1], dims[2]],
             };
-            gradients[0] = Some(tape.push_one(op, &[dy, w], x)?);
+            let dx = tape.push_one(op, &[dy, w], x)?;
+            match &self.prepare {
+                Some(normalize) => {
+                    let operands = [x, vectors[0], vectors[1]];
+                    let [dx, dmoments, daffine] = normalize.backward(tape, operands, dx)?;
+                    gradients = vec![dx, gradients[1], dmoments, daffine];
+                }
+                None => gradients[0] = Some(dx),
+            }
         }
         Ok(gradients)
     }
@@ -202,19 +251,31 @@ impl Operator for Conv2d {
             .flat_map(|(number, case)| {
                 let (x, w) = (draw.real(case.x()), draw.real(case.w()));
                 let window = case.window();
-                let op = |normalize| Conv2d { window, normalize };
-                let plain = Sample::new(op(None), vec![x.clone(), w.clone()]);
-                // Each sample has kernels of its own to compile, so not all.
-                let normalized = (number % 3 == 0).then(|| {
+                let op = |prepare, normalize| Conv2d {
+                    window,
+                    prepare,
+                    normalize,
+                };
+                let mut samples = vec![Sample::new(op(None, None), vec![x.clone(), w.clone()])];
+                // Each sample has kernels of its own to compile, so few have other forms.
+                let Some((own, vectors)) = preparation(draw, number, &x) else {
+                    return samples;
+                };
+                let mut operands = vec![x, w];
+                operands.extend(vectors);
+                if number % 6 == 2 {
+                    samples.push(Sample::new(op(Some(own), None), operands));
+                } else {
                     let (_, moments, affine) = numbers(draw, &case.y().dims, false);
                     let normalize = Normalize {
                         epsilon: 1e-5,
                         batch: false,
-                        relu: number % 2 == 0,
+                        relu: number.is_multiple_of(2),
                     };
-                    Sample::new(op(Some(normalize)), vec![x, w, moments, affine])
-                });
-                [plain].into_iter().chain(normalized)
+                    operands.extend([moments, affine]);
+                    samples.push(Sample::new(op(Some(own), Some(normalize)), operands));
+                }
+                samples
             })
             .collect()
     }
@@ -281,8 +342,13 @@ impl Operator for Conv2dGradWeight {
     const NAME: &'static str = "conv2d_grad_weight";
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [x, dy] = operands(inputs)?;
+        let (product, vectors) = inputs.split_at(inputs.len().min(2));
+        let [x, dy] = operands(product)?;
         let [n, h, w, i] = check(self.window, x, self.kernel)?;
+        let rest = check_prepared(&self.prepare, x, vectors)?;
+        require(rest.is_empty(), || {
+            format!("does not take {} operands", inputs.len())
+        })?;
         let [m, p, q, o] = nhwc(dy)?;
         let expected = [
             self.window.outputs(h, self.kernel[0]),
@@ -295,7 +361,8 @@ impl Operator for Conv2dGradWeight {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let (x, dy) = (inputs[0], inputs[1]);
+        let (x, _) = prepared(&self.prepare, inputs[0], &inputs[2..]);
+        let dy = inputs[1];
         let [n, h, wide, i] = [0, 1, 2, 3].map(|axis| x.shape.dims[axis]);
         let [_, p, q, o] = [0, 1, 2, 3].map(|axis| dy.shape.dims[axis]);
         let [kh, kw] = self.kernel;
@@ -322,15 +389,37 @@ impl Operator for Conv2dGradWeight {
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
         cases()
-            .map(|case| {
-                let op = Conv2dGradWeight {
+            .enumerate()
+            .flat_map(|(number, case)| {
+                let (x, dy) = (draw.real(case.x()), draw.real(case.y()));
+                let op = |prepare| Conv2dGradWeight {
                     window: case.window(),
+                    prepare,
                     kernel: case.kernel,
                 };
-                Sample::new(op, vec![draw.real(case.x()), draw.real(case.y())])
+                let own = preparation(draw, number, &x);
+                let mut operands = vec![x, dy];
+                let plain = Sample::new(op(None), operands.clone());
+                let prepared = own.map(|(own, vectors)| {
+                    operands.extend(vectors);
+                    Sample::new(op(Some(own)), operands)
+                });
+                [plain].into_iter().chain(prepared)
             })
             .collect()
     }
+}
+
+/// What some samples are prepared with: the normalisation, and its operands.
+fn preparation(draw: &mut Draw, number: usize, x: &Tensor) -> Option<(Normalize, [Tensor; 2])> {
+    let (_, moments, affine) = numbers(draw, &x.shape.dims, false);
+    let normalize = Normalize {
+        epsilon: 1e-5,
+        batch: number == 2,
+        relu: number.is_multiple_of(4),
+    };
+    let some = number.is_multiple_of(3) || number % 6 == 2;
+    some.then_some((normalize, [moments, affine]))
 }
 
 /// One row of the table of sample shapes.

@@ -7,19 +7,26 @@
 //! A forward convolution is one dispatch (`pixels.rs`).
 //! A gradient by the input is one dispatch for each class of pixels, stride² of them, because
 //! within a class all pixels see the same taps (`pixels.rs` as well).
+//! Both have another way to do less arithmetic on more memory, where windows of 3x3 move by one
+//! pixel (`winograd.rs`); its products of matrices are of one of the other families.
 //! A gradient by the weights is partial sums over slices of the pixels, which a second
 //! dispatch adds (`weights.rs`).
 
+mod beside;
 mod pixels;
 mod tiles;
 mod weights;
+mod winograd;
 
-use super::choices::{DIRECT, SUBGROUP};
+use super::Target;
+use super::choices::{DIRECT, SUBGROUP, WINOGRAD};
 use super::lower::{LowerError, Lowering};
+use super::shader;
 use crate::graph::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Window};
 use crate::graph::{Node, ValueId};
 use crate::shape::{DType, LANES};
 use tiles::Tile;
+use winograd::Winograd;
 
 /// Sizes of a convolution, as all its kernels need them.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +45,7 @@ struct Sizes {
     half: bool,
 }
 
-/// Which family computes a node, with what it must know.
+/// Which family computes a node, with what it must know of itself.
 #[derive(Clone, Copy, Debug)]
 enum Family {
     Direct,
@@ -90,50 +97,97 @@ impl Sizes {
     }
 }
 
-/// Chooses a family, and within the tiled one a tile; `tiles` are in order of preference.
+/// The names of the kernels that can compute a node, and how many of the first may be the
+/// fastest; `tiles` are in order of preference.
 ///
 /// Graphics cards get the tiled family, software adapters the subgroup family where it can
 /// run, else the direct one.
-fn family(
-    lowering: &mut Lowering<'_>,
-    key: String,
-    tiles: &[&'static Tile],
-) -> Result<Family, LowerError> {
-    let size = lowering.target.subgroup_size;
+fn families(target: &Target, tiles: &[&'static Tile]) -> (Vec<&'static str>, usize) {
     let tiled = tiles.iter().map(|tile| tile.name);
-    let subgroup = size.map(|_| SUBGROUP);
-    let legal: Vec<&'static str> = match lowering.target.software {
-        true => subgroup.into_iter().chain([DIRECT]).chain(tiled).collect(),
-        false => tiled.chain([DIRECT]).chain(subgroup).collect(),
-    };
+    let subgroup = target.subgroup_size.map(|_| SUBGROUP);
     // Tiles differ by little, and their order is a guess. Among software adapters, wide
     // subgroups win by far.
-    let plausible = match (lowering.target.software, size) {
-        (false, _) => PLAUSIBLE_TILES,
-        (true, Some(8..)) => 1,
-        (true, _) => 2,
+    match (target.software, target.subgroup_size) {
+        (false, _) => {
+            let legal = tiled.chain([DIRECT]).chain(subgroup);
+            (legal.collect(), PLAUSIBLE_TILES)
+        }
+        (true, size) => {
+            let legal = subgroup.into_iter().chain([DIRECT]).chain(tiled);
+            let plausible = if size >= Some(8) { 1 } else { 2 };
+            (legal.collect(), plausible)
+        }
+    }
+}
+
+/// The family, and within the tiled one the tile, of a name.
+fn family(target: &Target, tiles: &[&'static Tile], name: &str) -> Family {
+    match (
+        target.subgroup_size,
+        tiles.iter().find(|tile| tile.name == name),
+    ) {
+        (_, Some(tile)) => Family::Tiled(tile),
+        (Some(size), None) if name == SUBGROUP => Family::Subgroup { size },
+        _ => Family::Direct,
+    }
+}
+
+/// How result pixels are computed.
+enum Way<'a> {
+    Kernel(Family),
+    /// With the family of its products of matrices.
+    Winograd(Winograd<'a>, Family),
+}
+
+/// Chooses among the families and Winograd's convolution, where that can be.
+fn way<'a>(
+    lowering: &mut Lowering<'_>,
+    sizes: &Sizes,
+    op: &str,
+    transposed: bool,
+) -> Result<Way<'a>, LowerError> {
+    let target = lowering.target;
+    let (extent, vecs) = match transposed {
+        false => (sizes.output, sizes.output_vecs()),
+        true => (sizes.input, sizes.input_vecs()),
     };
-    let chosen = lowering.choose(key, &legal, plausible)?;
-    Ok(
-        match (size, tiles.iter().find(|tile| tile.name == chosen)) {
-            (_, Some(tile)) => Family::Tiled(tile),
-            (Some(size), None) if chosen == SUBGROUP => Family::Subgroup { size },
-            _ => Family::Direct,
-        },
-    )
+    let pixels = sizes.batch * extent[0] * extent[1];
+    let tiles = Tile::for_pixels(pixels as u32, vecs as u32);
+    let (mut legal, mut plausible) = families(target, &tiles);
+    let mut winograds = WINOGRAD.map(|(name, out)| {
+        let winograd = Winograd::new(sizes, transposed, out, target.max_binding)?;
+        // The larger tile rounds too much to be chosen by its speed.
+        if out == 2 && winograd.plausible(target.software) {
+            legal.insert(plausible.min(legal.len()), name);
+            plausible += 1;
+        } else {
+            legal.push(name);
+        }
+        Some((name, winograd))
+    });
+    let chosen = lowering.choose(sizes.key(op), &legal, plausible)?;
+    let mut winograds = winograds.iter_mut().filter_map(Option::take);
+    Ok(match winograds.find(|(name, _)| *name == chosen) {
+        Some((_, winograd)) => {
+            let family = match (target.software, target.subgroup_size) {
+                (true, Some(size)) => Family::Subgroup { size },
+                _ => Family::Tiled(Tile::for_pixels(winograd.rows() as u32, vecs as u32)[0]),
+            };
+            Way::Winograd(winograd, family)
+        }
+        None => Way::Kernel(family(target, &tiles, chosen)),
+    })
 }
 
 /// Tiles that the tuner measures for a layer.
 const PLAUSIBLE_TILES: usize = 4;
 
-/// A number that changes when the kernels do among which there is a choice (FNV-1a of their
-/// text).
+/// A number that changes when the kernels do among which there is a choice.
 pub fn fingerprint() -> u64 {
     let shaders = pixels::SHADERS.iter().chain(&weights::SHADERS);
-    let bytes = shaders.flat_map(|shader| shader.text.bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
+    let shaders = shaders.chain(&winograd::SHADERS);
+    let text = shaders.flat_map(|shader| shader.text.bytes());
+    crate::program::fingerprint(text.chain(shader::library()))
 }
 
 /// Names of all tiles.
@@ -155,10 +209,12 @@ pub(super) fn forward(
 ) -> Result<(), LowerError> {
     let (x, w, y) = (node.inputs[0], node.inputs[1], node.outputs[0]);
     let sizes = Sizes::new(lowering, x, w, y, op.window);
-    let pixels = sizes.batch * sizes.output[0] * sizes.output[1];
-    let tiles = Tile::for_pixels(pixels as u32, sizes.output_vecs() as u32);
-    let family = family(lowering, sizes.key("conv2d"), &tiles)?;
-    pixels::forward(lowering, &sizes, op, family, node);
+    match way(lowering, &sizes, "conv2d", false)? {
+        Way::Kernel(family) => pixels::forward(lowering, &sizes, op, family, node),
+        Way::Winograd(winograd, family) => winograd
+            .with(op.prepare.as_ref(), op.normalize.as_ref())
+            .lower(lowering, family, node),
+    }
     Ok(())
 }
 
@@ -169,10 +225,10 @@ pub(super) fn grad_input(
 ) -> Result<(), LowerError> {
     let (dy, w, dx) = (node.inputs[0], node.inputs[1], node.outputs[0]);
     let sizes = Sizes::new(lowering, dx, w, dy, op.window);
-    let pixels = sizes.batch * sizes.input[0] * sizes.input[1];
-    let tiles = Tile::for_pixels(pixels as u32, sizes.input_vecs() as u32);
-    let family = family(lowering, sizes.key("conv2d_grad_input"), &tiles)?;
-    pixels::grad_input(lowering, &sizes, family, node);
+    match way(lowering, &sizes, "conv2d_grad_input", true)? {
+        Way::Kernel(family) => pixels::grad_input(lowering, &sizes, family, node),
+        Way::Winograd(winograd, family) => winograd.lower(lowering, family, node),
+    }
     Ok(())
 }
 
@@ -185,8 +241,10 @@ pub(super) fn grad_weight(
     let sizes = Sizes::new(lowering, x, dw, dy, op.window);
     let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
     let tiles = Tile::for_weights(quads as u32, sizes.output_vecs() as u32);
-    let family = family(lowering, sizes.key("conv2d_grad_weight"), &tiles)?;
-    weights::lower(lowering, &sizes, family, node);
+    let (legal, plausible) = families(lowering.target, &tiles);
+    let chosen = lowering.choose(sizes.key("conv2d_grad_weight"), &legal, plausible)?;
+    let family = family(lowering.target, &tiles, chosen);
+    weights::lower(lowering, &sizes, op, family, node);
     Ok(())
 }
 

@@ -1,38 +1,46 @@
-//! Host half of `shaders/conv2d_tiled.wgsl`, `shaders/conv2d_subgroup.wgsl` and
-//! `shaders/conv2d_direct.wgsl`: one result pixel from the source pixels that its taps reach.
+//! Host half of `shaders/conv2d_tiled.wgsl`, `shaders/conv2d_subgroup.wgsl`,
+//! `shaders/conv2d_subgroup_window.wgsl` and `shaders/conv2d_direct.wgsl`: one result pixel from the source pixels that its taps reach.
 
 use super::super::grid;
-use super::super::lower::{Launch, Lowering};
+use super::super::lower::{Launch, Lowering, reading};
 use super::super::shader::{Memory, Shader, parameters};
+use super::beside::Beside;
 use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, Sizes, chunk_vecs};
-use crate::graph::Node;
 use crate::graph::ops::{Conv2d, Taps};
+use crate::graph::{Node, ValueId};
 use crate::program::Access::{Read, Write};
-use crate::program::Kernel;
+use crate::program::{Binding, Kernel};
 
 const SUBGROUP: Shader = Shader {
     name: "conv2d_subgroup",
     text: include_str!("../../../shaders/conv2d_subgroup.wgsl"),
-    bindings: &[Read, Read, Write, Read, Read],
+    bindings: &[Read, Read, Write, Read, Read, Read, Read, Write],
+    subgroups: true,
+};
+
+const WINDOW: Shader = Shader {
+    name: "conv2d_subgroup_window",
+    text: include_str!("../../../shaders/conv2d_subgroup_window.wgsl"),
+    bindings: &[Read, Read, Write, Read, Read, Read, Read, Write],
     subgroups: true,
 };
 
 const TILED: Shader = Shader {
     name: "conv2d_tiled",
     text: include_str!("../../../shaders/conv2d_tiled.wgsl"),
-    bindings: &[Read, Read, Write, Read, Read],
+    bindings: &[Read, Read, Write, Read, Read, Read, Read, Write],
     subgroups: false,
 };
 
 const DIRECT: Shader = Shader {
     name: "conv2d_direct",
     text: include_str!("../../../shaders/conv2d_direct.wgsl"),
-    bindings: &[Read, Read, Write, Read, Read],
+    bindings: &[Read, Read, Write, Read, Read, Read, Read, Write],
     subgroups: false,
 };
 
 /// All of them.
-pub(super) const SHADERS: [Shader; 3] = [SUBGROUP, TILED, DIRECT];
+pub(super) const SHADERS: [Shader; 4] = [SUBGROUP, WINDOW, TILED, DIRECT];
 
 /// Pixels that an invocation of the subgroup family works on at once, and most vectors of
 /// output channels that a workgroup covers.
@@ -42,6 +50,9 @@ pub(super) const SHADERS: [Shader; 3] = [SUBGROUP, TILED, DIRECT];
 /// chunks with fewer pixels are as fast, but there are more widths to compile.
 const SUBGROUP_PIXELS: u32 = 8;
 const SUBGROUP_VECS: u32 = 5;
+
+/// Rows of taps that the window kernel of the subgroup family can have.
+const WINDOW_TAPS: u32 = 3;
 
 /// Pixels that an invocation of the direct family owns.
 const DIRECT_PIXELS: u32 = 4;
@@ -79,6 +90,11 @@ parameters! {
         epsilon,
         /// 1 if ReLU follows it.
         relu,
+        /// The same of the source.
+        source_epsilon,
+        source_relu,
+        /// Where partial results start, in slices.
+        first_slice,
     }
 }
 
@@ -140,6 +156,9 @@ impl Params {
             kernel_width: sizes.kernel[1] as u32,
             epsilon: 0,
             relu: 0,
+            source_epsilon: 0,
+            source_relu: 0,
+            first_slice: 0,
         }
     }
 
@@ -148,29 +167,34 @@ impl Params {
         self.batch * self.count_height * self.count_width
     }
 
-    /// Kernel and grid.
-    fn plan(&self, family: Family, form: Form, memory: Memory) -> (Kernel, [u32; 3]) {
-        let transposed = ("TRANSPOSED", u32::from(form == Form::Transposed));
-        let normalize = ("NORMALIZE", u32::from(form == Form::Normalized));
-        match family {
+    /// Whether neighbouring pixels of the class reach mostly the same source pixels, in the
+    /// way that the window kernel of the subgroup family shares them.
+    fn moves_by_one(&self) -> bool {
+        let steps = [self.source_step_height, self.source_step_width];
+        let first = self.source_base_width as i32;
+        let last = first + self.taps_width as i32 - 1;
+        steps == [1, 1]
+            && self.taps_height <= WINDOW_TAPS
+            && self.taps_height * self.taps_width > 1
+            && first >= -1
+            && last <= 1
+    }
+
+    /// The kernel.
+    fn kernel(&self, family: Family, form: &Form<'_>, memory: Memory) -> Kernel {
+        let mut constants = match family {
             Family::Subgroup { size } => {
                 let vecs = chunk_vecs(self.result_vecs, SUBGROUP_VECS);
-                let constants = [
+                vec![
                     ("SUBGROUP", size),
                     ("PIXELS", SUBGROUP_PIXELS),
                     ("OUT_VECS", vecs),
                     ("WEIGHT_LOADS", (4 * vecs).div_ceil(size)),
-                    transposed,
-                    normalize,
-                ];
-                let kernel = SUBGROUP.suited(memory, &constants);
-                let blocks = self.pixels().div_ceil(size * SUBGROUP_PIXELS);
-                let [x, y, _] = grid(blocks as usize);
-                (kernel, [x, y, self.result_vecs.div_ceil(vecs)])
+                ]
             }
             Family::Tiled(tile) => {
                 let abreast = tile.workgroup / tile.depth;
-                let constants = [
+                vec![
                     ("WORKGROUP", tile.workgroup),
                     ("VEC_LANES", tile.vec_lanes),
                     ("PIXELS", tile.rows),
@@ -178,43 +202,154 @@ impl Params {
                     ("DEPTH", tile.depth),
                     ("SOURCE_LOADS", tile.tile_rows().div_ceil(abreast)),
                     ("WEIGHT_LOADS", tile.tile_vecs().div_ceil(abreast)),
-                    transposed,
-                    normalize,
-                ];
-                let kernel = TILED.suited(memory.narrow(), &constants);
-                let [blocks, chunks] = tile.tiles(self.pixels(), self.result_vecs);
-                let [x, y, _] = grid(blocks as usize);
-                (kernel, [x, y, chunks])
+                ]
             }
+            Family::Direct => vec![
+                ("WORKGROUP", DIRECT_WORKGROUP),
+                ("PIXELS", DIRECT_PIXELS),
+                ("OUT_VECS", DIRECT_VECS),
+            ],
+        };
+        let window = self.moves_by_one();
+        if let (Family::Subgroup { .. }, true) = (family, window) {
+            let rows = SUBGROUP_PIXELS + WINDOW_TAPS - 1;
+            constants.extend([("TAPS", WINDOW_TAPS), ("ROWS", rows), ("MOVES", rows - 1)]);
+        }
+        constants.extend([
+            ("TRANSPOSED", u32::from(form.transposed)),
+            ("PREPARE", u32::from(form.prepare.is_some())),
+            ("NORMALIZE", u32::from(form.normalize.is_some())),
+            (
+                "MOMENTS",
+                u32::from(matches!(form.beside, Beside::Moments(_))),
+            ),
+            (
+                "REDUCE",
+                u32::from(matches!(form.beside, Beside::Reduction { .. })),
+            ),
+        ]);
+        match family {
+            Family::Subgroup { .. } if window => WINDOW.suited(memory, &constants),
+            Family::Subgroup { .. } => SUBGROUP.suited(memory, &constants),
+            Family::Tiled(_) => TILED.suited(memory.narrow(), &constants),
+            Family::Direct => DIRECT.suited(memory.narrow(), &constants),
+        }
+    }
+
+    /// Workgroups: blocks of pixels along x and y, chunks of channels along z.
+    fn grid(&self, family: Family) -> [u32; 3] {
+        let (blocks, chunks) = match family {
+            Family::Subgroup { size } => {
+                let vecs = chunk_vecs(self.result_vecs, SUBGROUP_VECS);
+                let blocks = match self.moves_by_one() {
+                    true => {
+                        self.batch
+                            * self.count_height.div_ceil(SUBGROUP_PIXELS)
+                            * self.count_width.div_ceil(size)
+                    }
+                    false => self.pixels().div_ceil(size * SUBGROUP_PIXELS),
+                };
+                (blocks, self.result_vecs.div_ceil(vecs))
+            }
+            Family::Tiled(tile) => tile.tiles(self.pixels(), self.result_vecs).into(),
             Family::Direct => {
-                let constants = [
-                    ("WORKGROUP", DIRECT_WORKGROUP),
-                    ("PIXELS", DIRECT_PIXELS),
-                    ("OUT_VECS", DIRECT_VECS),
-                    transposed,
-                    normalize,
-                ];
-                let kernel = DIRECT.suited(memory.narrow(), &constants);
                 let chunks = self.result_vecs.div_ceil(DIRECT_VECS);
                 let invocations = self.pixels().div_ceil(DIRECT_PIXELS) * chunks;
-                (
-                    kernel,
-                    grid(invocations.div_ceil(DIRECT_WORKGROUP) as usize),
-                )
+                (invocations.div_ceil(DIRECT_WORKGROUP), 1)
             }
+        };
+        let [x, y, _] = grid(blocks as usize);
+        [x, y, chunks]
+    }
+
+    /// Slices of partial results that a dispatch leaves; `None` for families that leave none.
+    fn slices(&self, family: Family) -> Option<u32> {
+        let [x, y, _] = self.grid(family);
+        match family {
+            Family::Subgroup { .. } | Family::Tiled(_) => Some(x * y),
+            Family::Direct => None,
         }
     }
 }
 
-/// What a kernel computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// The convolution.
-    Plain,
-    /// The convolution, normalised.
-    Normalized,
-    /// The gradient by the input.
-    Transposed,
+/// Products of matrices [rows, source channels] by [source channels, result channels], one
+/// after another in memory: convolutions of one tap. Of families with domains.
+pub(super) struct Products {
+    /// How many.
+    pub(super) count: usize,
+    pub(super) rows: usize,
+    pub(super) source_vecs: usize,
+    pub(super) result_vecs: usize,
+    /// Arithmetic that they stand for.
+    pub(super) flops: u64,
+}
+
+impl Products {
+    /// Emits them in one dispatch; the operands are source, weights and result.
+    pub(super) fn launch(
+        &self,
+        lowering: &mut Lowering<'_>,
+        of: ValueId,
+        family: Family,
+        memory: Memory,
+        [source, weights, result]: [&Binding; 3],
+    ) {
+        let (rows, source_vecs) = (self.rows as u32, self.source_vecs as u32);
+        let params = Params {
+            batch: 1,
+            source_height: 1,
+            source_width: rows,
+            source_vecs,
+            result_height: 1,
+            result_width: rows,
+            result_vecs: self.result_vecs as u32,
+            count_height: 1,
+            count_width: rows,
+            out_step_height: 1,
+            out_step_width: 1,
+            source_step_height: 1,
+            source_step_width: 1,
+            taps_height: 1,
+            taps_width: 1,
+            tap_step_height: 1,
+            tap_step_width: 1,
+            kernel_width: 1,
+            ..Params::default()
+        };
+        let weights = reading(weights);
+        let nothing = lowering.scratch(of, 16);
+        let [x, y, chunks] = params.grid(family);
+        let launch = Launch {
+            kernel: params.kernel(family, &Form::default(), memory),
+            uniforms: params.words(),
+            bindings: vec![
+                reading(source),
+                weights.clone(),
+                result.clone(),
+                weights.clone(),
+                weights.clone(),
+                weights.clone(),
+                weights,
+                nothing,
+            ],
+            grid: [x, y, chunks * self.count as u32],
+            flops: self.flops,
+        };
+        lowering.launch(of, launch);
+    }
+}
+
+/// What a kernel computes: the convolution, if nothing else.
+#[derive(Clone, Debug, Default)]
+struct Form<'a> {
+    /// The gradient by the input instead.
+    transposed: bool,
+    /// Moments and affine of the source, which is normalised first.
+    prepare: Option<[ValueId; 2]>,
+    /// Moments and affine of the result, which is normalised.
+    normalize: Option<[ValueId; 2]>,
+    /// What is left for a later node.
+    beside: Beside<'a>,
 }
 
 pub(super) fn forward(
@@ -226,19 +361,43 @@ pub(super) fn forward(
 ) {
     let flops = lowering.flops(node);
     let mut params = Params::forward(sizes);
-    let form = match &op.normalize {
-        Some(normalize) => {
-            params.epsilon = normalize.epsilon.to_bits();
-            params.relu = u32::from(normalize.relu);
-            Form::Normalized
-        }
-        None => Form::Plain,
-    };
-    launch(lowering, node, family, &params, form, flops);
+    let mut form = Form::default();
+    let mut vectors = node.inputs[2..].chunks_exact(2).map(|v| [v[0], v[1]]);
+    if let Some(prepare) = &op.prepare {
+        params.source_epsilon = prepare.epsilon.to_bits();
+        params.source_relu = u32::from(prepare.relu);
+        form.prepare = vectors.next();
+    }
+    if let Some(normalize) = &op.normalize {
+        params.epsilon = normalize.epsilon.to_bits();
+        params.relu = u32::from(normalize.relu);
+        form.normalize = vectors.next();
+    } else if let Some(slices) = params.slices(family) {
+        form.beside = Beside::moments(lowering, node.outputs[0], slices);
+    }
+    launch(lowering, node, family, &params, &form, flops);
 }
 
 pub(super) fn grad_input(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, node: &Node) {
-    let classes = Params::grad_input(sizes);
+    let mut classes = Params::grad_input(sizes);
+    let mut form = Form {
+        transposed: true,
+        ..Form::default()
+    };
+    let slices: Option<Vec<u32>> = classes.iter().map(|class| class.slices(family)).collect();
+    // Halves do not fit the binding that x takes.
+    if let (Some(slices), false) = (slices, sizes.half) {
+        form.beside = Beside::reduction(lowering, node.outputs[0], slices.iter().sum());
+        let mut first_slice = 0;
+        for (class, slices) in classes.iter_mut().zip(slices) {
+            if let Beside::Reduction { op, .. } = &form.beside {
+                class.epsilon = op.epsilon.to_bits();
+                class.relu = u32::from(op.relu);
+            }
+            class.first_slice = first_slice;
+            first_slice += slices;
+        }
+    }
     // Arithmetic is divided among the classes as their products are.
     let products = |class: &Params| {
         u64::from(class.pixels()) * u64::from(class.taps_height) * u64::from(class.taps_width)
@@ -247,7 +406,7 @@ pub(super) fn grad_input(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Fam
     let flops = lowering.flops(node);
     for class in &classes {
         let share = flops * products(class) / all.max(1);
-        launch(lowering, node, family, class, Form::Transposed, share);
+        launch(lowering, node, family, class, &form, share);
     }
 }
 
@@ -256,25 +415,39 @@ fn launch(
     node: &Node,
     family: Family,
     params: &Params,
-    form: Form,
+    form: &Form<'_>,
     flops: u64,
 ) {
     let result = node.outputs[0];
     let memory = lowering.memory(node.inputs[0]);
-    let (kernel, grid) = params.plan(family, form, memory);
-    // Without a normalisation the shader does not read its operands.
-    let vectors = |at: usize| *node.inputs.get(at).unwrap_or(&node.inputs[1]);
+    // What a form does not have its shader does not touch; it needs a place all the same.
+    let unused = [node.inputs[1]; 2];
+    let [mut moments, mut affine] = form.normalize.unwrap_or(unused);
+    let [mut source_moments, source_affine] = form.prepare.unwrap_or(unused);
+    let partial = match &form.beside {
+        Beside::Nothing => lowering.scratch(result, 16),
+        Beside::Moments(partial) => partial.clone(),
+        Beside::Reduction {
+            partial, operands, ..
+        } => {
+            [source_moments, moments, affine] = *operands;
+            partial.clone()
+        }
+    };
     let launch = Launch {
-        kernel,
+        kernel: params.kernel(family, form, memory),
         uniforms: params.words(),
         bindings: vec![
             lowering.read(node.inputs[0]),
             lowering.read(node.inputs[1]),
             lowering.write(result),
-            lowering.read(vectors(2)),
-            lowering.read(vectors(3)),
+            lowering.read(moments),
+            lowering.read(affine),
+            lowering.read(source_moments),
+            lowering.read(source_affine),
+            partial,
         ],
-        grid,
+        grid: params.grid(family),
         flops,
     };
     lowering.launch(result, launch);
@@ -288,6 +461,7 @@ mod tests {
     #[test]
     fn shaders_agree_with_their_host_half() {
         check_twin(&SUBGROUP, Params::NAMES);
+        check_twin(&WINDOW, Params::NAMES);
         check_twin(&TILED, Params::NAMES);
         check_twin(&DIRECT, Params::NAMES);
     }

@@ -136,6 +136,10 @@ mod tests {
                 assert_eq!(tile.workgroup % tile.depth, 0, "{}", tile.name);
                 assert!(memory(tile, weights) <= 16_384, "{}", tile.name);
                 let rows = tile.tile_rows();
+                // Sums of a tile's pixels are gathered in the memory of its source.
+                let lanes = tile.workgroup / tile.vec_lanes;
+                assert!(weights || lanes.is_power_of_two(), "{}", tile.name);
+                assert!(weights || 2 * tile.workgroup <= tile.depth * (rows + 1));
                 let fits = rows % tile.workgroup == 0 || tile.workgroup % rows == 0;
                 assert!(fits && tile.workgroup >= tile.depth, "{}", tile.name);
                 let unit = if weights { 4 } else { 1 };

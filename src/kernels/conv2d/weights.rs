@@ -1,5 +1,6 @@
-//! Host half of `shaders/conv2d_weights_tiled.wgsl`, `shaders/conv2d_weights_subgroup.wgsl`
-//! and `shaders/conv2d_weights_direct.wgsl`: the gradient by the weights.
+//! Host half of `shaders/conv2d_weights_tiled.wgsl`, `shaders/conv2d_weights_subgroup.wgsl`,
+//! `shaders/conv2d_weights_subgroup_window.wgsl` and `shaders/conv2d_weights_direct.wgsl`: the
+//! gradient by the weights.
 //!
 //! The result is tiny and the sum long, so it is split: each workgroup sums a slice of the
 //! rows of y, and [`sum_slices`] adds the slices in order.
@@ -9,36 +10,49 @@ use super::super::shader::{Shader, parameters};
 use super::super::sum_slices;
 use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, Sizes, chunk_vecs};
 use crate::graph::Node;
+use crate::graph::ops::Conv2dGradWeight;
 use crate::program::Access::{Read, Write};
 
 const SUBGROUP: Shader = Shader {
     name: "conv2d_weights_subgroup",
     text: include_str!("../../../shaders/conv2d_weights_subgroup.wgsl"),
-    bindings: &[Read, Read, Write],
+    bindings: &[Read, Read, Write, Read, Read],
+    subgroups: true,
+};
+
+const WINDOW: Shader = Shader {
+    name: "conv2d_weights_subgroup_window",
+    text: include_str!("../../../shaders/conv2d_weights_subgroup_window.wgsl"),
+    bindings: &[Read, Read, Write, Read, Read],
     subgroups: true,
 };
 
 const TILED: Shader = Shader {
     name: "conv2d_weights_tiled",
     text: include_str!("../../../shaders/conv2d_weights_tiled.wgsl"),
-    bindings: &[Read, Read, Write],
+    bindings: &[Read, Read, Write, Read, Read],
     subgroups: false,
 };
 
 const DIRECT: Shader = Shader {
     name: "conv2d_weights_direct",
     text: include_str!("../../../shaders/conv2d_weights_direct.wgsl"),
-    bindings: &[Read, Read, Write],
+    bindings: &[Read, Read, Write, Read, Read],
     subgroups: false,
 };
 
 /// All of them.
-pub(super) const SHADERS: [Shader; 3] = [SUBGROUP, TILED, DIRECT];
+pub(super) const SHADERS: [Shader; 4] = [SUBGROUP, WINDOW, TILED, DIRECT];
 
 /// Pixels that a workgroup of the subgroup family works on at once, and most vectors of output
 /// channels that it covers: the wider, the more often a vector of the input serves.
 const SUBGROUP_PIXELS: u32 = 4;
 const SUBGROUP_VECS: u32 = 10;
+
+/// The same of its window kernel, and the columns of taps that this one is for.
+const WINDOW_PIXELS: u32 = 2;
+const WINDOW_VECS: u32 = 5;
+const WINDOW_TAPS: usize = 3;
 
 /// Workgroups of the subgroup family that keep the cores of a processor evenly busy.
 const SUBGROUP_WORKGROUPS: usize = 48;
@@ -69,17 +83,46 @@ parameters! {
         padding_width,
         /// Rows of y, counted over the whole batch, in one slice.
         lines_per_slice,
+        /// Float: of the normalisation of x.
+        epsilon,
+        /// 1 if ReLU follows it.
+        relu,
     }
 }
 
-pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, node: &Node) {
+pub(super) fn lower(
+    lowering: &mut Lowering<'_>,
+    sizes: &Sizes,
+    op: &Conv2dGradWeight,
+    family: Family,
+    node: &Node,
+) {
     let dw = node.outputs[0];
     let bytes = lowering.shape(dw).bytes();
     let lines = sizes.batch * sizes.output[0];
     let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
     let vecs = sizes.output_vecs() as u32;
     let memory = lowering.memory(node.inputs[0]);
+    let prepare = ("PREPARE", u32::from(op.prepare.is_some()));
     let (kernel, groups, chunks, enough) = match family {
+        Family::Subgroup { size } if sizes.window.stride == 1 && sizes.kernel[1] == WINDOW_TAPS => {
+            let width = chunk_vecs(vecs, WINDOW_VECS);
+            let taps = WINDOW_TAPS as u32;
+            let constants = [
+                ("SUBGROUP", size),
+                ("PIXELS", WINDOW_PIXELS),
+                ("OUT_VECS", width),
+                ("TAPS", taps),
+                ("KEPT", taps - 1),
+                ("GRADIENT_LOADS", (WINDOW_PIXELS * width).div_ceil(size)),
+                prepare,
+            ];
+            let kernel = WINDOW.suited(memory, &constants);
+            let groups = (sizes.kernel[0] * sizes.input_vecs()).div_ceil(size as usize);
+            let chunks = vecs.div_ceil(width) as usize;
+            let enough = SUBGROUP_WORKGROUPS.div_ceil(groups * chunks);
+            (kernel, groups, chunks, enough)
+        }
         Family::Subgroup { size } => {
             let width = chunk_vecs(vecs, SUBGROUP_VECS);
             let constants = [
@@ -87,16 +130,13 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, 
                 ("PIXELS", SUBGROUP_PIXELS),
                 ("OUT_VECS", width),
                 ("GRADIENT_LOADS", (SUBGROUP_PIXELS * width).div_ceil(size)),
+                prepare,
             ];
             let kernel = SUBGROUP.suited(memory, &constants);
             let groups = quads.div_ceil(size as usize);
             let chunks = vecs.div_ceil(width) as usize;
-            (
-                kernel,
-                groups,
-                chunks,
-                SUBGROUP_WORKGROUPS.div_ceil(groups * chunks),
-            )
+            let enough = SUBGROUP_WORKGROUPS.div_ceil(groups * chunks);
+            (kernel, groups, chunks, enough)
         }
         Family::Tiled(tile) => {
             let constants = [
@@ -113,6 +153,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, 
                     "GRADIENT_LOADS",
                     (tile.depth * tile.tile_vecs()).div_ceil(tile.workgroup),
                 ),
+                prepare,
             ];
             let kernel = TILED.suited(memory.narrow(), &constants);
             let [groups, chunks] = tile.tiles(quads as u32, vecs).map(|n| n as usize);
@@ -120,7 +161,11 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, 
             (kernel, groups, chunks, enough)
         }
         Family::Direct => {
-            let constants = [("WORKGROUP", DIRECT_WORKGROUP), ("OUT_VECS", DIRECT_VECS)];
+            let constants = [
+                ("WORKGROUP", DIRECT_WORKGROUP),
+                ("OUT_VECS", DIRECT_VECS),
+                prepare,
+            ];
             let kernel = DIRECT.suited(memory.narrow(), &constants);
             let blocks = quads * vecs.div_ceil(DIRECT_VECS) as usize;
             let groups = blocks.div_ceil(DIRECT_WORKGROUP as usize);
@@ -145,7 +190,11 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, 
         padding_height: sizes.window.padding as u32,
         padding_width: sizes.window.padding as u32,
         lines_per_slice: lines_per_slice as u32,
+        epsilon: op.prepare.as_ref().map_or(0, |p| p.epsilon.to_bits()),
+        relu: op.prepare.as_ref().map_or(0, |p| u32::from(p.relu)),
     };
+    // Without a normalisation the shader does not read its operands.
+    let vectors = |at: usize| *node.inputs.get(at).unwrap_or(&node.inputs[1]);
     let partial = lowering.scratch(dw, bytes * slices as u64);
     let launch = Launch {
         kernel,
@@ -154,6 +203,8 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, 
             lowering.read(node.inputs[0]),
             lowering.read(node.inputs[1]),
             partial.clone(),
+            lowering.read(vectors(2)),
+            lowering.read(vectors(3)),
         ],
         grid: [groups as u32, slices as u32, chunks as u32],
         flops: lowering.flops(node),
@@ -170,6 +221,7 @@ mod tests {
     #[test]
     fn shaders_agree_with_their_host_half() {
         check_twin(&SUBGROUP, Params::NAMES);
+        check_twin(&WINDOW, Params::NAMES);
         check_twin(&TILED, Params::NAMES);
         check_twin(&DIRECT, Params::NAMES);
     }

@@ -1,0 +1,112 @@
+// Convolution of NHWC pixels, and its gradient by the input, in subgroups, for windows that
+// move by one pixel: neighbouring pixels share what they load.
+//
+// Operations, parameters and bindings are those of `conv2d_subgroup`, where they are
+// explained. This kernel is for classes whose source steps are 1, with at most TAPS rows of
+// taps, and columns of taps from one before to one behind the pixel's own.
+//
+// One workgroup is one subgroup. It owns SUBGROUP columns by PIXELS rows of the class in one
+// image, an invocation one of these columns. For each source vector an invocation loads the
+// PIXELS + TAPS - 1 pixels of its column that its taps reach, once for all taps: other rows
+// of taps find them moved by one row, other columns in the neighbouring invocation, and those
+// at the edge of the subgroup load one more column. So nine taps cost little more loads than
+// one, which is what matters where a load costs as much as dozens of multiply-adds.
+//
+// Assumes what `conv2d_subgroup` does. Workgroup (x, y, z) works on block y * groups.x + x and
+// channel chunk z; blocks and pixels past the end store nothing.
+//
+// The host sets the constants, and expands the loops marked `//@unroll`.
+
+const SUBGROUP: u32 = 8u;
+const PIXELS: u32 = 8u;
+const OUT_VECS: u32 = 5u;
+const WEIGHT_LOADS: u32 = (4u * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
+const TAPS: u32 = 3u;
+// Rows that an invocation loads, and how often they move.
+const ROWS: u32 = PIXELS + TAPS - 1u;
+const MOVES: u32 = ROWS - 1u;
+const TRANSPOSED: bool = false;
+
+// import normal
+// import conv2d_pixels
+// import stored
+// import exact
+// import conv2d_spread
+
+@group(0) @binding(1) var<storage, read> source: array<Stored>;
+
+@compute @workgroup_size(SUBGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let blocks_wide = (parameters.count_width + SUBGROUP - 1u) / SUBGROUP;
+    let blocks_high = (parameters.count_height + PIXELS - 1u) / PIXELS;
+    let block = group.y * groups.x + group.x;
+    let line = block / blocks_wide;
+    let image = line / blocks_high;
+    let first_row = (line - image * blocks_high) * PIXELS;
+    let column = (block - line * blocks_wide) * SUBGROUP + lane;
+    let first_vec = group.z * OUT_VECS;
+    let in_batch = image < parameters.batch;
+
+    // Where the own column and the one beyond the subgroup's edge lie in the source; a
+    // negative coordinate is a huge one as u32.
+    let at_left = lane == 0u;
+    let at_right = lane == SUBGROUP - 1u;
+    let edge_column = select(column + 1u, column - 1u, at_left);
+    let has_column = in_batch && column < parameters.source_width;
+    let has_edge = in_batch && (at_left || at_right) && edge_column < parameters.source_width;
+    let source_row = u32(parameters.source_base_height) + first_row;
+    let image_row = image * parameters.source_height;
+
+    var offset = weight_offsets(lane, first_vec);
+
+    var sum: array<array<vec4<f32>, OUT_VECS>, PIXELS>;
+    for (var c = 0u; c < parameters.source_vecs; c++) {
+        let prepare = spread_prepare_of(lane, c);
+        var own: array<vec4<f32>, ROWS>;
+        var edge: array<vec4<f32>, ROWS>;
+        for (var r = 0u; r < ROWS; r++) { //@unroll
+            let row = source_row + r;
+            let start = (image_row + row) * parameters.source_width;
+            own[r] = vec4<f32>(0.0);
+            edge[r] = vec4<f32>(0.0);
+            if has_column && row < parameters.source_height {
+                own[r] = prepared(floats(source[(start + column) * parameters.source_vecs + c]), prepare);
+            }
+            if has_edge && row < parameters.source_height {
+                edge[r] = prepared(floats(source[(start + edge_column) * parameters.source_vecs + c]), prepare);
+            }
+        }
+        for (var a = 0u; a < parameters.taps_height; a++) {
+            for (var b = 0u; b < parameters.taps_width; b++) {
+                let shift = parameters.source_base_width + i32(b);
+                let neighbour = (lane + u32(shift)) % SUBGROUP;
+                let beyond = (shift < 0 && at_left) || (shift > 0 && at_right);
+                var x: array<vec4<f32>, PIXELS>;
+                for (var p = 0u; p < PIXELS; p++) { //@unroll
+                    x[p] = select(subgroupShuffle(own[p], neighbour), edge[p], beyond);
+                }
+                multiply_add(&sum, &x, &offset, weight_start(a, b) + c * weights_per_vec());
+            }
+            for (var r = 0u; r < MOVES; r++) { //@unroll
+                own[r] = own[r + 1u];
+                edge[r] = edge[r + 1u];
+            }
+        }
+    }
+
+    var place: array<u32, PIXELS>;
+    var valid: array<bool, PIXELS>;
+    for (var p = 0u; p < PIXELS; p++) { //@unroll
+        let row = first_row + p;
+        let result_row = image * parameters.result_height
+            + parameters.out_offset_height + parameters.out_step_height * row;
+        let result_column = parameters.out_offset_width + parameters.out_step_width * column;
+        place[p] = (result_row * parameters.result_width + result_column) * parameters.result_vecs;
+        valid[p] = in_batch && row < parameters.count_height && column < parameters.count_width;
+    }
+    store_sums(&sum, &place, &valid, first_vec, block, lane);
+}

@@ -1,0 +1,131 @@
+// Gradient of a convolution by its weights, in subgroups, for windows that move by one pixel:
+// partial sums, where all columns of taps share what is loaded of the input.
+//
+// Operation, parameters and bindings are those of `conv2d_weights_subgroup`, where they are
+// explained; this kernel is for strides of 1 and kernels of TAPS columns.
+//
+// A quad is a row of taps and a vector of input channels. One workgroup is one subgroup. It
+// owns SUBGROUP quads, one for each invocation, and OUT_VECS vectors of output channels, over
+// one slice. An invocation holds 4 * TAPS * OUT_VECS sums. Along a row it keeps the PIXELS +
+// TAPS - 1 input pixels that the taps of PIXELS output pixels reach: a step loads PIXELS of
+// them, each of which serves TAPS products.
+//
+// Assumes what `conv2d_weights_subgroup` does.
+//
+// The host sets the constants, and expands the loops marked `//@unroll`.
+
+const SUBGROUP: u32 = 8u;
+const PIXELS: u32 = 4u;
+const OUT_VECS: u32 = 5u;
+const TAPS: u32 = 3u;
+// Pixels that a step keeps from the one before.
+const KEPT: u32 = TAPS - 1u;
+const GRADIENT_LOADS: u32 = (PIXELS * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
+
+// import normal
+// import conv2d_weights
+// import stored
+
+@group(0) @binding(1) var<storage, read> input: array<Stored>;
+@group(0) @binding(2) var<storage, read> gradient: array<Stored>;
+@group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
+
+@compute @workgroup_size(SUBGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let quads = parameters.kernel_height * parameters.input_vecs;
+    let first_vec = group.z * OUT_VECS;
+    let own_quad = group.x * SUBGROUP + lane;
+    let quad = min(own_quad, quads - 1u);
+    let tap_row = quad / parameters.input_vecs;
+    let input_vec = quad - tap_row * parameters.input_vecs;
+    // Negative coordinates are huge ones as u32.
+    let row_shift = tap_row - parameters.padding_height;
+
+    // This invocation's share of the PIXELS * OUT_VECS vectors of a step:
+    // piece p * OUT_VECS + n is pixel p, vector n.
+    var piece_pixel: array<u32, GRADIENT_LOADS>;
+    var piece_vec: array<u32, GRADIENT_LOADS>;
+    for (var k = 0u; k < GRADIENT_LOADS; k++) { //@unroll
+        let piece = min(lane + k * SUBGROUP, PIXELS * OUT_VECS - 1u);
+        piece_pixel[k] = piece / OUT_VECS;
+        piece_vec[k] = min(first_vec + piece % OUT_VECS, parameters.output_vecs - 1u);
+    }
+
+    let lines = parameters.batch * parameters.output_height;
+    let first_line = group.y * parameters.lines_per_slice;
+    let end_line = min(first_line + parameters.lines_per_slice, lines);
+
+    let prepare = prepare_of(input_vec);
+
+    var sum: array<array<mat4x4<f32>, TAPS>, OUT_VECS>;
+    for (var line = first_line; line < end_line; line++) {
+        let image = line / parameters.output_height;
+        let row = line - image * parameters.output_height + row_shift;
+        let row_inside = row < parameters.input_height;
+        let input_line = (image * parameters.input_height + row) * parameters.input_width;
+
+        // x[i] is the input at column first + i - padding_width.
+        var x: array<vec4<f32>, PIXELS + KEPT>;
+        for (var i = 0u; i < KEPT; i++) { //@unroll
+            let column = i - parameters.padding_width;
+            x[i] = vec4<f32>(0.0);
+            if row_inside && column < parameters.input_width {
+                x[i] = prepared(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), prepare);
+            }
+        }
+        for (var first = 0u; first < parameters.output_width; first += PIXELS) {
+            var loaded: array<vec4<f32>, GRADIENT_LOADS>;
+            for (var k = 0u; k < GRADIENT_LOADS; k++) { //@unroll
+                let pixel = first + piece_pixel[k];
+                loaded[k] = vec4<f32>(0.0);
+                if pixel < parameters.output_width {
+                    let index = (line * parameters.output_width + pixel) * parameters.output_vecs + piece_vec[k];
+                    loaded[k] = floats(gradient[index]);
+                }
+            }
+            for (var p = 0u; p < PIXELS; p++) { //@unroll
+                let column = first + p + KEPT - parameters.padding_width;
+                x[p + KEPT] = vec4<f32>(0.0);
+                if row_inside && column < parameters.input_width {
+                    x[p + KEPT] = prepared(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), prepare);
+                }
+            }
+            for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+                var d: array<vec4<f32>, PIXELS>;
+                for (var p = 0u; p < PIXELS; p++) { //@unroll
+                    d[p] = subgroupShuffle(loaded[(p * OUT_VECS + n) / SUBGROUP], (p * OUT_VECS + n) % SUBGROUP);
+                }
+                for (var b = 0u; b < TAPS; b++) { //@unroll
+                    for (var e = 0u; e < 4u; e++) { //@unroll
+                        var add = sum[n][b][e];
+                        for (var p = 0u; p < PIXELS; p++) { //@unroll
+                            add += x[p + b][e] * d[p];
+                        }
+                        sum[n][b][e] = add;
+                    }
+                }
+            }
+            for (var i = 0u; i < KEPT; i++) { //@unroll
+                x[i] = x[i + PIXELS];
+            }
+        }
+    }
+
+    if own_quad < quads {
+        for (var b = 0u; b < TAPS; b++) { //@unroll
+            let tap = tap_row * TAPS + b;
+            for (var e = 0u; e < 4u; e++) { //@unroll
+                let row = (group.y * parameters.kernel_height * TAPS + tap) * parameters.input_vecs + input_vec;
+                let index = (row * 4u + e) * parameters.output_vecs + first_vec;
+                for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+                    if first_vec + n < parameters.output_vecs {
+                        partial[index + n] = sum[n][b][e];
+                    }
+                }
+            }
+        }
+    }
+}

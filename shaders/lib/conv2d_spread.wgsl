@@ -1,0 +1,153 @@
+// What the subgroup kernels share that compute one result pixel from the source pixels its
+// taps reach: what becomes of the sums, and weights, loaded once for a workgroup and spread among its invocations by
+// shuffles with constant lanes; see conv2d_subgroup.wgsl. At least four invocations. Needs the
+// pieces `conv2d_pixels`, `stored` and `exact`, and the constants SUBGROUP, PIXELS, OUT_VECS, WEIGHT_LOADS and TRANSPOSED.
+
+@group(0) @binding(2) var<storage, read> weights: array<Exact>;
+@group(0) @binding(3) var<storage, read_write> result: array<Stored>;
+
+// Where an invocation's share of the 4 * OUT_VECS weight vectors lies that a tap and a source
+// vector need. Piece a * OUT_VECS + n is source channel a, result vector n; transposed, piece
+// 4 * n + a is result channel a of vector n, all source channels.
+fn weight_offsets(lane: u32, first_vec: u32) -> array<u32, WEIGHT_LOADS> {
+    var offset: array<u32, WEIGHT_LOADS>;
+    for (var k = 0u; k < WEIGHT_LOADS; k++) { //@unroll
+        let piece = min(lane + k * SUBGROUP, 4u * OUT_VECS - 1u);
+        if TRANSPOSED {
+            let row = min(4u * first_vec + piece, 4u * parameters.result_vecs - 1u);
+            offset[k] = row * parameters.source_vecs;
+        } else {
+            let vec = min(first_vec + piece / 4u, parameters.result_vecs - 1u);
+            offset[k] = piece % 4u * parameters.result_vecs + vec;
+        }
+    }
+    return offset;
+}
+
+// The first weight vector of tap (a, b) of the class.
+fn weight_start(a: u32, b: u32) -> u32 {
+    let row = parameters.tap_first_height + parameters.tap_step_height * i32(a);
+    let column = parameters.tap_first_width + parameters.tap_step_width * i32(b);
+    let tap = u32(row) * parameters.kernel_width + u32(column);
+    return tap * 4u * parameters.source_vecs * parameters.result_vecs;
+}
+
+// From the weights of a source vector to those of the next one.
+fn weights_per_vec() -> u32 {
+    return select(4u * parameters.result_vecs, 1u, TRANSPOSED);
+}
+
+// `prepare_of` for the same vector in all invocations: four of them load a part each.
+fn spread_prepare_of(lane: u32, vec: u32) -> Normal {
+    if PREPARE {
+        let at = lane % 2u * parameters.source_vecs + vec;
+        var part = vec4<f32>(0.0);
+        if lane < 2u {
+            part = exact_floats(source_moments[at]);
+        } else if lane < 4u {
+            part = exact_floats(source_affine[at]);
+        }
+        return normal_of(
+            subgroupShuffle(part, 0u),
+            subgroupShuffle(part, 1u),
+            subgroupShuffle(part, 2u),
+            subgroupShuffle(part, 3u),
+            parameters.source_epsilon,
+        );
+    }
+    return Normal();
+}
+
+// Adds x times the weights that start at `start`.
+fn multiply_add(
+    sum: ptr<function, array<array<vec4<f32>, OUT_VECS>, PIXELS>>,
+    x: ptr<function, array<vec4<f32>, PIXELS>>,
+    offset: ptr<function, array<u32, WEIGHT_LOADS>>,
+    start: u32,
+) {
+    var loaded: array<vec4<f32>, WEIGHT_LOADS>;
+    for (var k = 0u; k < WEIGHT_LOADS; k++) { //@unroll
+        loaded[k] = exact_floats(weights[start + (*offset)[k]]);
+    }
+    for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+        // w[e] holds the weights of source channel e.
+        var w: mat4x4<f32>;
+        for (var e = 0u; e < 4u; e++) { //@unroll
+            w[e] = subgroupShuffle(loaded[(4u * n + e) / SUBGROUP], (4u * n + e) % SUBGROUP);
+        }
+        if TRANSPOSED {
+            w = transpose(w);
+        }
+        for (var p = 0u; p < PIXELS; p++) { //@unroll
+            let v = (*x)[p];
+            (*sum)[p][n] = (*sum)[p][n] + v.x * w[0] + v.y * w[1] + v.z * w[2] + v.w * w[3];
+        }
+    }
+}
+
+// Stores the sums of valid pixels at their places, finished, and leaves the partial results
+// of the subgroup as slice `slice`.
+fn store_sums(
+    sum: ptr<function, array<array<vec4<f32>, OUT_VECS>, PIXELS>>,
+    place: ptr<function, array<u32, PIXELS>>,
+    valid: ptr<function, array<bool, PIXELS>>,
+    first_vec: u32,
+    slice: u32,
+    lane: u32,
+) {
+    var own_count = 0.0;
+    for (var p = 0u; p < PIXELS; p++) { //@unroll
+        own_count += f32((*valid)[p]);
+    }
+    let count = subgroupAdd(own_count);
+    let none = vec4<f32>(0.0);
+    for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+        let vec = first_vec + n;
+        if vec < parameters.result_vecs {
+            let finish = finish_of(vec);
+            for (var p = 0u; p < PIXELS; p++) { //@unroll
+                if (*valid)[p] {
+                    result[(*place)[p] + vec] = packed(finished((*sum)[p][n], finish));
+                }
+            }
+            if MOMENTS {
+                var total = none;
+                for (var p = 0u; p < PIXELS; p++) { //@unroll
+                    total += select(none, (*sum)[p][n], (*valid)[p]);
+                }
+                let mean = subgroupAdd(total) / max(count, 1.0);
+                var squares = none;
+                for (var p = 0u; p < PIXELS; p++) { //@unroll
+                    let deviation = select(none, (*sum)[p][n] - mean, (*valid)[p]);
+                    squares += deviation * deviation;
+                }
+                let deviations = subgroupAdd(squares);
+                if lane == 0u {
+                    let at = 3u * (parameters.first_slice + slice) * parameters.result_vecs + vec;
+                    partial[at] = vec4<f32>(count);
+                    partial[at + parameters.result_vecs] = mean;
+                    partial[at + 2u * parameters.result_vecs] = deviations;
+                }
+            }
+            if REDUCE {
+                var dscale = none;
+                var dshift = none;
+                for (var p = 0u; p < PIXELS; p++) { //@unroll
+                    if (*valid)[p] {
+                        let x = exact_floats(source_moments[(*place)[p] + vec]);
+                        let upstream = let_through((*sum)[p][n], x, finish, parameters.relu);
+                        dscale += upstream * (x - finish.mean);
+                        dshift += upstream;
+                    }
+                }
+                let all_dscale = subgroupAdd(dscale) * finish.inverse;
+                let all_dshift = subgroupAdd(dshift);
+                if lane == 0u {
+                    let at = 2u * (parameters.first_slice + slice) * parameters.result_vecs + vec;
+                    partial[at] = all_dscale;
+                    partial[at + parameters.result_vecs] = all_dshift;
+                }
+            }
+        }
+    }
+}

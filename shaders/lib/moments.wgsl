@@ -1,0 +1,28 @@
+// Moments of numbers that come one after another: how many, their mean, and the sum of squared
+// deviations from it. Sums are taken of numbers less the first one, so that a large mean does
+// not cancel the variance.
+
+struct Deviations {
+    count: f32,
+    shift: vec4<f32>,
+    sum: vec4<f32>,
+    squares: vec4<f32>,
+}
+
+fn take_in(d: ptr<function, Deviations>, value: vec4<f32>) {
+    if (*d).count == 0.0 {
+        (*d).shift = value;
+    }
+    (*d).count += 1.0;
+    let off = value - (*d).shift;
+    (*d).sum += off;
+    (*d).squares += off * off;
+}
+
+fn mean_of(d: Deviations) -> vec4<f32> {
+    return d.shift + d.sum / max(d.count, 1.0);
+}
+
+fn deviations_of(d: Deviations) -> vec4<f32> {
+    return d.squares - d.sum * d.sum / max(d.count, 1.0);
+}

@@ -1,0 +1,109 @@
+// Winograd's convolution, step 3 of 3: result pixels from the products of all domains; see
+// winograd_source.wgsl.
+//
+//     result pixels of a tile = A^T m A
+//
+// product [domains][tiles][result_vecs] vectors: the places of m.
+// result [batch][result_height][result_width][result_vecs] vectors, of which the dispatch
+// writes its images. On request the result is normalised, or partial results of a reduction
+// of it are left in `partial`: of its moments, as batch_moments.wgsl does, or of the gradients
+// of scale and shift, as normalize_grad_reduce.wgsl does, from x.
+// One invocation owns one column of every few tiles (see lib/strip.wgsl).
+
+// import strip
+// import normal
+// import moments
+// import stored
+// import exact
+// import winograd
+// import winograd{OUT|2}
+
+// Whether there is a normalisation, by moments (mean, variance) and affine (scale, shift),
+// [2][result_vecs] vectors each; else, without REDUCE, they are bound to the product and not
+// read. As in lib/conv2d_pixels.wgsl, whose MOMENTS and REDUCE these are.
+const NORMALIZE: bool = false;
+const MOMENTS: bool = false;
+const REDUCE: bool = false;
+
+@group(0) @binding(1) var<storage, read> product: array<Exact>;
+@group(0) @binding(2) var<storage, read> moments: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> affine: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> x: array<Stored>;
+@group(0) @binding(5) var<storage, read_write> result: array<Stored>;
+@group(0) @binding(6) var<storage, read_write> partial: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let vecs = parameters.result_vecs;
+    let s = strip_of(workgroup, lane, tiles(), vecs, parameters.chunk);
+    if !s.inside {
+        return;
+    }
+    var finish: Normal;
+    if NORMALIZE || REDUCE {
+        finish = normal_of(
+            moments[s.column],
+            moments[vecs + s.column],
+            affine[s.column],
+            affine[vecs + s.column],
+            parameters.epsilon,
+        );
+    }
+    var d: Deviations;
+    var dscale = vec4<f32>(0.0);
+    var dshift = vec4<f32>(0.0);
+    for (var number = s.first; number < s.end; number += s.step) {
+        let tile = tile_of(number);
+        var lines: array<array<vec4<f32>, OUT>, REACH>;
+        for (var j = 0u; j < REACH; j++) { //@unroll
+            var m: array<vec4<f32>, REACH>;
+            for (var i = 0u; i < REACH; i++) { //@unroll
+                let domain = i * REACH + j;
+                m[i] = exact_floats(product[(domain * tiles() + number) * vecs + s.column]);
+            }
+            lines[j] = result_line(m);
+        }
+        for (var i = 0u; i < OUT; i++) { //@unroll
+            var m: array<vec4<f32>, REACH>;
+            for (var j = 0u; j < REACH; j++) { //@unroll
+                m[j] = lines[j][i];
+            }
+            let values = result_line(m);
+            for (var j = 0u; j < OUT; j++) { //@unroll
+                if tile.row + i < parameters.result_height && tile.column + j < parameters.result_width {
+                    let line = tile.image * parameters.result_height + tile.row + i;
+                    let at = (line * parameters.result_width + tile.column + j) * vecs + s.column;
+                    var value = values[j];
+                    if MOMENTS {
+                        take_in(&d, value);
+                    }
+                    if REDUCE {
+                        let before = floats(x[at]);
+                        let upstream = let_through(value, before, finish, parameters.relu);
+                        dshift += upstream;
+                        dscale += upstream * (before - finish.mean);
+                    }
+                    if NORMALIZE {
+                        value = rectified(normalized(value, finish), parameters.relu);
+                    }
+                    result[at] = packed(value);
+                }
+            }
+        }
+    }
+    let slice = parameters.first_slice + s.slice;
+    if MOMENTS {
+        let at = 3u * slice * vecs + s.column;
+        partial[at] = vec4<f32>(d.count);
+        partial[at + vecs] = mean_of(d);
+        partial[at + 2u * vecs] = deviations_of(d);
+    }
+    if REDUCE {
+        let at = 2u * slice * vecs + s.column;
+        partial[at] = dscale * finish.inverse;
+        partial[at + vecs] = dshift;
+    }
+}

@@ -1,0 +1,69 @@
+// Winograd's convolution: weights, transformed; see winograd_source.wgsl.
+//
+//     transformed[domain, c, o] = (G g G^T)[domain],
+//     g[a, b] = weights[tap_first + tap_step * a, tap_first + tap_step * b, c, o]
+//
+// weights [3][3][4 * input vecs][output vecs] vectors.
+// transformed [domains][4 * source_vecs][result_vecs] vectors.
+// TRANSPOSED exchanges the roles of the weights' channels, for the gradient by the input.
+// One invocation owns a vector of result channels of a source channel.
+
+// import exact
+// import winograd
+// import winograd{OUT|2}
+
+const TRANSPOSED: bool = false;
+
+@group(0) @binding(1) var<storage, read> weights: array<Exact>;
+@group(0) @binding(2) var<storage, read_write> transformed: array<Exact>;
+
+fn weight_at(tap: u32, channel: u32, vec: u32) -> vec4<f32> {
+    let per_tap = 4u * parameters.source_vecs * parameters.result_vecs;
+    if TRANSPOSED {
+        // Vectors run along the source channels: one lane of four of them.
+        let lane = channel % 4u;
+        var value: vec4<f32>;
+        for (var e = 0u; e < 4u; e++) { //@unroll
+            let row = (4u * vec + e) * parameters.source_vecs;
+            value[e] = exact_floats(weights[tap * per_tap + row + channel / 4u])[lane];
+        }
+        return value;
+    }
+    return exact_floats(weights[tap * per_tap + channel * parameters.result_vecs + vec]);
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = (group.y * groups.x + group.x) * 64u + local;
+    let channel = index / parameters.result_vecs;
+    let vec = index - channel * parameters.result_vecs;
+    let channels = 4u * parameters.source_vecs;
+    if channel >= channels {
+        return;
+    }
+    var lines: array<array<vec4<f32>, REACH>, 3>;
+    for (var b = 0u; b < 3u; b++) { //@unroll
+        var g: array<vec4<f32>, 3>;
+        for (var a = 0u; a < 3u; a++) { //@unroll
+            let row = i32(parameters.tap_first) + parameters.tap_step * i32(a);
+            let column = i32(parameters.tap_first) + parameters.tap_step * i32(b);
+            g[a] = weight_at(u32(3 * row + column), channel, vec);
+        }
+        lines[b] = weight_line(g);
+    }
+    for (var i = 0u; i < REACH; i++) { //@unroll
+        var g: array<vec4<f32>, 3>;
+        for (var b = 0u; b < 3u; b++) { //@unroll
+            g[b] = lines[b][i];
+        }
+        let row = weight_line(g);
+        for (var j = 0u; j < REACH; j++) { //@unroll
+            let at = ((i * REACH + j) * channels + channel) * parameters.result_vecs + vec;
+            transformed[at] = exact_packed(row[j]);
+        }
+    }
+}

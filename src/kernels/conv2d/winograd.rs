@@ -1,0 +1,421 @@
+//! Host half of `shaders/winograd_source.wgsl`, `shaders/winograd_weights.wgsl` and
+//! `shaders/winograd_result.wgsl`: Winograd's convolution, for windows of 3x3 that move by one
+//! pixel and feature maps in single precision.
+//!
+//! Transformed source and products take several times the memory of source and result, so a
+//! batch is divided into runs of images whose scratch buffers are small. Between the
+//! transforms stands a product of matrices for each domain, all in one dispatch of a kernel of
+//! the other families.
+
+use super::super::grid;
+use super::super::lower::{Launch, Lowering, reading};
+use super::super::shader::{Memory, Shader, parameters};
+use super::super::strip::Strip;
+use super::beside::Beside;
+use super::{Family, Sizes, pixels};
+use crate::graph::ops::{Normalize, Taps};
+use crate::graph::{Node, ValueId};
+use crate::program::Access::{Read, Write};
+use crate::program::Binding;
+use crate::shape::{LANES, Shape};
+
+const SOURCE: Shader = Shader {
+    name: "winograd_source",
+    text: include_str!("../../../shaders/winograd_source.wgsl"),
+    bindings: &[Read, Read, Read, Write],
+    subgroups: false,
+};
+
+const WEIGHTS: Shader = Shader {
+    name: "winograd_weights",
+    text: include_str!("../../../shaders/winograd_weights.wgsl"),
+    bindings: &[Read, Write],
+    subgroups: false,
+};
+
+const RESULT: Shader = Shader {
+    name: "winograd_result",
+    text: include_str!("../../../shaders/winograd_result.wgsl"),
+    bindings: &[Read, Read, Read, Read, Write, Write],
+    subgroups: false,
+};
+
+/// All of them.
+pub(super) const SHADERS: [Shader; 3] = [SOURCE, WEIGHTS, RESULT];
+
+/// Bytes of a scratch buffer, at most, as long as one image fits: what a graphics card may
+/// keep in its cache between two dispatches.
+const SCRATCH: u64 = 32 << 20;
+
+/// Invocations of a workgroup.
+const WORKGROUP: usize = 64;
+
+parameters! {
+    struct Params {
+        first_image,
+        images,
+        source_height,
+        source_width,
+        source_vecs,
+        result_height,
+        result_width,
+        result_vecs,
+        tiles_high,
+        tiles_wide,
+        /// Signed.
+        base_height,
+        base_width,
+        tap_first,
+        /// Signed.
+        tap_step,
+        /// Float.
+        epsilon,
+        relu,
+        /// Tiles of a workgroup of the last step, and where its partial results start.
+        chunk,
+        first_slice,
+    }
+}
+
+impl Params {
+    fn normalizing(self, normalize: Option<&Normalize>) -> Params {
+        Params {
+            epsilon: normalize.map_or(0, |n| n.epsilon.to_bits()),
+            relu: normalize.map_or(0, |n| u32::from(n.relu)),
+            ..self
+        }
+    }
+}
+
+/// One convolution in tiles of `out` by `out` results.
+pub(super) struct Winograd<'a> {
+    out: usize,
+    transposed: bool,
+    batch: usize,
+    /// Rows and columns.
+    source: [usize; 2],
+    result: [usize; 2],
+    /// Vectors of channels.
+    source_vecs: usize,
+    result_vecs: usize,
+    /// The same along both axes.
+    taps: Taps,
+    prepare: Option<&'a Normalize>,
+    normalize: Option<&'a Normalize>,
+}
+
+impl<'a> Winograd<'a> {
+    /// The convolution, or its gradient by the input; `None` for windows that this is not for,
+    /// and for maps so large that no scratch buffer holds one image.
+    pub(super) fn new(
+        sizes: &Sizes,
+        transposed: bool,
+        out: u32,
+        max_binding: u64,
+    ) -> Option<Winograd<'a>> {
+        if sizes.half || sizes.kernel != [3, 3] || sizes.window.stride != 1 {
+            return None;
+        }
+        let taps = match transposed {
+            false => sizes.window.forward(sizes.input[0], 3),
+            true => sizes.window.backward(sizes.input[0], 3).next()?,
+        };
+        let (input, output) = (
+            (sizes.input, sizes.input_vecs()),
+            (sizes.output, sizes.output_vecs()),
+        );
+        let (source, result) = match transposed {
+            false => (input, output),
+            true => (output, input),
+        };
+        let winograd = Winograd {
+            out: out as usize,
+            transposed,
+            batch: sizes.batch,
+            source: source.0,
+            result: result.0,
+            source_vecs: source.1,
+            result_vecs: result.1,
+            taps,
+            prepare: None,
+            normalize: None,
+        };
+        let largest = winograd.weight_bytes().max(winograd.image_bytes());
+        (largest <= max_binding).then_some(winograd)
+    }
+
+    /// With normalisations of the source and of the result.
+    pub(super) fn with(
+        self,
+        prepare: Option<&'a Normalize>,
+        normalize: Option<&'a Normalize>,
+    ) -> Winograd<'a> {
+        Winograd {
+            prepare,
+            normalize,
+            ..self
+        }
+    }
+
+    /// Whether it may be the fastest: transforms pass over channels, products over channels
+    /// by channels.
+    pub(super) fn plausible(&self, software: bool) -> bool {
+        let least = if software { WIDE_SOFTWARE } else { WIDE };
+        self.source_vecs.min(self.result_vecs) * LANES >= least
+    }
+
+    /// Rows of the matrix products that one domain has for the whole batch.
+    pub(super) fn rows(&self) -> usize {
+        self.batch * self.tiles()
+    }
+
+    /// Emits the dispatches; `gemm` is the family of the products.
+    pub(super) fn lower(&self, lowering: &mut Lowering<'_>, gemm: Family, node: &Node) {
+        let of = node.outputs[0];
+        let memory = lowering.memory(node.inputs[0]);
+        let mut vectors = node.inputs[2..].chunks_exact(2).map(|v| [v[0], v[1]]);
+        let before = self.prepare.and_then(|_| vectors.next());
+        let behind = self.normalize.and_then(|_| vectors.next());
+        let transformed = self.weights(lowering, node, memory);
+
+        let images = self.images();
+        let source = lowering.scratch(of, self.domain_bytes(images, self.source_vecs));
+        let product = lowering.scratch(of, self.domain_bytes(images, self.result_vecs));
+        let runs: Vec<[usize; 2]> = (0..self.batch)
+            .step_by(images)
+            .map(|first| [first, images.min(self.batch - first)])
+            .collect();
+        let reductions = runs
+            .iter()
+            .map(|[_, count]| self.reduction(*count).slices());
+        let beside = match (self.transposed, behind) {
+            (true, _) => Beside::reduction(lowering, of, reductions.sum()),
+            (false, None) => Beside::moments(lowering, of, reductions.sum()),
+            (false, Some(_)) => Beside::Nothing,
+        };
+        let mut first_slice = 0;
+        for [first, count] in runs {
+            let part = |binding: &Binding, vecs: usize| Binding {
+                bytes: self.domain_bytes(count, vecs),
+                ..binding.clone()
+            };
+            let source = part(&source, self.source_vecs);
+            let product = part(&product, self.result_vecs);
+            let params = self.params(first, count);
+            self.source(lowering, node, &params, before, &source);
+            let matrices = pixels::Products {
+                count: self.domains(),
+                rows: count * self.tiles(),
+                source_vecs: self.source_vecs,
+                result_vecs: self.result_vecs,
+                flops: lowering.flops(node) * count as u64 / self.batch as u64,
+            };
+            let operands = [&source, &transformed, &product];
+            matrices.launch(lowering, of, gemm, memory, operands);
+            let params = Params {
+                first_slice,
+                ..params
+            };
+            first_slice += self.result(lowering, node, params, behind, &beside, &product);
+        }
+    }
+
+    /// Constants that all kernels have.
+    fn constants(&self) -> Vec<(&'static str, u32)> {
+        vec![("OUT", self.out as u32), ("REACH", self.reach() as u32)]
+    }
+
+    /// Transforms the weights.
+    fn weights(&self, lowering: &mut Lowering<'_>, node: &Node, memory: Memory) -> Binding {
+        let of = node.outputs[0];
+        let transformed = lowering.scratch(of, self.weight_bytes());
+        let mut constants = self.constants();
+        constants.push(("TRANSPOSED", u32::from(self.transposed)));
+        let launch = Launch {
+            kernel: WEIGHTS.suited(memory, &constants),
+            uniforms: self.params(0, self.batch).words(),
+            bindings: vec![lowering.read(node.inputs[1]), transformed.clone()],
+            grid: grid((LANES * self.source_vecs * self.result_vecs).div_ceil(WORKGROUP)),
+            flops: 0,
+        };
+        lowering.launch(of, launch);
+        transformed
+    }
+
+    /// Transforms the source of a run of images.
+    fn source(
+        &self,
+        lowering: &mut Lowering<'_>,
+        node: &Node,
+        params: &Params,
+        before: Option<[ValueId; 2]>,
+        transformed: &Binding,
+    ) {
+        let mut constants = self.constants();
+        constants.push(("PREPARE", u32::from(before.is_some())));
+        // Without a normalisation the shader does not read its operands.
+        let [moments, affine] = before.unwrap_or([node.inputs[0]; 2]);
+        let invocations = params.images as usize * self.tiles() * self.source_vecs;
+        let launch = Launch {
+            kernel: SOURCE.suited(lowering.memory(node.inputs[0]), &constants),
+            uniforms: params.normalizing(self.prepare).words(),
+            bindings: vec![
+                lowering.read(node.inputs[0]),
+                lowering.read(moments),
+                lowering.read(affine),
+                transformed.clone(),
+            ],
+            grid: grid(invocations.div_ceil(WORKGROUP)),
+            flops: 0,
+        };
+        lowering.launch(node.outputs[0], launch);
+    }
+
+    /// Transforms the products of a run of images; returns the slices of partial results.
+    fn result(
+        &self,
+        lowering: &mut Lowering<'_>,
+        node: &Node,
+        mut params: Params,
+        behind: Option<[ValueId; 2]>,
+        beside: &Beside<'_>,
+        product: &Binding,
+    ) -> u32 {
+        let of = node.outputs[0];
+        let strip = match beside {
+            Beside::Nothing => Strip::new(&self.tiles_shape(params.images), lowering.target),
+            _ => self.reduction(params.images as usize),
+        };
+        params.chunk = strip.chunk;
+        params = params.normalizing(self.normalize);
+        let mut constants = self.constants();
+        constants.extend([
+            ("NORMALIZE", u32::from(behind.is_some())),
+            ("MOMENTS", u32::from(matches!(beside, Beside::Moments(_)))),
+            (
+                "REDUCE",
+                u32::from(matches!(beside, Beside::Reduction { .. })),
+            ),
+        ]);
+        let product = reading(product);
+        // What a form does not have its shader does not touch.
+        let [mut moments, mut affine] = match behind {
+            Some(ids) => ids.map(|id| lowering.read(id)),
+            None => [product.clone(), product.clone()],
+        };
+        let mut x = product.clone();
+        let partial = match beside {
+            Beside::Nothing => lowering.scratch(of, 16),
+            Beside::Moments(partial) => partial.clone(),
+            Beside::Reduction {
+                partial,
+                op,
+                operands,
+            } => {
+                params.epsilon = op.epsilon.to_bits();
+                params.relu = u32::from(op.relu);
+                [x, moments, affine] = operands.map(|id| lowering.read(id));
+                partial.clone()
+            }
+        };
+        let launch = Launch {
+            kernel: RESULT.suited(lowering.memory(node.inputs[0]), &constants),
+            uniforms: params.words(),
+            bindings: vec![product, moments, affine, x, lowering.write(of), partial],
+            grid: strip.grid(),
+            flops: 0,
+        };
+        lowering.launch(of, launch);
+        strip.slices()
+    }
+
+    /// The products of some images as a matrix of tiles by channels.
+    fn tiles_shape(&self, images: u32) -> Shape {
+        Shape::channels(&[images as usize * self.tiles(), LANES * self.result_vecs])
+    }
+
+    /// How the last step is divided where it leaves partial results.
+    fn reduction(&self, images: usize) -> Strip {
+        Strip::reduction(&self.tiles_shape(images as u32))
+    }
+
+    fn params(&self, first: usize, images: usize) -> Params {
+        let [tiles_high, tiles_wide] = self.tiles_of();
+        let base = self.taps.source_base as i32 as u32;
+        Params {
+            first_image: first as u32,
+            images: images as u32,
+            source_height: self.source[0] as u32,
+            source_width: self.source[1] as u32,
+            source_vecs: self.source_vecs as u32,
+            result_height: self.result[0] as u32,
+            result_width: self.result[1] as u32,
+            result_vecs: self.result_vecs as u32,
+            tiles_high: tiles_high as u32,
+            tiles_wide: tiles_wide as u32,
+            base_height: base,
+            base_width: base,
+            tap_first: self.taps.tap_first as u32,
+            tap_step: self.taps.tap_step as i32 as u32,
+            ..Params::default()
+        }
+    }
+
+    /// Source pixels of a tile along one axis.
+    fn reach(&self) -> usize {
+        self.out + 2
+    }
+
+    fn domains(&self) -> usize {
+        self.reach() * self.reach()
+    }
+
+    /// Rows and columns of an image, in tiles.
+    fn tiles_of(&self) -> [usize; 2] {
+        self.result.map(|extent| extent.div_ceil(self.out))
+    }
+
+    /// Tiles of an image.
+    fn tiles(&self) -> usize {
+        self.tiles_of().iter().product()
+    }
+
+    /// Bytes of some images in all domains.
+    fn domain_bytes(&self, images: usize, vecs: usize) -> u64 {
+        16 * (self.domains() * images * self.tiles() * vecs) as u64
+    }
+
+    /// The larger scratch buffer of one image.
+    fn image_bytes(&self) -> u64 {
+        self.domain_bytes(1, self.source_vecs.max(self.result_vecs))
+    }
+
+    fn weight_bytes(&self) -> u64 {
+        16 * (self.domains() * LANES * self.source_vecs * self.result_vecs) as u64
+    }
+
+    /// Images of a run.
+    fn images(&self) -> usize {
+        let most = (SCRATCH / self.image_bytes()).max(1) as usize;
+        // Runs of about the same length.
+        self.batch.div_ceil(self.batch.div_ceil(most))
+    }
+}
+
+/// Channels from which on products may outweigh transforms: on graphics cards, and on software
+/// adapters, where a load costs as much as dozens of multiply-adds.
+const WIDE: usize = 32;
+const WIDE_SOFTWARE: usize = 72;
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::shader::check_twin;
+    use super::*;
+
+    #[test]
+    fn shaders_agree_with_their_host_half() {
+        check_twin(&SOURCE, Params::NAMES);
+        check_twin(&WEIGHTS, Params::NAMES);
+        check_twin(&RESULT, Params::NAMES);
+    }
+}
