@@ -101,52 +101,55 @@ fn store_sums(
     }
     let count = subgroupAdd(own_count);
     let none = vec4<f32>(0.0);
-    for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-        let vec = first_vec + n;
-        if vec < parameters.result_vecs {
-            let finish = finish_of(vec);
+    let end = min(first_vec + OUT_VECS, parameters.result_vecs);
+    for (var vec = first_vec; vec < end; vec++) {
+        let finish = finish_of(vec);
+        for (var p = 0u; p < PIXELS; p++) { //@unroll
+            if (*valid)[p] {
+                result[(*place)[p] + vec] = packed(finished((*sum)[p][0], finish));
+            }
+        }
+        if MOMENTS {
+            var total = none;
+            for (var p = 0u; p < PIXELS; p++) { //@unroll
+                total += select(none, (*sum)[p][0], (*valid)[p]);
+            }
+            let mean = subgroupAdd(total) / max(count, 1.0);
+            var squares = none;
+            for (var p = 0u; p < PIXELS; p++) { //@unroll
+                let deviation = select(none, (*sum)[p][0] - mean, (*valid)[p]);
+                squares += deviation * deviation;
+            }
+            let deviations = subgroupAdd(squares);
+            if lane == 0u {
+                let at = 3u * (parameters.first_slice + slice) * parameters.result_vecs + vec;
+                partial[at] = vec4<f32>(count);
+                partial[at + parameters.result_vecs] = mean;
+                partial[at + 2u * parameters.result_vecs] = deviations;
+            }
+        }
+        if REDUCE {
+            var dscale = none;
+            var dshift = none;
             for (var p = 0u; p < PIXELS; p++) { //@unroll
                 if (*valid)[p] {
-                    result[(*place)[p] + vec] = packed(finished((*sum)[p][n], finish));
+                    let x = exact_floats(source_moments[(*place)[p] + vec]);
+                    let upstream = let_through((*sum)[p][0], x, finish, parameters.relu);
+                    dscale += upstream * (x - finish.mean);
+                    dshift += upstream;
                 }
             }
-            if MOMENTS {
-                var total = none;
-                for (var p = 0u; p < PIXELS; p++) { //@unroll
-                    total += select(none, (*sum)[p][n], (*valid)[p]);
-                }
-                let mean = subgroupAdd(total) / max(count, 1.0);
-                var squares = none;
-                for (var p = 0u; p < PIXELS; p++) { //@unroll
-                    let deviation = select(none, (*sum)[p][n] - mean, (*valid)[p]);
-                    squares += deviation * deviation;
-                }
-                let deviations = subgroupAdd(squares);
-                if lane == 0u {
-                    let at = 3u * (parameters.first_slice + slice) * parameters.result_vecs + vec;
-                    partial[at] = vec4<f32>(count);
-                    partial[at + parameters.result_vecs] = mean;
-                    partial[at + 2u * parameters.result_vecs] = deviations;
-                }
+            let all_dscale = subgroupAdd(dscale) * finish.inverse;
+            let all_dshift = subgroupAdd(dshift);
+            if lane == 0u {
+                let at = 2u * (parameters.first_slice + slice) * parameters.result_vecs + vec;
+                partial[at] = all_dscale;
+                partial[at + parameters.result_vecs] = all_dshift;
             }
-            if REDUCE {
-                var dscale = none;
-                var dshift = none;
-                for (var p = 0u; p < PIXELS; p++) { //@unroll
-                    if (*valid)[p] {
-                        let x = exact_floats(source_moments[(*place)[p] + vec]);
-                        let upstream = let_through((*sum)[p][n], x, finish, parameters.relu);
-                        dscale += upstream * (x - finish.mean);
-                        dshift += upstream;
-                    }
-                }
-                let all_dscale = subgroupAdd(dscale) * finish.inverse;
-                let all_dshift = subgroupAdd(dshift);
-                if lane == 0u {
-                    let at = 2u * (parameters.first_slice + slice) * parameters.result_vecs + vec;
-                    partial[at] = all_dscale;
-                    partial[at + parameters.result_vecs] = all_dshift;
-                }
+        }
+        for (var p = 0u; p < PIXELS; p++) { //@unroll
+            for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+                (*sum)[p][n] = (*sum)[p][min(n + 1u, OUT_VECS - 1u)];
             }
         }
     }
