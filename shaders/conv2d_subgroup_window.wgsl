@@ -8,9 +8,10 @@
 // One workgroup is one subgroup. It owns SUBGROUP columns by PIXELS rows of the class in one
 // image, an invocation one of these columns. For each source vector an invocation loads the
 // PIXELS + TAPS - 1 pixels of its column that its taps reach, once for all taps: other rows
-// of taps find them moved by one row, other columns in the neighbouring invocation, and those
-// at the edge of the subgroup load one more column. So nine taps cost little more loads than
-// one, which is what matters where a load costs as much as dozens of multiply-adds.
+// of taps find them moved by one row, other columns in the neighbouring invocation. The two
+// columns beyond the edges of the subgroup are loaded by all its invocations together, and
+// handed to those at the edges. So nine taps cost little more loads than one, which is what
+// matters where a load costs as much as dozens of multiply-adds.
 //
 // Assumes what `conv2d_subgroup` does. Workgroup (x, y, z) works on block y * groups.x + x and
 // channel chunk z; blocks and pixels past the end store nothing.
@@ -25,6 +26,8 @@ const TAPS: u32 = 3u;
 // Rows that an invocation loads, and how often they move.
 const ROWS: u32 = PIXELS + TAPS - 1u;
 const MOVES: u32 = ROWS - 1u;
+// Shares of the pixels beyond the edges that an invocation loads.
+const EDGE_LOADS: u32 = (2u * ROWS + SUBGROUP - 1u) / SUBGROUP;
 const TRANSPOSED: bool = false;
 
 // import normal
@@ -51,34 +54,47 @@ fn main(
     let first_vec = group.z * OUT_VECS;
     let in_batch = image < parameters.batch;
 
-    // Where the own column and the one beyond the subgroup's edge lie in the source; a
-    // negative coordinate is a huge one as u32.
-    let at_left = lane == 0u;
-    let at_right = lane == SUBGROUP - 1u;
-    let edge_column = select(column + 1u, column - 1u, at_left);
-    let has_column = in_batch && column < parameters.source_width;
-    let has_edge = in_batch && (at_left || at_right) && edge_column < parameters.source_width;
+    // A negative coordinate is a huge one as u32.
     let source_row = u32(parameters.source_base_height) + first_row;
     let image_row = image * parameters.source_height;
+    let has_column = in_batch && column < parameters.source_width;
+    // Piece 2 * r + s of the pixels beyond the edges is in row r, to the left or to the right.
+    var edge_index: array<u32, EDGE_LOADS>;
+    var has_edge: array<bool, EDGE_LOADS>;
+    for (var k = 0u; k < EDGE_LOADS; k++) { //@unroll
+        let piece = lane + k * SUBGROUP;
+        let row = source_row + piece / 2u;
+        let edge_column = select(column - lane - 1u, column - lane + SUBGROUP, piece % 2u == 1u);
+        edge_index[k] = ((image_row + row) * parameters.source_width + edge_column) * parameters.source_vecs;
+        has_edge[k] = in_batch && row < parameters.source_height && edge_column < parameters.source_width;
+    }
+    let at_left = lane == 0u;
+    let at_right = lane == SUBGROUP - 1u;
 
     var offset = weight_offsets(lane, first_vec);
 
     var sum: array<array<vec4<f32>, OUT_VECS>, PIXELS>;
     for (var c = 0u; c < parameters.source_vecs; c++) {
         let prepare = spread_prepare_of(lane, c);
+        var loaded: array<vec4<f32>, EDGE_LOADS>;
+        for (var k = 0u; k < EDGE_LOADS; k++) { //@unroll
+            loaded[k] = vec4<f32>(0.0);
+            if has_edge[k] {
+                loaded[k] = prepared(floats(source[edge_index[k] + c]), prepare);
+            }
+        }
         var own: array<vec4<f32>, ROWS>;
         var edge: array<vec4<f32>, ROWS>;
         for (var r = 0u; r < ROWS; r++) { //@unroll
             let row = source_row + r;
-            let start = (image_row + row) * parameters.source_width;
             own[r] = vec4<f32>(0.0);
-            edge[r] = vec4<f32>(0.0);
             if has_column && row < parameters.source_height {
-                own[r] = prepared(floats(source[(start + column) * parameters.source_vecs + c]), prepare);
+                let pixel = (image_row + row) * parameters.source_width + column;
+                own[r] = prepared(floats(source[pixel * parameters.source_vecs + c]), prepare);
             }
-            if has_edge && row < parameters.source_height {
-                edge[r] = prepared(floats(source[(start + edge_column) * parameters.source_vecs + c]), prepare);
-            }
+            let left = subgroupShuffle(loaded[2u * r / SUBGROUP], 2u * r % SUBGROUP);
+            let right = subgroupShuffle(loaded[(2u * r + 1u) / SUBGROUP], (2u * r + 1u) % SUBGROUP);
+            edge[r] = select(right, left, at_left);
         }
         for (var a = 0u; a < parameters.taps_height; a++) {
             for (var b = 0u; b < parameters.taps_width; b++) {

@@ -118,14 +118,17 @@ fn main(
         }
     }
 
-    if own_quad < quads {
+    // One vector after another, which is little code: the next one moves up.
+    let end_vec = min(first_vec + OUT_VECS, parameters.output_vecs);
+    for (var vec = first_vec; vec < end_vec; vec++) {
+        let row = (group.y * quads + quad) * 4u;
         for (var e = 0u; e < 4u; e++) { //@unroll
-            let index = ((group.y * quads + quad) * 4u + e) * parameters.output_vecs + first_vec;
-            for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-                if first_vec + n < parameters.output_vecs {
-                    partial[index + n] = sum[n][e];
-                }
+            if own_quad < quads {
+                partial[(row + e) * parameters.output_vecs + vec] = sum[0][e];
             }
+        }
+        for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+            sum[n] = sum[min(n + 1u, OUT_VECS - 1u)];
         }
     }
 }

@@ -114,18 +114,20 @@ fn main(
         }
     }
 
-    if own_quad < quads {
+    // One vector after another, which is little code: the next one moves up.
+    let end_vec = min(first_vec + OUT_VECS, parameters.output_vecs);
+    for (var vec = first_vec; vec < end_vec; vec++) {
         for (var b = 0u; b < TAPS; b++) { //@unroll
-            let tap = tap_row * TAPS + b;
+            let tap = (group.y * parameters.kernel_height + tap_row) * TAPS + b;
+            let row = (tap * parameters.input_vecs + input_vec) * 4u;
             for (var e = 0u; e < 4u; e++) { //@unroll
-                let row = (group.y * parameters.kernel_height * TAPS + tap) * parameters.input_vecs + input_vec;
-                let index = (row * 4u + e) * parameters.output_vecs + first_vec;
-                for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-                    if first_vec + n < parameters.output_vecs {
-                        partial[index + n] = sum[n][b][e];
-                    }
+                if own_quad < quads {
+                    partial[(row + e) * parameters.output_vecs + vec] = sum[0][b][e];
                 }
             }
+        }
+        for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+            sum[n] = sum[min(n + 1u, OUT_VECS - 1u)];
         }
     }
 }

@@ -18,6 +18,8 @@ struct Params {
     rows: u32,
     columns: u32,
     slices: u32,
+    // Where the tree starts: half of the invocations that can have slices.
+    half: u32,
     // Of the running statistics.
     weight: f32,
     correction: f32,
@@ -67,7 +69,7 @@ fn main(
     }
     shared_moments[lane] = total;
     workgroupBarrier();
-    for (var half = 32u; half > 0u; half /= 2u) {
+    for (var half = params.half; half > 0u; half /= 2u) {
         if lane < half {
             shared_moments[lane] = merge(shared_moments[lane], shared_moments[lane + half]);
         }

@@ -101,6 +101,7 @@ fn store_sums(
     }
     let count = subgroupAdd(own_count);
     let none = vec4<f32>(0.0);
+    // One vector after another, which is little code: the next one moves up.
     let end = min(first_vec + OUT_VECS, parameters.result_vecs);
     for (var vec = first_vec; vec < end; vec++) {
         let finish = finish_of(vec);

@@ -25,6 +25,9 @@ const MERGE: Shader = Shader {
     subgroups: false,
 };
 
+/// Invocations of a workgroup that merges.
+const MERGERS: u32 = 64;
+
 parameters! {
     struct PartialParams {
         rows,
@@ -40,6 +43,7 @@ parameters! {
         rows,
         columns,
         slices,
+        half,
         /// Floats: of the running statistics, see [`super::running_average`].
         weight,
         correction,
@@ -70,10 +74,12 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &BatchMoments, node: &Node)
             partial
         }
     };
+    let slices = (partial.bytes / slice_bytes(columns)) as u32;
     let params = MergeParams {
         rows: lowering.shape(x).rows() as u32,
         columns,
-        slices: (partial.bytes / slice_bytes(columns)) as u32,
+        slices,
+        half: MERGERS.min(slices.next_power_of_two()) / 2,
         weight: op.running.as_ref().map_or(0, |r| r.weight.to_bits()),
         correction: op
             .running

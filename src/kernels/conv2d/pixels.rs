@@ -211,9 +211,14 @@ impl Params {
             ],
         };
         let window = self.moves_by_one();
-        if let (Family::Subgroup { .. }, true) = (family, window) {
+        if let (Family::Subgroup { size }, true) = (family, window) {
             let rows = SUBGROUP_PIXELS + WINDOW_TAPS - 1;
-            constants.extend([("TAPS", WINDOW_TAPS), ("ROWS", rows), ("MOVES", rows - 1)]);
+            constants.extend([
+                ("TAPS", WINDOW_TAPS),
+                ("ROWS", rows),
+                ("MOVES", rows - 1),
+                ("EDGE_LOADS", (2 * rows).div_ceil(size)),
+            ]);
         }
         constants.extend([
             ("TRANSPOSED", u32::from(form.transposed)),
