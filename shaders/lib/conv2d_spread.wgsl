@@ -105,20 +105,25 @@ fn store_sums(
     let end = min(first_vec + OUT_VECS, parameters.result_vecs);
     for (var vec = first_vec; vec < end; vec++) {
         let finish = finish_of(vec);
+        var value: array<vec4<f32>, PIXELS>;
         for (var p = 0u; p < PIXELS; p++) { //@unroll
+            value[p] = select(none, (*sum)[p][0], (*valid)[p]);
+            for (var n = 0u; n < OUT_VECS; n++) { //@unroll
+                (*sum)[p][n] = (*sum)[p][min(n + 1u, OUT_VECS - 1u)];
+            }
             if (*valid)[p] {
-                result[(*place)[p] + vec] = packed(finished((*sum)[p][0], finish));
+                result[(*place)[p] + vec] = packed(finished(value[p], finish));
             }
         }
         if MOMENTS {
             var total = none;
             for (var p = 0u; p < PIXELS; p++) { //@unroll
-                total += select(none, (*sum)[p][0], (*valid)[p]);
+                total += value[p];
             }
             let mean = subgroupAdd(total) / max(count, 1.0);
             var squares = none;
             for (var p = 0u; p < PIXELS; p++) { //@unroll
-                let deviation = select(none, (*sum)[p][0] - mean, (*valid)[p]);
+                let deviation = select(none, value[p] - mean, (*valid)[p]);
                 squares += deviation * deviation;
             }
             let deviations = subgroupAdd(squares);
@@ -135,7 +140,7 @@ fn store_sums(
             for (var p = 0u; p < PIXELS; p++) { //@unroll
                 if (*valid)[p] {
                     let x = exact_floats(source_moments[(*place)[p] + vec]);
-                    let upstream = let_through((*sum)[p][0], x, finish, parameters.relu);
+                    let upstream = let_through(value[p], x, finish, parameters.relu);
                     dscale += upstream * (x - finish.mean);
                     dshift += upstream;
                 }
@@ -146,11 +151,6 @@ fn store_sums(
                 let at = 2u * (parameters.first_slice + slice) * parameters.result_vecs + vec;
                 partial[at] = all_dscale;
                 partial[at + parameters.result_vecs] = all_dshift;
-            }
-        }
-        for (var p = 0u; p < PIXELS; p++) { //@unroll
-            for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-                (*sum)[p][n] = (*sum)[p][min(n + 1u, OUT_VECS - 1u)];
             }
         }
     }
