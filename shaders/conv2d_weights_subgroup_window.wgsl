@@ -25,10 +25,7 @@ const GRADIENT_LOADS: u32 = (PIXELS * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
 // import normal
 // import conv2d_weights
 // import stored
-
-@group(0) @binding(1) var<storage, read> input: array<Stored>;
-@group(0) @binding(2) var<storage, read> gradient: array<Stored>;
-@group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
+// import conv2d_weights_spread
 
 @compute @workgroup_size(SUBGROUP)
 fn main(
@@ -44,24 +41,12 @@ fn main(
     // Negative coordinates are huge ones as u32.
     let row_shift = tap_row - parameters.padding_height;
 
-    // This invocation's share of the PIXELS * OUT_VECS vectors of a step:
-    // piece p * OUT_VECS + n is pixel p, vector n.
-    var piece_pixel: array<u32, GRADIENT_LOADS>;
-    var piece_vec: array<u32, GRADIENT_LOADS>;
-    for (var k = 0u; k < GRADIENT_LOADS; k++) { //@unroll
-        let piece = min(lane + k * SUBGROUP, PIXELS * OUT_VECS - 1u);
-        piece_pixel[k] = piece / OUT_VECS;
-        piece_vec[k] = min(first_vec + piece % OUT_VECS, parameters.output_vecs - 1u);
-    }
-
-    let lines = parameters.batch * parameters.output_height;
-    let first_line = group.y * parameters.lines_per_slice;
-    let end_line = min(first_line + parameters.lines_per_slice, lines);
-
+    var share = share_of(lane, first_vec);
+    let lines = lines_of(group.y);
     let prepare = prepare_of(input_vec);
 
     var sum: array<array<mat4x4<f32>, TAPS>, OUT_VECS>;
-    for (var line = first_line; line < end_line; line++) {
+    for (var line = lines.x; line < lines.y; line++) {
         let image = line / parameters.output_height;
         let row = line - image * parameters.output_height + row_shift;
         let row_inside = row < parameters.input_height;
@@ -77,15 +62,7 @@ fn main(
             }
         }
         for (var first = 0u; first < parameters.output_width; first += PIXELS) {
-            var loaded: array<vec4<f32>, GRADIENT_LOADS>;
-            for (var k = 0u; k < GRADIENT_LOADS; k++) { //@unroll
-                let pixel = first + piece_pixel[k];
-                loaded[k] = vec4<f32>(0.0);
-                if pixel < parameters.output_width {
-                    let index = (line * parameters.output_width + pixel) * parameters.output_vecs + piece_vec[k];
-                    loaded[k] = floats(gradient[index]);
-                }
-            }
+            var loaded = load_share(&share, line, first);
             for (var p = 0u; p < PIXELS; p++) { //@unroll
                 let column = first + p + KEPT - parameters.padding_width;
                 x[p + KEPT] = vec4<f32>(0.0);

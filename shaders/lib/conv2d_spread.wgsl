@@ -1,7 +1,8 @@
 // What the subgroup kernels share that compute one result pixel from the source pixels its
-// taps reach: what becomes of the sums, and weights, loaded once for a workgroup and spread among its invocations by
-// shuffles with constant lanes; see conv2d_subgroup.wgsl. At least four invocations. Needs the
-// pieces `conv2d_pixels`, `stored` and `exact`, and the constants SUBGROUP, PIXELS, OUT_VECS, WEIGHT_LOADS and TRANSPOSED.
+// taps reach: weights, loaded once for a workgroup and spread among its invocations by shuffles
+// with constant lanes (see conv2d_subgroup.wgsl), and what becomes of the sums. At least four
+// invocations. Needs the pieces `normal`, `conv2d_pixels`, `stored` and `exact`, and the
+// constants SUBGROUP, PIXELS, OUT_VECS, WEIGHT_LOADS and TRANSPOSED.
 
 @group(0) @binding(2) var<storage, read> weights: array<Exact>;
 @group(0) @binding(3) var<storage, read_write> result: array<Stored>;

@@ -9,7 +9,7 @@ use super::unroll::unroll;
 use crate::program::{Access, Kernel};
 
 /// Pieces that several shaders import.
-const LIBRARY: [(&str, &str); 17] = [
+const LIBRARY: [(&str, &str); 18] = [
     (
         "conv2d_pixels",
         include_str!("../../shaders/lib/conv2d_pixels.wgsl"),
@@ -21,6 +21,10 @@ const LIBRARY: [(&str, &str); 17] = [
     (
         "conv2d_weights",
         include_str!("../../shaders/lib/conv2d_weights.wgsl"),
+    ),
+    (
+        "conv2d_weights_spread",
+        include_str!("../../shaders/lib/conv2d_weights_spread.wgsl"),
     ),
     ("exact", include_str!("../../shaders/lib/exact.wgsl")),
     ("float", include_str!("../../shaders/lib/float.wgsl")),
