@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::kernel::{Case, bound, check, shapes, stands};
+use common::kernel::{Case, bound, check, is_map, shapes, stands};
 use pyr_wgpu::engine::{Device, Engine};
 use pyr_wgpu::graph::ops::Sample;
-use pyr_wgpu::graph::{Data, Graph, Op, Tensor, ValueId, interp, ops};
+use pyr_wgpu::graph::{Data, Graph, Op, Tensor, ValueId, interp, ops, precision};
 use pyr_wgpu::kernels::{Choices, lower};
 use pyr_wgpu::shape::Shape;
 
@@ -30,25 +30,27 @@ fn reductions_beside_their_producers_agree_with_the_reference() {
     let mut checked = 0;
     for device in common::fast_devices() {
         for sample in &Op::samples() {
-            let Some(pair) = Pair::new(sample) else {
-                continue;
-            };
-            for choices in ["", "tiled 256x20", "tiled 64x128", "winograd 2x2"] {
-                checked += usize::from(pair.check(device, sample, choices));
+            let pairs = [false, true].map(|half| Pair::new(sample, half));
+            for pair in pairs.iter().flatten() {
+                for choices in ["", "tiled 256x20", "tiled 64x128", "winograd 2x2"] {
+                    checked += usize::from(pair.check(device, sample, choices));
+                }
             }
         }
     }
-    assert!(checked > 40, "only {checked} pairs");
+    assert!(checked > 60, "only {checked} pairs");
 }
 
 /// A producer with a reduction of its result.
 struct Pair {
     graph: Graph,
     store: interp::Store,
+    half: bool,
 }
 
 impl Pair {
-    fn new(sample: &Sample) -> Option<Pair> {
+    /// With feature maps in half precision or single, if there is such a pair.
+    fn new(sample: &Sample, half: bool) -> Option<Pair> {
         let mut graph = Graph::new();
         let mut store = interp::Store::new();
         let mut declare = |graph: &mut Graph, name: String, tensor: &Tensor| {
@@ -57,7 +59,13 @@ impl Pair {
         };
         let inputs: Vec<ValueId> = (0..)
             .zip(&sample.inputs)
-            .map(|(i, tensor)| declare(&mut graph, format!("operand {i}"), tensor))
+            .map(|(i, tensor)| {
+                let id = declare(&mut graph, format!("operand {i}"), tensor);
+                match half && is_map(tensor.shape.clone()) {
+                    true => graph.push_one(ops::Convert, &[id], "converted").unwrap(),
+                    false => id,
+                }
+            })
             .collect();
         let result = graph.push_one(sample.op.clone(), &inputs, "y").unwrap();
         let shape = graph.shape(result).clone();
@@ -66,7 +74,8 @@ impl Pair {
                 let op = ops::BatchMoments { running: None };
                 graph.push_one(op, &[result], "reduction").unwrap()
             }
-            Op::Conv2dGradInput(_) => {
+            // In half precision its reduction is a kernel of its own.
+            Op::Conv2dGradInput(_) if !half => {
                 // Numbers of no particular meaning, some on either side of the ReLU.
                 let numbers = |count: usize, least: f64| {
                     let wave = |i: usize| least + ((i * 37 % 101) as f64 / 50.0 - 1.0);
@@ -88,45 +97,44 @@ impl Pair {
             }
             _ => return None,
         };
-        graph.output(result, "y");
+        let y = match half {
+            true => graph.push_one(ops::Convert, &[result], "converted").ok()?,
+            false => result,
+        };
+        graph.output(y, "y");
         graph.output(reduction, "reduction");
-        Some(Pair { graph, store })
+        if half {
+            precision::halve(&mut graph);
+        }
+        (precision::is_half(&graph) == half).then_some(Pair { graph, store, half })
     }
 
-    /// Whether the choice can be made.
+    /// Whether the choice can be made. A NaN that goes in comes out of both.
     fn check(&self, device: &Device, sample: &Sample, choice: &str) -> bool {
         let choices = match choice {
             "" => Choices::default(),
             name => Choices::everywhere(name),
         };
-        if lower(&self.graph, &device.target(), &choices).is_err() {
+        let able = !self.half || matches!(device, Device::Gpu(_));
+        if !able || lower(&self.graph, &device.target(), &choices).is_err() {
             return false;
         }
-        let mut expected = self.store.clone();
-        interp::run(&self.graph, &mut expected).unwrap();
         let graphs = vec![self.graph.clone()];
         let mut engine = Engine::new(device, graphs, &choices).unwrap();
-        for (name, tensor) in &self.store {
-            engine.write(name, &tensor.to_words());
-        }
-        engine.run(0).unwrap();
-        let [y, reduction] = ["y", "reduction"].map(|name| {
-            let expected = &expected[name];
-            let words = engine.read(name, expected.shape.stored_len());
-            let words = pollster::block_on(words).unwrap();
-            (Tensor::from_words(&expected.shape, &words), expected)
-        });
+        let [y, reduction] = self.run(&mut engine, &self.store);
         // The result has the errors of its own kernel; a reduction over so many rows passes
         // them on, times what it multiplies them with, and adds its rounding (kernel.rs).
         let largest =
             |tensor: &Tensor| tensor.values().iter().fold(1.0, |m: f64, v| m.max(v.abs()));
         let rows = y.1.shape.rows() as f64;
-        let (size, rounding) = (largest(y.1), (rows + 16.0) / 16_777_216.0);
+        let (size, rounding) = (largest(&y.1), (rows + 16.0) / 16_777_216.0);
         let operands: Vec<&Tensor> = sample.inputs.iter().collect();
         let own = bound(sample, &sample.op.reference(&operands), &choices);
-        let passed_on = match self.graph.nodes[1].op {
+        // Halves are rounded from sums that differ so much, by half a unit in their last place.
+        let own = own + if self.half { size / 2048.0 } else { 0.0 };
+        let passed_on = match &sample.op {
             // Of the mean; and of the mean square, with factor 2·(|y| + |mean|).
-            Op::BatchMoments(_) => 4.0 * size * own + rounding * 4.0 * size * size,
+            Op::Conv2d(_) | Op::ShortcutAdd(_) => 4.0 * size * own + rounding * 4.0 * size * size,
             // A sum of products with |x̂| ≤ (1 + 2.5) / √0.5 < 5.
             _ => rows * 5.0 * (own + rounding * size),
         };
@@ -141,7 +149,35 @@ impl Pair {
                 );
             }
         }
+        let mut poisoned = self.store.clone();
+        let mut values = sample.inputs[0].values().to_vec();
+        let middle = values.len() / 2;
+        values[middle] = f64::NAN;
+        let operand = Tensor::real(sample.inputs[0].shape.clone(), values);
+        poisoned.insert("operand 0".to_owned(), operand);
+        for (found, expected) in self.run(&mut engine, &poisoned) {
+            for (a, b) in found.values().iter().zip(expected.values()) {
+                let hidden = b.is_nan() && !a.is_nan();
+                assert!(!hidden, "{}: a NaN became {a}", self.graph);
+            }
+        }
         true
+    }
+
+    /// The result and its reduction, as found and as the reference has them.
+    fn run(&self, engine: &mut Engine, store: &interp::Store) -> [(Tensor, Tensor); 2] {
+        let mut expected = store.clone();
+        interp::run(&self.graph, &mut expected).unwrap();
+        for (name, tensor) in store {
+            engine.write(name, &tensor.to_words());
+        }
+        engine.run(0).unwrap();
+        ["y", "reduction"].map(|name| {
+            let expected = expected[name].clone();
+            let words = engine.read(name, expected.shape.stored_len());
+            let words = pollster::block_on(words).unwrap();
+            (Tensor::from_words(&expected.shape, &words), expected)
+        })
     }
 }
 

@@ -256,7 +256,7 @@ fn push(graph: &mut Graph, op: impl Into<Op>, inputs: &[ValueId], name: &str) ->
     results.unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn is_map(shape: Shape) -> bool {
+pub fn is_map(shape: Shape) -> bool {
     shape.dims.len() == 4 && shape == Shape::channels(&shape.dims)
 }
 
