@@ -9,6 +9,8 @@
 //! Each picture depends on its part and number only, and on no function of the platform's
 //! mathematics library, so that native and wasm builds draw the same bytes.
 
+use std::sync::LazyLock;
+
 use crate::rng::{Purpose, Stream};
 
 /// Names of the classes.
@@ -30,6 +32,20 @@ pub const STD: [f32; 3] = [61.3, 61.0, 60.9];
 
 /// Samples along one side of a pixel.
 const SAMPLES: usize = 3;
+
+/// Samples along one side of a picture.
+const STEPS: usize = SAMPLES * SIZE as usize;
+
+/// Where they are, from -1 to 1.
+const PLACES: [f64; STEPS] = {
+    let mut places = [0.0; STEPS];
+    let mut step = 0;
+    while step < STEPS {
+        places[step] = (2 * step + 1) as f64 / STEPS as f64 - 1.0;
+        step += 1;
+    }
+    places
+};
 
 /// Channels of grounds and bars.
 const DARK: [f64; 2] = [0.0, 0.55];
@@ -143,15 +159,13 @@ impl Scene {
     /// Mean colour of a pixel's samples.
     fn pixel(&self, column: usize, row: usize) -> Colour {
         let mut sum = [0.0; 3];
-        let steps = SAMPLES * SIZE as usize;
         for sample in 0..SAMPLES * SAMPLES {
-            let at = |pixel: usize, sample: usize| {
-                (2 * (pixel * SAMPLES + sample) + 1) as f64 / steps as f64 - 1.0
-            };
-            let place = [at(column, sample % SAMPLES), at(row, sample / SAMPLES)];
-            for (sum, channel) in sum.iter_mut().zip(self.colour_at(place)) {
-                *sum += channel / (SAMPLES * SAMPLES) as f64;
-            }
+            let place = [
+                PLACES[column * SAMPLES + sample % SAMPLES],
+                PLACES[row * SAMPLES + sample / SAMPLES],
+            ];
+            let colour = self.colour_at(place);
+            sum = [0, 1, 2].map(|c| sum[c] + colour[c] / (SAMPLES * SAMPLES) as f64);
         }
         sum
     }
@@ -255,13 +269,18 @@ fn inside(class: usize, [x, y]: [f64; 2]) -> bool {
     }
 }
 
+/// Directions of the sides of the pentagon inside a star.
+static SIDES: LazyLock<[[f64; 2]; 5]> = LazyLock::new(|| {
+    [0.0, 1.0, 2.0, 3.0, 4.0].map(|side| {
+        let angle = std::f64::consts::TAU * (side / 5.0 + 0.25);
+        [libm::cos(angle), libm::sin(angle)]
+    })
+});
+
 /// Five points: inside at least four of the five half-planes through its inner pentagon.
 fn star([x, y]: [f64; 2]) -> bool {
-    let outside = (0..5).filter(|k| {
-        let angle = std::f64::consts::TAU * (f64::from(*k) / 5.0 + 0.25);
-        libm::cos(angle) * x + libm::sin(angle) * y < -0.36
-    });
-    outside.count() <= 1 && x * x + y * y <= 1.4
+    let outside = |[cos, sin]: &&[f64; 2]| cos * x + sin * y < -0.36;
+    SIDES.iter().filter(outside).count() <= 1 && x * x + y * y <= 1.4
 }
 
 /// The sextic (x² + y² − 1)³ ≤ x² y³, scaled to the unit square.
