@@ -2,9 +2,10 @@
 //!
 //! Software adapters turn a shader into machine code when it first runs, one after another,
 //! which takes the better part of a second each. A launch of no workgroups makes them do it
-//! without running anything, and several devices do it at the same time: each of them
-//! compiles a share, and leaves the result in the driver's cache on disk, where the main
-//! device finds it.
+//! without running anything, and several devices do it at the same time: each takes the next
+//! kernel, and leaves the result in the driver's cache on disk, where the main device finds it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::loaded::{Compiled, compile_one};
 use super::{Gpu, GpuError};
@@ -22,23 +23,22 @@ pub(super) const SPARE: usize = 3;
 /// # Errors
 /// What the device reported.
 pub(super) fn warm(gpu: &Gpu, kernels: &[&Kernel], compiled: &[Compiled]) -> Result<(), GpuError> {
-    // Long ones first, dealt out in turn: shares of about the same work.
+    // Long ones first; whoever is done takes the next one.
     let mut order: Vec<usize> = (0..kernels.len()).collect();
     order.sort_by_key(|kernel| std::cmp::Reverse(kernels[*kernel].source.len()));
-    let workers = 1 + gpu.spare.len();
-    let share = |worker: usize| order.iter().copied().skip(worker).step_by(workers);
+    let taken = AtomicUsize::new(0);
+    let next = || order.get(taken.fetch_add(1, Ordering::Relaxed)).copied();
     std::thread::scope(|scope| {
-        for (worker, (device, queue)) in gpu.spare.iter().enumerate() {
-            let share = share(worker + 1);
-            scope.spawn(move || {
-                for kernel in share {
+        for (device, queue) in &gpu.spare {
+            scope.spawn(|| {
+                while let Some(kernel) = next() {
                     let kernel = kernels[kernel];
                     let compiled = compile_one(device, gpu.checks, kernel, None);
                     launch_nothing(device, queue, kernel, &compiled);
                 }
             });
         }
-        for kernel in share(0) {
+        while let Some(kernel) = next() {
             launch_nothing(&gpu.device, &gpu.queue, kernels[kernel], &compiled[kernel]);
         }
     });
