@@ -37,7 +37,7 @@ const SAMPLES: usize = 3;
 const STEPS: usize = SAMPLES * SIZE as usize;
 
 /// Where they are, from -1 to 1.
-const PLACES: [f64; STEPS] = {
+static PLACES: [f64; STEPS] = {
     let mut places = [0.0; STEPS];
     let mut step = 0;
     while step < STEPS {
