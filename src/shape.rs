@@ -9,11 +9,14 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// Channels are stored in groups of this many numbers, one vector.
 pub const LANES: usize = 4;
 
 /// What an element is in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DType {
     /// IEEE single precision.
     F32,
@@ -196,15 +199,20 @@ impl Shape {
     }
 }
 
-impl fmt::Display for Shape {
+impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let dims: Vec<String> = self.dims.iter().map(usize::to_string).collect();
-        let dtype = match self.dtype {
+        f.write_str(match self {
             DType::F32 => "f32",
             DType::F16 => "f16",
             DType::U32 => "u32",
-        };
-        write!(f, "{dtype}[{}]", dims.join(","))
+        })
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dims: Vec<String> = self.dims.iter().map(usize::to_string).collect();
+        write!(f, "{}[{}]", self.dtype, dims.join(","))
     }
 }
 

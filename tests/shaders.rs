@@ -1,8 +1,8 @@
 //! Every kernel that lowering can make, without any GPU: naga parses it, validates it within
 //! WebGPU's default limits, and translates it for Vulkan, Metal and Direct3D.
 //!
-//! A kernel that needs more than every browser has must declare it (`subgroups`, `int64`):
-//! it is validated with exactly what it declares.
+//! A kernel that needs more than every browser has must declare it ([`Needs`]): it is validated
+//! with exactly what it declares.
 
 mod common;
 
@@ -13,19 +13,22 @@ use common::networks::small_networks;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess};
 use pyr_wgpu::graph::{Graph, Op, Passes, Precision};
-use pyr_wgpu::kernels::{self, Choices, Target};
+use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
 use pyr_wgpu::model::{Input, Mode, Network, Preprocessing, names, preset};
-use pyr_wgpu::program::{Access, Kernel, Program};
+use pyr_wgpu::program::{Access, Kernel, MatrixUnit, Needs, Program};
+use pyr_wgpu::shape::DType;
 
 /// WebGPU's default limits.
 const MAX_INVOCATIONS: u32 = 256;
 const MAX_WORKGROUP: [u32; 3] = [256, 256, 64];
 const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
+/// Of adapters with matrix units that our kernels use.
+const MAX_MATRIX_WORKGROUP_BYTES: u32 = 32 << 10;
 const MAX_STORAGE_BUFFERS: usize = 8;
 const MAX_UNIFORM_BYTES: u32 = 64 << 10;
 
-/// What a device can differ in, as far as lowering asks; `software` only decides which
-/// family is the default.
+/// What a device without matrix units can differ in, as far as lowering asks; `software` only
+/// decides which family is the default.
 fn targets() -> Vec<Target> {
     let mut targets = vec![Target::portable()];
     for size in [4, 8, 32] {
@@ -39,6 +42,26 @@ fn targets() -> Vec<Target> {
         }
     }
     targets
+}
+
+/// What devices with matrix units can differ in: every size and precision of matrices, and few
+/// and many rows of them to a subgroup.
+fn matrix_targets() -> Vec<Target> {
+    let units = [
+        (8, DType::F16, [8, 8]),
+        (8, DType::F32, [32, 32]),
+        (16, DType::F16, [32, 32]),
+        (16, DType::F16, [32, 64]),
+    ];
+    let target = |(size, operands, subgroup)| Target {
+        matrices: vec![MatrixUnit {
+            size,
+            operands,
+            subgroup,
+        }],
+        ..Target::portable()
+    };
+    units.map(target).to_vec()
 }
 
 /// Kernels by name.
@@ -57,12 +80,22 @@ impl Kernels {
     /// Adds the kernels of a graph for all targets, by each family that is wanted and by
     /// default.
     fn of_graph(&mut self, graph: &Graph, wanted: impl Fn(&Choices) -> bool) {
-        for target in targets() {
+        self.of_targets(graph, &targets(), wanted);
+    }
+
+    /// Adds the kernels of a graph that use matrix units.
+    fn of_matrices(&mut self, graph: &Graph) {
+        let matrix = |choices: &Choices| MATRIX_NAMES.iter().any(|n| choices.get("") == Some(n));
+        self.of_targets(graph, &matrix_targets(), matrix);
+    }
+
+    fn of_targets(&mut self, graph: &Graph, targets: &[Target], wanted: impl Fn(&Choices) -> bool) {
+        for target in targets {
             let choices = kernels::variants().into_iter().map(Choices::everywhere);
             let choices = choices.filter(&wanted);
             for choices in choices.chain([Choices::default()]) {
                 // Not every target can run every family; the default must always run.
-                match kernels::lower(graph, &target, &choices) {
+                match kernels::lower(graph, target, &choices) {
                     Ok(lowered) => self.of_program(lowered.program),
                     Err(error) => assert!(choices != Choices::default(), "{error}"),
                 }
@@ -82,9 +115,12 @@ fn passes(fuse: bool) -> Passes {
 fn all_kernels() -> Kernels {
     let mut all = Kernels::default();
     for sample in Op::samples() {
-        all.of_graph(Case::new(&sample.op, &sample.inputs).graph(), |_| true);
+        let single = Case::new(&sample.op, &sample.inputs);
+        all.of_graph(single.graph(), |_| true);
+        all.of_matrices(single.graph());
         if let Some(half) = Case::half(&sample.op, &sample.inputs) {
             all.of_graph(half.graph(), |_| true);
+            all.of_matrices(half.graph());
         }
     }
     for small in small_networks() {
@@ -130,8 +166,7 @@ fn probes() -> [Kernel; 2] {
         name: name.to_owned(),
         source: std::fs::read_to_string(format!("{}/{name}.wgsl", folder())).unwrap(),
         bindings: bindings.to_vec(),
-        subgroups: false,
-        int64: false,
+        needs: Needs::default(),
     };
     [
         probe("probe_arithmetic", &[Access::Write]),
@@ -158,8 +193,11 @@ fn validate(kernel: &Kernel, module: &Module) -> ModuleInfo {
     };
     // What every browser has; naga's default set holds more.
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    capabilities.set(Capabilities::SUBGROUP, kernel.subgroups);
-    capabilities.set(Capabilities::SHADER_INT64, kernel.int64);
+    let needs = kernel.needs;
+    capabilities.set(Capabilities::SUBGROUP, needs.subgroups);
+    capabilities.set(Capabilities::SHADER_INT64, needs.int64);
+    capabilities.set(Capabilities::SHADER_FLOAT16, needs.f16);
+    capabilities.set(Capabilities::COOPERATIVE_MATRIX, needs.matrices);
     let info = validate(capabilities).unwrap_or_else(|e| panic!("{}: {e}", kernel.name));
     let declared = capabilities - Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     for (name, capability) in declared.iter_names() {
@@ -220,10 +258,11 @@ fn check_limits(kernel: &Kernel, module: &Module) {
             other => panic!("{name}: {:?} is {other:?}", variable.name),
         }
     }
-    assert!(
-        workgroup_bytes <= MAX_WORKGROUP_BYTES,
-        "{name}: {workgroup_bytes} bytes"
-    );
+    let most = match kernel.needs.matrices {
+        true => MAX_MATRIX_WORKGROUP_BYTES,
+        false => MAX_WORKGROUP_BYTES,
+    };
+    assert!(workgroup_bytes <= most, "{name}: {workgroup_bytes} bytes");
     assert!(
         storage.len() <= MAX_STORAGE_BUFFERS,
         "{name}: {} storage buffers",
@@ -236,8 +275,10 @@ fn check_limits(kernel: &Kernel, module: &Module) {
 fn translate(kernel: &Kernel, module: &Module, info: &ModuleInfo) {
     let name = &kernel.name;
     // Subgroup operations came with SPIR-V 1.3, Metal 2.1 and Direct3D's shader model 6.0;
-    // 64-bit integers in buffers with Metal 2.3.
-    let more = kernel.subgroups || kernel.int64;
+    // 64-bit integers in buffers and products of matrices with Metal 2.3. Direct3D has none of
+    // the latter.
+    let matrices = kernel.needs.matrices;
+    let more = kernel.needs != Needs::default();
     let spirv = naga::back::spv::Options {
         lang_version: if more { (1, 3) } else { (1, 0) },
         ..Default::default()
@@ -256,6 +297,9 @@ fn translate(kernel: &Kernel, module: &Module, info: &ModuleInfo) {
     let entry = entry.unwrap_or_else(|e| panic!("{name} to MSL: {e}"));
     assert!(text.contains(&format!("kernel void {entry}(")), "{name}");
 
+    if matrices {
+        return;
+    }
     let direct3d = naga::back::hlsl::Options {
         shader_model: match more {
             true => naga::back::hlsl::ShaderModel::V6_0,
@@ -304,10 +348,12 @@ fn every_kernel_is_legal_everywhere_it_claims_to_be() {
     assert_eq!(seen, stems, "stems of kernels and shader files");
 
     let count = |wanted: fn(&Kernel) -> bool| all.values().filter(|k| wanted(k)).count();
-    let subgroups = count(|k| k.subgroups);
-    let wide = count(|k| k.int64);
+    let subgroups = count(|k| k.needs.subgroups);
+    let wide = count(|k| k.needs.int64);
+    let matrices = count(|k| k.needs.matrices);
     println!(
-        "{} kernels, {subgroups} with subgroups, {wide} with 64-bit integers",
+        "{} kernels, {subgroups} with subgroups, {wide} with 64-bit integers, {matrices} with \
+         matrices",
         all.len()
     );
     // One to a file at least, and the subgroup family at three sizes in many widths.
@@ -317,12 +363,13 @@ fn every_kernel_is_legal_everywhere_it_claims_to_be() {
         all.len()
     );
     assert!(
-        subgroups >= 50 && wide >= 25,
-        "{subgroups} with subgroups, {wide} wide"
+        subgroups >= 50 && wide >= 25 && matrices >= 50,
+        "{subgroups} with subgroups, {wide} wide, {matrices} with matrices"
     );
 }
 
-/// A target without subgroups gets none, whatever its size; nor 64-bit integers.
+/// A target without subgroups gets none, whatever its size; nor 64-bit integers, halves or
+/// matrices.
 #[test]
 fn a_portable_target_gets_portable_kernels() {
     for small in small_networks() {
@@ -336,7 +383,7 @@ fn a_portable_target_gets_portable_kernels() {
         };
         for target in [Target::portable(), target] {
             let lowered = kernels::lower(&graph, &target, &Choices::default()).unwrap();
-            let more = |kernel: &&Kernel| kernel.subgroups || kernel.int64;
+            let more = |kernel: &&Kernel| kernel.needs != Needs::default();
             let found = lowered.program.kernels.iter().find(more);
             assert!(found.is_none(), "{}: {}", small.name, found.unwrap().name);
         }

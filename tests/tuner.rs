@@ -4,7 +4,7 @@ mod common;
 
 use common::networks::small_networks;
 use pyr_wgpu::engine::{Device, Engine, Tuned, Tuner};
-use pyr_wgpu::graph::{Graph, Passes};
+use pyr_wgpu::graph::{Graph, Passes, Precision};
 use pyr_wgpu::kernels::{Choices, Target};
 use pyr_wgpu::model::{Input, Mode};
 
@@ -16,28 +16,35 @@ fn target(device: &Device) -> Target {
     }
 }
 
-fn graphs() -> Vec<Graph> {
+fn graphs(precision: Precision) -> Vec<Graph> {
     let small = &small_networks()[0];
-    let graph = small
-        .network
-        .graph(3, &Input::Tensor, Mode::Train, Passes::default());
+    let passes = Passes {
+        precision,
+        ..Passes::default()
+    };
+    let graph = small.network.graph(3, &Input::Tensor, Mode::Train, passes);
     vec![graph.unwrap_or_else(|e| panic!("{e}"))]
-}
-
-fn tune(tuner: &mut Tuner, device: &Device, choices: &Choices) -> Tuned {
-    let (target, graphs) = (target(device), graphs());
-    let tuned = tuner.complete(device, &target, &graphs, choices);
-    pollster::block_on(tuned).unwrap_or_else(|e| panic!("{e}"))
 }
 
 #[test]
 fn what_was_measured_is_remembered() {
     let Some(device) = common::gpu() else { return };
+    for precision in [Precision::F32, Precision::F16] {
+        check(device, &graphs(precision));
+    }
+}
+
+fn check(device: &Device, graphs: &[Graph]) {
+    let tune = |tuner: &mut Tuner, choices: &Choices| {
+        let target = target(device);
+        let tuned = tuner.complete(device, &target, graphs, choices);
+        pollster::block_on(tuned).unwrap_or_else(|e| panic!("{e}"))
+    };
     let mut tuner = Tuner {
         measure: true,
         ..Tuner::default()
     };
-    let first = tune(&mut tuner, device, &Choices::default());
+    let first = tune(&mut tuner, &Choices::default());
     assert!(first.measured > 0 && first.measured == first.choices.iter().count());
     // Once more, without measuring, from what was written down: the same.
     let text = serde_json::to_string(&tuner.memory).unwrap();
@@ -45,18 +52,18 @@ fn what_was_measured_is_remembered() {
         memory: serde_json::from_str(&text).unwrap(),
         measure: false,
     };
-    let again = tune(&mut tuner, device, &Choices::default());
+    let again = tune(&mut tuner, &Choices::default());
     assert_eq!((again.measured, &again.choices), (0, &first.choices));
     // What is given counts more than what is remembered.
     let (key, _) = first.choices.iter().next().unwrap();
     let mut given = Choices::default();
     given.set(key.to_owned(), "direct");
-    let kept = tune(&mut tuner, device, &given);
+    let kept = tune(&mut tuner, &given);
     assert_eq!(kept.choices.get(key), Some("direct"));
     // What was found can be run.
-    Engine::new(device, graphs(), &first.choices).unwrap_or_else(|e| panic!("{e}"));
+    Engine::new(device, graphs.to_vec(), &first.choices).unwrap_or_else(|e| panic!("{e}"));
     // Without memory and measuring, the built-in table decides.
-    let built_in = tune(&mut Tuner::default(), device, &Choices::default());
+    let built_in = tune(&mut Tuner::default(), &Choices::default());
     assert_eq!(
         built_in,
         Tuned {

@@ -6,6 +6,7 @@ use super::cache;
 use super::error::CliError;
 use crate::engine::{Device, DeviceRequest};
 use crate::gpu::adapter::BACKENDS;
+use crate::program::MatrixUnit;
 
 /// Where to run.
 #[derive(Args, Clone, Debug, Default)]
@@ -65,6 +66,19 @@ impl DeviceArgs {
             None => self.reason(&device),
         };
         self.say(&format!("device: {}{reason}", device.name()));
+        if let Device::Gpu(gpu) = &device {
+            let offered = gpu.description.matrices.iter();
+            let failed = |unit: &&MatrixUnit| !gpu.matrices.contains(unit);
+            for unit in offered
+                .filter(failed)
+                .filter(|_| !gpu.description.software())
+            {
+                self.say(&format!(
+                    "note: the driver offers matrix units ({unit}) that failed a test \
+                     convolution; they are not used"
+                ));
+            }
+        }
         if device.description().is_some_and(|d| d.software()) {
             self.say(
                 "note: this adapter is software: it runs the same shaders as a GPU, several times \

@@ -7,6 +7,7 @@ use super::{print_json, print_line};
 use crate::engine::Device;
 use crate::gpu::adapter::{self, BACKENDS};
 use crate::gpu::{Description, GpuError};
+use crate::program::MatrixUnit;
 
 /// Arguments of `devices`.
 #[derive(ClapArgs)]
@@ -54,9 +55,14 @@ fn describe(d: &Description) -> String {
         (true, true) => format!("of {largest}"),
         (true, false) => format!("of {smallest} to {largest}"),
     };
+    let matrices: Vec<String> = d.matrices.iter().map(MatrixUnit::to_string).collect();
+    let matrices = match matrices.is_empty() {
+        true => "no".to_owned(),
+        false => matrices.join(" and "),
+    };
     format!(
-        "{}\n   driver {} {}\n   f16 {}, subgroups {subgroups}, timestamps {}\n   buffers up to \
-         {}, bindings up to {}, workgroups of {} with {} of memory",
+        "{}\n   driver {} {}\n   f16 {}, matrix units {matrices}, subgroups {subgroups}, \
+         timestamps {}\n   buffers up to {}, bindings up to {}, workgroups of {} with {} of memory",
         d.line(),
         d.driver,
         d.driver_info,

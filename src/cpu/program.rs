@@ -4,7 +4,7 @@
 //! operations.
 
 use crate::graph::{Graph, Node, Role, ValueId};
-use crate::program::{Access, Binding, BufferId, Dispatch, Kernel, Lifetime, Program};
+use crate::program::{Access, Binding, BufferId, Dispatch, Kernel, Lifetime, Needs, Program};
 
 /// Buffer i is the graph's value i, dispatch i its node i.
 pub fn program(graph: &Graph) -> Program {
@@ -39,8 +39,7 @@ fn dispatch(graph: &Graph, node: &Node, program: &mut Program) -> Dispatch {
         name: node.op.name().to_owned(),
         source: String::new(),
         bindings: Vec::new(),
-        subgroups: false,
-        int64: false,
+        needs: Needs::default(),
     });
     let shapes = |ids: &[ValueId]| ids.iter().map(|id| graph.shape(*id)).collect::<Vec<_>>();
     let result = node.outputs.first();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::try_matrices;
 use crate::cpu::Cpu;
 use crate::gpu::{self, Checks, Description, Gpu, GpuError, Selection};
 use crate::kernels::Target;
@@ -71,7 +72,11 @@ impl Device {
             true => Checks::On,
             false => Checks::Off,
         };
-        let gpu = Gpu::open(&adapter, checks).await?;
+        let mut gpu = Gpu::open(&adapter, checks).await?;
+        // Software adapters compute matrices no faster than everything else.
+        if !gpu.description.software() {
+            try_matrices(&mut gpu).await;
+        }
         Ok(Device::Gpu(Arc::new(gpu)))
     }
 
@@ -130,6 +135,7 @@ impl Device {
                 max_binding: gpu.description.max_binding,
                 subgroup_size: gpu.subgroup_size(),
                 int64: gpu.int64(),
+                matrices: gpu.matrices.clone(),
                 software: gpu.description.software(),
             },
             Device::Cpu(_) | Device::Reference => Target::portable(),

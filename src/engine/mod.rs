@@ -7,7 +7,9 @@
 //! which is slow and rounds lasting values to `f32` at the end of a run.
 
 mod device;
+mod matrices;
 mod memory;
+mod trial;
 #[cfg(not(target_arch = "wasm32"))]
 mod tuner;
 mod weights;
@@ -15,6 +17,7 @@ mod weights;
 use std::collections::HashMap;
 
 pub use device::{Device, DeviceRequest};
+pub use matrices::try_matrices;
 pub use memory::MemoryPlan;
 #[cfg(not(target_arch = "wasm32"))]
 pub use tuner::{Memory, Tuned, Tuner};

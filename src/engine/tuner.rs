@@ -3,7 +3,7 @@
 //!
 //! No table made elsewhere knows an adapter, so every node that several kernels can compute
 //! is run alone, on random numbers, by each of the few that may be the fastest
-//! ([`crate::kernels::Offer`]). A kernel whose results differ from the default's is struck
+//! ([`crate::kernels::Offer`]). A kernel whose results differ from those of the first is struck
 //! out: drivers have faults. What does not fit the time that tuning may take keeps its
 //! default.
 //!
@@ -16,12 +16,11 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::trial::{Trial, agree};
 use super::{Device, EngineError};
 use crate::gpu::{Gpu, Loaded};
-use crate::graph::{Graph, Node, Role, Tensor, ValueId, precision};
-use crate::kernels::{self, Choices, Offer, Target};
-use crate::rng::{Purpose, Stream};
-use crate::shape::{DType, Shape};
+use crate::graph::{Graph, Node, ValueId};
+use crate::kernels::{self, Choices, MATRIX_NAMES, Offer, Target};
 
 /// How kernels are chosen that nobody named.
 #[derive(Clone, Debug, Default)]
@@ -59,15 +58,6 @@ const SAMPLES: usize = 3;
 
 /// A kernel whose first run takes this much longer than the best is dropped.
 const DROP: f64 = 1.5;
-
-/// Largest relative difference (of lengths) between two right results: sums of some thousand
-/// terms in different order stay a hundred times below; where maps are halves, which round by
-/// up to 5e-4, four times below.
-const AGREE: f64 = 1e-4;
-const AGREE_HALF: f64 = 2e-3;
-
-/// Random numbers, repeated through operands of any size.
-const NUMBERS: usize = 1 << 16;
 
 impl Tuner {
     /// Adds to some choices those for all nodes of the graphs that they do not cover, as far
@@ -138,24 +128,24 @@ async fn fastest(
     graph: &Graph,
     offer: &Offer,
 ) -> Result<&'static str, EngineError> {
-    let (alone, result) = alone(graph, &graph.nodes[offer.node]);
+    let alone = alone(graph, &graph.nodes[offer.node]);
     let mut best: Option<(f64, &'static str)> = None;
     let mut expected: Option<Vec<f64>> = None;
-    for name in &offer.plausible {
+    // What matrix units compute is held to what others do.
+    let plausible = offer.plausible.iter().copied();
+    let (matrices, others): (Vec<&str>, Vec<&str>) =
+        plausible.partition(|name| MATRIX_NAMES.contains(name));
+    for name in others.into_iter().chain(matrices) {
         let mut choices = Choices::default();
         choices.set(offer.key.clone(), name);
-        let program = kernels::lower(&alone, target, &choices)?.program;
-        // A kernel that the driver rejects is no reason to give up.
-        let Ok(loaded) = Loaded::new(gpu, &[&program]) else {
-            gpu.forget_rejection();
+        let Some(trial) = Trial::new(gpu, target, &alone, &choices)? else {
             continue;
         };
-        fill(gpu, &loaded, &alone);
         let limit = best.map_or(f64::INFINITY, |(seconds, _)| DROP * seconds);
-        let seconds = time(gpu, &loaded, limit)?;
-        let found = read(gpu, &loaded, &alone, &result).await?;
+        let seconds = time(gpu, &trial.loaded, limit)?;
+        let found = trial.read(RESULT).await?;
         match &expected {
-            Some(expected) if !agree(expected, &found, limit_of(&alone)) => continue,
+            Some(expected) if !agree(&alone, expected, &found) => continue,
             Some(_) => {}
             None => expected = Some(found),
         }
@@ -166,49 +156,24 @@ async fn fastest(
     Ok(best.map_or(offer.plausible[0], |(_, name)| name))
 }
 
-/// A graph of one node, with everything from outside; and the name of its result.
-fn alone(graph: &Graph, node: &Node) -> (Graph, String) {
+/// What the result of a node alone is called.
+const RESULT: &str = "result";
+
+/// A graph of one node, with everything from outside.
+fn alone(graph: &Graph, node: &Node) -> Graph {
     let mut alone = Graph::new();
     let operand = |(number, id): (usize, &ValueId)| {
         alone.external(&format!("operand {number}"), graph.shape(*id).clone())
     };
     let inputs: Vec<ValueId> = node.inputs.iter().enumerate().map(operand).collect();
-    let outputs = alone.push(node.op.clone(), &inputs, "result");
+    let outputs = alone.push(node.op.clone(), &inputs, RESULT);
     let outputs = outputs.expect("the node is legal in its own graph");
-    alone.output(outputs[0], "result");
-    (alone, "result".to_owned())
-}
-
-/// Fills all operands with random numbers.
-fn fill(gpu: &Gpu, loaded: &Loaded, graph: &Graph) {
-    let mut stream = Stream::new(0, Purpose::Initialise, 0, 0);
-    let numbers: Vec<f32> = (0..NUMBERS).map(|_| stream.uniform() - 0.5).collect();
-    for value in &graph.values {
-        if value.role == Role::External && value.shape.dtype != DType::U32 {
-            // Moments and affines: variances and scales are positive.
-            let vectors = value.shape.dims.len() == 2 && value.shape.dims[0] == 2;
-            let number = |number: &f32| if vectors { number.abs() + 0.5 } else { *number };
-            // Pads must stay zero.
-            let elements: Vec<f32> = numbers
-                .iter()
-                .map(number)
-                .cycle()
-                .take(value.shape.len())
-                .collect();
-            let single = Shape {
-                dtype: DType::F32,
-                ..value.shape.clone()
-            };
-            let elements = elements.into_iter().map(f64::from).collect();
-            let stored = Tensor::real(single, elements).stored_as(&value.shape);
-            loaded.write(
-                gpu,
-                &value.name,
-                0,
-                bytemuck::cast_slice(&stored.to_words()),
-            );
-        }
+    for (own, original) in outputs.iter().zip(&node.outputs) {
+        // Inferred shapes do not know of halves.
+        alone.values[own.0].shape = graph.shape(*original).clone();
     }
+    alone.output(outputs[0], RESULT);
+    alone
 }
 
 /// Seconds of a run, the fastest of a few samples, or of the first if it exceeds the limit.
@@ -233,50 +198,4 @@ fn time(gpu: &Gpu, loaded: &Loaded, limit: f64) -> Result<f64, EngineError> {
         least = least.min(watch(runs)?);
     }
     Ok(least)
-}
-
-/// The numbers of the result.
-async fn read(
-    gpu: &Gpu,
-    loaded: &Loaded,
-    graph: &Graph,
-    name: &str,
-) -> Result<Vec<f64>, EngineError> {
-    let id = graph.find(name).expect("the node has a result");
-    let shape = graph.shape(id);
-    let read = loaded.read(gpu, &[(name, 0, shape.bytes())]).await?;
-    let words: Vec<u32> = bytemuck::pod_collect_to_vec(&read[0]);
-    Ok(Tensor::from_words(shape, &words).values().to_vec())
-}
-
-/// How far two right results of a graph may differ.
-fn limit_of(graph: &Graph) -> f64 {
-    match precision::is_half(graph) {
-        true => AGREE_HALF,
-        false => AGREE,
-    }
-}
-
-/// Whether two results are the same but for rounding.
-fn agree(expected: &[f64], found: &[f64], limit: f64) -> bool {
-    let pairs = expected.iter().zip(found);
-    let (mut distance, mut length) = (0.0, 0.0);
-    for (a, b) in pairs {
-        distance += (a - b) * (a - b);
-        length += a * a;
-    }
-    distance <= limit * limit * length
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rounding_agrees_and_faults_do_not() {
-        let near = |found: [f64; 2]| agree(&[1.0, 2.0], &found, AGREE);
-        assert!(near([1.0, 2.000_001]));
-        assert!(!near([1.0, 2.01]));
-        assert!(!near([1.0, f64::NAN]));
-    }
 }

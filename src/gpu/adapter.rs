@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::GpuError;
+use crate::program::MatrixUnit;
+use crate::shape::DType;
 
 /// An adapter as wgpu found it.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct Description {
     pub driver_info: String,
     /// Half-precision arithmetic in shaders.
     pub f16: bool,
+    /// Matrix units that our kernels can use, if they work.
+    pub matrices: Vec<MatrixUnit>,
     /// Subgroup operations in shaders.
     pub subgroups: bool,
     /// Smallest and largest number of invocations in a subgroup.
@@ -148,6 +152,7 @@ fn describe(index: usize, raw: &wgpu::Adapter) -> Description {
         driver: info.driver,
         driver_info: info.driver_info,
         f16: features.contains(wgpu::Features::SHADER_F16),
+        matrices: matrix_units(raw),
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         subgroup_size: [info.subgroup_min_size, info.subgroup_max_size],
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
@@ -156,6 +161,42 @@ fn describe(index: usize, raw: &wgpu::Adapter) -> Description {
         max_workgroup_storage: limits.max_compute_workgroup_storage_size,
         max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
     }
+}
+
+/// Workgroup memory and invocations that the kernels with matrices take at most; the sizes of
+/// subgroups may differ by a factor of two.
+const MATRIX_STORAGE: u32 = 32 << 10;
+const MATRIX_INVOCATIONS: u32 = 128;
+
+/// The matrix units among what an adapter offers that our kernels can use.
+fn matrix_units(raw: &wgpu::Adapter) -> Vec<MatrixUnit> {
+    use wgpu::{CooperativeScalarType as Scalar, Features};
+    let (info, limits, features) = (raw.get_info(), raw.limits(), raw.features());
+    let [smallest, largest] = [info.subgroup_min_size, info.subgroup_max_size];
+    let fits = limits.max_compute_workgroup_storage_size >= MATRIX_STORAGE
+        && limits.max_compute_invocations_per_workgroup >= MATRIX_INVOCATIONS
+        && largest <= MATRIX_INVOCATIONS
+        && largest <= 2 * smallest;
+    let needed = Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SUBGROUP;
+    if !fits || !features.contains(needed) {
+        return Vec::new();
+    }
+    let offered = raw.cooperative_matrix_properties().into_iter();
+    let units = offered.filter_map(|offer| {
+        let operands = match offer.ab_type {
+            Scalar::F16 if features.contains(Features::SHADER_F16) => DType::F16,
+            Scalar::F32 => DType::F32,
+            _ => return None,
+        };
+        let size = offer.m_size;
+        let square = offer.n_size == size && offer.k_size == size;
+        (square && offer.cr_type == Scalar::F32).then_some(MatrixUnit {
+            size,
+            operands,
+            subgroup: [smallest, largest],
+        })
+    });
+    units.collect()
 }
 
 /// Picks an adapter: the one asked for, else the first of [`list`].
@@ -212,6 +253,7 @@ mod tests {
             driver: driver.to_owned(),
             driver_info: String::new(),
             f16: false,
+            matrices: Vec::new(),
             subgroups: false,
             subgroup_size: [8, 8],
             timestamps: false,

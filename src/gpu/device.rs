@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 #[cfg(not(target_arch = "wasm32"))]
 use super::pipelines::Pipelines;
 use super::{Adapter, Description, GpuError};
+use crate::program::MatrixUnit;
 
 /// Whether shaders check their own indices.
 ///
@@ -35,6 +36,8 @@ pub struct Gpu {
     pub(super) spare: Vec<(wgpu::Device, wgpu::Queue)>,
     /// Facts about the adapter.
     pub description: Description,
+    /// Its matrix units that have proved to work: none, until somebody tries them.
+    pub matrices: Vec<MatrixUnit>,
     /// Where compiled pipelines come from and go to.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) pipelines: OnceLock<Pipelines>,
@@ -48,14 +51,22 @@ impl Gpu {
     /// # Errors
     /// If the driver refuses.
     pub async fn open(adapter: &Adapter, checks: Checks) -> Result<Gpu, GpuError> {
-        let wanted = wgpu::Features::SUBGROUP
+        let mut wanted = wgpu::Features::SUBGROUP
             | wgpu::Features::SHADER_INT64
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::PIPELINE_CACHE;
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if !adapter.description.matrices.is_empty() {
+            wanted |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
+            // SAFETY: kernels with matrices load them from and store them to workgroup memory
+            // of their own, within its bounds and by whole subgroups.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("pyr-wgpu"),
             required_features: adapter.raw.features() & wanted,
             required_limits: adapter.raw.limits(),
+            experimental_features,
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
         };
@@ -91,6 +102,7 @@ impl Gpu {
             #[cfg(not(target_arch = "wasm32"))]
             spare,
             description,
+            matrices: Vec::new(),
             #[cfg(not(target_arch = "wasm32"))]
             pipelines: OnceLock::new(),
             failure,

@@ -97,9 +97,20 @@ impl Tensor {
         self
     }
 
-    /// Memory image as a device holds lasting values: padded, four bytes an element.
+    /// Memory image as a device holds it: padded, an element to a word, of halves two.
     pub fn to_words(&self) -> Vec<u32> {
         match &self.data {
+            Data::Real(values) if self.shape.dtype == DType::F16 => {
+                let halves: Vec<u16> = values.iter().map(|v| f16::from_f64(*v).to_bits()).collect();
+                let stored = self.shape.pack(&halves);
+                let pairs = stored.chunks(2).map(|pair| {
+                    let [low, high] = [0, 1].map(|at| pair.get(at).copied().unwrap_or(0));
+                    u32::from(low) | u32::from(high) << 16
+                });
+                let mut words: Vec<u32> = pairs.collect();
+                words.resize(self.shape.bytes() as usize / 4, 0);
+                words
+            }
             Data::Real(values) => {
                 let bits: Vec<u32> = values.iter().map(|v| (*v as f32).to_bits()).collect();
                 self.shape.pack(&bits)
@@ -113,19 +124,43 @@ impl Tensor {
     /// # Panics
     /// If the number of words is not that of the shape.
     pub fn from_words(shape: &Shape, words: &[u32]) -> Tensor {
-        let values = shape.unpack(words);
+        assert_eq!(4 * words.len() as u64, shape.bytes(), "shape {shape}");
         let data = match shape.dtype {
-            DType::F32 | DType::F16 => Data::Real(
-                values
+            DType::F32 => {
+                let values = shape.unpack(words).into_iter();
+                Data::Real(values.map(|bits| f64::from(f32::from_bits(bits))).collect())
+            }
+            DType::F16 => {
+                let halves = words
                     .iter()
-                    .map(|bits| f64::from(f32::from_bits(*bits)))
-                    .collect(),
-            ),
-            DType::U32 => Data::Index(values),
+                    .flat_map(|word| [*word as u16, (word >> 16) as u16]);
+                let stored: Vec<u16> = halves.take(shape.stored_len()).collect();
+                let values = shape.unpack(&stored).into_iter();
+                Data::Real(values.map(|bits| f16::from_bits(bits).to_f64()).collect())
+            }
+            DType::U32 => Data::Index(shape.unpack(words)),
         };
         Tensor {
             shape: shape.clone(),
             data,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_lie_two_to_a_word() {
+        let shape = Shape {
+            dtype: DType::F16,
+            ..Shape::channels(&[1, 1, 2, 3])
+        };
+        let tensor = Tensor::real(shape.clone(), vec![1.0, -2.0, 0.5, 0.25, 1.5, -0.125]);
+        let words = tensor.to_words();
+        let expected = [0xc000_3c00, 0x3800, 0x3e00_3400, 0xb000];
+        assert_eq!(words, expected);
+        assert_eq!(Tensor::from_words(&shape, &words), tensor);
     }
 }

@@ -38,8 +38,11 @@ mod sum_slices;
 mod unroll;
 
 pub use choices::{Choices, variants};
-pub use conv2d::fingerprint;
+pub use conv2d::{MATRIX_NAMES, fingerprint};
 pub use lower::{LowerError, Lowered, Offer, Place, lower};
+
+use crate::program::MatrixUnit;
+use crate::shape::DType;
 
 /// What lowering needs to know of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub struct Target {
     pub subgroup_size: Option<u32>,
     /// 64-bit integers in shaders.
     pub int64: bool,
+    /// Matrix units, which are known to work.
+    pub matrices: Vec<MatrixUnit>,
     /// The device is a processor that pretends to be a GPU.
     pub software: bool,
 }
@@ -61,8 +66,19 @@ impl Target {
             max_binding: 128 << 20,
             subgroup_size: None,
             int64: false,
+            matrices: Vec::new(),
             software: false,
         }
+    }
+
+    /// The matrix unit with the largest matrices, for feature maps of a precision.
+    fn matrix_unit(&self, half: bool) -> Option<MatrixUnit> {
+        let operands = if half { DType::F16 } else { DType::F32 };
+        let able = self
+            .matrices
+            .iter()
+            .filter(|unit| unit.operands == operands);
+        able.max_by_key(|unit| unit.size).copied()
     }
 }
 

@@ -6,10 +6,11 @@
 //! Loops marked `//@unroll` are written out: see [`super::unroll`].
 
 use super::unroll::unroll;
-use crate::program::{Access, Kernel};
+use crate::program::{Access, Kernel, MatrixUnit, Needs};
+use crate::shape::DType;
 
 /// Pieces that several shaders import.
-const LIBRARY: [(&str, &str); 18] = [
+const LIBRARY: [(&str, &str); 21] = [
     (
         "conv2d_pixels",
         include_str!("../../shaders/lib/conv2d_pixels.wgsl"),
@@ -19,6 +20,10 @@ const LIBRARY: [(&str, &str); 18] = [
         include_str!("../../shaders/lib/conv2d_spread.wgsl"),
     ),
     (
+        "conv2d_tile",
+        include_str!("../../shaders/lib/conv2d_tile.wgsl"),
+    ),
+    (
         "conv2d_weights",
         include_str!("../../shaders/lib/conv2d_weights.wgsl"),
     ),
@@ -26,12 +31,17 @@ const LIBRARY: [(&str, &str); 18] = [
         "conv2d_weights_spread",
         include_str!("../../shaders/lib/conv2d_weights_spread.wgsl"),
     ),
+    (
+        "conv2d_weights_tile",
+        include_str!("../../shaders/lib/conv2d_weights_tile.wgsl"),
+    ),
     ("exact", include_str!("../../shaders/lib/exact.wgsl")),
     ("float", include_str!("../../shaders/lib/float.wgsl")),
     (
         "loss_scale",
         include_str!("../../shaders/lib/loss_scale.wgsl"),
     ),
+    ("matrices", include_str!("../../shaders/lib/matrices.wgsl")),
     ("moments", include_str!("../../shaders/lib/moments.wgsl")),
     ("normal", include_str!("../../shaders/lib/normal.wgsl")),
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
@@ -83,14 +93,35 @@ impl Shader {
             text += memory.declaration(line).as_deref().unwrap_or(line);
             text.push('\n');
         }
-        kernel.int64 = text.contains("u64");
+        kernel.needs.int64 = text.contains("u64");
         if memory.stored == Storage::Half && text.contains("Stored") {
             kernel.name += " half";
         }
-        if kernel.int64 {
+        if kernel.needs.int64 {
             kernel.name += " wide";
         }
         kernel.source = text;
+        kernel
+    }
+
+    /// [`Shader::suited`] to a matrix unit: the piece `matrices` with matrices of its size and
+    /// operands of its precision.
+    pub(super) fn for_unit(
+        &self,
+        unit: MatrixUnit,
+        memory: Memory,
+        constants: &[(&str, u32)],
+    ) -> Kernel {
+        let mut kernel = self.suited(memory, constants);
+        let size = unit.size;
+        let own = format!("coop_mat{size}x{size}");
+        kernel.source = kernel.source.replace("coop_mat16x16", &own);
+        if unit.operands == DType::F32 {
+            let single = kernel.source.replace("enable f16;\n", "");
+            kernel.source = single.replace("alias Operand = f16;", "alias Operand = f32;");
+            kernel.needs.f16 = false;
+            kernel.name += " single";
+        }
         kernel
     }
 
@@ -107,12 +138,18 @@ impl Shader {
             name += &format!(" {constant}={value}");
         }
         source = unroll(&source, constants);
+        let uses = |extension| source.contains(&format!("enable {extension};"));
+        let needs = Needs {
+            subgroups: self.subgroups,
+            int64: false,
+            f16: uses("f16"),
+            matrices: uses("wgpu_cooperative_matrix"),
+        };
         Kernel {
             name,
             source,
             bindings: self.bindings.to_vec(),
-            subgroups: self.subgroups,
-            int64: false,
+            needs,
         }
     }
 }

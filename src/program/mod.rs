@@ -9,6 +9,10 @@ pub mod plan;
 use std::collections::HashMap;
 use std::fmt;
 
+use serde::Serialize;
+
+use crate::shape::DType;
+
 /// A number that changes when a text does (FNV-1a).
 pub fn fingerprint(text: impl IntoIterator<Item = u8>) -> u64 {
     text.into_iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
@@ -79,10 +83,40 @@ pub struct Kernel {
     pub source: String,
     /// Access of the storage bindings, in order.
     pub bindings: Vec<Access>,
-    /// Whether the text uses subgroup operations.
+    /// What the text uses beyond what every adapter has.
+    pub needs: Needs,
+}
+
+/// What not every adapter has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Needs {
+    /// Subgroup operations.
     pub subgroups: bool,
-    /// Whether the text uses 64-bit integers.
+    /// 64-bit integers.
     pub int64: bool,
+    /// Halves as numbers of their own.
+    pub f16: bool,
+    /// Products of matrices.
+    pub matrices: bool,
+}
+
+/// Products of matrices that an adapter computes in one instruction (cooperative matrices):
+/// square ones, with sums in single precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct MatrixUnit {
+    /// Rows and columns of a matrix.
+    pub size: u32,
+    /// Elements of the factors: [`DType::F16`] or [`DType::F32`].
+    pub operands: DType,
+    /// Invocations of the smallest and of the largest subgroup; those of a subgroup share a
+    /// matrix.
+    pub subgroup: [u32; 2],
+}
+
+impl fmt::Display for MatrixUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{0}x{0} {1}", self.size, self.operands)
+    }
 }
 
 /// One launch of a kernel.

@@ -7,7 +7,7 @@
 
 use pyr_wgpu::engine::{Device, Engine, EngineError};
 use pyr_wgpu::graph::{Data, Graph, Op, Role, Tensor, ValueId, ops, precision};
-use pyr_wgpu::kernels::{self, Choices};
+use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES};
 use pyr_wgpu::shape::{DType, Shape};
 
 const EPSILON: f64 = 1.0 / 16_777_216.0;
@@ -56,7 +56,13 @@ pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices) -> f64
         }
         _ => (0.0, largest(results).max(1.0)),
     };
-    (terms + AROUND) * EPSILON * magnitude
+    // Matrix units round their factors to halves, each by half a unit in the last of eleven
+    // places, or where it is subnormal.
+    let rounded = match MATRIX_NAMES.contains(&choice) {
+        true => magnitude / 1024.0 + terms * largest(&sample.inputs).max(1.0) / 16_777_216.0,
+        false => 0.0,
+    };
+    (terms + AROUND) * EPSILON * magnitude + rounded
 }
 
 /// What the transforms of Winograd's convolution make of absolute values, at most: along an
@@ -354,8 +360,14 @@ fn compare(result: &Tensor, reference: &Tensor, tolerance: f64, half: bool) -> R
     }
 }
 
-/// Tiles differ in their constants only: two of them stand for all.
+/// Tiles differ in their constants only: two of each kind stand for all.
 pub fn stands(choices: &Choices) -> bool {
     let name = choices.get("").unwrap_or("direct");
-    !name.starts_with("tiled") || ["tiled 128x24", "tiled 128x64"].contains(&name)
+    let standing = [
+        "tiled 128x24",
+        "tiled 128x64",
+        "matrix 128x16",
+        "matrix 128x48",
+    ];
+    !name.starts_with("tiled") && !name.starts_with("matrix") || standing.contains(&name)
 }

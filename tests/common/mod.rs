@@ -7,13 +7,14 @@
 
 pub mod kernel;
 pub mod networks;
+pub mod pair;
 pub mod runs;
 
 use std::sync::{Arc, OnceLock};
 
 use pyr_wgpu::cpu::Cpu;
-use pyr_wgpu::engine::Device;
-use pyr_wgpu::gpu::{Checks, Gpu, Selection, adapter};
+use pyr_wgpu::engine::{Device, try_matrices};
+use pyr_wgpu::gpu::{Checks, Gpu, GpuError, Selection, adapter};
 
 /// The adapter of the tests, or `None` where there is none.
 ///
@@ -43,7 +44,11 @@ fn open(checks: Checks) -> Option<Device> {
     };
     let opened = pollster::block_on(async {
         let adapter = adapter::select(&selection).await?;
-        Gpu::open(&adapter, checks).await
+        let mut gpu = Gpu::open(&adapter, checks).await?;
+        try_matrices(&mut gpu).await;
+        // What a driver offers must work, on adapters that the tests are for.
+        assert_eq!(gpu.matrices, gpu.description.matrices);
+        Ok::<Gpu, GpuError>(gpu)
     });
     match opened {
         Ok(gpu) => Some(Device::Gpu(Arc::new(gpu))),

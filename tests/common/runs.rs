@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyr_wgpu::data::{DataError, Source};
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::graph::{Passes, Precision};
-use pyr_wgpu::kernels::Choices;
+use pyr_wgpu::kernels::{self, Choices, Target};
 use pyr_wgpu::model::{Network, NetworkSpec, Preprocessing, Stem, initial_values};
 use pyr_wgpu::rng::{Purpose, Stream};
 use pyr_wgpu::train::{Options, Position, Recipe, Snapshot, Totals, Trainer};
@@ -67,6 +67,8 @@ pub struct Run {
     pub options: Options,
     pub images: usize,
     pub resident: bool,
+    /// Whether kernels are chosen as if the adapter were a graphics card.
+    pub as_card: bool,
 }
 
 impl Run {
@@ -97,6 +99,7 @@ impl Run {
             spec,
             images,
             resident: true,
+            as_card: false,
         }
     }
 
@@ -146,7 +149,17 @@ impl Run {
             self.options.clone(),
             self.train_source(),
             self.test_source(),
-            |_| Ok(Choices::default()),
+            |graphs| {
+                let target = Target {
+                    software: device.target().software && !self.as_card,
+                    ..device.target()
+                };
+                let mut choices = Choices::default();
+                for graph in graphs {
+                    choices.extend(&kernels::lower(graph, &target, &Choices::default())?.choices);
+                }
+                Ok(choices)
+            },
         );
         let mut trainer = trainer.unwrap_or_else(|e| panic!("{e}"));
         trainer.restore(from);

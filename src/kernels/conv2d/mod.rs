@@ -1,9 +1,11 @@
 //! Host half of the convolutions.
 //!
-//! Three families do the same work, each for every legal shape.
-//! `tiled` is for graphics cards, in several shapes of tile (`tiles.rs`); `subgroup` is for
-//! processors that pretend to be GPUs, where it is several times faster; `direct` is plain
-//! WGSL without any memory shared between invocations, the floor of the other two.
+//! Four families do the same work, each for every legal shape.
+//! `tiled` is for graphics cards, in several shapes of tile (`tiles.rs`); `matrix` is the same
+//! with products by matrix units, where the adapter has them for the precision of the feature
+//! maps; `subgroup` is for processors that pretend to be GPUs, where it is several times
+//! faster; `direct` is plain WGSL without any memory shared between invocations, the floor of
+//! the others.
 //! A forward convolution is one dispatch (`pixels.rs`).
 //! A gradient by the input is one dispatch for each class of pixels, stride² of them, because
 //! within a class all pixels see the same taps (`pixels.rs` as well).
@@ -25,7 +27,7 @@ use super::shader;
 use crate::graph::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Window};
 use crate::graph::{Node, ValueId};
 use crate::shape::{DType, LANES};
-use tiles::Tile;
+use tiles::{MatrixTile, Tile};
 use winograd::Winograd;
 
 /// Sizes of a convolution, as all its kernels need them.
@@ -50,6 +52,7 @@ struct Sizes {
 enum Family {
     Direct,
     Tiled(&'static Tile),
+    Matrix(MatrixTile),
     Subgroup {
         /// Invocations in a subgroup.
         size: u32,
@@ -97,39 +100,49 @@ impl Sizes {
     }
 }
 
-/// The names of the kernels that can compute a node, and how many of the first may be the
-/// fastest; `tiles` are in order of preference.
+/// The families that can compute a node, by name, and how many of the first may be the
+/// fastest; tiles are in order of preference.
 ///
-/// Graphics cards get the tiled family, software adapters the subgroup family where it can
-/// run, else the direct one.
-fn families(target: &Target, tiles: &[&'static Tile]) -> (Vec<&'static str>, usize) {
-    let tiled = tiles.iter().map(|tile| tile.name);
-    let subgroup = target.subgroup_size.map(|_| SUBGROUP);
+/// Graphics cards get the tiled family, by matrix units if they have them, software adapters
+/// the subgroup family where it can run, else the direct one.
+fn families(
+    target: &Target,
+    tiles: Vec<&'static Tile>,
+    matrices: Vec<MatrixTile>,
+) -> (Vec<(&'static str, Family)>, usize) {
+    let matrices = matrices.into_iter();
+    let mut matrices = matrices.map(|matrix| (matrix.tile.name, Family::Matrix(matrix)));
+    let tiled = tiles
+        .into_iter()
+        .map(|tile| (tile.name, Family::Tiled(tile)));
+    let direct = [(DIRECT, Family::Direct)];
+    let subgroup = target.subgroup_size;
+    let subgroup = subgroup.map(|size| (SUBGROUP, Family::Subgroup { size }));
     // Tiles differ by little, and their order is a guess. Among software adapters, wide
     // subgroups win by far.
-    match (target.software, target.subgroup_size) {
-        (false, _) => {
-            let legal = tiled.chain([DIRECT]).chain(subgroup);
-            (legal.collect(), PLAUSIBLE_TILES)
+    match target.software {
+        false => {
+            let mut legal: Vec<_> = matrices.by_ref().take(PLAUSIBLE_MATRICES).collect();
+            let plausible = legal.len() + PLAUSIBLE_TILES;
+            legal.extend(tiled.chain(matrices).chain(direct).chain(subgroup));
+            (legal, plausible)
         }
-        (true, size) => {
-            let legal = subgroup.into_iter().chain([DIRECT]).chain(tiled);
-            let plausible = if size >= Some(8) { 1 } else { 2 };
-            (legal.collect(), plausible)
+        true => {
+            let legal = subgroup.into_iter().chain(direct).chain(tiled);
+            let plausible = if target.subgroup_size >= Some(8) {
+                1
+            } else {
+                2
+            };
+            (legal.chain(matrices).collect(), plausible)
         }
     }
 }
 
-/// The family, and within the tiled one the tile, of a name.
-fn family(target: &Target, tiles: &[&'static Tile], name: &str) -> Family {
-    match (
-        target.subgroup_size,
-        tiles.iter().find(|tile| tile.name == name),
-    ) {
-        (_, Some(tile)) => Family::Tiled(tile),
-        (Some(size), None) if name == SUBGROUP => Family::Subgroup { size },
-        _ => Family::Direct,
-    }
+/// The family of a name.
+fn family(families: &[(&str, Family)], name: &str) -> Family {
+    let found = families.iter().find(|(own, _)| *own == name);
+    found.map_or(Family::Direct, |(_, family)| *family)
 }
 
 /// How result pixels are computed.
@@ -152,8 +165,12 @@ fn way<'a>(
         true => (sizes.input, sizes.input_vecs()),
     };
     let pixels = sizes.batch * extent[0] * extent[1];
-    let tiles = Tile::for_pixels(pixels as u32, vecs as u32);
-    let (mut legal, mut plausible) = families(target, &tiles);
+    let [pixels, vecs] = [pixels as u32, vecs as u32];
+    let unit = target.matrix_unit(sizes.half);
+    let matrices = unit.map(|unit| MatrixTile::for_pixels(unit, pixels, vecs));
+    let tiles = Tile::for_pixels(pixels, vecs);
+    let (families, mut plausible) = families(target, tiles, matrices.unwrap_or_default());
+    let mut legal: Vec<&str> = families.iter().map(|(name, _)| *name).collect();
     let mut winograds = WINOGRAD.map(|(name, out)| {
         let winograd = Winograd::new(sizes, transposed, out, target.max_binding)?;
         // The larger tile rounds too much to be chosen by its speed.
@@ -171,16 +188,17 @@ fn way<'a>(
         Some((_, winograd)) => {
             let family = match (target.software, target.subgroup_size) {
                 (true, Some(size)) => Family::Subgroup { size },
-                _ => Family::Tiled(Tile::for_pixels(winograd.rows() as u32, vecs as u32)[0]),
+                _ => Family::Tiled(Tile::for_pixels(winograd.rows() as u32, vecs)[0]),
             };
             Way::Winograd(winograd, family)
         }
-        None => Way::Kernel(family(target, &tiles, chosen)),
+        None => Way::Kernel(family(&families, chosen)),
     })
 }
 
-/// Tiles that the tuner measures for a layer.
+/// Tiles that the tuner measures for a layer: of multiply-adds, and of matrix units.
 const PLAUSIBLE_TILES: usize = 4;
+const PLAUSIBLE_MATRICES: usize = 2;
 
 /// A number that changes when the kernels do among which there is a choice.
 pub fn fingerprint() -> u64 {
@@ -190,13 +208,16 @@ pub fn fingerprint() -> u64 {
     crate::program::fingerprint(text.chain(shader::library()))
 }
 
+/// Names of the tiles of the matrix family, from narrow to wide.
+pub const MATRIX_NAMES: [&str; 4] = {
+    let [(a, _), (b, _), (c, _), (d, _)] = tiles::MATRIX;
+    [a, b, c, d]
+};
+
 /// Names of all tiles.
 pub(super) fn tile_names() -> impl Iterator<Item = &'static str> {
-    let mut names: Vec<&str> = tiles::PIXELS
-        .iter()
-        .chain(&tiles::WEIGHTS)
-        .map(|t| t.name)
-        .collect();
+    let tiles = tiles::PIXELS.iter().chain(&tiles::WEIGHTS);
+    let mut names: Vec<&str> = tiles.map(|t| t.name).chain(MATRIX_NAMES).collect();
     names.sort_unstable();
     names.dedup();
     names.into_iter()
@@ -240,11 +261,14 @@ pub(super) fn grad_weight(
     let (x, dy, dw) = (node.inputs[0], node.inputs[1], node.outputs[0]);
     let sizes = Sizes::new(lowering, x, dw, dy, op.window);
     let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
-    let tiles = Tile::for_weights(quads as u32, sizes.output_vecs() as u32);
-    let (legal, plausible) = families(lowering.target, &tiles);
+    let [quads, vecs] = [quads as u32, sizes.output_vecs() as u32];
+    let unit = lowering.target.matrix_unit(sizes.half);
+    let matrices = unit.map(|unit| MatrixTile::for_weights(unit, quads, vecs));
+    let tiles = Tile::for_weights(quads, vecs);
+    let (families, plausible) = families(lowering.target, tiles, matrices.unwrap_or_default());
+    let legal: Vec<&str> = families.iter().map(|(name, _)| *name).collect();
     let chosen = lowering.choose(sizes.key("conv2d_grad_weight"), &legal, plausible)?;
-    let family = family(lowering.target, &tiles, chosen);
-    weights::lower(lowering, &sizes, op, family, node);
+    weights::lower(lowering, &sizes, op, family(&families, chosen), node);
     Ok(())
 }
 

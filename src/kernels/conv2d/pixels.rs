@@ -1,11 +1,12 @@
-//! Host half of `shaders/conv2d_tiled.wgsl`, `shaders/conv2d_subgroup.wgsl`,
-//! `shaders/conv2d_subgroup_window.wgsl` and `shaders/conv2d_direct.wgsl`: one result pixel from
+//! Host half of `shaders/conv2d_tiled.wgsl`, `shaders/conv2d_matrix.wgsl`,
+//! `shaders/conv2d_subgroup.wgsl`, `shaders/conv2d_subgroup_window.wgsl` and `shaders/conv2d_direct.wgsl`: one result pixel from
 //! the source pixels that its taps reach.
 
 use super::super::grid;
 use super::super::lower::{Launch, Lowering, reading};
 use super::super::shader::{Memory, Shader, parameters};
 use super::beside::Beside;
+use super::tiles::{MatrixTile, Tile};
 use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, Sizes, chunk_vecs};
 use crate::graph::ops::{Conv2d, Taps};
 use crate::graph::{Node, ValueId};
@@ -33,6 +34,13 @@ const TILED: Shader = Shader {
     subgroups: false,
 };
 
+const MATRIX: Shader = Shader {
+    name: "conv2d_matrix",
+    text: include_str!("../../../shaders/conv2d_matrix.wgsl"),
+    bindings: &[Read, Read, Write, Read, Read, Read, Read, Write],
+    subgroups: true,
+};
+
 const DIRECT: Shader = Shader {
     name: "conv2d_direct",
     text: include_str!("../../../shaders/conv2d_direct.wgsl"),
@@ -41,7 +49,7 @@ const DIRECT: Shader = Shader {
 };
 
 /// All of them.
-pub(super) const SHADERS: [Shader; 4] = [SUBGROUP, WINDOW, TILED, DIRECT];
+pub(super) const SHADERS: [Shader; 5] = [SUBGROUP, WINDOW, TILED, MATRIX, DIRECT];
 
 /// Pixels that an invocation of the subgroup family works on at once, and most vectors of
 /// output channels that a workgroup covers.
@@ -193,17 +201,11 @@ impl Params {
                     ("WEIGHT_LOADS", (4 * vecs).div_ceil(size)),
                 ]
             }
-            Family::Tiled(tile) => {
-                let abreast = tile.workgroup / tile.depth;
-                vec![
-                    ("WORKGROUP", tile.workgroup),
-                    ("VEC_LANES", tile.vec_lanes),
-                    ("PIXELS", tile.rows),
-                    ("OUT_VECS", tile.vecs),
-                    ("DEPTH", tile.depth),
-                    ("SOURCE_LOADS", tile.tile_rows().div_ceil(abreast)),
-                    ("WEIGHT_LOADS", tile.tile_vecs().div_ceil(abreast)),
-                ]
+            Family::Tiled(tile) => tile_constants(tile),
+            Family::Matrix(matrix) => {
+                let mut constants = tile_constants(&matrix.tile);
+                constants.extend(matrix.constants());
+                constants
             }
             Family::Direct => vec![
                 ("WORKGROUP", DIRECT_WORKGROUP),
@@ -238,6 +240,7 @@ impl Params {
             Family::Subgroup { .. } if window => WINDOW.suited(memory, &constants),
             Family::Subgroup { .. } => SUBGROUP.suited(memory, &constants),
             Family::Tiled(_) => TILED.suited(memory.narrow(), &constants),
+            Family::Matrix(matrix) => MATRIX.for_unit(matrix.unit, memory.narrow(), &constants),
             Family::Direct => DIRECT.suited(memory.narrow(), &constants),
         }
     }
@@ -258,6 +261,9 @@ impl Params {
                 (blocks, self.result_vecs.div_ceil(vecs))
             }
             Family::Tiled(tile) => tile.tiles(self.pixels(), self.result_vecs).into(),
+            Family::Matrix(MatrixTile { tile, .. }) => {
+                tile.tiles(self.pixels(), self.result_vecs).into()
+            }
             Family::Direct => {
                 let chunks = self.result_vecs.div_ceil(DIRECT_VECS);
                 let invocations = self.pixels().div_ceil(DIRECT_PIXELS) * chunks;
@@ -272,10 +278,24 @@ impl Params {
     fn slices(&self, family: Family) -> Option<u32> {
         let [x, y, _] = self.grid(family);
         match family {
-            Family::Subgroup { .. } | Family::Tiled(_) => Some(x * y),
+            Family::Subgroup { .. } | Family::Tiled(_) | Family::Matrix(_) => Some(x * y),
             Family::Direct => None,
         }
     }
+}
+
+/// What the piece `conv2d_tile` must know.
+fn tile_constants(tile: &Tile) -> Vec<(&'static str, u32)> {
+    let abreast = tile.workgroup / tile.depth;
+    vec![
+        ("WORKGROUP", tile.workgroup),
+        ("VEC_LANES", tile.vec_lanes),
+        ("PIXELS", tile.rows),
+        ("OUT_VECS", tile.vecs),
+        ("DEPTH", tile.depth),
+        ("SOURCE_LOADS", tile.tile_rows().div_ceil(abreast)),
+        ("WEIGHT_LOADS", tile.tile_vecs().div_ceil(abreast)),
+    ]
 }
 
 /// Products of matrices [rows, source channels] by [source channels, result channels], one
@@ -469,6 +489,7 @@ mod tests {
         check_twin(&SUBGROUP, Params::NAMES);
         check_twin(&WINDOW, Params::NAMES);
         check_twin(&TILED, Params::NAMES);
+        check_twin(&MATRIX, Params::NAMES);
         check_twin(&DIRECT, Params::NAMES);
     }
 }

@@ -4,6 +4,9 @@
 //! would leave them half empty, and small maps give too few of them to fill a graphics card.
 //! All fit the default limits: 256 invocations and 16 KiB of memory in a workgroup.
 
+use crate::program::MatrixUnit;
+use crate::shape::{DType, LANES};
+
 /// One shape of tile. Rows are pixels of the result, or quads of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tile {
@@ -61,9 +64,108 @@ pub(super) const WEIGHTS: [Tile; 6] = [
     tile("tiled 128x64", [128, 8], [2, 2], 8),
 ];
 
+/// Channels of the tiles of the matrix family, which have [`MATRIX_ROWS`] rows: pixels, or
+/// weights.
+pub(super) const MATRIX: [(&str, u32); 4] = [
+    ("matrix 128x16", 16),
+    ("matrix 128x32", 32),
+    ("matrix 128x48", 48),
+    ("matrix 128x64", 64),
+];
+const MATRIX_ROWS: u32 = 128;
+
+/// Vectors of channels of the tile that leave the matrices at a time: those of one matrix of
+/// sixteen columns.
+const MATRIX_VEC_LANES: u32 = 4;
+
+/// Invocations of a workgroup, at most.
+const MATRIX_INVOCATIONS: u32 = 128;
+
+/// Bytes of steps of the long axis that are brought at a time.
+const MATRIX_STEP_BYTES: u32 = 64;
+
+/// A tile whose products matrix units compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MatrixTile {
+    pub(super) tile: Tile,
+    pub(super) unit: MatrixUnit,
+}
+
+impl MatrixTile {
+    /// A tile of a number of channels, with rows that come in `groups` of pixels (1) or
+    /// weights (4).
+    fn new(name: &'static str, channels: u32, unit: MatrixUnit, group: u32) -> MatrixTile {
+        let [_, largest] = unit.subgroup;
+        let workgroup = largest * MatrixTile::subgroups(unit);
+        let lines = workgroup / MATRIX_VEC_LANES;
+        let steps = match unit.operands {
+            DType::F16 => MATRIX_STEP_BYTES / 2,
+            _ => MATRIX_STEP_BYTES / 4,
+        };
+        let tile = Tile {
+            name,
+            workgroup,
+            vec_lanes: MATRIX_VEC_LANES,
+            rows: MATRIX_ROWS / group / lines,
+            vecs: channels / LANES as u32 / MATRIX_VEC_LANES,
+            // Pixels take four steps to a vector.
+            depth: if group == 1 { steps / 4 } else { steps },
+        };
+        MatrixTile { tile, unit }
+    }
+
+    /// Subgroups that multiply, as many as have a row of matrices.
+    fn subgroups(unit: MatrixUnit) -> u32 {
+        let [_, largest] = unit.subgroup;
+        (MATRIX_INVOCATIONS / largest).clamp(1, MATRIX_ROWS / unit.size)
+    }
+
+    /// Tiles for pixels, in the order in which they should be fast.
+    pub(super) fn for_pixels(unit: MatrixUnit, pixels: u32, vecs: u32) -> Vec<MatrixTile> {
+        MatrixTile::sorted(unit, 1, |tile| tile.cost(pixels, vecs, 1, 4, MATRIX_COST))
+    }
+
+    /// The same for weights.
+    pub(super) fn for_weights(unit: MatrixUnit, quads: u32, vecs: u32) -> Vec<MatrixTile> {
+        let rows = quads * BUSY as u32;
+        MatrixTile::sorted(unit, 4, |tile| tile.cost(rows, vecs, 1, 1, MATRIX_COST))
+    }
+
+    fn sorted(unit: MatrixUnit, group: u32, cost: impl Fn(&Tile) -> u64) -> Vec<MatrixTile> {
+        let tiles = MATRIX.iter();
+        let mut tiles: Vec<MatrixTile> = tiles
+            .map(|(name, channels)| MatrixTile::new(name, *channels, unit, group))
+            .collect();
+        tiles.sort_by_key(|matrix| cost(&matrix.tile));
+        tiles
+    }
+
+    /// What the piece `matrices` must know.
+    pub(super) fn constants(&self) -> [(&'static str, u32); 6] {
+        let size = self.unit.size;
+        let subgroups = MatrixTile::subgroups(self.unit);
+        [
+            ("SIZE", size),
+            ("SUBGROUPS", subgroups),
+            (
+                "MOST_SUBGROUPS",
+                self.tile.workgroup / self.unit.subgroup[0],
+            ),
+            ("ROWS", MATRIX_ROWS / size / subgroups),
+            ("COLUMNS", LANES as u32 * self.tile.tile_vecs() / size),
+            ("BLOCKS", LANES as u32 * MATRIX_VEC_LANES / size),
+        ]
+    }
+}
+
 /// Workgroups that keep a graphics card busy, for lack of anything that says how many cores
 /// it has.
 const BUSY: u64 = 128;
+
+/// What the multiply-adds of a vector cost, where a load from workgroup memory costs 2; and
+/// where matrix units do them.
+const VECTOR_COST: u64 = 16;
+const MATRIX_COST: u64 = 2;
 
 impl Tile {
     /// Rows of the workgroup.
@@ -87,21 +189,21 @@ impl Tile {
     /// What a result costs, to compare tiles: multiply-adds, those that nobody needs
     /// included, loads from workgroup memory and from the device's, and cores that stay idle.
     /// A row takes `row_loads` vectors for each step of the axis that is summed over, a
-    /// vector of channels `vec_loads`.
-    fn cost(&self, rows: u32, vecs: u32, row_loads: u64, vec_loads: u64) -> u64 {
+    /// vector of channels `vec_loads`, and their product `arithmetic`.
+    fn cost(&self, rows: u32, vecs: u32, row_loads: u64, vec_loads: u64, arithmetic: u64) -> u64 {
         let [tiles, chunks] = self.tiles(rows, vecs).map(u64::from);
         let [own_rows, own_vecs, tile_rows, tile_vecs] =
             [self.rows, self.vecs, self.tile_rows(), self.tile_vecs()].map(u64::from);
         let own_loads = own_rows * row_loads + own_vecs * vec_loads;
         let tile_loads = tile_rows * row_loads + tile_vecs * vec_loads;
-        let own = 16 * own_rows * own_vecs + 2 * own_loads;
+        let own = arithmetic * own_rows * own_vecs + 2 * own_loads;
         (tiles * chunks).max(BUSY) * (u64::from(self.workgroup) * own + 4 * tile_loads)
     }
 
     /// The tile for pixels that should be fastest, and the others after it.
     pub(super) fn for_pixels(pixels: u32, vecs: u32) -> Vec<&'static Tile> {
         let mut tiles: Vec<&Tile> = PIXELS.iter().collect();
-        tiles.sort_by_key(|tile| tile.cost(pixels, vecs, 1, 4));
+        tiles.sort_by_key(|tile| tile.cost(pixels, vecs, 1, 4, VECTOR_COST));
         tiles
     }
 
@@ -110,7 +212,7 @@ impl Tile {
     pub(super) fn for_weights(quads: u32, vecs: u32) -> Vec<&'static Tile> {
         let mut tiles: Vec<&Tile> = WEIGHTS.iter().collect();
         let slices = BUSY as u32;
-        tiles.sort_by_key(|tile| tile.cost(quads * slices, vecs, 1, 1));
+        tiles.sort_by_key(|tile| tile.cost(quads * slices, vecs, 1, 1, VECTOR_COST));
         tiles
     }
 }
@@ -140,7 +242,10 @@ mod tests {
                 let lanes = tile.workgroup / tile.vec_lanes;
                 assert!(weights || lanes.is_power_of_two(), "{}", tile.name);
                 assert!(weights || 2 * tile.workgroup <= tile.depth * (rows + 1));
-                let fits = rows % tile.workgroup == 0 || tile.workgroup % rows == 0;
+                let fits = match weights {
+                    true => tile.workgroup % rows == 0,
+                    false => rows % tile.workgroup == 0 || tile.workgroup % rows == 0,
+                };
                 assert!(fits && tile.workgroup >= tile.depth, "{}", tile.name);
                 let unit = if weights { 4 } else { 1 };
                 let name = format!("tiled {}x{}", unit * rows, 4 * tile.tile_vecs());

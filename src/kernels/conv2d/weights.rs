@@ -1,5 +1,5 @@
-//! Host half of `shaders/conv2d_weights_tiled.wgsl`, `shaders/conv2d_weights_subgroup.wgsl`,
-//! `shaders/conv2d_weights_subgroup_window.wgsl` and `shaders/conv2d_weights_direct.wgsl`: the
+//! Host half of `shaders/conv2d_weights_tiled.wgsl`, `shaders/conv2d_weights_matrix.wgsl`,
+//! `shaders/conv2d_weights_subgroup.wgsl`, `shaders/conv2d_weights_subgroup_window.wgsl` and `shaders/conv2d_weights_direct.wgsl`: the
 //! gradient by the weights.
 //!
 //! The result is tiny and the sum long, so it is split: each workgroup sums a slice of the
@@ -8,6 +8,7 @@
 use super::super::lower::{Launch, Lowering};
 use super::super::shader::{Shader, parameters};
 use super::super::sum_slices;
+use super::tiles::Tile;
 use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, Sizes, chunk_vecs};
 use crate::graph::Node;
 use crate::graph::ops::Conv2dGradWeight;
@@ -34,6 +35,13 @@ const TILED: Shader = Shader {
     subgroups: false,
 };
 
+const MATRIX: Shader = Shader {
+    name: "conv2d_weights_matrix",
+    text: include_str!("../../../shaders/conv2d_weights_matrix.wgsl"),
+    bindings: &[Read, Read, Write, Read, Read],
+    subgroups: true,
+};
+
 const DIRECT: Shader = Shader {
     name: "conv2d_weights_direct",
     text: include_str!("../../../shaders/conv2d_weights_direct.wgsl"),
@@ -42,7 +50,7 @@ const DIRECT: Shader = Shader {
 };
 
 /// All of them.
-pub(super) const SHADERS: [Shader; 4] = [SUBGROUP, WINDOW, TILED, DIRECT];
+pub(super) const SHADERS: [Shader; 5] = [SUBGROUP, WINDOW, TILED, MATRIX, DIRECT];
 
 /// Pixels that a workgroup of the subgroup family works on at once, and most vectors of output
 /// channels that it covers: the wider, the more often a vector of the input serves.
@@ -139,24 +147,21 @@ pub(super) fn lower(
             (kernel, groups, chunks, enough)
         }
         Family::Tiled(tile) => {
-            let constants = [
-                ("WORKGROUP", tile.workgroup),
-                ("VEC_LANES", tile.vec_lanes),
-                ("QUADS", tile.rows),
-                ("OUT_VECS", tile.vecs),
-                ("PIXELS", tile.depth),
-                (
-                    "INPUT_LOADS",
-                    (tile.depth * tile.tile_rows()).div_ceil(tile.workgroup),
-                ),
-                (
-                    "GRADIENT_LOADS",
-                    (tile.depth * tile.tile_vecs()).div_ceil(tile.workgroup),
-                ),
-                prepare,
-            ];
+            let mut constants = tile_constants(tile);
+            constants.push(prepare);
             let kernel = TILED.suited(memory.narrow(), &constants);
             let [groups, chunks] = tile.tiles(quads as u32, vecs).map(|n| n as usize);
+            let enough = TILED_WORKGROUPS.div_ceil(groups * chunks);
+            (kernel, groups, chunks, enough)
+        }
+        Family::Matrix(matrix) => {
+            let mut constants = tile_constants(&matrix.tile);
+            constants.extend(matrix.constants());
+            constants.push(("LEFT_BY_ROWS", 0));
+            constants.push(prepare);
+            let kernel = MATRIX.for_unit(matrix.unit, memory.narrow(), &constants);
+            let tiles = matrix.tile.tiles(quads as u32, vecs);
+            let [groups, chunks] = tiles.map(|n| n as usize);
             let enough = TILED_WORKGROUPS.div_ceil(groups * chunks);
             (kernel, groups, chunks, enough)
         }
@@ -213,6 +218,20 @@ pub(super) fn lower(
     sum_slices::launch(lowering, &partial, dw);
 }
 
+/// What the piece `conv2d_weights_tile` must know.
+fn tile_constants(tile: &Tile) -> Vec<(&'static str, u32)> {
+    let loads = |vectors: u32| (tile.depth * vectors).div_ceil(tile.workgroup);
+    vec![
+        ("WORKGROUP", tile.workgroup),
+        ("VEC_LANES", tile.vec_lanes),
+        ("QUADS", tile.rows),
+        ("OUT_VECS", tile.vecs),
+        ("PIXELS", tile.depth),
+        ("INPUT_LOADS", loads(tile.tile_rows())),
+        ("GRADIENT_LOADS", loads(tile.tile_vecs())),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::shader::check_twin;
@@ -223,6 +242,7 @@ mod tests {
         check_twin(&SUBGROUP, Params::NAMES);
         check_twin(&WINDOW, Params::NAMES);
         check_twin(&TILED, Params::NAMES);
+        check_twin(&MATRIX, Params::NAMES);
         check_twin(&DIRECT, Params::NAMES);
     }
 }

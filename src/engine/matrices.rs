@@ -1,0 +1,90 @@
+//! The proof of matrix units: drivers offer some that do not work.
+
+use super::EngineError;
+use super::trial::{Trial, agree, operands};
+use crate::gpu::Gpu;
+use crate::graph::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Window};
+use crate::graph::{Graph, GraphError, interp};
+use crate::kernels::{Choices, MATRIX_NAMES, Target};
+use crate::program::MatrixUnit;
+use crate::shape::Shape;
+
+/// Tries the matrix units that an adapter offers; those that compute a small convolution and
+/// its gradients as the operators' references do can be used from then on.
+///
+/// A unit that computes wrong numbers, or whose kernels the driver rejects, is left out; a
+/// device that fails says so when it is used next.
+pub async fn try_matrices(gpu: &mut Gpu) {
+    let mut proved = Vec::new();
+    for unit in gpu.description.matrices.clone() {
+        if works(gpu, unit).await == Ok(true) {
+            proved.push(unit);
+        }
+    }
+    gpu.matrices = proved;
+}
+
+async fn works(gpu: &Gpu, unit: MatrixUnit) -> Result<bool, EngineError> {
+    let graph = sample(unit)?;
+    let target = Target {
+        matrices: vec![unit],
+        ..Target::portable()
+    };
+    let mut expected = operands(&graph);
+    interp::run(&graph, &mut expected)?;
+    let choices = Choices::everywhere(MATRIX_NAMES[1]);
+    let Some(trial) = Trial::new(gpu, &target, &graph, &choices)? else {
+        return Ok(false);
+    };
+    trial.loaded.run(gpu, 0)?;
+    for name in RESULTS {
+        let found = trial.read(name).await?;
+        if !agree(&graph, expected[name].values(), &found) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+const RESULTS: [&str; 3] = ["y", "dx", "dw"];
+
+/// A convolution and its gradients, with maps of the unit's precision: several tiles of
+/// pixels, the last of them not full, and channels that fill no tile.
+fn sample(unit: MatrixUnit) -> Result<Graph, GraphError> {
+    let map = |dims: [usize; 4]| Shape {
+        dtype: unit.operands,
+        ..Shape::channels(&dims)
+    };
+    let window = Window {
+        stride: 1,
+        padding: 1,
+    };
+    let mut graph = Graph::new();
+    let x = graph.external("x", map([2, 9, 11, 20]));
+    let w = graph.external("w", Shape::weights([3, 3, 20, 36]));
+    let dy = graph.external("dy", map([2, 9, 11, 36]));
+    let forward = Conv2d {
+        window,
+        prepare: None,
+        normalize: None,
+    };
+    let grad_input = Conv2dGradInput {
+        window,
+        input: [9, 11],
+    };
+    let grad_weight = Conv2dGradWeight {
+        window,
+        prepare: None,
+        kernel: [3, 3],
+    };
+    let y = graph.push_one(forward, &[x, w], "y")?;
+    let dx = graph.push_one(grad_input, &[dy, w], "dx")?;
+    let dw = graph.push_one(grad_weight, &[x, dy], "dw")?;
+    for map in [y, dx] {
+        graph.values[map.0].shape.dtype = unit.operands;
+    }
+    for (id, name) in [y, dx, dw].into_iter().zip(RESULTS) {
+        graph.output(id, name);
+    }
+    Ok(graph)
+}

@@ -1,0 +1,116 @@
+//! A graph alone on an adapter, on random numbers: how the tuner and the proof of matrix units
+//! run kernels.
+
+use super::EngineError;
+use crate::gpu::{Gpu, Loaded};
+use crate::graph::{Graph, Role, Tensor, interp, precision};
+use crate::kernels::{self, Choices, Target};
+use crate::rng::{Purpose, Stream};
+use crate::shape::{DType, Shape};
+
+/// Largest relative difference (of lengths) between two right results: sums of some thousand
+/// terms in different order stay a hundred times below; where maps are halves, which round by
+/// up to 5e-4, as factors on their way to matrix units do, four times below.
+const AGREE: f64 = 1e-4;
+const AGREE_HALF: f64 = 2e-3;
+
+/// Random numbers, repeated through operands of any size.
+const NUMBERS: usize = 1 << 16;
+
+/// A graph, ready to run with random operands.
+pub(super) struct Trial<'a> {
+    gpu: &'a Gpu,
+    graph: &'a Graph,
+    /// The graph's program.
+    pub(super) loaded: Loaded,
+}
+
+impl<'a> Trial<'a> {
+    /// Builds it; `None` if the driver rejects a kernel, which is no reason to give up.
+    ///
+    /// # Errors
+    /// If it cannot be lowered.
+    pub(super) fn new(
+        gpu: &'a Gpu,
+        target: &Target,
+        graph: &'a Graph,
+        choices: &Choices,
+    ) -> Result<Option<Trial<'a>>, EngineError> {
+        let program = kernels::lower(graph, target, choices)?.program;
+        let Ok(loaded) = Loaded::new(gpu, &[&program]) else {
+            gpu.forget_rejection();
+            return Ok(None);
+        };
+        for (name, tensor) in operands(graph) {
+            loaded.write(gpu, &name, 0, bytemuck::cast_slice(&tensor.to_words()));
+        }
+        Ok(Some(Trial { gpu, graph, loaded }))
+    }
+
+    /// The numbers of a result, as the last run left them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(super) async fn read(&self, name: &str) -> Result<Vec<f64>, EngineError> {
+        let id = self.graph.find(name).expect("the graph has the result");
+        let shape = self.graph.shape(id);
+        let parts = [(name, 0, shape.bytes())];
+        let read = self.loaded.read(self.gpu, &parts).await?;
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&read[0]);
+        Ok(Tensor::from_words(shape, &words).values().to_vec())
+    }
+}
+
+/// The same random numbers for the operands of a graph every time.
+pub(super) fn operands(graph: &Graph) -> interp::Store {
+    let mut stream = Stream::new(0, Purpose::Initialise, 0, 0);
+    let numbers: Vec<f32> = (0..NUMBERS).map(|_| stream.uniform() - 0.5).collect();
+    let wanted = graph.values.iter();
+    let wanted = wanted.filter(|v| v.role == Role::External && v.shape.dtype != DType::U32);
+    let tensor = |shape: &Shape| {
+        // Moments and affines: variances and scales are positive.
+        let vectors = shape.dims.len() == 2 && shape.dims[0] == 2;
+        let number = |number: &f32| if vectors { number.abs() + 0.5 } else { *number };
+        let elements = numbers.iter().map(number).cycle().take(shape.len());
+        let single = Shape {
+            dtype: DType::F32,
+            ..shape.clone()
+        };
+        Tensor::real(single, elements.map(f64::from).collect()).stored_as(shape)
+    };
+    wanted
+        .map(|value| (value.name.clone(), tensor(&value.shape)))
+        .collect()
+}
+
+/// Whether two results of a graph are the same but for rounding.
+pub(super) fn agree(graph: &Graph, expected: &[f64], found: &[f64]) -> bool {
+    let limit = match precision::is_half(graph) {
+        true => AGREE_HALF,
+        false => AGREE,
+    };
+    near(expected, found, limit)
+}
+
+fn near(expected: &[f64], found: &[f64], limit: f64) -> bool {
+    let pairs = expected.iter().zip(found);
+    let (mut distance, mut length) = (0.0, 0.0);
+    for (a, b) in pairs {
+        distance += (a - b) * (a - b);
+        length += a * a;
+    }
+    distance <= limit * limit * length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_agrees_and_faults_do_not() {
+        let near = |found: [f64; 2]| near(&[1.0, 2.0], &found, AGREE);
+        assert!(near([1.0, 2.000_001]));
+        assert!(!near([1.0, 2.01]));
+        assert!(!near([1.0, f64::NAN]));
+    }
+}

@@ -1,0 +1,155 @@
+//! Matrix units, on adapters that have them; Mesa's software adapter does since version 26.
+//!
+//! What an adapter offers is tested with all kernels in `tests/kernels.rs`. That software
+//! adapter computes more kinds of matrices than it offers, so here it stands for the cards that
+//! have those: each kind against the operators' references.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::kernel;
+use common::pair::Pair;
+use common::runs::{Run, bits, finish};
+use pyr_wgpu::engine::{Device, try_matrices};
+use pyr_wgpu::gpu::{Checks, Gpu, Selection, adapter};
+use pyr_wgpu::graph::{Op, Precision};
+use pyr_wgpu::kernels::{Choices, MATRIX_NAMES};
+use pyr_wgpu::program::MatrixUnit;
+use pyr_wgpu::shape::DType;
+use pyr_wgpu::train::{Snapshot, Totals};
+
+/// The adapter with some matrix units as if it offered them, tried.
+fn gpu_with(units: &[MatrixUnit]) -> Option<Gpu> {
+    // Says whether there has to be one, and which.
+    let known = common::gpu()?.description()?;
+    let selection = Selection {
+        device: Some(known.index.to_string()),
+        backend: None,
+    };
+    let opened = pollster::block_on(async {
+        let adapter = adapter::select(&selection).await?;
+        let mut gpu = Gpu::open(&adapter, Checks::Off).await?;
+        if gpu.description.matrices.is_empty() || !gpu.description.software() {
+            return Ok(None);
+        }
+        gpu.description.matrices = units.to_vec();
+        try_matrices(&mut gpu).await;
+        Ok::<Option<Gpu>, pyr_wgpu::gpu::GpuError>(Some(gpu))
+    });
+    let opened = opened.unwrap_or_else(|e| panic!("{e}"));
+    if opened.is_none() {
+        eprintln!("skipped: {} has no matrix units in software", known.name);
+    }
+    opened
+}
+
+const fn unit(size: u32, operands: DType, subgroup: [u32; 2]) -> MatrixUnit {
+    MatrixUnit {
+        size,
+        operands,
+        subgroup,
+    }
+}
+
+/// Matrices of sixteen rows, as NVIDIA and AMD have them; of single precision, as Apple has
+/// them; and subgroups that could be larger than they are.
+#[test]
+fn every_kind_of_matrices_agrees_with_the_reference() {
+    for unit in [
+        unit(16, DType::F16, [8, 8]),
+        unit(8, DType::F32, [8, 8]),
+        unit(8, DType::F16, [8, 16]),
+    ] {
+        let Some(gpu) = gpu_with(&[unit]) else { return };
+        assert_eq!(gpu.matrices, [unit]);
+        let device = Device::Gpu(Arc::new(gpu));
+        let (mut checked, mut pairs) = (0, 0);
+        for sample in Op::samples() {
+            if !matches!(
+                sample.op,
+                Op::Conv2d(_) | Op::Conv2dGradInput(_) | Op::Conv2dGradWeight(_)
+            ) {
+                continue;
+            }
+            let standing = |choices: &Choices| {
+                kernel::stands(choices)
+                    && choices
+                        .get("")
+                        .is_some_and(|name| MATRIX_NAMES.contains(&name))
+            };
+            let done = kernel::check(&device, &sample, standing);
+            pollster::block_on(done).unwrap_or_else(|e| panic!("{unit}: {e}"));
+            let half = unit.operands == DType::F16;
+            let pair = Pair::new(&sample, half);
+            let left = pair.is_some_and(|p| p.check(&device, &sample, MATRIX_NAMES[2]));
+            checked += 1;
+            pairs += usize::from(left);
+        }
+        assert!(
+            checked > 20 && pairs > 5,
+            "only {checked} samples, {pairs} pairs"
+        );
+    }
+}
+
+/// A unit whose subgroups are not what it says leaves out half of the rows, and is refused.
+#[test]
+fn a_unit_that_computes_wrong_numbers_is_refused() {
+    let wrong = unit(8, DType::F16, [4, 4]);
+    let Some(gpu) = gpu_with(&[wrong]) else {
+        return;
+    };
+    assert_eq!(gpu.matrices, []);
+    assert_eq!(gpu.check(), Ok(()));
+}
+
+/// An adapter that has none rejects the kernels, and can be used all the same.
+#[test]
+fn a_unit_that_is_not_there_is_refused() {
+    let Some(device) = common::gpu() else { return };
+    let known = device.description().expect("it is an adapter");
+    if !known.matrices.is_empty() {
+        return;
+    }
+    let selection = Selection {
+        device: Some(known.index.to_string()),
+        backend: None,
+    };
+    pollster::block_on(async {
+        let adapter = adapter::select(&selection).await.unwrap();
+        let mut gpu = Gpu::open(&adapter, Checks::Off).await.unwrap();
+        gpu.description.matrices = vec![unit(16, DType::F16, [8, 8])];
+        try_matrices(&mut gpu).await;
+        assert_eq!(gpu.matrices, []);
+        assert_eq!(gpu.check(), Ok(()));
+    });
+}
+
+/// A run whose convolutions are by matrix units learns, the same bits every time, and nearly as
+/// one without them does.
+#[test]
+fn a_run_by_matrix_units_learns() {
+    let unit = unit(8, DType::F16, [8, 8]);
+    let Some(gpu) = gpu_with(&[unit]) else { return };
+    let device = Device::Gpu(Arc::new(gpu));
+    let mut run = Run::new(8, 64, 8);
+    run.options.passes.precision = Precision::F16;
+    let [others, first, second] = [false, true, true].map(|as_card| {
+        run.as_card = as_card;
+        let mut trainer = run.trainer(&device, &run.start());
+        let by_matrices = |name: &str| MATRIX_NAMES.contains(&name);
+        let choices = trainer.engine().choices().iter();
+        let count = choices.filter(|(_, name)| by_matrices(name)).count();
+        assert_eq!(count > 10, as_card, "{count} by matrix units");
+        pollster::block_on(finish(&mut trainer, false))
+    });
+    for (a, b) in first.iter().zip(&second) {
+        assert_eq!(bits(&a.1), bits(&b.1));
+    }
+    let losses = |epochs: &[(Totals, Snapshot)]| [0, 2].map(|epoch| epochs[epoch].0.loss);
+    let ([early, late], [other, _]) = (losses(&first), losses(&others));
+    assert!(late < 0.8 * early, "{early} {late}");
+    // The weights' roundings, each of a two thousandth, in eight steps.
+    assert!((early - other).abs() < 0.01 * other, "{early} {other}");
+}
