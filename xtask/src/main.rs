@@ -12,6 +12,7 @@ mod bench_web;
 mod command;
 mod demo;
 mod facts;
+mod matrices;
 mod packages;
 mod page;
 mod peers;

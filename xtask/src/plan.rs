@@ -179,18 +179,21 @@ const BACKPORTED: &str = "libvulkan1 mesa-vulkan-drivers libdrm2 libdrm-amdgpu1"
 
 const BACKPORTS_FILE: &str = "/etc/apt/sources.list.d/pyr-wgpu-backports.list";
 
+/// The mirror of Debian 12 that this machine already uses; a CD or a folder has nothing else.
+pub(crate) fn debian_mirror(sources: &[Source]) -> &str {
+    let main = sources
+        .iter()
+        .filter(|s| s.suites.iter().any(|suite| suite == "bookworm"));
+    main.map(|source| source.uri.as_str())
+        .find(|uri| uri.starts_with("http"))
+        .unwrap_or("http://deb.debian.org/debian")
+}
+
 fn backports(sources: &[Source]) -> Vec<Step> {
-    let with_suite = |suite: &'static str| {
-        let has = move |source: &&Source| source.suites.iter().any(|s| s == suite);
-        sources.iter().filter(has)
-    };
+    let backported = |source: &Source| source.suites.iter().any(|s| s == "bookworm-backports");
     let mut steps = Vec::new();
-    if with_suite("bookworm-backports").next().is_none() {
-        // The mirror that this machine already uses; a CD or a folder has no backports.
-        let archive = with_suite("bookworm")
-            .map(|source| source.uri.as_str())
-            .find(|uri| uri.starts_with("http"))
-            .unwrap_or("http://deb.debian.org/debian");
+    if !sources.iter().any(backported) {
+        let archive = debian_mirror(sources);
         let keys = "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg";
         steps.push(Step {
             input: Some(format!("deb [{keys}] {archive} bookworm-backports main\n")),

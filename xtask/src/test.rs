@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::command::{Failure, cargo, interrupted, run as run_command};
 use crate::plan::Goal;
-use crate::{page, setup};
+use crate::{matrices, page, setup};
 
 /// A check that is one command line of cargo.
 struct Check {
@@ -93,8 +93,15 @@ pub(crate) fn run() -> Result<(), Failure> {
         if interrupted() {
             return Err(Failure::interrupted());
         }
-        results.push((check.title, code, begin.elapsed()));
+        results.push((check.title, Some(code), begin.elapsed()));
     }
+    println!("\n== matrix units");
+    let begin = Instant::now();
+    let code = matrices::test()?;
+    if interrupted() {
+        return Err(Failure::interrupted());
+    }
+    results.push(("matrix units", code, begin.elapsed()));
     println!("\n== browser page");
     let begin = Instant::now();
     let code = match page::test() {
@@ -105,24 +112,29 @@ pub(crate) fn run() -> Result<(), Failure> {
             failure.code
         }
     };
-    results.push(("browser page", code, begin.elapsed()));
+    results.push(("browser page", Some(code), begin.elapsed()));
     println!("\n== summary");
     print!("{}", table(&results, start.elapsed()));
-    let failed: Vec<&str> = results.iter().filter(|r| r.1 != 0).map(|r| r.0).collect();
+    let failed: Vec<&str> = results
+        .iter()
+        .filter(|r| r.1.is_some_and(|code| code != 0))
+        .map(|r| r.0)
+        .collect();
     match failed.as_slice() {
         [] => Ok(()),
         failed => Err(Failure::new(format!("failed: {}", failed.join(", ")))),
     }
 }
 
-/// One line for each check and one for the whole.
-fn table(results: &[(&str, u8, Duration)], total: Duration) -> String {
+/// One line for each check and one for the whole; a check without an exit code was skipped.
+fn table(results: &[(&str, Option<u8>, Duration)], total: Duration) -> String {
     let line = |title: &str, word: &str, time: Duration| {
         format!("  {title:<20} {word:<7} {:>7.1} s\n", time.as_secs_f64())
     };
-    let word = |code: u8| match code {
-        0 => "ok",
-        _ => "FAILED",
+    let word = |code: Option<u8>| match code {
+        None => "skipped",
+        Some(0) => "ok",
+        Some(_) => "FAILED",
     };
     let mut text = String::new();
     for (title, code, time) in results {
@@ -139,9 +151,14 @@ mod tests {
     #[test]
     fn the_table_names_what_failed() {
         let second = Duration::from_secs(1);
-        let results = [("clippy", 0, second), ("tests", 101, 90 * second)];
+        let results = [
+            ("clippy", Some(0), second),
+            ("tests", Some(101), 90 * second),
+            ("matrix units", None, second),
+        ];
         let expected = "  clippy               ok          1.0 s\n\
                         \x20 tests                FAILED     90.0 s\n\
+                        \x20 matrix units         skipped     1.0 s\n\
                         \x20 with the set-up                 92.5 s\n";
         assert_eq!(table(&results, Duration::from_millis(92_500)), expected);
     }

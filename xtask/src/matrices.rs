@@ -1,0 +1,123 @@
+//! The tests of matrix units, on a software adapter that has them.
+//!
+//! Mesa's lavapipe computes products of matrices from version 26 on, which Debian 12 and 13 do
+//! not install. So its packages, with all libraries that they need, are unpacked into
+//! `target/lavapipe` and used from there, by their own loader of programs: nothing of the
+//! system changes.
+
+use std::path::Path;
+
+use crate::command::{Failure, cargo, root, run as run_command};
+use crate::facts::{self, Facts};
+use crate::packages::{APT_INSTALL, apt_update, install};
+use crate::plan::{Step, Task, debian_mirror};
+use crate::setup;
+
+/// Debian's release that is taken: the first with such a version.
+const SUITE: &str = "forky";
+
+/// What its libraries lie in, below the folder where they are unpacked.
+const LIBRARIES: &str = "root/usr/lib/x86_64-linux-gnu";
+
+/// What cargo runs test programs by, on the machines that this is for.
+const RUNNER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
+
+/// Unpacks what debootstrap downloaded into the folder that is its argument.
+const UNPACK: &str = "for package in \"$1\"/var/cache/apt/archives/*.deb; do \
+                      dpkg-deb --extract \"$package\" \"$1/root\" || exit 1; done";
+
+/// Runs the tests; the exit code, or `None` where the adapter cannot be had, which is said.
+///
+/// # Errors
+/// If cargo cannot be started, or Ctrl-C ended the set-up.
+pub(crate) fn test() -> Result<Option<u8>, Failure> {
+    let facts = facts::gather();
+    let debian = facts.linux.as_ref().is_some_and(|r| r.id == "debian");
+    if !debian || std::env::consts::ARCH != "x86_64" {
+        println!("Skipped: a lavapipe with matrix units is brought on Debian for x86_64 only.");
+        return Ok(None);
+    }
+    let folder = root().join("target").join("lavapipe");
+    let libraries = folder.join(LIBRARIES);
+    let driver = folder.join("root/usr/share/vulkan/icd.d/lvp_icd.json");
+    let linker = libraries.join("ld-linux-x86-64.so.2");
+    let present = || [&driver, &linker].iter().all(|path| path.is_file());
+    if !present() {
+        setup::perform(&task(&facts, &folder))?;
+    }
+    if !present() {
+        println!("Skipped: there is no lavapipe with matrix units.");
+        return Ok(None);
+    }
+    let runner = format!(
+        "{} --library-path {}",
+        linker.display(),
+        libraries.display()
+    );
+    let mut command = cargo(&["test", "--test", "matrices"]);
+    command
+        .env(RUNNER, runner)
+        .env("VK_DRIVER_FILES", driver)
+        .env("PYR_WGPU_TEST_GPU", "required")
+        .env("PYR_WGPU_TEST_MATRICES", "required");
+    run_command(&mut command).map(Some)
+}
+
+/// Downloads the packages and unpacks them; debootstrap finds out which are needed.
+fn task(facts: &Facts, folder: &Path) -> Task {
+    let folder = folder.display().to_string();
+    let mirror = debian_mirror(&facts.apt_sources);
+    Task {
+        reason: format!(
+            "The tests of matrix units need a newer lavapipe: Debian's packages of {SUITE} will \
+             be unpacked into {folder}, and nothing but debootstrap installed."
+        ),
+        root: true,
+        required: false,
+        ways: vec![vec![
+            apt_update(),
+            install(&APT_INSTALL, "debootstrap"),
+            Step::new(&["rm", "-rf", &folder]),
+            Step::new(&[
+                "debootstrap",
+                "--variant=minbase",
+                "--download-only",
+                "--include=libvulkan1,mesa-vulkan-drivers",
+                SUITE,
+                &folder,
+                mirror,
+                // Older versions of debootstrap do not know the release's name.
+                "/usr/share/debootstrap/scripts/sid",
+            ]),
+            Step::new(&["mkdir", "-p", &format!("{folder}/root")]),
+            Step::new(&["sh", "-c", UNPACK, "unpack", &folder]),
+        ]],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Source;
+
+    #[test]
+    fn packages_come_from_the_mirror_in_use_and_stay_in_one_folder() {
+        let facts = Facts {
+            apt_sources: vec![Source {
+                uri: "https://mirror/debian".to_owned(),
+                suites: vec!["bookworm".to_owned()],
+            }],
+            ..facts::gather()
+        };
+        let task = task(&facts, Path::new("/a b/lavapipe"));
+        assert!(!task.required);
+        let lines = task.ways[0].iter().map(|step| step.shell_line(&[]));
+        let lines: Vec<String> = lines.collect();
+        assert!(lines[3].contains("forky '/a b/lavapipe' https://mirror/debian "));
+        assert!(
+            lines[5].ends_with(" unpack '/a b/lavapipe'"),
+            "{}",
+            lines[5]
+        );
+    }
+}
