@@ -69,6 +69,24 @@ fn checked_and_unchecked_shaders_give_the_same_bits() {
     }
 }
 
+/// Vector instructions of every width add in the same order.
+#[test]
+fn all_vectors_of_the_processor_give_the_same_bits() {
+    let [best, others @ ..] = common::processors() else {
+        panic!("a processor has at least one kind of instructions");
+    };
+    for sample in &Op::samples() {
+        let case = Case::new(&sample.op, &sample.inputs);
+        let expected = bits(best, &case, &Choices::default());
+        for other in others {
+            let found = bits(other, &case, &Choices::default());
+            let (a, b) = (best.name(), other.name());
+            let what = format!("{:?} on {:?}", sample.op, shapes(sample));
+            assert!(expected == found, "{a} and {b} differ: {what}");
+        }
+    }
+}
+
 /// A NaN or an infinity that goes in comes out, wherever the reference says so.
 #[test]
 fn nan_and_infinity_stay_visible() {

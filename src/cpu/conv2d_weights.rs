@@ -18,7 +18,7 @@ use crate::graph::ops::{Conv2dGradWeight, Taps};
 /// Slices, at most.
 const MAX_SLICES: usize = 16;
 
-/// Numbers that all partial sums together should not exceed.
+/// Numbers that all partial sums together should not exceed, but for what fills up vectors.
 const PARTIAL: usize = 1 << 23;
 
 /// Numbers of source and gradient that a task works on at a time: they stay in the fastest
@@ -36,7 +36,9 @@ pub(super) fn grad_weight(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) 
     let places = op.kernel[0] * op.kernel[1] * x.channels;
     let sums = places * vectors * lanes;
     let lines = dy.batch * dy.size[0];
-    let slices = MAX_SLICES.min(lines).min((PARTIAL / sums.max(1)).max(1));
+    // Whatever the vectors, so that they do not change the bits.
+    let most = PARTIAL / (places * dy.channels).max(1);
+    let slices = MAX_SLICES.min(lines).min(most.max(1));
     let lines_per_slice = lines.div_ceil(slices.max(1)).max(1);
     let slices = lines.div_ceil(lines_per_slice);
     let pitch = taps[1].reach() * x.channels;

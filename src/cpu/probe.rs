@@ -5,6 +5,11 @@ use rayon::prelude::*;
 
 use super::Cpu;
 use super::simd::Kernel;
+#[cfg(target_arch = "x86_64")]
+use {
+    super::simd::Instructions,
+    std::time::{Duration, Instant},
+};
 
 /// Sums that one thread keeps: enough to hide the latency of an addition.
 const SUMS: usize = 12;
@@ -33,6 +38,30 @@ impl Kernel for MultiplyAdds {
         }
         std::hint::black_box(sums);
     }
+}
+
+/// Multiply-adds and times of them that [`as_fast`] measures, some microseconds each: the
+/// least time counts, so that neither other programs nor a processor that wakes up matter.
+#[cfg(target_arch = "x86_64")]
+const TRIAL_ROUNDS: u32 = 1000;
+#[cfg(target_arch = "x86_64")]
+const TRIALS: usize = 25;
+
+/// Whether a multiply-add of one kind takes less than one and a half times as long as one of
+/// another, on this thread.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn as_fast(one: Instructions, other: Instructions) -> bool {
+    let time = |kind: Instructions| {
+        let start = Instant::now();
+        kind.run(MultiplyAdds(TRIAL_ROUNDS));
+        start.elapsed()
+    };
+    let (mut least, mut least_other) = (Duration::MAX, Duration::MAX);
+    for _ in 0..TRIALS {
+        least = least.min(time(one));
+        least_other = least_other.min(time(other));
+    }
+    2 * least < 3 * least_other
 }
 
 /// Copies numbers, on all threads.

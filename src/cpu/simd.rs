@@ -11,10 +11,14 @@ pub(super) trait Kernel {
 /// A kind of vector instructions that this processor has.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Instructions {
-    /// AVX-512, on vectors of 256 bits: PyramidNet's narrow layers would leave wider ones
-    /// half empty; what it adds to AVX2 is twice as many registers.
+    /// AVX-512.
     #[cfg(target_arch = "x86_64")]
-    Avx512(pulp::x86::V4, pulp::x86::V3),
+    Avx512(pulp::x86::V4),
+    /// AVX-512 on vectors of 256 bits, for processors that take twice as long for wider ones,
+    /// which PyramidNet's narrow layers would leave half empty; what is left of it beside AVX2
+    /// is twice as many registers.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Narrow(pulp::x86::V4, pulp::x86::V3),
     /// AVX2 with fused multiply-adds.
     #[cfg(target_arch = "x86_64")]
     Avx2(pulp::x86::V3),
@@ -30,36 +34,33 @@ const OTHER_REGISTERS: usize = if cfg!(target_arch = "aarch64") {
 };
 
 impl Instructions {
-    /// The best kind here.
-    pub(super) fn detect() -> Instructions {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let avx2 = pulp::x86::V3::try_new();
-            if let (Some(v4), Some(v3)) = (pulp::x86::V4::try_new(), avx2) {
-                return Instructions::Avx512(v4, v3);
-            }
-            if let Some(v3) = avx2 {
-                return Instructions::Avx2(v3);
-            }
-        }
-        Instructions::Other(pulp::Arch::new())
-    }
-
     /// Every kind that this processor has, the best first.
     pub(super) fn all() -> Vec<Instructions> {
-        let best = Instructions::detect();
-        match best {
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512(_, v3) => vec![best, Instructions::Avx2(v3)],
-            _ => vec![best],
+        #[cfg(target_arch = "x86_64")]
+        if let Some(v3) = pulp::x86::V3::try_new() {
+            let mut kinds = vec![Instructions::Avx2(v3)];
+            if let Some(v4) = pulp::x86::V4::try_new() {
+                let (wide, narrow) = (Instructions::Avx512(v4), Instructions::Avx512Narrow(v4, v3));
+                kinds.splice(
+                    0..0,
+                    match super::probe::as_fast(wide, narrow) {
+                        true => [wide, narrow],
+                        false => [narrow, wide],
+                    },
+                );
+            }
+            return kinds;
         }
+        vec![Instructions::Other(pulp::Arch::new())]
     }
 
     /// For people.
     pub(super) fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512(..) => "AVX-512",
+            Instructions::Avx512(_) => "AVX-512",
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512Narrow(..) => "AVX-512 on 256 bits",
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2(_) => "AVX2",
             Instructions::Other(_) if cfg!(target_arch = "aarch64") => "NEON",
@@ -86,7 +87,9 @@ impl Instructions {
     pub(super) fn run<K: Kernel>(self, kernel: K) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512(v4, v3) => Simd::vectorize(v4, Narrow(v3, kernel)),
+            Instructions::Avx512(v4) => Simd::vectorize(v4, Wide(kernel)),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512Narrow(v4, v3) => Simd::vectorize(v4, Narrow(v3, kernel)),
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2(v3) => Simd::vectorize(v3, Plain(kernel)),
             Instructions::Other(arch) => arch.dispatch(Plain(kernel)),
@@ -109,6 +112,20 @@ impl<K: Kernel> WithSimd for Plain<K> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         self.0.run::<S, OTHER_REGISTERS>(simd);
+    }
+}
+
+/// A kernel with the vectors and registers of AVX-512.
+#[cfg(target_arch = "x86_64")]
+struct Wide<K>(K);
+
+#[cfg(target_arch = "x86_64")]
+impl<K: Kernel> WithSimd for Wide<K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.0.run::<S, 32>(simd);
     }
 }
 
