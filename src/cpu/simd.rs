@@ -26,9 +26,12 @@ pub(super) enum Instructions {
     Other(pulp::Arch),
 }
 
-/// Vector registers where the kind is not known by name.
+/// Vector registers where the kind is not known by name. Browsers keep one of sixteen for
+/// themselves, on the processors that have so few.
 const OTHER_REGISTERS: usize = if cfg!(target_arch = "aarch64") {
     32
+} else if cfg!(target_arch = "wasm32") {
+    15
 } else {
     16
 };

@@ -10,6 +10,7 @@ use pulp::Simd;
 pub(super) const fn widest(registers: usize) -> usize {
     match registers {
         32 => 5,
+        15 => 4,
         _ => 3,
     }
 }
@@ -39,6 +40,13 @@ pub(super) fn with_rows<S: Simd, const REGISTERS: usize>(simd: S, vectors: usize
         (32, 3) => tile.run::<S, 8, 3>(simd),
         (32, 4) => tile.run::<S, 6, 4>(simd),
         (32, 5) => tile.run::<S, 5, 5>(simd),
+        // Browsers load the numbers of all rows first, and a product needs a register before it
+        // is added. A single sum too many doubles the time: each step waits for its way through
+        // memory.
+        (15, 1) => tile.run::<S, 6, 1>(simd),
+        (15, 2) => tile.run::<S, 4, 2>(simd),
+        (15, 3) => tile.run::<S, 2, 3>(simd),
+        (15, 4) => tile.run::<S, 2, 4>(simd),
         (_, 1) => tile.run::<S, 8, 1>(simd),
         (_, 2) => tile.run::<S, 5, 2>(simd),
         (_, 3) => tile.run::<S, 3, 3>(simd),
@@ -115,7 +123,7 @@ mod tests {
     #[test]
     fn groups_cover_everything_once_and_evenly() {
         for vectors in 1..100 {
-            for widest in [3, 5] {
+            for widest in [3, 4, 5] {
                 let mut next = 0;
                 for (first, count) in groups(vectors, widest) {
                     assert_eq!(first, next);
