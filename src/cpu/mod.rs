@@ -4,8 +4,8 @@
 //! of memory; results agree to rounding.
 //! A [`Loaded`] holds some graphs with all their memory: lasting values by name, temporary
 //! ones in slots by the plan that programs use as well ([`crate::program::plan`]).
-//! Sums over many numbers are divided by sizes, never by the number of threads, so the same
-//! instructions give the same bits.
+//! Sums over many numbers are divided by sizes, never by the number of threads or the width of
+//! vectors, so one processor gives the same bits every time.
 //!
 //! Convolutions are sums kept in vector registers, tile by tile (`tile.rs`); everything else
 //! is a loop that the compiler vectorises (`columns.rs`).

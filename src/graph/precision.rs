@@ -1,7 +1,7 @@
 //! Half precision as a pass: feature maps and their gradients take two bytes a number.
 //!
 //! Only storage changes. Kernels load halves, compute in single precision and round what they
-//! store; parameters, their gradients, statistics, features behind the pooling, scores and
+//! store (those with matrix units multiply halves and add in single precision); parameters, their gradients, statistics, features behind the pooling, scores and
 //! losses stay in single precision (Micikevicius et al., *Mixed Precision Training*, ICLR
 //! 2018). What comes from outside or is read there stays so as well: a
 //! [`ops::Convert`] stands at the border.
