@@ -34,6 +34,7 @@ const TRANSPOSED: bool = false;
 
 const STEPS: u32 = 4u * DEPTH;
 // [pixel][step]
+const LEFT_BY_ROWS: bool = true;
 const LEFT_LINES: u32 = TILE_PIXELS;
 const LEFT_PITCH: u32 = STEPS + 8u;
 

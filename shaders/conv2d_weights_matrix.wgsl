@@ -32,6 +32,7 @@ const GRADIENT_LOADS: u32 = 4u;
 
 const STEPS: u32 = PIXELS;
 // [pixel][input channel]
+const LEFT_BY_ROWS: bool = false;
 const LEFT_LINES: u32 = PIXELS;
 const LEFT_PITCH: u32 = 4u * TILE_QUADS + 8u;
 

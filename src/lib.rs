@@ -31,7 +31,7 @@
 //! | 2 | [`kernels`] | the host half of each shader, and the lowering of graphs to programs |
 //! | 2 | [`gpu`] | the only room that names wgpu: adapters, running programs, timing them |
 //! | 2 | [`cpu`] | graphs on the processor: vector instructions, all cores |
-//! | 3 | [`engine`] | graphs in, runnable things out; the devices a user can ask for; the tuner |
+//! | 3 | [`engine`] | graphs in, runnable things out; the devices a user can ask for; the tuner; the trial of matrix units |
 //! | 4 | [`train`] | recipe, batches, steps, evaluation |
 //! | 4 | [`trained`] | a network with its weights, from and to a checkpoint |
 //! | 4 | [`verify`] | recorded arrays of other programs against ours |

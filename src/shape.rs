@@ -20,7 +20,8 @@ pub const LANES: usize = 4;
 pub enum DType {
     /// IEEE single precision.
     F32,
-    /// IEEE half precision: how feature maps may be stored. All arithmetic is in single.
+    /// IEEE half precision: how feature maps may be stored. All arithmetic is in single, but
+    /// that matrix units multiply halves.
     F16,
     /// Labels, indices, packed bytes, bit patterns.
     U32,

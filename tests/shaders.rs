@@ -1,5 +1,6 @@
 //! Every kernel that lowering can make, without any GPU: naga parses it, validates it within
-//! WebGPU's default limits, and translates it for Vulkan, Metal and Direct3D.
+//! WebGPU's default limits, and translates it for Vulkan, Metal and Direct3D; those with matrix
+//! units within the limits of adapters that have some, and not for Direct3D, which has none.
 //!
 //! A kernel that needs more than every browser has must declare it ([`Needs`]): it is validated
 //! with exactly what it declares.
@@ -22,8 +23,6 @@ use pyr_wgpu::shape::DType;
 const MAX_INVOCATIONS: u32 = 256;
 const MAX_WORKGROUP: [u32; 3] = [256, 256, 64];
 const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
-/// Of adapters with matrix units that our kernels use.
-const MAX_MATRIX_WORKGROUP_BYTES: u32 = 32 << 10;
 const MAX_STORAGE_BUFFERS: usize = 8;
 const MAX_UNIFORM_BYTES: u32 = 64 << 10;
 
@@ -259,7 +258,7 @@ fn check_limits(kernel: &Kernel, module: &Module) {
         }
     }
     let most = match kernel.needs.matrices {
-        true => MAX_MATRIX_WORKGROUP_BYTES,
+        true => MatrixUnit::STORAGE,
         false => MAX_WORKGROUP_BYTES,
     };
     assert!(workgroup_bytes <= most, "{name}: {workgroup_bytes} bytes");

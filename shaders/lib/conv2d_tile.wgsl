@@ -89,11 +89,11 @@ fn leave_nothing(block: u32, first_vec: u32, local: u32) {
 fn compute_tile(group: vec3<u32>, groups: vec3<u32>, place: Place) {
     let local = place.local;
     let pixels = parameters.batch * parameters.count_height * parameters.count_width;
-    let first_pixel = (group.y * groups.x + group.x) * TILE_PIXELS;
+    let block = group.y * groups.x + group.x;
+    let first_pixel = block * TILE_PIXELS;
     let chunks = (parameters.result_vecs + TILE_VECS - 1u) / TILE_VECS;
     let first_vec = group.z % chunks * TILE_VECS;
     let domain = domain_of(group.z / chunks);
-    let block = group.y * groups.x + group.x;
     if first_pixel >= pixels {
         leave_nothing(block, first_vec, local);
         return;

@@ -32,7 +32,7 @@ const TILE_VECS: u32 = VEC_LANES * OUT_VECS;
 
 // Of the pixels of this round and the next: first row of the image, row and column of the
 // window.
-var<workgroup> places: array<vec3<u32>, 2u * PIXELS>;
+var<workgroup> windows: array<vec3<u32>, 2u * PIXELS>;
 
 // An invocation's number, its place along the channels and the quads of the tile, and the
 // number of its subgroup where kernels use any.
@@ -44,7 +44,7 @@ struct Place {
 }
 
 // Where the window of an output pixel lies; a row out of reach past the slice's end.
-fn place(pixel: u32, end: u32) -> vec3<u32> {
+fn window_of(pixel: u32, end: u32) -> vec3<u32> {
     let line = pixel / parameters.output_width;
     let image = line / parameters.output_height;
     let row = (line - image * parameters.output_height) * parameters.stride_height;
@@ -56,9 +56,9 @@ fn place(pixel: u32, end: u32) -> vec3<u32> {
     );
 }
 
-// The whole work of a workgroup. Uniform but for `position`.
-fn compute_tile(group: vec3<u32>, position: Place) {
-    let local = position.local;
+// The whole work of a workgroup. Uniform but for `place`.
+fn compute_tile(group: vec3<u32>, place: Place) {
+    let local = place.local;
     let quads = parameters.kernel_height * parameters.kernel_width * parameters.input_vecs;
     let first_quad = group.x * TILE_QUADS;
     let first_vec = group.z * TILE_VECS;
@@ -80,7 +80,7 @@ fn compute_tile(group: vec3<u32>, position: Place) {
     let prepare = prepare_of(channel);
 
     if local < PIXELS {
-        places[local] = place(first + local, end);
+        windows[local] = window_of(first + local, end);
     }
     workgroupBarrier();
 
@@ -90,7 +90,7 @@ fn compute_tile(group: vec3<u32>, position: Place) {
         for (var i = 0u; i < INPUT_LOADS; i++) { //@unroll
             let number = local / TILE_QUADS + i * (WORKGROUP / TILE_QUADS);
             if number < PIXELS {
-                let at = places[round + number];
+                let at = windows[round + number];
                 let row = at.y + row_shift;
                 let column = at.z + column_shift;
                 var x = vec4<f32>(0.0);
@@ -115,19 +115,19 @@ fn compute_tile(group: vec3<u32>, position: Place) {
         }
         round = PIXELS - round;
         if local < PIXELS {
-            places[round + local] = place(done + PIXELS + local, end);
+            windows[round + local] = window_of(done + PIXELS + local, end);
         }
         workgroupBarrier();
 
-        multiply(&sums, position);
+        multiply(&sums, place);
         workgroupBarrier();
     }
 
     for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-        let sum = sums_of(&sums, position, n);
-        let vec = first_vec + position.lane + n * VEC_LANES;
+        let sum = sums_of(&sums, place, n);
+        let vec = first_vec + place.lane + n * VEC_LANES;
         for (var q = 0u; q < QUADS; q++) { //@unroll
-            let quad = first_quad + position.line + q * QUAD_LANES;
+            let quad = first_quad + place.line + q * QUAD_LANES;
             if quad < quads && vec < parameters.output_vecs {
                 for (var e = 0u; e < 4u; e++) { //@unroll
                     let row = (group.y * quads + quad) * 4u + e;

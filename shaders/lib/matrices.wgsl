@@ -10,8 +10,9 @@
 // Operands are halves, sums are not. Where units take single precision, or where matrices are
 // of eight rows, the host puts that in place.
 //
-// Needs STEPS (the length of the long axis that lies in memory), and LEFT_LINES and LEFT_PITCH
-// (how the left operand lies there). STEPS are a multiple of SIZE, pitches of eight.
+// Needs STEPS (the length of the long axis that lies in memory), LEFT_LINES and LEFT_PITCH (how
+// the left operand lies there), and LEFT_BY_ROWS (whether its lines are rows of the tile; else
+// they are steps). STEPS are a multiple of SIZE, pitches of eight.
 
 // Rows and columns of a matrix.
 const SIZE: u32 = 16u;
@@ -21,8 +22,6 @@ const ROWS: u32 = 2u;
 const COLUMNS: u32 = 4u;
 // Matrices of a block.
 const BLOCKS: u32 = 1u;
-// Whether the left operand's lines are rows of the tile; else they are steps.
-const LEFT_BY_ROWS: bool = true;
 
 const BLOCK: u32 = BLOCKS * SIZE;
 const RIGHT_PITCH: u32 = COLUMNS * SIZE + 8u;

@@ -2,7 +2,8 @@
 //!
 //! Datasheets are no use here: clocks, drivers, software adapters and shared machines decide.
 //! The three numbers make a roofline: no dispatch takes less time than its arithmetic, its
-//! memory traffic or a launch takes.
+//! memory traffic or a launch takes. (Matrix units may: they do more than the multiply-adds
+//! that are measured.)
 
 use std::time::Instant;
 

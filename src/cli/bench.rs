@@ -159,8 +159,8 @@ fn print_text(report: &Report, device: &Device) -> Result<(), CliError> {
     print_line(&format!(
         "Times of kernels: {how}; together {sum:.1} ms, the fastest step {:.1} ms; --json has every variant.\n\
          Operations and limits count true channels, bytes count each binding once.\n\
-         More than 100 % of a limit: the launch is not in its time, its data was in a cache, or \
-         it stands for more operations than it does (Winograd's convolution).",
+         More than 100 % of a limit: the launch is not in its time, its data was in a cache, it \
+         stands for more operations than it does (Winograd's convolution), or matrix units did it.",
         report.step_ms_min
     ))
 }

@@ -6,7 +6,6 @@ use super::cache;
 use super::error::CliError;
 use crate::engine::{Device, DeviceRequest};
 use crate::gpu::adapter::BACKENDS;
-use crate::program::MatrixUnit;
 
 /// Where to run.
 #[derive(Args, Clone, Debug, Default)]
@@ -67,15 +66,9 @@ impl DeviceArgs {
         };
         self.say(&format!("device: {}{reason}", device.name()));
         if let Device::Gpu(gpu) = &device {
-            let offered = gpu.description.matrices.iter();
-            let failed = |unit: &&MatrixUnit| !gpu.matrices.contains(unit);
-            for unit in offered
-                .filter(failed)
-                .filter(|_| !gpu.description.software())
-            {
+            for (unit, reason) in &gpu.refused {
                 self.say(&format!(
-                    "note: the driver offers matrix units ({unit}) that failed a test \
-                     convolution; they are not used"
+                    "note: the matrix units that the driver offers ({unit}) are not used: {reason}"
                 ));
             }
         }

@@ -41,18 +41,15 @@ impl Instructions {
     pub(super) fn all() -> Vec<Instructions> {
         #[cfg(target_arch = "x86_64")]
         if let Some(v3) = pulp::x86::V3::try_new() {
-            let mut kinds = vec![Instructions::Avx2(v3)];
-            if let Some(v4) = pulp::x86::V4::try_new() {
-                let (wide, narrow) = (Instructions::Avx512(v4), Instructions::Avx512Narrow(v4, v3));
-                kinds.splice(
-                    0..0,
-                    match super::probe::as_fast(wide, narrow) {
-                        true => [wide, narrow],
-                        false => [narrow, wide],
-                    },
-                );
-            }
-            return kinds;
+            let avx2 = Instructions::Avx2(v3);
+            let Some(v4) = pulp::x86::V4::try_new() else {
+                return vec![avx2];
+            };
+            let (wide, narrow) = (Instructions::Avx512(v4), Instructions::Avx512Narrow(v4, v3));
+            return match super::probe::as_fast(wide, narrow) {
+                true => vec![wide, narrow, avx2],
+                false => vec![narrow, wide, avx2],
+            };
         }
         vec![Instructions::Other(pulp::Arch::new())]
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::try_matrices;
 use crate::cpu::Cpu;
-use crate::gpu::{self, Checks, Description, Gpu, GpuError, Selection};
+use crate::gpu::{self, Adapter, Checks, Description, Gpu, GpuError, Selection};
 use crate::kernels::Target;
 
 /// Where graphs run; a clone is the same device.
@@ -72,11 +72,7 @@ impl Device {
             true => Checks::On,
             false => Checks::Off,
         };
-        let mut gpu = Gpu::open(&adapter, checks).await?;
-        // Software adapters compute matrices no faster than everything else.
-        if !gpu.description.software() {
-            try_matrices(&mut gpu).await;
-        }
+        let gpu = open(adapter, checks).await?;
         Ok(Device::Gpu(Arc::new(gpu)))
     }
 
@@ -141,4 +137,33 @@ impl Device {
             Device::Cpu(_) | Device::Reference => Target::portable(),
         }
     }
+}
+
+/// Opens an adapter, with its matrix units if they work.
+///
+/// # Errors
+/// If the driver refuses.
+async fn open(mut adapter: Adapter, checks: Checks) -> Result<Gpu, GpuError> {
+    let offered = std::mem::take(&mut adapter.description.matrices);
+    // Software adapters compute matrices no faster than everything else.
+    if offered.is_empty() || adapter.description.software() {
+        return Gpu::open(&adapter, checks).await;
+    }
+    adapter.description.matrices.clone_from(&offered);
+    let failure = match Gpu::open(&adapter, checks).await {
+        Err(error) => error,
+        Ok(mut gpu) => {
+            try_matrices(&mut gpu).await;
+            match gpu.check() {
+                Ok(()) => return Ok(gpu),
+                Err(error) => error,
+            }
+        }
+    };
+    // A driver that fails over its matrix units may work without them.
+    adapter.description.matrices.clear();
+    let mut gpu = Gpu::open(&adapter, checks).await?;
+    let refuse = |unit| (unit, failure.to_string());
+    gpu.refused = offered.into_iter().map(refuse).collect();
+    Ok(gpu)
 }

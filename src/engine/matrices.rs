@@ -12,38 +12,49 @@ use crate::shape::Shape;
 /// Tries the matrix units that an adapter offers; those that compute a small convolution and
 /// its gradients as the operators' references do can be used from then on.
 ///
-/// A unit that computes wrong numbers, or whose kernels the driver rejects, is left out; a
-/// device that fails says so when it is used next.
+/// A unit that computes wrong numbers, or whose kernels the driver rejects, is left out, with
+/// the reason; a device that fails over it says so when it is used next.
 pub async fn try_matrices(gpu: &mut Gpu) {
-    let mut proved = Vec::new();
     for unit in gpu.description.matrices.clone() {
-        if works(gpu, unit).await == Ok(true) {
-            proved.push(unit);
+        match works(gpu, unit).await {
+            Ok(()) => gpu.matrices.push(unit),
+            Err(reason) => {
+                gpu.forget_rejection();
+                gpu.refused.push((unit, reason));
+            }
         }
     }
-    gpu.matrices = proved;
 }
 
-async fn works(gpu: &Gpu, unit: MatrixUnit) -> Result<bool, EngineError> {
-    let graph = sample(unit)?;
+/// Tries a unit.
+///
+/// # Errors
+/// Why it cannot be used.
+async fn works(gpu: &Gpu, unit: MatrixUnit) -> Result<(), String> {
+    let graph = sample(unit).expect("the sample is legal");
     let target = Target {
         matrices: vec![unit],
         ..Target::portable()
     };
     let mut expected = operands(&graph);
-    interp::run(&graph, &mut expected)?;
+    interp::run(&graph, &mut expected).expect("the sample has its operands");
     let choices = Choices::everywhere(MATRIX_NAMES[1]);
-    let Some(trial) = Trial::new(gpu, &target, &graph, &choices)? else {
-        return Ok(false);
+    let failed = |error: EngineError| match error {
+        EngineError::Gpu(error) => error.to_string(),
+        other => panic!("the sample can be lowered: {other}"),
     };
-    trial.loaded.run(gpu, 0)?;
+    let trial = Trial::new(gpu, &target, &graph, &choices).map_err(failed)?;
+    trial
+        .loaded
+        .run(gpu, 0)
+        .map_err(|error| error.to_string())?;
     for name in RESULTS {
-        let found = trial.read(name).await?;
+        let found = trial.read(name).await.map_err(failed)?;
         if !agree(&graph, expected[name].values(), &found) {
-            return Ok(false);
+            return Err(format!("its {name} of a small convolution is wrong"));
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 const RESULTS: [&str; 3] = ["y", "dx", "dw"];

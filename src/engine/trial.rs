@@ -26,25 +26,22 @@ pub(super) struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    /// Builds it; `None` if the driver rejects a kernel, which is no reason to give up.
+    /// Builds it.
     ///
     /// # Errors
-    /// If it cannot be lowered.
+    /// If it cannot be lowered, or the driver rejects a kernel.
     pub(super) fn new(
         gpu: &'a Gpu,
         target: &Target,
         graph: &'a Graph,
         choices: &Choices,
-    ) -> Result<Option<Trial<'a>>, EngineError> {
+    ) -> Result<Trial<'a>, EngineError> {
         let program = kernels::lower(graph, target, choices)?.program;
-        let Ok(loaded) = Loaded::new(gpu, &[&program]) else {
-            gpu.forget_rejection();
-            return Ok(None);
-        };
+        let loaded = Loaded::new(gpu, &[&program])?;
         for (name, tensor) in operands(graph) {
             loaded.write(gpu, &name, 0, bytemuck::cast_slice(&tensor.to_words()));
         }
-        Ok(Some(Trial { gpu, graph, loaded }))
+        Ok(Trial { gpu, graph, loaded })
     }
 
     /// The numbers of a result, as the last run left them.

@@ -3,7 +3,7 @@
 //!
 //! No table made elsewhere knows an adapter, so every node that several kernels can compute
 //! is run alone, on random numbers, by each of the few that may be the fastest
-//! ([`crate::kernels::Offer`]). A kernel whose results differ from those of the first is struck
+//! ([`crate::kernels::Offer`]). A kernel whose results differ from the default's is struck
 //! out: drivers have faults. What does not fit the time that tuning may take keeps its
 //! default.
 //!
@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use super::trial::{Trial, agree};
 use super::{Device, EngineError};
-use crate::gpu::{Gpu, Loaded};
+use crate::gpu::{Gpu, GpuError, Loaded};
 use crate::graph::{Graph, Node, ValueId};
-use crate::kernels::{self, Choices, MATRIX_NAMES, Offer, Target};
+use crate::kernels::{self, Choices, Offer, Target};
 
 /// How kernels are chosen that nobody named.
 #[derive(Clone, Debug, Default)]
@@ -131,15 +131,16 @@ async fn fastest(
     let alone = alone(graph, &graph.nodes[offer.node]);
     let mut best: Option<(f64, &'static str)> = None;
     let mut expected: Option<Vec<f64>> = None;
-    // What matrix units compute is held to what others do.
-    let plausible = offer.plausible.iter().copied();
-    let (matrices, others): (Vec<&str>, Vec<&str>) =
-        plausible.partition(|name| MATRIX_NAMES.contains(name));
-    for name in others.into_iter().chain(matrices) {
+    for name in &offer.plausible {
         let mut choices = Choices::default();
         choices.set(offer.key.clone(), name);
-        let Some(trial) = Trial::new(gpu, target, &alone, &choices)? else {
-            continue;
+        let trial = match Trial::new(gpu, target, &alone, &choices) {
+            // A kernel that the driver rejects is no reason to give up.
+            Err(EngineError::Gpu(GpuError::Rejected(_))) => {
+                gpu.forget_rejection();
+                continue;
+            }
+            trial => trial?,
         };
         let limit = best.map_or(f64::INFINITY, |(seconds, _)| DROP * seconds);
         let seconds = time(gpu, &trial.loaded, limit)?;

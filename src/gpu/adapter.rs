@@ -163,24 +163,21 @@ fn describe(index: usize, raw: &wgpu::Adapter) -> Description {
     }
 }
 
-/// Workgroup memory and invocations that the kernels with matrices take at most; the sizes of
-/// subgroups may differ by a factor of two.
-const MATRIX_STORAGE: u32 = 32 << 10;
-const MATRIX_INVOCATIONS: u32 = 128;
-
 /// The matrix units among what an adapter offers that our kernels can use.
 fn matrix_units(raw: &wgpu::Adapter) -> Vec<MatrixUnit> {
     use wgpu::{CooperativeScalarType as Scalar, Features};
     let (info, limits, features) = (raw.get_info(), raw.limits(), raw.features());
-    let [smallest, largest] = [info.subgroup_min_size, info.subgroup_max_size];
-    let fits = limits.max_compute_workgroup_storage_size >= MATRIX_STORAGE
-        && limits.max_compute_invocations_per_workgroup >= MATRIX_INVOCATIONS
-        && largest <= MATRIX_INVOCATIONS
-        && largest <= 2 * smallest;
+    let fits = limits.max_compute_workgroup_storage_size >= MatrixUnit::STORAGE
+        && limits.max_compute_invocations_per_workgroup >= MatrixUnit::INVOCATIONS;
     let needed = Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SUBGROUP;
     if !fits || !features.contains(needed) {
         return Vec::new();
     }
+    let subgroup = match info.backend {
+        // wgpu does not ask Metal; what has these matrices there has subgroups of 32.
+        wgpu::Backend::Metal => [32, 32],
+        _ => [info.subgroup_min_size, info.subgroup_max_size],
+    };
     let offered = raw.cooperative_matrix_properties().into_iter();
     let units = offered.filter_map(|offer| {
         let operands = match offer.ab_type {
@@ -190,11 +187,12 @@ fn matrix_units(raw: &wgpu::Adapter) -> Vec<MatrixUnit> {
         };
         let size = offer.m_size;
         let square = offer.n_size == size && offer.k_size == size;
-        (square && offer.cr_type == Scalar::F32).then_some(MatrixUnit {
+        let unit = MatrixUnit {
             size,
             operands,
-            subgroup: [smallest, largest],
-        })
+            subgroup,
+        };
+        (square && offer.cr_type == Scalar::F32 && unit.usable()).then_some(unit)
     });
     units.collect()
 }

@@ -38,6 +38,8 @@ pub struct Gpu {
     pub description: Description,
     /// Its matrix units that have proved to work: none, until somebody tries them.
     pub matrices: Vec<MatrixUnit>,
+    /// Those that have not, and why.
+    pub refused: Vec<(MatrixUnit, String)>,
     /// Where compiled pipelines come from and go to.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) pipelines: OnceLock<Pipelines>,
@@ -103,6 +105,7 @@ impl Gpu {
             spare,
             description,
             matrices: Vec::new(),
+            refused: Vec::new(),
             #[cfg(not(target_arch = "wasm32"))]
             pipelines: OnceLock::new(),
             failure,

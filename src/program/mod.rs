@@ -113,6 +113,26 @@ pub struct MatrixUnit {
     pub subgroup: [u32; 2],
 }
 
+impl MatrixUnit {
+    /// Invocations of a workgroup of the kernels that use it, at most.
+    pub const INVOCATIONS: u32 = 128;
+
+    /// Workgroup memory that they take, at most, in bytes.
+    pub const STORAGE: u32 = 32 << 10;
+
+    /// Whether the kernels can use it: they take sizes of subgroups that differ by a factor of
+    /// two, and with factors in single precision, which take more memory, by none.
+    pub fn usable(&self) -> bool {
+        let [smallest, largest] = self.subgroup;
+        let differ = match self.operands {
+            DType::F16 => 2,
+            _ => 1,
+        };
+        (smallest..=smallest * differ).contains(&largest)
+            && (1..=Self::INVOCATIONS).contains(&largest)
+    }
+}
+
 impl fmt::Display for MatrixUnit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{0}x{0} {1}", self.size, self.operands)

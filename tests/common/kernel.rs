@@ -16,8 +16,8 @@ const EPSILON: f64 = 1.0 / 16_777_216.0;
 const AROUND: f64 = 16.0;
 
 /// The largest difference that rounding explains, from the number of terms that an element of
-/// the result sums, and the reference of Σ|terms|.
-pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices) -> f64 {
+/// the result sums, and the reference of Σ|terms|; `half` where feature maps are.
+pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices, half: bool) -> f64 {
     let choice = choices.get("").unwrap_or_default();
     if let Some(factor) = amplification(choice) {
         // Channels are summed in the domains.
@@ -56,9 +56,9 @@ pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices) -> f64
         }
         _ => (0.0, largest(results).max(1.0)),
     };
-    // Matrix units round their factors to halves, each by half a unit in the last of eleven
-    // places, or where it is subnormal.
-    let rounded = match MATRIX_NAMES.contains(&choice) {
+    // Where maps are halves, matrix units round the other factors to halves as well: by half a
+    // unit in the last of eleven places, or where they are subnormal.
+    let rounded = match half && MATRIX_NAMES.contains(&choice) {
         true => magnitude / 1024.0 + terms * largest(&sample.inputs).max(1.0) / 16_777_216.0,
         false => 0.0,
     };
@@ -267,7 +267,7 @@ pub fn is_map(shape: Shape) -> bool {
 }
 
 /// Holds every variant that `stands` against the reference, and on a GPU kernels with feature
-/// maps in half precision as well: those that stand for all.
+/// maps in half precision as well: those that stand for all. Returns how many there were.
 ///
 /// # Errors
 /// The first difference beyond the bound, or what the device says.
@@ -275,18 +275,14 @@ pub async fn check(
     device: &Device,
     sample: &ops::Sample,
     stands: impl Fn(&Choices) -> bool,
-) -> Result<(), String> {
-    check_case(
-        device,
-        sample,
-        &Case::new(&sample.op, &sample.inputs),
-        &stands,
-    )
-    .await?;
-    match (device, Case::half(&sample.op, &sample.inputs)) {
-        (Device::Gpu(_), Some(half)) => check_case(device, sample, &half, self::stands).await,
-        _ => Ok(()),
+) -> Result<usize, String> {
+    let single = Case::new(&sample.op, &sample.inputs);
+    let mut checked = check_case(device, sample, &single, &stands).await?;
+    if let (Device::Gpu(_), Some(half)) = (device, Case::half(&sample.op, &sample.inputs)) {
+        let stands = |choices: &Choices| stands(choices) && self::stands(choices);
+        checked += check_case(device, sample, &half, stands).await?;
     }
+    Ok(checked)
 }
 
 async fn check_case(
@@ -294,12 +290,14 @@ async fn check_case(
     sample: &ops::Sample,
     case: &Case,
     stands: impl Fn(&Choices) -> bool,
-) -> Result<(), String> {
+) -> Result<usize, String> {
     let inputs: Vec<&Tensor> = case.inputs.iter().collect();
     let references = sample.op.reference(&inputs);
-    for choices in case.variants(device).into_iter().filter(stands) {
-        let tolerance = bound(sample, &references, &choices);
-        let results = case.run(device, &choices).await?;
+    let variants: Vec<Choices> = case.variants(device).into_iter().filter(stands).collect();
+    for choices in &variants {
+        let half = precision::is_half(&case.graph);
+        let tolerance = bound(sample, &references, choices, half);
+        let results = case.run(device, choices).await?;
         let pairs = results.iter().zip(&references).zip(&case.half);
         for ((words, reference), half) in pairs {
             let precision = if *half { " in half precision" } else { "" };
@@ -312,7 +310,7 @@ async fn check_case(
             }
         }
     }
-    Ok(())
+    Ok(variants.len())
 }
 
 /// The shapes of a sample's operands, for messages.

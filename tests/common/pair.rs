@@ -96,7 +96,7 @@ impl Pair {
         let rows = y.1.shape.rows() as f64;
         let (size, rounding) = (largest(&y.1), (rows + 16.0) / 16_777_216.0);
         let operands: Vec<&Tensor> = sample.inputs.iter().collect();
-        let own = bound(sample, &sample.op.reference(&operands), &choices);
+        let own = bound(sample, &sample.op.reference(&operands), &choices, self.half);
         // A half is off by half a unit in its last place; of the results, both are rounded.
         let rounded = if self.half { size / 2048.0 } else { 0.0 };
         let off = own + rounded;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use pyr_wgpu::data::{DataError, Source};
-use pyr_wgpu::engine::Device;
-use pyr_wgpu::graph::{Passes, Precision};
-use pyr_wgpu::kernels::{self, Choices, Target};
+use pyr_wgpu::engine::{Device, EngineError};
+use pyr_wgpu::graph::{Graph, Passes, Precision};
+use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
 use pyr_wgpu::model::{Network, NetworkSpec, Preprocessing, Stem, initial_values};
 use pyr_wgpu::rng::{Purpose, Stream};
 use pyr_wgpu::train::{Options, Position, Recipe, Snapshot, Totals, Trainer};
@@ -67,8 +67,8 @@ pub struct Run {
     pub options: Options,
     pub images: usize,
     pub resident: bool,
-    /// Whether kernels are chosen as if the adapter were a graphics card.
-    pub as_card: bool,
+    /// Whether matrix units compute what they can.
+    pub matrices: bool,
 }
 
 impl Run {
@@ -99,7 +99,7 @@ impl Run {
             spec,
             images,
             resident: true,
-            as_card: false,
+            matrices: false,
         }
     }
 
@@ -149,16 +149,9 @@ impl Run {
             self.options.clone(),
             self.train_source(),
             self.test_source(),
-            |graphs| {
-                let target = Target {
-                    software: device.target().software && !self.as_card,
-                    ..device.target()
-                };
-                let mut choices = Choices::default();
-                for graph in graphs {
-                    choices.extend(&kernels::lower(graph, &target, &Choices::default())?.choices);
-                }
-                Ok(choices)
+            |graphs| match self.matrices {
+                false => Ok(Choices::default()),
+                true => by_matrices(&device.target(), graphs),
             },
         );
         let mut trainer = trainer.unwrap_or_else(|e| panic!("{e}"));
@@ -196,6 +189,27 @@ impl Run {
             labels: indices.iter().map(|i| source.label(*i as usize)).collect(),
         }
     }
+}
+
+/// Matrix units for all nodes for which a graphics card would try them.
+fn by_matrices(target: &Target, graphs: &[Graph]) -> Result<Choices, EngineError> {
+    let card = Target {
+        software: false,
+        ..target.clone()
+    };
+    let mut choices = Choices::default();
+    for graph in graphs {
+        for offer in kernels::lower(graph, &card, &Choices::default())?.offers {
+            let name = offer
+                .plausible
+                .iter()
+                .find(|name| MATRIX_NAMES.contains(name));
+            if let Some(name) = name {
+                choices.set(offer.key, name);
+            }
+        }
+    }
+    Ok(choices)
 }
 
 /// All the bits of a state.

@@ -179,11 +179,12 @@ const BACKPORTED: &str = "libvulkan1 mesa-vulkan-drivers libdrm2 libdrm-amdgpu1"
 
 const BACKPORTS_FILE: &str = "/etc/apt/sources.list.d/pyr-wgpu-backports.list";
 
-/// The mirror of Debian 12 that this machine already uses; a CD or a folder has nothing else.
-pub(crate) fn debian_mirror(sources: &[Source]) -> &str {
+/// The mirror of Debian that this machine already uses for its own release; a CD or a folder
+/// has nothing else.
+pub(crate) fn debian_mirror<'a>(sources: &'a [Source], release: &str) -> &'a str {
     let main = sources
         .iter()
-        .filter(|s| s.suites.iter().any(|suite| suite == "bookworm"));
+        .filter(|s| s.suites.iter().any(|suite| suite == release));
     main.map(|source| source.uri.as_str())
         .find(|uri| uri.starts_with("http"))
         .unwrap_or("http://deb.debian.org/debian")
@@ -193,7 +194,7 @@ fn backports(sources: &[Source]) -> Vec<Step> {
     let backported = |source: &Source| source.suites.iter().any(|s| s == "bookworm-backports");
     let mut steps = Vec::new();
     if !sources.iter().any(backported) {
-        let archive = debian_mirror(sources);
+        let archive = debian_mirror(sources, "bookworm");
         let keys = "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg";
         steps.push(Step {
             input: Some(format!("deb [{keys}] {archive} bookworm-backports main\n")),

@@ -69,8 +69,8 @@ pub(super) struct RecipeArgs {
     /// summed, batch norm sees only these
     #[arg(long, value_name = "N")]
     pub(super) micro_batch: Option<usize>,
-    /// How feature maps are stored: f32, or f16 for half the memory; arithmetic, weights and
-    /// statistics stay f32, and the loss is scaled so that small gradients survive [default: f32]
+    /// How feature maps are stored: f32, or f16 for half the memory; weights, statistics and
+    /// sums stay f32, and the loss is scaled so that small gradients survive [default: f32]
     #[arg(long, value_name = "f32|f16")]
     pub(super) precision: Option<Precision>,
     /// No random flip and crop

@@ -103,16 +103,16 @@ impl Sizes {
 /// The families that can compute a node, by name, and how many of the first may be the
 /// fastest; tiles are in order of preference.
 ///
-/// Graphics cards get the tiled family, by matrix units if they have them, software adapters
-/// the subgroup family where it can run, else the direct one.
+/// Graphics cards get the tiled family, or by measurement matrix units if they have them,
+/// software adapters the subgroup family where it can run, else the direct one.
 fn families(
     target: &Target,
     tiles: Vec<&'static Tile>,
-    matrices: Vec<MatrixTile>,
+    matrices: Option<Vec<MatrixTile>>,
 ) -> (Vec<(&'static str, Family)>, usize) {
-    let matrices = matrices.into_iter();
+    let matrices = matrices.into_iter().flatten();
     let mut matrices = matrices.map(|matrix| (matrix.tile.name, Family::Matrix(matrix)));
-    let tiled = tiles
+    let mut tiled = tiles
         .into_iter()
         .map(|tile| (tile.name, Family::Tiled(tile)));
     let direct = [(DIRECT, Family::Direct)];
@@ -122,8 +122,9 @@ fn families(
     // subgroups win by far.
     match target.software {
         false => {
-            let mut legal: Vec<_> = matrices.by_ref().take(PLAUSIBLE_MATRICES).collect();
-            let plausible = legal.len() + PLAUSIBLE_TILES;
+            let mut legal: Vec<_> = tiled.by_ref().take(PLAUSIBLE_TILES).collect();
+            legal.extend(matrices.by_ref().take(PLAUSIBLE_MATRICES));
+            let plausible = legal.len();
             legal.extend(tiled.chain(matrices).chain(direct).chain(subgroup));
             (legal, plausible)
         }
@@ -169,7 +170,7 @@ fn way<'a>(
     let unit = target.matrix_unit(sizes.half);
     let matrices = unit.map(|unit| MatrixTile::for_pixels(unit, pixels, vecs));
     let tiles = Tile::for_pixels(pixels, vecs);
-    let (families, mut plausible) = families(target, tiles, matrices.unwrap_or_default());
+    let (families, mut plausible) = families(target, tiles, matrices);
     let mut legal: Vec<&str> = families.iter().map(|(name, _)| *name).collect();
     let mut winograds = WINOGRAD.map(|(name, out)| {
         let winograd = Winograd::new(sizes, transposed, out, target.max_binding)?;
@@ -265,7 +266,7 @@ pub(super) fn grad_weight(
     let unit = lowering.target.matrix_unit(sizes.half);
     let matrices = unit.map(|unit| MatrixTile::for_weights(unit, quads, vecs));
     let tiles = Tile::for_weights(quads, vecs);
-    let (families, plausible) = families(lowering.target, tiles, matrices.unwrap_or_default());
+    let (families, plausible) = families(lowering.target, tiles, matrices);
     let legal: Vec<&str> = families.iter().map(|(name, _)| *name).collect();
     let chosen = lowering.choose(sizes.key("conv2d_grad_weight"), &legal, plausible)?;
     weights::lower(lowering, &sizes, op, family(&families, chosen), node);

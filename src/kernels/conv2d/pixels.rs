@@ -1,6 +1,6 @@
 //! Host half of `shaders/conv2d_tiled.wgsl`, `shaders/conv2d_matrix.wgsl`,
-//! `shaders/conv2d_subgroup.wgsl`, `shaders/conv2d_subgroup_window.wgsl` and `shaders/conv2d_direct.wgsl`: one result pixel from
-//! the source pixels that its taps reach.
+//! `shaders/conv2d_subgroup.wgsl`, `shaders/conv2d_subgroup_window.wgsl` and
+//! `shaders/conv2d_direct.wgsl`: one result pixel from the source pixels that its taps reach.
 
 use super::super::grid;
 use super::super::lower::{Launch, Lowering, reading};

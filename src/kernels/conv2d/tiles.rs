@@ -1,8 +1,10 @@
-//! The tiles of the tiled family: how much of a result a workgroup and an invocation own.
+//! The tiles of the tiled and of the matrix family: how much of a result a workgroup and an
+//! invocation own.
 //!
 //! No tile suits all layers: wide ones repeat fewer loads, but PyramidNet's narrow layers
 //! would leave them half empty, and small maps give too few of them to fill a graphics card.
-//! All fit the default limits: 256 invocations and 16 KiB of memory in a workgroup.
+//! Those of the tiled family fit the default limits: 256 invocations and 16 KiB of memory in a
+//! workgroup; what has matrix units has more.
 
 use crate::program::MatrixUnit;
 use crate::shape::{DType, LANES};
@@ -78,9 +80,6 @@ const MATRIX_ROWS: u32 = 128;
 /// sixteen columns.
 const MATRIX_VEC_LANES: u32 = 4;
 
-/// Invocations of a workgroup, at most.
-const MATRIX_INVOCATIONS: u32 = 128;
-
 /// Bytes of steps of the long axis that are brought at a time.
 const MATRIX_STEP_BYTES: u32 = 64;
 
@@ -92,8 +91,8 @@ pub(super) struct MatrixTile {
 }
 
 impl MatrixTile {
-    /// A tile of a number of channels, with rows that come in `groups` of pixels (1) or
-    /// weights (4).
+    /// A tile of a number of channels; an invocation has rows in groups of one (pixels) or
+    /// four (weights).
     fn new(name: &'static str, channels: u32, unit: MatrixUnit, group: u32) -> MatrixTile {
         let [_, largest] = unit.subgroup;
         let workgroup = largest * MatrixTile::subgroups(unit);
@@ -117,7 +116,7 @@ impl MatrixTile {
     /// Subgroups that multiply, as many as have a row of matrices.
     fn subgroups(unit: MatrixUnit) -> u32 {
         let [_, largest] = unit.subgroup;
-        (MATRIX_INVOCATIONS / largest).clamp(1, MATRIX_ROWS / unit.size)
+        (MatrixUnit::INVOCATIONS / largest).clamp(1, MATRIX_ROWS / unit.size)
     }
 
     /// Tiles for pixels, in the order in which they should be fast.
@@ -252,6 +251,76 @@ mod tests {
                 assert_eq!(tile.name, name);
             }
         }
+    }
+
+    #[test]
+    fn tiles_of_matrices_keep_to_what_the_shaders_assume() {
+        let units = [8, 16].into_iter().flat_map(|size| {
+            let operands = [DType::F16, DType::F32].into_iter();
+            operands.flat_map(move |operands| {
+                let sizes = [4, 8, 16, 32, 64, 128].into_iter();
+                let pairs = sizes.flat_map(|n| [[n, n], [n, 2 * n]]);
+                pairs.map(move |subgroup| MatrixUnit {
+                    size,
+                    operands,
+                    subgroup,
+                })
+            })
+        });
+        let mut seen = 0;
+        for unit in units.filter(MatrixUnit::usable) {
+            let pixels = MatrixTile::for_pixels(unit, 1 << 12, 16);
+            let weights = MatrixTile::for_weights(unit, 144, 16);
+            for (group, matrix) in pixels
+                .iter()
+                .map(|m| (1, m))
+                .chain(weights.iter().map(|m| (4, m)))
+            {
+                let MatrixTile { tile, .. } = matrix;
+                let constant = |name: &str| {
+                    let found = matrix.constants().into_iter().find(|(own, _)| *own == name);
+                    found.expect("it is a constant").1
+                };
+                let what = format!("{} with {unit:?}", tile.name);
+                let [rows, columns] = ["ROWS", "COLUMNS"].map(|n| constant(n) * unit.size);
+                let subgroups = constant("SUBGROUPS");
+                assert_eq!(rows * subgroups, MATRIX_ROWS, "{what}");
+                assert_eq!(group * tile.tile_rows(), MATRIX_ROWS, "{what}");
+                assert_eq!(columns, 4 * tile.tile_vecs(), "{what}");
+                assert_eq!(constant("BLOCKS") * unit.size, 4 * tile.vec_lanes, "{what}");
+                assert_eq!(subgroups * unit.subgroup[1], tile.workgroup, "{what}");
+                assert!(tile.workgroup <= MatrixUnit::INVOCATIONS, "{what}");
+                assert!(
+                    (tile.workgroup / tile.vec_lanes).is_power_of_two(),
+                    "{what}"
+                );
+                assert_eq!(tile.workgroup % tile.depth, 0, "{what}");
+                assert!(
+                    group == 1 || tile.workgroup % tile.tile_rows() == 0,
+                    "{what}"
+                );
+                // Bytes as the shaders declare them.
+                let steps = if group == 1 {
+                    4 * tile.depth
+                } else {
+                    tile.depth
+                };
+                assert_eq!(steps % unit.size, 0, "{what}");
+                let bytes = if unit.operands == DType::F16 { 2 } else { 4 };
+                let left = match group {
+                    1 => MATRIX_ROWS * (steps + 8),
+                    _ => steps * (MATRIX_ROWS + 8),
+                };
+                let staged = constant("MOST_SUBGROUPS") * rows * 4 * tile.vec_lanes;
+                let windows = if group == 1 { 0 } else { 2 * steps * 16 };
+                let memory = bytes * (left + steps * (columns + 8)) + 4 * staged + windows;
+                assert!(memory <= MatrixUnit::STORAGE, "{what}: {memory} bytes");
+                // What is gathered of a tile's pixels lies where sums were.
+                assert!(8 * tile.workgroup <= staged, "{what}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 50, "only {seen} tiles");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Host half of `shaders/conv2d_weights_tiled.wgsl`, `shaders/conv2d_weights_matrix.wgsl`,
-//! `shaders/conv2d_weights_subgroup.wgsl`, `shaders/conv2d_weights_subgroup_window.wgsl` and `shaders/conv2d_weights_direct.wgsl`: the
-//! gradient by the weights.
+//! `shaders/conv2d_weights_subgroup.wgsl`, `shaders/conv2d_weights_subgroup_window.wgsl` and
+//! `shaders/conv2d_weights_direct.wgsl`: the gradient by the weights.
 //!
 //! The result is tiny and the sum long, so it is split: each workgroup sums a slice of the
 //! rows of y, and [`sum_slices`] adds the slices in order.
@@ -157,7 +157,6 @@ pub(super) fn lower(
         Family::Matrix(matrix) => {
             let mut constants = tile_constants(&matrix.tile);
             constants.extend(matrix.constants());
-            constants.push(("LEFT_BY_ROWS", 0));
             constants.push(prepare);
             let kernel = MATRIX.for_unit(matrix.unit, memory.narrow(), &constants);
             let tiles = matrix.tile.tiles(quads as u32, vecs);
