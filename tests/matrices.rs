@@ -101,6 +101,7 @@ fn a_unit_that_computes_wrong_numbers_is_refused() {
         return;
     };
     assert_eq!(gpu.matrices, []);
+    assert!(gpu.refused[0].1.contains("wrong"), "{:?}", gpu.refused);
     assert_eq!(gpu.check(), Ok(()));
 }
 
@@ -122,6 +123,7 @@ fn a_unit_that_is_not_there_is_refused() {
         gpu.description.matrices = vec![unit(16, DType::F16, [8, 8])];
         try_matrices(&mut gpu).await;
         assert_eq!(gpu.matrices, []);
+        assert_eq!(gpu.refused.len(), 1);
         assert_eq!(gpu.check(), Ok(()));
     });
 }

@@ -144,13 +144,16 @@ impl Device {
 /// # Errors
 /// If the driver refuses.
 async fn open(mut adapter: Adapter, checks: Checks) -> Result<Gpu, GpuError> {
-    let offered = std::mem::take(&mut adapter.description.matrices);
-    // Software adapters compute matrices no faster than everything else.
-    if offered.is_empty() || adapter.description.software() {
-        return Gpu::open(&adapter, checks).await;
+    if adapter.description.software() {
+        // It computes matrices no faster than everything else.
+        adapter.description.matrices.clear();
     }
-    adapter.description.matrices.clone_from(&offered);
-    let failure = match Gpu::open(&adapter, checks).await {
+    let opened = Gpu::open(&adapter, checks).await;
+    let offered = std::mem::take(&mut adapter.description.matrices);
+    if offered.is_empty() {
+        return opened;
+    }
+    let failure = match opened {
         Err(error) => error,
         Ok(mut gpu) => {
             try_matrices(&mut gpu).await;
@@ -161,7 +164,6 @@ async fn open(mut adapter: Adapter, checks: Checks) -> Result<Gpu, GpuError> {
         }
     };
     // A driver that fails over its matrix units may work without them.
-    adapter.description.matrices.clear();
     let mut gpu = Gpu::open(&adapter, checks).await?;
     let refuse = |unit| (unit, failure.to_string());
     gpu.refused = offered.into_iter().map(refuse).collect();

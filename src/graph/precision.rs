@@ -3,8 +3,8 @@
 //! Only storage changes. Kernels load halves, compute in single precision and round what they
 //! store (those with matrix units multiply halves and add in single precision); parameters,
 //! their gradients, statistics, features behind the pooling, scores and losses stay in single
-//! precision (Micikevicius et al., *Mixed Precision Training*, ICLR 2018). What comes from outside or is read there stays so as well: a
-//! [`ops::Convert`] stands at the border.
+//! precision (Micikevicius et al., *Mixed Precision Training*, ICLR 2018). What comes from
+//! outside or is read there stays so as well: a [`ops::Convert`] stands at the border.
 //!
 //! Gradients of feature maps are small; [`ops::ScaleLoss`] keeps them above the least half.
 

@@ -13,6 +13,7 @@ use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, Sizes, chunk_vecs};
 use crate::graph::Node;
 use crate::graph::ops::Conv2dGradWeight;
 use crate::program::Access::{Read, Write};
+use crate::program::Kernel;
 
 const SUBGROUP: Shader = Shader {
     name: "conv2d_weights_subgroup",
@@ -112,6 +113,11 @@ pub(super) fn lower(
     let vecs = sizes.output_vecs() as u32;
     let memory = lowering.memory(node.inputs[0]);
     let prepare = ("PREPARE", u32::from(op.prepare.is_some()));
+    let by_tiles = |kernel: Kernel, tile: &Tile| {
+        let [groups, chunks] = tile.tiles(quads as u32, vecs).map(|n| n as usize);
+        let enough = TILED_WORKGROUPS.div_ceil(groups * chunks);
+        (kernel, groups, chunks, enough)
+    };
     let (kernel, groups, chunks, enough) = match family {
         Family::Subgroup { size } if sizes.window.stride == 1 && sizes.kernel[1] == WINDOW_TAPS => {
             let width = chunk_vecs(vecs, WINDOW_VECS);
@@ -149,20 +155,14 @@ pub(super) fn lower(
         Family::Tiled(tile) => {
             let mut constants = tile_constants(tile);
             constants.push(prepare);
-            let kernel = TILED.suited(memory.narrow(), &constants);
-            let [groups, chunks] = tile.tiles(quads as u32, vecs).map(|n| n as usize);
-            let enough = TILED_WORKGROUPS.div_ceil(groups * chunks);
-            (kernel, groups, chunks, enough)
+            by_tiles(TILED.suited(memory.narrow(), &constants), tile)
         }
         Family::Matrix(matrix) => {
             let mut constants = tile_constants(&matrix.tile);
             constants.extend(matrix.constants());
             constants.push(prepare);
             let kernel = MATRIX.for_unit(matrix.unit, memory.narrow(), &constants);
-            let tiles = matrix.tile.tiles(quads as u32, vecs);
-            let [groups, chunks] = tiles.map(|n| n as usize);
-            let enough = TILED_WORKGROUPS.div_ceil(groups * chunks);
-            (kernel, groups, chunks, enough)
+            by_tiles(kernel, &matrix.tile)
         }
         Family::Direct => {
             let constants = [
