@@ -7,7 +7,7 @@
 // import loss_scale
 
 struct Params {
-    patience: u32,
+    growth_interval: u32,
     // The largest scale.
     most: f32,
 }
@@ -25,7 +25,7 @@ fn main() {
     var good_steps = 0u;
     if loss_scale[LOSS_SCALE_OVERFLOW] == 0u {
         good_steps = loss_scale[LOSS_SCALE_GOOD_STEPS] + 1u;
-        if good_steps == params.patience {
+        if good_steps == params.growth_interval {
             scale = min(2.0 * scale, params.most);
             good_steps = 0u;
         }

@@ -1,9 +1,9 @@
-// Pictures of bytes to a normalised NHWC batch, flipped and cropped at random:
+// Images of bytes to a normalised NHWC batch, flipped and cropped at random:
 //
-//     x[n, h, w, c] = (byte - mean[c]) / std[c]   inside the picture, 0 in the padding
+//     x[n, h, w, c] = (byte - mean[c]) / std[c]   inside the image, 0 in the padding
 //
-// pictures: u32 [M, words], bytes H W RGB, four to a word, lowest first.
-// rows, samples: u32 [N]: which picture stands where, and its number in the dataset, which
+// images: u32 [M, words], bytes H W RGB, four to a word, lowest first.
+// rows, samples: u32 [N]: which image stands where, and its number in the dataset, which
 // with seed and epoch decides offset and flip.
 // x: [N, size, size] groups of four: red, green, blue, 0.
 // One invocation owns one pixel of x.
@@ -27,14 +27,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> pictures: array<u32>;
+@group(0) @binding(1) var<storage, read> images: array<u32>;
 @group(0) @binding(2) var<storage, read> rows: array<u32>;
 @group(0) @binding(3) var<storage, read> samples: array<u32>;
 @group(0) @binding(4) var<storage, read> step: array<u32>;
 @group(0) @binding(5) var<storage, read_write> x: array<Stored>;
 
 fn byte_at(row: u32, byte: u32) -> f32 {
-    let word = pictures[row * params.words + byte / 4u];
+    let word = images[row * params.words + byte / 4u];
     return f32((word >> (8u * (byte % 4u))) & 255u);
 }
 

@@ -2,10 +2,10 @@
 //
 // x: [rows, columns] groups of four channels.
 // partial: [slices, 3, columns]: number of rows, mean, sum of squared deviations.
-// One invocation owns one column of the rows of its slice (see lib/strip.wgsl) and writes
+// One invocation owns one column of the rows of its slice (see lib/row_partition.wgsl) and writes
 // one partial result; merge_moments.wgsl combines them.
 
-// import strip
+// import row_partition
 // import stored
 // import moments
 
@@ -24,7 +24,7 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
     if !s.inside {
         return;
     }

@@ -1,9 +1,9 @@
 // y = x + bias, the same bias for every row.
 //
 // x, y: [rows, columns] groups of four channels. bias: [columns].
-// One invocation owns one column of every few rows (see lib/strip.wgsl).
+// One invocation owns one column of every few rows (see lib/row_partition.wgsl).
 
-// import strip
+// import row_partition
 
 struct Params {
     rows: u32,
@@ -21,7 +21,7 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
     if !s.inside {
         return;
     }

@@ -37,7 +37,7 @@ const PIXELS: u32 = 4u;
 const OUT_VECS: u32 = 2u;
 const TRANSPOSED: bool = false;
 
-// import normal
+// import batch_norm
 // import conv2d_pixels
 // import stored
 // import exact
@@ -110,12 +110,12 @@ fn main(
             }
 
             for (var c = 0u; c < parameters.source_vecs; c++) {
-                let prepare = prepare_of(c);
+                let input_norm = input_coefficients(c);
                 var x: array<vec4<f32>, PIXELS>;
                 for (var p = 0u; p < PIXELS; p++) { //@unroll
                     x[p] = vec4<f32>(0.0);
                     if inside[p] {
-                        x[p] = prepared(floats(source[source_index[p] + c]), prepare);
+                        x[p] = normalize_input(floats(source[source_index[p] + c]), input_norm);
                     }
                 }
                 for (var n = 0u; n < OUT_VECS; n++) { //@unroll
@@ -141,10 +141,10 @@ fn main(
 
     for (var n = 0u; n < OUT_VECS; n++) { //@unroll
         if first_vec + n < parameters.result_vecs {
-            let finish = finish_of(first_vec + n);
+            let output_norm = output_coefficients(first_vec + n);
             for (var p = 0u; p < PIXELS; p++) { //@unroll
                 if first_pixel + p < pixels {
-                    result[result_index[p] + n] = packed(finished(sum[p][n], finish));
+                    result[result_index[p] + n] = packed(epilogue(sum[p][n], output_norm));
                 }
             }
         }

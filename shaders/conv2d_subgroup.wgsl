@@ -38,7 +38,7 @@
 //
 // Assumes: subgroups of exactly SUBGROUP invocations; all counts at least 1
 // except taps_*; source and result do not overlap. Workgroup (x, y, z) works
-// on pixel block y * groups.x + x and channel chunk z (of a domain, where there are several,
+// on pixel block y * groups.x + x and channel chunk z (of a component, where there are several,
 // see lib/conv2d_pixels.wgsl); blocks and chunks past
 // the end compute on clamped addresses and store nothing.
 //
@@ -50,11 +50,11 @@ const OUT_VECS: u32 = 5u;
 const WEIGHT_LOADS: u32 = (4u * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
 const TRANSPOSED: bool = false;
 
-// import normal
+// import batch_norm
 // import conv2d_pixels
 // import stored
 // import exact
-// import conv2d_spread
+// import conv2d_broadcast
 
 @group(0) @binding(1) var<storage, read> source: array<Stored>;
 
@@ -69,7 +69,7 @@ fn main(
     let first_pixel = block * (SUBGROUP * PIXELS) + lane;
     let chunks = (parameters.result_vecs + OUT_VECS - 1u) / OUT_VECS;
     let first_vec = group.z % chunks * OUT_VECS;
-    let domain = domain_of(group.z / chunks);
+    let component = component_of(group.z / chunks);
 
     // Source coordinates of the first tap; the image as its first source row;
     // and where the sums go.
@@ -90,7 +90,7 @@ fn main(
         let result_row = image * parameters.result_height
             + parameters.out_offset_height + parameters.out_step_height * row;
         let result_column = parameters.out_offset_width + parameters.out_step_width * column;
-        place[p] = domain.result + (result_row * parameters.result_width + result_column) * parameters.result_vecs;
+        place[p] = component.result + (result_row * parameters.result_width + result_column) * parameters.result_vecs;
         valid[p] = first_pixel + p * SUBGROUP < pixels;
     }
 
@@ -106,17 +106,17 @@ fn main(
                 let row = u32(source_row[p]) + a;
                 let column = u32(source_column[p]) + b;
                 inside[p] = row < parameters.source_height && column < parameters.source_width;
-                source_index[p] = domain.source + ((image_row[p] + row) * parameters.source_width + column) * parameters.source_vecs;
+                source_index[p] = component.source + ((image_row[p] + row) * parameters.source_width + column) * parameters.source_vecs;
             }
 
-            let start = domain.weights + weight_start(a, b);
+            let start = component.weights + weight_start(a, b);
             for (var c = 0u; c < parameters.source_vecs; c++) {
-                let prepare = spread_prepare_of(lane, c);
+                let input_norm = broadcast_input_coefficients(lane, c);
                 var x: array<vec4<f32>, PIXELS>;
                 for (var p = 0u; p < PIXELS; p++) { //@unroll
                     x[p] = vec4<f32>(0.0);
                     if inside[p] {
-                        x[p] = prepared(floats(source[source_index[p] + c]), prepare);
+                        x[p] = normalize_input(floats(source[source_index[p] + c]), input_norm);
                     }
                 }
                 multiply_add(&sum, &x, &offset, start + c * weights_per_vec());

@@ -30,11 +30,11 @@ const MOVES: u32 = ROWS - 1u;
 const EDGE_LOADS: u32 = (2u * ROWS + SUBGROUP - 1u) / SUBGROUP;
 const TRANSPOSED: bool = false;
 
-// import normal
+// import batch_norm
 // import conv2d_pixels
 // import stored
 // import exact
-// import conv2d_spread
+// import conv2d_broadcast
 
 @group(0) @binding(1) var<storage, read> source: array<Stored>;
 
@@ -75,12 +75,12 @@ fn main(
 
     var sum: array<array<vec4<f32>, OUT_VECS>, PIXELS>;
     for (var c = 0u; c < parameters.source_vecs; c++) {
-        let prepare = spread_prepare_of(lane, c);
+        let input_norm = broadcast_input_coefficients(lane, c);
         var loaded: array<vec4<f32>, EDGE_LOADS>;
         for (var k = 0u; k < EDGE_LOADS; k++) { //@unroll
             loaded[k] = vec4<f32>(0.0);
             if has_edge[k] {
-                loaded[k] = prepared(floats(source[edge_index[k] + c]), prepare);
+                loaded[k] = normalize_input(floats(source[edge_index[k] + c]), input_norm);
             }
         }
         var own: array<vec4<f32>, ROWS>;
@@ -90,7 +90,7 @@ fn main(
             own[r] = vec4<f32>(0.0);
             if has_column && row < parameters.source_height {
                 let pixel = (image_row + row) * parameters.source_width + column;
-                own[r] = prepared(floats(source[pixel * parameters.source_vecs + c]), prepare);
+                own[r] = normalize_input(floats(source[pixel * parameters.source_vecs + c]), input_norm);
             }
             let left = subgroupShuffle(loaded[2u * r / SUBGROUP], 2u * r % SUBGROUP);
             let right = subgroupShuffle(loaded[(2u * r + 1u) / SUBGROUP], (2u * r + 1u) % SUBGROUP);

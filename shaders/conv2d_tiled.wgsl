@@ -23,7 +23,7 @@ const SOURCE_LOADS: u32 = 4u;
 const WEIGHT_LOADS: u32 = 1u;
 const TRANSPOSED: bool = false;
 
-// import normal
+// import batch_norm
 // import conv2d_pixels
 // import stored
 // import exact

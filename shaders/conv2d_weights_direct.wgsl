@@ -32,7 +32,7 @@
 const WORKGROUP: u32 = 64u;
 const OUT_VECS: u32 = 2u;
 
-// import normal
+// import batch_norm
 // import conv2d_weights
 // import stored
 
@@ -65,7 +65,7 @@ fn main(
     let first_line = group.y * parameters.lines_per_slice;
     let end_line = min(first_line + parameters.lines_per_slice, lines);
 
-    let prepare = prepare_of(input_vec);
+    let input_norm = input_coefficients(input_vec);
 
     var sum: array<mat4x4<f32>, OUT_VECS>;
     for (var line = first_line; line < end_line; line++) {
@@ -78,7 +78,7 @@ fn main(
         for (var pixel = 0u; pixel < parameters.output_width; pixel++) {
             let column = pixel * parameters.stride_width + column_shift;
             if column < parameters.input_width {
-                let x = prepared(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), prepare);
+                let x = normalize_input(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), input_norm);
                 let gradient_index = (line * parameters.output_width + pixel) * parameters.output_vecs;
                 for (var n = 0u; n < OUT_VECS; n++) { //@unroll
                     let d = floats(gradient[gradient_index + min(first_vec + n, parameters.output_vecs - 1u)]);

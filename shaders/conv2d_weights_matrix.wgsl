@@ -24,7 +24,7 @@ const PIXELS: u32 = 32u;
 const INPUT_LOADS: u32 = 8u;
 const GRADIENT_LOADS: u32 = 4u;
 
-// import normal
+// import batch_norm
 // import conv2d_weights
 // import stored
 // import conv2d_weights_tile

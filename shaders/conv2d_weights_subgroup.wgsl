@@ -35,10 +35,10 @@ const PIXELS: u32 = 4u;
 const OUT_VECS: u32 = 5u;
 const GRADIENT_LOADS: u32 = (PIXELS * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
 
-// import normal
+// import batch_norm
 // import conv2d_weights
 // import stored
-// import conv2d_weights_spread
+// import conv2d_weights_broadcast
 
 @compute @workgroup_size(SUBGROUP)
 fn main(
@@ -59,7 +59,7 @@ fn main(
 
     var share = share_of(lane, first_vec);
     let lines = lines_of(group.y);
-    let prepare = prepare_of(input_vec);
+    let input_norm = input_coefficients(input_vec);
 
     var sum: array<mat4x4<f32>, OUT_VECS>;
     for (var line = lines.x; line < lines.y; line++) {
@@ -76,7 +76,7 @@ fn main(
                 let column = pixel * parameters.stride_width + column_shift;
                 x[p] = vec4<f32>(0.0);
                 if row_inside && column < parameters.input_width && pixel < parameters.output_width {
-                    x[p] = prepared(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), prepare);
+                    x[p] = normalize_input(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), input_norm);
                 }
             }
             for (var n = 0u; n < OUT_VECS; n++) { //@unroll

@@ -22,10 +22,10 @@ const TAPS: u32 = 3u;
 const KEPT: u32 = TAPS - 1u;
 const GRADIENT_LOADS: u32 = (PIXELS * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
 
-// import normal
+// import batch_norm
 // import conv2d_weights
 // import stored
-// import conv2d_weights_spread
+// import conv2d_weights_broadcast
 
 @compute @workgroup_size(SUBGROUP)
 fn main(
@@ -43,7 +43,7 @@ fn main(
 
     var share = share_of(lane, first_vec);
     let lines = lines_of(group.y);
-    let prepare = prepare_of(input_vec);
+    let input_norm = input_coefficients(input_vec);
 
     var sum: array<array<mat4x4<f32>, TAPS>, OUT_VECS>;
     for (var line = lines.x; line < lines.y; line++) {
@@ -58,7 +58,7 @@ fn main(
             let column = i - parameters.padding_width;
             x[i] = vec4<f32>(0.0);
             if row_inside && column < parameters.input_width {
-                x[i] = prepared(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), prepare);
+                x[i] = normalize_input(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), input_norm);
             }
         }
         for (var first = 0u; first < parameters.output_width; first += PIXELS) {
@@ -67,7 +67,7 @@ fn main(
                 let column = first + p + KEPT - parameters.padding_width;
                 x[p + KEPT] = vec4<f32>(0.0);
                 if row_inside && column < parameters.input_width {
-                    x[p + KEPT] = prepared(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), prepare);
+                    x[p + KEPT] = normalize_input(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), input_norm);
                 }
             }
             for (var n = 0u; n < OUT_VECS; n++) { //@unroll

@@ -20,7 +20,7 @@ const PIXELS: u32 = 8u;
 const INPUT_LOADS: u32 = 2u;
 const GRADIENT_LOADS: u32 = 1u;
 
-// import normal
+// import batch_norm
 // import conv2d_weights
 // import stored
 // import conv2d_weights_tile

@@ -1,4 +1,4 @@
-// Adds a batch to the metrics: words loss (float), top-1 hits, top-5 hits, pictures, flags.
+// Adds a batch to the metrics: words loss (float), top-1 hits, top-5 hits, images, flags.
 //
 // losses: f32 [count]; ranks: u32 [count], IGNORED where a row does not count.
 // metrics: 8 words, updated. Bit 0 of the flags: a loss is NaN or infinite.

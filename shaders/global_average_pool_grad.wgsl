@@ -1,9 +1,9 @@
 // Gradient of global_average_pool.wgsl: dx = dy / pixels, the same for every pixel.
 //
 // dy: [N, columns] groups of four channels. dx: [N, pixels, columns].
-// One invocation owns one column of every few pixels of dx (see lib/strip.wgsl).
+// One invocation owns one column of every few pixels of dx (see lib/row_partition.wgsl).
 
-// import strip
+// import row_partition
 // import stored
 
 struct Params {
@@ -22,7 +22,7 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
     if !s.inside {
         return;
     }

@@ -1,10 +1,10 @@
 // Maximum of each window, and its place in the window (row-major; the first one wins).
 // Padding counts as minus infinity; a NaN counts as larger than everything.
 //
-// x: [N, H, W, columns] groups of four channels. maximum, places: [N, P, Q, columns].
-// One invocation owns one column of every few output pixels (see lib/strip.wgsl).
+// x: [N, H, W, columns] groups of four channels. maximum, argmax: [N, P, Q, columns].
+// One invocation owns one column of every few output pixels (see lib/row_partition.wgsl).
 
-// import strip
+// import row_partition
 // import stored
 // import float
 
@@ -26,14 +26,14 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Stored>;
 @group(0) @binding(2) var<storage, read_write> maximum: array<Stored>;
-@group(0) @binding(3) var<storage, read_write> places: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read_write> argmax: array<vec4<u32>>;
 
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
     if !s.inside {
         return;
     }
@@ -67,6 +67,6 @@ fn main(
         }
         let at = row * params.columns + s.column;
         maximum[at] = packed(best);
-        places[at] = select(vec4<u32>(0u), place, real);
+        argmax[at] = select(vec4<u32>(0u), place, real);
     }
 }

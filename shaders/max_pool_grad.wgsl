@@ -1,10 +1,10 @@
 // Gradient of x through max_pool.wgsl: each pixel collects dy of the windows whose maximum
 // it holds.
 //
-// dy, places: [N, P, Q, columns] groups of four channels. dx: [N, H, W, columns].
-// One invocation owns one column of every few pixels of x (see lib/strip.wgsl).
+// dy, argmax: [N, P, Q, columns] groups of four channels. dx: [N, H, W, columns].
+// One invocation owns one column of every few pixels of x (see lib/row_partition.wgsl).
 
-// import strip
+// import row_partition
 // import stored
 
 struct Params {
@@ -23,7 +23,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> dy: array<Stored>;
-@group(0) @binding(2) var<storage, read> places: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> argmax: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read_write> dx: array<Stored>;
 
 @compute @workgroup_size(64)
@@ -31,7 +31,7 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
     if !s.inside {
         return;
     }
@@ -53,7 +53,7 @@ fn main(
                     continue;
                 }
                 let at = ((n * params.p + p) * params.q + q) * params.columns + s.column;
-                let here = places[at] == vec4<u32>(r * params.kernel + c);
+                let here = argmax[at] == vec4<u32>(r * params.kernel + c);
                 sum += select(vec4<f32>(0.0), floats(dy[at]), here);
             }
         }

@@ -2,12 +2,12 @@
 //
 // x, y: [rows, columns] groups of four channels.
 // moments: [2, columns]: mean, variance. affine: [2, columns]: scale, shift.
-// One invocation owns one column of every few rows (see lib/strip.wgsl).
+// One invocation owns one column of every few rows (see lib/row_partition.wgsl).
 // Pads: mean, scale and shift are zero there, so y is zero.
 
-// import strip
+// import row_partition
 // import stored
-// import normal
+// import batch_norm
 
 struct Params {
     rows: u32,
@@ -28,11 +28,11 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
     if !s.inside {
         return;
     }
-    let n = normal_of(
+    let n = coefficients_of(
         moments[s.column],
         moments[params.columns + s.column],
         affine[s.column],
@@ -41,6 +41,6 @@ fn main(
     );
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        y[at] = packed(rectified(normalized(floats(x[at]), n), params.relu));
+        y[at] = packed(relu(normalized(floats(x[at]), n), params.relu));
     }
 }

@@ -9,11 +9,11 @@
 // daffine: [2, columns]: dscale, dshift.
 // Where x also takes a zero-padded shortcut, the gradient that comes through it is added:
 // dsum: [N, P, Q, sum_columns], the gradient of the shortcut's sum (see shortcut_grad.wgsl).
-// One invocation owns one column of every few rows (see lib/strip.wgsl).
+// One invocation owns one column of every few rows (see lib/row_partition.wgsl).
 
-// import strip
+// import row_partition
 // import stored
-// import normal
+// import batch_norm
 // import shortcut
 
 // Whether there is a shortcut; without it `dsum` is bound to dy and not read.
@@ -47,7 +47,7 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> dx: array<Stored>;
 
 fn through_shortcut(row: u32, column: u32) -> vec4<f32> {
-    let origin = spread_of(row, params.stride, params.p, params.q, params.h, params.w);
+    let origin = pool_backward_of(row, params.stride, params.p, params.q, params.h, params.w);
     let value = floats(dsum[origin.row * params.sum_columns + column]) / f32(origin.cells);
     return select(vec4<f32>(0.0), value, lanes_of(column, params.columns, params.tail));
 }
@@ -57,11 +57,11 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
     if !s.inside {
         return;
     }
-    let n = normal_of(
+    let n = coefficients_of(
         moments[s.column],
         moments[params.columns + s.column],
         affine[s.column],
@@ -73,7 +73,7 @@ fn main(
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
         let value = floats(x[at]);
-        let upstream = let_through(floats(dy[at]), value, n, params.relu);
+        let upstream = relu_mask(floats(dy[at]), value, n, params.relu);
         var gradient = n.scale * (upstream - offset - (value - n.mean) * slope);
         if SHORTCUT {
             gradient += through_shortcut(row, s.column);

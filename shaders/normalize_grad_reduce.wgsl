@@ -6,11 +6,11 @@
 //
 // x, dy: [rows, columns] groups of four channels. moments, affine: as in normalize.wgsl.
 // partial: [slices, 2, columns]: dscale, dshift; sum_slices.wgsl adds the slices.
-// One invocation owns one column of the rows of its slice (see lib/strip.wgsl).
+// One invocation owns one column of the rows of its slice (see lib/row_partition.wgsl).
 
-// import strip
+// import row_partition
 // import stored
-// import normal
+// import batch_norm
 
 struct Params {
     rows: u32,
@@ -32,11 +32,11 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
     if !s.inside {
         return;
     }
-    let n = normal_of(
+    let n = coefficients_of(
         moments[s.column],
         moments[params.columns + s.column],
         affine[s.column],
@@ -48,7 +48,7 @@ fn main(
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
         let value = floats(x[at]);
-        let upstream = let_through(floats(dy[at]), value, n, params.relu);
+        let upstream = relu_mask(floats(dy[at]), value, n, params.relu);
         dscale += upstream * (value - n.mean);
         dshift += upstream;
     }

@@ -1,4 +1,4 @@
-// scaled = weights * scale: the weights of the pictures' losses.
+// scaled = weights * scale: the weights of the images' losses.
 //
 // weights, scaled: f32 [count]. loss_scale: see lib/loss_scale.wgsl. One invocation owns one.
 

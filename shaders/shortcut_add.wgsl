@@ -7,11 +7,11 @@
 // normalize.wgsl.
 // Columns past those of x receive the branch alone; x's own pads are zero.
 // On request it leaves partial moments of y, as batch_moments.wgsl does.
-// One invocation owns one column of every few pixels (see lib/strip.wgsl).
+// One invocation owns one column of every few pixels (see lib/row_partition.wgsl).
 
-// import strip
+// import row_partition
 // import stored
-// import normal
+// import batch_norm
 // import moments
 
 // Whether the branch is normalised; without it `moments` and `affine` are bound to the
@@ -63,13 +63,13 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
     if !s.inside {
         return;
     }
-    var n: Normal;
+    var n: Coefficients;
     if NORMALIZE {
-        n = normal_of(
+        n = coefficients_of(
             moments[s.column],
             moments[params.columns + s.column],
             affine[s.column],

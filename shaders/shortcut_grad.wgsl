@@ -5,9 +5,9 @@
 // dy: [N, P, Q, columns] groups of four channels. dx: [N, H, W, input_columns].
 // `cells` is the number of cells of the pooling window a pixel lies in: 1 at stride 1.
 // Lanes of the last column past `tail` are channels that x does not have: they become zero.
-// One invocation owns one column of every few pixels of x (see lib/strip.wgsl).
+// One invocation owns one column of every few pixels of x (see lib/row_partition.wgsl).
 
-// import strip
+// import row_partition
 // import stored
 // import shortcut
 
@@ -31,7 +31,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
 
 fn spread(row: u32, column: u32) -> vec4<f32> {
-    let origin = spread_of(row, params.stride, params.p, params.q, params.h, params.w);
+    let origin = pool_backward_of(row, params.stride, params.p, params.q, params.h, params.w);
     return floats(dy[origin.row * params.output_columns + column]) / f32(origin.cells);
 }
 
@@ -40,7 +40,7 @@ fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let s = strip_of(workgroup, lane, params.rows, params.columns, params.chunk);
+    let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
     if !s.inside {
         return;
     }

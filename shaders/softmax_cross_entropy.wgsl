@@ -1,4 +1,4 @@
-// Loss of each picture and the rank of its label:
+// Loss of each image and the rank of its label:
 //
 //     loss = max + log(sum exp(logit - max)) - logit[label]
 //     rank = number of classes ahead of the label: larger logit, or equal and lower index

@@ -1,17 +1,17 @@
-// Winograd's convolution, step 3 of 3: result pixels from the products of all domains; see
+// Winograd's convolution, step 3 of 3: result pixels from the products of all components; see
 // winograd_source.wgsl.
 //
 //     result pixels of a tile = A^T m A
 //
-// product [domains][tiles][result_vecs] vectors: the places of m.
+// product [components][tiles][result_vecs] vectors: the places of m.
 // result [batch][result_height][result_width][result_vecs] vectors, of which the dispatch
 // writes its images. On request the result is normalised, or partial results of a reduction
 // of it are left in `partial`: of its moments, as batch_moments.wgsl does, or of the gradients
 // of scale and shift, as normalize_grad_reduce.wgsl does, from x.
-// One invocation owns one column of every few tiles (see lib/strip.wgsl).
+// One invocation owns one column of every few tiles (see lib/row_partition.wgsl).
 
-// import strip
-// import normal
+// import row_partition
+// import batch_norm
 // import moments
 // import stored
 // import exact
@@ -21,7 +21,7 @@
 // Whether there is a normalisation, by moments (mean, variance) and affine (scale, shift),
 // [2][result_vecs] vectors each; else, without REDUCE, they are bound to the product and not
 // read. As in lib/conv2d_pixels.wgsl, whose MOMENTS and REDUCE these are.
-const NORMALIZE: bool = false;
+const NORMALIZE_OUTPUT: bool = false;
 const MOMENTS: bool = false;
 const REDUCE: bool = false;
 
@@ -38,13 +38,13 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let vecs = parameters.result_vecs;
-    let s = strip_of(workgroup, lane, tiles(), vecs, parameters.chunk);
+    let s = partition_rows(workgroup, lane, tiles(), vecs, parameters.chunk);
     if !s.inside {
         return;
     }
-    var finish: Normal;
-    if NORMALIZE || REDUCE {
-        finish = normal_of(
+    var output_norm: Coefficients;
+    if NORMALIZE_OUTPUT || REDUCE {
+        output_norm = coefficients_of(
             moments[s.column],
             moments[vecs + s.column],
             affine[s.column],
@@ -57,18 +57,18 @@ fn main(
     var dshift = vec4<f32>(0.0);
     for (var number = s.first; number < s.end; number += s.step) {
         let tile = tile_of(number);
-        var lines: array<array<vec4<f32>, OUT>, REACH>;
-        for (var j = 0u; j < REACH; j++) { //@unroll
-            var m: array<vec4<f32>, REACH>;
-            for (var i = 0u; i < REACH; i++) { //@unroll
-                let domain = i * REACH + j;
-                m[i] = exact_floats(product[(domain * tiles() + number) * vecs + s.column]);
+        var lines: array<array<vec4<f32>, OUT>, INPUT_EXTENT>;
+        for (var j = 0u; j < INPUT_EXTENT; j++) { //@unroll
+            var m: array<vec4<f32>, INPUT_EXTENT>;
+            for (var i = 0u; i < INPUT_EXTENT; i++) { //@unroll
+                let component = i * INPUT_EXTENT + j;
+                m[i] = exact_floats(product[(component * tiles() + number) * vecs + s.column]);
             }
             lines[j] = result_line(m);
         }
         for (var i = 0u; i < OUT; i++) { //@unroll
-            var m: array<vec4<f32>, REACH>;
-            for (var j = 0u; j < REACH; j++) { //@unroll
+            var m: array<vec4<f32>, INPUT_EXTENT>;
+            for (var j = 0u; j < INPUT_EXTENT; j++) { //@unroll
                 m[j] = lines[j][i];
             }
             let values = result_line(m);
@@ -82,12 +82,12 @@ fn main(
                     }
                     if REDUCE {
                         let before = floats(x[at]);
-                        let upstream = let_through(value, before, finish, parameters.relu);
+                        let upstream = relu_mask(value, before, output_norm, parameters.relu);
                         dshift += upstream;
-                        dscale += upstream * (before - finish.mean);
+                        dscale += upstream * (before - output_norm.mean);
                     }
-                    if NORMALIZE {
-                        value = rectified(normalized(value, finish), parameters.relu);
+                    if NORMALIZE_OUTPUT {
+                        value = relu(normalized(value, output_norm), parameters.relu);
                     }
                     result[at] = packed(value);
                 }
@@ -103,7 +103,7 @@ fn main(
     }
     if REDUCE {
         let at = 2u * slice * vecs + s.column;
-        partial[at] = dscale * finish.inverse;
+        partial[at] = dscale * output_norm.inverse;
         partial[at + vecs] = dshift;
     }
 }

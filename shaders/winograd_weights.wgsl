@@ -1,10 +1,10 @@
 // Winograd's convolution: weights, transformed; see winograd_source.wgsl.
 //
-//     transformed[domain, c, o] = (G g G^T)[domain],
+//     transformed[component, c, o] = (G g G^T)[component],
 //     g[a, b] = weights[tap_first + tap_step * a, tap_first + tap_step * b, c, o]
 //
 // weights [3][3][4 * input vecs][output vecs] vectors.
-// transformed [domains][4 * source_vecs][result_vecs] vectors.
+// transformed [components][4 * source_vecs][result_vecs] vectors.
 // TRANSPOSED exchanges the roles of the weights' channels, for the gradient by the input.
 // One invocation owns a vector of result channels of a source channel.
 
@@ -45,7 +45,7 @@ fn main(
     if channel >= channels {
         return;
     }
-    var lines: array<array<vec4<f32>, REACH>, 3>;
+    var lines: array<array<vec4<f32>, INPUT_EXTENT>, 3>;
     for (var b = 0u; b < 3u; b++) { //@unroll
         var g: array<vec4<f32>, 3>;
         for (var a = 0u; a < 3u; a++) { //@unroll
@@ -55,14 +55,14 @@ fn main(
         }
         lines[b] = weight_line(g);
     }
-    for (var i = 0u; i < REACH; i++) { //@unroll
+    for (var i = 0u; i < INPUT_EXTENT; i++) { //@unroll
         var g: array<vec4<f32>, 3>;
         for (var b = 0u; b < 3u; b++) { //@unroll
             g[b] = lines[b][i];
         }
         let row = weight_line(g);
-        for (var j = 0u; j < REACH; j++) { //@unroll
-            let at = ((i * REACH + j) * channels + channel) * parameters.result_vecs + vec;
+        for (var j = 0u; j < INPUT_EXTENT; j++) { //@unroll
+            let at = ((i * INPUT_EXTENT + j) * channels + channel) * parameters.result_vecs + vec;
             transformed[at] = exact_packed(row[j]);
         }
     }

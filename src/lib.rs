@@ -6,7 +6,7 @@
 //! # The way of the data
 //!
 //! ```text
-//! bytes on disk ─ data ─▶ pictures of bytes ─▶ device: gather, crop, flip, normalise ─▶ batch NHWC f32
+//! bytes on disk ─ data ─▶ images of bytes ─▶ device: gather, crop, flip, normalise ─▶ batch NHWC f32
 //! preset or flags ─ model ─▶ layers ─▶ graph ─ rewrite (fusion) ─ autodiff ─ rewrite ─ recompute ─ precision ─▶ graph of a whole step
 //! graph + choices of kernels (given, measured, built in) ─ kernels ─▶ program: numbered buffers, dispatches ─ plan ─▶ few physical buffers
 //! program + adapter ─ gpu ─▶ pipelines, buffers, bind groups, built once ─▶ one submission a step
@@ -25,7 +25,7 @@
 //! | 0 | [`rng`] | counter-based random numbers, the same bits everywhere |
 //! | 1 | [`program`] | a GPU program as plain data, and its memory plan |
 //! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, recomputation, half precision, interpreter |
-//! | 1 | [`data`] | datasets to pictures and batches |
+//! | 1 | [`data`] | datasets to images and batches |
 //! | 1 | [`checkpoint`] | named tensors to and from files |
 //! | 2 | [`model`] | PyramidNet from a dozen words: layers, names, counts, initial values, graphs |
 //! | 2 | [`kernels`] | the host half of each shader, and the lowering of graphs to programs |
@@ -33,10 +33,10 @@
 //! | 2 | [`cpu`] | graphs on the processor: vector instructions, all cores |
 //! | 3 | [`engine`] | graphs in, runnable things out; the devices a user can ask for; the tuner; the trial of matrix units |
 //! | 4 | [`train`] | recipe, batches, steps, evaluation |
-//! | 4 | [`trained`] | a network with its weights, from and to a checkpoint |
+//! | 4 | [`trained_model`] | a network with its weights, from and to a checkpoint |
 //! | 4 | [`verify`] | recorded arrays of other programs against ours |
 //! | 4 | [`mod@bench`] | speed, and what share of the adapter's own limit it is |
-//! | 5 | [`predict`] | trained weights and a picture to classes |
+//! | 5 | [`predict`] | trained weights and an image to classes |
 //! | 5 | [`run`] | the run directory: configuration, metrics, events, state |
 //! | 6 | [`cli`] | the command line, one file per subcommand |
 //!
@@ -100,5 +100,5 @@ pub mod rng;
 pub mod run;
 pub mod shape;
 pub mod train;
-pub mod trained;
+pub mod trained_model;
 pub mod verify;

@@ -1,13 +1,13 @@
-//! Pictures in, classes with probabilities out: what the command line and the page share.
+//! Images in, classes with probabilities out: what the command line and the page share.
 
 use crate::data::{self, Crop, DataError};
-use crate::engine::{Device, Engine, EngineError, Kind, Tensors};
+use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors};
 use crate::graph::ops::AssembleBatch;
 use crate::graph::{Graph, Passes, ValueId};
 use crate::kernels::Choices;
 use crate::model::{Description, Input, LayerKind, Mode, Network, Unit, names};
 use crate::shape::Shape;
-use crate::trained::Trained;
+use crate::trained_model::TrainedModel;
 
 /// A class and how probable it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +20,7 @@ pub struct Prediction {
     pub probability: f64,
 }
 
-/// What the network made of a picture at one place: rows, columns, channels.
+/// What the network made of an image at one place: rows, columns, channels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureMaps {
     /// Name of the layer.
@@ -33,12 +33,12 @@ pub struct FeatureMaps {
     pub values: Vec<f32>,
 }
 
-/// A network ready to classify pictures, one or some at a time.
+/// A network ready to classify images, one or some at a time.
 pub struct Predictor {
     engine: Engine,
     network: Network,
     description: Description,
-    /// Pictures of one run.
+    /// Images of one run.
     count: usize,
     /// Names and shapes of what [`Predictor::stages`] and [`Predictor::evidence`] read.
     stages: Vec<(String, Shape)>,
@@ -48,31 +48,31 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Builds the network of a checkpoint for one picture at a time.
+    /// Builds the network of a checkpoint for one image at a time.
     ///
     /// # Errors
     /// If the device cannot hold or run it.
-    pub fn new(device: &Device, trained: &Trained) -> Result<Predictor, EngineError> {
+    pub fn new(device: &Device, trained: &TrainedModel) -> Result<Predictor, EngineError> {
         Predictor::of_many(device, trained, 1)
     }
 
-    /// Builds the network of a checkpoint for `count` pictures at a time.
+    /// Builds the network of a checkpoint for `count` images at a time.
     ///
     /// # Errors
     /// If the device cannot hold or run it.
     pub fn of_many(
         device: &Device,
-        trained: &Trained,
+        trained: &TrainedModel,
         count: usize,
     ) -> Result<Predictor, EngineError> {
-        let Trained {
+        let TrainedModel {
             description,
             network,
             tensors,
             ..
         } = trained;
-        let input = Input::Pictures {
-            name: names::EVAL_PICTURES,
+        let input = Input::Images {
+            name: names::EVAL_IMAGES,
             count,
             preprocessing: description.preprocessing,
             augment: false,
@@ -108,16 +108,16 @@ impl Predictor {
     /// If the tensors are not those of the network.
     pub fn set_weights(&mut self, tensors: &Tensors) {
         self.engine
-            .write_tensors(&self.network, Kind::Weights, tensors);
+            .write_tensors(&self.network, TensorKind::Weights, tensors);
         self.classifier = (tensors["fc.weight"].clone(), tensors["fc.bias"].clone());
     }
 
-    /// Decodes a file's bytes to the picture that the network sees: N·N·3 bytes, rows of RGB.
+    /// Decodes a file's bytes to the image that the network sees: N·N·3 bytes, rows of RGB.
     ///
     /// # Errors
-    /// If the bytes are no picture.
+    /// If the bytes are no image.
     pub fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
-        data::decode_picture(bytes, self.description.network.image_size, self.crop())
+        data::decode_image(bytes, self.description.network.image_size, self.crop())
     }
 
     /// Brings decoded pixels, `width` times `height` times RGB, to the network's size as
@@ -130,7 +130,7 @@ impl Predictor {
         data::fit_pixels(width, height, rgb, size, self.crop())
     }
 
-    /// How pictures of other sizes are brought to the network's.
+    /// How images of other sizes are brought to the network's.
     fn crop(&self) -> Crop {
         match self.description.preprocessing.shorter_side == self.description.network.image_size {
             true => Crop::Shorter,
@@ -138,16 +138,16 @@ impl Predictor {
         }
     }
 
-    /// Classes of a picture as [`Predictor::decode`] gives it, the most probable first; of
+    /// Classes of an image as [`Predictor::decode`] gives it, the most probable first; of
     /// several back to back, those of the first.
     ///
     /// # Errors
     /// If the device fails.
-    pub async fn classify(&mut self, picture: &[u8]) -> Result<Vec<Prediction>, EngineError> {
-        Ok(self.classify_all(picture).await?.remove(0))
+    pub async fn classify(&mut self, image: &[u8]) -> Result<Vec<Prediction>, EngineError> {
+        Ok(self.classify_all(image).await?.remove(0))
     }
 
-    /// Classes of each of the pictures, which lie back to back, the most probable first.
+    /// Classes of each of the images, which lie back to back, the most probable first.
     ///
     /// # Errors
     /// If the device fails.
@@ -156,18 +156,18 @@ impl Predictor {
     /// If they are not as many as the predictor was built for.
     pub async fn classify_all(
         &mut self,
-        pictures: &[u8],
+        images: &[u8],
     ) -> Result<Vec<Vec<Prediction>>, EngineError> {
         let classes = self.description.classes.len();
         let size = self.description.network.image_size as usize;
-        assert_eq!(pictures.len(), self.count * 3 * size * size, "pictures");
-        let words = AssembleBatch::pack_pictures(pictures, size);
-        self.engine.write(names::EVAL_PICTURES, &words);
+        assert_eq!(images.len(), self.count * 3 * size * size, "images");
+        let words = AssembleBatch::pack_images(images, size);
+        self.engine.write(names::EVAL_IMAGES, &words);
         self.engine.run(0)?;
         let shape = Shape::channels(&[self.count, 1, 1, classes]);
         let logits = self.engine.read_values(names::LOGITS, &shape).await?;
-        let pictures = logits.chunks_exact(classes);
-        Ok(pictures.map(|logits| self.ranked(logits)).collect())
+        let images = logits.chunks_exact(classes);
+        Ok(images.map(|logits| self.ranked(logits)).collect())
     }
 
     /// Classes by their scores, the most probable first.
@@ -186,7 +186,7 @@ impl Predictor {
         predictions
     }
 
-    /// What the last unit of each stage made of the picture classified last, or of the first
+    /// What the last unit of each stage made of the image classified last, or of the first
     /// of several.
     ///
     /// # Errors
@@ -199,7 +199,7 @@ impl Predictor {
         Ok(maps)
     }
 
-    /// Where the picture classified last, or the first of several, speaks for a class: the class activation map of Zhou
+    /// Where the image classified last, or the first of several, speaks for a class: the class activation map of Zhou
     /// et al. (CVPR 2016, "Learning Deep Features for Discriminative Localization").
     ///
     /// Row by row; its mean plus the class's bias is the class's score.

@@ -3,7 +3,7 @@
 //! Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a
 //! counter and a key to four random words, without state.
 //! The key is the seed; the counter says what the number is for: (block, a, b, purpose),
-//! where a and b name the thing (a sample and an epoch, a parameter, a picture) and block
+//! where a and b name the thing (a sample and an epoch, a parameter, an image) and block
 //! counts within it.
 //! So nothing depends on the order in which numbers are drawn, and a run that stops and
 //! resumes draws what it would have drawn.
@@ -34,7 +34,7 @@ pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
-    /// Order of the pictures in an epoch.
+    /// Order of the images in an epoch.
     Shuffle = 1,
     /// Crop and flip.
     Augment = 2,
@@ -42,7 +42,7 @@ pub enum Purpose {
     Dropout = 3,
     /// Initial weights.
     Initialise = 4,
-    /// The pictures of the `shapes` dataset.
+    /// The images of the `shapes` dataset.
     Shapes = 5,
 }
 

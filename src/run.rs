@@ -22,14 +22,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Tensor, write_atomically};
+use crate::checkpoint::{Checkpoint, CheckpointError, StoredTensor, write_atomically};
 use crate::engine::Device;
 use crate::gpu;
-use crate::graph::{Passes, Precision, Recompute};
+use crate::graph::{ActivationCheckpointing, Passes, Precision};
 use crate::kernels::Choices;
 use crate::model::{Description, Network, NetworkSpec, SpecError, check};
 use crate::train::{Position, Recipe, Snapshot};
-use crate::trained::{checkpoint, floats};
+use crate::trained_model::{checkpoint, floats};
 
 /// Prefix of the optimiser's velocities in the state file.
 const MOMENTUM: &str = "momentum.";
@@ -80,7 +80,7 @@ pub struct Config {
     pub data: Option<PathBuf>,
     /// Key of all random numbers.
     pub seed: u64,
-    /// Pictures that go through the network at once, if fewer than a batch.
+    /// Images that go through the network at once, if fewer than a batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
     /// Whether fusion rules were applied.
@@ -102,9 +102,9 @@ impl Config {
     pub fn passes(&self) -> Passes {
         Passes {
             fuse: self.fuse,
-            recompute: match self.recompute {
-                true => Recompute::Units,
-                false => Recompute::default(),
+            checkpointing: match self.recompute {
+                true => ActivationCheckpointing::Units,
+                false => ActivationCheckpointing::default(),
             },
             precision: self.precision,
         }
@@ -149,17 +149,17 @@ pub struct EpochMetrics {
     pub epoch: u32,
     /// Learning rate of the epoch.
     pub learning_rate: f32,
-    /// Mean loss on the augmented training pictures.
+    /// Mean loss on the augmented training images.
     pub train_loss: f64,
     /// Percent.
     pub train_top1_error: f64,
-    /// Mean loss on the test pictures.
+    /// Mean loss on the test images.
     pub test_loss: f64,
     /// Percent.
     pub test_top1_error: f64,
     /// Percent; empty below five classes.
     pub test_top5_error: Option<f64>,
-    /// Training pictures per second, evaluation apart.
+    /// Training images per second, evaluation apart.
     pub images_per_second: f64,
     /// Seconds the device waited for data.
     pub data_wait_seconds: f64,
@@ -371,7 +371,7 @@ impl RunDirectory {
         let parameters = network.parameters();
         for parameter in parameters.iter().filter(|p| p.role.is_trainable()) {
             let values = snapshot.momentum[&parameter.name].clone();
-            let tensor = Tensor::f32(parameter.shape.clone(), values);
+            let tensor = StoredTensor::f32(parameter.shape.clone(), values);
             let name = format!("{MOMENTUM}{}", parameter.name);
             state.tensors.insert(name, tensor);
         }
@@ -419,14 +419,14 @@ impl RunDirectory {
             std::mem::take(&mut state.tensors)
                 .into_iter()
                 .partition(|(name, _)| name.starts_with(MOMENTUM));
-        let shapes = |tensors: &BTreeMap<String, Tensor>| {
+        let shapes = |tensors: &BTreeMap<String, StoredTensor>| {
             tensors
                 .iter()
                 .map(|(name, t)| (name.clone(), t.shape().to_vec()))
                 .collect()
         };
         check(network, &shapes(&weights))?;
-        let momentum: BTreeMap<String, Tensor> = momentum
+        let momentum: BTreeMap<String, StoredTensor> = momentum
             .into_iter()
             .map(|(name, tensor)| (name[MOMENTUM.len()..].to_owned(), tensor))
             .collect();
@@ -435,7 +435,7 @@ impl RunDirectory {
             .iter()
             .filter(|p| p.role.is_trainable())
         {
-            let found = momentum.get(&parameter.name).map(Tensor::shape);
+            let found = momentum.get(&parameter.name).map(StoredTensor::shape);
             if found != Some(parameter.shape.as_slice()) {
                 let name = &parameter.name;
                 return Err(self.no_run(format!("state.safetensors lacks momentum of {name}")));

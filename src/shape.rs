@@ -1,6 +1,6 @@
 //! Words everybody uses: element types, shapes, and how a shape lies in memory.
 //!
-//! Axes are named by letter: N pictures, H rows, W columns, C channels; convolution
+//! Axes are named by letter: N images, H rows, W columns, C channels; convolution
 //! weights are H W I O (kernel rows, kernel columns, input channels, output channels).
 //! Memory is row-major over the *stored* axes, where channel axes are rounded up to a
 //! multiple of [`LANES`] so that every kernel reads whole `vec4<f32>` and PyramidNet's

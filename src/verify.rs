@@ -1,7 +1,7 @@
 //! Runs a network on recorded arrays and says how far the results are from a recording:
 //! how anyone can prove our numerics against PyTorch.
 
-use crate::engine::{Device, Engine, EngineError, Kind, Tensors};
+use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors};
 use crate::graph::Passes;
 use crate::graph::ops::Metrics;
 use crate::graph::step::Step;
@@ -11,8 +11,8 @@ use crate::shape::Shape;
 
 /// A batch as PyTorch has it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
-    /// Pictures, f32 [N, 3, H, W], normalised already.
+pub struct RecordedBatch {
+    /// Images, f32 [N, 3, H, W], normalised already.
     pub input: Vec<f32>,
     /// N.
     pub size: usize,
@@ -81,7 +81,7 @@ pub async fn logits(
     device: &Device,
     network: &Network,
     weights: &Tensors,
-    batch: &Batch,
+    batch: &RecordedBatch,
 ) -> Result<Vec<f32>, EngineError> {
     let mut engine = load(device, network, weights, batch, Mode::Predict)?;
     engine.run(0)?;
@@ -98,11 +98,11 @@ pub async fn gradients(
     device: &Device,
     network: &Network,
     weights: &Tensors,
-    batch: &Batch,
+    batch: &RecordedBatch,
 ) -> Result<Tensors, EngineError> {
     let mut engine = load(device, network, weights, batch, Mode::Gradients)?;
     engine.run(0)?;
-    engine.read_tensors(network, Kind::Gradients).await
+    engine.read_tensors(network, TensorKind::Gradients).await
 }
 
 /// The state after some steps of SGD on the batch, and the loss before each step.
@@ -113,7 +113,7 @@ pub async fn steps(
     device: &Device,
     network: &Network,
     weights: &Tensors,
-    batch: &Batch,
+    batch: &RecordedBatch,
     sgd: Sgd,
 ) -> Result<(Tensors, Vec<f32>), EngineError> {
     let mut engine = load(device, network, weights, batch, Mode::Train)?;
@@ -132,7 +132,7 @@ pub async fn steps(
         let words = engine.read(names::METRICS, Metrics::shape().len()).await?;
         losses.push(Metrics::from_words(&words).loss / batch.size as f32);
     }
-    let state = engine.read_tensors(network, Kind::Weights).await?;
+    let state = engine.read_tensors(network, TensorKind::Weights).await?;
     Ok((state, losses))
 }
 
@@ -140,12 +140,12 @@ fn load(
     device: &Device,
     network: &Network,
     weights: &Tensors,
-    batch: &Batch,
+    batch: &RecordedBatch,
     mode: Mode,
 ) -> Result<Engine, EngineError> {
     let graph = network.graph(batch.size, &Input::Tensor, mode, Passes::default())?;
     let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
-    engine.write_tensors(network, Kind::Weights, weights);
+    engine.write_tensors(network, TensorKind::Weights, weights);
     let size = network.spec().image_size as usize;
     let shape = Shape::channels(&[batch.size, size, size, 3]);
     engine.write_values(names::INPUT, &shape, &channels_last(&batch.input, size));
@@ -161,9 +161,9 @@ fn load(
 fn channels_last(input: &[f32], size: usize) -> Vec<f32> {
     let plane = size * size;
     let mut output = Vec::with_capacity(input.len());
-    for picture in input.chunks_exact(3 * plane) {
+    for image in input.chunks_exact(3 * plane) {
         for pixel in 0..plane {
-            output.extend([0, 1, 2].map(|channel| picture[channel * plane + pixel]));
+            output.extend([0, 1, 2].map(|channel| image[channel * plane + pixel]));
         }
     }
     output

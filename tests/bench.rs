@@ -42,7 +42,7 @@ fn the_reference_has_speed_but_no_limits() {
     assert_eq!((report.peak_gflops, report.limit_ratio), (None, None));
     assert_eq!((report.dispatches, report.kernels.len()), (0, 0));
     // Stem of 16 channels, three units of 17, 18 and 19, two convolutions each, at 8, 4
-    // and 2 pixels square; the classifier; two operations each; two pictures.
+    // and 2 pixels square; the classifier; two operations each; two images.
     let stage = |from: u64, to: u64, pixels: u64| pixels * pixels * 9 * (from * to + to * to);
     let convolutions = 64 * 9 * 3 * 16 + stage(16, 17, 8) + stage(17, 18, 4) + stage(18, 19, 2);
     assert_eq!(report.flops, 2 * 2 * (convolutions + 19 * 10));

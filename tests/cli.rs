@@ -179,22 +179,22 @@ fn damaged_records_are_named() {
 #[test]
 fn bad_checkpoints_are_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let picture = path(directory.path(), "picture.png");
-    fs::write(&picture, b"not a picture").unwrap();
+    let image = path(directory.path(), "image.png");
+    fs::write(&image, b"not an image").unwrap();
     let missing = path(directory.path(), "none.safetensors");
-    fails(&["predict", &missing, &picture], 5, &["none.safetensors"]);
+    fails(&["predict", &missing, &image], 5, &["none.safetensors"]);
     let weights = fs::read(golden("additive_basic.safetensors")).unwrap();
     let cut = path(directory.path(), "cut.safetensors");
     fs::write(&cut, &weights[..weights.len() / 2]).unwrap();
-    fails(&["predict", &cut, &picture], 5, &["cut.safetensors"]);
+    fails(&["predict", &cut, &image], 5, &["cut.safetensors"]);
     let text = path(directory.path(), "text.safetensors");
     fs::write(&text, b"hello, I am no checkpoint at all").unwrap();
-    fails(&["predict", &text, &picture], 5, &["text.safetensors"]);
+    fails(&["predict", &text, &image], 5, &["text.safetensors"]);
     fails(
         &[
             "predict",
             &golden("additive_basic.safetensors"),
-            &picture,
+            &image,
             "--depth",
             "8",
             "--alpha",
@@ -209,12 +209,12 @@ fn bad_checkpoints_are_refused() {
     poisoned[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     let nan = path(directory.path(), "nan.safetensors");
     fs::write(&nan, poisoned).unwrap();
-    let output = run(&["predict", &nan, &picture]);
+    let output = run(&["predict", &nan, &image]);
     assert_eq!(output.status.code(), Some(5));
 }
 
 #[test]
-fn a_text_file_is_no_picture() {
+fn a_text_file_is_no_image() {
     let directory = tempfile::tempdir().unwrap();
     let text = path(directory.path(), "letter.txt");
     fs::write(&text, b"Dear network, ...").unwrap();
@@ -229,9 +229,9 @@ fn a_text_file_is_no_picture() {
 #[test]
 fn predict_gives_probabilities() {
     let weights = golden("additive_basic.safetensors");
-    let picture = format!("{}/examples/star.png", env!("CARGO_MANIFEST_DIR"));
+    let image = format!("{}/examples/star.png", env!("CARGO_MANIFEST_DIR"));
     let document = json(&[
-        "predict", &weights, &picture, "--device", "cpu", "--top", "10", "--json",
+        "predict", &weights, &image, "--device", "cpu", "--top", "10", "--json",
     ]);
     let predictions = document[0]["predictions"].as_array().unwrap();
     let sum: f64 = predictions
@@ -294,12 +294,12 @@ fn a_run_trains_saves_and_continues() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     for part in ["train", "test"] {
-        for (class, picture) in [("heart", "heart.png"), ("star", "star.png")] {
+        for (class, image) in [("heart", "heart.png"), ("star", "star.png")] {
             let folder = data.join(part).join(class);
             fs::create_dir_all(&folder).unwrap();
             let source = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
                 .join("examples")
-                .join(picture);
+                .join(image);
             for copy in 0..3 {
                 fs::copy(&source, folder.join(format!("{copy}.png"))).unwrap();
             }

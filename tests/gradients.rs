@@ -66,12 +66,14 @@ impl Scalar {
     fn watch_kinks(&mut self) {
         for node in self.graph.nodes.clone() {
             if let Op::Conv2d(Conv2d {
-                prepare: Some(prepare),
+                normalize_input: Some(normalize_input),
                 ..
             }) = &node.op
             {
                 let operands = [0, 2, 3].map(|i| node.inputs[i]);
-                let prepared = self.graph.push_one(prepare.clone(), &operands, "prepared");
+                let prepared = self
+                    .graph
+                    .push_one(normalize_input.clone(), &operands, "prepared");
                 prepared.unwrap_or_else(|e| panic!("{e}"));
             }
         }
@@ -261,7 +263,7 @@ fn alone(op: &Op, inputs: &[Tensor]) -> Alone {
         // which therefore must follow x here, and running ones are constants.
         let moments = match op {
             Op::Normalize(n) if i == 1 => Some(n),
-            Op::Conv2d(conv) if i == 2 => conv.prepare.as_ref(),
+            Op::Conv2d(conv) if i == 2 => conv.normalize_input.as_ref(),
             Op::ShortcutAdd(sum) if i == 2 => sum.normalize.as_ref(),
             _ => None,
         };

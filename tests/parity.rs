@@ -10,7 +10,7 @@ use std::path::Path;
 use pyr_wgpu::checkpoint::{Checkpoint, Values, read_npy_file};
 use pyr_wgpu::engine::{Device, Tensors};
 use pyr_wgpu::model::{Network, NetworkSpec};
-use pyr_wgpu::verify::{self, Batch, Difference, Sgd};
+use pyr_wgpu::verify::{self, Difference, RecordedBatch, Sgd};
 
 /// Scores may differ by this times the larger of 1 and the largest score.
 const LOGITS: f64 = 2e-5;
@@ -24,7 +24,7 @@ const GRADIENTS: f64 = 5e-5;
 struct Recording {
     network: Network,
     weights: Tensors,
-    batch: Batch,
+    batch: RecordedBatch,
     json: serde_json::Value,
     stem: String,
 }
@@ -42,7 +42,7 @@ fn recording(name: &str) -> Recording {
     Recording {
         network: Network::new(&spec).unwrap(),
         weights: tensors(&format!("{stem}.safetensors")),
-        batch: Batch {
+        batch: RecordedBatch {
             size: labels.len(),
             input: floats(input.values()).to_vec(),
             labels: labels.iter().map(|l| *l as u32).collect(),

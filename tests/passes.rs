@@ -13,13 +13,13 @@ use std::path::Path;
 
 use common::networks::{self, Small, small_networks};
 use pyr_wgpu::graph::interp::{self, Store};
-use pyr_wgpu::graph::{Graph, Op, Passes, Precision, Recompute, Role};
+use pyr_wgpu::graph::{ActivationCheckpointing, Graph, Op, Passes, Precision, Role};
 use pyr_wgpu::kernels::{self, Choices, LowerError, Target};
 use pyr_wgpu::model::{Input, Mode, Network, NetworkSpec, Preprocessing, Stem, names, preset};
 use pyr_wgpu::program::plan::Plan;
 use pyr_wgpu::program::{Access, Binding, Lifetime, OFFSET_ALIGNMENT, Program};
 
-/// One unit a stage, five classes, pictures of 8x8.
+/// One unit a stage, five classes, images of 8x8.
 fn tiny() -> Network {
     let spec = NetworkSpec {
         classes: 5,
@@ -29,10 +29,10 @@ fn tiny() -> Network {
     Network::new(&spec).unwrap()
 }
 
-/// Six pictures on the device, augmented on the way.
-fn pictures(network: &Network, count: usize) -> Input {
-    Input::Pictures {
-        name: names::TRAIN_PICTURES,
+/// Six images on the device, augmented on the way.
+fn images(network: &Network, count: usize) -> Input {
+    Input::Images {
+        name: names::TRAIN_IMAGES,
         count,
         preprocessing: Preprocessing::new(network.spec(), [127.0; 3], [64.0; 3]),
         augment: true,
@@ -42,7 +42,7 @@ fn pictures(network: &Network, count: usize) -> Input {
 fn graph(network: &Network, batch: usize, input: &Input, mode: Mode, fuse: bool) -> Graph {
     let passes = Passes {
         fuse,
-        recompute: Recompute::Nothing,
+        checkpointing: ActivationCheckpointing::Off,
         precision: Precision::F32,
     };
     let graph = network.graph(batch, input, mode, passes);
@@ -111,7 +111,7 @@ fn a_tiny_network_prints_as_before() {
     snapshot("forward_fused", &print(Mode::Predict, true));
     snapshot("backward", &print(Mode::Gradients, false));
     snapshot("backward_fused", &print(Mode::Gradients, true));
-    let train = graph(&network, 2, &pictures(&network, 6), Mode::Train, true);
+    let train = graph(&network, 2, &images(&network, 6), Mode::Train, true);
     snapshot("train", &train.to_string());
     let program = lowered(&train, &Target::portable());
     snapshot("train_program", &program.to_string());
@@ -137,10 +137,11 @@ fn fusion_changes_nothing() {
         };
         let with_relu = |op: &Op, _: usize| match op {
             Op::Normalize(op) => op.relu,
-            Op::Conv2d(op) => op.prepare.as_ref().is_some_and(|p| p.relu),
+            Op::Conv2d(op) => op.normalize_input.as_ref().is_some_and(|p| p.relu),
             _ => false,
         };
-        let prepared = |op: &Op, _: usize| matches!(op, Op::Conv2d(op) if op.prepare.is_some());
+        let prepared =
+            |op: &Op, _: usize| matches!(op, Op::Conv2d(op) if op.normalize_input.is_some());
         let relu = |op: &Op, _: usize| matches!(op, Op::Relu(_));
         let with_branch = |op: &Op, n: usize| matches!(op, Op::ShortcutAdd(_)) && n == 4;
         let with_sum = |op: &Op, n: usize| matches!(op, Op::NormalizeGrad(_)) && n == 6;
@@ -331,7 +332,7 @@ fn check_program(what: &str, program: &Program, target: &Target) {
 fn programs_of_small_networks_keep_the_rules() {
     for small in small_networks() {
         let (name, network, batch) = (small.name, &small.network, small.batch);
-        let input = pictures(network, 6);
+        let input = images(network, 6);
         for mode in [
             Mode::Evaluate,
             Mode::Predict,
@@ -464,16 +465,16 @@ fn a_tensor_that_no_binding_shows_is_named() {
         assert_eq!(*limit, 100_000);
         (name.clone(), *bytes)
     };
-    // Sixteen channels of 64 pictures of 8x8.
+    // Sixteen channels of 64 images of 8x8.
     let large = graph(&network, 64, &Input::Tensor, Mode::Predict, true);
     assert_eq!(refused(&large), ("bn1".to_owned(), 4 * 16 * 64 * 8 * 8));
-    // 48 words for each picture.
-    let many = graph(&network, 2, &pictures(&network, 1000), Mode::Train, true);
+    // 48 words for each image.
+    let many = graph(&network, 2, &images(&network, 1000), Mode::Train, true);
     assert_eq!(
         refused(&many),
-        (names::TRAIN_PICTURES.to_owned(), 4 * 48 * 1000)
+        (names::TRAIN_IMAGES.to_owned(), 4 * 48 * 1000)
     );
-    let fits = graph(&network, 2, &pictures(&network, 500), Mode::Train, true);
+    let fits = graph(&network, 2, &images(&network, 500), Mode::Train, true);
     lowered(&fits, &target);
 }
 
@@ -513,7 +514,11 @@ fn choices_repeat_a_program() {
 /// What is computed again has the same bits, and memory shrinks from level to level.
 #[test]
 fn computing_again_changes_memory_only() {
-    let levels = [Recompute::Nothing, Recompute::Normalized, Recompute::Units];
+    let levels = [
+        ActivationCheckpointing::Off,
+        ActivationCheckpointing::Normalized,
+        ActivationCheckpointing::Units,
+    ];
     for Small {
         name,
         network,
@@ -522,7 +527,7 @@ fn computing_again_changes_memory_only() {
     {
         let graphs = levels.map(|recompute| {
             let passes = Passes {
-                recompute,
+                checkpointing: recompute,
                 ..Passes::default()
             };
             let graph = network.graph(*batch, &Input::Tensor, Mode::Train, passes);
@@ -540,14 +545,14 @@ fn computing_again_changes_memory_only() {
     // The largest plan stores normalised activations, which fusion leaves out.
     let stored = Passes {
         fuse: false,
-        recompute: Recompute::Nothing,
+        checkpointing: ActivationCheckpointing::Off,
         ..Passes::default()
     };
     let [unfused, fused, units] = [
         stored,
         Passes::default(),
         Passes {
-            recompute: Recompute::Units,
+            checkpointing: ActivationCheckpointing::Units,
             ..Passes::default()
         },
     ]

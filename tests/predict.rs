@@ -1,21 +1,21 @@
-//! What the command line and the page make of pictures: scores, evidence and several at once.
+//! What the command line and the page make of images: scores, evidence and several at once.
 
 mod common;
 
 use pyr_wgpu::engine::{Device, Tensors};
 use pyr_wgpu::model::{Description, Network, NetworkSpec, Preprocessing, Stem, initial_values};
 use pyr_wgpu::predict::{Predictor, thin};
-use pyr_wgpu::trained::Trained;
+use pyr_wgpu::trained_model::TrainedModel;
 
-/// A small network with biases, for pictures of 16x16.
-fn trained() -> Trained {
+/// A small network with biases, for images of 16x16.
+fn trained() -> TrainedModel {
     let mut spec = NetworkSpec::pyramid(Stem::Cifar, 8, 5.0);
     spec.image_size = 16;
     spec.classes = 3;
     let network = Network::new(&spec).unwrap();
     let mut tensors: Tensors = initial_values(&network, 3).into_iter().collect();
     tensors.insert("fc.bias".to_owned(), vec![0.5, -0.25, 0.125]);
-    Trained {
+    TrainedModel {
         description: Description {
             preprocessing: Preprocessing::new(&spec, [127.5; 3], [64.0; 3]),
             classes: ["a", "b", "c"].map(str::to_owned).into(),
@@ -27,7 +27,7 @@ fn trained() -> Trained {
     }
 }
 
-fn picture() -> Vec<u8> {
+fn image() -> Vec<u8> {
     (0..16 * 16 * 3).map(|i| (i * 37 % 251) as u8).collect()
 }
 
@@ -40,7 +40,7 @@ fn evidence_adds_up_to_the_score() {
     let trained = trained();
     for device in devices() {
         let mut predictor = Predictor::new(&device, &trained).unwrap();
-        let predictions = pollster::block_on(predictor.classify(&picture())).unwrap();
+        let predictions = pollster::block_on(predictor.classify(&image())).unwrap();
         let sum: f64 = predictions.iter().map(|p| p.probability).sum();
         assert!((sum - 1.0).abs() < 1e-9);
         assert_eq!(thin(&predictions), predictions[0].probability <= 0.5);
@@ -64,15 +64,15 @@ fn evidence_adds_up_to_the_score() {
 #[test]
 fn several_at_once_get_the_answers_that_each_gets_alone() {
     let trained = trained();
-    let inverse: Vec<u8> = picture().iter().map(|byte| 255 - byte).collect();
-    let both = [picture(), inverse.clone()].concat();
+    let inverse: Vec<u8> = image().iter().map(|byte| 255 - byte).collect();
+    let both = [image(), inverse.clone()].concat();
     for device in devices() {
         let mut pair = Predictor::of_many(&device, &trained, 2).unwrap();
         let mut single = Predictor::new(&device, &trained).unwrap();
         let together = pollster::block_on(pair.classify_all(&both)).unwrap();
         assert_eq!(together.len(), 2);
-        for (picture, answer) in [picture(), inverse.clone()].iter().zip(&together) {
-            let alone = pollster::block_on(single.classify(picture)).unwrap();
+        for (image, answer) in [image(), inverse.clone()].iter().zip(&together) {
+            let alone = pollster::block_on(single.classify(image)).unwrap();
             for (a, b) in answer.iter().zip(&alone) {
                 // Larger batches may be summed in another order.
                 assert_eq!(a.index, b.index);

@@ -123,8 +123,8 @@ fn all_kernels() -> Kernels {
         }
     }
     for small in small_networks() {
-        let input = Input::Pictures {
-            name: names::TRAIN_PICTURES,
+        let input = Input::Images {
+            name: names::TRAIN_IMAGES,
             count: 5,
             preprocessing: Preprocessing::new(small.network.spec(), [127.0; 3], [64.0; 3]),
             augment: true,

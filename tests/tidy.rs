@@ -48,7 +48,7 @@ const ROOMS: [Room; 18] = [
         Uses::Only(&["graph", "program", "model", "kernels", "gpu", "cpu"]),
     ),
     room("train", 4, Uses::AllBelow),
-    room("trained", 4, Uses::AllBelow),
+    room("trained_model", 4, Uses::AllBelow),
     room("predict", 5, Uses::AllBelow),
     room("verify", 4, Uses::AllBelow),
     room("bench", 4, Uses::AllBelow),
@@ -65,7 +65,7 @@ const RUN: &[&str] = &[
     "gpu",
     "engine",
     "train",
-    "trained",
+    "trained_model",
 ];
 
 /// External crates, and the standard library's file system, that only some rooms may name.

@@ -4,7 +4,7 @@ mod common;
 
 use common::runs::{CLASSES, Run, bits, devices, finish, precisions};
 use pyr_wgpu::engine::{Device, Tensors};
-use pyr_wgpu::graph::Recompute;
+use pyr_wgpu::graph::ActivationCheckpointing;
 use pyr_wgpu::model::Description;
 use pyr_wgpu::train::{Evaluator, Recipe, Snapshot, TrainError};
 use pyr_wgpu::verify::{self, Difference};
@@ -119,7 +119,7 @@ fn seeds_decide_all_bits() {
     }
 }
 
-/// Where pictures live and how many threads read them change no bit; fusion and a
+/// Where images live and how many threads read them change no bit; fusion and a
 /// micro-batch of the whole batch change nothing but roundings, if that.
 #[test]
 fn what_must_not_matter_does_not() {
@@ -142,10 +142,10 @@ fn what_must_not_matter_does_not() {
             run.options.workers = 5;
         });
         check("computing units again", &|run| {
-            run.options.passes.recompute = Recompute::Units;
+            run.options.passes.checkpointing = ActivationCheckpointing::Units;
         });
         check("computing nothing again", &|run| {
-            run.options.passes.recompute = Recompute::Nothing;
+            run.options.passes.checkpointing = ActivationCheckpointing::Off;
         });
         let start = Run::random(8, 12, 8).start();
         let resembles = |what: &str, change: &dyn Fn(&mut Run)| {
@@ -240,7 +240,7 @@ fn check_update(what: &str, before: &Tensors, ours: &Tensors, expected: &Tensors
 }
 
 /// Every step of an epoch, the smaller last one included, divides by its own number of
-/// pictures; micro-batches have their own statistics and add up.
+/// images; micro-batches have their own statistics and add up.
 #[test]
 fn steps_are_those_of_the_recipe() {
     for device in devices() {
@@ -285,7 +285,7 @@ fn steps_are_those_of_the_recipe() {
     }
 }
 
-/// The trainer's evaluation is the evaluator's, and both count every picture once.
+/// The trainer's evaluation is the evaluator's, and both count every image once.
 #[test]
 fn evaluations_agree() {
     for device in devices() {
@@ -337,7 +337,7 @@ fn evaluations_agree() {
                     .iter()
                     .map(|row| row.iter().sum())
                     .collect();
-                assert_eq!(rows, [3, 3, 3, 2, 2], "pictures of each class");
+                assert_eq!(rows, [3, 3, 3, 2, 2], "images of each class");
                 let right: u64 = (0..CLASSES as usize)
                     .map(|c| evaluation.confusion[c][c])
                     .sum();

@@ -1,12 +1,12 @@
 // What the kernels share that compute one result pixel from the source pixels its taps
 // reach: parameters, for which see conv2d_subgroup.wgsl, what is done to a source vector
-// after it is loaded, and to a sum before it is stored. Needs the pieces `normal` and
+// after it is loaded, and to a sum before it is stored. Needs the pieces `batch_norm` and
 // `exact`. Host half: src/kernels/conv2d/pixels.rs.
 
 // Whether the source is normalised, by moments (mean, variance) and affine (scale, shift),
 // [2][source_vecs] vectors each; else they are bound to the weights and not read. Pixels
 // outside the image stay zero.
-const PREPARE: bool = false;
+const NORMALIZE_INPUT: bool = false;
 
 // Whether the mean and the sum of squared deviations of the result's channels are left in
 // `partial`, as batch_moments.wgsl does, or the gradients of scale and shift of the
@@ -18,7 +18,7 @@ const REDUCE: bool = false;
 
 // Whether the result is normalised, by moments (mean, variance) and affine (scale, shift),
 // [2][result_vecs] vectors each; else they are bound to the weights and not read.
-const NORMALIZE: bool = false;
+const NORMALIZE_OUTPUT: bool = false;
 
 struct Parameters {
     batch: u32,
@@ -60,18 +60,18 @@ struct Parameters {
 
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 
-// Where the operands of a domain start. There is one, but for the products inside Winograd's
+// Where the operands of a component start. There is one, but for the products inside Winograd's
 // convolution (winograd_source.wgsl), which have 1x1 taps.
-struct Domain {
+struct Component {
     source: u32,
     weights: u32,
     result: u32,
 }
 
-fn domain_of(number: u32) -> Domain {
+fn component_of(number: u32) -> Component {
     let source = parameters.batch * parameters.source_height * parameters.source_width;
     let result = parameters.batch * parameters.result_height * parameters.result_width;
-    return Domain(
+    return Component(
         number * source * parameters.source_vecs,
         number * 4u * parameters.source_vecs * parameters.result_vecs,
         number * result * parameters.result_vecs,
@@ -83,10 +83,10 @@ fn domain_of(number: u32) -> Domain {
 @group(0) @binding(6) var<storage, read> source_moments: array<Exact>;
 @group(0) @binding(7) var<storage, read> source_affine: array<Exact>;
 
-// What `prepared` needs for one vector of source channels.
-fn prepare_of(vec: u32) -> Normal {
-    if PREPARE {
-        return normal_of(
+// What `normalize_input` needs for one vector of source channels.
+fn input_coefficients(vec: u32) -> Coefficients {
+    if NORMALIZE_INPUT {
+        return coefficients_of(
             exact_floats(source_moments[vec]),
             exact_floats(source_moments[parameters.source_vecs + vec]),
             exact_floats(source_affine[vec]),
@@ -94,22 +94,22 @@ fn prepare_of(vec: u32) -> Normal {
             parameters.source_epsilon,
         );
     }
-    return Normal();
+    return Coefficients();
 }
 
-fn prepared(x: vec4<f32>, n: Normal) -> vec4<f32> {
-    if PREPARE {
-        return rectified(normalized(x, n), parameters.source_relu);
+fn normalize_input(x: vec4<f32>, n: Coefficients) -> vec4<f32> {
+    if NORMALIZE_INPUT {
+        return relu(normalized(x, n), parameters.source_relu);
     }
     return x;
 }
 
 @group(0) @binding(8) var<storage, read_write> partial: array<vec4<f32>>;
 
-// What `finished` needs for one vector of result channels.
-fn finish_of(vec: u32) -> Normal {
-    if NORMALIZE || REDUCE {
-        return normal_of(
+// What `epilogue` needs for one vector of result channels.
+fn output_coefficients(vec: u32) -> Coefficients {
+    if NORMALIZE_OUTPUT || REDUCE {
+        return coefficients_of(
             moments[vec],
             moments[parameters.result_vecs + vec],
             affine[vec],
@@ -117,12 +117,12 @@ fn finish_of(vec: u32) -> Normal {
             parameters.epsilon,
         );
     }
-    return Normal();
+    return Coefficients();
 }
 
-fn finished(sum: vec4<f32>, n: Normal) -> vec4<f32> {
-    if NORMALIZE {
-        return rectified(normalized(sum, n), parameters.relu);
+fn epilogue(sum: vec4<f32>, n: Coefficients) -> vec4<f32> {
+    if NORMALIZE_OUTPUT {
+        return relu(normalized(sum, n), parameters.relu);
     }
     return sum;
 }

@@ -5,7 +5,7 @@
 // columns their result channels, and the long axis runs through all taps and source channels,
 // vector by vector, tap after tap. A workgroup owns a tile of TILE_PIXELS by TILE_VECS
 // vectors of channels; workgroup (x, y, z) has pixel tile y * groups.x + x and channel tile
-// z (of a domain, where there are several, see lib/conv2d_pixels.wgsl). Along the long axis it
+// z (of a component, where there are several, see lib/conv2d_pixels.wgsl). Along the long axis it
 // takes DEPTH vectors at a time: all invocations together bring source and weights into
 // workgroup memory, wait, and then multiply.
 //
@@ -21,7 +21,7 @@
 // is VEC_LANES times a power of two, and DEPTH divides it. Pixels and vectors past the end
 // are loaded as zeros and not stored.
 //
-// Needs the pieces `normal`, `conv2d_pixels`, `stored` and `exact`.
+// Needs the pieces `batch_norm`, `conv2d_pixels`, `stored` and `exact`.
 
 const PIXEL_LANES: u32 = WORKGROUP / VEC_LANES;
 const TILE_PIXELS: u32 = PIXEL_LANES * PIXELS;
@@ -93,7 +93,7 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, place: Place) {
     let first_pixel = block * TILE_PIXELS;
     let chunks = (parameters.result_vecs + TILE_VECS - 1u) / TILE_VECS;
     let first_vec = group.z % chunks * TILE_VECS;
-    let domain = domain_of(group.z / chunks);
+    let component = component_of(group.z / chunks);
     if first_pixel >= pixels {
         leave_nothing(block, first_vec, local);
         return;
@@ -135,20 +135,20 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, place: Place) {
             }
         }
         let valid = done + depth < vectors;
-        let prepare = prepare_of(channel);
+        let input_norm = input_coefficients(channel);
         for (var i = 0u; i < SOURCE_LOADS; i++) { //@unroll
             let row = source_row[i] + a;
             let column = source_column[i] + b;
             var x = vec4<f32>(0.0);
             if valid && row < parameters.source_height && column < parameters.source_width {
                 let pixel = (image_row[i] + row) * parameters.source_width + column;
-                x = prepared(floats(source[domain.source + pixel * parameters.source_vecs + channel]), prepare);
+                x = normalize_input(floats(source[component.source + pixel * parameters.source_vecs + channel]), input_norm);
             }
             bring_source(depth, slot + i * ABREAST, x);
         }
         let tap_row = u32(parameters.tap_first_height + parameters.tap_step_height * i32(a));
         let tap_column = u32(parameters.tap_first_width + parameters.tap_step_width * i32(b));
-        let tap = domain.weights + (tap_row * parameters.kernel_width + tap_column) * weights_per_tap;
+        let tap = component.weights + (tap_row * parameters.kernel_width + tap_column) * weights_per_tap;
         for (var i = 0u; i < WEIGHT_LOADS; i++) { //@unroll
             let column = slot + i * ABREAST;
             if column < TILE_VECS {
@@ -174,7 +174,7 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, place: Place) {
         let sum = sums_of(&sums, place, n);
         let vec = first_vec + lane + n * VEC_LANES;
         let has_vec = vec < parameters.result_vecs;
-        let finish = finish_of(min(vec, parameters.result_vecs - 1u));
+        let output_norm = output_coefficients(min(vec, parameters.result_vecs - 1u));
         // Of the moments: values less the tile's first one, so that a large mean does not
         // cancel the variance. Of the gradients: those of shift and scale.
         var shift = vec4<f32>(0.0);
@@ -195,18 +195,18 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, place: Place) {
                 let row = at.x * parameters.result_height
                     + parameters.out_offset_height + parameters.out_step_height * at.y;
                 let column = parameters.out_offset_width + parameters.out_step_width * at.z;
-                let index = domain.result + (row * parameters.result_width + column) * parameters.result_vecs + vec;
+                let index = component.result + (row * parameters.result_width + column) * parameters.result_vecs + vec;
                 let value = sum[p];
-                result[index] = packed(finished(value, finish));
+                result[index] = packed(epilogue(value, output_norm));
                 if MOMENTS {
                     first += value - shift;
                     second += (value - shift) * (value - shift);
                 }
                 if REDUCE {
                     let x = exact_floats(source_moments[index]);
-                    let upstream = let_through(value, x, finish, parameters.relu);
+                    let upstream = relu_mask(value, x, output_norm, parameters.relu);
                     first += upstream;
-                    second += upstream * (x - finish.mean);
+                    second += upstream * (x - output_norm.mean);
                 }
             }
         }
@@ -235,7 +235,7 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, place: Place) {
             }
             if REDUCE && line == 0u && has_vec {
                 let at = 2u * slice * parameters.result_vecs + vec;
-                partial[at] = second * finish.inverse;
+                partial[at] = second * output_norm.inverse;
                 partial[at + parameters.result_vecs] = first;
             }
         }

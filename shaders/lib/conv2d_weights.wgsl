@@ -1,11 +1,11 @@
 // What the kernels share that compute the gradient of a convolution by its weights:
 // parameters, for which see conv2d_weights_subgroup.wgsl, and what is done to an input vector
-// after it is loaded. Needs the piece `normal`. Host half: src/kernels/conv2d/weights.rs.
+// after it is loaded. Needs the piece `batch_norm`. Host half: src/kernels/conv2d/weights.rs.
 
 // Whether the input is normalised, by moments (mean, variance) and affine (scale, shift),
 // [2][input_vecs] vectors each; else they are bound to the gradient and not read. Pixels
 // outside the image stay zero.
-const PREPARE: bool = false;
+const NORMALIZE_INPUT: bool = false;
 
 struct Parameters {
     batch: u32,
@@ -31,10 +31,10 @@ struct Parameters {
 @group(0) @binding(4) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> affine: array<vec4<f32>>;
 
-// What `prepared` needs for one vector of input channels.
-fn prepare_of(vec: u32) -> Normal {
-    if PREPARE {
-        return normal_of(
+// What `normalize_input` needs for one vector of input channels.
+fn input_coefficients(vec: u32) -> Coefficients {
+    if NORMALIZE_INPUT {
+        return coefficients_of(
             moments[vec],
             moments[parameters.input_vecs + vec],
             affine[vec],
@@ -42,12 +42,12 @@ fn prepare_of(vec: u32) -> Normal {
             parameters.epsilon,
         );
     }
-    return Normal();
+    return Coefficients();
 }
 
-fn prepared(x: vec4<f32>, n: Normal) -> vec4<f32> {
-    if PREPARE {
-        return rectified(normalized(x, n), parameters.relu);
+fn normalize_input(x: vec4<f32>, n: Coefficients) -> vec4<f32> {
+    if NORMALIZE_INPUT {
+        return relu(normalized(x, n), parameters.relu);
     }
     return x;
 }

@@ -20,7 +20,7 @@
 // PIXELS; the grid holds exactly the slices that have rows. Quads, vectors
 // and pixels past the end are loaded as zeros and not stored.
 //
-// Needs the pieces `normal`, `conv2d_weights` and `stored`.
+// Needs the pieces `batch_norm`, `conv2d_weights` and `stored`.
 
 const QUAD_LANES: u32 = WORKGROUP / VEC_LANES;
 const TILE_QUADS: u32 = QUAD_LANES * QUADS;
@@ -77,7 +77,7 @@ fn compute_tile(group: vec3<u32>, place: Place) {
     let row_shift = select(0x40000000u, tap_row - parameters.padding_height, own_quad < quads);
     let column_shift = tap - tap_row * parameters.kernel_width - parameters.padding_width;
     let channel = own_quad - tap * parameters.input_vecs;
-    let prepare = prepare_of(channel);
+    let input_norm = input_coefficients(channel);
 
     if local < PIXELS {
         windows[local] = window_of(first + local, end);
@@ -96,7 +96,7 @@ fn compute_tile(group: vec3<u32>, place: Place) {
                 var x = vec4<f32>(0.0);
                 if row < parameters.input_height && column < parameters.input_width {
                     let pixel = (at.x + row) * parameters.input_width + column;
-                    x = prepared(floats(input[pixel * parameters.input_vecs + channel]), prepare);
+                    x = normalize_input(floats(input[pixel * parameters.input_vecs + channel]), input_norm);
                 }
                 bring_input(number, slot, x);
             }

@@ -1,6 +1,6 @@
 // Where the gradient of a pixel comes from through the zero-padded shortcut.
 
-struct Spread {
+struct PoolBackward {
     // The pixel of the sum.
     row: u32,
     // Cells of the pooling window that shares its gradient: 1 at stride 1.
@@ -8,15 +8,15 @@ struct Spread {
 }
 
 // row: pixel of the shortcut's input, of h x w; the sum has p x q pixels.
-fn spread_of(row: u32, stride: u32, p: u32, q: u32, h: u32, w: u32) -> Spread {
+fn pool_backward_of(row: u32, stride: u32, p: u32, q: u32, h: u32, w: u32) -> PoolBackward {
     if stride == 1u {
-        return Spread(row, 1u);
+        return PoolBackward(row, 1u);
     }
     let column = row % w;
     let line = row / w % h;
     let n = row / (h * w);
     let cells = min(2u, h - line / 2u * 2u) * min(2u, w - column / 2u * 2u);
-    return Spread((n * p + line / 2u) * q + column / 2u, cells);
+    return PoolBackward((n * p + line / 2u) * q + column / 2u, cells);
 }
 
 // Lanes that are channels of the shortcut's input, whose last of `columns` groups has

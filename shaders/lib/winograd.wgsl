@@ -3,8 +3,8 @@
 
 // Results of a tile along one axis, source pixels that they need, and the square of that.
 const OUT: u32 = 2u;
-const REACH: u32 = 4u;
-const DOMAINS: u32 = REACH * REACH;
+const INPUT_EXTENT: u32 = 4u;
+const DOMAINS: u32 = INPUT_EXTENT * INPUT_EXTENT;
 
 struct Parameters {
     // Images of this dispatch.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::clock::best;
 use crate::cpu::{self, Cpu};
 use crate::engine::EngineError;
-use crate::gpu::{Gpu, Loaded};
+use crate::gpu::{Gpu, LoadedPrograms};
 use crate::kernels::probe::{self, Arithmetic};
 use crate::program::{Dispatch, Program};
 
@@ -166,7 +166,7 @@ fn sampling(gpu: &Gpu) -> (f64, f64) {
 
 /// Best time of one run of a program.
 fn run_best(gpu: &Gpu, program: &Program) -> Result<f64, EngineError> {
-    let loaded = Loaded::new(gpu, &[program])?;
+    let loaded = LoadedPrograms::new(gpu, &[program])?;
     let mut watch = |runs: u32| -> Result<f64, EngineError> {
         let start = Instant::now();
         for _ in 0..runs {

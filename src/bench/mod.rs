@@ -2,12 +2,12 @@
 //!
 //! Speed alone says little about shaders: it depends on the adapter.
 //! So the same adapter first shows what it can do at best ([`Limits`]), then runs steps on
-//! random pictures, and each step is held against a roofline: the sum, over its dispatches,
+//! random images, and each step is held against a roofline: the sum, over its dispatches,
 //! of the least time that arithmetic, memory or the launch allow.
 //! The roofline is that of the program as it is: kernels that should not exist at all count
 //! as necessary, and operations on pad channels count as none.
 //!
-//! It leaves out the data: pictures lie on the device, nothing is decoded or augmented.
+//! It leaves out the data: images lie on the device, nothing is decoded or augmented.
 //! It needs a clock and waits for the device, which a browser's page cannot.
 
 mod clock;
@@ -24,7 +24,7 @@ pub use limits::{Bandwidth, Bound, Limits};
 pub use trace::{Span, trace_events};
 
 use crate::cpu;
-use crate::engine::{Device, Engine, EngineError, Kind};
+use crate::engine::{Device, Engine, EngineError, TensorKind};
 use crate::gpu::KernelTime;
 use crate::graph::ops::LossScale;
 use crate::graph::step::Step;
@@ -51,7 +51,7 @@ pub enum Mode {
 pub struct Workload<'a> {
     /// The network; its weights are drawn as for training.
     pub network: &'a Network,
-    /// Pictures of a step.
+    /// Images of a step.
     pub batch: usize,
     /// What a step does.
     pub mode: Mode,
@@ -70,13 +70,13 @@ pub struct Report {
     pub mode: Mode,
     /// How feature maps are stored.
     pub precision: Precision,
-    /// Pictures of a step.
+    /// Images of a step.
     pub batch_size: usize,
     /// Name of the adapter, or of the reference.
     pub adapter: String,
     /// Name and version of its driver; `None` for the reference.
     pub driver: Option<String>,
-    /// Pictures of a step over its median time.
+    /// Images of a step over its median time.
     pub images_per_second: f64,
     /// Milliseconds of a step, median.
     pub step_ms: f64,
@@ -193,16 +193,16 @@ fn lower(graph: &Graph, device: &Device, choices: &Choices) -> Result<Program, E
     })
 }
 
-/// Random weights, pictures and labels.
+/// Random weights, images and labels.
 fn load(engine: &mut Engine, workload: &Workload<'_>) {
     let Workload { network, batch, .. } = *workload;
     let weights = initial_values(network, 0).into_iter().collect();
-    engine.write_tensors(network, Kind::Weights, &weights);
+    engine.write_tensors(network, TensorKind::Weights, &weights);
     let size = network.spec().image_size as usize;
     let shape = Shape::channels(&[batch, size, size, 3]);
     let mut stream = Stream::new(0, Purpose::Shapes, 0, 0);
-    let pictures: Vec<f32> = (0..shape.len()).map(|_| stream.normal() as f32).collect();
-    engine.write_values(names::INPUT, &shape, &pictures);
+    let images: Vec<f32> = (0..shape.len()).map(|_| stream.normal() as f32).collect();
+    engine.write_values(names::INPUT, &shape, &images);
     if workload.mode == Mode::Train {
         let classes = network.spec().classes;
         let labels: Vec<u32> = (0..batch).map(|_| stream.below(classes)).collect();

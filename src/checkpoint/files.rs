@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Checkpoint, CheckpointError, Tensor, read_npy};
+use super::{Checkpoint, CheckpointError, StoredTensor, read_npy};
 
 impl Checkpoint {
     /// Reads a safetensors file.
@@ -34,7 +34,7 @@ impl Checkpoint {
 ///
 /// # Errors
 /// Those of the file system and of [`read_npy`], with the path.
-pub fn read_npy_file(path: &Path) -> Result<Tensor, CheckpointError> {
+pub fn read_npy_file(path: &Path) -> Result<StoredTensor, CheckpointError> {
     let read = fs::read(path).map_err(|source| CheckpointError::Read { source });
     let tensor = read.and_then(|bytes| read_npy(&bytes));
     tensor.map_err(|error| error.in_file(path.display()))
@@ -111,7 +111,7 @@ mod tests {
 
     fn sample(value: f32) -> Checkpoint {
         let mut sample = Checkpoint::default();
-        let tensor = Tensor::f32(vec![1000], vec![value; 1000]);
+        let tensor = StoredTensor::f32(vec![1000], vec![value; 1000]);
         sample.tensors.insert("fc.weight".into(), tensor);
         sample
     }

@@ -1,6 +1,6 @@
 //! Named tensors to and from files.
 //!
-//! A [`Checkpoint`] is a map from names to [`Tensor`]s plus a map of strings; it knows no
+//! A [`Checkpoint`] is a map from names to [`StoredTensor`]s plus a map of strings; it knows no
 //! network and no GPU. Extents are the true ones, as other programs see them.
 //! Everything here works on bytes, so that the web page reads the same files; only
 //! `load`, `save` and `write_atomically` touch a file system and exist natively alone.
@@ -53,36 +53,36 @@ impl Values {
 
 /// Extents and values.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
+pub struct StoredTensor {
     shape: Vec<usize>,
     values: Values,
 }
 
-impl Tensor {
+impl StoredTensor {
     /// A tensor of these extents; none for a single value.
     ///
     /// # Panics
     /// If the number of values is not the product of the extents.
-    pub fn new(shape: Vec<usize>, values: Values) -> Tensor {
+    pub fn new(shape: Vec<usize>, values: Values) -> StoredTensor {
         let expected: usize = shape.iter().product();
         assert_eq!(values.len(), expected, "values of a tensor {shape:?}");
-        Tensor { shape, values }
+        StoredTensor { shape, values }
     }
 
-    /// A tensor of single precision; see [`Tensor::new`].
+    /// A tensor of single precision; see [`StoredTensor::new`].
     ///
     /// # Panics
     /// If the number of values is not the product of the extents.
-    pub fn f32(shape: Vec<usize>, values: Vec<f32>) -> Tensor {
-        Tensor::new(shape, Values::F32(values))
+    pub fn f32(shape: Vec<usize>, values: Vec<f32>) -> StoredTensor {
+        StoredTensor::new(shape, Values::F32(values))
     }
 
-    /// A tensor of whole numbers; see [`Tensor::new`].
+    /// A tensor of whole numbers; see [`StoredTensor::new`].
     ///
     /// # Panics
     /// If the number of values is not the product of the extents.
-    pub fn i64(shape: Vec<usize>, values: Vec<i64>) -> Tensor {
-        Tensor::new(shape, Values::I64(values))
+    pub fn i64(shape: Vec<usize>, values: Vec<i64>) -> StoredTensor {
+        StoredTensor::new(shape, Values::I64(values))
     }
 
     /// Its extents.
@@ -104,10 +104,10 @@ impl Tensor {
 /// Tensors by name, and what the file says about itself.
 ///
 /// ```
-/// use pyr_wgpu::checkpoint::{Checkpoint, Tensor};
+/// use pyr_wgpu::checkpoint::{Checkpoint, StoredTensor};
 ///
 /// let mut checkpoint = Checkpoint::default();
-/// checkpoint.tensors.insert("fc.bias".into(), Tensor::f32(vec![2], vec![0.5, -1.0]));
+/// checkpoint.tensors.insert("fc.bias".into(), StoredTensor::f32(vec![2], vec![0.5, -1.0]));
 /// checkpoint.metadata.insert("made by".into(), "an example".into());
 /// let bytes = checkpoint.to_bytes();
 /// assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), checkpoint);
@@ -115,7 +115,7 @@ impl Tensor {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
     /// The tensors.
-    pub tensors: BTreeMap<String, Tensor>,
+    pub tensors: BTreeMap<String, StoredTensor>,
     /// Strings by key.
     pub metadata: BTreeMap<String, String>,
 }
@@ -196,8 +196,8 @@ mod tests {
     fn sample() -> Checkpoint {
         let mut sample = Checkpoint::default();
         let mut add = |name: &str, tensor| sample.tensors.insert(name.to_string(), tensor);
-        add("b", Tensor::f32(vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
-        add("d", Tensor::i64(vec![], vec![7]));
+        add("b", StoredTensor::f32(vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
+        add("d", StoredTensor::i64(vec![], vec![7]));
         sample
     }
 
@@ -224,7 +224,7 @@ mod tests {
         let values = vec![0.0, f32::NAN, f32::INFINITY];
         sample
             .tensors
-            .insert("c".into(), Tensor::f32(vec![3], values));
+            .insert("c".into(), StoredTensor::f32(vec![3], values));
         let text = sample.check_finite().unwrap_err().to_string();
         assert!(text.contains("`c` [3]") && text.contains("NaN"), "{text}");
         assert!(text.contains("2 "), "{text}");
@@ -233,6 +233,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "values of a tensor [2, 3]")]
     fn a_tensor_has_as_many_values_as_its_extents_say() {
-        Tensor::f32(vec![2, 3], vec![0.0; 5]);
+        StoredTensor::f32(vec![2, 3], vec![0.0; 5]);
     }
 }

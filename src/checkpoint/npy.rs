@@ -8,7 +8,7 @@ use std::io;
 
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar, WriterBuilder};
 
-use super::{CheckpointError, Tensor, Values};
+use super::{CheckpointError, StoredTensor, Values};
 
 /// Reads a `.npy` file.
 ///
@@ -17,13 +17,13 @@ use super::{CheckpointError, Tensor, Values};
 /// says.
 ///
 /// ```
-/// use pyr_wgpu::checkpoint::{Tensor, read_npy, write_npy};
+/// use pyr_wgpu::checkpoint::{StoredTensor, read_npy, write_npy};
 ///
 /// let bytes = write_npy(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
 /// let tensor = read_npy(&bytes).unwrap();
-/// assert_eq!(tensor, Tensor::f32(vec![2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+/// assert_eq!(tensor, StoredTensor::f32(vec![2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
 /// ```
-pub fn read_npy(bytes: &[u8]) -> Result<Tensor, CheckpointError> {
+pub fn read_npy(bytes: &[u8]) -> Result<StoredTensor, CheckpointError> {
     let mut rest = bytes;
     let header = NpyHeader::from_reader(&mut rest)
         .map_err(|cause| error(format!("{cause}; write it by numpy.save")))?;
@@ -77,7 +77,7 @@ pub fn read_npy(bytes: &[u8]) -> Result<Tensor, CheckpointError> {
         (Some(strides), Values::F32(values)) => Values::F32(to_c_order(&shape, &strides, &values)),
         (Some(strides), Values::I64(values)) => Values::I64(to_c_order(&shape, &strides, &values)),
     };
-    Ok(Tensor::new(shape, values))
+    Ok(StoredTensor::new(shape, values))
 }
 
 /// A `.npy` file of single precision in C order.
@@ -130,7 +130,7 @@ fn unreadable(cause: io::Error) -> CheckpointError {
 
 fn wrong_type(dtype: &DType) -> CheckpointError {
     error(format!(
-        "its elements are {}; pictures and logits are .astype('float32'), labels .astype('int64')",
+        "its elements are {}; images and logits are .astype('float32'), labels .astype('int64')",
         dtype.descr()
     ))
 }
@@ -177,18 +177,18 @@ mod tests {
 
         let wide = flat(&[0.1f64, 1e300], f64::to_le_bytes);
         let read = read_npy(&file("<f8", false, "(2,)", &wide)).unwrap();
-        assert_eq!(read, Tensor::f32(vec![2], vec![0.1, f32::INFINITY]));
+        assert_eq!(read, StoredTensor::f32(vec![2], vec![0.1, f32::INFINITY]));
         let big_endian = flat(&[0.25f32], f32::to_be_bytes);
         let read = read_npy(&file(">f4", false, "()", &big_endian)).unwrap();
-        assert_eq!(read, Tensor::f32(vec![], vec![0.25]));
+        assert_eq!(read, StoredTensor::f32(vec![], vec![0.25]));
         let labels = flat(&[3i64, -1], i64::to_le_bytes);
         let read = read_npy(&file("<i8", false, "(2,)", &labels)).unwrap();
-        assert_eq!(read, Tensor::i64(vec![2], vec![3, -1]));
+        assert_eq!(read, StoredTensor::i64(vec![2], vec![3, -1]));
         let labels = flat(&[9i32, -9], i32::to_le_bytes);
         let read = read_npy(&file("<i4", false, "(1, 2)", &labels)).unwrap();
-        assert_eq!(read, Tensor::i64(vec![1, 2], vec![9, -9]));
+        assert_eq!(read, StoredTensor::i64(vec![1, 2], vec![9, -9]));
         let read = read_npy(&file("<f4", false, "(0, 3)", &[])).unwrap();
-        assert_eq!(read, Tensor::f32(vec![0, 3], vec![]));
+        assert_eq!(read, StoredTensor::f32(vec![0, 3], vec![]));
     }
 
     trait MapBits {
@@ -208,12 +208,12 @@ mod tests {
         let read = read_npy(&file("<f4", true, "(2, 3)", &columns)).unwrap();
         assert_eq!(
             read,
-            Tensor::f32(vec![2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+            StoredTensor::f32(vec![2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
         );
         // [2, 2, 2] of 0..8: the first index varies fastest in the file.
         let cube = flat(&[0i64, 4, 2, 6, 1, 5, 3, 7], i64::to_le_bytes);
         let read = read_npy(&file("<i8", true, "(2, 2, 2)", &cube)).unwrap();
-        assert_eq!(read, Tensor::i64(vec![2, 2, 2], (0..8).collect()));
+        assert_eq!(read, StoredTensor::i64(vec![2, 2, 2], (0..8).collect()));
     }
 
     #[test]
@@ -224,9 +224,12 @@ mod tests {
         assert!(written.ends_with(&data));
         assert_eq!((written.len() - data.len()) % 64, 0);
         let read = read_npy(&written).unwrap();
-        assert_eq!(read, Tensor::f32(vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
+        assert_eq!(
+            read,
+            StoredTensor::f32(vec![2, 2], vec![1.0, 2.0, 3.0, 4.0])
+        );
         let read = read_npy(&write_npy(&[], &[7.0])).unwrap();
-        assert_eq!(read, Tensor::f32(vec![], vec![7.0]));
+        assert_eq!(read, StoredTensor::f32(vec![], vec![7.0]));
     }
 
     #[test]

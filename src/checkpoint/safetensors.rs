@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use ::safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde_json::{Map, Value, json};
 
-use super::{Checkpoint, CheckpointError, Tensor, Values};
+use super::{Checkpoint, CheckpointError, StoredTensor, Values};
 
 /// Header bytes are filled up with blanks to a multiple of this, so that values are aligned.
 const ALIGNMENT: usize = 8;
@@ -43,7 +43,7 @@ impl Checkpoint {
                 .unwrap_or(&stored_name)
                 .to_string();
             let data = &data[info.data_offsets.0..info.data_offsets.1];
-            let tensor = Tensor::new(info.shape.clone(), values(&name, info.dtype, data)?);
+            let tensor = StoredTensor::new(info.shape.clone(), values(&name, info.dtype, data)?);
             if checkpoint.tensors.insert(name.clone(), tensor).is_some() {
                 return Err(CheckpointError::DuplicateTensor { name });
             }
@@ -187,12 +187,8 @@ const OTHER_FORMATS: [(&[u8], &str, &str); 7] = [
         "this is a web page",
         "look at the address that it was downloaded from",
     ),
-    (b"\x89PNG", "this is a PNG picture", "name a checkpoint"),
-    (
-        b"\xff\xd8\xff",
-        "this is a JPEG picture",
-        "name a checkpoint",
-    ),
+    (b"\x89PNG", "this is a PNG image", "name a checkpoint"),
+    (b"\xff\xd8\xff", "this is a JPEG image", "name a checkpoint"),
 ];
 
 /// Turns the crate's error into one that says what the file is, or what is wrong with it.
@@ -248,12 +244,12 @@ mod tests {
             f32::INFINITY,
             3.0,
         ];
-        add("conv1.weight", Tensor::f32(vec![3, 2], values));
+        add("conv1.weight", StoredTensor::f32(vec![3, 2], values));
         add(
             "bn1.num_batches_tracked",
-            Tensor::i64(vec![], vec![i64::MIN]),
+            StoredTensor::i64(vec![], vec![i64::MIN]),
         );
-        add("empty", Tensor::f32(vec![0, 4], vec![]));
+        add("empty", StoredTensor::f32(vec![0, 4], vec![]));
         for key in ["one", "two", "three \"quoted\" ümlaut\n", "four"] {
             sample
                 .metadata
@@ -327,7 +323,7 @@ mod tests {
         assert_eq!(read.f32("a").unwrap(), expected);
         assert_eq!(read.f32("b").unwrap(), [1.0, -123.5]);
         assert_eq!(read.f32("c").unwrap(), [0.1]);
-        assert_eq!(read.tensors["d"], Tensor::i64(vec![], vec![-5]));
+        assert_eq!(read.tensors["d"], StoredTensor::i64(vec![], vec![-5]));
         assert!(f16_to_f32(0x7e00).is_nan());
         assert_eq!(f16_to_f32(0x8000).to_bits(), (-0.0f32).to_bits());
         assert_eq!(f16_to_f32(0x7bff), 65504.0);

@@ -24,7 +24,7 @@ use crate::model::Network;
 pub(super) struct Args {
     #[command(flatten)]
     network: NetworkArgs,
-    /// Pictures of one step
+    /// Images of one step
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
     /// What a step does: train (forward, backward, update) or infer (scores alone)
@@ -134,7 +134,7 @@ fn title(report: &Report) -> String {
         Precision::F32 => "",
         Precision::F16 => ", feature maps in f16",
     };
-    format!("{task} of {network}, {batch} pictures a step{precision}")
+    format!("{task} of {network}, {batch} images a step{precision}")
 }
 
 fn print_text(report: &Report, device: &Device) -> Result<(), CliError> {

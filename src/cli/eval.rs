@@ -1,4 +1,4 @@
-//! `pyr-wgpu eval`: a checkpoint's error on the test pictures of a dataset.
+//! `pyr-wgpu eval`: a checkpoint's error on the test images of a dataset.
 
 use std::path::PathBuf;
 
@@ -12,9 +12,9 @@ use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::train::crop;
 use super::{print_json, print_line};
-use crate::data::{self, Kind};
+use crate::data::{self, DatasetKind};
 use crate::train::{Evaluation, Evaluator};
-use crate::trained::Trained;
+use crate::trained_model::TrainedModel;
 
 /// Largest confusion matrix that is printed.
 const MAX_MATRIX: usize = 20;
@@ -26,11 +26,11 @@ pub(super) struct Args {
     checkpoint: PathBuf,
     /// shapes, cifar10, cifar100 or folder
     #[arg(long, value_name = "NAME")]
-    dataset: Kind,
+    dataset: DatasetKind,
     /// Where the dataset's files are
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Pictures at once
+    /// Images at once
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
     /// Threads that prepare batches which do not fit the device
@@ -88,7 +88,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
 }
 
 /// A checkpoint that names its classes must name the dataset's.
-fn compare_classes(loaded: &Trained, classes: &[String]) -> Result<(), CliError> {
+fn compare_classes(loaded: &TrainedModel, classes: &[String]) -> Result<(), CliError> {
     let own = &loaded.description.classes;
     if own.len() != classes.len() {
         return Err(CliError::Checkpoint(format!(
@@ -107,13 +107,13 @@ fn compare_classes(loaded: &Trained, classes: &[String]) -> Result<(), CliError>
     }
 }
 
-/// Pictures of a class, and how many of them were found.
+/// Images of a class, and how many of them were found.
 fn recall(evaluation: &Evaluation, class: usize) -> (u64, u64) {
     let row = &evaluation.confusion[class];
     (row.iter().sum(), row[class])
 }
 
-/// Pictures that were taken for a class.
+/// Images that were taken for a class.
 fn predicted(evaluation: &Evaluation, class: usize) -> u64 {
     evaluation.confusion.iter().map(|row| row[class]).sum()
 }

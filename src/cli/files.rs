@@ -6,14 +6,14 @@ use super::error::CliError;
 use super::network::NetworkArgs;
 use crate::checkpoint::Checkpoint;
 use crate::model::{Description, Network};
-use crate::trained::Trained;
+use crate::trained_model::TrainedModel;
 
 /// Reads a checkpoint; the network comes from flags, else from its metadata, else from its
 /// tensors' shapes.
 ///
 /// # Errors
 /// If the file is damaged, holds NaN or infinities, or is of another network.
-pub(super) fn load(path: &Path, flags: &NetworkArgs) -> Result<Trained, CliError> {
+pub(super) fn load(path: &Path, flags: &NetworkArgs) -> Result<TrainedModel, CliError> {
     let path = match path.is_dir() {
         // A run directory stands for its best weights.
         true => &path.join("best.safetensors"),
@@ -30,5 +30,5 @@ pub(super) fn load(path: &Path, flags: &NetworkArgs) -> Result<Trained, CliError
         Network::new(&spec)?;
         wanted = Some(spec);
     }
-    Trained::read(checkpoint, wanted).map_err(|e| in_file(e.to_string()))
+    TrainedModel::read(checkpoint, wanted).map_err(|e| in_file(e.to_string()))
 }

@@ -38,9 +38,9 @@ struct Cli {
 enum Command {
     /// Train a network; without arguments, the demo network on drawn shapes
     Train(Box<train::Args>),
-    /// Measure a checkpoint's error on a dataset's test pictures
+    /// Measure a checkpoint's error on a dataset's test images
     Eval(eval::Args),
-    /// Classify pictures
+    /// Classify images
     Predict(predict::Args),
     /// Show a network's layers, size and memory
     Summary(summary::Args),

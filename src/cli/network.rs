@@ -33,7 +33,7 @@ pub(super) struct NetworkArgs {
     /// Probability of dropping a feature before the classifier [default: 0]
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(super) dropout: Option<f32>,
-    /// Rows and columns of the pictures [default: 32 or 224]
+    /// Rows and columns of the images [default: 32 or 224]
     #[arg(long, value_name = "N")]
     pub(super) image_size: Option<u32>,
     /// What becomes of a width that is not whole: half-up or half-even [default: half-up]

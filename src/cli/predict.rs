@@ -1,4 +1,4 @@
-//! `pyr-wgpu predict`: classes of pictures, with probabilities.
+//! `pyr-wgpu predict`: classes of images, with probabilities.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::predict::{Prediction, Predictor};
 pub(super) struct Args {
     /// A .safetensors file, or a run directory (its best weights)
     checkpoint: PathBuf,
-    /// Pictures: JPEG, PNG, WebP, GIF or BMP
+    /// Images: JPEG, PNG, WebP, GIF or BMP
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// How many classes to show
@@ -36,7 +36,7 @@ pub(super) struct Args {
 /// Classifies.
 ///
 /// # Errors
-/// If a picture cannot be read: after classifying those that can.
+/// If an image cannot be read: after classifying those that can.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     if args.top == 0 {
         return Err(CliError::Usage("--top 0 shows nothing".to_owned()));
@@ -53,14 +53,14 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let mut document = Vec::new();
     let mut failed: Vec<DataError> = Vec::new();
     for (path, bytes) in files {
-        let picture = match predictor.decode(&bytes) {
-            Ok(picture) => picture,
+        let image = match predictor.decode(&bytes) {
+            Ok(image) => image,
             Err(error) => {
                 failed.push(error.in_file(path));
                 continue;
             }
         };
-        let mut predictions = pollster::block_on(predictor.classify(&picture))?;
+        let mut predictions = pollster::block_on(predictor.classify(&image))?;
         predictions.truncate(args.top);
         match args.json {
             true => document.push(as_json(&path.display().to_string(), &predictions)),

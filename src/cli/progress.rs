@@ -8,36 +8,36 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Shortest time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Progress of one thing that counts pictures.
+/// Progress of one thing that counts images.
 pub(super) struct Progress {
-    kind: Kind,
+    kind: Display,
     label: String,
     total: u64,
     done: u64,
     start: Instant,
-    /// Pictures that were done before the start.
+    /// Images that were done before the start.
     before: u64,
 }
 
-enum Kind {
+enum Display {
     Bar(ProgressBar),
     Lines { last: Instant },
     Quiet,
 }
 
 impl Progress {
-    /// Starts at `done` of `total` pictures.
+    /// Starts at `done` of `total` images.
     pub(super) fn new(label: &str, done: u64, total: u64, quiet: bool) -> Progress {
         let kind = match (quiet, std::io::stderr().is_terminal()) {
-            (true, _) => Kind::Quiet,
+            (true, _) => Display::Quiet,
             (false, true) => {
                 let bar = ProgressBar::new(total).with_position(done);
                 let style = "{prefix} {bar:24} {pos}/{len} {msg}";
                 bar.set_style(ProgressStyle::with_template(style).expect("a fixed template"));
                 bar.set_prefix(label.to_owned());
-                Kind::Bar(bar)
+                Display::Bar(bar)
             }
-            (false, false) => Kind::Lines {
+            (false, false) => Display::Lines {
                 last: Instant::now(),
             },
         };
@@ -51,7 +51,7 @@ impl Progress {
         }
     }
 
-    /// Pictures per second since the start.
+    /// Images per second since the start.
     pub(super) fn rate(&self) -> f64 {
         (self.done - self.before) as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
     }
@@ -62,12 +62,12 @@ impl Progress {
         let left = (self.total - done) as f64 / self.rate().max(1e-9);
         let rate = format!("{:.0} img/s, {} left", self.rate(), duration(left));
         match &mut self.kind {
-            Kind::Quiet => {}
-            Kind::Bar(bar) => {
+            Display::Quiet => {}
+            Display::Bar(bar) => {
                 bar.set_position(done);
                 bar.set_message(format!("{rate}{}", text()));
             }
-            Kind::Lines { last } => {
+            Display::Lines { last } => {
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();
                     let (label, total) = (&self.label, self.total);
@@ -79,7 +79,7 @@ impl Progress {
 
     /// Removes the bar; what follows is printed by the caller.
     pub(super) fn finish(self) {
-        if let Kind::Bar(bar) = self.kind {
+        if let Display::Bar(bar) = self.kind {
             bar.finish_and_clear();
         }
     }

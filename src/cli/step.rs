@@ -2,7 +2,7 @@
 
 use clap::Args as ClapArgs;
 
-use crate::graph::{Passes, Precision, Recompute};
+use crate::graph::{ActivationCheckpointing, Passes, Precision};
 
 /// As the flags of `train`.
 #[derive(ClapArgs)]
@@ -19,9 +19,9 @@ impl StepArgs {
     /// What is done to the graph.
     pub(super) fn passes(&self) -> Passes {
         Passes {
-            recompute: match self.recompute {
-                true => Recompute::Units,
-                false => Recompute::default(),
+            checkpointing: match self.recompute {
+                true => ActivationCheckpointing::Units,
+                false => ActivationCheckpointing::default(),
             },
             precision: self.precision,
             ..Passes::default()

@@ -18,7 +18,7 @@ use crate::model::{Input, Mode, Network};
 pub(super) struct Args {
     #[command(flatten)]
     network: NetworkArgs,
-    /// Pictures of one step, for the memory plan
+    /// Images of one step, for the memory plan
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
     #[command(flatten)]
@@ -60,7 +60,7 @@ fn memory(network: &Network, batch: usize, passes: Passes) -> Result<MemoryPlan,
 }
 
 /// The largest batch below `limit` whose training step a target can bind; `None` if not even
-/// one picture fits.
+/// one image fits.
 pub(super) fn largest_batch(
     network: &Network,
     passes: Passes,
@@ -145,11 +145,11 @@ fn as_text(network: &Network, plan: &MemoryPlan, batch: usize) -> Result<(), Cli
     let counts = network.counts();
     print_line("")?;
     print_line(&format!("parameters         {:>16}", counts.parameters))?;
-    print_line(&format!("MACs a picture     {:>16}", counts.macs))?;
+    print_line(&format!("MACs an image     {:>16}", counts.macs))?;
     print_line(&format!("convolutions       {:>16}", counts.convolutions))?;
     print_line(&format!("feature dimension  {:>16}", network.feature_dim()))?;
     print_line("")?;
-    print_line(&format!("memory of a training step with {batch} pictures:"))?;
+    print_line(&format!("memory of a training step with {batch} images:"))?;
     for (name, size) in &plan.kept {
         print_line(&format!("  {name:<20} {:>12}", bytes(*size)))?;
     }

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::cache;
 use super::device::DeviceArgs;
-use crate::engine::{Device, EngineError, Memory, Tuned, Tuner};
+use crate::engine::{Device, EngineError, Tuned, Tuner, TuningCache};
 use crate::graph::Graph;
 use crate::kernels::Choices;
 
@@ -29,7 +29,7 @@ impl TuneArgs {
     pub(super) fn tuner(&self) -> Tuner {
         Tuner {
             memory: match self.tune.as_str() {
-                "off" => Memory::default(),
+                "off" => TuningCache::default(),
                 _ => recall(),
             },
             measure: self.tune == "on",
@@ -72,14 +72,14 @@ pub(super) fn complete(
 
 /// What the file of choices remembers; nothing if it is missing or damaged, for it can be had
 /// again.
-fn recall() -> Memory {
+fn recall() -> TuningCache {
     let text = cache::read(CHOICES);
     text.and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default()
 }
 
 /// Writes that file.
-fn remember(memory: &Memory) {
+fn remember(memory: &TuningCache) {
     let text = serde_json::to_string_pretty(memory).expect("names are always JSON");
     cache::write(CHOICES, text.as_bytes());
 }

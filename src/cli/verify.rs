@@ -10,10 +10,10 @@ use super::error::CliError;
 use super::files;
 use super::network::NetworkArgs;
 use super::{print_json, print_line};
-use crate::checkpoint::{Checkpoint, Tensor, Values, read_npy_file};
+use crate::checkpoint::{Checkpoint, StoredTensor, Values, read_npy_file};
 use crate::engine::Tensors;
-use crate::trained::{Trained, floats};
-use crate::verify::{self, Batch, Difference, Sgd};
+use crate::trained_model::{TrainedModel, floats};
+use crate::verify::{self, Difference, RecordedBatch, Sgd};
 
 /// Default tolerance of scores and losses: times the larger of 1 and the largest reference.
 const SCORES: f64 = 2e-5;
@@ -105,7 +105,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let batch = batch(&args, &loaded, &input)?;
     let device = args.device.open()?;
     let mut outcomes = Vec::new();
-    let Trained {
+    let TrainedModel {
         network, tensors, ..
     } = &loaded;
     if let Some(path) = &args.logits {
@@ -229,15 +229,15 @@ fn print(args: &Args, outcomes: &[Outcome]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The weights; a network that nothing describes takes its picture size from the batch.
-fn load(args: &Args, input: &Tensor) -> Result<Trained, CliError> {
+/// The weights; a network that nothing describes takes its image size from the batch.
+fn load(args: &Args, input: &StoredTensor) -> Result<TrainedModel, CliError> {
     let mut flags = args.network.clone();
     let loaded = files::load(&args.weights, &flags)?;
     let extent = match input.shape() {
         [_, 3, height, width] if height == width => *height as u32,
         other => {
             return Err(CliError::Checkpoint(format!(
-                "{}: the batch is {other:?}; it must be [N, 3, H, H], normalised pictures",
+                "{}: the batch is {other:?}; it must be [N, 3, H, H], normalised images",
                 args.input.display()
             )));
         }
@@ -248,7 +248,7 @@ fn load(args: &Args, input: &Tensor) -> Result<Trained, CliError> {
     }
     if flags.image_size.is_some() || loaded.described {
         return Err(CliError::Checkpoint(format!(
-            "{}: the pictures are {extent}x{extent}, the network takes {own}x{own}",
+            "{}: the images are {extent}x{extent}, the network takes {own}x{own}",
             args.input.display()
         )));
     }
@@ -266,10 +266,14 @@ fn load(args: &Args, input: &Tensor) -> Result<Trained, CliError> {
     files::load(&args.weights, &flags)
 }
 
-fn batch(args: &Args, loaded: &Trained, input: &Tensor) -> Result<Batch, CliError> {
+fn batch(
+    args: &Args,
+    loaded: &TrainedModel,
+    input: &StoredTensor,
+) -> Result<RecordedBatch, CliError> {
     let size = input.shape()[0];
     let classes = loaded.network.spec().classes;
-    let Values::F32(pictures) = input.values() else {
+    let Values::F32(images) = input.values() else {
         return Err(CliError::Checkpoint(format!(
             "{}: the batch must be float32",
             args.input.display()
@@ -284,10 +288,7 @@ fn batch(args: &Args, loaded: &Trained, input: &Tensor) -> Result<Batch, CliErro
                 return Err(wrong("labels must be int64".to_owned()));
             };
             if labels.len() != size {
-                return Err(wrong(format!(
-                    "{} labels for {size} pictures",
-                    labels.len()
-                )));
+                return Err(wrong(format!("{} labels for {size} images", labels.len())));
             }
             let known = |l: &i64| u32::try_from(*l).ok().filter(|l| *l < classes);
             let known: Option<Vec<u32>> = labels.iter().map(known).collect();
@@ -300,8 +301,8 @@ fn batch(args: &Args, loaded: &Trained, input: &Tensor) -> Result<Batch, CliErro
                 .to_owned(),
         ));
     }
-    Ok(Batch {
-        input: pictures.clone(),
+    Ok(RecordedBatch {
+        input: images.clone(),
         size,
         labels,
     })

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use super::Cpu;
 use super::call::Call;
 use super::columns::{Columns, for_each_part, for_each_vector, vectors};
-use super::pooling::Spread;
-use super::simd::Kernel;
+use super::pooling::PoolBackward;
+use super::simd::SimdKernel;
 use crate::graph::ops::{
     BatchMoments, Normalize, NormalizeGrad, NormalizeGradReduce, RunningAverage,
 };
@@ -113,7 +113,7 @@ impl Channels {
 
 /// The normalised number, before ReLU: the backward pass must find the same sign.
 #[inline(always)]
-fn normal(x: f32, mean: f32, factor: f32, shift: f32) -> f32 {
+fn normalized(x: f32, mean: f32, factor: f32, shift: f32) -> f32 {
     (x - mean) * factor + shift
 }
 
@@ -147,7 +147,7 @@ fn normalize_rows<const RELU: bool>(channels: &Channels, y: &mut [f32], x: &[f32
         let numbers = y.iter_mut().zip(x).zip(&channels.mean);
         let numbers = numbers.zip(&channels.factor).zip(&channels.shift);
         for ((((y, x), mean), factor), shift) in numbers {
-            let number = normal(*x, *mean, *factor, *shift);
+            let number = normalized(*x, *mean, *factor, *shift);
             // Not max, which would swallow a NaN.
             *y = if RELU && number < 0.0 { 0.0 } else { number };
         }
@@ -161,7 +161,7 @@ pub(super) fn normalize_in_place(channels: &Channels, relu: bool, y: &mut [f32])
         let numbers = y.iter_mut().zip(&channels.mean);
         let numbers = numbers.zip(&channels.factor).zip(&channels.shift);
         for (((y, mean), factor), shift) in numbers {
-            let number = normal(*y, *mean, *factor, *shift);
+            let number = normalized(*y, *mean, *factor, *shift);
             *y = if relu && number < 0.0 { 0.0 } else { number };
         }
     }
@@ -205,7 +205,7 @@ fn masked<S: Simd>(
     if !relu {
         return [dy, centred];
     }
-    // As in `normal`, rounding by rounding.
+    // As in `normalized`, rounding by rounding.
     let normal = simd.mul_f32s(centred, vectors::<S>(&channels.factor)[at]);
     let normal = simd.add_f32s(normal, vectors::<S>(&channels.shift)[at]);
     let zero = simd.splat_f32s(0.0);
@@ -222,7 +222,7 @@ struct Reduce<'a> {
     sums: &'a mut [f64],
 }
 
-impl Kernel for Reduce<'_> {
+impl SimdKernel for Reduce<'_> {
     #[inline(always)]
     fn run<S: Simd, const REGISTERS: usize>(self, simd: S) {
         let columns = &self.channels.columns;
@@ -264,10 +264,10 @@ pub(super) fn grad(cpu: &Cpu, op: &NormalizeGrad, mut call: Call<'_>) {
     };
     let offset = columns.repeat(|c| daffine[count + c] * share);
     let slope = columns.repeat(|c| channels.inverse[c] * daffine[c] * share);
-    let spread = op
+    let pool_backward = op
         .shortcut
         .as_ref()
-        .map(|op| Spread::new(op, call.plane(5)));
+        .map(|op| PoolBackward::new(op, call.plane(5)));
     let parts = call.result(0).par_chunks_mut(columns.task).enumerate();
     let operands = x.numbers.par_chunks(columns.task);
     let operands = operands.zip(dy.numbers.par_chunks(columns.task));
@@ -280,11 +280,11 @@ pub(super) fn grad(cpu: &Cpu, op: &NormalizeGrad, mut call: Call<'_>) {
             operands: [x, dy],
             dx,
         });
-        if let Some(spread) = &spread {
+        if let Some(pool_backward) = &pool_backward {
             let first = part * columns.task / count;
             cpu.instructions.vectorise(
                 #[inline(always)]
-                || spread.add_to(dx, first, count),
+                || pool_backward.add_to(dx, first, count),
             );
         }
     });
@@ -301,7 +301,7 @@ struct Grad<'a> {
     dx: &'a mut [f32],
 }
 
-impl Kernel for Grad<'_> {
+impl SimdKernel for Grad<'_> {
     #[inline(always)]
     fn run<S: Simd, const REGISTERS: usize>(self, simd: S) {
         let channels = self.channels;

@@ -15,7 +15,7 @@ pub(super) struct Call<'a> {
     results: Vec<&'a mut [u32]>,
 }
 
-/// Pictures, rows and columns, stored channels.
+/// Images, rows and columns, stored channels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
     pub(super) batch: usize,
@@ -115,7 +115,7 @@ impl<'a> Call<'a> {
 }
 
 impl Extent {
-    /// Of an activation [N, H, W, C]; with other axes, all but the last count as pictures.
+    /// Of an activation [N, H, W, C]; with other axes, all but the last count as images.
     fn new(shape: &Shape) -> Extent {
         let stored = shape.stored_dims();
         match stored[..] {
@@ -132,13 +132,13 @@ impl Extent {
         }
     }
 
-    /// Pixels of all pictures.
+    /// Pixels of all images.
     pub(super) fn rows(&self) -> usize {
         self.batch * self.size[0] * self.size[1]
     }
 
-    /// Numbers of one picture.
-    pub(super) fn picture_len(&self) -> usize {
+    /// Numbers of one image.
+    pub(super) fn image_len(&self) -> usize {
         self.size[0] * self.size[1] * self.channels
     }
 }
@@ -152,9 +152,9 @@ impl Deref for Plane<'_> {
 }
 
 impl<'a> Plane<'a> {
-    /// The numbers of one picture.
-    pub(super) fn picture(&self, picture: usize) -> &'a [f32] {
-        let len = self.picture_len();
-        &self.numbers[picture * len..(picture + 1) * len]
+    /// The numbers of one image.
+    pub(super) fn image(&self, image: usize) -> &'a [f32] {
+        let len = self.image_len();
+        &self.numbers[image * len..(image + 1) * len]
     }
 }

@@ -1,7 +1,7 @@
 //! Convolution and its gradient by the input: sums over the taps of each result pixel.
 //!
 //! Both are products of windows of a source by weights, see [`crate::graph::ops::Taps`].
-//! A task owns some rows of one result picture: it copies the source's rows, with zeros
+//! A task owns some rows of one result image: it copies the source's rows, with zeros
 //! where windows reach outside, so that a window's rows are runs of numbers, and then goes
 //! through its pixels tile by tile.
 
@@ -11,8 +11,8 @@ use rayon::prelude::*;
 use super::Cpu;
 use super::batch_norm::{Channels, normalize_in_place};
 use super::call::{Call, Extent, Plane, Weights};
-use super::simd::Kernel;
-use super::tile::{self, Tile, rows_by_weights};
+use super::simd::SimdKernel;
+use super::tile::{self, RegisterTile, rows_by_weights};
 use crate::graph::ops::{Conv2d, Conv2dGradInput, Normalize, Taps};
 use crate::shape::LANES;
 
@@ -26,18 +26,18 @@ pub(super) fn forward(cpu: &Cpu, op: &Conv2d, mut call: Call<'_>) {
     let (x, w) = (call.plane(0), call.weights(1));
     let taps = [0, 1].map(|axis| op.window.forward(x.size[axis], w.kernel[axis]));
     let mut product = Product::new(cpu, x, &w, false, &[taps]);
-    product.prepare = Normal::of(&op.prepare, x.channels, &call, 2);
-    let behind = 2 + 2 * usize::from(op.prepare.is_some());
+    product.normalize_input = FusedNormalize::of(&op.normalize_input, x.channels, &call, 2);
+    let behind = 2 + 2 * usize::from(op.normalize_input.is_some());
     let channels = call.result_extent(0).channels;
-    product.finish = Normal::of(&op.normalize, channels, &call, behind);
+    product.epilogue = FusedNormalize::of(&op.normalize, channels, &call, behind);
     product.run(cpu, call.result_extent(0), call.result(0));
 }
 
 pub(super) fn grad_input(cpu: &Cpu, op: &Conv2dGradInput, mut call: Call<'_>) {
     let (dy, w) = (call.plane(0), call.weights(1));
-    let classes = |axis: usize| op.window.backward(op.input[axis], w.kernel[axis]);
-    let all: Vec<[Taps; 2]> = classes(0)
-        .flat_map(|height| classes(1).map(move |width| [height, width]))
+    let phases = |axis: usize| op.window.backward(op.input[axis], w.kernel[axis]);
+    let all: Vec<[Taps; 2]> = phases(0)
+        .flat_map(|height| phases(1).map(move |width| [height, width]))
         .collect();
     let product = Product::new(cpu, dy, &w, true, &all);
     product.run(cpu, call.result_extent(0), call.result(0));
@@ -46,33 +46,33 @@ pub(super) fn grad_input(cpu: &Cpu, op: &Conv2dGradInput, mut call: Call<'_>) {
 /// A source, and weights in the order in which the tiles read them.
 struct Product<'a> {
     source: Plane<'a>,
-    classes: Vec<Class>,
+    phases: Vec<Phase>,
     /// Vectors of channels of the result.
     vectors: usize,
     packed: Vec<f32>,
     /// What is done to the source as it is copied.
-    prepare: Option<Normal>,
+    normalize_input: Option<FusedNormalize>,
     /// What is done to the result.
-    finish: Option<Normal>,
+    epilogue: Option<FusedNormalize>,
 }
 
 /// A normalisation on the way in or out.
-pub(super) struct Normal {
+pub(super) struct FusedNormalize {
     channels: Channels,
     relu: bool,
 }
 
-impl Normal {
+impl FusedNormalize {
     /// From an operator's wish, with moments and affine among the operands from `first` on.
     pub(super) fn of(
         op: &Option<Normalize>,
         channels: usize,
         call: &Call<'_>,
         first: usize,
-    ) -> Option<Normal> {
+    ) -> Option<FusedNormalize> {
         op.as_ref().map(|op| {
             let (moments, affine) = (call.numbers(first), call.numbers(first + 1));
-            Normal {
+            FusedNormalize {
                 channels: Channels::new(channels, moments, affine, op.epsilon),
                 relu: op.relu,
             }
@@ -86,7 +86,7 @@ impl Normal {
 }
 
 /// Result pixels that see the same taps.
-struct Class {
+struct Phase {
     taps: [Taps; 2],
     /// The runs of numbers of a pixel's window: offset from its first number, length.
     segments: Vec<(usize, usize)>,
@@ -100,7 +100,7 @@ impl<'a> Product<'a> {
         source: Plane<'a>,
         weights: &Weights<'_>,
         transposed: bool,
-        classes: &[[Taps; 2]],
+        phases: &[[Taps; 2]],
     ) -> Product<'a> {
         let lanes = cpu.lanes;
         let results = match transposed {
@@ -110,19 +110,19 @@ impl<'a> Product<'a> {
         let vectors = results.div_ceil(lanes);
         let mut product = Product {
             source,
-            classes: Vec::with_capacity(classes.len()),
+            phases: Vec::with_capacity(phases.len()),
             vectors,
             packed: cpu.scratch.take(),
-            prepare: None,
-            finish: None,
+            normalize_input: None,
+            epilogue: None,
         };
         product.packed.clear();
-        for taps in classes {
+        for taps in phases {
             let [height, width] = taps;
             let channels = source.channels;
-            let pitch = width.reach() * channels;
+            let pitch = width.receptive_extent() * channels;
             let run = width.taps * channels;
-            product.classes.push(Class {
+            product.phases.push(Phase {
                 taps: *taps,
                 segments: (0..height.taps).map(|a| (a * pitch, run)).collect(),
                 weights: product.packed.len(),
@@ -170,9 +170,12 @@ impl<'a> Product<'a> {
         if numbers.is_empty() {
             return;
         }
-        // Few pictures are divided, so that all cores have work.
+        // Few images are divided, so that all cores have work.
         let wanted = (4 * cpu.threads).div_ceil(result.batch);
-        let columns = self.classes.iter().map(|class| class.taps[1].reach());
+        let columns = self
+            .phases
+            .iter()
+            .map(|phase| phase.taps[1].receptive_extent());
         let staged_row = columns.max().unwrap_or(0) * self.source.channels;
         let rows = height
             .div_ceil(wanted)
@@ -183,17 +186,17 @@ impl<'a> Product<'a> {
         numbers
             .par_chunks_mut(height * row)
             .enumerate()
-            .flat_map(|(picture, numbers)| {
+            .flat_map(|(image, numbers)| {
                 let blocks = numbers.par_chunks_mut(rows * row).enumerate();
-                blocks.map(move |(block, numbers)| (picture, block * rows, numbers))
+                blocks.map(move |(block, numbers)| (image, block * rows, numbers))
             })
-            .for_each(|(picture, first_row, numbers)| {
+            .for_each(|(image, first_row, numbers)| {
                 let rows = first_row..first_row + numbers.len() / row;
                 let staged = product.staged_len(rows.len());
                 cpu.scratch.lend(staged, |staged| {
                     cpu.instructions.run(Block {
                         product,
-                        picture: product.source.picture(picture),
+                        image: product.source.image(image),
                         rows,
                         width,
                         channels: result.channels,
@@ -201,10 +204,10 @@ impl<'a> Product<'a> {
                         staged,
                     });
                 });
-                if let Some(finish) = &product.finish {
+                if let Some(epilogue) = &product.epilogue {
                     cpu.instructions.vectorise(
                         #[inline(always)]
-                        || finish.apply(numbers),
+                        || epilogue.apply(numbers),
                     );
                 }
             });
@@ -213,20 +216,20 @@ impl<'a> Product<'a> {
 
     /// Numbers that the copied source of so many rows of the result takes, at most.
     fn staged_len(&self, rows: usize) -> usize {
-        let class = |class: &Class| {
-            let [height, width] = &class.taps;
+        let phase = |phase: &Phase| {
+            let [height, width] = &phase.taps;
             let cells = rows.div_ceil(height.step);
             let lines = cells.saturating_sub(1) * height.source_step + height.taps;
-            lines * width.reach() * self.source.channels
+            lines * width.receptive_extent() * self.source.channels
         };
-        self.classes.iter().map(class).max().unwrap_or(0)
+        self.phases.iter().map(phase).max().unwrap_or(0)
     }
 }
 
-/// A task: some rows of one picture of the result.
+/// A task: some rows of one image of the result.
 struct Block<'a, 'p> {
     product: &'a Product<'p>,
-    picture: &'a [f32],
+    image: &'a [f32],
     rows: std::ops::Range<usize>,
     /// Columns and channels of the result.
     width: usize,
@@ -235,40 +238,46 @@ struct Block<'a, 'p> {
     staged: &'a mut [f32],
 }
 
-impl Kernel for Block<'_, '_> {
+impl SimdKernel for Block<'_, '_> {
     #[inline(always)]
     fn run<S: Simd, const REGISTERS: usize>(self, simd: S) {
         let Product {
             source,
-            classes,
+            phases,
             vectors,
             packed,
-            prepare,
+            normalize_input,
             ..
         } = self.product;
-        for class in classes {
-            let [height, width] = &class.taps;
+        for phase in phases {
+            let [height, width] = &phase.taps;
             let cell = |row: usize| row.saturating_sub(height.first).div_ceil(height.step);
             let cells = cell(self.rows.start)..cell(self.rows.end).min(height.count);
             if cells.is_empty() || width.count == 0 {
                 continue;
             }
-            let window = if prepare.is_none() && source.holds(height, width, &cells) {
+            let window = if normalize_input.is_none() && source.holds(height, width, &cells) {
                 let first = height.source_base as usize + height.source_step * cells.start;
-                &self.picture[first * source.size[1] * source.channels..]
+                &self.image[first * source.size[1] * source.channels..]
             } else {
                 let taps = [height, width];
-                source.stage(self.picture, taps, &cells, prepare.as_ref(), self.staged);
+                source.stage(
+                    self.image,
+                    taps,
+                    &cells,
+                    normalize_input.as_ref(),
+                    self.staged,
+                );
                 &*self.staged
             };
-            let numbers_per_vector: usize = class.segments.iter().map(|(_, len)| len).sum();
-            let mut weights = class.weights;
+            let numbers_per_vector: usize = phase.segments.iter().map(|(_, len)| len).sum();
+            let mut weights = phase.weights;
             for (first, count) in tile::groups(*vectors, tile::widest(REGISTERS)) {
                 let len = numbers_per_vector * count * S::F32_LANES;
                 let group = Group {
-                    class,
+                    phase,
                     cells: cells.clone(),
-                    pitch: width.reach() * source.channels,
+                    pitch: width.receptive_extent() * source.channels,
                     source_channels: source.channels,
                     window,
                     weights: &packed[weights..weights + len],
@@ -287,7 +296,7 @@ impl Kernel for Block<'_, '_> {
 
 /// All pixels of a block by one group of channels.
 struct Group<'a> {
-    class: &'a Class,
+    phase: &'a Phase,
     cells: std::ops::Range<usize>,
     pitch: usize,
     source_channels: usize,
@@ -300,10 +309,10 @@ struct Group<'a> {
     numbers: &'a mut [f32],
 }
 
-impl Tile for Group<'_> {
+impl RegisterTile for Group<'_> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
-        let [height, width] = &self.class.taps;
+        let [height, width] = &self.phase.taps;
         let weights = S::as_simd_f32s(self.weights).0.as_chunks::<VECTORS>().0;
         let pixels = self.cells.len() * width.count;
         let mut done = 0;
@@ -317,7 +326,7 @@ impl Tile for Group<'_> {
                 let (i, j) = at(row);
                 i * height.source_step * self.pitch + j * width.source_step * self.source_channels
             });
-            let segments = &self.class.segments;
+            let segments = &self.phase.segments;
             let sums: [[S::f32s; VECTORS]; ROWS] =
                 rows_by_weights(simd, self.window, bases, segments, weights);
             for (row, sums) in sums.iter().enumerate().take(pixels - done) {
@@ -351,28 +360,29 @@ impl Plane<'_> {
         height.source_base + (height.source_step * cells.start) as isize >= 0
             && last + height.taps as isize <= self.size[0] as isize
             && width.source_base == 0
-            && width.reach() == self.size[1]
+            && width.receptive_extent() == self.size[1]
     }
 
     /// Copies the windows of some cells, normalised on request, with zeros outside.
     #[inline(always)]
     pub(super) fn stage(
         &self,
-        picture: &[f32],
+        image: &[f32],
         [height, width]: [&Taps; 2],
         cells: &std::ops::Range<usize>,
-        prepare: Option<&Normal>,
+        normalize_input: Option<&FusedNormalize>,
         staged: &mut [f32],
     ) {
         let channels = self.channels;
         debug_assert_eq!(channels % LANES, 0);
-        let pitch = width.reach() * channels;
+        let pitch = width.receptive_extent() * channels;
         let lines = (cells.len() - 1) * height.source_step + height.taps;
         let first = height.source_base + (height.source_step * cells.start) as isize;
         let [rows, columns] = self.size.map(|extent| extent as isize);
         // Columns of the window that lie inside.
-        let start = (-width.source_base).clamp(0, width.reach() as isize) as usize;
-        let end = (columns - width.source_base).clamp(start as isize, width.reach() as isize);
+        let start = (-width.source_base).clamp(0, width.receptive_extent() as isize) as usize;
+        let end =
+            (columns - width.source_base).clamp(start as isize, width.receptive_extent() as isize);
         let end = end as usize;
         for (line, staged) in staged
             .chunks_exact_mut(pitch.max(1))
@@ -388,9 +398,9 @@ impl Plane<'_> {
             let from = (row as usize * self.size[1] + column) * channels;
             staged[..start * channels].fill(0.0);
             let inside = &mut staged[start * channels..end * channels];
-            inside.copy_from_slice(&picture[from..from + (end - start) * channels]);
-            if let Some(prepare) = prepare {
-                prepare.apply(inside);
+            inside.copy_from_slice(&image[from..from + (end - start) * channels]);
+            if let Some(normalize_input) = normalize_input {
+                normalize_input.apply(inside);
             }
             staged[end * channels..].fill(0.0);
         }

@@ -10,9 +10,9 @@ use rayon::prelude::*;
 
 use super::Cpu;
 use super::call::{Call, Plane};
-use super::conv2d::Normal;
-use super::simd::Kernel;
-use super::tile::{self, Tile, places_by_gradient};
+use super::conv2d::FusedNormalize;
+use super::simd::SimdKernel;
+use super::tile::{self, RegisterTile, places_by_gradient};
 use crate::graph::ops::{Conv2dGradWeight, Taps};
 
 /// Slices, at most.
@@ -28,7 +28,7 @@ const STAGED: usize = 6 << 10;
 pub(super) fn grad_weight(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) {
     let (x, dy) = (call.plane(0), call.plane(1));
     let taps = [0, 1].map(|axis| op.window.forward(x.size[axis], op.kernel[axis]));
-    let prepare = Normal::of(&op.prepare, x.channels, &call, 2);
+    let normalize_input = FusedNormalize::of(&op.normalize_input, x.channels, &call, 2);
     let dw = call.result(0);
     let lanes = cpu.lanes;
     let vectors = dy.channels.div_ceil(lanes);
@@ -41,7 +41,7 @@ pub(super) fn grad_weight(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) 
     let slices = MAX_SLICES.min(lines).min(most.max(1));
     let lines_per_slice = lines.div_ceil(slices.max(1)).max(1);
     let slices = lines.div_ceil(lines_per_slice);
-    let pitch = taps[1].reach() * x.channels;
+    let pitch = taps[1].receptive_extent() * x.channels;
     let line = taps[0].source_step * pitch + dy.size[1] * vectors * lanes;
     let lines_at_once = (STAGED / line.max(1)).clamp(1, dy.size[0].max(1));
     let staged_x = ((lines_at_once - 1) * taps[0].source_step + taps[0].taps) * pitch;
@@ -56,7 +56,7 @@ pub(super) fn grad_weight(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) 
                     let (staged_x, staged_dy) = staged.split_at_mut(staged_x);
                     cpu.instructions.run(Slice {
                         x,
-                        prepare: prepare.as_ref(),
+                        normalize_input: normalize_input.as_ref(),
                         dy,
                         taps,
                         places,
@@ -77,7 +77,7 @@ pub(super) fn grad_weight(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) 
 struct Slice<'a> {
     x: Plane<'a>,
     /// What is done to x as it is copied.
-    prepare: Option<&'a Normal>,
+    normalize_input: Option<&'a FusedNormalize>,
     dy: Plane<'a>,
     taps: [Taps; 2],
     places: usize,
@@ -89,7 +89,7 @@ struct Slice<'a> {
     sums: &'a mut [f32],
 }
 
-impl Kernel for Slice<'_> {
+impl SimdKernel for Slice<'_> {
     #[inline(always)]
     fn run<S: Simd, const REGISTERS: usize>(self, simd: S) {
         self.sums.fill(0.0);
@@ -97,17 +97,17 @@ impl Kernel for Slice<'_> {
         let [height, width] = &self.taps;
         let mut line = self.lines.start;
         while line < self.lines.end {
-            let (picture, row) = (line / rows, line % rows);
+            let (image, row) = (line / rows, line % rows);
             let count = self
                 .lines_at_once
                 .min(rows - row)
                 .min(self.lines.end - line);
             let cells = row..row + count;
-            let source = self.x.picture(picture);
+            let source = self.x.image(image);
             let taps = [height, width];
             self.x
-                .stage(source, taps, &cells, self.prepare, self.staged_x);
-            let gradient = self.dy.picture(picture);
+                .stage(source, taps, &cells, self.normalize_input, self.staged_x);
+            let gradient = self.dy.image(image);
             let pixels = count * columns;
             let gradient = &gradient[row * columns * self.dy.channels..];
             let mut staged = 0;
@@ -166,11 +166,11 @@ struct Group<'a> {
     sums: &'a mut [f32],
 }
 
-impl Tile for Group<'_> {
+impl RegisterTile for Group<'_> {
     #[inline(always)]
     fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
         let [height, width] = self.taps;
-        let pitch = width.reach() * self.channels;
+        let pitch = width.receptive_extent() * self.channels;
         let run = width.taps * self.channels;
         let gradient = S::as_simd_f32s(self.gradient).0.as_chunks::<VECTORS>().0;
         let sums = S::as_mut_simd_f32s(self.sums)

@@ -1,4 +1,4 @@
-//! What draws random numbers: batches out of pictures, and dropout.
+//! What draws random numbers: batches out of images, and dropout.
 
 use rayon::prelude::*;
 
@@ -9,14 +9,14 @@ use crate::rng::{Purpose, philox4x32};
 use crate::shape::LANES;
 
 pub(super) fn assemble_batch(op: &AssembleBatch, mut call: Call<'_>) {
-    let (pictures, rows, samples) = (call.words(0), call.words(1), call.words(2));
+    let (images, rows, samples) = (call.words(0), call.words(1), call.words(2));
     let step = call.step(3);
     let extent = call.result_extent(0);
-    let words = AssembleBatch::picture_words(op.size);
-    let batch = call.result(0).par_chunks_mut(extent.picture_len());
+    let words = AssembleBatch::image_words(op.size);
+    let batch = call.result(0).par_chunks_mut(extent.image_len());
     batch.zip(rows).zip(samples).for_each(|((x, row), sample)| {
-        let picture = &pictures[*row as usize * words..(*row as usize + 1) * words];
-        let bytes: &[u8] = bytemuck::cast_slice(picture);
+        let image = &images[*row as usize * words..(*row as usize + 1) * words];
+        let bytes: &[u8] = bytemuck::cast_slice(image);
         let (down, right, flip) = op.augmentation(step, *sample);
         for (pixel, x) in x.chunks_exact_mut(LANES).enumerate() {
             x.fill(0.0);

@@ -2,7 +2,7 @@
 //!
 //! It computes what the kernels compute on a GPU, from the same graph and in the same layout
 //! of memory; results agree to rounding.
-//! A [`Loaded`] holds some graphs with all their memory: lasting values by name, temporary
+//! A [`LoadedGraphs`] holds some graphs with all their memory: lasting values by name, temporary
 //! ones in slots by the plan that programs use as well ([`crate::program::plan`]).
 //! Sums over many numbers are divided by sizes, never by the number of threads or the width of
 //! vectors, so one processor gives the same bits every time.
@@ -84,7 +84,7 @@ impl Cpu {
 
 /// Graphs with their memory.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedGraphs {
     /// Where the values of each graph lie.
     places: Vec<Vec<Option<usize>>>,
     memory: Vec<Vec<u32>>,
@@ -92,12 +92,12 @@ pub struct Loaded {
     lasting: HashMap<String, usize>,
 }
 
-impl Loaded {
+impl LoadedGraphs {
     /// Gives every value of some graphs a place; lasting ones begin as zeros.
     ///
     /// `programs` are those that [`program`] makes of the graphs.
-    pub fn new(graphs: &[Graph], programs: &[Program]) -> Loaded {
-        let mut loaded = Loaded {
+    pub fn new(graphs: &[Graph], programs: &[Program]) -> LoadedGraphs {
+        let mut loaded = LoadedGraphs {
             places: Vec::new(),
             memory: Vec::new(),
             lasting: HashMap::new(),
@@ -158,7 +158,7 @@ impl Loaded {
     /// The same, to be written.
     ///
     /// # Panics
-    /// As [`Loaded::words`].
+    /// As [`LoadedGraphs::words`].
     pub fn words_mut(&mut self, name: &str) -> &mut [u32] {
         &mut self.memory[self.lasting[name]]
     }
@@ -171,7 +171,7 @@ impl Loaded {
         index: usize,
         mut done: impl FnMut(&Node) + Send,
     ) {
-        let Loaded { places, memory, .. } = self;
+        let LoadedGraphs { places, memory, .. } = self;
         let places = &places[index];
         // On a thread of the pool: from outside every parallel loop would wait for one.
         rayon::scope(|_| {

@@ -8,7 +8,7 @@ use super::call::{Call, Extent, Plane};
 use super::columns::TASK;
 use crate::graph::ops::{MaxPool, MaxPoolGrad, ShortcutAdd, ShortcutGrad};
 
-/// Calls `work` with each line of pixels of a result: picture, row, numbers.
+/// Calls `work` with each line of pixels of a result: image, row, numbers.
 fn for_each_line(
     cpu: &Cpu,
     result: Extent,
@@ -21,10 +21,10 @@ fn for_each_line(
         .with_min_len((TASK / line.max(1)).max(1))
         .enumerate()
         .for_each(|(line, numbers)| {
-            let (picture, row) = (line / result.size[0], line % result.size[0]);
+            let (image, row) = (line / result.size[0], line % result.size[0]);
             cpu.instructions.vectorise(
                 #[inline(always)]
-                || work(picture, row, numbers),
+                || work(image, row, numbers),
             );
         });
 }
@@ -47,14 +47,14 @@ pub(super) fn shortcut_add(cpu: &Cpu, op: &ShortcutAdd, mut call: Call<'_>) {
         extent,
         call.result(0),
         #[inline(always)]
-        |picture, row, y| {
+        |image, row, y| {
             let line = row * branch.size[1] * wide;
-            let branch = &branch.picture(picture)[line..line + y.len()];
+            let branch = &branch.image(image)[line..line + y.len()];
             match &normalize {
                 Some(channels) => normalize_part(channels, false, y, branch),
                 None => y.copy_from_slice(branch),
             }
-            let x_picture = x.picture(picture);
+            let x_image = x.image(image);
             let rows = window(row, stride, x.size[0]);
             for (column, y) in y.chunks_exact_mut(wide).enumerate() {
                 let columns = window(column, stride, x.size[1]);
@@ -62,7 +62,7 @@ pub(super) fn shortcut_add(cpu: &Cpu, op: &ShortcutAdd, mut call: Call<'_>) {
                 for row in rows.clone() {
                     for column in columns.clone() {
                         let at = (row * x.size[1] + column) * x.channels;
-                        let x = &x_picture[at..at + x.channels];
+                        let x = &x_image[at..at + x.channels];
                         for (y, x) in y.iter_mut().zip(x) {
                             *y += x * share;
                         }
@@ -74,7 +74,7 @@ pub(super) fn shortcut_add(cpu: &Cpu, op: &ShortcutAdd, mut call: Call<'_>) {
 }
 
 /// The gradient that comes through a shortcut, pixel by pixel.
-pub(super) struct Spread<'a> {
+pub(super) struct PoolBackward<'a> {
     stride: usize,
     /// Rows, columns and true channels of the shortcut's input.
     input: [usize; 3],
@@ -82,9 +82,9 @@ pub(super) struct Spread<'a> {
     dy: Plane<'a>,
 }
 
-impl<'a> Spread<'a> {
-    pub(super) fn new(op: &ShortcutGrad, dy: Plane<'a>) -> Spread<'a> {
-        Spread {
+impl<'a> PoolBackward<'a> {
+    pub(super) fn new(op: &ShortcutGrad, dy: Plane<'a>) -> PoolBackward<'a> {
+        PoolBackward {
             stride: op.stride,
             input: op.input,
             dy,
@@ -95,7 +95,7 @@ impl<'a> Spread<'a> {
     #[inline(always)]
     pub(super) fn add_to(&self, dx: &mut [f32], first: usize, stored: usize) {
         let [height, width, channels] = self.input;
-        let [mut picture, mut line, mut column] = [
+        let [mut image, mut line, mut column] = [
             first / width / height,
             first / width % height,
             first % width,
@@ -105,7 +105,7 @@ impl<'a> Spread<'a> {
             let rows = window(row, self.stride, height).len();
             let share = 1.0 / (rows * window(place, self.stride, width).len()) as f32;
             let at = (row * self.dy.size[1] + place) * self.dy.channels;
-            let dy = &self.dy.picture(picture)[at..at + channels];
+            let dy = &self.dy.image(image)[at..at + channels];
             for (dx, dy) in dx.iter_mut().zip(dy) {
                 *dx += dy * share;
             }
@@ -115,7 +115,7 @@ impl<'a> Spread<'a> {
                 line += 1;
                 if line == height {
                     line = 0;
-                    picture += 1;
+                    image += 1;
                 }
             }
         }
@@ -123,17 +123,17 @@ impl<'a> Spread<'a> {
 }
 
 pub(super) fn shortcut_grad(cpu: &Cpu, op: &ShortcutGrad, mut call: Call<'_>) {
-    let spread = Spread::new(op, call.plane(0));
+    let pool_backward = PoolBackward::new(op, call.plane(0));
     let extent = call.result_extent(0);
     for_each_line(
         cpu,
         extent,
         call.result(0),
         #[inline(always)]
-        |picture, row, dx| {
+        |image, row, dx| {
             dx.fill(0.0);
-            let first = (picture * extent.size[0] + row) * extent.size[1];
-            spread.add_to(dx, first, extent.channels);
+            let first = (image * extent.size[0] + row) * extent.size[1];
+            pool_backward.add_to(dx, first, extent.channels);
         },
     );
 }
@@ -146,9 +146,9 @@ pub(super) fn global_average(cpu: &Cpu, mut call: Call<'_>) {
         call.result_extent(0),
         call.result(0),
         #[inline(always)]
-        |picture, _, y| {
+        |image, _, y| {
             y.fill(0.0);
-            for pixel in x.picture(picture).chunks_exact(x.channels) {
+            for pixel in x.image(image).chunks_exact(x.channels) {
                 for (y, x) in y.iter_mut().zip(pixel) {
                     *y += x;
                 }
@@ -169,8 +169,8 @@ pub(super) fn global_average_grad(cpu: &Cpu, mut call: Call<'_>) {
         extent,
         call.result(0),
         #[inline(always)]
-        |picture, _, dx| {
-            let dy = dy.picture(picture);
+        |image, _, dx| {
+            let dy = dy.image(image);
             for dx in dx.chunks_exact_mut(dy.len()) {
                 for (dx, dy) in dx.iter_mut().zip(dy) {
                     *dx = dy / pixels;
@@ -187,9 +187,9 @@ pub(super) fn max_pool(cpu: &Cpu, op: &MaxPool, mut call: Call<'_>) {
     let line = extent.size[1] * extent.channels;
     let lines = y.par_chunks_mut(line).zip(places.par_chunks_mut(line));
     lines.enumerate().for_each(|(line, (y, places))| {
-        let (picture, row) = (line / extent.size[0], line % extent.size[0]);
+        let (image, row) = (line / extent.size[0], line % extent.size[0]);
         let from = Source {
-            numbers: x.picture(picture),
+            numbers: x.image(image),
             size: x.size,
             channels,
             stored: x.channels,
@@ -243,12 +243,12 @@ pub(super) fn max_pool_grad(op: &MaxPoolGrad, mut call: Call<'_>) {
     let extent = call.result_extent(0);
     let (channels, columns) = (extent.channels, dy.size[1]);
     let [height, width] = extent.size;
-    let places_len = dy.picture_len();
-    let pictures = call.result(0).par_chunks_mut(extent.picture_len());
-    pictures.enumerate().for_each(|(picture, dx)| {
+    let places_len = dy.image_len();
+    let images = call.result(0).par_chunks_mut(extent.image_len());
+    images.enumerate().for_each(|(image, dx)| {
         dx.fill(0.0);
-        let places = &places[picture * places_len..(picture + 1) * places_len];
-        for (cell, (dy, place)) in dy.picture(picture).iter().zip(places).enumerate() {
+        let places = &places[image * places_len..(image + 1) * places_len];
+        for (cell, (dy, place)) in dy.image(image).iter().zip(places).enumerate() {
             let (pixel, channel) = (cell / channels, cell % channels);
             let tap = *place as usize;
             let row = op.window.source(pixel / columns, tap / op.kernel, height);

@@ -4,7 +4,7 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::Cpu;
-use super::simd::Kernel;
+use super::simd::SimdKernel;
 #[cfg(target_arch = "x86_64")]
 use {
     super::simd::Instructions,
@@ -24,7 +24,7 @@ pub fn arithmetic(cpu: &Cpu, rounds: u32) -> u64 {
 
 struct MultiplyAdds(u32);
 
-impl Kernel for MultiplyAdds {
+impl SimdKernel for MultiplyAdds {
     #[inline(always)]
     fn run<S: Simd, const REGISTERS: usize>(self, simd: S) {
         // Hidden from the compiler, which would foresee the result.
@@ -43,9 +43,9 @@ impl Kernel for MultiplyAdds {
 /// Multiply-adds and times of them that [`as_fast`] measures, some microseconds each: the
 /// least time counts, so that neither other programs nor a processor that wakes up matter.
 #[cfg(target_arch = "x86_64")]
-const TRIAL_ROUNDS: u32 = 1000;
+const PROBE_ROUNDS: u32 = 1000;
 #[cfg(target_arch = "x86_64")]
-const TRIALS: usize = 25;
+const PROBES: usize = 25;
 
 /// Whether a multiply-add of one kind takes less than one and a half times as long as one of
 /// another, on this thread.
@@ -53,11 +53,11 @@ const TRIALS: usize = 25;
 pub(super) fn as_fast(one: Instructions, other: Instructions) -> bool {
     let time = |kind: Instructions| {
         let start = Instant::now();
-        kind.run(MultiplyAdds(TRIAL_ROUNDS));
+        kind.run(MultiplyAdds(PROBE_ROUNDS));
         start.elapsed()
     };
     let (mut least, mut least_other) = (Duration::MAX, Duration::MAX);
-    for _ in 0..TRIALS {
+    for _ in 0..PROBES {
         least = least.min(time(one));
         least_other = least_other.min(time(other));
     }

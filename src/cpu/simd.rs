@@ -4,7 +4,7 @@ use pulp::{Simd, WithSimd};
 
 /// Code over vectors of a kind that is known when it is compiled, with the number of vector
 /// registers there are.
-pub(super) trait Kernel {
+pub(super) trait SimdKernel {
     fn run<S: Simd, const REGISTERS: usize>(self, simd: S);
 }
 
@@ -72,7 +72,7 @@ impl Instructions {
     /// Numbers in a vector, and vector registers.
     pub(super) fn sizes(self) -> (usize, usize) {
         struct Sizes<'a>(&'a mut (usize, usize));
-        impl Kernel for Sizes<'_> {
+        impl SimdKernel for Sizes<'_> {
             fn run<S: Simd, const REGISTERS: usize>(self, _: S) {
                 *self.0 = (S::F32_LANES, REGISTERS);
             }
@@ -84,7 +84,7 @@ impl Instructions {
 
     /// Runs code compiled for this kind.
     #[inline]
-    pub(super) fn run<K: Kernel>(self, kernel: K) {
+    pub(super) fn run<K: SimdKernel>(self, kernel: K) {
         match self {
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512(v4) => Simd::vectorize(v4, Wide(kernel)),
@@ -106,7 +106,7 @@ impl Instructions {
 /// A kernel with the registers of [`OTHER_REGISTERS`]; AVX2 has as many.
 struct Plain<K>(K);
 
-impl<K: Kernel> WithSimd for Plain<K> {
+impl<K: SimdKernel> WithSimd for Plain<K> {
     type Output = ();
 
     #[inline(always)]
@@ -120,7 +120,7 @@ impl<K: Kernel> WithSimd for Plain<K> {
 struct Wide<K>(K);
 
 #[cfg(target_arch = "x86_64")]
-impl<K: Kernel> WithSimd for Wide<K> {
+impl<K: SimdKernel> WithSimd for Wide<K> {
     type Output = ();
 
     #[inline(always)]
@@ -134,7 +134,7 @@ impl<K: Kernel> WithSimd for Wide<K> {
 struct Narrow<K>(pulp::x86::V3, K);
 
 #[cfg(target_arch = "x86_64")]
-impl<K: Kernel> WithSimd for Narrow<K> {
+impl<K: SimdKernel> WithSimd for Narrow<K> {
     type Output = ();
 
     #[inline(always)]
@@ -145,7 +145,7 @@ impl<K: Kernel> WithSimd for Narrow<K> {
 
 struct Loop<F>(F);
 
-impl<F: FnOnce()> Kernel for Loop<F> {
+impl<F: FnOnce()> SimdKernel for Loop<F> {
     #[inline(always)]
     fn run<S: Simd, const REGISTERS: usize>(self, _: S) {
         (self.0)();

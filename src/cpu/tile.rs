@@ -25,7 +25,7 @@ pub(super) fn groups(vectors: usize, widest: usize) -> impl Iterator<Item = (usi
 }
 
 /// What a tile computes, for any number of rows and vectors.
-pub(super) trait Tile {
+pub(super) trait RegisterTile {
     fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S);
 }
 
@@ -33,7 +33,11 @@ pub(super) trait Tile {
 ///
 /// Measured: more rows spill registers to memory, fewer repeat loads.
 #[inline(always)]
-pub(super) fn with_rows<S: Simd, const REGISTERS: usize>(simd: S, vectors: usize, tile: impl Tile) {
+pub(super) fn with_rows<S: Simd, const REGISTERS: usize>(
+    simd: S,
+    vectors: usize,
+    tile: impl RegisterTile,
+) {
     match (REGISTERS, vectors) {
         (32, 1) => tile.run::<S, 12, 1>(simd),
         (32, 2) => tile.run::<S, 10, 2>(simd),

@@ -9,11 +9,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::images::Images;
 use super::manifest::{Manifest, Published, RecordFile};
-use super::pictures::Pictures;
 use super::{Crop, DataError, Dataset};
 
-/// Rows and columns of a picture.
+/// Rows and columns of an image.
 const SIZE: u32 = 32;
 
 /// Bytes of one colour plane.
@@ -37,8 +37,8 @@ pub(super) fn open(
     let published = published.expect("the manifest lists files of records");
     let directory = locate(&title, &published, directory, need_train)?;
     let part = |files: &[RecordFile]| -> Result<_, DataError> {
-        let pictures = read_files(&title, &published, &directory, files)?;
-        Ok(pictures.resized(image_size, crop))
+        let images = read_files(&title, &published, &directory, files)?;
+        Ok(images.resized(image_size, crop))
     };
     let train = match need_train {
         true => Some(part(&published.train)?),
@@ -130,7 +130,7 @@ fn read_files(
     published: &Published,
     directory: &Path,
     files: &[RecordFile],
-) -> Result<Pictures, DataError> {
+) -> Result<Images, DataError> {
     let record = published.label_bytes + 3 * PLANE;
     let mut bytes = Vec::new();
     let mut labels = Vec::new();
@@ -174,7 +174,7 @@ fn read_files(
             }
         }
     }
-    Ok(Pictures::new(SIZE, bytes, labels))
+    Ok(Images::new(SIZE, bytes, labels))
 }
 
 #[cfg(test)]

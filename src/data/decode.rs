@@ -1,4 +1,4 @@
-//! The bytes of a picture file to pixels.
+//! The bytes of an image file to pixels.
 //!
 //! The format is told by content, never by name: JPEG, PNG, GIF, BMP and WebP. Whatever the
 //! file holds becomes 8-bit RGB, the way a person sees it in a viewer:
@@ -7,7 +7,7 @@
 //! - transparent pixels are laid over white, the page colour they are usually drawn for;
 //! - inks (CMYK and YCCK JPEG) become light by (255 − ink)·(255 − black)/255, as in Pillow;
 //! - the orientation that cameras note in EXIF is applied;
-//! - of an animation, the first picture counts.
+//! - of an animation, the first image counts.
 //!
 //! Colour profiles and gamma chunks are ignored, as training pipelines commonly do.
 //! A JPEG whose end marker is missing counts as damaged: its decoder would fill the missing
@@ -22,18 +22,18 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 use super::DataError;
 use super::resize::{Crop, fit};
 
-/// A decoded picture may take this many bytes: about 178 million pixels of RGB.
+/// A decoded image may take this many bytes: about 178 million pixels of RGB.
 const LARGEST: u64 = 512 << 20;
 
-/// Decodes the content of a picture file and brings it to `size` x `size`: rows from the top,
+/// Decodes the content of an image file and brings it to `size` x `size`: rows from the top,
 /// pixels from the left, bytes R, G, B.
 ///
 /// # Errors
-/// If the bytes are empty, not a picture, damaged, or would take too much memory. The error
+/// If the bytes are empty, not an image, damaged, or would take too much memory. The error
 /// does not know the file's name; [`DataError::in_file`] adds it.
 ///
 /// ```
-/// use pyr_wgpu::data::{Crop, decode_picture};
+/// use pyr_wgpu::data::{Crop, decode_image};
 ///
 /// // One red pixel, 24 bits, as a BMP file.
 /// let mut bmp = Vec::from(*b"BM");
@@ -41,12 +41,12 @@ const LARGEST: u64 = 512 << 20;
 ///     bmp.extend(u32::to_le_bytes(word));
 /// }
 /// bmp.extend([0, 0, 255, 0]);
-/// let pixels = decode_picture(&bmp, 2, Crop::Shorter).unwrap();
+/// let pixels = decode_image(&bmp, 2, Crop::Shorter).unwrap();
 /// assert_eq!(pixels, [255, 0, 0].repeat(4));
 ///
-/// assert!(decode_picture(b"no picture", 2, Crop::Shorter).is_err());
+/// assert!(decode_image(b"no image", 2, Crop::Shorter).is_err());
 /// ```
-pub fn decode_picture(bytes: &[u8], size: u32, crop: Crop) -> Result<Vec<u8>, DataError> {
+pub fn decode_image(bytes: &[u8], size: u32, crop: Crop) -> Result<Vec<u8>, DataError> {
     Ok(fit(&decode(bytes)?, size, crop))
 }
 
@@ -61,10 +61,10 @@ pub fn fit_pixels(
     size: u32,
     crop: Crop,
 ) -> Result<Vec<u8>, DataError> {
-    let picture = RgbImage::from_raw(width, height, rgb);
-    match picture.filter(|picture| !picture.as_raw().is_empty()) {
-        Some(picture) => Ok(fit(&picture, size, crop)),
-        None => Err(DataError::EmptyPicture),
+    let image = RgbImage::from_raw(width, height, rgb);
+    match image.filter(|image| !image.as_raw().is_empty()) {
+        Some(image) => Ok(fit(&image, size, crop)),
+        None => Err(DataError::EmptyImage),
     }
 }
 
@@ -74,11 +74,11 @@ pub fn fit_pixels(
 /// If they are empty or of no format that can be read.
 pub(super) fn sniff(start: &[u8]) -> Result<ImageFormat, DataError> {
     if start.is_empty() {
-        return Err(DataError::EmptyPicture);
+        return Err(DataError::EmptyImage);
     }
     match image::guess_format(start) {
         Ok(format) if name(format).is_some() => Ok(format),
-        _ => Err(DataError::NotAPicture),
+        _ => Err(DataError::NotAImage),
     }
 }
 
@@ -98,10 +98,10 @@ fn name(format: ImageFormat) -> Option<&'static str> {
     }
 }
 
-/// The picture in its own size, upright.
+/// The image in its own size, upright.
 fn decode(bytes: &[u8]) -> Result<RgbImage, DataError> {
     let format = sniff(bytes)?;
-    let damaged = |reason: String| DataError::DamagedPicture {
+    let damaged = |reason: String| DataError::DamagedImage {
         format: name(format).unwrap_or("picture"),
         reason,
     };
@@ -117,23 +117,23 @@ fn decode(bytes: &[u8]) -> Result<RgbImage, DataError> {
         return Err(damaged(format!("it is {width} x {height} pixels large")));
     }
     if decoder.total_bytes() > LARGEST {
-        return Err(DataError::PictureTooLarge { width, height });
+        return Err(DataError::ImageTooLarge { width, height });
     }
-    // Metadata that cannot be read is no reason to lose the picture.
+    // Metadata that cannot be read is no reason to lose the image.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| damaged(e.to_string()))?;
-    picture.apply_orientation(orientation);
-    Ok(to_rgb(picture))
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| damaged(e.to_string()))?;
+    image.apply_orientation(orientation);
+    Ok(to_rgb(image))
 }
 
 /// Eight bits of red, green and blue, transparency laid over white.
-fn to_rgb(picture: DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.into_rgb8();
+fn to_rgb(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
     }
-    let picture = picture.into_rgba8();
-    RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
-        let [red, green, blue, alpha] = picture.get_pixel(x, y).0;
+    let image = image.into_rgba8();
+    RgbImage::from_fn(image.width(), image.height(), |x, y| {
+        let [red, green, blue, alpha] = image.get_pixel(x, y).0;
         let alpha = u32::from(alpha);
         let over_white =
             |value: u8| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
@@ -141,7 +141,7 @@ fn to_rgb(picture: DynamicImage) -> RgbImage {
     })
 }
 
-/// Whether a JPEG has its end marker, FF D9, after its pictures.
+/// Whether a JPEG has its end marker, FF D9, after its images.
 ///
 /// Segments are skipped by their length, since metadata may hold a whole small JPEG. Within
 /// the coded data FF is followed by 00 or a restart marker unless a real marker comes.

@@ -93,7 +93,7 @@ pub enum DataError {
 
     /// A classifier needs at least two classes.
     #[error(
-        "{path} has {} (a class is a folder with pictures); put the pictures of at least two \
+        "{path} has {} (a class is a folder with images); put the images of at least two \
          classes into a folder each",
         match class { Some(class) => format!("only the class `{class}`"), None => "no class".to_string() }
     )]
@@ -106,11 +106,11 @@ pub enum DataError {
 
     /// A class has nothing to learn from.
     #[error(
-        "the class folder {path} has no readable picture{}; add pictures (JPEG, PNG, GIF, BMP or \
+        "the class folder {path} has no readable image{}; add images (JPEG, PNG, GIF, BMP or \
          WebP) or remove the folder",
         match first { Some(first) => format!(" (first unreadable file: {first})"), None => String::new() }
     )]
-    ClassWithoutPictures {
+    ClassWithoutImages {
         /// The folder of the class.
         path: PathBuf,
         /// The first file that could not be read, and why.
@@ -135,7 +135,7 @@ pub enum DataError {
 
     /// So many files are unreadable that something else must be wrong.
     #[error(
-        "{unreadable} of {files} files in {path} are not readable pictures, more than 1 %: {}; \
+        "{unreadable} of {files} files in {path} are not readable images, more than 1 %: {}; \
          repair or remove them",
         listed.join(", ")
     )]
@@ -150,17 +150,17 @@ pub enum DataError {
         listed: Vec<String>,
     },
 
-    /// A picture without a single byte.
+    /// An image without a single byte.
     #[error("the file is empty")]
-    EmptyPicture,
+    EmptyImage,
 
     /// The content is of no format that can be read.
-    #[error("not a picture in JPEG, PNG, GIF, BMP or WebP format")]
-    NotAPicture,
+    #[error("not an image in JPEG, PNG, GIF, BMP or WebP format")]
+    NotAImage,
 
-    /// The content starts like a picture but cannot be decoded.
-    #[error("damaged {format} picture: {reason}")]
-    DamagedPicture {
+    /// The content starts like an image but cannot be decoded.
+    #[error("damaged {format} image: {reason}")]
+    DamagedImage {
         /// The format by the first bytes.
         format: &'static str,
         /// What the decoder says.
@@ -168,8 +168,8 @@ pub enum DataError {
     },
 
     /// Decoding would take too much memory.
-    #[error("a picture of {width} x {height} is too large to decode; make it smaller")]
-    PictureTooLarge {
+    #[error("an image of {width} x {height} is too large to decode; make it smaller")]
+    ImageTooLarge {
         /// Pixels in a row.
         width: u32,
         /// Rows.

@@ -1,12 +1,12 @@
-//! A folder of pictures as a dataset: `train/<class>/<picture>` and `test/<class>/<picture>`,
+//! A folder of images as a dataset: `train/<class>/<image>` and `test/<class>/<image>`,
 //! or `val` in place of `test`.
 //!
-//! Classes are the folder names of the training part in byte-wise order, pictures the files in
+//! Classes are the folder names of the training part in byte-wise order, images the files in
 //! a class folder in byte-wise order of their names. Names that begin with a dot are left
 //! alone, folders inside a class folder are not searched.
-//! If the pictures of the opened parts may stay in memory together, they are decoded once, by
+//! If the images of the opened parts may stay in memory together, they are decoded once, by
 //! all cores; else files are only told apart by their first bytes here and decoded whenever
-//! one is read (`picture_files`).
+//! one is read (`image_files`).
 //! Unreadable files are skipped and noted; past 1 % of a part's files they are an error, since
 //! then something else is wrong than a stray file.
 
@@ -17,18 +17,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::image_files::{ImageFiles, decode_file, sniff_file};
+use super::images::{Images, image_bytes};
 use super::parallel::try_for_each;
-use super::picture_files::{PictureFiles, decode_file, sniff_file};
-use super::pictures::{Pictures, picture_bytes};
 use super::statistics::measure;
 use super::unreadable::Unreadable;
 use super::{Crop, DataError, Dataset, Source};
 
 /// What a dataset folder looks like, for error messages.
-const EXPECTED: &str = "expected DIR/train/<class>/<picture> and DIR/test/<class>/<picture> \
+const EXPECTED: &str = "expected DIR/train/<class>/<image> and DIR/test/<class>/<image> \
                         (or DIR/val), in JPEG, PNG, GIF, BMP or WebP format";
 
-/// Opens a folder; pictures stay in memory if they take at most `resident_limit` bytes.
+/// Opens a folder; images stay in memory if they take at most `resident_limit` bytes.
 pub(super) fn open(
     directory: Option<&Path>,
     image_size: u32,
@@ -49,8 +49,8 @@ pub(super) fn open(
         None => None,
     };
     let test = Part::list(test, &classes, &mut notes)?;
-    let pictures = test.files.len() + train.as_ref().map_or(0, |part| part.files.len());
-    let resident = pictures as u64 * picture_bytes(image_size) as u64 <= resident_limit;
+    let images = test.files.len() + train.as_ref().map_or(0, |part| part.files.len());
+    let resident = images as u64 * image_bytes(image_size) as u64 <= resident_limit;
     let mut open = |part: Part| match resident {
         true => part.decode(image_size, crop, &mut notes),
         false => part.postpone(image_size, crop, &mut notes),
@@ -115,7 +115,7 @@ fn locate(
     }
 }
 
-/// A folder of pictures of one class, by its name on disk.
+/// A folder of images of one class, by its name on disk.
 #[derive(Clone, PartialEq, Eq)]
 struct Class(OsString);
 
@@ -231,7 +231,7 @@ impl Part {
                 }
             }
             if part.files.len() == before {
-                return Err(DataError::ClassWithoutPictures {
+                return Err(DataError::ClassWithoutImages {
                     path: class_folder,
                     first: None,
                 });
@@ -247,7 +247,7 @@ impl Part {
         crop: Crop,
         notes: &mut Vec<String>,
     ) -> Result<Arc<dyn Source>, DataError> {
-        let length = picture_bytes(size);
+        let length = image_bytes(size);
         let mut bytes = vec![0; self.files.len() * length];
         let slots = bytes.chunks_exact_mut(length).enumerate();
         let unreadable = self.look(slots, |path, slot| {
@@ -255,7 +255,7 @@ impl Part {
             Ok(())
         });
         self.check(&unreadable, notes)?;
-        // Readable pictures move up into the gaps of unreadable ones.
+        // Readable images move up into the gaps of unreadable ones.
         let mut labels = Vec::with_capacity(self.files.len());
         for index in unreadable.kept() {
             let start = index * length;
@@ -263,10 +263,10 @@ impl Part {
             labels.push(self.labels[index]);
         }
         bytes.truncate(labels.len() * length);
-        Ok(Arc::new(Pictures::new(size, bytes, labels)))
+        Ok(Arc::new(Images::new(size, bytes, labels)))
     }
 
-    /// Only looks at how every file begins; pictures are decoded when they are read.
+    /// Only looks at how every file begins; images are decoded when they are read.
     fn postpone(
         self,
         size: u32,
@@ -277,7 +277,7 @@ impl Part {
         let unreadable = self.look(slots, |path, ()| sniff_file(path));
         self.check(&unreadable, notes)?;
         let Part { files, labels, .. } = self;
-        let source = PictureFiles::new(files, labels, size, crop, unreadable);
+        let source = ImageFiles::new(files, labels, size, crop, unreadable);
         Ok(Arc::new(source))
     }
 
@@ -309,7 +309,7 @@ impl Part {
         }
         if let Some(label) = left.iter().position(|&count| count == 0) {
             let of_class = |index: usize| self.labels[index] as usize == label;
-            return Err(DataError::ClassWithoutPictures {
+            return Err(DataError::ClassWithoutImages {
                 path: self.folder.join(&self.classes[label].0),
                 first: unreadable.first_where(of_class),
             });

@@ -11,17 +11,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pictures::picture_bytes;
+use super::images::image_bytes;
 use super::{DataError, Source};
 
-/// Pictures and labels, one after another.
+/// Images and labels, one after another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// The pictures back to back, as [`Source::read`] gives them.
-    pub pictures: Vec<u8>,
+    /// The images back to back, as [`Source::read`] gives them.
+    pub images: Vec<u8>,
     /// The class of each.
     pub labels: Vec<u32>,
-    /// Which pictures of the source they are.
+    /// Which images of the source they are.
     pub indices: Vec<u32>,
 }
 
@@ -29,13 +29,13 @@ pub struct Batch {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use pyr_wgpu::data::{Loader, Pictures};
+/// use pyr_wgpu::data::{Loader, Images};
 ///
-/// // Four pictures of one pixel.
-/// let source = Pictures::new(1, (0..12).collect(), vec![0, 1, 0, 1]);
+/// // Four images of one pixel.
+/// let source = Images::new(1, (0..12).collect(), vec![0, 1, 0, 1]);
 /// let mut loader = Loader::new(Arc::new(source), vec![vec![3, 0], vec![2]], 2, 4);
 /// let batch = loader.next().unwrap().unwrap();
-/// assert_eq!(batch.pictures, [9, 10, 11, 0, 1, 2]);
+/// assert_eq!(batch.images, [9, 10, 11, 0, 1, 2]);
 /// assert_eq!(batch.labels, [1, 0]);
 /// assert_eq!(loader.next().unwrap().unwrap().indices, [2]);
 /// assert!(loader.next().is_none());
@@ -143,14 +143,14 @@ impl Iterator for Loader {
 
 /// Reads one batch.
 fn gather(source: &dyn Source, indices: Vec<u32>) -> Result<Batch, DataError> {
-    let length = picture_bytes(source.size());
-    let mut pictures = vec![0; indices.len() * length];
-    for (out, &index) in pictures.chunks_exact_mut(length).zip(&indices) {
+    let length = image_bytes(source.size());
+    let mut images = vec![0; indices.len() * length];
+    for (out, &index) in images.chunks_exact_mut(length).zip(&indices) {
         source.read(index as usize, out)?;
     }
     let labels = indices.iter().map(|&i| source.label(i as usize)).collect();
     Ok(Batch {
-        pictures,
+        images,
         labels,
         indices,
     })

@@ -14,7 +14,7 @@ pub struct Manifest {
     pub name: String,
     /// The name for people.
     pub title: String,
-    /// The publication; nothing if the program draws the pictures itself, whose generator then
+    /// The publication; nothing if the program draws the images itself, whose generator then
     /// has classes and constants.
     pub published: Option<Published>,
 }

@@ -1,4 +1,4 @@
-//! Brings a picture to the size of the network: shrink or grow, then cut out the centre.
+//! Brings an image to the size of the network: shrink or grow, then cut out the centre.
 //!
 //! The filter is a triangle whose foot is two pixels of the coarser grid on each side of its
 //! centre put together, so shrinking averages (anti-aliasing) and growing interpolates
@@ -9,9 +9,9 @@
 
 use image::RgbImage;
 
-/// How a picture of any shape becomes a square of N x N.
+/// How an image of any shape becomes a square of N x N.
 ///
-/// A picture that already is N x N is taken unchanged by both.
+/// An image that already is N x N is taken unchanged by both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crop {
     /// The shorter side becomes N (networks with the CIFAR stem).
@@ -30,14 +30,14 @@ impl Crop {
     }
 }
 
-/// The centre of the resized picture, `size` x `size`, rows of R, G, B.
+/// The centre of the resized image, `size` x `size`, rows of R, G, B.
 ///
 /// The longer side becomes longer/shorter·target, cut off to a whole number; the offset of the
 /// cut is half of what is over, rounded up (both as in fb.resnet.torch).
-pub(super) fn fit(picture: &RgbImage, size: u32, crop: Crop) -> Vec<u8> {
-    let (width, height) = picture.dimensions();
+pub(super) fn fit(image: &RgbImage, size: u32, crop: Crop) -> Vec<u8> {
+    let (width, height) = image.dimensions();
     if (width, height) == (size, size) {
-        return picture.as_raw().clone();
+        return image.as_raw().clone();
     }
     let target = crop.shorter_side(size);
     let shorter = width.min(height);
@@ -54,7 +54,7 @@ pub(super) fn fit(picture: &RgbImage, size: u32, crop: Crop) -> Vec<u8> {
         line.fill(0.0);
         for (y, weight) in row.weighted() {
             let start = y * stride;
-            let source = &picture.as_raw()[start + left * 3..start + right * 3];
+            let source = &image.as_raw()[start + left * 3..start + right * 3];
             for (sum, &byte) in line.iter_mut().zip(source) {
                 *sum += weight * f32::from(byte);
             }
@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    /// A picture without symmetry: waves of different length per channel, and hard edges.
+    /// An image without symmetry: waves of different length per channel, and hard edges.
     fn sample(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {
             let wave = |a: f32, b: f32| (127.5 + 127.5 * (x as f32 * a + y as f32 * b).sin()) as u8;
@@ -130,10 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_the_right_size_is_unchanged() {
-        let picture = sample(32, 32);
-        assert_eq!(fit(&picture, 32, Crop::Shorter), picture.as_raw()[..]);
-        assert_eq!(fit(&picture, 32, Crop::ImageNet), picture.as_raw()[..]);
+    fn a_image_of_the_right_size_is_unchanged() {
+        let image = sample(32, 32);
+        assert_eq!(fit(&image, 32, Crop::Shorter), image.as_raw()[..]);
+        assert_eq!(fit(&image, 32, Crop::ImageNet), image.as_raw()[..]);
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
         }
     }
 
-    /// The whole resized picture by the image crate, then its centre. The crate sums in
+    /// The whole resized image by the image crate, then its centre. The crate sums in
     /// another order and both round to a byte, so one step of difference is allowed.
     #[test]
     fn shrinking_and_growing_agree_with_the_image_crate() {
@@ -159,14 +159,14 @@ mod tests {
             (300, 260, 224, Crop::ImageNet),
             (500, 375, 32, Crop::ImageNet),
         ] {
-            let picture = sample(width, height);
+            let image = sample(width, height);
             let shorter = width.min(height);
             let target = crop.shorter_side(size);
             let (wide, high) = (width * target / shorter, height * target / shorter);
-            let resized = imageops::resize(&picture, wide, high, FilterType::Triangle);
+            let resized = imageops::resize(&image, wide, high, FilterType::Triangle);
             let (x, y) = ((wide - size).div_ceil(2), (high - size).div_ceil(2));
             let expected = imageops::crop_imm(&resized, x, y, size, size).to_image();
-            let found = fit(&picture, size, crop);
+            let found = fit(&image, size, crop);
             assert_eq!(found.len(), expected.as_raw().len());
             let largest = found
                 .iter()
@@ -181,17 +181,17 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_picture_stays_plain() {
-        let picture = RgbImage::from_pixel(4000, 3, Rgb([255, 1, 0]));
-        let found = fit(&picture, 16, Crop::ImageNet);
+    fn a_plain_image_stays_plain() {
+        let image = RgbImage::from_pixel(4000, 3, Rgb([255, 1, 0]));
+        let found = fit(&image, 16, Crop::ImageNet);
         assert!(found.chunks(3).all(|pixel| pixel == [255, 1, 0]));
     }
 
     /// Resized as a whole this would take 65,000·256/1 columns, 10 GB.
     #[test]
     fn an_extreme_shape_costs_only_its_centre() {
-        let picture = RgbImage::from_fn(65_000, 1, |x, _| Rgb([(x / 300) as u8, 0, 255]));
-        let found = fit(&picture, 224, Crop::ImageNet);
+        let image = RgbImage::from_fn(65_000, 1, |x, _| Rgb([(x / 300) as u8, 0, 255]));
+        let found = fit(&image, 224, Crop::ImageNet);
         assert_eq!(found.len(), 224 * 224 * 3);
         assert!(found.chunks(3).all(|pixel| pixel == [108, 0, 255]));
     }

@@ -1,12 +1,12 @@
 //! `shapes`: the embedded dataset, drawn by the program.
 //!
-//! Ten classes of figures on textured grounds, 32 x 32 pixels in colour: 8,000 pictures for
+//! Ten classes of figures on textured grounds, 32 x 32 pixels in colour: 8,000 images for
 //! training, 2,000 for testing, the classes in turn.
 //! Place, size, angle, stretch, colours, textures, noise, distracting spots and a bar across
 //! the figure vary, so that pixels alone say little about the class; every class stays
 //! itself when tilted or mirrored.
 //!
-//! Each picture depends on its part and number only, and on no function of the platform's
+//! Each image depends on its part and number only, and on no function of the platform's
 //! mathematics library, so that native and wasm builds draw the same bytes.
 
 use std::sync::LazyLock;
@@ -20,20 +20,20 @@ pub const CLASSES: [&str; 10] = [
 
 /// Rows and columns.
 pub const SIZE: u32 = 32;
-/// Pictures for training.
+/// Images for training.
 pub const TRAIN: u32 = 8000;
-/// Pictures for testing.
+/// Images for testing.
 pub const TEST: u32 = 2000;
 
-/// Mean of red, green and blue over the training pictures, 0..255.
+/// Mean of red, green and blue over the training images, 0..255.
 pub const MEAN: [f32; 3] = [93.5, 93.2, 93.2];
-/// Standard deviation of red, green and blue over the training pictures, 0..255.
+/// Standard deviation of red, green and blue over the training images, 0..255.
 pub const STD: [f32; 3] = [61.3, 61.0, 60.9];
 
 /// Samples along one side of a pixel.
 const SAMPLES: usize = 3;
 
-/// Samples along one side of a picture.
+/// Samples along one side of an image.
 const STEPS: usize = SAMPLES * SIZE as usize;
 
 /// Where they are, from -1 to 1.
@@ -56,10 +56,10 @@ const LIGHT: [f64; 2] = [0.45, 1.0];
 /// Largest angle by which a figure is turned, radians.
 const MAX_TILT: f64 = 0.4;
 
-/// Key of all pictures: another number would be another dataset.
+/// Key of all images: another number would be another dataset.
 const SEED: u64 = 0x5348_4150_4553;
 
-/// Which pictures.
+/// Which images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// For training.
@@ -70,7 +70,7 @@ pub enum Part {
 
 type Colour = [f64; 3];
 
-/// Draws a picture: 32·32·3 bytes, rows of RGB, and its class.
+/// Draws an image: 32·32·3 bytes, rows of RGB, and its class.
 pub fn draw(part: Part, index: u32) -> (Vec<u8>, u32) {
     let class = index % CLASSES.len() as u32;
     let mut stream = Stream::new(SEED, Purpose::Shapes, index, part as u32);
@@ -89,12 +89,12 @@ pub fn draw(part: Part, index: u32) -> (Vec<u8>, u32) {
     (bytes, class)
 }
 
-/// Everything random about a picture but its noise.
+/// Everything random about an image but its noise.
 struct Scene {
     class: usize,
     figure: Paint,
     ground: Paint,
-    /// From the picture's coordinates (-1..1) to the figure's.
+    /// From the image's coordinates (-1..1) to the figure's.
     frame: Frame,
     spots: Vec<(Frame, Colour)>,
     bar: Option<(Frame, Colour)>,
@@ -294,9 +294,9 @@ fn heart([x, y]: [f64; 2]) -> bool {
 mod tests {
     use super::*;
 
-    /// The same bytes on every platform: FNV-1a over all pictures of both parts.
+    /// The same bytes on every platform: FNV-1a over all images of both parts.
     #[test]
-    fn the_pictures_never_change() {
+    fn the_images_never_change() {
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
         for (part, count) in [(Part::Train, TRAIN), (Part::Test, TEST)] {
             for index in (0..count).step_by(7) {
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn mean_and_deviation_are_those_of_the_training_pictures() {
+    fn mean_and_deviation_are_those_of_the_training_images() {
         let (mut sum, mut squares) = ([0.0; 3], [0.0; 3]);
         for index in 0..TRAIN {
             for (i, byte) in draw(Part::Train, index).0.into_iter().enumerate() {

@@ -2,26 +2,26 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::images::image_bytes;
 use super::parallel::try_for_each;
-use super::pictures::picture_bytes;
 use super::{DataError, Source};
 
-/// How many pictures are looked at; that many give the mean to about a third of a grey level.
+/// How many images are looked at; that many give the mean to about a third of a grey level.
 const SAMPLE: usize = 10_000;
 
 /// Mean and standard deviation of R, G and B on the scale 0..255, over all pixels of all
-/// pictures, or of [`SAMPLE`] pictures evenly spread over the source if it has more.
+/// images, or of [`SAMPLE`] images evenly spread over the source if it has more.
 ///
 /// Sums are whole numbers, so the result does not depend on the order of the threads. A
-/// deviation below 1 is given as 1: pictures of one colour must not be divided by zero.
+/// deviation below 1 is given as 1: images of one colour must not be divided by zero.
 pub(super) fn measure(source: &dyn Source) -> Result<([f32; 3], [f32; 3]), DataError> {
     let count = source.len().min(SAMPLE);
     let totals = Mutex::new([[0u64; 2]; 3]);
     try_for_each(0..count, |sample| -> Result<(), DataError> {
-        let mut picture = vec![0; picture_bytes(source.size())];
-        source.read(sample * source.len() / count, &mut picture)?;
+        let mut image = vec![0; image_bytes(source.size())];
+        source.read(sample * source.len() / count, &mut image)?;
         let mut sums = [[0u64; 2]; 3];
-        for pixel in picture.chunks_exact(3) {
+        for pixel in image.chunks_exact(3) {
             for (sum, &byte) in sums.iter_mut().zip(pixel) {
                 sum[0] += u64::from(byte);
                 sum[1] += u64::from(byte) * u64::from(byte);
@@ -34,7 +34,7 @@ pub(super) fn measure(source: &dyn Source) -> Result<([f32; 3], [f32; 3]), DataE
         Ok(())
     })?;
     let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let pixels = (count * picture_bytes(source.size()) / 3) as f64;
+    let pixels = (count * image_bytes(source.size()) / 3) as f64;
     let mean = totals.map(|[sum, _]| sum as f64 / pixels);
     let deviation = totals.map(|[sum, squares]| {
         let mean = sum as f64 / pixels;
@@ -45,14 +45,14 @@ pub(super) fn measure(source: &dyn Source) -> Result<([f32; 3], [f32; 3]), DataE
 
 #[cfg(test)]
 mod tests {
-    use super::super::pictures::Pictures;
+    use super::super::images::Images;
     use super::*;
 
     #[test]
     fn mean_and_deviation_are_those_of_the_pixels() {
         // Red 0 and 200: mean 100, deviation 100. Green 30 and 40. Blue always 7.
         let bytes = [[0, 30, 7], [200, 40, 7]].concat();
-        let source = Pictures::new(1, bytes, vec![0, 1]);
+        let source = Images::new(1, bytes, vec![0, 1]);
         let (mean, deviation) = measure(&source).unwrap();
         assert_eq!(mean, [100.0, 35.0, 7.0]);
         assert_eq!(deviation, [100.0, 5.0, 1.0]);
@@ -63,7 +63,7 @@ mod tests {
         // The second half is white: a sample of the beginning would say 0.
         let count = 3 * SAMPLE;
         let bytes = [vec![0; count / 2 * 3], vec![255; count / 2 * 3]].concat();
-        let source = Pictures::new(1, bytes, vec![0; count]);
+        let source = Images::new(1, bytes, vec![0; count]);
         assert_eq!(measure(&source).unwrap().0, [127.5; 3]);
     }
 }

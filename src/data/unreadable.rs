@@ -1,4 +1,4 @@
-//! The tally of files in a part of a dataset that are not readable pictures.
+//! The tally of files in a part of a dataset that are not readable images.
 //!
 //! A stray file or two is skipped and noted; past 1 % of the files it is an error, since then
 //! something else is wrong.
@@ -11,7 +11,7 @@ use super::DataError;
 /// How many unreadable files a message names.
 const NAMED: usize = 5;
 
-/// Which of the files of a part are not readable pictures, and why.
+/// Which of the files of a part are not readable images, and why.
 pub(super) struct Unreadable {
     part: PathBuf,
     files: usize,
@@ -73,7 +73,7 @@ impl Unreadable {
         match self.len() {
             0 => None,
             count => Some(format!(
-                "skipped {count} of {} files in {} that are not readable pictures: {}",
+                "skipped {count} of {} files in {} that are not readable images: {}",
                 self.files,
                 self.part.display(),
                 self.listed().join(", ")

@@ -1,7 +1,7 @@
 //! The proof of matrix units: drivers offer some that do not work.
 
 use super::EngineError;
-use super::trial::{Trial, agree, operands};
+use super::kernel_check::{KernelCheck, agree, operands};
 use crate::gpu::Gpu;
 use crate::graph::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Window};
 use crate::graph::{Graph, GraphError, interp};
@@ -43,13 +43,13 @@ async fn works(gpu: &Gpu, unit: MatrixUnit) -> Result<(), String> {
         EngineError::Gpu(error) => error.to_string(),
         other => panic!("the sample can be lowered: {other}"),
     };
-    let trial = Trial::new(gpu, &target, &graph, &choices).map_err(failed)?;
-    trial
+    let check = KernelCheck::new(gpu, &target, &graph, &choices).map_err(failed)?;
+    check
         .loaded
         .run(gpu, 0)
         .map_err(|error| error.to_string())?;
     for name in RESULTS {
-        let found = trial.read(name).await.map_err(failed)?;
+        let found = check.read(name).await.map_err(failed)?;
         if !agree(&graph, expected[name].values(), &found) {
             return Err(format!("its {name} of a small convolution is wrong"));
         }
@@ -76,7 +76,7 @@ fn sample(unit: MatrixUnit) -> Result<Graph, GraphError> {
     let dy = graph.external("dy", map([2, 9, 11, 36]));
     let forward = Conv2d {
         window,
-        prepare: None,
+        normalize_input: None,
         normalize: None,
     };
     let grad_input = Conv2dGradInput {
@@ -85,7 +85,7 @@ fn sample(unit: MatrixUnit) -> Result<Graph, GraphError> {
     };
     let grad_weight = Conv2dGradWeight {
         window,
-        prepare: None,
+        normalize_input: None,
         kernel: [3, 3],
     };
     let y = graph.push_one(forward, &[x, w], "y")?;

@@ -7,9 +7,9 @@
 //! which is slow and rounds lasting values to `f32` at the end of a run.
 
 mod device;
+mod kernel_check;
 mod matrices;
 mod memory;
-mod trial;
 #[cfg(not(target_arch = "wasm32"))]
 mod tuner;
 mod weights;
@@ -20,11 +20,11 @@ pub use device::{Device, DeviceRequest};
 pub use matrices::try_matrices;
 pub use memory::MemoryPlan;
 #[cfg(not(target_arch = "wasm32"))]
-pub use tuner::{Memory, Tuned, Tuner};
-pub use weights::{Kind, Tensors};
+pub use tuner::{Tuned, Tuner, TuningCache};
+pub use weights::{TensorKind, Tensors};
 
 use crate::cpu;
-use crate::gpu::{GpuError, Loaded};
+use crate::gpu::{GpuError, LoadedPrograms};
 use crate::graph::{Graph, GraphError, Role, Tensor, interp, precision};
 use crate::kernels::{self, Choices, LowerError, Lowered, Place};
 use crate::program::Program;
@@ -61,16 +61,16 @@ pub struct Engine {
 /// The device's half.
 enum Back {
     Gpu {
-        loaded: Loaded,
+        loaded: LoadedPrograms,
         programs: Vec<Program>,
         /// Buffer and first byte of every lasting value.
         places: HashMap<String, (String, u64)>,
     },
     Cpu {
-        loaded: cpu::Loaded,
+        loaded: cpu::LoadedGraphs,
         programs: Vec<Program>,
     },
-    /// Memory images by the name of the value.
+    /// TuningCache images by the name of the value.
     Reference { memory: HashMap<String, Vec<u32>> },
 }
 
@@ -101,7 +101,7 @@ impl Engine {
                         lowered.program
                     })
                     .collect();
-                let loaded = Loaded::new(gpu, &programs.iter().collect::<Vec<_>>())?;
+                let loaded = LoadedPrograms::new(gpu, &programs.iter().collect::<Vec<_>>())?;
                 #[cfg(not(target_arch = "wasm32"))]
                 gpu.hand_over_pipelines();
                 Back::Gpu {
@@ -115,7 +115,7 @@ impl Engine {
                     return Err(EngineError::Precision(device.name()));
                 }
                 let programs: Vec<Program> = graphs.iter().map(cpu::program).collect();
-                let loaded = cpu::Loaded::new(&graphs, &programs);
+                let loaded = cpu::LoadedGraphs::new(&graphs, &programs);
                 Back::Cpu { loaded, programs }
             }
             Device::Reference => Back::Reference {

@@ -16,9 +16,9 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::trial::{Trial, agree};
+use super::kernel_check::{KernelCheck, agree};
 use super::{Device, EngineError};
-use crate::gpu::{Gpu, GpuError, Loaded};
+use crate::gpu::{Gpu, GpuError, LoadedPrograms};
 use crate::graph::{Graph, Node, ValueId};
 use crate::kernels::{self, Choices, Offer, Target};
 
@@ -26,7 +26,7 @@ use crate::kernels::{self, Choices, Offer, Target};
 #[derive(Clone, Debug, Default)]
 pub struct Tuner {
     /// What was measured before.
-    pub memory: Memory,
+    pub memory: TuningCache,
     /// Whether to measure what is not remembered.
     pub measure: bool,
 }
@@ -34,7 +34,7 @@ pub struct Tuner {
 /// Choices by adapter, driver and kernels.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Memory(BTreeMap<String, Choices>);
+pub struct TuningCache(BTreeMap<String, Choices>);
 
 /// What a [`Tuner`] found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,10 +88,10 @@ impl Tuner {
                     continue;
                 }
                 let remembered = known.get(&offer.key);
-                let remembered = remembered.filter(|name| offer.plausible.contains(name));
+                let remembered = remembered.filter(|name| offer.candidates.contains(name));
                 if let Some(name) = remembered {
                     tuned.choices.set(offer.key, name);
-                } else if self.measure && offer.plausible.len() > 1 {
+                } else if self.measure && offer.candidates.len() > 1 {
                     if start.elapsed().as_secs_f64() > limit {
                         tuned.skipped += 1;
                         continue;
@@ -131,20 +131,20 @@ async fn fastest(
     let alone = alone(graph, &graph.nodes[offer.node]);
     let mut best: Option<(f64, &'static str)> = None;
     let mut expected: Option<Vec<f64>> = None;
-    for name in &offer.plausible {
+    for name in &offer.candidates {
         let mut choices = Choices::default();
         choices.set(offer.key.clone(), name);
-        let trial = match Trial::new(gpu, target, &alone, &choices) {
+        let check = match KernelCheck::new(gpu, target, &alone, &choices) {
             // A kernel that the driver rejects is no reason to give up.
             Err(EngineError::Gpu(GpuError::Rejected(_))) => {
                 gpu.forget_rejection();
                 continue;
             }
-            trial => trial?,
+            check => check?,
         };
         let limit = best.map_or(f64::INFINITY, |(seconds, _)| DROP * seconds);
-        let seconds = time(gpu, &trial.loaded, limit)?;
-        let found = trial.read(RESULT).await?;
+        let seconds = time(gpu, &check.loaded, limit)?;
+        let found = check.read(RESULT).await?;
         match &expected {
             Some(expected) if !agree(&alone, expected, &found) => continue,
             Some(_) => {}
@@ -154,7 +154,7 @@ async fn fastest(
             best = Some((seconds, name));
         }
     }
-    Ok(best.map_or(offer.plausible[0], |(_, name)| name))
+    Ok(best.map_or(offer.candidates[0], |(_, name)| name))
 }
 
 /// What the result of a node alone is called.
@@ -178,7 +178,7 @@ fn alone(graph: &Graph, node: &Node) -> Graph {
 }
 
 /// Seconds of a run, the fastest of a few samples, or of the first if it exceeds the limit.
-fn time(gpu: &Gpu, loaded: &Loaded, limit: f64) -> Result<f64, EngineError> {
+fn time(gpu: &Gpu, loaded: &LoadedPrograms, limit: f64) -> Result<f64, EngineError> {
     let watch = |runs: usize| -> Result<f64, EngineError> {
         let start = Instant::now();
         for _ in 0..runs {

@@ -11,7 +11,7 @@ pub type Tensors = BTreeMap<String, Vec<f32>>;
 
 /// Which of the values that belong to parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum TensorKind {
     /// Parameters and running statistics.
     Weights,
     /// Gradients of the last run.
@@ -22,20 +22,20 @@ pub enum Kind {
     Sums,
 }
 
-impl Kind {
+impl TensorKind {
     /// The values that this kind has, each with its name in the graph.
     fn values(self, network: &Network) -> Vec<(String, PackedValue)> {
         let all = network.packed_values().into_iter();
         let named = |value: PackedValue| {
             let name = match self {
-                Kind::Weights => value.name.clone(),
-                Kind::Gradients => names::gradient(&value.name),
-                Kind::Momentum => names::momentum(&value.name),
-                Kind::Sums => names::sum(&value.name),
+                TensorKind::Weights => value.name.clone(),
+                TensorKind::Gradients => names::gradient(&value.name),
+                TensorKind::Momentum => names::momentum(&value.name),
+                TensorKind::Sums => names::sum(&value.name),
             };
             (name, value)
         };
-        all.filter(|v| self == Kind::Weights || v.arena == Arena::Parameters)
+        all.filter(|v| self == TensorKind::Weights || v.arena == Arena::Parameters)
             .map(named)
             .collect()
     }
@@ -46,7 +46,7 @@ impl Engine {
     ///
     /// # Panics
     /// If one is missing or has the wrong size: callers compare with the network first.
-    pub fn write_tensors(&mut self, network: &Network, kind: Kind, tensors: &Tensors) {
+    pub fn write_tensors(&mut self, network: &Network, kind: TensorKind, tensors: &Tensors) {
         for (name, value) in kind.values(network) {
             let parts: Vec<&[f32]> = value
                 .tensors
@@ -64,7 +64,7 @@ impl Engine {
     pub async fn read_tensors(
         &self,
         network: &Network,
-        kind: Kind,
+        kind: TensorKind,
     ) -> Result<Tensors, EngineError> {
         let values = kind.values(network);
         let asked: Vec<(&str, usize)> = values
@@ -82,7 +82,7 @@ impl Engine {
     }
 
     /// Fills all tensors of a kind with zeros.
-    pub fn clear_tensors(&mut self, network: &Network, kind: Kind) {
+    pub fn clear_tensors(&mut self, network: &Network, kind: TensorKind) {
         for (name, value) in kind.values(network) {
             self.clear(&name, &value.shape);
         }

@@ -10,14 +10,14 @@ use crate::program::plan::Plan;
 use crate::program::{Access, Kernel, Lifetime, OFFSET_ALIGNMENT, Program};
 
 /// A set of programs on a device.
-pub struct Loaded {
+pub struct LoadedPrograms {
     kept: HashMap<String, wgpu::Buffer>,
-    programs: Vec<Vec<Launch>>,
+    programs: Vec<Vec<BoundDispatch>>,
     bytes: u64,
 }
 
 /// A dispatch with everything it needs.
-pub(super) struct Launch {
+pub(super) struct BoundDispatch {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) bind_group: wgpu::BindGroup,
     pub(super) grid: [u32; 3],
@@ -29,19 +29,19 @@ pub(super) struct Compiled {
     pub(super) layout: wgpu::BindGroupLayout,
 }
 
-impl Loaded {
+impl LoadedPrograms {
     /// Builds everything that the programs need.
     ///
     /// Kept buffers start as zeros.
     ///
     /// # Errors
     /// If a buffer exceeds the adapter's limits, or the driver rejects a kernel.
-    pub fn new(gpu: &Gpu, programs: &[&Program]) -> Result<Loaded, GpuError> {
+    pub fn new(gpu: &Gpu, programs: &[&Program]) -> Result<LoadedPrograms, GpuError> {
         let plans: Vec<Plan> = programs.iter().map(|p| Plan::new(p)).collect();
         let compiled = compile(gpu, programs)?;
         let kept = kept_buffers(gpu, programs)?;
         let slots = slot_buffers(gpu, &plans)?;
-        let mut loaded = Loaded {
+        let mut loaded = LoadedPrograms {
             bytes: kept.values().chain(&slots).map(wgpu::Buffer::size).sum(),
             kept,
             programs: Vec::new(),
@@ -110,7 +110,7 @@ impl Loaded {
         gpu.submit(encoder.finish())
     }
 
-    pub(super) fn launches(&self, program: usize) -> &[Launch] {
+    pub(super) fn launches(&self, program: usize) -> &[BoundDispatch] {
         &self.programs[program]
     }
 
@@ -126,7 +126,7 @@ impl Loaded {
         program: &Program,
         compiled: &HashMap<&Kernel, Compiled>,
         slot_of: impl Fn(usize) -> &'a wgpu::Buffer,
-    ) -> Vec<Launch> {
+    ) -> Vec<BoundDispatch> {
         let (uniforms, offsets) = uniform_buffer(gpu, program);
         let dispatches = program.dispatches.iter().zip(offsets);
         dispatches
@@ -152,7 +152,7 @@ impl Loaded {
                     layout: &kernel.layout,
                     entries: &entries,
                 });
-                Launch {
+                BoundDispatch {
                     pipeline: kernel.pipeline.clone(),
                     bind_group,
                     grid: dispatch.grid,
@@ -162,7 +162,7 @@ impl Loaded {
     }
 }
 
-impl Launch {
+impl BoundDispatch {
     pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         let [x, y, z] = self.grid;
         pass.set_pipeline(&self.pipeline);

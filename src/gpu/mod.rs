@@ -1,6 +1,6 @@
 //! The only room that names wgpu: adapters, the device, and running programs on it.
 //!
-//! [`adapter`] lists adapters and picks one; [`Gpu`] is an opened device; [`Loaded`] holds
+//! [`adapter`] lists adapters and picks one; [`Gpu`] is an opened device; [`LoadedPrograms`] holds
 //! programs ready to run, with every pipeline, buffer and bind group built once.
 //! The room knows no operator.
 
@@ -15,7 +15,7 @@ mod warm;
 
 pub use adapter::{Adapter, Description, Selection};
 pub use device::{Checks, Gpu};
-pub use loaded::Loaded;
+pub use loaded::LoadedPrograms;
 pub use timing::KernelTime;
 
 /// Version of the backend library.

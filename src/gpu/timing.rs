@@ -1,6 +1,6 @@
 //! Time of each dispatch, by timestamp queries around a pass of its own.
 
-use super::{Gpu, GpuError, Loaded};
+use super::{Gpu, GpuError, LoadedPrograms};
 
 /// Time that one dispatch took on the adapter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub struct KernelTime {
 /// Queries of one set, at most (WebGPU).
 const MAX_QUERIES: usize = 4096;
 
-impl Loaded {
+impl LoadedPrograms {
     /// Runs a program with every dispatch in a pass of its own, and times each.
     ///
     /// Returns `None` where the adapter has no timestamps.

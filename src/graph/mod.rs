@@ -3,7 +3,7 @@
 //! A [`Graph`] is a list of nodes in execution order; each applies an operator of [`ops`] to
 //! values and makes new ones.
 //! [`autodiff`] appends the nodes that compute gradients, [`rewrite`] replaces patterns by
-//! cheaper equals, [`recompute`] trades time for memory, [`precision`] halves the bytes of
+//! cheaper equals, [`activation_checkpointing`] trades time for memory, [`precision`] halves the bytes of
 //! feature maps, [`interp`] executes a graph in double precision by the plain reference beside
 //! each operator, and `Display` prints it.
 //!
@@ -12,18 +12,18 @@
 //! among its inputs and its outputs.
 //! The graph performs no input or output and knows no device.
 
+pub mod activation_checkpointing;
 pub mod autodiff;
 pub mod interp;
 pub mod ops;
 pub mod precision;
-pub mod recompute;
 pub mod rewrite;
 pub mod step;
 mod tensor;
 
+pub use activation_checkpointing::ActivationCheckpointing;
 pub use ops::Op;
 pub use precision::Precision;
-pub use recompute::Recompute;
 pub use tensor::{Data, Tensor};
 
 use std::fmt;
@@ -36,7 +36,7 @@ pub struct Passes {
     /// Whether the rules of [`rewrite`] are applied.
     pub fuse: bool,
     /// What the backward pass computes again.
-    pub recompute: Recompute,
+    pub checkpointing: ActivationCheckpointing,
     /// How feature maps are stored.
     pub precision: Precision,
 }
@@ -45,7 +45,7 @@ impl Default for Passes {
     fn default() -> Passes {
         Passes {
             fuse: true,
-            recompute: Recompute::default(),
+            checkpointing: ActivationCheckpointing::default(),
             precision: Precision::default(),
         }
     }

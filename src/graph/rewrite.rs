@@ -93,11 +93,11 @@ fn normalize_conv2d(graph: &Graph, index: usize) -> Option<Replacement> {
         return None;
     };
     let op = ops::Conv2d {
-        prepare: Some(normalize.clone()),
+        normalize_input: Some(normalize.clone()),
         ..plain.clone()
     };
     let [x, moments, affine] = [0, 1, 2].map(|i| producer.inputs[i]);
-    plain.prepare.is_none().then(|| Replacement {
+    plain.normalize_input.is_none().then(|| Replacement {
         absorbed,
         node: Node {
             op: op.into(),

@@ -19,7 +19,7 @@ parameters! {
         /// N·size·size.
         pixels,
         size,
-        /// Words of one picture.
+        /// Words of one image.
         words,
         padding,
         /// 1 to flip at random.
@@ -42,7 +42,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &AssembleBatch, node: &Node
     let params = Params {
         pixels: pixels as u32,
         size: op.size as u32,
-        words: AssembleBatch::picture_words(op.size) as u32,
+        words: AssembleBatch::image_words(op.size) as u32,
         padding: op.padding as u32,
         flip: u32::from(op.flip),
         mean_red: mean[0],

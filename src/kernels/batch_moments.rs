@@ -3,8 +3,8 @@
 //! The first is left out where the kernel that makes x left partial moments beside it.
 
 use super::lower::{Launch, Lowering, reading};
+use super::row_partition::RowPartition;
 use super::shader::{Shader, parameters};
-use super::strip::Strip;
 use crate::graph::ops::BatchMoments;
 use crate::graph::{Node, Op, ValueId};
 use crate::program::Access::{Read, Write};
@@ -56,18 +56,18 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &BatchMoments, node: &Node)
     let partial = match lowering.by_product(moments) {
         Some(partial) => partial,
         None => {
-            let strip = Strip::reduction(lowering.shape(x));
-            let partial = partial(lowering, moments, strip.slices(), columns);
+            let partition = RowPartition::reduction(lowering.shape(x));
+            let partial = partial(lowering, moments, partition.slices(), columns);
             let params = PartialParams {
-                rows: strip.rows,
+                rows: partition.rows,
                 columns,
-                chunk: strip.chunk,
+                chunk: partition.chunk,
             };
             let launch = Launch {
                 kernel: PARTIAL.suited(lowering.memory(x), &[]),
                 uniforms: params.words(),
                 bindings: vec![lowering.read(x), partial.clone()],
-                grid: strip.grid(),
+                grid: partition.grid(),
                 flops: 0,
             };
             lowering.launch(moments, launch);

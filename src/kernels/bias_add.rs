@@ -1,8 +1,8 @@
 //! Host half of `shaders/bias_add.wgsl` and `shaders/column_sum.wgsl`.
 
 use super::lower::{Launch, Lowering};
+use super::row_partition::RowPartition;
 use super::shader::{Shader, parameters};
-use super::strip::Strip;
 use super::sum_slices;
 use crate::graph::Node;
 use crate::program::Access::{Read, Write};
@@ -32,25 +32,25 @@ parameters! {
 }
 
 impl Params {
-    fn new(strip: &Strip) -> Params {
+    fn new(partition: &RowPartition) -> Params {
         Params {
-            rows: strip.rows,
-            columns: strip.columns,
-            chunk: strip.chunk,
+            rows: partition.rows,
+            columns: partition.columns,
+            chunk: partition.chunk,
         }
     }
 }
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, node: &Node) {
     let y = node.outputs[0];
-    let strip = Strip::new(lowering.shape(y), lowering.target);
+    let partition = RowPartition::new(lowering.shape(y), lowering.target);
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(lowering.write(y));
     let launch = Launch {
         kernel: ADD.kernel(),
-        uniforms: Params::new(&strip).words(),
+        uniforms: Params::new(&partition).words(),
         bindings,
-        grid: strip.grid(),
+        grid: partition.grid(),
         flops: 0,
     };
     lowering.launch(y, launch);
@@ -58,14 +58,14 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, node: &Node) {
 
 pub(super) fn column_sum(lowering: &mut Lowering<'_>, node: &Node) {
     let (x, y) = (node.inputs[0], node.outputs[0]);
-    let strip = Strip::reduction(lowering.shape(x));
-    let bytes = 16 * u64::from(strip.slices()) * u64::from(strip.columns);
+    let partition = RowPartition::reduction(lowering.shape(x));
+    let bytes = 16 * u64::from(partition.slices()) * u64::from(partition.columns);
     let partial = lowering.scratch(y, bytes);
     let launch = Launch {
         kernel: SUM.kernel(),
-        uniforms: Params::new(&strip).words(),
+        uniforms: Params::new(&partition).words(),
         bindings: vec![lowering.read(x), partial.clone()],
-        grid: strip.grid(),
+        grid: partition.grid(),
         flops: 0,
     };
     lowering.launch(y, launch);

@@ -14,7 +14,7 @@ const SHADER: Shader = Shader {
 
 parameters! {
     struct Params {
-        /// Pictures.
+        /// Images.
         count,
     }
 }

@@ -3,8 +3,8 @@
 
 use super::grid;
 use super::lower::{Launch, Lowering};
+use super::row_partition::RowPartition;
 use super::shader::{Shader, parameters};
-use super::strip::Strip;
 use crate::graph::Node;
 use crate::program::Access::{Read, Write};
 use crate::shape::LANES;
@@ -66,18 +66,18 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, node: &Node) {
 pub(super) fn grad(lowering: &mut Lowering<'_>, node: &Node) {
     let (dy, dx) = (node.inputs[0], node.outputs[0]);
     let shape = lowering.shape(dx);
-    let strip = Strip::new(shape, lowering.target);
+    let partition = RowPartition::new(shape, lowering.target);
     let params = GradParams {
-        rows: strip.rows,
-        columns: strip.columns,
-        chunk: strip.chunk,
+        rows: partition.rows,
+        columns: partition.columns,
+        chunk: partition.chunk,
         pixels: (shape.dims[1] * shape.dims[2]) as u32,
     };
     let launch = Launch {
         kernel: GRAD.suited(lowering.memory(dx), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(dy), lowering.write(dx)],
-        grid: strip.grid(),
+        grid: partition.grid(),
         flops: 0,
     };
     lowering.launch(dx, launch);

@@ -29,7 +29,7 @@ parameters! {
 
 parameters! {
     struct AdjustParams {
-        patience,
+        growth_interval,
         /// Float.
         most,
     }
@@ -57,8 +57,8 @@ pub(super) fn scale(lowering: &mut Lowering<'_>, node: &Node) {
 
 pub(super) fn adjust(lowering: &mut Lowering<'_>, node: &Node) {
     let params = AdjustParams {
-        patience: LossScale::PATIENCE,
-        most: LossScale::MOST.to_bits(),
+        growth_interval: LossScale::GROWTH_INTERVAL,
+        most: LossScale::MAX.to_bits(),
     };
     let launch = Launch {
         kernel: ADJUST.kernel(),

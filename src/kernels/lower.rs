@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::shader::{Memory, Storage};
+use super::shader::{Storage, StorageForms};
 use super::{Choices, Target};
 use super::{
     assemble_batch, batch_moments, bias_add, conv2d, convert, count_metrics, dropout, elementwise,
@@ -45,7 +45,7 @@ pub struct Offer {
     /// Its key in the table of choices.
     pub key: String,
     /// Those that may be the fastest, the default first.
-    pub plausible: Vec<&'static str>,
+    pub candidates: Vec<&'static str>,
 }
 
 /// Why a graph cannot become a program for a target.
@@ -234,12 +234,12 @@ impl<'a> Lowering<'a> {
     /// How vectors lie in memory for a kernel that touches this feature map.
     ///
     /// Software adapters with 64-bit integers move single precision in wide steps.
-    pub(super) fn memory(&self, map: ValueId) -> Memory {
+    pub(super) fn memory(&self, map: ValueId) -> StorageForms {
         let single = match self.target.software && self.target.int64 {
             true => Storage::Wide,
             false => Storage::Plain,
         };
-        Memory {
+        StorageForms {
             stored: match self.shape(map).dtype {
                 DType::F16 => Storage::Half,
                 DType::F32 | DType::U32 => single,
@@ -328,13 +328,13 @@ impl<'a> Lowering<'a> {
         node.op.flops(&shapes(&node.inputs), &shapes(&node.outputs))
     }
 
-    /// Picks a kernel among the legal ones, the default first; of these the first `plausible`
+    /// Picks a kernel among the legal ones, the default first; of these the first `candidates`
     /// may be the fastest.
     pub(super) fn choose(
         &mut self,
         key: String,
         legal: &[&'static str],
-        plausible: usize,
+        candidates: usize,
     ) -> Result<&'static str, LowerError> {
         let variant = match self.choices.get(&key) {
             None => legal[0],
@@ -353,7 +353,7 @@ impl<'a> Lowering<'a> {
             self.offers.push(Offer {
                 node: self.number,
                 key: key.clone(),
-                plausible: legal[..plausible.min(legal.len())].to_vec(),
+                candidates: legal[..candidates.min(legal.len())].to_vec(),
             });
         }
         self.made.set(key, variant);

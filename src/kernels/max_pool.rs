@@ -1,8 +1,8 @@
 //! Host half of `shaders/max_pool.wgsl` and `shaders/max_pool_grad.wgsl`.
 
 use super::lower::{Launch, Lowering};
+use super::row_partition::RowPartition;
 use super::shader::{Shader, parameters};
-use super::strip::Strip;
 use crate::graph::Node;
 use crate::graph::ops::{MaxPool, MaxPoolGrad, Window};
 use crate::program::Access::{Read, Write};
@@ -42,11 +42,17 @@ parameters! {
 }
 
 impl Params {
-    fn new(strip: &Strip, kernel: usize, window: Window, y: &Shape, x: &Shape) -> Params {
+    fn new(
+        partition: &RowPartition,
+        kernel: usize,
+        window: Window,
+        y: &Shape,
+        x: &Shape,
+    ) -> Params {
         Params {
-            rows: strip.rows,
-            columns: strip.columns,
-            chunk: strip.chunk,
+            rows: partition.rows,
+            columns: partition.columns,
+            chunk: partition.chunk,
             kernel: kernel as u32,
             stride: window.stride as u32,
             padding: window.padding as u32,
@@ -60,10 +66,10 @@ impl Params {
 }
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, op: &MaxPool, node: &Node) {
-    let (x, y, places) = (node.inputs[0], node.outputs[0], node.outputs[1]);
-    let strip = Strip::new(lowering.shape(y), lowering.target);
+    let (x, y, argmax) = (node.inputs[0], node.outputs[0], node.outputs[1]);
+    let partition = RowPartition::new(lowering.shape(y), lowering.target);
     let params = Params::new(
-        &strip,
+        &partition,
         op.kernel,
         op.window,
         lowering.shape(y),
@@ -72,18 +78,18 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &MaxPool, node: &Node) {
     let launch = Launch {
         kernel: FORWARD.suited(lowering.memory(x), &[]),
         uniforms: params.words(),
-        bindings: vec![lowering.read(x), lowering.write(y), lowering.write(places)],
-        grid: strip.grid(),
+        bindings: vec![lowering.read(x), lowering.write(y), lowering.write(argmax)],
+        grid: partition.grid(),
         flops: 0,
     };
     lowering.launch(y, launch);
 }
 
 pub(super) fn grad(lowering: &mut Lowering<'_>, op: &MaxPoolGrad, node: &Node) {
-    let (dy, places, dx) = (node.inputs[0], node.inputs[1], node.outputs[0]);
-    let strip = Strip::new(lowering.shape(dx), lowering.target);
+    let (dy, argmax, dx) = (node.inputs[0], node.inputs[1], node.outputs[0]);
+    let partition = RowPartition::new(lowering.shape(dx), lowering.target);
     let params = Params::new(
-        &strip,
+        &partition,
         op.kernel,
         op.window,
         lowering.shape(dy),
@@ -92,8 +98,8 @@ pub(super) fn grad(lowering: &mut Lowering<'_>, op: &MaxPoolGrad, node: &Node) {
     let launch = Launch {
         kernel: GRAD.suited(lowering.memory(dx), &[]),
         uniforms: params.words(),
-        bindings: vec![lowering.read(dy), lowering.read(places), lowering.write(dx)],
-        grid: strip.grid(),
+        bindings: vec![lowering.read(dy), lowering.read(argmax), lowering.write(dx)],
+        grid: partition.grid(),
         flops: 0,
     };
     lowering.launch(dx, launch);

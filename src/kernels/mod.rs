@@ -7,9 +7,9 @@
 //! The room knows no device: what it needs to know of one is a [`Target`].
 //!
 //! Two conventions serve nearly all kernels that are limited by memory.
-//! The *strip*: an activation is a matrix of pixels by groups of four channels; a workgroup
+//! The *row partition*: an activation is a matrix of pixels by groups of four channels; a workgroup
 //! owns a run of rows, an invocation one column of every few rows, so that a channel's
-//! numbers stay in registers (`shaders/lib/strip.wgsl`).
+//! numbers stay in registers (`shaders/lib/row_partition.wgsl`).
 //! The *slice*: reductions write partial results for slices of the rows, and a second
 //! dispatch combines the slices in fixed order; no atomics, the same bits every time.
 
@@ -29,11 +29,11 @@ mod max_pool;
 mod normalize;
 mod optimizer;
 pub mod probe;
+mod row_partition;
 mod running_average;
 mod shader;
 mod shortcut;
 mod softmax_cross_entropy;
-mod strip;
 mod sum_slices;
 mod unroll;
 

@@ -2,8 +2,8 @@
 //! `shaders/normalize_grad.wgsl`.
 
 use super::lower::{Launch, Lowering};
+use super::row_partition::RowPartition;
 use super::shader::{Shader, parameters};
-use super::strip::Strip;
 use super::sum_slices;
 use crate::graph::ops::{Normalize, NormalizeGrad, NormalizeGradReduce};
 use crate::graph::{Node, Op, ValueId};
@@ -69,11 +69,11 @@ parameters! {
 }
 
 impl Params {
-    fn new(strip: &Strip, epsilon: f32, relu: bool) -> Params {
+    fn new(partition: &RowPartition, epsilon: f32, relu: bool) -> Params {
         Params {
-            rows: strip.rows,
-            columns: strip.columns,
-            chunk: strip.chunk,
+            rows: partition.rows,
+            columns: partition.columns,
+            chunk: partition.chunk,
             epsilon: epsilon.to_bits(),
             relu: u32::from(relu),
         }
@@ -82,14 +82,14 @@ impl Params {
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, op: &Normalize, node: &Node) {
     let y = node.outputs[0];
-    let strip = Strip::new(lowering.shape(y), lowering.target);
+    let partition = RowPartition::new(lowering.shape(y), lowering.target);
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(lowering.write(y));
     let launch = Launch {
         kernel: FORWARD.suited(lowering.memory(node.inputs[0]), &[]),
-        uniforms: Params::new(&strip, op.epsilon, op.relu).words(),
+        uniforms: Params::new(&partition, op.epsilon, op.relu).words(),
         bindings,
-        grid: strip.grid(),
+        grid: partition.grid(),
         flops: 0,
     };
     lowering.launch(y, launch);
@@ -101,16 +101,16 @@ pub(super) fn grad_reduce(lowering: &mut Lowering<'_>, op: &NormalizeGradReduce,
         sum_slices::launch(lowering, &partial, daffine);
         return;
     }
-    let strip = Strip::reduction(lowering.shape(node.inputs[0]));
-    let bytes = u64::from(strip.slices()) * lowering.shape(daffine).bytes();
+    let partition = RowPartition::reduction(lowering.shape(node.inputs[0]));
+    let bytes = u64::from(partition.slices()) * lowering.shape(daffine).bytes();
     let partial = lowering.scratch(daffine, bytes);
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(partial.clone());
     let launch = Launch {
         kernel: REDUCE.suited(lowering.memory(node.inputs[0]), &[]),
-        uniforms: Params::new(&strip, op.epsilon, op.relu).words(),
+        uniforms: Params::new(&partition, op.epsilon, op.relu).words(),
         bindings,
-        grid: strip.grid(),
+        grid: partition.grid(),
         flops: 0,
     };
     lowering.launch(daffine, launch);
@@ -143,7 +143,7 @@ pub(super) fn beside<'a>(
 
 pub(super) fn grad(lowering: &mut Lowering<'_>, op: &NormalizeGrad, node: &Node) {
     let dx = node.outputs[0];
-    let strip = Strip::new(lowering.shape(dx), lowering.target);
+    let partition = RowPartition::new(lowering.shape(dx), lowering.target);
     let operand = |at: usize| *node.inputs.get(at).unwrap_or(&node.inputs[1]);
     let mut bindings: Vec<_> = (0..6).map(|at| lowering.read(operand(at))).collect();
     bindings.push(lowering.write(dx));
@@ -157,13 +157,13 @@ pub(super) fn grad(lowering: &mut Lowering<'_>, op: &NormalizeGrad, node: &Node)
         None => 0,
     };
     let share = match op.batch {
-        true => 1.0 / strip.rows as f32,
+        true => 1.0 / partition.rows as f32,
         false => 0.0,
     };
     let params = GradParams {
-        rows: strip.rows,
-        columns: strip.columns,
-        chunk: strip.chunk,
+        rows: partition.rows,
+        columns: partition.columns,
+        chunk: partition.chunk,
         epsilon: op.epsilon.to_bits(),
         relu: u32::from(op.relu),
         share: share.to_bits(),
@@ -182,7 +182,7 @@ pub(super) fn grad(lowering: &mut Lowering<'_>, op: &NormalizeGrad, node: &Node)
         ),
         uniforms: params.words(),
         bindings,
-        grid: strip.grid(),
+        grid: partition.grid(),
         flops: 0,
     };
     lowering.launch(dx, launch);

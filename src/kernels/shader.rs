@@ -16,8 +16,8 @@ const LIBRARY: [(&str, &str); 21] = [
         include_str!("../../shaders/lib/conv2d_pixels.wgsl"),
     ),
     (
-        "conv2d_spread",
-        include_str!("../../shaders/lib/conv2d_spread.wgsl"),
+        "conv2d_broadcast",
+        include_str!("../../shaders/lib/conv2d_broadcast.wgsl"),
     ),
     (
         "conv2d_tile",
@@ -28,8 +28,8 @@ const LIBRARY: [(&str, &str); 21] = [
         include_str!("../../shaders/lib/conv2d_weights.wgsl"),
     ),
     (
-        "conv2d_weights_spread",
-        include_str!("../../shaders/lib/conv2d_weights_spread.wgsl"),
+        "conv2d_weights_broadcast",
+        include_str!("../../shaders/lib/conv2d_weights_broadcast.wgsl"),
     ),
     (
         "conv2d_weights_tile",
@@ -43,13 +43,19 @@ const LIBRARY: [(&str, &str); 21] = [
     ),
     ("matrices", include_str!("../../shaders/lib/matrices.wgsl")),
     ("moments", include_str!("../../shaders/lib/moments.wgsl")),
-    ("normal", include_str!("../../shaders/lib/normal.wgsl")),
+    (
+        "batch_norm",
+        include_str!("../../shaders/lib/batch_norm.wgsl"),
+    ),
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
     ("running", include_str!("../../shaders/lib/running.wgsl")),
     ("shortcut", include_str!("../../shaders/lib/shortcut.wgsl")),
     ("step", include_str!("../../shaders/lib/step.wgsl")),
     ("stored", include_str!("../../shaders/lib/stored.wgsl")),
-    ("strip", include_str!("../../shaders/lib/strip.wgsl")),
+    (
+        "row_partition",
+        include_str!("../../shaders/lib/row_partition.wgsl"),
+    ),
     ("winograd", include_str!("../../shaders/lib/winograd.wgsl")),
     (
         "winograd2",
@@ -86,7 +92,7 @@ impl Shader {
 
     /// [`Shader::variant`] whose vectors lie in memory in these forms. Wide ones have the same
     /// bits as plain ones.
-    pub(super) fn suited(&self, memory: Memory, constants: &[(&str, u32)]) -> Kernel {
+    pub(super) fn suited(&self, memory: StorageForms, constants: &[(&str, u32)]) -> Kernel {
         let mut kernel = self.variant(constants);
         let mut text = String::with_capacity(kernel.source.len() + 512);
         for line in kernel.source.lines() {
@@ -109,7 +115,7 @@ impl Shader {
     pub(super) fn for_unit(
         &self,
         unit: MatrixUnit,
-        memory: Memory,
+        memory: StorageForms,
         constants: &[(&str, u32)],
     ) -> Kernel {
         let mut kernel = self.suited(memory, constants);
@@ -169,21 +175,21 @@ pub(super) enum Storage {
 
 /// How vectors lie in memory for one kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Memory {
+pub(super) struct StorageForms {
     /// Those of feature maps (`shaders/lib/stored.wgsl`).
     pub(super) stored: Storage,
     /// Those of all else, which are never halves (`shaders/lib/exact.wgsl`).
     pub(super) exact: Storage,
 }
 
-impl Memory {
+impl StorageForms {
     /// Without wide moves.
-    pub(super) fn narrow(self) -> Memory {
+    pub(super) fn narrow(self) -> StorageForms {
         let narrow = |storage| match storage {
             Storage::Wide => Storage::Plain,
             other => other,
         };
-        Memory {
+        StorageForms {
             stored: narrow(self.stored),
             exact: narrow(self.exact),
         }

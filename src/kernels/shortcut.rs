@@ -2,8 +2,8 @@
 
 use super::batch_moments;
 use super::lower::{Launch, Lowering};
+use super::row_partition::RowPartition;
 use super::shader::{Shader, parameters};
-use super::strip::Strip;
 use crate::graph::Node;
 use crate::graph::ops::{ShortcutAdd, ShortcutGrad};
 use crate::program::Access::{Read, Write};
@@ -63,16 +63,16 @@ parameters! {
 pub(super) fn add(lowering: &mut Lowering<'_>, op: &ShortcutAdd, node: &Node) {
     let y = node.outputs[0];
     let (y_shape, x_shape) = (lowering.shape(y), lowering.shape(node.inputs[1]));
-    let mut strip = Strip::new(y_shape, lowering.target);
-    let reduction = Strip::reduction(y_shape);
+    let mut partition = RowPartition::new(y_shape, lowering.target);
+    let reduction = RowPartition::reduction(y_shape);
     let partial = batch_moments::beside(lowering, y, reduction.slices());
     if partial.is_some() {
-        strip = reduction;
+        partition = reduction;
     }
     let params = AddParams {
-        rows: strip.rows,
-        columns: strip.columns,
-        chunk: strip.chunk,
+        rows: partition.rows,
+        columns: partition.columns,
+        chunk: partition.chunk,
         stride: op.stride as u32,
         p: y_shape.dims[1] as u32,
         q: y_shape.dims[2] as u32,
@@ -95,7 +95,7 @@ pub(super) fn add(lowering: &mut Lowering<'_>, op: &ShortcutAdd, node: &Node) {
         kernel: ADD.suited(lowering.memory(branch), &constants),
         uniforms: params.words(),
         bindings,
-        grid: strip.grid(),
+        grid: partition.grid(),
         flops: 0,
     };
     lowering.launch(y, launch);
@@ -104,11 +104,11 @@ pub(super) fn add(lowering: &mut Lowering<'_>, op: &ShortcutAdd, node: &Node) {
 pub(super) fn grad(lowering: &mut Lowering<'_>, op: &ShortcutGrad, node: &Node) {
     let (dy, dx) = (node.inputs[0], node.outputs[0]);
     let (dy_shape, dx_shape) = (lowering.shape(dy), lowering.shape(dx));
-    let strip = Strip::new(dx_shape, lowering.target);
+    let partition = RowPartition::new(dx_shape, lowering.target);
     let params = GradParams {
-        rows: strip.rows,
-        columns: strip.columns,
-        chunk: strip.chunk,
+        rows: partition.rows,
+        columns: partition.columns,
+        chunk: partition.chunk,
         stride: op.stride as u32,
         p: dy_shape.dims[1] as u32,
         q: dy_shape.dims[2] as u32,
@@ -121,7 +121,7 @@ pub(super) fn grad(lowering: &mut Lowering<'_>, op: &ShortcutGrad, node: &Node) 
         kernel: GRAD.suited(lowering.memory(node.inputs[0]), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(dy), lowering.write(dx)],
-        grid: strip.grid(),
+        grid: partition.grid(),
         flops: 0,
     };
     lowering.launch(dx, launch);

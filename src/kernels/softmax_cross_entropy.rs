@@ -23,7 +23,7 @@ const GRAD: Shader = Shader {
 
 parameters! {
     struct Params {
-        /// Pictures.
+        /// Images.
         rows,
         classes,
         /// Floats of a row in memory.

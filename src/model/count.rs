@@ -1,7 +1,7 @@
-//! How large a network is and how much work one picture takes.
+//! How large a network is and how much work one image takes.
 //!
 //! Parameters are all trained values, batch norm's included (the paper's tables leave those
-//! out). MACs are the multiply-adds of convolutions and classifier for one picture, one
+//! out). MACs are the multiply-adds of convolutions and classifier for one image, one
 //! forward pass; zeros at the border count as if they were multiplied, as everybody counts.
 
 use super::layers::{Layer, LayerKind, Network, Shortcut};
@@ -9,9 +9,9 @@ use super::layers::{Layer, LayerKind, Network, Shortcut};
 /// Sums over a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
-    /// Trained values.
+    /// TrainedModel values.
     pub parameters: u64,
-    /// Multiply-adds of convolutions and classifier, one picture, forward.
+    /// Multiply-adds of convolutions and classifier, one image, forward.
     pub macs: u64,
     /// Convolutions, projections included.
     pub convolutions: u64,
@@ -26,11 +26,11 @@ pub struct Row {
     pub name: String,
     /// What it computes, in words.
     pub kind: String,
-    /// Extents of its output for one picture: rows, columns, channels, or channels alone.
+    /// Extents of its output for one image: rows, columns, channels, or channels alone.
     pub output: Vec<usize>,
-    /// Trained values.
+    /// TrainedModel values.
     pub parameters: u64,
-    /// Multiply-adds, one picture, forward.
+    /// Multiply-adds, one image, forward.
     pub macs: u64,
 }
 
@@ -44,7 +44,7 @@ impl Layer {
         trained.map(|parameter| parameter.len() as u64).sum()
     }
 
-    /// Multiply-adds for one picture, forward.
+    /// Multiply-adds for one image, forward.
     pub fn macs(&self) -> u64 {
         match self.kind {
             LayerKind::Convolution {

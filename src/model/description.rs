@@ -17,9 +17,9 @@ pub const METADATA_KEY: &str = "pyr_wgpu";
 /// The version written, and the newest major version read.
 const VERSION: Version = Version { major: 1, minor: 0 };
 
-/// From a decoded picture to the network's input.
+/// From a decoded image to the network's input.
 ///
-/// A picture that has the network's size already is taken unchanged; of any other the
+/// An image that has the network's size already is taken unchanged; of any other the
 /// shorter side is brought to `shorter_side`, the longer one in proportion, and the centre
 /// square of the network's size is cut out. Then (byte - mean) / std, channel by channel.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub struct Description {
     pub network: NetworkSpec,
     /// Names of the classes, by index.
     pub classes: Vec<String>,
-    /// How pictures become inputs.
+    /// How images become inputs.
     pub preprocessing: Preprocessing,
 }
 
@@ -165,7 +165,7 @@ fn parse(text: &str) -> Result<Description, SpecError> {
             .all(|std| std.is_finite() && *std > 0.0);
     if !statistics_are_sound {
         return Err(error(format!(
-            "its mean {:?} and standard deviation {:?} cannot normalise a picture",
+            "its mean {:?} and standard deviation {:?} cannot normalise an image",
             preprocessing.mean, preprocessing.std
         )));
     }

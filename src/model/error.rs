@@ -44,8 +44,8 @@ pub enum SpecError {
         most: u32,
     },
 
-    /// Pictures of this size vanish before the last stage, or are absurd.
-    #[error("pictures of {size}x{size} do not fit the {stem} stem; ask for {least} to {most}")]
+    /// Images of this size vanish before the last stage, or are absurd.
+    #[error("images of {size}x{size} do not fit the {stem} stem; ask for {least} to {most}")]
     ImageSize {
         /// The size asked for.
         size: u32,

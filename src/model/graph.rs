@@ -10,23 +10,24 @@ use super::packing::PackedValue;
 use crate::graph::ops::{self, Window};
 use crate::graph::step::Step;
 use crate::graph::{
-    Arena, Graph, GraphError, Passes, Precision, ValueId, autodiff, precision, recompute, rewrite,
+    Arena, Graph, GraphError, Passes, Precision, ValueId, activation_checkpointing, autodiff,
+    precision, rewrite,
 };
 use crate::shape::Shape;
 
 /// Names of the values that come from or go outside.
 pub mod names {
-    /// Pictures as bytes, u32 [M, words]; see [`crate::graph::ops::AssembleBatch`].
-    pub const TRAIN_PICTURES: &str = "training pictures";
+    /// Images as bytes, u32 [M, words]; see [`crate::graph::ops::AssembleBatch`].
+    pub const TRAIN_IMAGES: &str = "training images";
     /// The same for evaluation.
-    pub const EVAL_PICTURES: &str = "evaluation pictures";
-    /// Which picture stands where in the batch, u32 `[N]`.
+    pub const EVAL_IMAGES: &str = "evaluation images";
+    /// Which image stands where in the batch, u32 `[N]`.
     pub const ROWS: &str = "rows";
-    /// Number of each picture in its dataset, u32 `[N]`.
+    /// Number of each image in its dataset, u32 `[N]`.
     pub const SAMPLES: &str = "samples";
-    /// Class of each picture, u32 `[N]`.
+    /// Class of each image, u32 `[N]`.
     pub const LABELS: &str = "labels";
-    /// Weight of each picture's loss, f32 `[N]`: one over the size of the whole batch.
+    /// Weight of each image's loss, f32 `[N]`: one over the size of the whole batch.
     pub const LOSS_WEIGHTS: &str = "loss weights";
     /// Hyper-parameters of the step; see [`crate::graph::step`].
     pub const STEP: &str = "step";
@@ -34,7 +35,7 @@ pub mod names {
     pub const METRICS: &str = "metrics";
     /// State of loss scaling; see [`crate::graph::ops::LossScale`].
     pub const LOSS_SCALE: &str = "loss scale";
-    /// The batch itself, f32 [N, H, W, 3], where it does not come from pictures.
+    /// The batch itself, f32 [N, H, W, 3], where it does not come from images.
     pub const INPUT: &str = "input";
     /// Scores, f32 [N, 1, 1, K].
     pub const LOGITS: &str = "logits";
@@ -60,11 +61,11 @@ pub mod names {
 pub enum Input {
     /// The value [`names::INPUT`], normalised already.
     Tensor,
-    /// Pictures of bytes, normalised on the way.
-    Pictures {
-        /// Name of the pictures' value.
+    /// Images of bytes, normalised on the way.
+    Images {
+        /// Name of the images' value.
         name: &'static str,
-        /// Pictures it holds.
+        /// Images it holds.
         count: usize,
         /// Mean and standard deviation of the channels.
         preprocessing: Preprocessing,
@@ -133,7 +134,11 @@ impl Network {
             if passes.fuse {
                 rewrite::fuse_backward(&mut builder.graph);
             }
-            recompute::recompute(&mut builder.graph, first_backward, passes.recompute);
+            activation_checkpointing::apply(
+                &mut builder.graph,
+                first_backward,
+                passes.checkpointing,
+            );
         }
         if matches!(mode, Mode::Train | Mode::MicroBatch) {
             builder.update()?;
@@ -237,14 +242,14 @@ impl<'n> Builder<'n> {
             Input::Tensor => Ok(self
                 .graph
                 .external(names::INPUT, Shape::channels(&[batch, size, size, 3]))),
-            Input::Pictures {
+            Input::Images {
                 name,
                 count,
                 preprocessing,
                 augment,
             } => {
-                let words = ops::AssembleBatch::picture_words(size);
-                let pictures = self.graph.external(name, Shape::indices(&[*count, words]));
+                let words = ops::AssembleBatch::image_words(size);
+                let images = self.graph.external(name, Shape::indices(&[*count, words]));
                 let rows = self.graph.external(names::ROWS, Shape::indices(&[batch]));
                 let samples = self.samples(batch);
                 let op = ops::AssembleBatch {
@@ -255,7 +260,7 @@ impl<'n> Builder<'n> {
                     std: preprocessing.std,
                 };
                 self.graph
-                    .push_one(op, &[pictures, rows, samples, self.step], names::INPUT)
+                    .push_one(op, &[images, rows, samples, self.step], names::INPUT)
             }
         }
     }
@@ -303,7 +308,7 @@ impl<'n> Builder<'n> {
             } => {
                 let op = ops::Conv2d {
                     window: Window { stride, padding },
-                    prepare: None,
+                    normalize_input: None,
                     normalize: None,
                 };
                 let weight = self.kept(name, "weight");
@@ -337,7 +342,7 @@ impl<'n> Builder<'n> {
                         stride: 1,
                         padding: 0,
                     },
-                    prepare: None,
+                    normalize_input: None,
                     normalize: None,
                 };
                 let (weight, bias) = (self.kept(name, "weight"), self.kept(name, "bias"));

@@ -4,7 +4,7 @@
 //! open. Stem, block, depth and classes can be read off; the widths of the units bound
 //! alpha from both sides, because width k is the rounding of a known function of alpha and
 //! k. Any alpha in between builds the same network; the roundest one is what was meant.
-//! Dropout and picture size leave no trace in the tensors and get their defaults, and where
+//! Dropout and image size leave no trace in the tensors and get their defaults, and where
 //! additive and multiplicative growth both fit, additive is preferred.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -13,7 +13,7 @@
 //! convolution, a batch norm after their last and nothing after the sum. Their shortcut has
 //! no parameters: average-pool 2x2 where the branch has stride 2, then zero channels
 //! appended after the existing ones ([`Shortcut::PoolAndPad`]). For odd sizes the pool's last
-//! window averages the cells inside the picture only, so that it matches the convolution's
+//! window averages the cells inside the image only, so that it matches the convolution's
 //! rounding up.
 //!
 //! PreResNet's units start with batch norm and ReLU. Where the width changes these stand
@@ -44,10 +44,10 @@ pub enum LayerKind {
         kernel: usize,
         /// Step of the window in both directions.
         stride: usize,
-        /// Zeros around the picture on each side.
+        /// Zeros around the image on each side.
         padding: usize,
     },
-    /// Batch norm over pictures, rows and columns.
+    /// Batch norm over images, rows and columns.
     BatchNorm {
         /// Channels, each with its own statistics.
         channels: usize,
@@ -86,7 +86,7 @@ pub struct Layer {
     pub name: String,
     /// What it computes.
     pub kind: LayerKind,
-    /// Extents of its output for one picture: rows, columns, channels, or channels alone
+    /// Extents of its output for one image: rows, columns, channels, or channels alone
     /// behind the global pool.
     pub output: Vec<usize>,
 }
@@ -132,7 +132,7 @@ pub struct Unit {
     pub branch: Vec<Layer>,
     /// The other path.
     pub shortcut: Shortcut,
-    /// Extents of the sum for one picture: rows, columns, channels.
+    /// Extents of the sum for one image: rows, columns, channels.
     pub output: Vec<usize>,
 }
 
@@ -140,7 +140,7 @@ pub struct Unit {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     pub(super) spec: NetworkSpec,
-    /// From the picture to the first unit.
+    /// From the image to the first unit.
     pub stem: Vec<Layer>,
     /// The residual units, in order.
     pub units: Vec<Unit>,

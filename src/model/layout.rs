@@ -1,6 +1,6 @@
 //! From a spec to its layers: the one place that knows how the networks are put together.
 //!
-//! A [`Place`] walks from the picture to the logits and remembers size and channels.
+//! A [`Cursor`] walks from the image to the logits and remembers size and channels.
 
 use super::error::SpecError;
 use super::layers::{Layer, LayerKind, Network, Shortcut, Unit};
@@ -14,7 +14,7 @@ impl Network {
     /// If the spec describes none; see [`NetworkSpec::validate`].
     pub fn new(spec: &NetworkSpec) -> Result<Network, SpecError> {
         spec.validate()?;
-        let mut at = Place {
+        let mut at = Cursor {
             size: spec.image_size as usize,
             channels: 3,
         };
@@ -38,12 +38,12 @@ impl Network {
 
 /// Rows (equal to columns) and channels at a place in the network.
 #[derive(Clone, Copy)]
-struct Place {
+struct Cursor {
     size: usize,
     channels: usize,
 }
 
-impl Place {
+impl Cursor {
     /// Appends one layer behind this place and moves there.
     fn layer(&mut self, name: String, kind: LayerKind) -> Layer {
         match kind {
@@ -108,7 +108,7 @@ impl Place {
     }
 }
 
-fn stem(stem: Stem, at: &mut Place) -> Vec<Layer> {
+fn stem(stem: Stem, at: &mut Cursor) -> Vec<Layer> {
     let (kernel, stride) = match stem {
         Stem::Cifar => (3, 1),
         Stem::ImageNet => (7, 2),
@@ -134,7 +134,7 @@ fn unit(
     stage: usize,
     index_in_stage: usize,
     width: usize,
-    at: &mut Place,
+    at: &mut Cursor,
 ) -> Unit {
     let name = format!("layer{}.{index_in_stage}", stage + 1);
     let input_channels = at.channels;
@@ -209,7 +209,7 @@ fn is_convolution(layer: &Layer) -> bool {
     matches!(layer.kind, LayerKind::Convolution { .. })
 }
 
-fn head(spec: &NetworkSpec, at: &mut Place) -> Vec<Layer> {
+fn head(spec: &NetworkSpec, at: &mut Cursor) -> Vec<Layer> {
     // The authors' two programs name the last batch norm differently.
     let batch_norm = match spec.family {
         Family::PyramidNet => "bn_final",

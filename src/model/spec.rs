@@ -17,7 +17,7 @@ pub const MAX_WIDTH: u32 = 8192;
 pub const MAX_DEPTH: u32 = 10_000;
 /// More classes are refused as typing errors; the largest public label set has some 22,000.
 pub const MAX_CLASSES: u32 = 65_536;
-/// Larger pictures are refused as typing errors; one activation would fill a GPU.
+/// Larger images are refused as typing errors; one activation would fill a GPU.
 pub const MAX_IMAGE_SIZE: u32 = 4096;
 
 /// A network.
@@ -48,7 +48,7 @@ pub struct NetworkSpec {
     pub classes: u32,
     /// Probability of dropping a feature before the classifier in training; 0 for none.
     pub dropout: f32,
-    /// Rows and columns of the pictures.
+    /// Rows and columns of the images.
     pub image_size: u32,
     /// What becomes of a width that is not whole.
     pub rounding: Rounding,

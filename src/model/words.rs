@@ -155,7 +155,7 @@ impl Stem {
         }
     }
 
-    /// Rows and columns of a picture when no flag says otherwise.
+    /// Rows and columns of an image when no flag says otherwise.
     pub fn default_image_size(self) -> u32 {
         match self {
             Stem::Cifar => 32,
@@ -163,7 +163,7 @@ impl Stem {
         }
     }
 
-    /// The smallest picture that every halving still finds something to halve in.
+    /// The smallest image that every halving still finds something to halve in.
     pub fn least_image_size(self) -> u32 {
         match self {
             Stem::Cifar => 4,
@@ -171,7 +171,7 @@ impl Stem {
         }
     }
 
-    /// Length of the shorter side of a picture before the centre of `image_size` is cut out
+    /// Length of the shorter side of an image before the centre of `image_size` is cut out
     /// of it: the size itself for the CIFAR stem, 256 for 224 and so in proportion for the
     /// ImageNet stem.
     pub fn shorter_side(self, image_size: u32) -> u32 {
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn imagenet_pictures_are_resized_before_the_crop() {
+    fn imagenet_images_are_resized_before_the_crop() {
         assert_eq!(Stem::ImageNet.shorter_side(224), 256);
         assert_eq!(Stem::ImageNet.shorter_side(64), 73);
         assert_eq!(Stem::Cifar.shorter_side(48), 48);

@@ -1,10 +1,10 @@
-//! Evaluation: scores with running statistics, no augmentation, every picture once.
+//! Evaluation: scores with running statistics, no augmentation, every image once.
 
 use std::sync::Arc;
 
-use super::{Feed, Totals, TrainError};
+use super::{InputPipeline, Totals, TrainError};
 use crate::data::Source;
-use crate::engine::{Device, Engine, Kind, Tensors};
+use crate::engine::{Device, Engine, TensorKind, Tensors};
 use crate::graph::Passes;
 use crate::graph::ops::Metrics;
 use crate::kernels::Choices;
@@ -23,7 +23,7 @@ pub struct Evaluation {
 /// A network ready to be evaluated on its own, outside training.
 pub struct Evaluator {
     engine: Engine,
-    feed: Feed,
+    input: InputPipeline,
     batch: usize,
     classes: usize,
 }
@@ -43,33 +43,33 @@ impl Evaluator {
         workers: usize,
     ) -> Result<Evaluator, TrainError> {
         let batch = batch.min(source.len()).max(1);
-        let feed = Feed::new(source, names::EVAL_PICTURES, device, workers);
-        let input = feed.input(batch, &description.preprocessing, false);
+        let pipeline = InputPipeline::new(source, names::EVAL_IMAGES, device, workers);
+        let input = pipeline.input(batch, &description.preprocessing, false);
         let graph = network.graph(batch, &input, Mode::Evaluate, Passes::default())?;
         let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
-        engine.write_tensors(network, Kind::Weights, tensors);
-        feed.upload(&mut engine);
+        engine.write_tensors(network, TensorKind::Weights, tensors);
+        pipeline.upload(&mut engine);
         Ok(Evaluator {
             engine,
-            feed,
+            input: pipeline,
             batch,
             classes: description.classes.len(),
         })
     }
 
-    /// Evaluates every picture; `progress` hears the number of pictures done.
+    /// Evaluates every image; `progress` hears the number of images done.
     ///
     /// # Errors
     /// If data or device fail, or a score is NaN or infinite.
     pub async fn run(&mut self, mut progress: impl FnMut(usize)) -> Result<Evaluation, TrainError> {
         let mut confusion = vec![vec![0; self.classes]; self.classes];
         let shape = Shape::channels(&[self.batch, 1, 1, self.classes]);
-        let mut batches = self.feed.batches(chunks(self.feed.len(), self.batch));
+        let mut batches = self.input.batches(chunks(self.input.len(), self.batch));
         let mut done = 0;
         clear_metrics(&mut self.engine);
         while let Some(batch) = batches.next() {
             let batch = batch?;
-            self.feed.write(&mut self.engine, &batch, self.batch);
+            self.input.write(&mut self.engine, &batch, self.batch);
             self.engine.run(0)?;
             let logits = self.engine.read_values(names::LOGITS, &shape).await?;
             for (scores, label) in logits.chunks_exact(self.classes).zip(&batch.labels) {

@@ -1,17 +1,17 @@
-//! Loss and hits of many pictures.
+//! Loss and hits of many images.
 
 use crate::graph::ops::Metrics;
 
-/// Sums over pictures, from which means follow.
+/// Sums over images, from which means follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Totals {
     /// Sum of the losses.
     pub loss: f64,
-    /// Pictures whose class came first.
+    /// Images whose class came first.
     pub top1: u64,
-    /// Pictures whose class came among the first five.
+    /// Images whose class came among the first five.
     pub top5: u64,
-    /// Pictures.
+    /// Images.
     pub images: u64,
 }
 
@@ -32,12 +32,12 @@ impl Totals {
         self.loss / self.images as f64
     }
 
-    /// Share of pictures, in percent, whose class did not come first.
+    /// Share of images, in percent, whose class did not come first.
     pub fn top1_error(&self) -> f64 {
         100.0 * (1.0 - self.top1 as f64 / self.images as f64)
     }
 
-    /// Share of pictures, in percent, whose class did not come among the first five; `None`
+    /// Share of images, in percent, whose class did not come among the first five; `None`
     /// with fewer than five classes.
     pub fn top5_error(&self, classes: usize) -> Option<f64> {
         let error = 100.0 * (1.0 - self.top5 as f64 / self.images as f64);

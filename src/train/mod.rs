@@ -5,13 +5,13 @@
 //! It owns no file: what a checkpoint needs comes out as a [`Snapshot`] and goes in as one.
 
 mod evaluate;
-mod feed;
+mod input_pipeline;
 mod metrics;
 mod recipe;
 mod trainer;
 
 pub use evaluate::{Evaluation, Evaluator};
-pub use feed::Feed;
+pub use input_pipeline::InputPipeline;
 pub use metrics::Totals;
 pub use recipe::Recipe;
 pub use trainer::{Options, Position, Snapshot, Trainer};

@@ -5,14 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::Kind;
+use crate::data::DatasetKind;
 
 /// Hyper-parameters of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// Passes over the training set.
     pub epochs: u32,
-    /// Pictures of one optimiser step.
+    /// Images of one optimiser step.
     pub batch_size: usize,
     /// Learning rate before the first milestone.
     pub learning_rate: f32,
@@ -28,7 +28,7 @@ pub struct Recipe {
 
 impl Recipe {
     /// The recipe of a dataset.
-    pub fn for_dataset(kind: Kind) -> Recipe {
+    pub fn for_dataset(kind: DatasetKind) -> Recipe {
         let cifar10 = Recipe {
             epochs: 300,
             batch_size: 128,
@@ -39,12 +39,12 @@ impl Recipe {
             augment: true,
         };
         match kind {
-            Kind::Cifar10 | Kind::Folder => cifar10,
-            Kind::Cifar100 => Recipe {
+            DatasetKind::Cifar10 | DatasetKind::Folder => cifar10,
+            DatasetKind::Cifar100 => Recipe {
                 learning_rate: 0.5,
                 ..cifar10
             },
-            Kind::Shapes => Recipe {
+            DatasetKind::Shapes => Recipe {
                 epochs: 5,
                 batch_size: 32,
                 learning_rate: 0.05,
@@ -81,7 +81,7 @@ mod tests {
     /// Epochs 1..149 at lr, 150..224 at lr/10, 225..300 at lr/100.
     #[test]
     fn the_rate_drops_at_the_start_of_a_milestone() {
-        let recipe = Recipe::for_dataset(Kind::Cifar10);
+        let recipe = Recipe::for_dataset(DatasetKind::Cifar10);
         for (epoch, rate) in [(1, 0.1), (149, 0.1), (150, 0.01), (224, 0.01), (225, 0.001)] {
             let difference = (recipe.learning_rate(epoch) - rate).abs();
             assert!(difference <= rate * f32::EPSILON, "epoch {epoch}");

@@ -10,10 +10,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::{chunks, clear_metrics, read_metrics};
-use super::feed::Batches;
-use super::{Feed, Recipe, Totals, TrainError};
+use super::input_pipeline::Batches;
+use super::{InputPipeline, Recipe, Totals, TrainError};
 use crate::data::Source;
-use crate::engine::{Device, Engine, EngineError, Kind, Tensors};
+use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors};
 use crate::graph::ops::{LOSS_SCALE_WORDS, LossScale, METRIC_WORDS, Metrics};
 use crate::graph::step::Step;
 use crate::graph::{Graph, Passes, Precision};
@@ -26,7 +26,7 @@ use crate::rng::{Purpose, Stream};
 pub struct Options {
     /// Optimiser and schedule.
     pub recipe: Recipe,
-    /// Pictures that go through the network at once, if fewer than a batch: gradients are
+    /// Images that go through the network at once, if fewer than a batch: gradients are
     /// summed, batch norm sees the micro-batch only.
     pub micro_batch: Option<usize>,
     /// Key of all random numbers.
@@ -105,8 +105,8 @@ pub struct Trainer {
     engine: Engine,
     network: Network,
     options: Options,
-    train: Feed,
-    test: Feed,
+    train: InputPipeline,
+    test: InputPipeline,
     /// Sizes of the chunks for which there is a graph; the graph's number is the index.
     sizes: Vec<usize>,
     position: Position,
@@ -128,8 +128,8 @@ impl Trainer {
         test: Arc<dyn Source>,
         choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
     ) -> Result<Trainer, TrainError> {
-        let train = Feed::new(train, names::TRAIN_PICTURES, device, options.workers);
-        let test = Feed::new(test, names::EVAL_PICTURES, device, options.workers);
+        let train = InputPipeline::new(train, names::TRAIN_IMAGES, device, options.workers);
+        let test = InputPipeline::new(test, names::EVAL_IMAGES, device, options.workers);
         let sizes = chunk_sizes(train.len(), options.recipe.batch_size, options.micro_batch);
         let mode = match options.micro_batch {
             Some(_) => Mode::MicroBatch,
@@ -137,7 +137,7 @@ impl Trainer {
         };
         let mut graphs = Vec::new();
         for size in &sizes {
-            // All sizes share the value that holds the pictures: as large as the largest.
+            // All sizes share the value that holds the images: as large as the largest.
             let input = train.input(sizes[0], &options.preprocessing, options.recipe.augment);
             graphs.push(network.graph(*size, &input, mode, options.passes)?);
         }
@@ -170,9 +170,9 @@ impl Trainer {
     /// If the tensors are not those of the network: callers compare first.
     pub fn restore(&mut self, snapshot: &Snapshot) {
         self.engine
-            .write_tensors(&self.network, Kind::Weights, &snapshot.weights);
+            .write_tensors(&self.network, TensorKind::Weights, &snapshot.weights);
         self.engine
-            .write_tensors(&self.network, Kind::Momentum, &snapshot.momentum);
+            .write_tensors(&self.network, TensorKind::Momentum, &snapshot.momentum);
         self.engine
             .write(names::METRICS, &snapshot.position.metrics);
         self.position = snapshot.position;
@@ -199,8 +199,8 @@ impl Trainer {
         }
         let (engine, network) = (&self.engine, &self.network);
         Ok(Snapshot {
-            weights: engine.read_tensors(network, Kind::Weights).await?,
-            momentum: engine.read_tensors(network, Kind::Momentum).await?,
+            weights: engine.read_tensors(network, TensorKind::Weights).await?,
+            momentum: engine.read_tensors(network, TensorKind::Momentum).await?,
             position: self.position,
         })
     }
@@ -226,7 +226,7 @@ impl Trainer {
         self.train.len().div_ceil(batch) as u32
     }
 
-    /// Training pictures.
+    /// Training images.
     pub fn images_per_epoch(&self) -> usize {
         self.train.len()
     }
@@ -250,7 +250,7 @@ impl Trainer {
         self.waited + current
     }
 
-    /// Submits one optimiser step; returns its number of pictures.
+    /// Submits one optimiser step; returns its number of images.
     ///
     /// # Errors
     /// If data or device fail.
@@ -266,7 +266,7 @@ impl Trainer {
         self.write_step();
         let micro = self.options.micro_batch.is_some();
         if micro {
-            self.engine.clear_tensors(&self.network, Kind::Sums);
+            self.engine.clear_tensors(&self.network, TensorKind::Sums);
         }
         let mut done = 0;
         while done < total {
@@ -303,7 +303,7 @@ impl Trainer {
     }
 
     /// Evaluates the test split with the present weights; `progress` hears the number of
-    /// pictures done, and is waited for: who shares a thread with others lets them work.
+    /// images done, and is waited for: who shares a thread with others lets them work.
     ///
     /// # Errors
     /// If data or device fail, or a score is NaN or infinite.
@@ -341,13 +341,13 @@ impl Trainer {
         self.waited = Duration::ZERO;
     }
 
-    /// Pictures of a step.
+    /// Images of a step.
     fn batch_at(&self, step: u32) -> usize {
         let batch = self.options.recipe.batch_size;
         (self.train.len() - step as usize * batch).min(batch)
     }
 
-    /// Picture numbers of all chunks that the epoch still has.
+    /// Image numbers of all chunks that the epoch still has.
     fn chunks_left(&self) -> Vec<Vec<u32>> {
         let mut stream = Stream::new(self.options.seed, Purpose::Shuffle, self.position.epoch, 0);
         let order = stream.permutation(self.train.len());
@@ -379,7 +379,11 @@ impl Trainer {
         if self.options.passes.precision == Precision::F16 {
             what += " (half precision ends at 65504, which --precision f32 does not)";
         }
-        if let Ok(weights) = self.engine.read_tensors(&self.network, Kind::Weights).await {
+        if let Ok(weights) = self
+            .engine
+            .read_tensors(&self.network, TensorKind::Weights)
+            .await
+        {
             let bad = |values: &[f32]| values.iter().any(|v| !v.is_finite());
             let names = self.network.parameters().into_iter().map(|p| p.name);
             let mut names = names.filter(|name| weights.get(name).is_some_and(|v| bad(v)));

@@ -94,9 +94,9 @@ fn magnitude(sample: &ops::Sample) -> f64 {
     let x = &sample.inputs[0];
     let (source, gain) = match &sample.op {
         Op::Conv2d(conv) => {
-            let prepared = conv.prepare.as_ref().map(|prepare| {
+            let prepared = conv.normalize_input.as_ref().map(|normalize_input| {
                 let operands = [x, &sample.inputs[2], &sample.inputs[3]];
-                let op = Op::from(prepare.clone());
+                let op = Op::from(normalize_input.clone());
                 largest(&op.reference(&operands))
             });
             // A normalised result is larger by scale over deviation.

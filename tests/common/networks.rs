@@ -14,7 +14,7 @@ pub struct Small {
     pub batch: usize,
 }
 
-/// One unit a stage, every kind of unit, stem and head, and an odd picture.
+/// One unit a stage, every kind of unit, stem and head, and an odd image.
 pub fn small_networks() -> Vec<Small> {
     let basic = NetworkSpec {
         classes: 5,
@@ -56,7 +56,7 @@ pub fn small_networks() -> Vec<Small> {
         ("additive bottleneck", bottleneck, 3),
         ("multiplicative", multiplicative, 3),
         ("dropout", dropout, 4),
-        ("odd picture", odd, 2),
+        ("odd image", odd, 2),
         ("imagenet stem", imagenet, 3),
         ("preresnet", preresnet, 3),
     ]
@@ -69,7 +69,7 @@ pub fn small_networks() -> Vec<Small> {
 }
 
 /// Values for everything that a network's graph takes from outside or keeps: random
-/// pictures and labels, weights as after some training, other kept values as at a start.
+/// images and labels, weights as after some training, other kept values as at a start.
 pub fn operands(graph: &Graph, seed: u64) -> Store {
     let mut draw = Draw::new(seed);
     let classes = graph

@@ -9,11 +9,11 @@ use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
 use pyr_wgpu::model::{Network, NetworkSpec, Preprocessing, Stem, initial_values};
 use pyr_wgpu::rng::{Purpose, Stream};
 use pyr_wgpu::train::{Options, Position, Recipe, Snapshot, Totals, Trainer};
-use pyr_wgpu::verify::Batch;
+use pyr_wgpu::verify::RecordedBatch;
 
 pub const CLASSES: u32 = 5;
 
-/// Pictures of noise, whose labels go round.
+/// Images of noise, whose labels go round.
 struct Noise {
     size: u32,
     bytes: Vec<u8>,
@@ -119,7 +119,7 @@ impl Run {
         Noise::source(self.spec.image_size, self.images, self.resident)
     }
 
-    /// Thirteen pictures: a number that no batch divides.
+    /// Thirteen images: a number that no batch divides.
     pub fn test_source(&self) -> Arc<dyn Source> {
         Noise::source(self.spec.image_size, 13, self.resident)
     }
@@ -159,7 +159,7 @@ impl Run {
         trainer
     }
 
-    /// Picture numbers of each step of an epoch.
+    /// Image numbers of each step of an epoch.
     pub fn order(&self, epoch: u32) -> Vec<Vec<u32>> {
         let mut stream = Stream::new(self.options.seed, Purpose::Shuffle, epoch, 0);
         let order = stream.permutation(self.images);
@@ -169,8 +169,8 @@ impl Run {
             .collect()
     }
 
-    /// Some pictures as PyTorch would have them.
-    pub fn batch(&self, indices: &[u32]) -> Batch {
+    /// Some images as PyTorch would have them.
+    pub fn batch(&self, indices: &[u32]) -> RecordedBatch {
         let source = self.train_source();
         let Preprocessing { mean, std, .. } = self.options.preprocessing;
         let plane = (self.spec.image_size * self.spec.image_size) as usize;
@@ -183,7 +183,7 @@ impl Run {
                 input.extend(values.map(|b| (f32::from(*b) - mean[channel]) / std[channel]));
             }
         }
-        Batch {
+        RecordedBatch {
             input,
             size: indices.len(),
             labels: indices.iter().map(|i| source.label(*i as usize)).collect(),
@@ -201,7 +201,7 @@ fn by_matrices(target: &Target, graphs: &[Graph]) -> Result<Choices, EngineError
     for graph in graphs {
         for offer in kernels::lower(graph, &card, &Choices::default())?.offers {
             let name = offer
-                .plausible
+                .candidates
                 .iter()
                 .find(|name| MATRIX_NAMES.contains(name));
             if let Some(name) = name {

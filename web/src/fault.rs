@@ -4,7 +4,7 @@ use pyr_wgpu::data::DataError;
 use pyr_wgpu::engine::EngineError;
 use pyr_wgpu::gpu::GpuError;
 use pyr_wgpu::train::TrainError;
-use pyr_wgpu::trained::TrainedError;
+use pyr_wgpu::trained_model::TrainedModelError;
 use wasm_bindgen::JsValue;
 
 /// An error with the code that the page acts on.
@@ -74,8 +74,8 @@ impl From<TrainError> for Fault {
     }
 }
 
-impl From<TrainedError> for Fault {
-    fn from(error: TrainedError) -> Fault {
+impl From<TrainedModelError> for Fault {
+    fn from(error: TrainedModelError) -> Fault {
         Fault::new("checkpoint", error)
     }
 }

@@ -6,7 +6,7 @@ use pyr_wgpu::checkpoint::Checkpoint;
 use pyr_wgpu::engine::{Device, DeviceRequest};
 use pyr_wgpu::model::{Description, METADATA_KEY, Network, initial_values};
 use pyr_wgpu::predict::{FeatureMaps, Predictor, thin};
-use pyr_wgpu::trained::Trained;
+use pyr_wgpu::trained_model::TrainedModel;
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
@@ -70,7 +70,7 @@ impl Session {
             Network::new(&description.network).map_err(|e| Fault::new("checkpoint", e))?;
         let tensors = initial_values(&network, 0).into_iter().collect();
         let size = description.network.image_size as usize;
-        let trained = Trained {
+        let trained = TrainedModel {
             description,
             network,
             tensors,
@@ -91,7 +91,7 @@ impl Session {
     pub fn load(&mut self, bytes: &[u8]) -> Result<String, JsValue> {
         let checkpoint = Checkpoint::from_bytes(bytes).map_err(|e| Fault::new("checkpoint", e))?;
         let metadata = checkpoint.metadata.clone();
-        let trained = Trained::read(checkpoint, None).map_err(Fault::from)?;
+        let trained = TrainedModel::read(checkpoint, None).map_err(Fault::from)?;
         let card = card(&trained, &metadata, bytes.len());
         let fits = |p: &Predictor| *p.description() == trained.description;
         let predictor = match self.prepared.take().filter(fits) {
@@ -105,7 +105,7 @@ impl Session {
         Ok(card.to_string())
     }
 
-    fn predictor(&self, trained: &Trained) -> Result<Predictor, JsValue> {
+    fn predictor(&self, trained: &TrainedModel) -> Result<Predictor, JsValue> {
         Ok(Predictor::new(&self.device, trained).map_err(Fault::from)?)
     }
 
@@ -122,10 +122,10 @@ impl Session {
         Ok(self.loaded()?.description().network.image_size)
     }
 
-    /// The content of a picture file as the network sees it: rows of RGB bytes.
+    /// The content of an image file as the network sees it: rows of RGB bytes.
     ///
     /// # Errors
-    /// `picture` if it is none.
+    /// `image` if it is none.
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Vec<u8>, JsValue> {
         Ok(self.loaded()?.decode(bytes).map_err(Fault::from)?)
     }
@@ -133,24 +133,20 @@ impl Session {
     /// Pixels of a canvas, RGBA, as the network sees them.
     ///
     /// # Errors
-    /// `picture` if the extents are not theirs.
+    /// `image` if the extents are not theirs.
     pub fn fit(&mut self, width: u32, height: u32, rgba: &[u8]) -> Result<Vec<u8>, JsValue> {
         let rgb = rgba.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]);
         let fitted = self.loaded()?.fit(width, height, rgb.collect());
         Ok(fitted.map_err(Fault::from)?)
     }
 
-    /// All classes of a picture as [`Session::decode`] and [`Session::fit`] give it, the most
+    /// All classes of an image as [`Session::decode`] and [`Session::fit`] give it, the most
     /// probable first, and whether the evidence is thin: JSON.
     ///
     /// # Errors
     /// What the device says.
-    pub async fn classify(&mut self, picture: Vec<u8>) -> Result<String, JsValue> {
-        let predictions = self
-            .loaded()?
-            .classify(&picture)
-            .await
-            .map_err(Fault::from)?;
+    pub async fn classify(&mut self, image: Vec<u8>) -> Result<String, JsValue> {
+        let predictions = self.loaded()?.classify(&image).await.map_err(Fault::from)?;
         let rows: Vec<Value> = predictions
             .iter()
             .map(|p| json!({ "index": p.index, "class": p.class, "probability": p.probability }))
@@ -159,7 +155,7 @@ impl Session {
         Ok(answer.to_string())
     }
 
-    /// The feature maps at the end of each stage, for the picture classified last: an array
+    /// The feature maps at the end of each stage, for the image classified last: an array
     /// of `{name, size, channels, maps}` with grey bytes, map after map, each from its own
     /// least to its own greatest value.
     ///
@@ -170,7 +166,7 @@ impl Session {
         Ok(stages.iter().map(stage_object).collect())
     }
 
-    /// Where the picture classified last speaks for a class, row by row.
+    /// Where the image classified last speaks for a class, row by row.
     ///
     /// # Errors
     /// What the device says.
@@ -206,7 +202,7 @@ fn described(text: &str) -> Result<Description, JsValue> {
 }
 
 /// What the page says about a network.
-fn card(trained: &Trained, metadata: &BTreeMap<String, String>, bytes: usize) -> Value {
+fn card(trained: &TrainedModel, metadata: &BTreeMap<String, String>, bytes: usize) -> Value {
     let Description {
         network, classes, ..
     } = &trained.description;

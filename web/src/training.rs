@@ -1,20 +1,20 @@
 //! The training of the page's second tab: the network `demo` on the drawn shapes.
 
-use pyr_wgpu::data::{Crop, Dataset, Kind, open_shapes};
+use pyr_wgpu::data::{Crop, Dataset, DatasetKind, open_shapes};
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::graph::Passes;
 use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::{Description, Network, Preprocessing, preset};
 use pyr_wgpu::predict::Predictor;
 use pyr_wgpu::train::{Options, Recipe, Snapshot, Totals, TrainError, Trainer};
-use pyr_wgpu::trained::{Trained, checkpoint};
+use pyr_wgpu::trained_model::{TrainedModel, checkpoint};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::fault::Fault;
 
-/// Test pictures that are classified again and again.
+/// Test images that are classified again and again.
 const EXAM: usize = 64;
 
 /// A run, driven from JavaScript some steps at a time.
@@ -24,8 +24,8 @@ pub struct Training {
     trainer: Trainer,
     recipe: Recipe,
     description: Description,
-    /// The first test pictures back to back, and their classes.
-    pictures: Vec<u8>,
+    /// The first test images back to back, and their classes.
+    images: Vec<u8>,
     truth: Vec<u32>,
     examiner: Predictor,
     /// Metrics of the epoch when they were last read.
@@ -45,7 +45,7 @@ impl Training {
             classes: shapes.classes.clone(),
             network: spec,
         };
-        let recipe = Recipe::for_dataset(Kind::Shapes);
+        let recipe = Recipe::for_dataset(DatasetKind::Shapes);
         let options = Options {
             recipe: recipe.clone(),
             micro_batch: None,
@@ -55,8 +55,8 @@ impl Training {
             preprocessing: description.preprocessing,
         };
         let start = Snapshot::initial(&network, seed);
-        let (pictures, truth) = first_pictures(&shapes)?;
-        let trained = Trained {
+        let (images, truth) = first_images(&shapes)?;
+        let trained = TrainedModel {
             description: description.clone(),
             network: network.clone(),
             tensors: start.weights.clone(),
@@ -73,7 +73,7 @@ impl Training {
             trainer,
             recipe,
             description,
-            pictures,
+            images,
             truth,
             examiner,
             before: Totals::default(),
@@ -81,7 +81,7 @@ impl Training {
     }
 
     /// Runs up to `count` steps of the epoch and waits for them; returns JSON: where the run
-    /// stands, how many pictures the steps had, and their mean loss and error (in 0..1).
+    /// stands, how many images the steps had, and their mean loss and error (in 0..1).
     ///
     /// # Errors
     /// What the device says, or that the training diverged.
@@ -127,7 +127,7 @@ impl Training {
         self.trainer.finished()
     }
 
-    /// Evaluates all test pictures and begins the next epoch. After each batch `turn` is
+    /// Evaluates all test images and begins the next epoch. After each batch `turn` is
     /// called and its promise waited for, so that others get their turn. Returns JSON: the
     /// epoch, loss and error (in 0..1).
     ///
@@ -154,13 +154,13 @@ impl Training {
         Ok(result.to_string())
     }
 
-    /// The pictures of the examination: 64 times 32 by 32 RGB bytes.
+    /// The images of the examination: 64 times 32 by 32 RGB bytes.
     #[wasm_bindgen(getter)]
-    pub fn pictures(&self) -> Vec<u8> {
-        self.pictures.clone()
+    pub fn images(&self) -> Vec<u8> {
+        self.images.clone()
     }
 
-    /// Classifies the examination's pictures with the present weights; returns JSON: for each
+    /// Classifies the examination's images with the present weights; returns JSON: for each
     /// its true class, the most probable one and how probable that is.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl Training {
     pub async fn examine(&mut self) -> Result<String, JsValue> {
         let snapshot = self.trainer.snapshot().await.map_err(Fault::from)?;
         self.examiner.set_weights(&snapshot.weights);
-        let answers = self.examiner.classify_all(&self.pictures).await;
+        let answers = self.examiner.classify_all(&self.images).await;
         let answers = answers.map_err(Fault::from)?;
         let rows = answers.iter().zip(&self.truth).map(|(ranked, truth)| {
             let best = &ranked[0];
@@ -193,13 +193,13 @@ impl Training {
     }
 }
 
-/// The pictures that the grid shows, and their classes.
-fn first_pictures(shapes: &Dataset) -> Result<(Vec<u8>, Vec<u32>), TrainError> {
+/// The images that the grid shows, and their classes.
+fn first_images(shapes: &Dataset) -> Result<(Vec<u8>, Vec<u32>), TrainError> {
     let length = 3 * (shapes.test.size() as usize).pow(2);
-    let mut pictures = vec![0; EXAM * length];
-    for (index, slot) in pictures.chunks_exact_mut(length).enumerate() {
+    let mut images = vec![0; EXAM * length];
+    for (index, slot) in images.chunks_exact_mut(length).enumerate() {
         shapes.test.read(index, slot)?;
     }
     let truth = (0..EXAM).map(|index| shapes.test.label(index));
-    Ok((pictures, truth.collect()))
+    Ok((images, truth.collect()))
 }

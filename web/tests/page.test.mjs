@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { answered, bars, commandLine, drop, file, launch, model, patience, ready, serve, shoot, state, visit } from './browser.mjs';
 
-const picture = (name) => file(`tests/pictures/${name}`);
+const picture = (name) => file(`tests/images/${name}`);
 
 /** The same classes in the same order, and probabilities to 1e-4. */
 async function agrees(page, path, checkpoint = model) {
@@ -73,7 +73,7 @@ describe('with WebGPU', { timeout: 10 * patience }, () => {
     });
     const lying = await readFile(picture('rotated.jpg'));
     const cases = [
-      ...['pixel.png', 'moving.gif', 'picture.avif', 'ycck.jpg'].map(async (name) => [name, await readFile(picture(name)), true]),
+      ...['pixel.png', 'moving.gif', 'image.avif', 'ycck.jpg'].map(async (name) => [name, await readFile(picture(name)), true]),
       ['large.jpg', Uint8Array.from(large), true],
       ['broken.jpg', lying.subarray(0, lying.length / 2), false],
       ['notes.txt', Buffer.from('This is no picture.'), false],

@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 use super::super::device::DeviceArgs;
 use super::super::network::NetworkArgs;
 use super::super::tuning::TuneArgs;
-use crate::data::Kind;
+use crate::data::DatasetKind;
 use crate::graph::Precision;
 
 /// Arguments of `train`.
@@ -28,13 +28,13 @@ pub(in super::super) struct Args {
     pub(super) tune: TuneArgs,
 }
 
-/// Which pictures.
+/// Which images.
 #[derive(ClapArgs)]
 #[command(next_help_heading = "Data")]
 pub(super) struct DataArgs {
     /// shapes (drawn by the program), cifar10, cifar100 or folder [default: shapes]
     #[arg(long, value_name = "NAME")]
-    pub(super) dataset: Option<Kind>,
+    pub(super) dataset: Option<DatasetKind>,
     /// Where the dataset's files are
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
@@ -47,10 +47,10 @@ pub(super) struct DataArgs {
 #[derive(ClapArgs)]
 #[command(next_help_heading = "Recipe")]
 pub(super) struct RecipeArgs {
-    /// Passes over the training pictures [default: shapes 5, others 300]
+    /// Passes over the training images [default: shapes 5, others 300]
     #[arg(long, value_name = "N")]
     pub(super) epochs: Option<u32>,
-    /// Pictures of one step [default: shapes 32, others 128]
+    /// Images of one step [default: shapes 32, others 128]
     #[arg(long, value_name = "N")]
     pub(super) batch_size: Option<usize>,
     /// Learning rate before the first milestone [default: 0.1, shapes 0.05, cifar100 0.5]
@@ -65,7 +65,7 @@ pub(super) struct RecipeArgs {
     /// Epochs at whose start the rate drops to a tenth [default: shapes 4,5, others 150,225]
     #[arg(long, value_name = "E,E", value_delimiter = ',')]
     pub(super) milestones: Option<Vec<u32>>,
-    /// Pictures that go through the network at once, if fewer than a batch; gradients are
+    /// Images that go through the network at once, if fewer than a batch; gradients are
     /// summed, batch norm sees only these
     #[arg(long, value_name = "N")]
     pub(super) micro_batch: Option<usize>,

@@ -2,13 +2,13 @@
 
 use super::super::error::CliError;
 use super::args::Args;
-use crate::data::Kind;
+use crate::data::DatasetKind;
 use crate::run::{Config, RunDirectory};
 use crate::train::Recipe;
 
 /// The configuration that the flags describe.
 pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
-    let kind = args.data.dataset.unwrap_or(Kind::Shapes);
+    let kind = args.data.dataset.unwrap_or(DatasetKind::Shapes);
     let base = Recipe::for_dataset(kind);
     let flags = &args.recipe;
     Ok(Config {
@@ -182,7 +182,7 @@ pub(super) fn check_recipe(config: &Config) -> Result<(), CliError> {
         return usage("--epochs 0 trains nothing; give at least 1");
     }
     if recipe.batch_size == 0 || config.micro_batch == Some(0) {
-        return usage("a batch needs at least one picture; the paper's batch is 128");
+        return usage("a batch needs at least one image; the paper's batch is 128");
     }
     if config.micro_batch.is_some_and(|m| m > recipe.batch_size) {
         return usage("--micro-batch is larger than --batch-size; it should divide it");

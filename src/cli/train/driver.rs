@@ -59,7 +59,7 @@ impl Driver<'_> {
         let run = self.run.path().display();
         self.args.device.say(&format!(
             "finished in {}; best test error {:.2} % in epoch {}\nweights: {run}/best.safetensors \
-             (best) and {run}/last.safetensors (last); classify with\n  pyr-wgpu predict {run}/best.safetensors PICTURE",
+             (best) and {run}/last.safetensors (last); classify with\n  pyr-wgpu predict {run}/best.safetensors IMAGE",
             duration(begun.elapsed().as_secs_f64()),
             best.test_top1_error,
             best.epoch
@@ -150,7 +150,7 @@ impl Driver<'_> {
         Ok(tested)
     }
 
-    /// Tells what reading pictures brought to light since the last epoch.
+    /// Tells what reading images brought to light since the last epoch.
     fn tell_of_data(&mut self) {
         let sources = [
             self.plan.dataset.train.as_ref(),

@@ -13,7 +13,7 @@ use super::devices::bytes;
 use super::error::CliError;
 use super::signals::Signals;
 use super::tuning::complete;
-use crate::data::{self, Dataset, Kind};
+use crate::data::{self, Dataset, DatasetKind};
 use crate::engine::{Device, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
@@ -121,7 +121,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
 
 /// Opens data and, of a run that continues, its state.
 fn prepare(mut config: Config, resumed: Option<&RunDirectory>) -> Result<Plan, CliError> {
-    let kind: Kind = config.dataset.parse()?;
+    let kind: DatasetKind = config.dataset.parse()?;
     let spec = &config.network;
     let dataset = data::open(&data::Request {
         kind,
@@ -173,7 +173,7 @@ fn prepare(mut config: Config, resumed: Option<&RunDirectory>) -> Result<Plan, C
     })
 }
 
-/// How pictures of other sizes are brought to the network's.
+/// How images of other sizes are brought to the network's.
 pub(super) fn crop(stem: Stem) -> data::Crop {
     match stem {
         Stem::Cifar => data::Crop::Shorter,
@@ -235,7 +235,7 @@ fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, device: &Device
     let counts = plan.network.counts();
     let recipe = &plan.config.recipe;
     device.say(&format!(
-        "network: {} ({} parameters, {:.1} MMAC a picture)",
+        "network: {} ({} parameters, {:.1} MMAC an image)",
         plan.config.network,
         counts.parameters,
         counts.macs as f64 / 1e6
@@ -246,7 +246,7 @@ fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, device: &Device
         false => "no augmentation".to_owned(),
     };
     device.say(&format!(
-        "data: {}, {} training and {} test pictures, {augment}",
+        "data: {}, {} training and {} test images, {augment}",
         plan.config.dataset,
         trainer.images_per_epoch(),
         plan.dataset.test.len()

@@ -75,11 +75,11 @@ fn both_formats_are_read_with_the_last_label_byte() {
         assert_eq!((data.mean, data.std), ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]));
         assert_eq!(data.classes, ["a", "b", "c"]);
 
-        let mut picture = vec![0; 3072];
-        data.test.read(0, &mut picture).unwrap();
+        let mut image = vec![0; 3072];
+        data.test.read(0, &mut image).unwrap();
         // Pixel 33 is row 1, column 1; the planes begin with 7, 8 and 9.
-        assert_eq!(picture[..6], [7, 8, 9, 8, 9, 10]);
-        assert_eq!(picture[33 * 3..34 * 3], [40, 41, 42]);
+        assert_eq!(image[..6], [7, 8, 9, 8, 9, 10]);
+        assert_eq!(image[33 * 3..34 * 3], [40, 41, 42]);
         assert_eq!(train.resident().unwrap().len(), 4 * 3072);
     }
 }
@@ -100,7 +100,7 @@ fn evaluation_needs_the_test_file_alone() {
 }
 
 #[test]
-fn pictures_may_get_another_size() {
+fn images_may_get_another_size() {
     let folder = TempDir::new().unwrap();
     write(folder.path(), 1);
     let data = open(small(1), Some(folder.path()), 8, Crop::Shorter, true).unwrap();

@@ -1,31 +1,31 @@
-//! Every kind of picture, made on the fly or by another program (`tests/pictures`).
+//! Every kind of image, made on the fly or by another program (`tests/images`).
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{GrayAlphaImage, GrayImage, ImageBuffer, Luma, LumaA, Rgb, Rgba, RgbaImage};
 
 use super::*;
 
-/// One pixel of a decoded square picture.
-fn pixel(picture: &[u8], size: usize, x: usize, y: usize) -> [u8; 3] {
+/// One pixel of a decoded square image.
+fn pixel(image: &[u8], size: usize, x: usize, y: usize) -> [u8; 3] {
     let start = (y * size + x) * 3;
-    picture[start..start + 3].try_into().unwrap()
+    image[start..start + 3].try_into().unwrap()
 }
 
-fn encode(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    picture.into().write_to(&mut bytes, format).unwrap();
+    image.into().write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
-/// Decodes a picture of plain colour and returns the colour.
+/// Decodes an image of plain colour and returns the colour.
 fn plain(bytes: &[u8]) -> [u8; 3] {
-    let picture = decode_picture(bytes, 4, Crop::Shorter).unwrap();
-    assert!(picture.chunks(3).all(|p| p == &picture[..3]), "{picture:?}");
-    pixel(&picture, 4, 0, 0)
+    let image = decode_image(bytes, 4, Crop::Shorter).unwrap();
+    assert!(image.chunks(3).all(|p| p == &image[..3]), "{image:?}");
+    pixel(&image, 4, 0, 0)
 }
 
 fn error(bytes: &[u8]) -> String {
-    decode_picture(bytes, 4, Crop::Shorter)
+    decode_image(bytes, 4, Crop::Shorter)
         .unwrap_err()
         .to_string()
 }
@@ -40,32 +40,32 @@ fn close(found: [u8; 3], expected: [u8; 3], tolerance: u8) {
 
 #[test]
 fn every_format_is_known_by_its_content() {
-    let picture = RgbImage::from_pixel(4, 4, Rgb([200, 100, 50]));
+    let image = RgbImage::from_pixel(4, 4, Rgb([200, 100, 50]));
     for format in [
         ImageFormat::Png,
         ImageFormat::Bmp,
         ImageFormat::Gif,
         ImageFormat::WebP,
     ] {
-        assert_eq!(plain(&encode(picture.clone(), format)), [200, 100, 50]);
+        assert_eq!(plain(&encode(image.clone(), format)), [200, 100, 50]);
     }
     // One step for the quantiser, one for each direction of the colour transform.
-    let jpeg = encode(picture, ImageFormat::Jpeg);
+    let jpeg = encode(image, ImageFormat::Jpeg);
     close(plain(&jpeg), [200, 100, 50], 3);
 }
 
 #[test]
 fn pixels_keep_their_places() {
-    let picture = RgbImage::from_fn(4, 4, |x, y| Rgb([x as u8, y as u8, 9]));
-    let found = decode_picture(&encode(picture, ImageFormat::Png), 4, Crop::Shorter).unwrap();
+    let image = RgbImage::from_fn(4, 4, |x, y| Rgb([x as u8, y as u8, 9]));
+    let found = decode_image(&encode(image, ImageFormat::Png), 4, Crop::Shorter).unwrap();
     assert_eq!(pixel(&found, 4, 3, 1), [3, 1, 9]);
 }
 
 #[test]
 fn grey_is_repeated() {
-    let picture = GrayImage::from_pixel(4, 4, Luma([77]));
-    assert_eq!(plain(&encode(picture.clone(), ImageFormat::Png)), [77; 3]);
-    close(plain(&encode(picture, ImageFormat::Jpeg)), [77; 3], 1);
+    let image = GrayImage::from_pixel(4, 4, Luma([77]));
+    assert_eq!(plain(&encode(image.clone(), ImageFormat::Png)), [77; 3]);
+    close(plain(&encode(image, ImageFormat::Jpeg)), [77; 3], 1);
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn transparency_is_laid_over_white() {
         ([10, 20, 30], 51, [206, 208, 210]),
     ] {
         let [red, green, blue] = colour;
-        let picture = RgbaImage::from_pixel(4, 4, Rgba([red, green, blue, alpha]));
-        assert_eq!(plain(&encode(picture, ImageFormat::Png)), expected);
+        let image = RgbaImage::from_pixel(4, 4, Rgba([red, green, blue, alpha]));
+        assert_eq!(plain(&encode(image, ImageFormat::Png)), expected);
     }
     let grey = GrayAlphaImage::from_pixel(4, 4, LumaA([100, 0]));
     assert_eq!(plain(&encode(grey, ImageFormat::Png)), [255; 3]);
@@ -96,14 +96,14 @@ fn transparency_is_laid_over_white() {
     close(plain(&encode(wide, ImageFormat::Png)), [191; 3], 1);
 }
 
-/// Pillow's colours for the four patches, as printed by `make_pictures.py`. The inks pass two
+/// Pillow's colours for the four patches, as printed by `make_images.py`. The inks pass two
 /// decoders whose cosine transforms may differ by one step (JPEG conformance), and each rounds
 /// the products once: 2 for CMYK. YCCK multiplies a step of Cb by 1.772 before that: 3.
 #[test]
 fn inks_become_the_colours_that_pillow_gives() {
-    let cmyk = include_bytes!("../../../tests/pictures/cmyk.jpg");
-    let ycck = include_bytes!("../../../tests/pictures/ycck.jpg");
-    let rgb = include_bytes!("../../../tests/pictures/stored-as-rgb.jpg");
+    let cmyk = include_bytes!("../../../tests/images/cmyk.jpg");
+    let ycck = include_bytes!("../../../tests/images/ycck.jpg");
+    let rgb = include_bytes!("../../../tests/images/stored-as-rgb.jpg");
     for (bytes, tolerance, expected) in [
         (
             &cmyk[..],
@@ -126,10 +126,10 @@ fn inks_become_the_colours_that_pillow_gives() {
             [[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 120, 40]],
         ),
     ] {
-        let picture = decode_picture(bytes, 32, Crop::Shorter).unwrap();
+        let image = decode_image(bytes, 32, Crop::Shorter).unwrap();
         for (index, expected) in expected.into_iter().enumerate() {
             let (x, y) = (index % 2 * 16 + 8, index / 2 * 16 + 8);
-            close(pixel(&picture, 32, x, y), expected, tolerance);
+            close(pixel(&image, 32, x, y), expected, tolerance);
         }
     }
 }
@@ -137,7 +137,7 @@ fn inks_become_the_colours_that_pillow_gives() {
 /// Stored 48 x 32 with red at the top left, to be turned a quarter clockwise.
 #[test]
 fn the_camera_was_held_upright() {
-    let bytes = include_bytes!("../../../tests/pictures/rotated.jpg");
+    let bytes = include_bytes!("../../../tests/images/rotated.jpg");
     let upright = decode(bytes).unwrap();
     assert_eq!(upright.dimensions(), (32, 48));
     close(upright.get_pixel(28, 4).0, [220, 30, 20], 4);
@@ -160,27 +160,24 @@ fn any_size_is_brought_to_the_networks_size() {
     JpegEncoder::new_with_quality(&mut bytes, 90)
         .encode_image(&photograph)
         .unwrap();
-    let picture = decode_picture(&bytes, 32, Crop::Shorter).unwrap();
+    let image = decode_image(&bytes, 32, Crop::Shorter).unwrap();
     for (x, expected) in [(1, [255, 0, 0]), (16, [0, 255, 0]), (30, [0, 0, 255])] {
-        close(pixel(&picture, 32, x, 16), expected, 3);
+        close(pixel(&image, 32, x, 16), expected, 3);
     }
 }
 
 #[test]
-fn what_is_no_picture_is_refused() {
+fn what_is_no_image_is_refused() {
     assert_eq!(error(b""), "the file is empty");
-    let no_picture = "not a picture in JPEG, PNG, GIF, BMP or WebP format";
-    assert_eq!(
-        error(b"Dear diary, today I trained a network.\n"),
-        no_picture
-    );
+    let no_image = "not an image in JPEG, PNG, GIF, BMP or WebP format";
+    assert_eq!(error(b"Dear diary, today I trained a network.\n"), no_image);
     // A format that is known but not read.
-    assert_eq!(error(b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0"), no_picture);
+    assert_eq!(error(b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0"), no_image);
 }
 
 #[test]
-fn a_picture_that_breaks_off_is_refused() {
-    let picture = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * y) as u8, x as u8, y as u8]));
+fn a_image_that_breaks_off_is_refused() {
+    let image = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * y) as u8, x as u8, y as u8]));
     for format in [
         ImageFormat::Jpeg,
         ImageFormat::Png,
@@ -188,11 +185,11 @@ fn a_picture_that_breaks_off_is_refused() {
         ImageFormat::Gif,
         ImageFormat::WebP,
     ] {
-        let whole = encode(picture.clone(), format);
+        let whole = encode(image.clone(), format);
         assert!(decode(&whole).is_ok());
         for kept in [whole.len() / 50 + 16, whole.len() / 2, whole.len() - 50] {
             let message = error(&whole[..kept]);
-            let expected = format!("damaged {} picture: ", name(format).unwrap());
+            let expected = format!("damaged {} image: ", name(format).unwrap());
             assert!(message.starts_with(&expected), "{message}");
         }
     }
@@ -209,7 +206,7 @@ fn the_end_of_a_small_jpeg_in_the_metadata_is_not_the_end() {
 
 /// A header that promises 60,000 x 60,000 pixels costs nothing.
 #[test]
-fn a_picture_too_large_for_memory_is_refused() {
+fn a_image_too_large_for_memory_is_refused() {
     let mut bytes = encode(RgbImage::new(1, 1), ImageFormat::Bmp);
     bytes[18..22].copy_from_slice(&60_000u32.to_le_bytes());
     bytes[22..26].copy_from_slice(&60_000u32.to_le_bytes());

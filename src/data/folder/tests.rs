@@ -1,4 +1,4 @@
-//! Folders of small pictures, sound and otherwise.
+//! Folders of small images, sound and otherwise.
 
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
@@ -10,7 +10,7 @@ use crate::data::RESIDENT_LIMIT;
 struct Folder(TempDir);
 
 impl Folder {
-    /// `counts` pictures of 4 x 4 for each class of both parts. The pictures of class c are
+    /// `counts` images of 4 x 4 for each class of both parts. The images of class c are
     /// of the colour (c·50, number, 9).
     fn new(classes: &[&str], counts: usize) -> Folder {
         let folder = Folder(TempDir::new().unwrap());
@@ -20,8 +20,8 @@ impl Folder {
                 for number in 0..counts {
                     let colour = Rgb([label as u8 * 50, number as u8, 9]);
                     let file = format!("{part}/{class}/{number:03}.png");
-                    let picture = RgbImage::from_pixel(4, 4, colour);
-                    picture.save(folder.path(&file)).unwrap();
+                    let image = RgbImage::from_pixel(4, 4, colour);
+                    image.save(folder.path(&file)).unwrap();
                 }
             }
         }
@@ -49,13 +49,13 @@ impl Folder {
     }
 }
 
-/// The first pixel and the label of every picture.
+/// The first pixel and the label of every image.
 fn colours(source: &dyn Source) -> Vec<([u8; 3], u32)> {
-    let mut picture = vec![0; picture_bytes(source.size())];
+    let mut image = vec![0; image_bytes(source.size())];
     (0..source.len())
         .map(|index| {
-            source.read(index, &mut picture).unwrap();
-            (picture[..3].try_into().unwrap(), source.label(index))
+            source.read(index, &mut image).unwrap();
+            (image[..3].try_into().unwrap(), source.label(index))
         })
         .collect()
 }
@@ -68,15 +68,13 @@ fn assert_has(text: &str, part: &str) {
 /// A whole header and nothing else: found out only by decoding.
 fn damaged_png() -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
-    let picture = RgbImage::new(4, 4);
-    picture
-        .write_to(&mut bytes, image::ImageFormat::Png)
-        .unwrap();
+    let image = RgbImage::new(4, 4);
+    image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
     bytes.into_inner()[..40].to_vec()
 }
 
 #[test]
-fn classes_and_pictures_come_in_byte_wise_order() {
+fn classes_and_images_come_in_byte_wise_order() {
     // Capitals sort before small letters, and 10 before 9.
     let folder = Folder::new(&["Zebra", "ape", "bee"], 2);
     folder.write("train/.hidden", b"");
@@ -98,7 +96,7 @@ fn classes_and_pictures_come_in_byte_wise_order() {
 }
 
 #[test]
-fn pictures_on_disk_read_like_pictures_in_memory() {
+fn images_on_disk_read_like_images_in_memory() {
     let folder = Folder::new(&["a", "b"], 3);
     let resident = folder.open().unwrap();
     let on_disk = folder.open_within(12 * 48 - 1).unwrap();
@@ -140,7 +138,7 @@ fn a_missing_part_is_named() {
         &empty,
         "lacks the folder train, the folder test or val; expected",
     );
-    assert_has(&empty, "DIR/train/<class>/<picture>");
+    assert_has(&empty, "DIR/train/<class>/<image>");
     fs::create_dir(folder.path("train")).unwrap();
     assert_has(&folder.error(), "lacks the folder test or val; expected");
 }
@@ -160,25 +158,25 @@ fn classes_that_differ_are_named() {
 }
 
 #[test]
-fn a_class_without_pictures_is_named() {
+fn a_class_without_images_is_named() {
     let folder = Folder::new(&["a", "b"], 1);
     fs::remove_file(folder.path("train/b/000.png")).unwrap();
     let path = folder.path("train/b");
     assert_has(
         &folder.error(),
-        &format!("{} has no readable picture; add", path.display()),
+        &format!("{} has no readable image; add", path.display()),
     );
     folder.write("train/b/notes.txt", b"soon");
     assert_has(
         &folder.error(),
-        "has no readable picture (first unreadable file: b/notes.txt: not a picture",
+        "has no readable image (first unreadable file: b/notes.txt: not an image",
     );
 }
 
 #[test]
 fn a_hundredth_of_the_files_may_be_unreadable() {
     let folder = Folder::new(&["a", "b"], 50);
-    folder.write("train/a/010.png", b"no picture");
+    folder.write("train/a/010.png", b"no image");
     fs::create_dir(folder.path("train/a/more")).unwrap();
     for limit in [RESIDENT_LIMIT, 0] {
         let data = folder.open_within(limit).unwrap();
@@ -191,7 +189,7 @@ fn a_hundredth_of_the_files_may_be_unreadable() {
         let notes = data.notes.join("\n");
         assert_has(&notes, "more is a folder in a class folder; not searched");
         assert_has(&notes, "skipped 1 of 100 files in ");
-        assert_has(&notes, "a/010.png: not a picture in JPEG");
+        assert_has(&notes, "a/010.png: not an image in JPEG");
     }
     folder.write("train/b/011.png", b"");
     for limit in [RESIDENT_LIMIT, 0] {
@@ -202,7 +200,7 @@ fn a_hundredth_of_the_files_may_be_unreadable() {
 }
 
 #[test]
-fn a_picture_damaged_on_disk_is_replaced_by_the_next_of_its_class() {
+fn a_image_damaged_on_disk_is_replaced_by_the_next_of_its_class() {
     let folder = Folder::new(&["a", "b"], 50);
     let data = folder.open_within(0).unwrap();
     let train = data.train.unwrap();
@@ -210,7 +208,7 @@ fn a_picture_damaged_on_disk_is_replaced_by_the_next_of_its_class() {
     folder.write("train/a/049.png", &damaged_png());
     let found = colours(&*train);
     assert_eq!((found.len(), found[49]), (100, ([0, 0, 9], 0)));
-    assert_has(&train.notes().join(""), "a/049.png: damaged PNG picture");
+    assert_has(&train.notes().join(""), "a/049.png: damaged PNG image");
     assert_eq!(train.notes().len(), 1);
     assert_eq!(colours(&*train)[49], found[49]);
 
@@ -227,6 +225,6 @@ fn many_unreadable_files_are_counted_and_a_few_are_named() {
     }
     let error = folder.error();
     assert_has(&error, "8 of 20 files in ");
-    assert_has(&error, "b/004.png: damaged PNG picture");
+    assert_has(&error, "b/004.png: damaged PNG image");
     assert_has(&error, "and 3 more; repair");
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::*;
-use crate::data::Pictures;
+use crate::data::Images;
 
-/// Pictures of one pixel that know their number; reading is slow now and then, and number
+/// Images of one pixel that know their number; reading is slow now and then, and number
 /// `fails` or `panics` does what it says.
 #[derive(Default)]
 struct Slow {
@@ -36,7 +36,7 @@ impl Source for Slow {
         let reader = format!("{:?}", thread::current().id());
         self.readers.lock().unwrap().insert(reader);
         if self.fails == Some(index) {
-            return Err(DataError::NotAPicture);
+            return Err(DataError::NotAImage);
         }
         assert!(
             self.panics != Some(index),
@@ -69,7 +69,7 @@ fn batches_come_in_order_whoever_reads_them() {
         assert_eq!(batches.len(), 40);
         for (batch, indices) in batches.iter().zip(&order) {
             let bytes: Vec<u8> = indices.iter().flat_map(|&i| [i as u8; 3]).collect();
-            assert_eq!(batch.pictures, bytes);
+            assert_eq!(batch.images, bytes);
             assert_eq!(batch.indices, *indices);
             let labels: Vec<u32> = indices.iter().map(|i| i % 7).collect();
             assert_eq!(batch.labels, labels);
@@ -83,11 +83,11 @@ fn batches_come_in_order_whoever_reads_them() {
 
 #[test]
 fn a_source_in_memory_needs_no_thread() {
-    let source = Pictures::new(1, (0..30).collect(), (0..10).collect());
+    let source = Images::new(1, (0..30).collect(), (0..10).collect());
     let loader = Loader::new(Arc::new(source), vec![vec![9, 0], vec![4]], 4, 4);
     assert!(matches!(loader.batches, Batches::Inline { .. }));
-    let pictures: Vec<_> = loader.map(|batch| batch.unwrap().pictures).collect();
-    assert_eq!(pictures, [vec![27, 28, 29, 0, 1, 2], vec![12, 13, 14]]);
+    let images: Vec<_> = loader.map(|batch| batch.unwrap().images).collect();
+    assert_eq!(images, [vec![27, 28, 29, 0, 1, 2], vec![12, 13, 14]]);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn an_error_comes_in_its_place_and_ends_the_batches() {
     for _ in 0..4 {
         loader.next().unwrap().unwrap();
     }
-    assert!(matches!(loader.next(), Some(Err(DataError::NotAPicture))));
+    assert!(matches!(loader.next(), Some(Err(DataError::NotAImage))));
     assert!(loader.next().is_none());
 }
 

@@ -1,9 +1,9 @@
-//! Pictures of bytes to a normalised batch, with the paper's CIFAR augmentation.
+//! Images of bytes to a normalised batch, with the paper's CIFAR augmentation.
 //!
 //! Order as in the Torch recipe: normalise, flip left-right with probability one half, pad
-//! with zeros of the *normalised* picture (the mean colour), crop at a uniform offset.
+//! with zeros of the *normalised* image (the mean colour), crop at a uniform offset.
 //! The random numbers depend on (seed, epoch, sample) only, so that batch size, order and
-//! place of a picture do not matter.
+//! place of an image do not matter.
 
 use super::super::Tensor;
 use super::super::step::{Step, WORDS};
@@ -11,14 +11,14 @@ use super::{Draw, Operator, Sample, operands, require};
 use crate::rng::{Purpose, philox4x32};
 use crate::shape::{DType, Shape};
 
-/// (pictures, rows, samples, step) → batch [N, size, size, 3].
+/// (images, rows, samples, step) → batch [N, size, size, 3].
 ///
-/// `pictures` is u32 [M, words]: each row one picture, bytes H W RGB, four to a word, lowest
-/// first; `rows` u32 `[N]` says which picture stands where in the batch, `samples` u32 `[N]`
-/// is each picture's number in its dataset, the key of its randomness.
+/// `images` is u32 [M, words]: each row one image, bytes H W RGB, four to a word, lowest
+/// first; `rows` u32 `[N]` says which image stands where in the batch, `samples` u32 `[N]`
+/// is each image's number in its dataset, the key of its randomness.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AssembleBatch {
-    /// Rows and columns of a picture.
+    /// Rows and columns of an image.
     pub size: usize,
     /// Zeros on each side before cropping; 0 with `flip` off means no augmentation.
     pub padding: usize,
@@ -31,15 +31,15 @@ pub struct AssembleBatch {
 }
 
 impl AssembleBatch {
-    /// Words that hold one picture.
-    pub fn picture_words(size: usize) -> usize {
+    /// Words that hold one image.
+    pub fn image_words(size: usize) -> usize {
         (size * size * 3).div_ceil(4)
     }
 
-    /// Bytes of pictures, one after another, as the words of the operand `pictures`.
-    pub fn pack_pictures(bytes: &[u8], size: usize) -> Vec<u32> {
-        let words = |picture: &[u8]| -> Vec<u32> {
-            let words = picture.chunks(4).map(|four| {
+    /// Bytes of images, one after another, as the words of the operand `images`.
+    pub fn pack_images(bytes: &[u8], size: usize) -> Vec<u32> {
+        let words = |image: &[u8]| -> Vec<u32> {
+            let words = image.chunks(4).map(|four| {
                 let mut word = [0; 4];
                 word[..four.len()].copy_from_slice(four);
                 u32::from_le_bytes(word)
@@ -67,11 +67,11 @@ impl Operator for AssembleBatch {
     const NAME: &'static str = "assemble_batch";
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [pictures, rows, samples, step] = operands(inputs)?;
-        let words = AssembleBatch::picture_words(self.size);
+        let [images, rows, samples, step] = operands(inputs)?;
+        let words = AssembleBatch::image_words(self.size);
         require(
-            pictures.dims.len() == 2 && pictures.last() == words && pictures.dtype == DType::U32,
-            || format!("pictures must be u32 [M, {words}]"),
+            images.dims.len() == 2 && images.last() == words && images.dtype == DType::U32,
+            || format!("images must be u32 [M, {words}]"),
         )?;
         require(rows == samples && rows.dims.len() == 1, || {
             "rows and samples must be u32 [N]".to_owned()
@@ -88,14 +88,14 @@ impl Operator for AssembleBatch {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let (pictures, rows, samples) = (
+        let (images, rows, samples) = (
             inputs[0].indices(),
             inputs[1].indices(),
             inputs[2].indices(),
         );
         let step = Step::from_words(inputs[3].indices());
         let (size, padding) = (self.size, self.padding);
-        let words = AssembleBatch::picture_words(size);
+        let words = AssembleBatch::image_words(size);
         let mut batch = Vec::with_capacity(rows.len() * size * size * 3);
         for (row, sample) in rows.iter().zip(samples) {
             let (down, right, flip) = self.augmentation(step, *sample);
@@ -114,7 +114,7 @@ impl Operator for AssembleBatch {
                             false => w - padding,
                         };
                         let byte = ((h - padding) * size + w) * 3 + c;
-                        let word = pictures[*row as usize * words + byte / 4];
+                        let word = images[*row as usize * words + byte / 4];
                         let value = f64::from((word >> (8 * (byte % 4))) & 255);
                         batch.push((value - f64::from(self.mean[c])) / f64::from(self.std[c]));
                     }
@@ -135,7 +135,7 @@ impl Operator for AssembleBatch {
                     mean: [125.3, 123.0, 113.9],
                     std: [63.0, 62.1, 66.7],
                 };
-                let words = AssembleBatch::picture_words(size);
+                let words = AssembleBatch::image_words(size);
                 let step = Step {
                     seed: 0x1234_5678_9abc,
                     epoch: 3,

@@ -27,7 +27,7 @@ impl Operator for BatchMoments {
         require(x.layout == Layout::Channels, || {
             "takes an activation".to_owned()
         })?;
-        require(x.rows() > 0, || "needs at least one picture".to_owned())?;
+        require(x.rows() > 0, || "needs at least one image".to_owned())?;
         let moments = Shape::channels(&[2, x.last()]);
         match &self.running {
             Some(running) => {

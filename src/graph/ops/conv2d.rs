@@ -8,9 +8,9 @@
 //! dw[r,s,i,o] = Σ n,p,q  x[n, p·stride+r−padding, q·stride+s−padding, i] · dy[n,p,q,o]
 //! ```
 //!
-//! where cells outside a picture, and fractions, contribute nothing.
+//! where cells outside an image, and fractions, contribute nothing.
 //!
-//! On request x is normalised before ([`Normalize`], cells outside a picture stay zero), or y
+//! On request x is normalised before ([`Normalize`], cells outside an image stay zero), or y
 //! behind: then nobody needs to store the other one.
 
 use super::super::autodiff::Tape;
@@ -26,7 +26,7 @@ pub struct Conv2d {
     /// Stride and padding.
     pub window: Window,
     /// What is done to x first.
-    pub prepare: Option<Normalize>,
+    pub normalize_input: Option<Normalize>,
     /// What is done to y, by statistics that are known before: not those of the batch.
     pub normalize: Option<Normalize>,
 }
@@ -46,7 +46,7 @@ pub struct Conv2dGradWeight {
     /// Stride and padding of the convolution.
     pub window: Window,
     /// What is done to x first.
-    pub prepare: Option<Normalize>,
+    pub normalize_input: Option<Normalize>,
     /// Rows and columns of the kernel.
     pub kernel: [usize; 2],
 }
@@ -90,7 +90,7 @@ fn check(window: Window, x: &Shape, kernel: [usize; 2]) -> Result<[usize; 4], St
     for (extent, kernel) in [(x[1], kernel[0]), (x[2], kernel[1])] {
         require(extent + 2 * window.padding >= kernel, || {
             format!(
-                "a picture of {extent} with padding {} is smaller than the kernel of {kernel}",
+                "an image of {extent} with padding {} is smaller than the kernel of {kernel}",
                 window.padding
             )
         })?;
@@ -106,12 +106,12 @@ fn weights(shape: &Shape) -> Result<[usize; 4], String> {
 }
 
 /// Checks what a convolution is prepared with, and returns the operands behind that.
-fn check_prepared<'s, 't>(
-    prepare: &Option<Normalize>,
+fn check_input_normalization<'s, 't>(
+    normalize_input: &Option<Normalize>,
     x: &Shape,
     vectors: &'s [&'t Shape],
 ) -> Result<&'s [&'t Shape], String> {
-    let Some(normalize) = prepare else {
+    let Some(normalize) = normalize_input else {
         return Ok(vectors);
     };
     let (own, rest) = vectors.split_at(vectors.len().min(2));
@@ -121,12 +121,12 @@ fn check_prepared<'s, 't>(
 }
 
 /// x as the products see it, and the operands behind what it is prepared with.
-fn prepared<'s, 't>(
-    prepare: &Option<Normalize>,
+fn normalized_input<'s, 't>(
+    normalize_input: &Option<Normalize>,
     x: &Tensor,
     vectors: &'s [&'t Tensor],
 ) -> (Tensor, &'s [&'t Tensor]) {
-    match prepare {
+    match normalize_input {
         Some(normalize) => {
             let x = normalize.reference(&[x, vectors[0], vectors[1]]);
             (x.into_iter().next().expect("one result"), &vectors[2..])
@@ -148,9 +148,9 @@ impl Operator for Conv2d {
         let [kh, kw, i, o] = weights(w)?;
         let [n, h, w, c] = check(self.window, x, [kh, kw])?;
         require(c == i, || {
-            format!("the picture has {c} channels, the weights take {i}")
+            format!("the image has {c} channels, the weights take {i}")
         })?;
-        let vectors = check_prepared(&self.prepare, x, vectors)?;
+        let vectors = check_input_normalization(&self.normalize_input, x, vectors)?;
         let (p, q) = (self.window.outputs(h, kh), self.window.outputs(w, kw));
         let y = Shape::channels(&[n, p, q, o]);
         match &self.normalize {
@@ -169,7 +169,7 @@ impl Operator for Conv2d {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let (x, vectors) = prepared(&self.prepare, inputs[0], &inputs[2..]);
+        let (x, vectors) = normalized_input(&self.normalize_input, inputs[0], &inputs[2..]);
         let w = inputs[1];
         let [n, h, wide, i] = [0, 1, 2, 3].map(|axis| x.shape.dims[axis]);
         let [kh, kw, _, o] = [0, 1, 2, 3].map(|axis| w.shape.dims[axis]);
@@ -217,7 +217,7 @@ impl Operator for Conv2d {
             let dims = &tape.graph.shape(w).dims;
             let op = Conv2dGradWeight {
                 window: self.window,
-                prepare: self.prepare.clone(),
+                normalize_input: self.normalize_input.clone(),
                 kernel: [dims[0], dims[1]],
             };
             gradients[1] = Some(tape.push_one(op, &[&[x, dy], vectors].concat(), w)?);
@@ -229,7 +229,7 @@ impl Operator for Conv2d {
                 input: [dims[1], dims[2]],
             };
             let dx = tape.push_one(op, &[dy, w], x)?;
-            match &self.prepare {
+            match &self.normalize_input {
                 Some(normalize) => {
                     let operands = [x, vectors[0], vectors[1]];
                     let [dx, dmoments, daffine] = normalize.backward(tape, operands, dx)?;
@@ -251,9 +251,9 @@ impl Operator for Conv2d {
             .flat_map(|(number, case)| {
                 let (x, w) = (draw.real(case.x()), draw.real(case.w()));
                 let window = case.window();
-                let op = |prepare, normalize| Conv2d {
+                let op = |normalize_input, normalize| Conv2d {
                     window,
-                    prepare,
+                    normalize_input,
                     normalize,
                 };
                 let mut samples = vec![Sample::new(op(None, None), vec![x.clone(), w.clone()])];
@@ -345,7 +345,7 @@ impl Operator for Conv2dGradWeight {
         let (product, vectors) = inputs.split_at(inputs.len().min(2));
         let [x, dy] = operands(product)?;
         let [n, h, w, i] = check(self.window, x, self.kernel)?;
-        let rest = check_prepared(&self.prepare, x, vectors)?;
+        let rest = check_input_normalization(&self.normalize_input, x, vectors)?;
         require(rest.is_empty(), || {
             format!("does not take {} operands", inputs.len())
         })?;
@@ -361,7 +361,7 @@ impl Operator for Conv2dGradWeight {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let (x, _) = prepared(&self.prepare, inputs[0], &inputs[2..]);
+        let (x, _) = normalized_input(&self.normalize_input, inputs[0], &inputs[2..]);
         let dy = inputs[1];
         let [n, h, wide, i] = [0, 1, 2, 3].map(|axis| x.shape.dims[axis]);
         let [_, p, q, o] = [0, 1, 2, 3].map(|axis| dy.shape.dims[axis]);
@@ -392,9 +392,9 @@ impl Operator for Conv2dGradWeight {
             .enumerate()
             .flat_map(|(number, case)| {
                 let (x, dy) = (draw.real(case.x()), draw.real(case.y()));
-                let op = |prepare| Conv2dGradWeight {
+                let op = |normalize_input| Conv2dGradWeight {
                     window: case.window(),
-                    prepare,
+                    normalize_input,
                     kernel: case.kernel,
                 };
                 let own = preparation(draw, number, &x);

@@ -11,13 +11,13 @@ pub const METRIC_WORDS: usize = 8;
 /// What the metrics tensor holds: words 0 to 4, in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Metrics {
-    /// Sum of the pictures' losses.
+    /// Sum of the images' losses.
     pub loss: f32,
-    /// Pictures whose label ranks first.
+    /// Images whose label ranks first.
     pub top1: u32,
-    /// Pictures whose label ranks among the first five.
+    /// Images whose label ranks among the first five.
     pub top5: u32,
-    /// Pictures counted.
+    /// Images counted.
     pub images: u32,
     /// Bit 0: a loss was NaN or infinite; bit 1: a gradient was.
     pub flags: u32,
@@ -57,7 +57,7 @@ impl Metrics {
 
 /// (losses f32 `[N]`, ranks u32 `[N]`, metrics) → metrics, in place.
 ///
-/// Pictures whose rank is [`IGNORED`] do not count.
+/// Images whose rank is [`IGNORED`] do not count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CountMetrics;
 
@@ -68,7 +68,7 @@ impl Operator for CountMetrics {
         let [losses, ranks, metrics] = operands(inputs)?;
         require(
             losses.dtype == DType::F32 && losses.len() == ranks.len(),
-            || "needs one loss and one rank for each picture".to_owned(),
+            || "needs one loss and one rank for each image".to_owned(),
         )?;
         require(*metrics == Metrics::shape(), || {
             "the last operand must be the metrics".to_owned()

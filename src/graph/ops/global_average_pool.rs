@@ -30,8 +30,8 @@ impl Operator for GlobalAveragePool {
         let (pixels, channels) = (dims[1] * dims[2], dims[3]);
         let mut means = vec![0.0; dims[0] * channels];
         for (i, x) in inputs[0].values().iter().enumerate() {
-            let picture = i / (pixels * channels);
-            means[picture * channels + i % channels] += x / pixels as f64;
+            let image = i / (pixels * channels);
+            means[image * channels + i % channels] += x / pixels as f64;
         }
         let shape = Shape::channels(&[dims[0], 1, 1, channels]);
         vec![Tensor::real(shape, means)]
@@ -73,9 +73,9 @@ impl Operator for GlobalAveragePoolGrad {
         let channels = inputs[0].shape.last();
         let pixels = self.input[0] * self.input[1];
         let mut dx = Vec::with_capacity(inputs[0].shape.len() * pixels);
-        for picture in inputs[0].values().chunks_exact(channels) {
+        for image in inputs[0].values().chunks_exact(channels) {
             for _ in 0..pixels {
-                dx.extend(picture.iter().map(|dy| dy / pixels as f64));
+                dx.extend(image.iter().map(|dy| dy / pixels as f64));
             }
         }
         let [h, w] = self.input;

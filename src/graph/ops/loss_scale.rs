@@ -28,10 +28,10 @@ pub struct LossScale {
 
 impl LossScale {
     /// Good steps after which the scale is doubled.
-    pub const PATIENCE: u32 = 2000;
+    pub const GROWTH_INTERVAL: u32 = 2000;
 
     /// The largest scale.
-    pub const MOST: f32 = 16_777_216.0;
+    pub const MAX: f32 = 16_777_216.0;
 
     /// Before the first step.
     pub fn start() -> LossScale {
@@ -79,8 +79,8 @@ impl LossScale {
     pub fn adjust(&mut self) -> bool {
         if self.overflow == 0 {
             self.good_steps += 1;
-            if self.good_steps == LossScale::PATIENCE {
-                self.scale = (2.0 * self.scale).min(LossScale::MOST);
+            if self.good_steps == LossScale::GROWTH_INTERVAL {
+                self.scale = (2.0 * self.scale).min(LossScale::MAX);
                 self.good_steps = 0;
             }
             return false;
@@ -210,7 +210,7 @@ impl Operator for AdjustLossScale {
 
     fn samples(_draw: &mut Draw) -> Vec<Sample> {
         let start = LossScale::start();
-        let last = LossScale::PATIENCE - 1;
+        let last = LossScale::GROWTH_INTERVAL - 1;
         let overflow = 1;
         let states = [
             start,
@@ -220,7 +220,7 @@ impl Operator for AdjustLossScale {
             },
             LossScale {
                 good_steps: last,
-                scale: LossScale::MOST,
+                scale: LossScale::MAX,
                 ..start
             },
             LossScale {

@@ -10,7 +10,7 @@ use crate::shape::{Layout, Shape};
 
 /// x [N, H, W, C] → (maximum [N, P, Q, C], place of the maximum in its window, row-major).
 ///
-/// Places are u32 in the layout of activations.
+/// Argmax indices are u32 in the layout of activations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MaxPool {
     /// Rows and columns of the window.
@@ -19,7 +19,7 @@ pub struct MaxPool {
     pub window: Window,
 }
 
-/// (dy, places) → dx [N, H, W, C].
+/// (dy, argmax) → dx [N, H, W, C].
 #[derive(Clone, Debug, PartialEq)]
 pub struct MaxPoolGrad {
     /// Rows and columns of the window.
@@ -30,8 +30,8 @@ pub struct MaxPoolGrad {
     pub input: [usize; 2],
 }
 
-/// Shape of the places that belong to a pooled shape.
-fn places_of(pooled: &Shape) -> Shape {
+/// Shape of the argmax that belong to a pooled shape.
+fn argmax_of(pooled: &Shape) -> Shape {
     Shape {
         dtype: crate::shape::DType::U32,
         ..pooled.clone()
@@ -40,7 +40,7 @@ fn places_of(pooled: &Shape) -> Shape {
 
 impl Operator for MaxPool {
     const NAME: &'static str = "max_pool";
-    const OUTPUTS: &'static [&'static str] = &["maximum", "places"];
+    const OUTPUTS: &'static [&'static str] = &["maximum", "argmax"];
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let [n, h, w, c] = nhwc(operands::<1>(inputs)?[0])?;
@@ -58,7 +58,7 @@ impl Operator for MaxPool {
             self.window.outputs(w, self.kernel),
             c,
         ]);
-        Ok(vec![pooled.clone(), places_of(&pooled)])
+        Ok(vec![pooled.clone(), argmax_of(&pooled)])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -67,7 +67,7 @@ impl Operator for MaxPool {
         let shapes = self.infer(&[&x.shape]).expect("shapes were checked");
         let (p, q) = (shapes[0].dims[1], shapes[0].dims[2]);
         let mut maxima = Vec::with_capacity(shapes[0].len());
-        let mut places = Vec::with_capacity(shapes[0].len());
+        let mut argmax = Vec::with_capacity(shapes[0].len());
         for cell in 0..n * p * q * c {
             let (c_at, q_at, p_at, n_at) =
                 (cell % c, cell / c % q, cell / c / q % p, cell / c / q / p);
@@ -86,11 +86,11 @@ impl Operator for MaxPool {
             }
             let (maximum, place) = best.expect("every window reaches into the map");
             maxima.push(maximum);
-            places.push(place);
+            argmax.push(place);
         }
         vec![
             Tensor::real(shapes[0].clone(), maxima),
-            Tensor::index(shapes[1].clone(), places),
+            Tensor::index(shapes[1].clone(), argmax),
         ]
     }
 
@@ -127,13 +127,13 @@ impl Operator for MaxPoolGrad {
     const NAME: &'static str = "max_pool_grad";
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [dy, places] = operands(inputs)?;
+        let [dy, argmax] = operands(inputs)?;
         let [n, p, q, c] = nhwc(dy)?;
         let [h, w] = self.input;
         let expected = [h, w].map(|extent| self.window.outputs(extent, self.kernel));
         require(
-            expected == [p, q] && places.dims == dy.dims && places.layout == Layout::Channels,
-            || format!("takes gradients and places [{n}, {expected:?}, {c}]"),
+            expected == [p, q] && argmax.dims == dy.dims && argmax.layout == Layout::Channels,
+            || format!("takes gradients and argmax [{n}, {expected:?}, {c}]"),
         )?;
         Ok(vec![Shape::channels(&[n, h, w, c])])
     }

@@ -87,13 +87,13 @@ impl Channel {
             .collect()
     }
 
-    fn normal(&self, x: f64) -> f64 {
+    fn normalized(&self, x: f64) -> f64 {
         (x - self.mean) * self.inverse
     }
 
     /// The upstream gradient, as the ReLU lets it through.
     fn masked(&self, x: f64, dy: f64, relu: bool) -> f64 {
-        match relu && self.normal(x) * self.scale + self.shift <= 0.0 {
+        match relu && self.normalized(x) * self.scale + self.shift <= 0.0 {
             true => 0.0,
             false => dy,
         }
@@ -141,7 +141,7 @@ impl Operator for Normalize {
         let cells = inputs[0].values().iter().enumerate();
         let values = cells.map(|(i, x)| {
             let channel = &channels[i % channels.len()];
-            let y = channel.normal(*x) * channel.scale + channel.shift;
+            let y = channel.normalized(*x) * channel.scale + channel.shift;
             match self.relu && y < 0.0 {
                 true => 0.0,
                 false => y,
@@ -196,7 +196,7 @@ impl Operator for NormalizeGradReduce {
         for (i, (x, dy)) in cells.enumerate() {
             let channel = &channels[i % count];
             let dy = channel.masked(*x, *dy, self.relu);
-            sums[i % count] += dy * channel.normal(*x);
+            sums[i % count] += dy * channel.normalized(*x);
             sums[count + i % count] += dy;
         }
         vec![Tensor::real(inputs[3].shape.clone(), sums)]
@@ -251,7 +251,7 @@ impl Operator for NormalizeGrad {
             let channel = &channels[c];
             let dy = channel.masked(*x, *dy, self.relu);
             let through_moments = match self.batch {
-                true => (sums[count + c] + channel.normal(*x) * sums[c]) / rows,
+                true => (sums[count + c] + channel.normalized(*x) * sums[c]) / rows,
                 false => 0.0,
             };
             channel.scale * channel.inverse * (dy - through_moments)

@@ -31,7 +31,7 @@ impl Operator for RunningAverage {
             || "takes two tensors [2, C]".to_owned(),
         )?;
         require(self.count > 1, || {
-            "batch norm needs more than one value for each channel: use a larger batch or picture"
+            "batch norm needs more than one value for each channel: use a larger batch or image"
                 .to_owned()
         })?;
         Ok(vec![running.clone()])

@@ -1,4 +1,4 @@
-//! Softmax cross-entropy of each picture, the rank of its label, and the gradient.
+//! Softmax cross-entropy of each image, the rank of its label, and the gradient.
 //!
 //! ```text
 //! loss = log Σ exp(logit − max) − (logit[label] − max)

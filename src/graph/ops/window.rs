@@ -71,7 +71,7 @@ impl Window {
         (0..self.stride.min(input)).map(move |first| {
             let smallest = (first + self.padding) % self.stride;
             let taps = kernel.saturating_sub(smallest).div_ceil(self.stride);
-            // With the largest tap of the class the source cell is the smallest.
+            // With the largest tap of the phase the source cell is the smallest.
             let tap_first = smallest as isize + self.stride as isize * (taps as isize - 1);
             Taps {
                 first,
@@ -93,8 +93,8 @@ impl Taps {
         (self.tap_first + self.tap_step * a as isize) as usize
     }
 
-    /// Cells of the source, counted from `source_base`, that the class reads, inside or not.
-    pub fn reach(&self) -> usize {
+    /// Cells of the source, counted from `source_base`, that the phase reads, inside or not.
+    pub fn receptive_extent(&self) -> usize {
         match self.count {
             0 => 0,
             count => (count - 1) * self.source_step + self.taps,
@@ -127,7 +127,7 @@ mod tests {
         products
     }
 
-    /// The products of a class as (result, tap, source).
+    /// The products of a phase as (result, tap, source).
     fn formed(taps: &Taps, source: usize) -> Vec<(usize, usize, usize)> {
         let cells = (0..taps.count).flat_map(|i| (0..taps.taps).map(move |a| (i, a)));
         cells
@@ -153,8 +153,8 @@ mod tests {
     fn backward_forms_every_product_once() {
         for (window, kernel) in all() {
             let outputs = window.outputs(INPUT, kernel);
-            let classes = window.backward(INPUT, kernel);
-            let mut found: Vec<_> = classes.flat_map(|c| formed(&c, outputs)).collect();
+            let phases = window.backward(INPUT, kernel);
+            let mut found: Vec<_> = phases.flat_map(|c| formed(&c, outputs)).collect();
             found.sort_unstable();
             assert_eq!(found, products(window, kernel), "{window:?} {kernel}");
         }

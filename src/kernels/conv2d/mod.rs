@@ -7,8 +7,8 @@
 //! faster; `direct` is plain WGSL without any memory shared between invocations, the floor of
 //! the others.
 //! A forward convolution is one dispatch (`pixels.rs`).
-//! A gradient by the input is one dispatch for each class of pixels, stride² of them, because
-//! within a class all pixels see the same taps (`pixels.rs` as well).
+//! A gradient by the input is one dispatch for each phase of pixels, stride² of them, because
+//! within a phase all pixels see the same taps (`pixels.rs` as well).
 //! Both have another way to do less arithmetic on more memory, where windows of 3x3 move by one
 //! pixel (`winograd.rs`); its products of matrices are of one of the other families.
 //! A gradient by the weights is partial sums over slices of the pixels, which a second
@@ -122,20 +122,20 @@ fn families(
     // subgroups win by far.
     match target.software {
         false => {
-            let mut legal: Vec<_> = tiled.by_ref().take(PLAUSIBLE_TILES).collect();
-            legal.extend(matrices.by_ref().take(PLAUSIBLE_MATRICES));
-            let plausible = legal.len();
+            let mut legal: Vec<_> = tiled.by_ref().take(CANDIDATE_TILES).collect();
+            legal.extend(matrices.by_ref().take(CANDIDATE_MATRICES));
+            let candidates = legal.len();
             legal.extend(tiled.chain(matrices).chain(direct).chain(subgroup));
-            (legal, plausible)
+            (legal, candidates)
         }
         true => {
             let legal = subgroup.into_iter().chain(direct).chain(tiled);
-            let plausible = if target.subgroup_size >= Some(8) {
+            let candidates = if target.subgroup_size >= Some(8) {
                 1
             } else {
                 2
             };
-            (legal.chain(matrices).collect(), plausible)
+            (legal.chain(matrices).collect(), candidates)
         }
     }
 }
@@ -170,20 +170,20 @@ fn way<'a>(
     let unit = target.matrix_unit(sizes.half);
     let matrices = unit.map(|unit| MatrixTile::for_pixels(unit, pixels, vecs));
     let tiles = Tile::for_pixels(pixels, vecs);
-    let (families, mut plausible) = families(target, tiles, matrices);
+    let (families, mut candidates) = families(target, tiles, matrices);
     let mut legal: Vec<&str> = families.iter().map(|(name, _)| *name).collect();
     let mut winograds = WINOGRAD.map(|(name, out)| {
         let winograd = Winograd::new(sizes, transposed, out, target.max_binding)?;
         // The larger tile rounds too much to be chosen by its speed.
-        if out == 2 && winograd.plausible(target.software) {
-            legal.insert(plausible.min(legal.len()), name);
-            plausible += 1;
+        if out == 2 && winograd.candidates(target.software) {
+            legal.insert(candidates.min(legal.len()), name);
+            candidates += 1;
         } else {
             legal.push(name);
         }
         Some((name, winograd))
     });
-    let chosen = lowering.choose(sizes.key(op), &legal, plausible)?;
+    let chosen = lowering.choose(sizes.key(op), &legal, candidates)?;
     let mut winograds = winograds.iter_mut().filter_map(Option::take);
     Ok(match winograds.find(|(name, _)| *name == chosen) {
         Some((_, winograd)) => {
@@ -198,8 +198,8 @@ fn way<'a>(
 }
 
 /// Tiles that the tuner measures for a layer: of multiply-adds, and of matrix units.
-const PLAUSIBLE_TILES: usize = 4;
-const PLAUSIBLE_MATRICES: usize = 2;
+const CANDIDATE_TILES: usize = 4;
+const CANDIDATE_MATRICES: usize = 2;
 
 /// A number that changes when the kernels do among which there is a choice.
 pub fn fingerprint() -> u64 {
@@ -234,7 +234,7 @@ pub(super) fn forward(
     match way(lowering, &sizes, "conv2d", false)? {
         Way::Kernel(family) => pixels::forward(lowering, &sizes, op, family, node),
         Way::Winograd(winograd, family) => winograd
-            .with(op.prepare.as_ref(), op.normalize.as_ref())
+            .with(op.normalize_input.as_ref(), op.normalize.as_ref())
             .lower(lowering, family, node),
     }
     Ok(())
@@ -266,9 +266,9 @@ pub(super) fn grad_weight(
     let unit = lowering.target.matrix_unit(sizes.half);
     let matrices = unit.map(|unit| MatrixTile::for_weights(unit, quads, vecs));
     let tiles = Tile::for_weights(quads, vecs);
-    let (families, plausible) = families(lowering.target, tiles, matrices);
+    let (families, candidates) = families(lowering.target, tiles, matrices);
     let legal: Vec<&str> = families.iter().map(|(name, _)| *name).collect();
-    let chosen = lowering.choose(sizes.key("conv2d_grad_weight"), &legal, plausible)?;
+    let chosen = lowering.choose(sizes.key("conv2d_grad_weight"), &legal, candidates)?;
     weights::lower(lowering, &sizes, op, family(&families, chosen), node);
     Ok(())
 }

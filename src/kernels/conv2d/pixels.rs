@@ -4,7 +4,7 @@
 
 use super::super::grid;
 use super::super::lower::{Launch, Lowering, reading};
-use super::super::shader::{Memory, Shader, parameters};
+use super::super::shader::{Shader, StorageForms, parameters};
 use super::beside::Beside;
 use super::tiles::{MatrixTile, Tile};
 use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, Sizes, chunk_vecs};
@@ -75,19 +75,19 @@ parameters! {
         result_height,
         result_width,
         result_vecs,
-        /// Pixels of the class, and where they lie in the result.
+        /// Pixels of the phase, and where they lie in the result.
         count_height,
         count_width,
         out_offset_height,
         out_offset_width,
         out_step_height,
         out_step_width,
-        /// Signed: where the first tap of a pixel of the class lies in the source.
+        /// Signed: where the first tap of a pixel of the phase lies in the source.
         source_base_height,
         source_base_width,
         source_step_height,
         source_step_width,
-        /// Taps of the class, and (signed) where they lie in the kernel.
+        /// Taps of the phase, and (signed) where they lie in the kernel.
         taps_height,
         taps_width,
         tap_first_height,
@@ -120,13 +120,13 @@ impl Params {
         Params::new(sizes, source, (sizes.output, sizes.output_vecs()), taps)
     }
 
-    /// The gradient by the input: one dispatch for each class of input pixels.
+    /// The gradient by the input: one dispatch for each phase of input pixels.
     fn grad_input(sizes: &Sizes) -> Vec<Params> {
-        let classes = |axis| sizes.window.backward(sizes.input[axis], sizes.kernel[axis]);
+        let phases = |axis| sizes.window.backward(sizes.input[axis], sizes.kernel[axis]);
         let source = (sizes.output, sizes.output_vecs());
         let result = (sizes.input, sizes.input_vecs());
-        classes(0)
-            .flat_map(|height| classes(1).map(move |width| [height, width]))
+        phases(0)
+            .flat_map(|height| phases(1).map(move |width| [height, width]))
             .map(|taps| Params::new(sizes, source, result, taps))
             .collect()
     }
@@ -176,7 +176,7 @@ impl Params {
         self.batch * self.count_height * self.count_width
     }
 
-    /// Whether neighbouring pixels of the class reach mostly the same source pixels, in the
+    /// Whether neighbouring pixels of the phase reach mostly the same source pixels, in the
     /// way that the window kernel of the subgroup family shares them.
     fn moves_by_one(&self) -> bool {
         let steps = [self.source_step_height, self.source_step_width];
@@ -190,7 +190,7 @@ impl Params {
     }
 
     /// The kernel.
-    fn kernel(&self, family: Family, form: &Form<'_>, memory: Memory) -> Kernel {
+    fn kernel(&self, family: Family, form: &Form<'_>, memory: StorageForms) -> Kernel {
         let mut constants = match family {
             Family::Subgroup { size } => {
                 let vecs = chunk_vecs(self.result_vecs, SUBGROUP_VECS);
@@ -225,8 +225,8 @@ impl Params {
         }
         constants.extend([
             ("TRANSPOSED", u32::from(form.transposed)),
-            ("PREPARE", u32::from(form.prepare.is_some())),
-            ("NORMALIZE", u32::from(form.normalize.is_some())),
+            ("NORMALIZE_INPUT", u32::from(form.normalize_input.is_some())),
+            ("NORMALIZE_OUTPUT", u32::from(form.normalize.is_some())),
             (
                 "MOMENTS",
                 u32::from(matches!(form.beside, Beside::Moments(_))),
@@ -299,7 +299,7 @@ fn tile_constants(tile: &Tile) -> Vec<(&'static str, u32)> {
 }
 
 /// Products of matrices [rows, source channels] by [source channels, result channels], one
-/// after another in memory: convolutions of one tap. Of families with domains.
+/// after another in memory: convolutions of one tap. Of families with components.
 pub(super) struct Products {
     /// How many.
     pub(super) count: usize,
@@ -317,7 +317,7 @@ impl Products {
         lowering: &mut Lowering<'_>,
         of: ValueId,
         family: Family,
-        memory: Memory,
+        memory: StorageForms,
         [source, weights, result]: [&Binding; 3],
     ) {
         let (rows, source_vecs) = (self.rows as u32, self.source_vecs as u32);
@@ -371,7 +371,7 @@ struct Form<'a> {
     /// The gradient by the input instead.
     transposed: bool,
     /// Moments and affine of the source, which is normalised first.
-    prepare: Option<[ValueId; 2]>,
+    normalize_input: Option<[ValueId; 2]>,
     /// Moments and affine of the result, which is normalised.
     normalize: Option<[ValueId; 2]>,
     /// What is left for a later node.
@@ -389,10 +389,10 @@ pub(super) fn forward(
     let mut params = Params::forward(sizes);
     let mut form = Form::default();
     let mut vectors = node.inputs[2..].chunks_exact(2).map(|v| [v[0], v[1]]);
-    if let Some(prepare) = &op.prepare {
-        params.source_epsilon = prepare.epsilon.to_bits();
-        params.source_relu = u32::from(prepare.relu);
-        form.prepare = vectors.next();
+    if let Some(normalize_input) = &op.normalize_input {
+        params.source_epsilon = normalize_input.epsilon.to_bits();
+        params.source_relu = u32::from(normalize_input.relu);
+        form.normalize_input = vectors.next();
     }
     if let Some(normalize) = &op.normalize {
         params.epsilon = normalize.epsilon.to_bits();
@@ -405,34 +405,34 @@ pub(super) fn forward(
 }
 
 pub(super) fn grad_input(lowering: &mut Lowering<'_>, sizes: &Sizes, family: Family, node: &Node) {
-    let mut classes = Params::grad_input(sizes);
+    let mut phases = Params::grad_input(sizes);
     let mut form = Form {
         transposed: true,
         ..Form::default()
     };
-    let slices: Option<Vec<u32>> = classes.iter().map(|class| class.slices(family)).collect();
+    let slices: Option<Vec<u32>> = phases.iter().map(|phase| phase.slices(family)).collect();
     // Halves do not fit the binding that x takes.
     if let (Some(slices), false) = (slices, sizes.half) {
         form.beside = Beside::reduction(lowering, node.outputs[0], slices.iter().sum());
         let mut first_slice = 0;
-        for (class, slices) in classes.iter_mut().zip(slices) {
+        for (phase, slices) in phases.iter_mut().zip(slices) {
             if let Beside::Reduction { op, .. } = &form.beside {
-                class.epsilon = op.epsilon.to_bits();
-                class.relu = u32::from(op.relu);
+                phase.epsilon = op.epsilon.to_bits();
+                phase.relu = u32::from(op.relu);
             }
-            class.first_slice = first_slice;
+            phase.first_slice = first_slice;
             first_slice += slices;
         }
     }
-    // Arithmetic is divided among the classes as their products are.
-    let products = |class: &Params| {
-        u64::from(class.pixels()) * u64::from(class.taps_height) * u64::from(class.taps_width)
+    // Arithmetic is divided among the phases as their products are.
+    let products = |phase: &Params| {
+        u64::from(phase.pixels()) * u64::from(phase.taps_height) * u64::from(phase.taps_width)
     };
-    let all: u64 = classes.iter().map(products).sum();
+    let all: u64 = phases.iter().map(products).sum();
     let flops = lowering.flops(node);
-    for class in &classes {
-        let share = flops * products(class) / all.max(1);
-        launch(lowering, node, family, class, &form, share);
+    for phase in &phases {
+        let share = flops * products(phase) / all.max(1);
+        launch(lowering, node, family, phase, &form, share);
     }
 }
 
@@ -449,7 +449,7 @@ fn launch(
     // What a form does not have its shader does not touch; it needs a place all the same.
     let unused = [node.inputs[1]; 2];
     let [mut moments, mut affine] = form.normalize.unwrap_or(unused);
-    let [mut source_moments, source_affine] = form.prepare.unwrap_or(unused);
+    let [mut source_moments, source_affine] = form.normalize_input.unwrap_or(unused);
     let partial = match &form.beside {
         Beside::Nothing => lowering.scratch(result, 16),
         Beside::Moments(partial) => partial.clone(),

@@ -112,7 +112,7 @@ pub(super) fn lower(
     let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
     let vecs = sizes.output_vecs() as u32;
     let memory = lowering.memory(node.inputs[0]);
-    let prepare = ("PREPARE", u32::from(op.prepare.is_some()));
+    let normalize_input = ("NORMALIZE_INPUT", u32::from(op.normalize_input.is_some()));
     let by_tiles = |kernel: Kernel, tile: &Tile| {
         let [groups, chunks] = tile.tiles(quads as u32, vecs).map(|n| n as usize);
         let enough = TILED_WORKGROUPS.div_ceil(groups * chunks);
@@ -129,7 +129,7 @@ pub(super) fn lower(
                 ("TAPS", taps),
                 ("KEPT", taps - 1),
                 ("GRADIENT_LOADS", (WINDOW_PIXELS * width).div_ceil(size)),
-                prepare,
+                normalize_input,
             ];
             let kernel = WINDOW.suited(memory, &constants);
             let groups = (sizes.kernel[0] * sizes.input_vecs()).div_ceil(size as usize);
@@ -144,7 +144,7 @@ pub(super) fn lower(
                 ("PIXELS", SUBGROUP_PIXELS),
                 ("OUT_VECS", width),
                 ("GRADIENT_LOADS", (SUBGROUP_PIXELS * width).div_ceil(size)),
-                prepare,
+                normalize_input,
             ];
             let kernel = SUBGROUP.suited(memory, &constants);
             let groups = quads.div_ceil(size as usize);
@@ -154,13 +154,13 @@ pub(super) fn lower(
         }
         Family::Tiled(tile) => {
             let mut constants = tile_constants(tile);
-            constants.push(prepare);
+            constants.push(normalize_input);
             by_tiles(TILED.suited(memory.narrow(), &constants), tile)
         }
         Family::Matrix(matrix) => {
             let mut constants = tile_constants(&matrix.tile);
             constants.extend(matrix.constants());
-            constants.push(prepare);
+            constants.push(normalize_input);
             let kernel = MATRIX.for_unit(matrix.unit, memory.narrow(), &constants);
             by_tiles(kernel, &matrix.tile)
         }
@@ -168,7 +168,7 @@ pub(super) fn lower(
             let constants = [
                 ("WORKGROUP", DIRECT_WORKGROUP),
                 ("OUT_VECS", DIRECT_VECS),
-                prepare,
+                normalize_input,
             ];
             let kernel = DIRECT.suited(memory.narrow(), &constants);
             let blocks = quads * vecs.div_ceil(DIRECT_VECS) as usize;
@@ -194,8 +194,11 @@ pub(super) fn lower(
         padding_height: sizes.window.padding as u32,
         padding_width: sizes.window.padding as u32,
         lines_per_slice: lines_per_slice as u32,
-        epsilon: op.prepare.as_ref().map_or(0, |p| p.epsilon.to_bits()),
-        relu: op.prepare.as_ref().map_or(0, |p| u32::from(p.relu)),
+        epsilon: op
+            .normalize_input
+            .as_ref()
+            .map_or(0, |p| p.epsilon.to_bits()),
+        relu: op.normalize_input.as_ref().map_or(0, |p| u32::from(p.relu)),
     };
     // Without a normalisation the shader does not read its operands.
     let vectors = |at: usize| *node.inputs.get(at).unwrap_or(&node.inputs[1]);

@@ -4,13 +4,13 @@
 //!
 //! Transformed source and products take several times the memory of source and result, so a
 //! batch is divided into runs of images whose scratch buffers are small. Between the
-//! transforms stands a product of matrices for each domain, all in one dispatch of a kernel of
+//! transforms stands a product of matrices for each component, all in one dispatch of a kernel of
 //! the other families.
 
 use super::super::grid;
 use super::super::lower::{Launch, Lowering, reading};
-use super::super::shader::{Memory, Shader, parameters};
-use super::super::strip::Strip;
+use super::super::row_partition::RowPartition;
+use super::super::shader::{Shader, StorageForms, parameters};
 use super::beside::Beside;
 use super::{Family, Sizes, pixels};
 use crate::graph::ops::{Normalize, Taps};
@@ -100,7 +100,7 @@ pub(super) struct Winograd<'a> {
     result_vecs: usize,
     /// The same along both axes.
     taps: Taps,
-    prepare: Option<&'a Normalize>,
+    normalize_input: Option<&'a Normalize>,
     normalize: Option<&'a Normalize>,
 }
 
@@ -137,7 +137,7 @@ impl<'a> Winograd<'a> {
             source_vecs: source.1,
             result_vecs: result.1,
             taps,
-            prepare: None,
+            normalize_input: None,
             normalize: None,
         };
         let largest = winograd.weight_bytes().max(winograd.image_bytes());
@@ -147,11 +147,11 @@ impl<'a> Winograd<'a> {
     /// With normalisations of the source and of the result.
     pub(super) fn with(
         self,
-        prepare: Option<&'a Normalize>,
+        normalize_input: Option<&'a Normalize>,
         normalize: Option<&'a Normalize>,
     ) -> Winograd<'a> {
         Winograd {
-            prepare,
+            normalize_input,
             normalize,
             ..self
         }
@@ -159,12 +159,12 @@ impl<'a> Winograd<'a> {
 
     /// Whether it may be the fastest: transforms pass over channels, products over channels
     /// by channels.
-    pub(super) fn plausible(&self, software: bool) -> bool {
+    pub(super) fn candidates(&self, software: bool) -> bool {
         let least = if software { WIDE_SOFTWARE } else { WIDE };
         self.source_vecs.min(self.result_vecs) * LANES >= least
     }
 
-    /// Rows of the matrix products that one domain has for the whole batch.
+    /// Rows of the matrix products that one component has for the whole batch.
     pub(super) fn rows(&self) -> usize {
         self.batch * self.tiles()
     }
@@ -174,13 +174,13 @@ impl<'a> Winograd<'a> {
         let of = node.outputs[0];
         let memory = lowering.memory(node.inputs[0]);
         let mut vectors = node.inputs[2..].chunks_exact(2).map(|v| [v[0], v[1]]);
-        let before = self.prepare.and_then(|_| vectors.next());
+        let before = self.normalize_input.and_then(|_| vectors.next());
         let behind = self.normalize.and_then(|_| vectors.next());
         let transformed = self.weights(lowering, node, memory);
 
         let images = self.images();
-        let source = lowering.scratch(of, self.domain_bytes(images, self.source_vecs));
-        let product = lowering.scratch(of, self.domain_bytes(images, self.result_vecs));
+        let source = lowering.scratch(of, self.component_bytes(images, self.source_vecs));
+        let product = lowering.scratch(of, self.component_bytes(images, self.result_vecs));
         let runs: Vec<[usize; 2]> = (0..self.batch)
             .step_by(images)
             .map(|first| [first, images.min(self.batch - first)])
@@ -196,7 +196,7 @@ impl<'a> Winograd<'a> {
         let mut first_slice = 0;
         for [first, count] in runs {
             let part = |binding: &Binding, vecs: usize| Binding {
-                bytes: self.domain_bytes(count, vecs),
+                bytes: self.component_bytes(count, vecs),
                 ..binding.clone()
             };
             let source = part(&source, self.source_vecs);
@@ -204,7 +204,7 @@ impl<'a> Winograd<'a> {
             let params = self.params(first, count);
             self.source(lowering, node, &params, before, &source);
             let matrices = pixels::Products {
-                count: self.domains(),
+                count: self.components(),
                 rows: count * self.tiles(),
                 source_vecs: self.source_vecs,
                 result_vecs: self.result_vecs,
@@ -222,11 +222,14 @@ impl<'a> Winograd<'a> {
 
     /// Constants that all kernels have.
     fn constants(&self) -> Vec<(&'static str, u32)> {
-        vec![("OUT", self.out as u32), ("REACH", self.reach() as u32)]
+        vec![
+            ("OUT", self.out as u32),
+            ("INPUT_EXTENT", self.receptive_extent() as u32),
+        ]
     }
 
     /// Transforms the weights.
-    fn weights(&self, lowering: &mut Lowering<'_>, node: &Node, memory: Memory) -> Binding {
+    fn weights(&self, lowering: &mut Lowering<'_>, node: &Node, memory: StorageForms) -> Binding {
         let of = node.outputs[0];
         let transformed = lowering.scratch(of, self.weight_bytes());
         let mut constants = self.constants();
@@ -252,13 +255,13 @@ impl<'a> Winograd<'a> {
         transformed: &Binding,
     ) {
         let mut constants = self.constants();
-        constants.push(("PREPARE", u32::from(before.is_some())));
+        constants.push(("NORMALIZE_INPUT", u32::from(before.is_some())));
         // Without a normalisation the shader does not read its operands.
         let [moments, affine] = before.unwrap_or([node.inputs[0]; 2]);
         let invocations = params.images as usize * self.tiles() * self.source_vecs;
         let launch = Launch {
             kernel: SOURCE.suited(lowering.memory(node.inputs[0]), &constants),
-            uniforms: params.normalizing(self.prepare).words(),
+            uniforms: params.normalizing(self.normalize_input).words(),
             bindings: vec![
                 lowering.read(node.inputs[0]),
                 lowering.read(moments),
@@ -282,15 +285,15 @@ impl<'a> Winograd<'a> {
         product: &Binding,
     ) -> u32 {
         let of = node.outputs[0];
-        let strip = match beside {
-            Beside::Nothing => Strip::new(&self.tiles_shape(params.images), lowering.target),
+        let partition = match beside {
+            Beside::Nothing => RowPartition::new(&self.tiles_shape(params.images), lowering.target),
             _ => self.reduction(params.images as usize),
         };
-        params.chunk = strip.chunk;
+        params.chunk = partition.chunk;
         params = params.normalizing(self.normalize);
         let mut constants = self.constants();
         constants.extend([
-            ("NORMALIZE", u32::from(behind.is_some())),
+            ("NORMALIZE_OUTPUT", u32::from(behind.is_some())),
             ("MOMENTS", u32::from(matches!(beside, Beside::Moments(_)))),
             (
                 "REDUCE",
@@ -322,11 +325,11 @@ impl<'a> Winograd<'a> {
             kernel: RESULT.suited(lowering.memory(node.inputs[0]), &constants),
             uniforms: params.words(),
             bindings: vec![product, moments, affine, x, lowering.write(of), partial],
-            grid: strip.grid(),
+            grid: partition.grid(),
             flops: 0,
         };
         lowering.launch(of, launch);
-        strip.slices()
+        partition.slices()
     }
 
     /// The products of some images as a matrix of tiles by channels.
@@ -335,8 +338,8 @@ impl<'a> Winograd<'a> {
     }
 
     /// How the last step is divided where it leaves partial results.
-    fn reduction(&self, images: usize) -> Strip {
-        Strip::reduction(&self.tiles_shape(images as u32))
+    fn reduction(&self, images: usize) -> RowPartition {
+        RowPartition::reduction(&self.tiles_shape(images as u32))
     }
 
     fn params(&self, first: usize, images: usize) -> Params {
@@ -362,12 +365,12 @@ impl<'a> Winograd<'a> {
     }
 
     /// Source pixels of a tile along one axis.
-    fn reach(&self) -> usize {
+    fn receptive_extent(&self) -> usize {
         self.out + 2
     }
 
-    fn domains(&self) -> usize {
-        self.reach() * self.reach()
+    fn components(&self) -> usize {
+        self.receptive_extent() * self.receptive_extent()
     }
 
     /// Rows and columns of an image, in tiles.
@@ -380,18 +383,18 @@ impl<'a> Winograd<'a> {
         self.tiles_of().iter().product()
     }
 
-    /// Bytes of some images in all domains.
-    fn domain_bytes(&self, images: usize, vecs: usize) -> u64 {
-        16 * (self.domains() * images * self.tiles() * vecs) as u64
+    /// Bytes of some images in all components.
+    fn component_bytes(&self, images: usize, vecs: usize) -> u64 {
+        16 * (self.components() * images * self.tiles() * vecs) as u64
     }
 
     /// The larger scratch buffer of one image.
     fn image_bytes(&self) -> u64 {
-        self.domain_bytes(1, self.source_vecs.max(self.result_vecs))
+        self.component_bytes(1, self.source_vecs.max(self.result_vecs))
     }
 
     fn weight_bytes(&self) -> u64 {
-        16 * (self.domains() * LANES * self.source_vecs * self.result_vecs) as u64
+        16 * (self.components() * LANES * self.source_vecs * self.result_vecs) as u64
     }
 
     /// Images of a run.

@@ -1,4 +1,4 @@
-//! Pictures in memory, all of one size.
+//! Images in memory, all of one size.
 
 use std::sync::Arc;
 
@@ -7,35 +7,35 @@ use image::RgbImage;
 use super::resize::{Crop, fit};
 use super::{DataError, RESIDENT_LIMIT, Source};
 
-/// Pictures in memory, all of one size, with their labels.
-pub struct Pictures {
+/// Images in memory, all of one size, with their labels.
+pub struct Images {
     size: u32,
     bytes: Vec<u8>,
     labels: Vec<u32>,
 }
 
-impl Pictures {
-    /// Pictures of `size` x `size`, back to back: rows from the top, pixels from the left,
+impl Images {
+    /// Images of `size` x `size`, back to back: rows from the top, pixels from the left,
     /// bytes R, G, B.
     ///
     /// # Panics
-    /// If the bytes are not those of one picture for each label.
-    pub fn new(size: u32, bytes: Vec<u8>, labels: Vec<u32>) -> Pictures {
+    /// If the bytes are not those of one image for each label.
+    pub fn new(size: u32, bytes: Vec<u8>, labels: Vec<u32>) -> Images {
         assert_eq!(
             bytes.len(),
-            labels.len() * picture_bytes(size),
-            "bytes of {} pictures of {size} x {size}",
+            labels.len() * image_bytes(size),
+            "bytes of {} images of {size} x {size}",
             labels.len()
         );
-        Pictures {
+        Images {
             size,
             bytes,
             labels,
         }
     }
 
-    /// Brings every picture to another size, now if the result may stay in memory, else
-    /// whenever a picture is read.
+    /// Brings every image to another size, now if the result may stay in memory, else
+    /// whenever an image is read.
     pub(super) fn resized(self, size: u32, crop: Crop) -> Arc<dyn Source> {
         self.resized_within(size, crop, RESIDENT_LIMIT)
     }
@@ -45,25 +45,25 @@ impl Pictures {
             return Arc::new(self);
         }
         let resized = Resized {
-            pictures: self,
+            images: self,
             size,
             crop,
         };
-        let bytes = resized.len() as u64 * picture_bytes(size) as u64;
+        let bytes = resized.len() as u64 * image_bytes(size) as u64;
         if bytes > limit {
             return Arc::new(resized);
         }
         let bytes = (0..resized.len()).flat_map(|i| resized.fit(i)).collect();
-        Arc::new(Pictures::new(size, bytes, resized.pictures.labels))
+        Arc::new(Images::new(size, bytes, resized.images.labels))
     }
 
-    fn picture(&self, index: usize) -> &[u8] {
-        let length = picture_bytes(self.size);
+    fn image(&self, index: usize) -> &[u8] {
+        let length = image_bytes(self.size);
         &self.bytes[index * length..(index + 1) * length]
     }
 }
 
-impl Source for Pictures {
+impl Source for Images {
     fn len(&self) -> usize {
         self.labels.len()
     }
@@ -77,7 +77,7 @@ impl Source for Pictures {
     }
 
     fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
-        out.copy_from_slice(self.picture(index));
+        out.copy_from_slice(self.image(index));
         Ok(())
     }
 
@@ -86,29 +86,29 @@ impl Source for Pictures {
     }
 }
 
-/// Pictures in memory that would be too many at the size that is asked for.
+/// Images in memory that would be too many at the size that is asked for.
 struct Resized {
-    pictures: Pictures,
+    images: Images,
     size: u32,
     crop: Crop,
 }
 
 impl Resized {
     fn fit(&self, index: usize) -> Vec<u8> {
-        let side = self.pictures.size;
-        let picture = RgbImage::from_raw(side, side, self.pictures.picture(index).to_vec())
-            .expect("a picture has side x side pixels");
-        fit(&picture, self.size, self.crop)
+        let side = self.images.size;
+        let image = RgbImage::from_raw(side, side, self.images.image(index).to_vec())
+            .expect("an image has side x side pixels");
+        fit(&image, self.size, self.crop)
     }
 }
 
 impl Source for Resized {
     fn len(&self) -> usize {
-        self.pictures.len()
+        self.images.len()
     }
 
     fn label(&self, index: usize) -> u32 {
-        self.pictures.label(index)
+        self.images.label(index)
     }
 
     fn size(&self) -> u32 {
@@ -125,8 +125,8 @@ impl Source for Resized {
     }
 }
 
-/// Bytes of one RGB picture.
-pub(super) fn picture_bytes(size: u32) -> usize {
+/// Bytes of one RGB image.
+pub(super) fn image_bytes(size: u32) -> usize {
     size as usize * size as usize * 3
 }
 
@@ -134,24 +134,24 @@ pub(super) fn picture_bytes(size: u32) -> usize {
 mod tests {
     use super::*;
 
-    /// Two pictures of 2 x 2, each of one colour.
-    fn two() -> Pictures {
+    /// Two images of 2 x 2, each of one colour.
+    fn two() -> Images {
         let bytes = [[10, 20, 30].repeat(4), [40, 50, 60].repeat(4)].concat();
-        Pictures::new(2, bytes, vec![7, 3])
+        Images::new(2, bytes, vec![7, 3])
     }
 
     #[test]
-    fn a_picture_is_read_where_it_lies() {
-        let pictures = two();
+    fn a_image_is_read_where_it_lies() {
+        let images = two();
         let mut out = [0; 12];
-        pictures.read(1, &mut out).unwrap();
+        images.read(1, &mut out).unwrap();
         assert_eq!(out[..], [40, 50, 60].repeat(4));
-        assert_eq!((pictures.len(), pictures.label(1)), (2, 3));
-        assert_eq!(pictures.resident().unwrap()[..3], [10, 20, 30]);
+        assert_eq!((images.len(), images.label(1)), (2, 3));
+        assert_eq!(images.resident().unwrap()[..3], [10, 20, 30]);
     }
 
     #[test]
-    fn resizing_now_and_later_give_the_same_pictures() {
+    fn resizing_now_and_later_give_the_same_images() {
         let now = two().resized_within(3, Crop::Shorter, 54);
         let later = two().resized_within(3, Crop::Shorter, 53);
         assert!(later.resident().is_none());
@@ -167,8 +167,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "bytes of 2 pictures of 2 x 2")]
+    #[should_panic(expected = "bytes of 2 images of 2 x 2")]
     fn bytes_and_labels_must_fit() {
-        Pictures::new(2, vec![0; 12], vec![0, 1]);
+        Images::new(2, vec![0; 12], vec![0, 1]);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Tensor, Values};
+use crate::checkpoint::{Checkpoint, CheckpointError, StoredTensor, Values};
 use crate::data::Manifest;
 use crate::engine::Tensors;
 use crate::model::{
@@ -11,7 +11,7 @@ use crate::model::{
 };
 
 /// A network and tensors that fit it.
-pub struct Trained {
+pub struct TrainedModel {
     /// Network, classes, preprocessing.
     pub description: Description,
     /// Its layers.
@@ -25,7 +25,7 @@ pub struct Trained {
 
 /// Why a checkpoint is of no use.
 #[derive(Debug, thiserror::Error)]
-pub enum TrainedError {
+pub enum TrainedModelError {
     /// The file is damaged, or holds NaN or infinities.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -34,7 +34,7 @@ pub enum TrainedError {
     Network(#[from] SpecError),
 }
 
-impl Trained {
+impl TrainedModel {
     /// Takes a checkpoint's network from `network`, else from its metadata, else from the
     /// shapes of its tensors.
     ///
@@ -44,7 +44,7 @@ impl Trained {
     pub fn read(
         checkpoint: Checkpoint,
         network: Option<NetworkSpec>,
-    ) -> Result<Trained, TrainedError> {
+    ) -> Result<TrainedModel, TrainedModelError> {
         checkpoint.check_finite()?;
         let shapes = checkpoint.shapes();
         let written = Description::read(&checkpoint.metadata)?;
@@ -63,7 +63,7 @@ impl Trained {
             },
             None => undescribed(spec),
         };
-        Ok(Trained {
+        Ok(TrainedModel {
             description,
             network,
             tensors: floats(checkpoint.tensors),
@@ -84,8 +84,8 @@ fn undescribed(spec: NetworkSpec) -> Description {
 }
 
 /// The tensors of real numbers.
-pub fn floats(tensors: BTreeMap<String, Tensor>) -> Tensors {
-    let real = |(name, tensor): (String, Tensor)| match tensor.into_parts() {
+pub fn floats(tensors: BTreeMap<String, StoredTensor>) -> Tensors {
+    let real = |(name, tensor): (String, StoredTensor)| match tensor.into_parts() {
         (_, Values::F32(values)) => Some((name, values)),
         (_, Values::I64(_)) => None,
     };
@@ -106,9 +106,9 @@ pub fn checkpoint(
     let tensors = network.parameters().into_iter().map(|parameter| {
         let tensor = match parameter.role {
             ParameterRole::BatchesTracked => {
-                Tensor::i64(parameter.shape, vec![batches_tracked as i64])
+                StoredTensor::i64(parameter.shape, vec![batches_tracked as i64])
             }
-            _ => Tensor::f32(parameter.shape, weights[&parameter.name].clone()),
+            _ => StoredTensor::f32(parameter.shape, weights[&parameter.name].clone()),
         };
         (parameter.name, tensor)
     });

@@ -16,9 +16,9 @@ use super::{Graph, Node, Op, Role, ValueId};
 /// What the backward pass computes again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Recompute {
+pub enum ActivationCheckpointing {
     /// Nothing: the most memory, the least time.
-    Nothing,
+    Off,
     /// Results of normalisation and ReLU: one pass over an activation each.
     #[default]
     Normalized,
@@ -39,7 +39,7 @@ fn normalizes(op: &Op) -> bool {
     matches!(op, Op::Normalize(_) | Op::Relu(_))
 }
 
-impl Recompute {
+impl ActivationCheckpointing {
     /// What of a forward pass is not kept.
     fn dropped(self, graph: &Graph) -> HashSet<ValueId> {
         let size = |node: &Node| graph.value(node.outputs[0]).shape.len();
@@ -50,10 +50,10 @@ impl Recompute {
             let large = size(node) > largest / SMALL;
             let drop = match node.op {
                 _ if normalizes(&node.op) => true,
-                Op::Conv2d(_) => self == Recompute::Units && large,
+                Op::Conv2d(_) => self == ActivationCheckpointing::Units && large,
                 Op::ShortcutAdd(_) => {
                     units += 1;
-                    self == Recompute::Units && large && units % SEGMENT != 0
+                    self == ActivationCheckpointing::Units && large && units % SEGMENT != 0
                 }
                 _ => false,
             };
@@ -66,8 +66,8 @@ impl Recompute {
 }
 
 /// Lets the nodes from `first_backward` on use copies of what is not kept.
-pub fn recompute(graph: &mut Graph, first_backward: usize, what: Recompute) {
-    if what == Recompute::Nothing {
+pub fn apply(graph: &mut Graph, first_backward: usize, what: ActivationCheckpointing) {
+    if what == ActivationCheckpointing::Off {
         return;
     }
     let backward = graph.nodes.split_off(first_backward);

@@ -1,10 +1,10 @@
-// The strip: a matrix of rows (pixels) by columns (groups of four channels), divided among
-// workgroups of 64. Host half: src/kernels/strip.rs.
+// The row partition: a matrix of rows (pixels) by columns (groups of four channels), divided among
+// workgroups of 64. Host half: src/kernels/row_partition.rs.
 //
 // A workgroup owns `chunk` consecutive rows of one block of at most 64 columns; its
 // invocations stand in `height` lines of one block each.
 
-struct Strip {
+struct RowPartition {
     // First row, distance to the next, end (exclusive).
     first: u32,
     step: u32,
@@ -16,13 +16,13 @@ struct Strip {
     inside: bool,
 }
 
-fn strip_of(workgroup: vec3<u32>, lane: u32, rows: u32, columns: u32, chunk: u32) -> Strip {
+fn partition_rows(workgroup: vec3<u32>, lane: u32, rows: u32, columns: u32, chunk: u32) -> RowPartition {
     let block = min(columns, 64u);
     let height = 64u / block;
     let line = lane / block;
     let column = workgroup.y * block + lane % block;
     let start = workgroup.x * chunk;
-    return Strip(
+    return RowPartition(
         start + line,
         height,
         min(start + chunk, rows),

@@ -1,4 +1,4 @@
-"""Makes the pictures of this folder; needs Python with Pillow (made with 13.0.0).
+"""Makes the images of this folder; needs Python with Pillow (made with 13.0.0).
 
 The tests embed the colours that this script prints.
 """
@@ -14,16 +14,16 @@ INKS = [(0, 0, 0, 0), (255, 0, 0, 0), (30, 200, 120, 60), (90, 40, 210, 128)]
 
 def patches(mode, colours):
     """Four patches of 16x16: top left, top right, bottom left, bottom right."""
-    picture = Image.new(mode, (32, 32))
+    image = Image.new(mode, (32, 32))
     for index, colour in enumerate(colours):
-        picture.paste(colour, (index % 2 * 16, index // 2 * 16, index % 2 * 16 + 16, index // 2 * 16 + 16))
-    return picture
+        image.paste(colour, (index % 2 * 16, index // 2 * 16, index % 2 * 16 + 16, index // 2 * 16 + 16))
+    return image
 
 
 def show(name):
-    picture = Image.open(FOLDER / name)
-    rgb = picture.convert("RGB")
-    print(name, picture.mode, picture.size, [rgb.getpixel((x, y)) for y in (8, 24) for x in (8, 24)])
+    image = Image.open(FOLDER / name)
+    rgb = image.convert("RGB")
+    print(name, image.mode, image.size, [rgb.getpixel((x, y)) for y in (8, 24) for x in (8, 24)])
 
 
 cmyk = BytesIO()
@@ -55,7 +55,7 @@ half_clear.save(FOLDER / "clear.png", optimize=True)
 Image.new("RGB", (1, 1), (90, 140, 200)).save(FOLDER / "pixel.png", optimize=True)
 frames = [patches("RGB", COLOURS[turn:] + COLOURS[:turn]) for turn in range(3)]
 frames[0].save(FOLDER / "moving.gif", save_all=True, append_images=frames[1:], duration=200, loop=0)
-patches("RGB", COLOURS).save(FOLDER / "picture.avif", quality=80)
+patches("RGB", COLOURS).save(FOLDER / "image.avif", quality=80)
 
 for name in ["cmyk.jpg", "ycck.jpg", "stored-as-rgb.jpg"]:
     show(name)

@@ -1,23 +1,23 @@
-//! Picture files that are decoded whenever one is read.
+//! Image files that are decoded whenever one is read.
 //!
 //! A file that turns out damaged in the middle of a run does not end it: the next readable
-//! picture of the same class takes its place, always the same one, and the file is noted.
+//! image of the same class takes its place, always the same one, and the file is noted.
 
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::decode::{SNIFFED, decode_picture, sniff};
+use super::decode::{SNIFFED, decode_image, sniff};
 use super::unreadable::Unreadable;
 use super::{Crop, DataError, Source};
 
-/// The pictures of a part, on disk.
-pub(super) struct PictureFiles {
+/// The images of a part, on disk.
+pub(super) struct ImageFiles {
     files: Vec<PathBuf>,
     /// The class of each file, ascending.
     labels: Vec<u32>,
-    /// The pictures of this source, as positions in `files`: those readable at opening.
+    /// The images of this source, as positions in `files`: those readable at opening.
     kept: Vec<usize>,
     size: u32,
     crop: Crop,
@@ -27,7 +27,7 @@ pub(super) struct PictureFiles {
     skipped: usize,
 }
 
-impl PictureFiles {
+impl ImageFiles {
     /// Files class by class with their labels, less those that are known to be unreadable.
     pub(super) fn new(
         files: Vec<PathBuf>,
@@ -35,8 +35,8 @@ impl PictureFiles {
         size: u32,
         crop: Crop,
         unreadable: Unreadable,
-    ) -> PictureFiles {
-        PictureFiles {
+    ) -> ImageFiles {
+        ImageFiles {
             files,
             labels,
             kept: unreadable.kept().collect(),
@@ -53,7 +53,7 @@ impl PictureFiles {
         guard.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The pictures of the class of `index`, that one first, then those after it in a circle.
+    /// The images of the class of `index`, that one first, then those after it in a circle.
     fn of_class(&self, index: usize) -> impl Iterator<Item = usize> {
         let label = self.label(index);
         let start = self.kept.partition_point(|&file| self.labels[file] < label);
@@ -64,7 +64,7 @@ impl PictureFiles {
     }
 }
 
-impl Source for PictureFiles {
+impl Source for ImageFiles {
     fn len(&self) -> usize {
         self.kept.len()
     }
@@ -84,8 +84,8 @@ impl Source for PictureFiles {
                 continue;
             }
             match decode_file(&self.files[file], self.size, self.crop) {
-                Ok(picture) => {
-                    out.copy_from_slice(&picture);
+                Ok(image) => {
+                    out.copy_from_slice(&image);
                     return Ok(());
                 }
                 Err(error) => {
@@ -97,7 +97,7 @@ impl Source for PictureFiles {
         }
         let file = self.kept[index];
         let path = &self.files[file];
-        Err(DataError::ClassWithoutPictures {
+        Err(DataError::ClassWithoutImages {
             path: path.parent().unwrap_or(path).to_path_buf(),
             first: self.unreadable().first_where(|other| other == file),
         })
@@ -121,10 +121,10 @@ impl Source for PictureFiles {
 /// # Errors
 /// If that fails; the error does not say which file, unless the system refuses to read it.
 pub(super) fn decode_file(path: &Path, size: u32, crop: Crop) -> Result<Vec<u8>, DataError> {
-    decode_picture(&fs::read(path).map_err(refused(path))?, size, crop)
+    decode_image(&fs::read(path).map_err(refused(path))?, size, crop)
 }
 
-/// Tells a picture by its first bytes.
+/// Tells an image by its first bytes.
 ///
 /// # Errors
 /// As [`decode_file`], but damage behind the first bytes is not seen.

@@ -20,9 +20,9 @@ const MAX_RESIDENT: u64 = 1 << 30;
 const AHEAD: usize = 4;
 
 /// One split of a dataset, on its way to a device.
-pub struct Feed {
+pub struct InputPipeline {
     source: Arc<dyn Source>,
-    /// The graph's value that holds the pictures.
+    /// The graph's value that holds the images.
     value: &'static str,
     resident: bool,
     workers: usize,
@@ -35,22 +35,22 @@ pub(super) struct Batches {
     order: std::vec::IntoIter<Vec<u32>>,
 }
 
-impl Feed {
-    /// Decides where the pictures live.
+impl InputPipeline {
+    /// Decides where the images live.
     pub fn new(
         source: Arc<dyn Source>,
         value: &'static str,
         device: &Device,
         workers: usize,
-    ) -> Feed {
-        let bytes = 4 * AssembleBatch::picture_words(source.size() as usize) * source.len();
+    ) -> InputPipeline {
+        let bytes = 4 * AssembleBatch::image_words(source.size() as usize) * source.len();
         let limit = match device {
             Device::Gpu(_) => device.target().max_binding.min(MAX_RESIDENT),
             Device::Cpu(_) => MAX_RESIDENT,
             // The reference would copy the whole set at every step.
             Device::Reference => 0,
         };
-        Feed {
+        InputPipeline {
             resident: source.resident().is_some() && bytes as u64 <= limit,
             source,
             value,
@@ -58,19 +58,19 @@ impl Feed {
         }
     }
 
-    /// Number of pictures.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.source.len()
     }
 
-    /// Whether there is no picture.
+    /// Whether there is no image.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The input of a graph for batches of a size.
     pub fn input(&self, batch: usize, preprocessing: &Preprocessing, augment: bool) -> Input {
-        Input::Pictures {
+        Input::Images {
             name: self.value,
             count: if self.resident { self.len() } else { batch },
             preprocessing: *preprocessing,
@@ -85,7 +85,7 @@ impl Feed {
         }
     }
 
-    /// Batches of the given picture numbers, prepared ahead.
+    /// Batches of the given image numbers, prepared ahead.
     pub(super) fn batches(&self, order: Vec<Vec<u32>>) -> Batches {
         let loader = (!self.resident).then(|| {
             let source = Arc::clone(&self.source);
@@ -98,7 +98,7 @@ impl Feed {
         }
     }
 
-    /// Writes a batch of pictures; rows past the end repeat the first one, with a label that
+    /// Writes a batch of images; rows past the end repeat the first one, with a label that
     /// does not count.
     pub(super) fn write(&self, engine: &mut Engine, batch: &Batch, size: usize) {
         let mut samples = batch.indices.clone();
@@ -108,7 +108,7 @@ impl Feed {
         let rows: Vec<u32> = match self.resident {
             true => samples.clone(),
             false => {
-                engine.write(self.value, &self.words(&batch.pictures));
+                engine.write(self.value, &self.words(&batch.images));
                 let last = batch.indices.len() as u32;
                 (0..size as u32)
                     .map(|row| if row < last { row } else { 0 })
@@ -120,9 +120,9 @@ impl Feed {
         engine.write(names::LABELS, &labels);
     }
 
-    /// Bytes of pictures as the words of the graph's value: each picture starts a word.
+    /// Bytes of images as the words of the graph's value: each image starts a word.
     fn words(&self, bytes: &[u8]) -> Vec<u32> {
-        AssembleBatch::pack_pictures(bytes, self.source.size() as usize)
+        AssembleBatch::pack_images(bytes, self.source.size() as usize)
     }
 }
 
@@ -133,7 +133,7 @@ impl Batches {
         match &mut self.loader {
             Some(loader) => loader.next().map(|batch| Ok(batch?)),
             None => Some(Ok(Batch {
-                pictures: Vec::new(),
+                images: Vec::new(),
                 labels: indices
                     .iter()
                     .map(|i| self.source.label(*i as usize))

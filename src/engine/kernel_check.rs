@@ -2,7 +2,7 @@
 //! run kernels.
 
 use super::EngineError;
-use crate::gpu::{Gpu, Loaded};
+use crate::gpu::{Gpu, LoadedPrograms};
 use crate::graph::{Graph, Role, Tensor, interp, precision};
 use crate::kernels::{self, Choices, Target};
 use crate::rng::{Purpose, Stream};
@@ -18,14 +18,14 @@ const AGREE_HALF: f64 = 2e-3;
 const NUMBERS: usize = 1 << 16;
 
 /// A graph, ready to run with random operands.
-pub(super) struct Trial<'a> {
+pub(super) struct KernelCheck<'a> {
     gpu: &'a Gpu,
     graph: &'a Graph,
     /// The graph's program.
-    pub(super) loaded: Loaded,
+    pub(super) loaded: LoadedPrograms,
 }
 
-impl<'a> Trial<'a> {
+impl<'a> KernelCheck<'a> {
     /// Builds it.
     ///
     /// # Errors
@@ -35,13 +35,13 @@ impl<'a> Trial<'a> {
         target: &Target,
         graph: &'a Graph,
         choices: &Choices,
-    ) -> Result<Trial<'a>, EngineError> {
+    ) -> Result<KernelCheck<'a>, EngineError> {
         let program = kernels::lower(graph, target, choices)?.program;
-        let loaded = Loaded::new(gpu, &[&program])?;
+        let loaded = LoadedPrograms::new(gpu, &[&program])?;
         for (name, tensor) in operands(graph) {
             loaded.write(gpu, &name, 0, bytemuck::cast_slice(&tensor.to_words()));
         }
-        Ok(Trial { gpu, graph, loaded })
+        Ok(KernelCheck { gpu, graph, loaded })
     }
 
     /// The numbers of a result, as the last run left them.

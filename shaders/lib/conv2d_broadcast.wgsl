@@ -1,7 +1,7 @@
 // What the subgroup kernels share that compute one result pixel from the source pixels its
-// taps reach: weights, loaded once for a workgroup and spread among its invocations by shuffles
+// taps reach: weights, loaded once for a workgroup and broadcast among its invocations by shuffles
 // with constant lanes (see conv2d_subgroup.wgsl), and what becomes of the sums. At least four
-// invocations. Needs the pieces `normal`, `conv2d_pixels`, `stored` and `exact`, and the
+// invocations. Needs the pieces `batch_norm`, `conv2d_pixels`, `stored` and `exact`, and the
 // constants SUBGROUP, PIXELS, OUT_VECS, WEIGHT_LOADS and TRANSPOSED.
 
 @group(0) @binding(2) var<storage, read> weights: array<Exact>;
@@ -38,9 +38,9 @@ fn weights_per_vec() -> u32 {
     return select(4u * parameters.result_vecs, 1u, TRANSPOSED);
 }
 
-// `prepare_of` for the same vector in all invocations: four of them load a part each.
-fn spread_prepare_of(lane: u32, vec: u32) -> Normal {
-    if PREPARE {
+// `input_coefficients` for the same vector in all invocations: four of them load a part each.
+fn broadcast_input_coefficients(lane: u32, vec: u32) -> Coefficients {
+    if NORMALIZE_INPUT {
         let at = lane % 2u * parameters.source_vecs + vec;
         var part = vec4<f32>(0.0);
         if lane < 2u {
@@ -48,7 +48,7 @@ fn spread_prepare_of(lane: u32, vec: u32) -> Normal {
         } else if lane < 4u {
             part = exact_floats(source_affine[at]);
         }
-        return normal_of(
+        return coefficients_of(
             subgroupShuffle(part, 0u),
             subgroupShuffle(part, 1u),
             subgroupShuffle(part, 2u),
@@ -56,7 +56,7 @@ fn spread_prepare_of(lane: u32, vec: u32) -> Normal {
             parameters.source_epsilon,
         );
     }
-    return Normal();
+    return Coefficients();
 }
 
 // Adds x times the weights that start at `start`.
@@ -105,7 +105,7 @@ fn store_sums(
     // One vector after another, which is little code: the next one moves up.
     let end = min(first_vec + OUT_VECS, parameters.result_vecs);
     for (var vec = first_vec; vec < end; vec++) {
-        let finish = finish_of(vec);
+        let output_norm = output_coefficients(vec);
         var value: array<vec4<f32>, PIXELS>;
         for (var p = 0u; p < PIXELS; p++) { //@unroll
             value[p] = select(none, (*sum)[p][0], (*valid)[p]);
@@ -113,7 +113,7 @@ fn store_sums(
                 (*sum)[p][n] = (*sum)[p][min(n + 1u, OUT_VECS - 1u)];
             }
             if (*valid)[p] {
-                result[(*place)[p] + vec] = packed(finished(value[p], finish));
+                result[(*place)[p] + vec] = packed(epilogue(value[p], output_norm));
             }
         }
         if MOMENTS {
@@ -141,12 +141,12 @@ fn store_sums(
             for (var p = 0u; p < PIXELS; p++) { //@unroll
                 if (*valid)[p] {
                     let x = exact_floats(source_moments[(*place)[p] + vec]);
-                    let upstream = let_through(value[p], x, finish, parameters.relu);
-                    dscale += upstream * (x - finish.mean);
+                    let upstream = relu_mask(value[p], x, output_norm, parameters.relu);
+                    dscale += upstream * (x - output_norm.mean);
                     dshift += upstream;
                 }
             }
-            let all_dscale = subgroupAdd(dscale) * finish.inverse;
+            let all_dscale = subgroupAdd(dscale) * output_norm.inverse;
             let all_dshift = subgroupAdd(dshift);
             if lane == 0u {
                 let at = 2u * (parameters.first_slice + slice) * parameters.result_vecs + vec;

@@ -1,9 +1,9 @@
-//! The strip: how kernels that are limited by memory divide a matrix of rows (pixels) by
+//! The row partition: how kernels that are limited by memory divide a matrix of rows (pixels) by
 //! columns (groups of four channels) among workgroups.
 //!
 //! A workgroup of 64 invocations owns `chunk` consecutive rows of one block of at most 64
 //! columns; invocation (offset, column) visits rows offset, offset + height, … of the chunk.
-//! The WGSL half is `shaders/lib/strip.wgsl`.
+//! The WGSL half is `shaders/lib/row_partition.wgsl`.
 
 use super::Target;
 use crate::shape::{LANES, Shape};
@@ -20,7 +20,7 @@ const MIN_VISITS: usize = 8;
 
 /// A division of rows and columns.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Strip {
+pub(super) struct RowPartition {
     /// Rows of the matrix.
     pub(super) rows: u32,
     /// Columns: groups of four channels.
@@ -30,12 +30,12 @@ pub(super) struct Strip {
     chunks: u32,
 }
 
-impl Strip {
+impl RowPartition {
     /// Divides an activation.
     ///
     /// Starting a workgroup costs a processor more than a row, so software adapters get
     /// longer chunks, in a number that divides evenly among their threads.
-    pub(super) fn new(shape: &Shape, target: &Target) -> Strip {
+    pub(super) fn new(shape: &Shape, target: &Target) -> RowPartition {
         let columns = shape.last().div_ceil(LANES);
         let height = WORKGROUP / columns.min(WORKGROUP);
         let chunks = shape.rows().div_ceil(64 * height).next_multiple_of(16);
@@ -43,21 +43,21 @@ impl Strip {
             true => chunks.min(MAX_CHUNKS),
             false => MAX_CHUNKS,
         };
-        Strip::of(shape.rows(), columns, most)
+        RowPartition::of(shape.rows(), columns, most)
     }
 
     /// Divides an activation into few workgroups, because each leaves partial results.
-    pub(super) fn reduction(shape: &Shape) -> Strip {
+    pub(super) fn reduction(shape: &Shape) -> RowPartition {
         let columns = shape.last().div_ceil(LANES);
         let height = WORKGROUP / columns.min(WORKGROUP);
-        Strip::of(shape.rows(), columns, (MAX_CHUNKS / height).max(16))
+        RowPartition::of(shape.rows(), columns, (MAX_CHUNKS / height).max(16))
     }
 
-    fn of(rows: usize, columns: usize, max_chunks: usize) -> Strip {
+    fn of(rows: usize, columns: usize, max_chunks: usize) -> RowPartition {
         let height = WORKGROUP / columns.min(WORKGROUP);
         let chunks = rows.div_ceil(height * MIN_VISITS).clamp(1, max_chunks);
         let chunk = rows.div_ceil(chunks);
-        Strip {
+        RowPartition {
             rows: rows as u32,
             columns: columns as u32,
             chunk: chunk as u32,

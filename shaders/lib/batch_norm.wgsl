@@ -1,6 +1,6 @@
 // Batch norm's affine map of one group of four channels: what depends on the channel alone.
 
-struct Normal {
+struct Coefficients {
     mean: vec4<f32>,
     // 1 / standard deviation.
     inverse: vec4<f32>,
@@ -9,29 +9,29 @@ struct Normal {
     shift: vec4<f32>,
 }
 
-fn normal_of(
+fn coefficients_of(
     mean: vec4<f32>,
     variance: vec4<f32>,
     scale: vec4<f32>,
     shift: vec4<f32>,
     epsilon: f32,
-) -> Normal {
+) -> Coefficients {
     let inverse = 1.0 / sqrt(variance + epsilon);
-    return Normal(mean, inverse, scale * inverse, shift);
+    return Coefficients(mean, inverse, scale * inverse, shift);
 }
 
 // Before ReLU: the backward pass must find the same sign.
-fn normalized(x: vec4<f32>, n: Normal) -> vec4<f32> {
+fn normalized(x: vec4<f32>, n: Coefficients) -> vec4<f32> {
     return (x - n.mean) * n.scale + n.shift;
 }
 
 // Not max, which may swallow a NaN.
-fn rectified(value: vec4<f32>, relu: u32) -> vec4<f32> {
+fn relu(value: vec4<f32>, relu: u32) -> vec4<f32> {
     return select(value, vec4<f32>(0.0), (value < vec4<f32>(0.0)) & vec4<bool>(relu != 0u));
 }
 
 // What ReLU lets through of the gradient by its result, from the number that was normalised.
-fn let_through(gradient: vec4<f32>, x: vec4<f32>, n: Normal, relu: u32) -> vec4<f32> {
+fn relu_mask(gradient: vec4<f32>, x: vec4<f32>, n: Coefficients, relu: u32) -> vec4<f32> {
     let closed = (normalized(x, n) <= vec4<f32>(0.0)) & vec4<bool>(relu != 0u);
     return select(gradient, vec4<f32>(0.0), closed);
 }
