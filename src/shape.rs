@@ -36,6 +36,10 @@ pub enum Layout {
     Channels,
     /// The last two axes are padded: HWIO weights.
     Weights,
+    /// Partial results of a reduction: in memory there are as many slices of these extents,
+    /// their last axis padded, as the kernel that makes them leaves. Everything here describes
+    /// one slice.
+    Slices,
 }
 
 /// Extents, element type and memory layout of a tensor.
@@ -65,6 +69,15 @@ impl Shape {
             dims: dims.to_vec(),
             dtype: DType::F32,
             layout: Layout::Weights,
+        }
+    }
+
+    /// `f32` partial results of a reduction, by the extents of one slice.
+    pub fn slices(dims: &[usize]) -> Shape {
+        Shape {
+            dims: dims.to_vec(),
+            dtype: DType::F32,
+            layout: Layout::Slices,
         }
     }
 
@@ -100,7 +113,7 @@ impl Shape {
     pub fn stored_dims(&self) -> Vec<usize> {
         let padded = match self.layout {
             Layout::Dense => 0,
-            Layout::Channels => 1,
+            Layout::Channels | Layout::Slices => 1,
             Layout::Weights => 2,
         };
         let first = self.dims.len().saturating_sub(padded);

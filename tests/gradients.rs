@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 
 use common::networks::{self, Small};
 use pyr_wgpu::graph::interp::{self, Store};
-use pyr_wgpu::graph::ops::{BatchMoments, Conv2d, Draw};
+use pyr_wgpu::graph::ops::{BatchMoments, Draw, NormalizeInputs};
 use pyr_wgpu::graph::{
     Arena, Data, Graph, GraphError, Op, Passes, Role, Tensor, ValueId, autodiff,
 };
@@ -62,19 +62,18 @@ struct Point {
 
 impl Scalar {
     /// Makes all results readable whose pattern of zeros or winners must not change; those of
-    /// a convolution that prepares its operand are computed once more to be seen.
+    /// a convolution that normalises its input are computed once more to be seen.
     fn watch_kinks(&mut self) {
         for node in self.graph.nodes.clone() {
-            if let Op::Conv2d(Conv2d {
-                normalize_input: Some(normalize_input),
-                ..
-            }) = &node.op
-            {
-                let operands = [0, 2, 3].map(|i| node.inputs[i]);
-                let prepared = self
+            let Op::Conv2d(op) = &node.op else { continue };
+            let named = op.inputs(&node.inputs);
+            let input = op.normalize_input.clone().zip(named.normalize_input);
+            if let Some((normalize, norm)) = input {
+                let operands = NormalizeInputs { x: named.x, norm };
+                let normalized = self
                     .graph
-                    .push_one(normalize_input.clone(), &operands, "prepared");
-                prepared.unwrap_or_else(|e| panic!("{e}"));
+                    .push_one(normalize, &operands.list(), "normalized");
+                normalized.unwrap_or_else(|e| panic!("{e}"));
             }
         }
         let results: Vec<ValueId> = self
@@ -396,6 +395,7 @@ fn paths_that_meet_add_up() {
             ShortcutAdd {
                 stride: 1,
                 normalize: None,
+                partial_moments: false,
             },
             &[twice, x],
             "sum",

@@ -54,9 +54,14 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Number of operands.
-    pub(super) fn operands(&self) -> usize {
-        self.inputs.len()
+    /// The numbers of all operands, for an operator to name.
+    pub(super) fn operands(&self) -> Vec<usize> {
+        (0..self.inputs.len()).collect()
+    }
+
+    /// The numbers of all results, likewise.
+    pub(super) fn results(&self) -> Vec<usize> {
+        (0..self.results.len()).collect()
     }
 
     /// Shape of an operand.

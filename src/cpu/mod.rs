@@ -10,20 +10,51 @@
 //! Convolutions are sums kept in vector registers, tile by tile (`tile.rs`); everything else
 //! is a loop that the compiler vectorises (`columns.rs`).
 
+mod accumulate;
+mod add;
+mod adjust_loss_scale;
+mod assemble_batch;
+mod batch_moments;
 mod batch_norm;
+mod bias_add;
 mod call;
+mod column_sum;
 mod columns;
 mod conv2d;
-mod conv2d_weights;
-mod input;
-mod loss;
-mod pointwise;
-mod pooling;
+mod conv2d_grad_input;
+mod conv2d_grad_weight;
+mod convert;
+mod convolution;
+mod count_metrics;
+mod cross_entropy;
+mod dropout;
+mod find_overflow;
+mod global_average_pool;
+mod global_average_pool_grad;
+mod lines;
+mod loss_scale;
+mod max_pool;
+mod max_pool_grad;
+mod merge_moments;
+mod normalize;
+mod normalize_grad;
+mod normalize_grad_reduce;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod probe;
 mod program;
+mod relu;
+mod relu_grad;
+mod running_average;
+mod scale_loss;
 mod scratch;
+mod sgd;
+mod shortcut;
+mod shortcut_add;
+mod shortcut_grad;
 mod simd;
+mod softmax_cross_entropy;
+mod softmax_cross_entropy_grad;
+mod sum_slices;
 mod tile;
 
 use std::collections::HashMap;
@@ -212,35 +243,37 @@ fn step(cpu: &Cpu, graph: &Graph, node: &Node, places: &[Option<usize>], memory:
 
 fn apply(cpu: &Cpu, op: &Op, call: Call<'_>) {
     match op {
-        Op::Accumulate(_) => pointwise::accumulate(cpu, call),
-        Op::Add(_) => pointwise::add(cpu, call),
-        Op::AdjustLossScale(_) => loss::adjust_scale(call),
-        Op::AssembleBatch(op) => input::assemble_batch(op, call),
-        Op::BatchMoments(op) => batch_norm::moments(cpu, op, call),
-        Op::BiasAdd(_) => pointwise::bias_add(cpu, call),
-        Op::ColumnSum(_) => pointwise::column_sum(call),
-        Op::Conv2d(op) => conv2d::forward(cpu, op, call),
-        Op::Conv2dGradInput(op) => conv2d::grad_input(cpu, op, call),
-        Op::Conv2dGradWeight(op) => conv2d_weights::grad_weight(cpu, op, call),
-        Op::Convert(_) => pointwise::copy(call),
-        Op::CountMetrics(_) => loss::count_metrics(call),
-        Op::Dropout(op) => input::dropout(cpu, op, call),
-        Op::FindOverflow(_) => loss::find_overflow(call),
-        Op::GlobalAveragePool(_) => pooling::global_average(cpu, call),
-        Op::GlobalAveragePoolGrad(_) => pooling::global_average_grad(cpu, call),
-        Op::MaxPool(op) => pooling::max_pool(cpu, op, call),
-        Op::MaxPoolGrad(op) => pooling::max_pool_grad(op, call),
-        Op::Normalize(op) => batch_norm::normalize(cpu, op, call),
-        Op::NormalizeGrad(op) => batch_norm::grad(cpu, op, call),
-        Op::NormalizeGradReduce(op) => batch_norm::grad_reduce(cpu, op, call),
-        Op::Relu(_) => pointwise::relu(cpu, call),
-        Op::ReluGrad(_) => pointwise::relu_grad(cpu, call),
-        Op::RunningAverage(op) => batch_norm::running_average(op, call),
-        Op::ScaleLoss(_) => loss::scale(call),
-        Op::Sgd(op) => pointwise::sgd(cpu, op, call),
-        Op::ShortcutAdd(op) => pooling::shortcut_add(cpu, op, call),
-        Op::ShortcutGrad(op) => pooling::shortcut_grad(cpu, op, call),
-        Op::SoftmaxCrossEntropy(_) => loss::cross_entropy(call),
-        Op::SoftmaxCrossEntropyGrad(_) => loss::cross_entropy_grad(call),
+        Op::Accumulate(op) => accumulate::run(cpu, op, call),
+        Op::Add(op) => add::run(cpu, op, call),
+        Op::AdjustLossScale(op) => adjust_loss_scale::run(cpu, op, call),
+        Op::AssembleBatch(op) => assemble_batch::run(cpu, op, call),
+        Op::BatchMoments(op) => batch_moments::run(cpu, op, call),
+        Op::BiasAdd(op) => bias_add::run(cpu, op, call),
+        Op::ColumnSum(op) => column_sum::run(cpu, op, call),
+        Op::Conv2d(op) => conv2d::run(cpu, op, call),
+        Op::Conv2dGradInput(op) => conv2d_grad_input::run(cpu, op, call),
+        Op::Conv2dGradWeight(op) => conv2d_grad_weight::run(cpu, op, call),
+        Op::Convert(op) => convert::run(cpu, op, call),
+        Op::CountMetrics(op) => count_metrics::run(cpu, op, call),
+        Op::Dropout(op) => dropout::run(cpu, op, call),
+        Op::FindOverflow(op) => find_overflow::run(cpu, op, call),
+        Op::GlobalAveragePool(op) => global_average_pool::run(cpu, op, call),
+        Op::GlobalAveragePoolGrad(op) => global_average_pool_grad::run(cpu, op, call),
+        Op::MaxPool(op) => max_pool::run(cpu, op, call),
+        Op::MaxPoolGrad(op) => max_pool_grad::run(cpu, op, call),
+        Op::MergeMoments(op) => merge_moments::run(cpu, op, call),
+        Op::Normalize(op) => normalize::run(cpu, op, call),
+        Op::NormalizeGrad(op) => normalize_grad::run(cpu, op, call),
+        Op::NormalizeGradReduce(op) => normalize_grad_reduce::run(cpu, op, call),
+        Op::Relu(op) => relu::run(cpu, op, call),
+        Op::ReluGrad(op) => relu_grad::run(cpu, op, call),
+        Op::RunningAverage(op) => running_average::run(cpu, op, call),
+        Op::ScaleLoss(op) => scale_loss::run(cpu, op, call),
+        Op::Sgd(op) => sgd::run(cpu, op, call),
+        Op::ShortcutAdd(op) => shortcut_add::run(cpu, op, call),
+        Op::ShortcutGrad(op) => shortcut_grad::run(cpu, op, call),
+        Op::SoftmaxCrossEntropy(op) => softmax_cross_entropy::run(cpu, op, call),
+        Op::SoftmaxCrossEntropyGrad(op) => softmax_cross_entropy_grad::run(cpu, op, call),
+        Op::SumSlices(op) => sum_slices::run(cpu, op, call),
     }
 }

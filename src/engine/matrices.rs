@@ -77,11 +77,13 @@ fn sample(unit: MatrixUnit) -> Result<Graph, GraphError> {
     let forward = Conv2d {
         window,
         normalize_input: None,
-        normalize: None,
+        normalize_output: None,
+        partial_moments: false,
     };
     let grad_input = Conv2dGradInput {
         window,
         input: [9, 11],
+        partial_affine: None,
     };
     let grad_weight = Conv2dGradWeight {
         window,

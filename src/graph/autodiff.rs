@@ -4,35 +4,8 @@
 //! Contributions to one value are summed by [`super::ops::Add`] in the order in which they
 //! arise, so that the same graph always gives the same bits.
 
+use super::ops::Tape;
 use super::{Graph, GraphError, Node, ValueId, ops};
-
-/// Where gradient rules put their nodes.
-pub struct Tape<'g> {
-    /// The graph that grows.
-    pub graph: &'g mut Graph,
-    wanted: Vec<bool>,
-}
-
-impl Tape<'_> {
-    /// Whether anything that is trained depends on this value.
-    pub fn wants(&self, id: ValueId) -> bool {
-        self.wanted.get(id.0).copied().unwrap_or(false)
-    }
-
-    /// Appends a node with one result, named after the value whose gradient it is.
-    ///
-    /// # Errors
-    /// As [`Graph::push`].
-    pub fn push_one(
-        &mut self,
-        op: impl Into<ops::Op>,
-        inputs: &[ValueId],
-        of: ValueId,
-    ) -> Result<ValueId, GraphError> {
-        let name = format!("d {}", self.graph.value(of).name);
-        self.graph.push_one(op, inputs, &name)
-    }
-}
 
 /// Appends the gradient computation of everything in `wanted`.
 ///

@@ -13,7 +13,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Graph, Node, Op, Role, ValueId, ops};
+use super::ops::{self, HalfMaps};
+use super::{Graph, Node, Role, ValueId};
 use crate::shape::{DType, Layout};
 
 /// How feature maps are stored.
@@ -67,7 +68,7 @@ pub fn halve(graph: &mut Graph) {
     for node in &graph.nodes {
         let able = maps(graph, node);
         for id in node.inputs.iter().chain(&node.outputs) {
-            half[id.0] &= able.contains(id) || matches!(node.op, Op::Convert(_));
+            half[id.0] &= able.contains(id) || node.op.half_maps() == HalfMaps::Each;
         }
     }
     for (value, half) in graph.values.iter_mut().zip(&half) {
@@ -85,28 +86,15 @@ fn is_map(value: &super::Value) -> bool {
 
 /// The operands and results of a node that may be half, all of them or none.
 fn maps(graph: &Graph, node: &Node) -> Vec<ValueId> {
-    let ids: Vec<ValueId> = match &node.op {
-        Op::Add(_)
-        | Op::AssembleBatch(_)
-        | Op::BatchMoments(_)
-        | Op::Conv2d(_)
-        | Op::Conv2dGradInput(_)
-        | Op::Conv2dGradWeight(_)
-        | Op::MaxPool(_)
-        | Op::MaxPoolGrad(_)
-        | Op::Normalize(_)
-        | Op::NormalizeGrad(_)
-        | Op::NormalizeGradReduce(_)
-        | Op::Relu(_)
-        | Op::ReluGrad(_)
-        | Op::ShortcutAdd(_)
-        | Op::ShortcutGrad(_) => node.inputs.iter().chain(&node.outputs).copied().collect(),
-        Op::GlobalAveragePool(_) => node.inputs.clone(),
-        Op::GlobalAveragePoolGrad(_) => node.outputs.clone(),
-        _ => Vec::new(),
+    let (inputs, outputs): (&[ValueId], &[ValueId]) = match node.op.half_maps() {
+        HalfMaps::All => (&node.inputs, &node.outputs),
+        HalfMaps::Inputs => (&node.inputs, &[]),
+        HalfMaps::Outputs => (&[], &node.outputs),
+        HalfMaps::Neither | HalfMaps::Each => (&[], &[]),
     };
+    let ids = inputs.iter().chain(outputs).copied();
     let map = |id: &ValueId| is_map(graph.value(*id)) || graph.shape(*id).dtype == DType::F16;
-    ids.into_iter().filter(map).collect()
+    ids.filter(map).collect()
 }
 
 /// Where a node touches halves, gives it halves of its other maps as well.

@@ -5,7 +5,11 @@
 //! Forward rules run before differentiation, so that the fused operator's own gradient is
 //! used; backward rules run after it.
 
-use super::{Graph, Node, Op, Role, ops};
+use super::ops::{
+    BatchMomentsInputs, BatchMomentsOutputs, Conv2dInputs, NormalizeGradInputs, NormalizeInputs,
+    ShortcutAddInputs,
+};
+use super::{Graph, Node, Op, Role, ValueId, ops};
 
 /// Fuses patterns of the forward pass.
 pub fn fuse_forward(graph: &mut Graph) {
@@ -32,6 +36,16 @@ pub fn fuse_inference(graph: &mut Graph) {
 /// Fuses patterns of the backward pass.
 pub fn fuse_backward(graph: &mut Graph) {
     apply(graph, &[normalize_grad_add, shortcut_grad_normalize_grad]);
+}
+
+/// Lets the operators that make an activation, or its gradient, do the first half of the
+/// reductions that follow in their epilogue. After everything that moves or copies nodes, for
+/// a copy's reduction nobody reads.
+pub fn fuse_reductions(graph: &mut Graph) {
+    for index in 0..graph.nodes.len() {
+        partial_moments(graph, index);
+        partial_affine(graph, index);
+    }
 }
 
 /// One application: `node` takes the place of the node that the rule was asked about, and
@@ -61,8 +75,8 @@ fn apply(graph: &mut Graph, rules: &[Rule]) {
 /// normalize, relu → normalize with ReLU.
 fn normalize_relu(graph: &Graph, index: usize) -> Option<Replacement> {
     let relu = &graph.nodes[index];
-    let Op::Relu(_) = relu.op else { return None };
-    let absorbed = only_producer(graph, index, 0)?;
+    let Op::Relu(op) = &relu.op else { return None };
+    let absorbed = only_producer(graph, op.inputs(&relu.inputs).x)?;
     let producer = &graph.nodes[absorbed];
     let Op::Normalize(normalize) = &producer.op else {
         return None;
@@ -87,7 +101,8 @@ fn normalize_conv2d(graph: &Graph, index: usize) -> Option<Replacement> {
     let Op::Conv2d(plain) = &node.op else {
         return None;
     };
-    let absorbed = only_producer(graph, index, 0)?;
+    let named = plain.inputs(&node.inputs);
+    let absorbed = only_producer(graph, named.x)?;
     let producer = &graph.nodes[absorbed];
     let Op::Normalize(normalize) = &producer.op else {
         return None;
@@ -96,12 +111,17 @@ fn normalize_conv2d(graph: &Graph, index: usize) -> Option<Replacement> {
         normalize_input: Some(normalize.clone()),
         ..plain.clone()
     };
-    let [x, moments, affine] = [0, 1, 2].map(|i| producer.inputs[i]);
+    let NormalizeInputs { x, norm } = normalize.inputs(&producer.inputs);
+    let inputs = Conv2dInputs {
+        x,
+        normalize_input: Some(norm),
+        ..named
+    };
     plain.normalize_input.is_none().then(|| Replacement {
         absorbed,
         node: Node {
             op: op.into(),
-            inputs: [&[x, node.inputs[1], moments, affine], &node.inputs[2..]].concat(),
+            inputs: inputs.list(),
             outputs: node.outputs.clone(),
         },
     })
@@ -113,20 +133,25 @@ fn conv2d_normalize(graph: &Graph, index: usize) -> Option<Replacement> {
     let Op::Normalize(normalize) = &node.op else {
         return None;
     };
-    let absorbed = only_producer(graph, index, 0)?;
+    let NormalizeInputs { x, norm } = normalize.inputs(&node.inputs);
+    let absorbed = only_producer(graph, x)?;
     let producer = &graph.nodes[absorbed];
     let Op::Conv2d(plain) = &producer.op else {
         return None;
     };
     let op = ops::Conv2d {
-        normalize: Some(normalize.clone()),
+        normalize_output: Some(normalize.clone()),
         ..plain.clone()
     };
-    (!normalize.batch && plain.normalize.is_none()).then(|| Replacement {
+    let inputs = Conv2dInputs {
+        normalize_output: Some(norm),
+        ..plain.inputs(&producer.inputs)
+    };
+    (!normalize.batch && plain.normalize_output.is_none()).then(|| Replacement {
         absorbed,
         node: Node {
             op: op.into(),
-            inputs: [&producer.inputs[..], &node.inputs[1..]].concat(),
+            inputs: inputs.list(),
             outputs: node.outputs.clone(),
         },
     })
@@ -135,26 +160,36 @@ fn conv2d_normalize(graph: &Graph, index: usize) -> Option<Replacement> {
 /// batch_moments, running_average → batch_moments that updates the running statistics.
 fn batch_moments_running_average(graph: &Graph, index: usize) -> Option<Replacement> {
     let node = &graph.nodes[index];
-    let Op::BatchMoments(ops::BatchMoments { running: None }) = &node.op else {
+    let Op::BatchMoments(plain @ ops::BatchMoments { running: None }) = &node.op else {
         return None;
     };
-    let updates = |other: &Node| {
-        matches!(other.op, Op::RunningAverage(_)) && other.inputs[1] == node.outputs[0]
-    };
-    let absorbed = graph.nodes.iter().position(updates)?;
-    let update = &graph.nodes[absorbed];
-    let Op::RunningAverage(running) = &update.op else {
-        return None;
-    };
+    let x = plain.inputs(&node.inputs).x;
+    let moments = plain.outputs(&node.outputs).moments;
+    let mut nodes = graph.nodes.iter().enumerate();
+    let (absorbed, average, running) = nodes.find_map(|(at, other)| {
+        let Op::RunningAverage(average) = &other.op else {
+            return None;
+        };
+        let named = average.inputs(&other.inputs);
+        (named.moments == moments).then_some((at, average, named.running))
+    })?;
     let op = ops::BatchMoments {
-        running: Some(running.clone()),
+        running: Some(average.clone()),
+    };
+    let inputs = BatchMomentsInputs {
+        x,
+        running: Some(running),
+    };
+    let outputs = BatchMomentsOutputs {
+        moments,
+        running: Some(running),
     };
     Some(Replacement {
         absorbed,
         node: Node {
             op: op.into(),
-            inputs: vec![node.inputs[0], update.inputs[0]],
-            outputs: vec![node.outputs[0], update.outputs[0]],
+            inputs: inputs.list(),
+            outputs: outputs.list(),
         },
     })
 }
@@ -165,7 +200,8 @@ fn normalize_shortcut_add(graph: &Graph, index: usize) -> Option<Replacement> {
     let Op::ShortcutAdd(plain) = &sum.op else {
         return None;
     };
-    let absorbed = only_producer(graph, index, 0)?;
+    let named = plain.inputs(&sum.inputs);
+    let absorbed = only_producer(graph, named.branch)?;
     let producer = &graph.nodes[absorbed];
     let (Op::Normalize(normalize), None) = (&producer.op, &plain.normalize) else {
         return None;
@@ -174,12 +210,17 @@ fn normalize_shortcut_add(graph: &Graph, index: usize) -> Option<Replacement> {
         normalize: Some(normalize.clone()),
         ..plain.clone()
     };
-    let [branch, moments, affine] = [0, 1, 2].map(|i| producer.inputs[i]);
+    let NormalizeInputs { x, norm } = normalize.inputs(&producer.inputs);
+    let inputs = ShortcutAddInputs {
+        branch: x,
+        norm: Some(norm),
+        ..named
+    };
     (!normalize.relu).then(|| Replacement {
         absorbed,
         node: Node {
             op: op.into(),
-            inputs: vec![branch, sum.inputs[1], moments, affine],
+            inputs: inputs.list(),
             outputs: sum.outputs.clone(),
         },
     })
@@ -188,9 +229,10 @@ fn normalize_shortcut_add(graph: &Graph, index: usize) -> Option<Replacement> {
 /// normalize_grad, add → normalize_grad with an identity as shortcut.
 fn normalize_grad_add(graph: &Graph, index: usize) -> Option<Replacement> {
     let add = &graph.nodes[index];
-    let Op::Add(_) = add.op else { return None };
-    [0, 1].into_iter().find_map(|operand| {
-        let absorbed = only_producer(graph, index, operand)?;
+    let Op::Add(op) = &add.op else { return None };
+    let ops::AddInputs { a, b } = op.inputs(&add.inputs);
+    [(a, b), (b, a)].into_iter().find_map(|(term, other)| {
+        let absorbed = only_producer(graph, term)?;
         let producer = &graph.nodes[absorbed];
         let Op::NormalizeGrad(plain) = &producer.op else {
             return None;
@@ -204,11 +246,15 @@ fn normalize_grad_add(graph: &Graph, index: usize) -> Option<Replacement> {
             shortcut: Some(identity),
             ..plain.clone()
         };
+        let inputs = NormalizeGradInputs {
+            dsum: Some(other),
+            ..plain.inputs(&producer.inputs)
+        };
         plain.shortcut.is_none().then(|| Replacement {
             absorbed,
             node: Node {
                 op: op.into(),
-                inputs: [&producer.inputs[..], &[add.inputs[1 - operand]]].concat(),
+                inputs: inputs.list(),
                 outputs: add.outputs.clone(),
             },
         })
@@ -222,9 +268,9 @@ fn shortcut_grad_normalize_grad(graph: &Graph, index: usize) -> Option<Replaceme
     let Op::NormalizeGrad(op) = &node.op else {
         return None;
     };
-    let (own, sum) = node.inputs.split_at_checked(5)?;
-    let &[sum] = sum else { return None };
-    let absorbed = only_producer(graph, index, own.len())?;
+    let named = op.inputs(&node.inputs);
+    let sum = named.dsum?;
+    let absorbed = only_producer(graph, sum)?;
     let producer = &graph.nodes[absorbed];
     let Op::ShortcutGrad(shortcut) = &producer.op else {
         return None;
@@ -236,26 +282,120 @@ fn shortcut_grad_normalize_grad(graph: &Graph, index: usize) -> Option<Replaceme
         shortcut: Some(shortcut.clone()),
         ..op.clone()
     };
+    let inputs = NormalizeGradInputs {
+        dsum: Some(shortcut.inputs(&producer.inputs).dy),
+        ..named
+    };
     identity.then(|| Replacement {
         absorbed,
         node: Node {
             op: op.into(),
-            inputs: [own, &producer.inputs].concat(),
+            inputs: inputs.list(),
             outputs: node.outputs.clone(),
         },
     })
 }
 
-/// The node that makes an operand, if that operand is temporary and nobody else uses it.
-fn only_producer(graph: &Graph, index: usize, operand: usize) -> Option<usize> {
-    let id = graph.nodes[index].inputs[operand];
+/// conv2d or shortcut_add, batch_moments → the same with partial moments of its result,
+/// merge_moments.
+fn partial_moments(graph: &mut Graph, reducer: usize) {
+    let node = &graph.nodes[reducer];
+    let Op::BatchMoments(op) = &node.op else {
+        return;
+    };
+    let named = op.inputs(&node.inputs);
+    let outputs = node.outputs.clone();
+    let op = ops::MergeMoments {
+        rows: graph.shape(named.x).rows(),
+        running: op.running.clone(),
+    };
+    let Some(producer) = producer(graph, named.x).filter(|at| *at < reducer) else {
+        return;
+    };
+    let asked = match &mut graph.nodes[producer].op {
+        Op::Conv2d(conv) if conv.normalize_output.is_none() => &mut conv.partial_moments,
+        Op::ShortcutAdd(sum) => &mut sum.partial_moments,
+        _ => return,
+    };
+    if std::mem::replace(asked, true) {
+        return;
+    }
+    let partial = add_result(graph, producer, named.x, "partial moments");
+    let inputs = ops::MergeMomentsInputs {
+        partial,
+        running: named.running,
+    };
+    graph.nodes[reducer] = Node {
+        op: op.into(),
+        inputs: inputs.list(),
+        outputs,
+    };
+}
+
+/// conv2d_grad_input, normalize_grad_reduce → conv2d_grad_input with partial gradients of scale
+/// and shift, sum_slices.
+fn partial_affine(graph: &mut Graph, reducer: usize) {
+    let node = &graph.nodes[reducer];
+    let Op::NormalizeGradReduce(reduce) = &node.op else {
+        return;
+    };
+    let (reduce, outputs) = (reduce.clone(), node.outputs.clone());
+    let ops::NormalizeGradReduceInputs {
+        x,
+        dy,
+        moments,
+        affine,
+    } = reduce.inputs(&node.inputs);
+    let Some(at) = producer(graph, dy).filter(|at| *at < reducer) else {
+        return;
+    };
+    // What was normalised may be computed again only later.
+    let early = |id: ValueId| producer(graph, id).is_none_or(|made| made < at);
+    let all_early = [x, moments, affine].into_iter().all(early);
+    let node = &mut graph.nodes[at];
+    let Op::Conv2dGradInput(op) = &mut node.op else {
+        return;
+    };
+    if !all_early || op.partial_affine.is_some() {
+        return;
+    }
+    let inputs = ops::Conv2dGradInputInputs {
+        norm: Some(ops::NormalizedOperands { x, moments, affine }),
+        ..op.inputs(&node.inputs)
+    };
+    op.partial_affine = Some(reduce);
+    node.inputs = inputs.list();
+    let partial = add_result(graph, at, dy, "partial affine");
+    graph.nodes[reducer] = Node {
+        op: ops::SumSlices.into(),
+        inputs: ops::SumSlicesInputs { partial }.list(),
+        outputs,
+    };
+}
+
+/// Declares the second result of a node that was asked for one, named after the first.
+fn add_result(graph: &mut Graph, node: usize, first: ValueId, name: &str) -> ValueId {
+    let Node { op, inputs, .. } = &graph.nodes[node];
+    let shapes = graph
+        .infer(op, inputs)
+        .expect("the rule keeps the node legal");
+    let name = format!("{} {name}", graph.value(first).name);
+    let shape = shapes.into_iter().nth(1).expect("it was asked for");
+    let partial = graph.declare(&name, shape, Role::Temporary);
+    graph.nodes[node].outputs.push(partial);
+    partial
+}
+
+/// The node that makes a value; what is only updated has none.
+fn producer(graph: &Graph, id: ValueId) -> Option<usize> {
+    let makes = |node: &Node| node.outputs.contains(&id) && !node.inputs.contains(&id);
+    graph.nodes.iter().position(makes)
+}
+
+/// The node that makes a value, if that is temporary and has one use.
+fn only_producer(graph: &Graph, id: ValueId) -> Option<usize> {
     let uses = graph.nodes.iter().flat_map(|n| &n.inputs);
     let alone = uses.filter(|used| **used == id).count() == 1;
     let temporary = graph.value(id).role == Role::Temporary;
-    let makes = |n: &Node| n.outputs.contains(&id);
-    graph
-        .nodes
-        .iter()
-        .position(makes)
-        .filter(|_| alone && temporary)
+    producer(graph, id).filter(|_| alone && temporary)
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Names of all variants; each operator supports some of them.
 pub fn variants() -> Vec<&'static str> {
-    let tiles = super::conv2d::tile_names();
+    let tiles = super::convolution::tile_names();
     let winograd = WINOGRAD.map(|(name, _)| name);
     let all = [DIRECT, SUBGROUP].into_iter().chain(winograd);
     all.chain(tiles).collect()

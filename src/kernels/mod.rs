@@ -2,7 +2,7 @@
 //! graphs to programs.
 //!
 //! Each operator has a file here with the stem of its WGSL file in `shaders/`.
-//! [`lower`] walks a graph and lets each node's file emit its dispatches; where an operator
+//! [`lower()`] walks a graph and lets each node's file emit its dispatches; where an operator
 //! has several kernels, [`Choices`] say which, and a rule of sound defaults decides the rest.
 //! The room knows no device: what it needs to know of one is a [`Target`].
 //!
@@ -13,33 +13,56 @@
 //! The *slice*: reductions write partial results for slices of the rows, and a second
 //! dispatch combines the slices in fixed order; no atomics, the same bits every time.
 
+mod accumulate;
+mod add;
+mod adjust_loss_scale;
+mod arenas;
 mod assemble_batch;
 mod batch_moments;
+mod batch_norm;
 mod bias_add;
 mod choices;
+mod column_sum;
 mod conv2d;
+mod conv2d_grad_input;
+mod conv2d_grad_weight;
 mod convert;
+mod convolution;
 mod count_metrics;
+mod cross_entropy;
 mod dropout;
 mod elementwise;
+mod find_overflow;
 mod global_average_pool;
-mod loss_scale;
+mod global_average_pool_grad;
 mod lower;
+mod lowering;
 mod max_pool;
+mod max_pool_grad;
+mod merge_moments;
 mod normalize;
-mod optimizer;
+mod normalize_grad;
+mod normalize_grad_reduce;
+mod pooling;
 pub mod probe;
+mod relu;
+mod relu_grad;
 mod row_partition;
 mod running_average;
+mod scale_loss;
+mod sgd;
 mod shader;
-mod shortcut;
+mod shortcut_add;
+mod shortcut_grad;
 mod softmax_cross_entropy;
+mod softmax_cross_entropy_grad;
 mod sum_slices;
 mod unroll;
 
 pub use choices::{Choices, variants};
-pub use conv2d::{MATRIX_NAMES, fingerprint};
-pub use lower::{LowerError, Lowered, Offer, Place, lower};
+pub use convolution::{MATRIX_NAMES, fingerprint};
+pub use lower::lower;
+pub use lowering::{LowerError, Lowered, Offer, Place};
 
 use crate::program::MatrixUnit;
 use crate::shape::DType;
@@ -92,4 +115,55 @@ fn grid(workgroups: usize) -> [u32; 3] {
     let workgroups = workgroups.max(1) as u32;
     let rows = workgroups.div_ceil(MAX_WORKGROUPS);
     [workgroups.div_ceil(rows), rows, 1]
+}
+
+/// Every kernel but the convolutions', which are in [`convolution::SHADERS`].
+#[cfg(test)]
+const SHADERS: [&shader::Shader; 33] = [
+    &accumulate::SHADER,
+    &add::SHADER,
+    &adjust_loss_scale::SHADER,
+    &assemble_batch::SHADER,
+    &batch_moments::SHADER,
+    &bias_add::SHADER,
+    &column_sum::SHADER,
+    &convert::TO_STORED,
+    &convert::TO_EXACT,
+    &count_metrics::SHADER,
+    &dropout::SHADER,
+    &find_overflow::SHADER,
+    &global_average_pool::SHADER,
+    &global_average_pool_grad::SHADER,
+    &max_pool::SHADER,
+    &max_pool_grad::SHADER,
+    &merge_moments::SHADER,
+    &normalize::SHADER,
+    &normalize_grad::SHADER,
+    &normalize_grad_reduce::SHADER,
+    &relu::SHADER,
+    &relu_grad::SHADER,
+    &running_average::SHADER,
+    &scale_loss::SHADER,
+    &sgd::SHADER,
+    &shortcut_add::SHADER,
+    &shortcut_grad::SHADER,
+    &softmax_cross_entropy::SHADER,
+    &softmax_cross_entropy_grad::SHADER,
+    &sum_slices::SHADER,
+    &sum_slices::MANY,
+    &probe::ARITHMETIC,
+    &probe::COPY,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names and order of parameters, and access of bindings, as the WGSL files have them.
+    #[test]
+    fn every_shader_agrees_with_its_host_half() {
+        for shader in SHADERS.into_iter().chain(convolution::SHADERS) {
+            shader::check_twin(shader);
+        }
+    }
 }

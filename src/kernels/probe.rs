@@ -7,23 +7,13 @@
 //! time. No single shape of such a kernel suits all adapters, so the callers try a few.
 
 use super::grid;
-use super::shader::{Shader, parameters};
+use super::shader::{Shader, parameters, shader};
 use crate::program::Access::{Read, Write};
 use crate::program::{Access, Binding, BufferId, Dispatch, Lifetime, Program};
 
-const ARITHMETIC: Shader = Shader {
-    name: "probe_arithmetic",
-    text: include_str!("../../shaders/probe_arithmetic.wgsl"),
-    bindings: &[Write],
-    subgroups: false,
-};
+pub(super) const ARITHMETIC: Shader = shader!("probe_arithmetic", [Write], ArithmeticParams);
 
-const COPY: Shader = Shader {
-    name: "probe_copy",
-    text: include_str!("../../shaders/probe_copy.wgsl"),
-    bindings: &[Read, Write],
-    subgroups: false,
-};
+pub(super) const COPY: Shader = shader!("probe_copy", [Read, Write], CopyParams);
 
 parameters! {
     struct ArithmeticParams {
@@ -135,48 +125,5 @@ fn whole(buffer: BufferId, bytes: u64, access: Access) -> Binding {
         offset: 0,
         bytes,
         access,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::shader::check_twin;
-    use super::*;
-
-    #[test]
-    fn shaders_agree_with_their_host_half() {
-        check_twin(&ARITHMETIC, ArithmeticParams::NAMES);
-        check_twin(&COPY, CopyParams::NAMES);
-    }
-
-    #[test]
-    fn the_arithmetic_probe_counts_every_multiply_add_of_its_text() {
-        let shape = Arithmetic {
-            workgroup: 32,
-            accumulators: 2,
-        };
-        let program = arithmetic(shape, 3, 5);
-        // Counted in the text that runs: each line is four multiply-adds of two operations.
-        let text = &program.kernels[0].source;
-        let lines = text.matches(" = fma(").count() as u64;
-        assert_eq!(lines, 16);
-        assert_eq!(program.flops(), 3 * 32 * 5 * lines * 4 * 2);
-        assert!(text.contains("const WORKGROUP: u32 = 32u;"));
-    }
-
-    #[test]
-    fn copies_go_to_and_fro_over_whole_workgroups() {
-        let program = copy(5000, 4, 3);
-        let bound: Vec<Vec<(usize, u64)>> = program
-            .dispatches
-            .iter()
-            .map(|d| d.bindings.iter().map(|b| (b.buffer.0, b.bytes)).collect())
-            .collect();
-        let there = vec![(0, 8192), (1, 8192)];
-        let back = vec![(1, 8192), (0, 8192)];
-        assert_eq!(bound, [there.clone(), back, there]);
-        assert_eq!(Program::bytes(&program.dispatches[0]), 16_384);
-        assert_eq!(program.dispatches[0].uniforms, [2]);
-        assert_eq!(launches(1).dispatches[0].grid, [1, 1, 1]);
     }
 }

@@ -75,9 +75,36 @@ pub(super) struct Shader {
     pub(super) text: &'static str,
     /// Access of the storage bindings from binding 1 on.
     pub(super) bindings: &'static [Access],
+    /// Names of the parameters in its uniform, in order.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the tests compare it with the file")
+    )]
+    pub(super) parameters: &'static [&'static str],
     /// Whether it uses subgroup operations.
     pub(super) subgroups: bool,
 }
+
+/// Declares the host half of a WGSL file: its stem, the access of its storage bindings, the
+/// struct of its parameters, and whether it uses subgroup operations.
+macro_rules! shader {
+    ($name:literal, [$($access:ident),*], $parameters:ty) => {
+        shader!(@ $name, [$($access),*], $parameters, false)
+    };
+    ($name:literal, [$($access:ident),*], $parameters:ty, subgroups) => {
+        shader!(@ $name, [$($access),*], $parameters, true)
+    };
+    (@ $name:literal, [$($access:ident),*], $parameters:ty, $subgroups:literal) => {
+        Shader {
+            name: $name,
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+            bindings: &[$(crate::program::Access::$access),*],
+            parameters: <$parameters>::NAMES,
+            subgroups: $subgroups,
+        }
+    };
+}
+pub(super) use shader;
 
 /// The text of all kernels' shared pieces.
 pub(super) fn library() -> impl Iterator<Item = u8> {
@@ -302,18 +329,19 @@ fn replace(source: &str, constant: &str, value: u32) -> Option<String> {
 /// Declares a kernel's parameters once: a struct whose fields are the words of the uniform
 /// `Params` in the WGSL file, in order.
 macro_rules! parameters {
-    ($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident),* $(,)? }) => {
+    ($(#[$meta:meta])* $visibility:vis struct $name:ident {
+        $($(#[$field_meta:meta])* $field:ident),* $(,)?
+    }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Default)]
-        struct $name { $($(#[$field_meta])* $field: u32),* }
+        $visibility struct $name { $($(#[$field_meta])* $visibility $field: u32),* }
 
         impl $name {
-            fn words(self) -> Vec<u32> {
+            $visibility const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            $visibility fn words(self) -> Vec<u32> {
                 vec![$(self.$field),*]
             }
-
-            #[cfg(test)]
-            const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
         }
     };
 }
@@ -321,7 +349,8 @@ pub(super) use parameters;
 
 /// Compares a WGSL file with its host half: names of the parameters, access of the bindings.
 #[cfg(test)]
-pub(super) fn check_twin(shader: &Shader, parameters: &[&str]) {
+pub(super) fn check_twin(shader: &Shader) {
+    let parameters = shader.parameters;
     let source = expand(shader.text, &[]);
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|e| panic!("{}: {}", shader.name, e.emit_to_string(&source)));

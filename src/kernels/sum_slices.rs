@@ -1,26 +1,16 @@
-//! Host half of `shaders/sum_slices.wgsl` and `shaders/sum_many_slices.wgsl`: the second half
+//! Host half of `shaders/sum_slices.wgsl` and `shaders/sum_slices_many.wgsl`: the second half
 //! of every sum that is split.
 
 use super::grid;
-use super::lower::{Launch, Lowering, reading};
-use super::shader::{Shader, parameters};
-use crate::graph::ValueId;
-use crate::program::Access::{Read, Write};
+use super::lowering::{Launch, LowerError, Lowering, reading};
+use super::shader::{Shader, parameters, shader};
+use crate::graph::ops::SumSlices;
+use crate::graph::{Node, ValueId};
 use crate::program::Binding;
 
-const SHADER: Shader = Shader {
-    name: "sum_slices",
-    text: include_str!("../../shaders/sum_slices.wgsl"),
-    bindings: &[Read, Write],
-    subgroups: false,
-};
+pub(super) const SHADER: Shader = shader!("sum_slices", [Read, Write], Params);
 
-const MANY: Shader = Shader {
-    name: "sum_many_slices",
-    text: include_str!("../../shaders/sum_many_slices.wgsl"),
-    bindings: &[Read, Write],
-    subgroups: false,
-};
+pub(super) const MANY: Shader = shader!("sum_slices_many", [Read, Write], Params);
 
 /// Slices from which on a workgroup adds them together.
 const MANY_SLICES: u32 = 128;
@@ -31,6 +21,16 @@ parameters! {
         vecs,
         slices,
     }
+}
+
+pub(super) fn lower(
+    lowering: &mut Lowering<'_>,
+    op: &SumSlices,
+    node: &Node,
+) -> Result<(), LowerError> {
+    let partial = lowering.read(op.inputs(&node.inputs).partial);
+    launch(lowering, &partial, node.outputs[0]);
+    Ok(())
 }
 
 /// Sums the slices of `partial` into `y`, which fills one slice.
@@ -52,16 +52,4 @@ pub(super) fn launch(lowering: &mut Lowering<'_>, partial: &Binding, y: ValueId)
         flops: 0,
     };
     lowering.launch(y, launch);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::shader::check_twin;
-    use super::*;
-
-    #[test]
-    fn shader_agrees_with_its_host_half() {
-        check_twin(&SHADER, Params::NAMES);
-        check_twin(&MANY, Params::NAMES);
-    }
 }

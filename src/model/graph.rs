@@ -143,6 +143,9 @@ impl Network {
         if matches!(mode, Mode::Train | Mode::MicroBatch) {
             builder.update()?;
         }
+        if passes.fuse {
+            rewrite::fuse_reductions(&mut builder.graph);
+        }
         if passes.precision == Precision::F16 {
             precision::halve(&mut builder.graph);
         }
@@ -276,6 +279,7 @@ impl<'n> Builder<'n> {
                     let op = ops::ShortcutAdd {
                         stride: 1,
                         normalize: None,
+                        partial_moments: false,
                     };
                     self.graph.push_one(op, &[branch, lead], &unit.name)?
                 }
@@ -283,6 +287,7 @@ impl<'n> Builder<'n> {
                     let op = ops::ShortcutAdd {
                         stride: *stride,
                         normalize: None,
+                        partial_moments: false,
                     };
                     self.graph.push_one(op, &[branch, lead], &unit.name)?
                 }
@@ -309,7 +314,8 @@ impl<'n> Builder<'n> {
                 let op = ops::Conv2d {
                     window: Window { stride, padding },
                     normalize_input: None,
-                    normalize: None,
+                    normalize_output: None,
+                    partial_moments: false,
                 };
                 let weight = self.kept(name, "weight");
                 self.graph.push_one(op, &[x, weight], name)
@@ -343,7 +349,8 @@ impl<'n> Builder<'n> {
                         padding: 0,
                     },
                     normalize_input: None,
-                    normalize: None,
+                    normalize_output: None,
+                    partial_moments: false,
                 };
                 let (weight, bias) = (self.kept(name, "weight"), self.kept(name, "bias"));
                 let product = format!("{name}.product");

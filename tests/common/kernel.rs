@@ -21,7 +21,7 @@ pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices, half: 
     let choice = choices.get("").unwrap_or_default();
     if let Some(factor) = amplification(choice) {
         // Channels are summed in the domains.
-        let weights = &sample.inputs[1].shape.dims;
+        let weights = &convolved(sample).1.shape.dims;
         let channels = weights[2].max(weights[3]) as f64;
         return (channels + AROUND) * EPSILON * factor * magnitude(sample);
     }
@@ -80,7 +80,7 @@ fn amplification(choice: &str) -> Option<f64> {
 
 /// The largest of the source by the largest sum of weights of a result channel.
 fn magnitude(sample: &ops::Sample) -> f64 {
-    let weights = &sample.inputs[1];
+    let (x, weights) = convolved(sample);
     let [_, _, inputs, outputs] = [0, 1, 2, 3].map(|axis| weights.shape.dims[axis]);
     let result_of = |at: usize| match &sample.op {
         Op::Conv2dGradInput(_) => at / outputs % inputs,
@@ -91,18 +91,19 @@ fn magnitude(sample: &ops::Sample) -> f64 {
         sums[result_of(at)] += weight.abs();
     }
     let sum = sums.iter().fold(0.0f64, |max, s| max.max(*s));
-    let x = &sample.inputs[0];
     let (source, gain) = match &sample.op {
         Op::Conv2d(conv) => {
-            let prepared = conv.normalize_input.as_ref().map(|normalize_input| {
-                let operands = [x, &sample.inputs[2], &sample.inputs[3]];
-                let op = Op::from(normalize_input.clone());
-                largest(&op.reference(&operands))
+            let operands: Vec<&Tensor> = sample.inputs.iter().collect();
+            let named = conv.inputs(&operands);
+            let input = conv.normalize_input.as_ref().zip(named.normalize_input);
+            let prepared = input.map(|(normalize, norm)| {
+                let operands = [x, norm.moments, norm.affine];
+                largest(&Op::from(normalize.clone()).reference(&operands))
             });
             // A normalised result is larger by scale over deviation.
-            let gain = conv.normalize.as_ref().map(|normalize| {
-                let [moments, affine] =
-                    [2, 1].map(|back| &sample.inputs[sample.inputs.len() - back]);
+            let output = conv.normalize_output.as_ref().zip(named.normalize_output);
+            let gain = output.map(|(normalize, norm)| {
+                let ops::NormOperands { moments, affine } = norm;
                 let inverse = |c: usize| {
                     let variance = moments.values()[outputs + c];
                     affine.values()[c].abs() / (variance + f64::from(normalize.epsilon)).sqrt()
@@ -115,6 +116,22 @@ fn magnitude(sample: &ops::Sample) -> f64 {
     };
     let source = source.unwrap_or_else(|| largest(std::slice::from_ref(x)));
     source * sum * gain
+}
+
+/// What a convolution or its gradient by the input reads: the source and the weights.
+fn convolved(sample: &ops::Sample) -> (&Tensor, &Tensor) {
+    let operands: Vec<&Tensor> = sample.inputs.iter().collect();
+    match &sample.op {
+        Op::Conv2d(op) => {
+            let named = op.inputs(&operands);
+            (named.x, named.w)
+        }
+        Op::Conv2dGradInput(op) => {
+            let named = op.inputs(&operands);
+            (named.dy, named.w)
+        }
+        other => panic!("{other:?} has no Winograd form"),
+    }
 }
 
 fn absolute(tensor: &Tensor) -> Tensor {

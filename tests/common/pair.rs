@@ -1,8 +1,8 @@
-//! A kernel that leaves partial results for the reduction that follows, natively.
+//! A kernel that leaves partial results, and the kernel that combines them.
 
 use pyr_wgpu::engine::{Device, Engine};
 use pyr_wgpu::graph::ops::Sample;
-use pyr_wgpu::graph::{Graph, Op, Tensor, ValueId, interp, ops, precision};
+use pyr_wgpu::graph::{Graph, Node, Op, Tensor, ValueId, interp, ops, precision, rewrite};
 use pyr_wgpu::kernels::{Choices, lower};
 use pyr_wgpu::shape::Shape;
 
@@ -41,8 +41,7 @@ impl Pair {
                 let op = ops::BatchMoments { running: None };
                 graph.push_one(op, &[result], "reduction").unwrap()
             }
-            // In half precision its reduction is a kernel of its own.
-            Op::Conv2dGradInput(_) if !half => {
+            Op::Conv2dGradInput(_) => {
                 // Numbers of no particular meaning, some on either side of the ReLU.
                 let numbers = |count: usize, least: f64| {
                     let wave = |i: usize| least + ((i * 37 % 101) as f64 / 50.0 - 1.0);
@@ -52,15 +51,23 @@ impl Pair {
                 let x = Tensor::real(shape.clone(), numbers(shape.len(), 0.0));
                 let moments = Tensor::real(vectors.clone(), numbers(vectors.len(), 1.5));
                 let affine = Tensor::real(vectors.clone(), numbers(vectors.len(), 0.2));
-                let x = declare(&mut graph, "x".to_owned(), &x);
+                let mut x = declare(&mut graph, "x".to_owned(), &x);
+                if half {
+                    x = graph.push_one(ops::Convert, &[x], "converted").unwrap();
+                }
                 let moments = declare(&mut graph, "moments".to_owned(), &moments);
                 let affine = declare(&mut graph, "affine".to_owned(), &affine);
                 let op = ops::NormalizeGradReduce {
                     epsilon: 1e-5,
                     relu: shape.last().is_multiple_of(2),
                 };
-                let operands = [x, result, moments, affine];
-                graph.push_one(op, &operands, "reduction").unwrap()
+                let operands = ops::NormalizeGradReduceInputs {
+                    x,
+                    dy: result,
+                    moments,
+                    affine,
+                };
+                graph.push_one(op, &operands.list(), "reduction").unwrap()
             }
             _ => return None,
         };
@@ -70,6 +77,25 @@ impl Pair {
         };
         graph.output(y, "y");
         graph.output(reduction, "reduction");
+        // The rule wants what was normalised before the producer.
+        if let Op::Conv2dGradInput(_) = &sample.op {
+            let at = graph
+                .nodes
+                .iter()
+                .position(|node| node.outputs.contains(&result));
+            let producer = graph.nodes.remove(at?);
+            let reducer = graph
+                .nodes
+                .iter()
+                .position(|node| node.outputs.contains(&reduction));
+            graph.nodes.insert(reducer?, producer);
+        }
+        rewrite::fuse_reductions(&mut graph);
+        let second = |node: &Node| matches!(node.op, Op::MergeMoments(_) | Op::SumSlices(_));
+        assert!(
+            graph.nodes.iter().any(second),
+            "the rule does not apply: {graph}"
+        );
         if half {
             precision::halve(&mut graph);
         }

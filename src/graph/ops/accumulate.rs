@@ -1,19 +1,31 @@
 //! Sums gradients over micro-batches: sums += gradients, for all parameters at once.
 
 use super::super::Tensor;
-use super::{Draw, Operator, Sample, require};
+use super::named::{inputs, named};
+use super::{Draw, HalfMaps, Operator, Sample, require};
 use crate::shape::Shape;
 
 /// (sums…, gradients…) → sums…, in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accumulate;
 
+inputs! {
+    /// Operands of [`Accumulate`].
+    AccumulateInputs of Accumulate {
+        /// The sums, updated in place.
+        sums: many(|_, count| count / 2),
+        /// As many gradients, of the same shapes.
+        gradients: many(|_, count| count / 2),
+    }
+}
+
 impl Operator for Accumulate {
     const NAME: &'static str = "accumulate";
     const OUTPUTS: &'static [&'static str] = &[];
+    const HALF: HalfMaps = HalfMaps::Neither;
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let (sums, gradients) = inputs.split_at(inputs.len() / 2);
+        let AccumulateInputs { sums, gradients } = self.try_inputs(inputs)?;
         require(!sums.is_empty() && sums == gradients, || {
             "takes as many gradients as sums, of the same shapes".to_owned()
         })?;
@@ -21,8 +33,8 @@ impl Operator for Accumulate {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let (sums, gradients) = inputs.split_at(inputs.len() / 2);
-        let add = |(sum, gradient): (&&Tensor, &&Tensor)| {
+        let AccumulateInputs { sums, gradients } = self.inputs(inputs);
+        let add = |(sum, gradient): (&&Tensor, &Tensor)| {
             let pairs = sum.values().iter().zip(gradient.values());
             Tensor::real(sum.shape.clone(), pairs.map(|(s, g)| s + g).collect())
         };

@@ -1,27 +1,40 @@
 //! Elementwise sum of two tensors of one shape.
 
-use super::super::autodiff::Tape;
 use super::super::{GraphError, Node, Tensor, ValueId};
-use super::{Draw, Operator, Sample, operands, require};
+use super::named::{inputs, named};
+use super::tape::Tape;
+use super::{Draw, HalfMaps, Operator, Sample, require};
 use crate::shape::Shape;
 
 /// (a, b) → a + b.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Add;
 
+inputs! {
+    /// Operands of [`Add`].
+    AddInputs of Add {
+        /// One term.
+        a,
+        /// The other, of the same shape.
+        b,
+    }
+}
+
 impl Operator for Add {
     const NAME: &'static str = "add";
+    const HALF: HalfMaps = HalfMaps::All;
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [a, b] = operands(inputs)?;
+        let AddInputs { a, b } = self.try_inputs(inputs)?;
         require(a == b, || "both operands need one shape".to_owned())?;
         Ok(vec![a.clone()])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let sums = inputs[0].values().iter().zip(inputs[1].values());
+        let AddInputs { a, b } = self.inputs(inputs);
+        let sums = a.values().iter().zip(b.values());
         let values = sums.map(|(a, b)| a + b).collect();
-        vec![Tensor::real(inputs[0].shape.clone(), values)]
+        vec![Tensor::real(a.shape.clone(), values)]
     }
 
     fn gradient(

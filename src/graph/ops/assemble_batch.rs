@@ -7,7 +7,8 @@
 
 use super::super::Tensor;
 use super::super::step::{Step, WORDS};
-use super::{Draw, Operator, Sample, operands, require};
+use super::named::{inputs, named};
+use super::{Draw, HalfMaps, Operator, Sample, require};
 use crate::rng::{Purpose, philox4x32};
 use crate::shape::{DType, Shape};
 
@@ -63,11 +64,31 @@ impl AssembleBatch {
     }
 }
 
+inputs! {
+    /// Operands of [`AssembleBatch`].
+    AssembleBatchInputs of AssembleBatch {
+        /// Bytes of the images, u32 [M, words].
+        images,
+        /// Which image stands where in the batch, u32 `[N]`.
+        rows,
+        /// Number of each image in its dataset, u32 `[N]`.
+        samples,
+        /// Seed and epoch.
+        step,
+    }
+}
+
 impl Operator for AssembleBatch {
     const NAME: &'static str = "assemble_batch";
+    const HALF: HalfMaps = HalfMaps::All;
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [images, rows, samples, step] = operands(inputs)?;
+        let AssembleBatchInputs {
+            images,
+            rows,
+            samples,
+            step,
+        } = self.try_inputs(inputs)?;
         let words = AssembleBatch::image_words(self.size);
         require(
             images.dims.len() == 2 && images.last() == words && images.dtype == DType::U32,
@@ -88,12 +109,10 @@ impl Operator for AssembleBatch {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let (images, rows, samples) = (
-            inputs[0].indices(),
-            inputs[1].indices(),
-            inputs[2].indices(),
-        );
-        let step = Step::from_words(inputs[3].indices());
+        let named = self.inputs(inputs);
+        let [images, rows, samples] =
+            [named.images, named.rows, named.samples].map(Tensor::indices);
+        let step = Step::from_words(named.step.indices());
         let (size, padding) = (self.size, self.padding);
         let words = AssembleBatch::image_words(size);
         let mut batch = Vec::with_capacity(rows.len() * size * size * 3);

@@ -1,8 +1,14 @@
 //! Mean and variance of each channel over a batch: the statistics of batch norm
 //! (Ioffe and Szegedy 2015, algorithm 1).
+//!
+//! On a device they are computed in two halves: partial moments (number of rows, mean, sum of
+//! squared deviations) of slices of the rows, which [`super::MergeMoments`] combines by the
+//! formula of Chan, Golub and LeVeque (1979). Operators that make an activation can do the
+//! first half in their epilogue; see [`crate::graph::rewrite`].
 
 use super::super::Tensor;
-use super::{Draw, Operator, RunningAverage, Sample, operands, require};
+use super::named::{inputs, named, outputs};
+use super::{Draw, HalfMaps, Operator, RunningAverage, Sample, require};
 use crate::shape::{Layout, Shape};
 
 /// x [.., C] → moments [2, C]: row 0 the mean, row 1 the biased variance; or (x, running
@@ -16,51 +22,89 @@ pub struct BatchMoments {
     pub running: Option<RunningAverage>,
 }
 
+inputs! {
+    /// Operands of [`BatchMoments`].
+    BatchMomentsInputs of BatchMoments {
+        /// Activation [.., C].
+        x,
+        /// Running statistics [2, C].
+        running: optional(|op, _| op.running.is_some()),
+    }
+}
+
+outputs! {
+    /// Results of [`BatchMoments`].
+    BatchMomentsOutputs of BatchMoments {
+        /// Mean and biased variance [2, C].
+        moments,
+        /// The running statistics, updated in place.
+        running: optional(|op, _| op.running.is_some()),
+    }
+}
+
+/// Shape of the partial moments of a slice: number of rows, mean, sum of squared deviations.
+pub(super) fn partial_shape(channels: usize) -> Shape {
+    Shape::slices(&[3, channels])
+}
+
+/// Partial moments of all rows.
+pub(super) fn partial(x: &Tensor) -> Tensor {
+    let (rows, channels) = (x.shape.rows(), x.shape.last());
+    let mut partial = vec![rows as f64; 3 * channels];
+    let (mean, deviations) = partial[channels..].split_at_mut(channels);
+    mean.fill(0.0);
+    deviations.fill(0.0);
+    for row in x.values().chunks_exact(channels) {
+        for (sum, value) in mean.iter_mut().zip(row) {
+            *sum += value / rows as f64;
+        }
+    }
+    for row in x.values().chunks_exact(channels) {
+        for c in 0..channels {
+            deviations[c] += (row[c] - mean[c]).powi(2);
+        }
+    }
+    Tensor::real(partial_shape(channels), partial)
+}
+
+/// Mean and biased variance from the partial moments of all rows.
+pub(super) fn merge(partial: &Tensor) -> Tensor {
+    let channels = partial.shape.last();
+    let [count, mean, deviations] =
+        [0, 1, 2].map(|row| &partial.values()[row * channels..(row + 1) * channels]);
+    let variance = deviations.iter().zip(count).map(|(sum, count)| sum / count);
+    let moments = mean.iter().copied().chain(variance).collect();
+    Tensor::real(Shape::channels(&[2, channels]), moments)
+}
+
 impl Operator for BatchMoments {
     const NAME: &'static str = "batch_moments";
 
     const OUTPUTS: &'static [&'static str] = &["batch", "running"];
+    const HALF: HalfMaps = HalfMaps::All;
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let (x, kept) = inputs.split_at(inputs.len().min(1));
-        let [x] = operands(x)?;
+        let BatchMomentsInputs { x, running } = self.try_inputs(inputs)?;
         require(x.layout == Layout::Channels, || {
             "takes an activation".to_owned()
         })?;
         require(x.rows() > 0, || "needs at least one image".to_owned())?;
         let moments = Shape::channels(&[2, x.last()]);
-        match &self.running {
-            Some(running) => {
-                let [kept] = operands(kept)?;
-                let kept = running.infer(&[kept, &moments])?;
-                Ok([vec![moments], kept].concat())
-            }
-            None => require(kept.is_empty(), || {
-                format!("takes 1 operand, not {}", inputs.len())
-            })
-            .map(|()| vec![moments]),
-        }
+        let running = match (&self.running, running) {
+            (Some(op), Some(running)) => op.infer(&[running, &moments])?.pop(),
+            _ => None,
+        };
+        Ok(BatchMomentsOutputs { moments, running }.list())
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let x = inputs[0];
-        let (rows, channels) = (x.shape.rows(), x.shape.last());
-        let mut moments = vec![0.0; 2 * channels];
-        let (mean, variance) = moments.split_at_mut(channels);
-        for row in x.values().chunks_exact(channels) {
-            for (sum, value) in mean.iter_mut().zip(row) {
-                *sum += value / rows as f64;
-            }
-        }
-        for row in x.values().chunks_exact(channels) {
-            for c in 0..channels {
-                variance[c] += (row[c] - mean[c]).powi(2) / rows as f64;
-            }
-        }
-        let moments = Tensor::real(Shape::channels(&[2, channels]), moments);
-        let running = self.running.as_ref();
-        let kept = running.map_or_else(Vec::new, |r| r.reference(&[inputs[1], &moments]));
-        [vec![moments], kept].concat()
+        let BatchMomentsInputs { x, running } = self.inputs(inputs);
+        let moments = merge(&partial(x));
+        let running = match (&self.running, running) {
+            (Some(op), Some(running)) => op.reference(&[running, &moments]).pop(),
+            _ => None,
+        };
+        BatchMomentsOutputs { moments, running }.list()
     }
 
     fn updates(&self, _: usize) -> Vec<(usize, usize)> {

@@ -1,25 +1,31 @@
-//! Adds a bias to every row, and its gradient: the sum over rows.
-//!
-//! With a 1x1 convolution on a 1x1 map before it, this is the linear layer.
+//! Adds a bias to every row. Behind a 1x1 convolution on a 1x1 map, this is the linear layer.
 
-use super::super::autodiff::Tape;
 use super::super::{GraphError, Node, Tensor, ValueId};
-use super::{Draw, Operator, Sample, operands, require};
-use crate::shape::{Layout, Shape};
+use super::named::{inputs, named};
+use super::tape::Tape;
+use super::{ColumnSum, Draw, HalfMaps, Operator, Sample, require};
+use crate::shape::Shape;
 
 /// (x [.., C], bias `[C]`) → x + bias.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BiasAdd;
 
-/// x [.., C] → sum over all rows `[C]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ColumnSum;
+inputs! {
+    /// Operands of [`BiasAdd`].
+    BiasAddInputs of BiasAdd {
+        /// Rows [.., C].
+        x,
+        /// What is added to each, `[C]`.
+        bias,
+    }
+}
 
 impl Operator for BiasAdd {
     const NAME: &'static str = "bias_add";
+    const HALF: HalfMaps = HalfMaps::Neither;
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [x, bias] = operands(inputs)?;
+        let BiasAddInputs { x, bias } = self.try_inputs(inputs)?;
         require(*bias == Shape::channels(&[x.last()]), || {
             format!("the bias must be f32[{}]", x.last())
         })?;
@@ -27,10 +33,12 @@ impl Operator for BiasAdd {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let bias = inputs[1].values();
-        let cells = inputs[0].values().iter().enumerate();
+        let BiasAddInputs { x, bias } = self.inputs(inputs);
+        let shape = x.shape.clone();
+        let bias = bias.values();
+        let cells = x.values().iter().enumerate();
         let values = cells.map(|(i, x)| x + bias[i % bias.len()]).collect();
-        vec![Tensor::real(inputs[0].shape.clone(), values)]
+        vec![Tensor::real(shape, values)]
     }
 
     fn gradient(
@@ -39,11 +47,15 @@ impl Operator for BiasAdd {
         node: &Node,
         upstream: &[Option<ValueId>],
     ) -> Result<Vec<Option<ValueId>>, GraphError> {
-        let mut gradients = vec![upstream[0], None];
-        if let (Some(dy), true) = (upstream[0], tape.wants(node.inputs[1])) {
-            gradients[1] = Some(tape.push_one(ColumnSum, &[dy], node.inputs[1])?);
+        let BiasAddInputs { bias, .. } = self.inputs(&node.inputs);
+        let mut gradients = BiasAddInputs {
+            x: upstream[0],
+            bias: None,
+        };
+        if let (Some(dy), true) = (upstream[0], tape.wants(bias)) {
+            gradients.bias = Some(tape.push_one(ColumnSum, &[dy], bias)?);
         }
-        Ok(gradients)
+        Ok(gradients.list())
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
@@ -53,33 +65,6 @@ impl Operator for BiasAdd {
                 let inputs = vec![draw.real(Shape::channels(&dims)), draw.real(bias)];
                 Sample::new(BiasAdd, inputs)
             })
-            .into()
-    }
-}
-
-impl Operator for ColumnSum {
-    const NAME: &'static str = "column_sum";
-
-    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [x] = operands(inputs)?;
-        require(x.layout == Layout::Channels, || {
-            "takes an activation".to_owned()
-        })?;
-        Ok(vec![Shape::channels(&[x.last()])])
-    }
-
-    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let channels = inputs[0].shape.last();
-        let mut sums = vec![0.0; channels];
-        for (i, x) in inputs[0].values().iter().enumerate() {
-            sums[i % channels] += x;
-        }
-        vec![Tensor::real(Shape::channels(&[channels]), sums)]
-    }
-
-    fn samples(draw: &mut Draw) -> Vec<Sample> {
-        [[1, 1, 1, 1], [128, 1, 1, 10], [2, 3, 3, 101]]
-            .map(|dims| Sample::new(ColumnSum, vec![draw.real(Shape::channels(&dims))]))
             .into()
     }
 }

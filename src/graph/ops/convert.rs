@@ -1,22 +1,32 @@
 //! A value in the other precision of storage; see [`super::super::precision`].
 
 use super::super::Tensor;
-use super::{Draw, Operator, Sample, operands};
+use super::named::{inputs, named};
+use super::{Draw, HalfMaps, Operator, Sample};
 use crate::shape::Shape;
 
 /// x → x, rounded as the result's element type demands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Convert;
 
+inputs! {
+    /// Operands of [`Convert`].
+    ConvertInputs of Convert {
+        /// The value.
+        x,
+    }
+}
+
 impl Operator for Convert {
     const NAME: &'static str = "convert";
+    const HALF: HalfMaps = HalfMaps::Each;
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        Ok(vec![operands::<1>(inputs)?[0].clone()])
+        Ok(vec![self.try_inputs(inputs)?.x.clone()])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        vec![inputs[0].clone()]
+        vec![self.inputs(inputs).x.clone()]
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {

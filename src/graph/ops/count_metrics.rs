@@ -1,59 +1,10 @@
-//! Accumulates loss and hits over batches, so that they are read back rarely.
+//! Accumulates the loss and the number of correct answers over batches.
 
-use super::super::Tensor;
-use super::softmax_cross_entropy::IGNORED;
-use super::{Draw, Operator, Sample, operands, require};
+use super::super::{Data, Tensor};
+use super::cross_entropy::IGNORED;
+use super::named::{inputs, named};
+use super::{Draw, HalfMaps, Metrics, Operator, Sample, require};
 use crate::shape::{DType, Shape};
-
-/// Words in the metrics tensor.
-pub const METRIC_WORDS: usize = 8;
-
-/// What the metrics tensor holds: words 0 to 4, in this order.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Metrics {
-    /// Sum of the images' losses.
-    pub loss: f32,
-    /// Images whose label ranks first.
-    pub top1: u32,
-    /// Images whose label ranks among the first five.
-    pub top5: u32,
-    /// Images counted.
-    pub images: u32,
-    /// Bit 0: a loss was NaN or infinite; bit 1: a gradient was.
-    pub flags: u32,
-}
-
-impl Metrics {
-    /// Shape of the metrics tensor.
-    pub fn shape() -> Shape {
-        Shape::indices(&[METRIC_WORDS])
-    }
-
-    /// Flag: a loss was NaN or infinite.
-    pub const BAD_LOSS: u32 = 1;
-    /// Flag: a gradient was NaN or infinite.
-    pub const BAD_GRADIENT: u32 = 2;
-
-    /// Encodes.
-    pub fn to_words(self) -> [u32; METRIC_WORDS] {
-        let loss = self.loss.to_bits();
-        [loss, self.top1, self.top5, self.images, self.flags, 0, 0, 0]
-    }
-
-    /// Decodes.
-    ///
-    /// # Panics
-    /// If there are fewer than five words.
-    pub fn from_words(words: &[u32]) -> Metrics {
-        Metrics {
-            loss: f32::from_bits(words[0]),
-            top1: words[1],
-            top5: words[2],
-            images: words[3],
-            flags: words[4],
-        }
-    }
-}
 
 /// (losses f32 `[N]`, ranks u32 `[N]`, metrics) → metrics, in place.
 ///
@@ -61,11 +12,28 @@ impl Metrics {
 #[derive(Clone, Debug, PartialEq)]
 pub struct CountMetrics;
 
+inputs! {
+    /// Operands of [`CountMetrics`].
+    CountMetricsInputs of CountMetrics {
+        /// Loss of each image, f32 `[N]`.
+        losses,
+        /// Rank of each image's label, u32 `[N]`.
+        ranks,
+        /// The metrics, updated in place.
+        metrics,
+    }
+}
+
 impl Operator for CountMetrics {
     const NAME: &'static str = "count_metrics";
+    const HALF: HalfMaps = HalfMaps::Neither;
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [losses, ranks, metrics] = operands(inputs)?;
+        let CountMetricsInputs {
+            losses,
+            ranks,
+            metrics,
+        } = self.try_inputs(inputs)?;
         require(
             losses.dtype == DType::F32 && losses.len() == ranks.len(),
             || "needs one loss and one rank for each image".to_owned(),
@@ -77,9 +45,10 @@ impl Operator for CountMetrics {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let mut metrics = Metrics::from_words(inputs[2].indices());
+        let named = self.inputs(inputs);
+        let mut metrics = Metrics::from_words(named.metrics.indices());
         let mut loss = f64::from(metrics.loss);
-        for (value, rank) in inputs[0].values().iter().zip(inputs[1].indices()) {
+        for (value, rank) in named.losses.values().iter().zip(named.ranks.indices()) {
             if *rank == IGNORED {
                 continue;
             }
@@ -110,7 +79,7 @@ impl Operator for CountMetrics {
         [1, 5, 64, 257]
             .map(|batch| {
                 let mut ranks = draw.below(Shape::indices(&[batch]), 9);
-                if let super::super::Data::Index(ranks) = &mut ranks.data {
+                if let Data::Index(ranks) = &mut ranks.data {
                     ranks[batch / 2] = IGNORED;
                 }
                 let inputs = vec![

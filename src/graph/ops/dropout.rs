@@ -4,10 +4,11 @@
 //! The mask is a function of (seed, epoch, sample, channel), so the backward pass draws it
 //! again instead of storing it: the gradient of dropout is the same operator.
 
-use super::super::autodiff::Tape;
 use super::super::step::{Step, WORDS};
 use super::super::{GraphError, Node, Tensor, ValueId};
-use super::{Draw, Operator, Sample, operands, require};
+use super::named::{inputs, named};
+use super::tape::Tape;
+use super::{Draw, HalfMaps, Operator, Sample, require};
 use crate::rng::{Purpose, philox4x32};
 use crate::shape::{Layout, Shape};
 
@@ -30,11 +31,24 @@ impl Dropout {
     }
 }
 
+inputs! {
+    /// Operands of [`Dropout`].
+    DropoutInputs of Dropout {
+        /// Features, one row for each sample.
+        x,
+        /// Number of each image in its dataset, u32 `[N]`.
+        samples,
+        /// Seed and epoch.
+        step,
+    }
+}
+
 impl Operator for Dropout {
     const NAME: &'static str = "dropout";
+    const HALF: HalfMaps = HalfMaps::Neither;
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [x, samples, step] = operands(inputs)?;
+        let DropoutInputs { x, samples, step } = self.try_inputs(inputs)?;
         require((0.0..1.0).contains(&self.probability), || {
             format!("probability {} is not in [0, 1)", self.probability)
         })?;
@@ -46,11 +60,11 @@ impl Operator for Dropout {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let x = inputs[0];
-        let step = Step::from_words(inputs[2].indices());
+        let DropoutInputs { x, samples, step } = self.inputs(inputs);
+        let step = Step::from_words(step.indices());
         let key = [step.seed as u32, (step.seed >> 32) as u32];
         let channels = x.shape.last();
-        let samples = inputs[1].indices();
+        let samples = samples.indices();
         let cells = x.values().iter().enumerate();
         let values = cells.map(|(i, x)| {
             let (row, c) = (i / channels, i % channels);
@@ -77,8 +91,10 @@ impl Operator for Dropout {
         let Some(dy) = upstream[0] else {
             return Ok(vec![None; 3]);
         };
-        let operands = [dy, node.inputs[1], node.inputs[2]];
-        let dx = tape.push_one(self.clone(), &operands, node.inputs[0])?;
+        let named = self.inputs(&node.inputs);
+        let x = named.x;
+        let operands = DropoutInputs { x: dy, ..named }.list();
+        let dx = tape.push_one(self.clone(), &operands, x)?;
         Ok(vec![Some(dx), None, None])
     }
 

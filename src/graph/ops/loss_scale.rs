@@ -7,8 +7,7 @@
 //! section 3.2; the constants are those of PyTorch's `GradScaler`).
 
 use super::super::Tensor;
-use super::{Draw, Metrics, Operator, Sample, operands, require};
-use crate::shape::{DType, Shape};
+use crate::shape::Shape;
 
 /// Words of the loss scale.
 pub const LOSS_SCALE_WORDS: usize = 4;
@@ -92,161 +91,9 @@ impl LossScale {
         self.scale = (0.5 * self.scale).max(1.0);
         hopeless
     }
-}
 
-/// (weights f32 `[N]`, loss scale) → weights times the scale.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScaleLoss;
-
-/// (gradients…, loss scale) → loss scale, in place: whether any gradient is NaN or infinite.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FindOverflow;
-
-/// (loss scale, metrics) → both in place: [`LossScale::adjust`], and
-/// [`Metrics::BAD_GRADIENT`] where that is hopeless.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AdjustLossScale;
-
-impl Operator for ScaleLoss {
-    const NAME: &'static str = "scale_loss";
-
-    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [weights, scale] = operands(inputs)?;
-        require(
-            *weights == Shape::dense(&[weights.len()]) && *scale == LossScale::shape(),
-            || "takes weights [N] and a loss scale".to_owned(),
-        )?;
-        Ok(vec![weights.clone()])
+    /// As an operand.
+    pub(super) fn tensor(self) -> Tensor {
+        Tensor::index(LossScale::shape(), self.to_words().into())
     }
-
-    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let scale = f64::from(LossScale::from_words(inputs[1].indices()).scale);
-        let scaled = inputs[0].values().iter().map(|weight| weight * scale);
-        vec![Tensor::real(inputs[0].shape.clone(), scaled.collect())]
-    }
-
-    fn samples(draw: &mut Draw) -> Vec<Sample> {
-        [1, 5, 130]
-            .map(|batch| {
-                let weights = draw.positive(Shape::dense(&[batch]));
-                Sample::new(ScaleLoss, vec![weights, tensor(LossScale::start())])
-            })
-            .into()
-    }
-}
-
-impl Operator for FindOverflow {
-    const NAME: &'static str = "find_overflow";
-    const OUTPUTS: &'static [&'static str] = &[];
-
-    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let fine = match inputs.split_last() {
-            Some((scale, gradients)) => {
-                let real = gradients.iter().all(|shape| shape.dtype == DType::F32);
-                **scale == LossScale::shape() && real && !gradients.is_empty()
-            }
-            None => false,
-        };
-        require(fine, || "takes gradients, then a loss scale".to_owned())?;
-        Ok(vec![LossScale::shape()])
-    }
-
-    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let (scale, gradients) = inputs.split_last().expect("infer has looked");
-        let mut scale = LossScale::from_words(scale.indices());
-        let mut all = gradients.iter().flat_map(|gradient| gradient.values());
-        if all.any(|value| !value.is_finite()) {
-            scale.overflow = 1;
-        }
-        vec![tensor(scale)]
-    }
-
-    fn updates(&self, operands: usize) -> Vec<(usize, usize)> {
-        vec![(operands - 1, 0)]
-    }
-
-    fn samples(draw: &mut Draw) -> Vec<Sample> {
-        let mut sample = |bad: Option<f64>| {
-            let mut wide = draw.real(Shape::channels(&[2, 70]));
-            if let (Some(bad), super::super::Data::Real(values)) = (bad, &mut wide.data) {
-                values[77] = bad;
-            }
-            let weights = draw.real(Shape::weights([3, 3, 5, 6]));
-            let inputs = vec![weights, wide, tensor(LossScale::start())];
-            Sample::new(FindOverflow, inputs)
-        };
-        [None, Some(f64::NAN), Some(f64::NEG_INFINITY)]
-            .map(&mut sample)
-            .into()
-    }
-}
-
-impl Operator for AdjustLossScale {
-    const NAME: &'static str = "adjust_loss_scale";
-    const OUTPUTS: &'static [&'static str] = &[];
-
-    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [scale, metrics] = operands(inputs)?;
-        require(
-            *scale == LossScale::shape() && *metrics == Metrics::shape(),
-            || "takes a loss scale and metrics".to_owned(),
-        )?;
-        Ok(vec![scale.clone(), metrics.clone()])
-    }
-
-    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let mut scale = LossScale::from_words(inputs[0].indices());
-        let mut metrics = Metrics::from_words(inputs[1].indices());
-        if scale.adjust() {
-            metrics.flags |= Metrics::BAD_GRADIENT;
-        }
-        let metrics = Tensor::index(Metrics::shape(), metrics.to_words().into());
-        vec![tensor(scale), metrics]
-    }
-
-    fn updates(&self, _operands: usize) -> Vec<(usize, usize)> {
-        vec![(0, 0), (1, 1)]
-    }
-
-    fn samples(_draw: &mut Draw) -> Vec<Sample> {
-        let start = LossScale::start();
-        let last = LossScale::GROWTH_INTERVAL - 1;
-        let overflow = 1;
-        let states = [
-            start,
-            LossScale {
-                good_steps: last,
-                ..start
-            },
-            LossScale {
-                good_steps: last,
-                scale: LossScale::MAX,
-                ..start
-            },
-            LossScale {
-                overflow,
-                good_steps: 7,
-                skipped: 3,
-                ..start
-            },
-            LossScale {
-                overflow,
-                scale: 2.0,
-                ..start
-            },
-            LossScale {
-                overflow,
-                scale: 1.0,
-                ..start
-            },
-        ];
-        let metrics = || Tensor::zeros(&Metrics::shape());
-        states
-            .map(|state| Sample::new(AdjustLossScale, vec![tensor(state), metrics()]))
-            .into()
-    }
-}
-
-fn tensor(scale: LossScale) -> Tensor {
-    Tensor::index(LossScale::shape(), scale.to_words().into())
 }

@@ -8,45 +8,88 @@
 
 mod accumulate;
 mod add;
+mod adjust_loss_scale;
 mod assemble_batch;
 mod batch_moments;
+mod batch_norm;
 mod bias_add;
+mod column_sum;
 mod conv2d;
+mod conv2d_grad_input;
+mod conv2d_grad_weight;
 mod convert;
+mod convolution;
 mod count_metrics;
+mod cross_entropy;
 mod dropout;
+mod find_overflow;
 mod global_average_pool;
+mod global_average_pool_grad;
 mod loss_scale;
 mod max_pool;
+mod max_pool_grad;
+mod merge_moments;
+mod metrics;
+mod named;
 mod normalize;
+mod normalize_grad;
+mod normalize_grad_reduce;
+mod pooling;
 mod relu;
+mod relu_grad;
 mod running_average;
+mod scale_loss;
 mod sgd;
 mod shortcut;
+mod shortcut_add;
+mod shortcut_grad;
 mod softmax_cross_entropy;
+mod softmax_cross_entropy_grad;
+mod sum_slices;
+mod tape;
 mod window;
 
-pub use accumulate::Accumulate;
-pub use add::Add;
-pub use assemble_batch::AssembleBatch;
-pub use batch_moments::BatchMoments;
-pub use bias_add::{BiasAdd, ColumnSum};
-pub use conv2d::{Conv2d, Conv2dGradInput, Conv2dGradWeight};
-pub use convert::Convert;
-pub use count_metrics::{CountMetrics, METRIC_WORDS, Metrics};
-pub use dropout::Dropout;
-pub use global_average_pool::{GlobalAveragePool, GlobalAveragePoolGrad};
-pub use loss_scale::{AdjustLossScale, FindOverflow, LOSS_SCALE_WORDS, LossScale, ScaleLoss};
-pub use max_pool::{MaxPool, MaxPoolGrad};
-pub use normalize::{Normalize, NormalizeGrad, NormalizeGradReduce};
-pub use relu::{Relu, ReluGrad};
-pub use running_average::RunningAverage;
-pub use sgd::Sgd;
-pub use shortcut::{ShortcutAdd, ShortcutGrad};
-pub use softmax_cross_entropy::{IGNORED, SoftmaxCrossEntropy, SoftmaxCrossEntropyGrad};
+pub use accumulate::{Accumulate, AccumulateInputs};
+pub use add::{Add, AddInputs};
+pub use adjust_loss_scale::{AdjustLossScale, AdjustLossScaleInputs};
+pub use assemble_batch::{AssembleBatch, AssembleBatchInputs};
+pub use batch_moments::{BatchMoments, BatchMomentsInputs, BatchMomentsOutputs};
+pub use bias_add::{BiasAdd, BiasAddInputs};
+pub use column_sum::{ColumnSum, ColumnSumInputs};
+pub use conv2d::{Conv2d, Conv2dInputs, Conv2dOutputs};
+pub use conv2d_grad_input::{Conv2dGradInput, Conv2dGradInputInputs, Conv2dGradInputOutputs};
+pub use conv2d_grad_weight::{Conv2dGradWeight, Conv2dGradWeightInputs};
+pub use convert::{Convert, ConvertInputs};
+pub use count_metrics::{CountMetrics, CountMetricsInputs};
+pub use cross_entropy::IGNORED;
+pub use dropout::{Dropout, DropoutInputs};
+pub use find_overflow::{FindOverflow, FindOverflowInputs};
+pub use global_average_pool::{GlobalAveragePool, GlobalAveragePoolInputs};
+pub use global_average_pool_grad::{GlobalAveragePoolGrad, GlobalAveragePoolGradInputs};
+pub use loss_scale::{LOSS_SCALE_WORDS, LossScale};
+pub use max_pool::{MaxPool, MaxPoolInputs, MaxPoolOutputs};
+pub use max_pool_grad::{MaxPoolGrad, MaxPoolGradInputs};
+pub use merge_moments::{MergeMoments, MergeMomentsInputs, MergeMomentsOutputs};
+pub use metrics::{METRIC_WORDS, Metrics};
+pub use named::{NormOperands, NormalizedOperands};
+pub use normalize::{Normalize, NormalizeInputs};
+pub use normalize_grad::{NormalizeGrad, NormalizeGradInputs};
+pub use normalize_grad_reduce::{NormalizeGradReduce, NormalizeGradReduceInputs};
+pub use relu::{Relu, ReluInputs};
+pub use relu_grad::{ReluGrad, ReluGradInputs};
+pub use running_average::{RunningAverage, RunningAverageInputs};
+pub use scale_loss::{ScaleLoss, ScaleLossInputs};
+pub use sgd::{Sgd, SgdInputs, SgdOutputs};
+pub use shortcut_add::{ShortcutAdd, ShortcutAddInputs, ShortcutAddOutputs};
+pub use shortcut_grad::{ShortcutGrad, ShortcutGradInputs};
+pub use softmax_cross_entropy::{
+    SoftmaxCrossEntropy, SoftmaxCrossEntropyInputs, SoftmaxCrossEntropyOutputs,
+};
+pub use softmax_cross_entropy_grad::{SoftmaxCrossEntropyGrad, SoftmaxCrossEntropyGradInputs};
+pub use sum_slices::{SumSlices, SumSlicesInputs};
+pub use tape::Tape;
 pub use window::{Taps, Window};
 
-use super::autodiff::Tape;
 use super::{GraphError, Node, Tensor, ValueId};
 use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
@@ -55,6 +98,10 @@ use crate::shape::Shape;
 trait Operator: Clone + std::fmt::Debug + PartialEq {
     /// Name in messages, snapshots and the table of kernels.
     const NAME: &'static str;
+
+    /// Which feature maps among its operands and results its kernels can take in half
+    /// precision.
+    const HALF: HalfMaps;
 
     /// Names of the results, for operators with several.
     const OUTPUTS: &'static [&'static str] = &["y"];
@@ -91,6 +138,22 @@ trait Operator: Clone + std::fmt::Debug + PartialEq {
 
     /// Small cases that tests, and nothing else, run: at least one per behaviour.
     fn samples(draw: &mut Draw) -> Vec<Sample>;
+}
+
+/// Feature maps of an operator that may be stored in half precision: all of these or none, but
+/// for [`HalfMaps::Each`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfMaps {
+    /// Operands and results.
+    All,
+    /// Operands.
+    Inputs,
+    /// Results.
+    Outputs,
+    /// None: everything it touches stays in single precision.
+    Neither,
+    /// Each as it is: the operator converts.
+    Each,
 }
 
 /// An operator with operands to try it on.
@@ -149,13 +212,6 @@ impl Draw {
     }
 }
 
-/// Checks the number of operands.
-fn operands<'a, const N: usize>(inputs: &[&'a Shape]) -> Result<[&'a Shape; N], String> {
-    inputs
-        .try_into()
-        .map_err(|_| format!("takes {N} operands, not {}", inputs.len()))
-}
-
 /// Checks a rule.
 fn require(holds: bool, rule: impl FnOnce() -> String) -> Result<(), String> {
     match holds {
@@ -194,6 +250,11 @@ macro_rules! operators {
             /// Name in messages, snapshots and the table of kernels.
             pub fn name(&self) -> &'static str {
                 match self { $(Op::$name(_) => $name::NAME,)* }
+            }
+
+            /// Which of its feature maps may be stored in half precision.
+            pub fn half_maps(&self) -> HalfMaps {
+                match self { $(Op::$name(_) => $name::HALF,)* }
             }
 
             /// Names of the results.
@@ -263,6 +324,7 @@ operators!(
     GlobalAveragePoolGrad,
     MaxPool,
     MaxPoolGrad,
+    MergeMoments,
     Normalize,
     NormalizeGrad,
     NormalizeGradReduce,
@@ -275,4 +337,5 @@ operators!(
     ShortcutGrad,
     SoftmaxCrossEntropy,
     SoftmaxCrossEntropyGrad,
+    SumSlices,
 );

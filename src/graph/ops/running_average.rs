@@ -2,7 +2,8 @@
 //! that enters is the unbiased one (as Torch and PyTorch do it).
 
 use super::super::Tensor;
-use super::{Draw, Operator, Sample, operands, require};
+use super::named::{inputs, named};
+use super::{Draw, HalfMaps, Operator, Sample, require};
 use crate::shape::Shape;
 
 /// (running [2, C], moments [2, C]) → running, in place.
@@ -21,11 +22,22 @@ impl RunningAverage {
     }
 }
 
+inputs! {
+    /// Operands of [`RunningAverage`].
+    RunningAverageInputs of RunningAverage {
+        /// Running mean and variance [2, C], updated in place.
+        running,
+        /// Mean and biased variance of the batch [2, C].
+        moments,
+    }
+}
+
 impl Operator for RunningAverage {
     const NAME: &'static str = "running_average";
+    const HALF: HalfMaps = HalfMaps::Neither;
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [running, moments] = operands(inputs)?;
+        let RunningAverageInputs { running, moments } = self.try_inputs(inputs)?;
         require(
             running == moments && running.dims.len() == 2 && running.dims[0] == 2,
             || "takes two tensors [2, C]".to_owned(),
@@ -38,14 +50,15 @@ impl Operator for RunningAverage {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let channels = inputs[0].shape.last();
+        let RunningAverageInputs { running, moments } = self.inputs(inputs);
+        let channels = running.shape.last();
         let weight = f64::from(self.weight);
-        let cells = inputs[0].values().iter().zip(inputs[1].values());
+        let cells = running.values().iter().zip(moments.values());
         let values = cells.enumerate().map(|(i, (running, moment))| {
             let correction = if i < channels { 1.0 } else { self.correction() };
             (1.0 - weight) * running + weight * moment * correction
         });
-        vec![Tensor::real(inputs[0].shape.clone(), values.collect())]
+        vec![Tensor::real(running.shape.clone(), values.collect())]
     }
 
     fn updates(&self, _: usize) -> Vec<(usize, usize)> {

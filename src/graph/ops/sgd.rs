@@ -5,7 +5,8 @@
 
 use super::super::Tensor;
 use super::super::step::{Step, WORDS};
-use super::{Draw, LossScale, Metrics, Operator, Sample, require};
+use super::named::{inputs, named, outputs};
+use super::{Draw, HalfMaps, LossScale, Metrics, Operator, Sample, require};
 use crate::shape::Shape;
 
 /// (parameters…, gradients…, velocities…, metrics, step) → parameters…, velocities…,
@@ -22,54 +23,92 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    /// Number of parameters among the operands.
-    pub fn count(&self, operands: usize) -> usize {
+    /// Number of parameters among so many operands.
+    fn count(&self, operands: usize) -> usize {
         operands.saturating_sub(2 + usize::from(self.scaled)) / 3
+    }
+}
+
+inputs! {
+    /// Operands of [`Sgd`].
+    SgdInputs of Sgd {
+        /// What is trained, updated in place.
+        parameters: many(|op, count| op.count(count)),
+        /// The gradient by each.
+        gradients: many(|op, count| op.count(count)),
+        /// The velocity of each, updated in place.
+        velocities: many(|op, count| op.count(count)),
+        /// The metrics, updated in place.
+        metrics,
+        /// Learning rate, momentum and weight decay.
+        step,
+        /// The loss scale, where the loss is scaled.
+        scale: optional(|op, _| op.scaled),
+    }
+}
+
+outputs! {
+    /// Results of [`Sgd`], all updated in place.
+    SgdOutputs of Sgd {
+        /// As among the operands.
+        parameters: many(|_, count| count / 2),
+        /// As among the operands.
+        velocities: many(|_, count| count / 2),
+        /// As among the operands.
+        metrics,
     }
 }
 
 impl Operator for Sgd {
     const NAME: &'static str = "sgd";
     const OUTPUTS: &'static [&'static str] = &[];
+    const HALF: HalfMaps = HalfMaps::Neither;
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let n = self.count(inputs.len());
-        let others = 2 + usize::from(self.scaled);
-        require(n > 0 && inputs.len() == 3 * n + others, || {
-            "takes parameters, gradients and velocities in equal number, metrics, step".to_owned()
+        let SgdInputs {
+            parameters,
+            gradients,
+            velocities,
+            metrics,
+            step,
+            scale,
+        } = self.try_inputs(inputs)?;
+        require(!parameters.is_empty(), || {
+            "takes at least one parameter".to_owned()
         })?;
-        let (parameters, gradients) = (&inputs[..n], &inputs[n..2 * n]);
-        let velocities = &inputs[2 * n..3 * n];
         require(parameters == gradients && parameters == velocities, || {
             "gradients and velocities need the shapes of their parameters".to_owned()
         })?;
-        require(
-            *inputs[3 * n] == Metrics::shape() && inputs[3 * n + 1].len() == WORDS,
-            || "the operands after them must be metrics and step".to_owned(),
-        )?;
-        let scale = inputs.get(3 * n + 2);
-        require(scale.is_none_or(|s| **s == LossScale::shape()), || {
+        require(*metrics == Metrics::shape() && step.len() == WORDS, || {
+            "the operands after them must be metrics and step".to_owned()
+        })?;
+        require(scale.is_none_or(|s| *s == LossScale::shape()), || {
             "the last operand must be a loss scale".to_owned()
         })?;
-        let results = parameters.iter().chain(velocities).chain([&inputs[3 * n]]);
-        Ok(results.map(|s| (*s).clone()).collect())
+        let results = SgdOutputs {
+            parameters,
+            velocities,
+            metrics,
+        };
+        Ok(results.list().into_iter().cloned().collect())
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let n = self.count(inputs.len());
-        let scale = match self.scaled {
-            true => LossScale::from_words(inputs[3 * n + 2].indices()),
-            false => LossScale::none(),
+        let named = self.inputs(inputs);
+        let scale = match named.scale {
+            Some(scale) => LossScale::from_words(scale.indices()),
+            None => LossScale::none(),
         };
-        let step = Step::from_words(inputs[3 * n + 1].indices());
+        let step = Step::from_words(named.step.indices());
         let [rate, momentum, decay] =
             [step.learning_rate, step.momentum, step.weight_decay].map(f64::from);
-        let mut metrics = Metrics::from_words(inputs[3 * n].indices());
-        let mut parameters = Vec::with_capacity(n);
-        let mut velocities = Vec::with_capacity(n);
-        for index in 0..n {
-            let shape = &inputs[index].shape;
-            let [p, g, v] = [0, n, 2 * n].map(|part| inputs[part + index].values());
+        let mut metrics = Metrics::from_words(named.metrics.indices());
+        let mut parameters = Vec::with_capacity(named.parameters.len());
+        let mut velocities = Vec::with_capacity(named.parameters.len());
+        let values = named.parameters.iter().zip(&named.gradients);
+        for ((parameter, gradient), velocity) in values.zip(&named.velocities) {
+            let shape = &parameter.shape;
+            let [p, g, v] = [parameter, gradient, velocity].map(|tensor| tensor.values());
             let mut new_p = Vec::with_capacity(p.len());
             let mut new_v = Vec::with_capacity(p.len());
             for ((p, g), v) in p.iter().zip(g).zip(v) {
@@ -90,19 +129,23 @@ impl Operator for Sgd {
             parameters.push(Tensor::real(shape.clone(), new_p));
             velocities.push(Tensor::real(shape.clone(), new_v));
         }
-        parameters.extend(velocities);
-        parameters.push(Tensor::index(Metrics::shape(), metrics.to_words().into()));
-        parameters
+        let results = SgdOutputs {
+            parameters,
+            velocities,
+            metrics: Tensor::index(Metrics::shape(), metrics.to_words().into()),
+        };
+        results.list()
     }
 
     fn updates(&self, operands: usize) -> Vec<(usize, usize)> {
-        let n = self.count(operands);
-        let parameters = (0..n).map(|i| (i, i));
-        let velocities = (0..n).map(|i| (2 * n + i, n + i));
-        parameters
-            .chain(velocities)
-            .chain([(3 * n, 2 * n)])
-            .collect()
+        let operands: Vec<usize> = (0..operands).collect();
+        let named = self.inputs(&operands);
+        let updated = SgdOutputs {
+            parameters: named.parameters,
+            velocities: named.velocities,
+            metrics: named.metrics,
+        };
+        updated.list().into_iter().zip(0..).collect()
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {

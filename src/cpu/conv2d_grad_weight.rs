@@ -1,0 +1,237 @@
+//! The gradient of a convolution by its weights: for each tap, the products of the input's
+//! pixels by the output's gradient, summed over all pixels.
+//!
+//! The lines of the batch are divided into slices, whose number depends on sizes only; a
+//! task sums one slice, and then the slices are added in order, so that the bits do not
+//! depend on the number of threads.
+
+use pulp::Simd;
+use rayon::prelude::*;
+
+use super::Cpu;
+use super::call::{Call, Plane};
+use super::convolution::FusedNormalize;
+use super::simd::SimdKernel;
+use super::tile::{self, RegisterTile, places_by_gradient};
+use crate::graph::ops::{Conv2dGradWeight, Taps};
+
+/// Slices, at most.
+const MAX_SLICES: usize = 16;
+
+/// Numbers that all partial sums together should not exceed, but for what fills up vectors.
+const PARTIAL: usize = 1 << 23;
+
+/// Numbers of source and gradient that a task works on at a time: they stay in the fastest
+/// cache while all weights pass over them.
+const STAGED: usize = 6 << 10;
+
+pub(super) fn run(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) {
+    let named = op.inputs(&call.operands());
+    let (x, dy) = (call.plane(named.x), call.plane(named.dy));
+    let taps = [0, 1].map(|axis| op.window.forward(x.size[axis], op.kernel[axis]));
+    let normalize_input = FusedNormalize::of(
+        &op.normalize_input,
+        named.normalize_input,
+        x.channels,
+        &call,
+    );
+    let dw = call.result(0);
+    let lanes = cpu.lanes;
+    let vectors = dy.channels.div_ceil(lanes);
+    // Places of a window: numbers of x that a pixel of y sees.
+    let places = op.kernel[0] * op.kernel[1] * x.channels;
+    let sums = places * vectors * lanes;
+    let lines = dy.batch * dy.size[0];
+    // Whatever the vectors, so that they do not change the bits.
+    let most = PARTIAL / (places * dy.channels).max(1);
+    let slices = MAX_SLICES.min(lines).min(most.max(1));
+    let lines_per_slice = lines.div_ceil(slices.max(1)).max(1);
+    let slices = lines.div_ceil(lines_per_slice);
+    let pitch = taps[1].receptive_extent() * x.channels;
+    let line = taps[0].source_step * pitch + dy.size[1] * vectors * lanes;
+    let lines_at_once = (STAGED / line.max(1)).clamp(1, dy.size[0].max(1));
+    let staged_x = ((lines_at_once - 1) * taps[0].source_step + taps[0].taps) * pitch;
+    let staged_dy = lines_at_once * dy.size[1] * vectors * lanes;
+    cpu.scratch.lend(slices * sums, |partial| {
+        partial
+            .par_chunks_mut(sums.max(1))
+            .enumerate()
+            .for_each(|(slice, sums)| {
+                let first = slice * lines_per_slice;
+                cpu.scratch.lend(staged_x + staged_dy, |staged| {
+                    let (staged_x, staged_dy) = staged.split_at_mut(staged_x);
+                    cpu.instructions.run(Slice {
+                        x,
+                        normalize_input: normalize_input.as_ref(),
+                        dy,
+                        taps,
+                        places,
+                        vectors,
+                        lines: first..(first + lines_per_slice).min(lines),
+                        lines_at_once,
+                        staged_x,
+                        staged_dy,
+                        sums,
+                    });
+                });
+            });
+        add_slices(cpu, partial, slices, [places, vectors, dy.channels], dw);
+    });
+}
+
+/// A task: the sums over some lines of the batch.
+struct Slice<'a> {
+    x: Plane<'a>,
+    /// What is done to x as it is copied.
+    normalize_input: Option<&'a FusedNormalize>,
+    dy: Plane<'a>,
+    taps: [Taps; 2],
+    places: usize,
+    vectors: usize,
+    lines: std::ops::Range<usize>,
+    lines_at_once: usize,
+    staged_x: &'a mut [f32],
+    staged_dy: &'a mut [f32],
+    sums: &'a mut [f32],
+}
+
+impl SimdKernel for Slice<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const REGISTERS: usize>(self, simd: S) {
+        self.sums.fill(0.0);
+        let [rows, columns] = self.dy.size;
+        let [height, width] = &self.taps;
+        let mut line = self.lines.start;
+        while line < self.lines.end {
+            let (image, row) = (line / rows, line % rows);
+            let count = self
+                .lines_at_once
+                .min(rows - row)
+                .min(self.lines.end - line);
+            let cells = row..row + count;
+            let source = self.x.image(image);
+            let taps = [height, width];
+            self.x
+                .stage(source, taps, &cells, self.normalize_input, self.staged_x);
+            let gradient = self.dy.image(image);
+            let pixels = count * columns;
+            let gradient = &gradient[row * columns * self.dy.channels..];
+            let mut staged = 0;
+            let mut sums = 0;
+            for (first, vectors) in tile::groups(self.vectors, tile::widest(REGISTERS)) {
+                let lanes = vectors * S::F32_LANES;
+                let part = &mut self.staged_dy[staged..staged + pixels * lanes];
+                gather(
+                    gradient,
+                    self.dy.channels,
+                    first * S::F32_LANES,
+                    lanes,
+                    part,
+                );
+                staged += pixels * lanes;
+                let group = Group {
+                    taps: &self.taps,
+                    channels: self.x.channels,
+                    places: self.places,
+                    columns,
+                    source: self.staged_x,
+                    gradient: part,
+                    sums: &mut self.sums[sums..sums + self.places * lanes],
+                };
+                sums += self.places * lanes;
+                tile::with_rows::<S, REGISTERS>(simd, vectors, group);
+            }
+            line += count;
+        }
+    }
+}
+
+/// Copies some channels of each pixel, with zeros past the last.
+#[inline(always)]
+fn gather(pixels: &[f32], channels: usize, first: usize, count: usize, part: &mut [f32]) {
+    let inside = count.min(channels - first);
+    for (pixel, part) in pixels
+        .chunks_exact(channels)
+        .zip(part.chunks_exact_mut(count))
+    {
+        part[..inside].copy_from_slice(&pixel[first..first + inside]);
+        part[inside..].fill(0.0);
+    }
+}
+
+/// All places by one group of channels.
+struct Group<'a> {
+    taps: &'a [Taps; 2],
+    /// Of x.
+    channels: usize,
+    places: usize,
+    /// Of y.
+    columns: usize,
+    source: &'a [f32],
+    gradient: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl RegisterTile for Group<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+        let [height, width] = self.taps;
+        let pitch = width.receptive_extent() * self.channels;
+        let run = width.taps * self.channels;
+        let gradient = S::as_simd_f32s(self.gradient).0.as_chunks::<VECTORS>().0;
+        let sums = S::as_mut_simd_f32s(self.sums)
+            .0
+            .as_chunks_mut::<VECTORS>()
+            .0;
+        let mut done = 0;
+        while done < self.places {
+            // Past the last place the last one is computed again, and not stored.
+            let place = |row: usize| (done + row).min(self.places - 1);
+            let mut tile: [[S::f32s; VECTORS]; ROWS] = std::array::from_fn(|row| sums[place(row)]);
+            for (line, gradient) in gradient.chunks_exact(self.columns).enumerate() {
+                let first = line * height.source_step * pitch;
+                let places = std::array::from_fn(|row| {
+                    let place = place(row);
+                    first + place / run * pitch + place % run
+                });
+                let step = width.source_step * self.channels;
+                places_by_gradient(simd, self.source, places, step, gradient, &mut tile);
+            }
+            for (row, tile) in tile.iter().enumerate().take(self.places - done) {
+                sums[done + row] = *tile;
+            }
+            done += ROWS;
+        }
+    }
+}
+
+/// Adds the slices, and brings groups of vectors into the order of weights.
+fn add_slices(
+    cpu: &Cpu,
+    partial: &[f32],
+    slices: usize,
+    [places, vectors, channels]: [usize; 3],
+    dw: &mut [f32],
+) {
+    let lanes = cpu.lanes;
+    let slice = places * vectors * lanes;
+    dw.par_chunks_mut(channels)
+        .with_min_len(64)
+        .enumerate()
+        .for_each(|(place, row)| {
+            for (first, count) in tile::groups(vectors, cpu.widest) {
+                let width = count * lanes;
+                let start = places * first * lanes + place * width;
+                let from = first * lanes;
+                let row = &mut row[from..channels.min(from + width)];
+                row.copy_from_slice(&partial[start..start + row.len()]);
+                for later in 1..slices {
+                    let start = start + later * slice;
+                    let numbers = &partial[start..start + row.len()];
+                    for (sum, number) in row.iter_mut().zip(numbers) {
+                        *sum += number;
+                    }
+                }
+            }
+        });
+}

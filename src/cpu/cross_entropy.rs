@@ -1,0 +1,27 @@
+//! What softmax cross-entropy and its gradient share: a few numbers, in double precision on one
+//! thread.
+
+use super::call::Call;
+
+/// Rows of logits, as true classes only.
+pub(super) fn rows<'a>(
+    call: &Call<'a>,
+    logits: usize,
+    labels: usize,
+) -> impl Iterator<Item = (Vec<f64>, u32)> + use<'a> {
+    let (x, classes) = (call.plane(logits), call.shape(logits).last());
+    let rows = x.numbers.chunks_exact(x.channels);
+    rows.zip(call.words(labels)).map(move |(row, label)| {
+        let logits = row[..classes].iter().map(|l| f64::from(*l)).collect();
+        (logits, *label)
+    })
+}
+
+pub(super) fn log_sum_exp(logits: &[f64]) -> f64 {
+    let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    max + logits.iter().map(|l| (l - max).exp()).sum::<f64>().ln()
+}
+
+pub(super) fn finite(logits: &[f64]) -> bool {
+    logits.iter().all(|l| l.is_finite())
+}

@@ -1,0 +1,31 @@
+//! Gradient of max-pooling.
+
+use rayon::prelude::*;
+
+use super::Cpu;
+use super::call::Call;
+use crate::graph::ops::MaxPoolGrad;
+
+pub(super) fn run(_: &Cpu, op: &MaxPoolGrad, mut call: Call<'_>) {
+    let named = op.inputs(&call.operands());
+    let (dy, argmax) = (call.plane(named.dy), call.words(named.argmax));
+    let extent = call.result_extent(0);
+    let (channels, columns) = (extent.channels, dy.size[1]);
+    let [height, width] = extent.size;
+    let image_len = dy.image_len();
+    let images = call.result(0).par_chunks_mut(extent.image_len());
+    images.enumerate().for_each(|(image, dx)| {
+        dx.fill(0.0);
+        let argmax = &argmax[image * image_len..(image + 1) * image_len];
+        for (cell, (dy, place)) in dy.image(image).iter().zip(argmax).enumerate() {
+            let (pixel, channel) = (cell / channels, cell % channels);
+            let tap = *place as usize;
+            let row = op.window.source(pixel / columns, tap / op.kernel, height);
+            let column = op.window.source(pixel % columns, tap % op.kernel, width);
+            // The pads of an activation have no place, and a gradient of zero.
+            if let (Some(row), Some(column)) = (row, column) {
+                dx[(row * width + column) * channels + channel] += dy;
+            }
+        }
+    });
+}

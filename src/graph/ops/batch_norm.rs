@@ -1,0 +1,82 @@
+//! The affine half of batch norm (Ioffe and Szegedy 2015), alone or with ReLU after it:
+//!
+//! ```text
+//! x̂ = (x − mean) / √(variance + ε)      y = x̂·scale + shift      [y = max(y, 0)]
+//! ```
+//!
+//! and its gradients, where dy is masked by the ReLU if there is one and M is the number of
+//! values a channel has in the batch:
+//!
+//! ```text
+//! dscale = Σ dy·x̂      dshift = Σ dy
+//! dx = scale/√(variance + ε) · (dy − dshift/M − x̂·dscale/M)      in training
+//! dx = scale/√(variance + ε) · dy                                with running statistics
+//! ```
+
+use super::super::Tensor;
+use super::batch_moments::{merge, partial};
+use super::{Draw, require};
+use crate::shape::{Layout, Shape};
+
+pub(super) fn check(x: &Shape, vectors: &[&Shape]) -> Result<(), String> {
+    require(x.layout == Layout::Channels, || {
+        "takes an activation".to_owned()
+    })?;
+    let expected = Shape::channels(&[2, x.last()]);
+    require(vectors.iter().all(|v| **v == expected), || {
+        format!("moments and affine must be {expected}")
+    })
+}
+
+/// One channel's numbers.
+pub(super) struct Channel {
+    pub(super) mean: f64,
+    pub(super) inverse: f64,
+    pub(super) scale: f64,
+    pub(super) shift: f64,
+}
+
+impl Channel {
+    pub(super) fn all(moments: &Tensor, affine: &Tensor, epsilon: f32) -> Vec<Channel> {
+        let channels = moments.shape.last();
+        let (moments, affine) = (moments.values(), affine.values());
+        (0..channels)
+            .map(|c| Channel {
+                mean: moments[c],
+                inverse: 1.0 / (moments[channels + c] + f64::from(epsilon)).sqrt(),
+                scale: affine[c],
+                shift: affine[channels + c],
+            })
+            .collect()
+    }
+
+    pub(super) fn normalized(&self, x: f64) -> f64 {
+        (x - self.mean) * self.inverse
+    }
+
+    /// The upstream gradient, as the ReLU lets it through.
+    pub(super) fn masked(&self, x: f64, dy: f64, relu: bool) -> f64 {
+        match relu && self.normalized(x) * self.scale + self.shift <= 0.0 {
+            true => 0.0,
+            false => dy,
+        }
+    }
+}
+
+/// x, moments (its own if `batch`) and affine.
+pub(super) fn numbers(draw: &mut Draw, dims: &[usize], batch: bool) -> (Tensor, Tensor, Tensor) {
+    let x = draw.real(Shape::channels(dims));
+    let vector = Shape::channels(&[2, x.shape.last()]);
+    let moments = match batch {
+        true => merge(&partial(&x)),
+        false => draw.positive(vector.clone()),
+    };
+    (x, moments, draw.real(vector))
+}
+
+pub(super) fn cases() -> impl Iterator<Item = ([usize; 4], bool, bool)> {
+    let dims = [[2, 1, 1, 1], [2, 3, 5, 7], [3, 17, 13, 33], [1, 2, 3, 286]];
+    let modes = [(true, true), (true, false), (false, true), (false, false)];
+    dims.into_iter()
+        .flat_map(move |dims| modes.map(|(batch, relu)| (dims, batch, relu)))
+}

@@ -1,0 +1,56 @@
+//! Gradient of the average over the whole map: every pixel gets an equal share.
+
+use super::super::Tensor;
+use super::named::{inputs, named};
+use super::{Draw, HalfMaps, Operator, Sample, nhwc, require};
+use crate::shape::Shape;
+
+/// dy [N, 1, 1, C] → dx [N, H, W, C]: dy / (H·W) everywhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GlobalAveragePoolGrad {
+    /// Rows and columns of x.
+    pub input: [usize; 2],
+}
+
+inputs! {
+    /// Operands of [`GlobalAveragePoolGrad`].
+    GlobalAveragePoolGradInputs of GlobalAveragePoolGrad {
+        /// Gradient of the means [N, 1, 1, C].
+        dy,
+    }
+}
+
+impl Operator for GlobalAveragePoolGrad {
+    const NAME: &'static str = "global_average_pool_grad";
+    const HALF: HalfMaps = HalfMaps::Outputs;
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+        let [n, h, w, c] = nhwc(self.try_inputs(inputs)?.dy)?;
+        require([h, w] == [1, 1], || "takes a 1x1 map".to_owned())?;
+        Ok(vec![Shape::channels(&[n, self.input[0], self.input[1], c])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let GlobalAveragePoolGradInputs { dy } = self.inputs(inputs);
+        let channels = dy.shape.last();
+        let pixels = self.input[0] * self.input[1];
+        let mut dx = Vec::with_capacity(dy.shape.len() * pixels);
+        for image in dy.values().chunks_exact(channels) {
+            for _ in 0..pixels {
+                dx.extend(image.iter().map(|dy| dy / pixels as f64));
+            }
+        }
+        let [h, w] = self.input;
+        let shape = Shape::channels(&[dy.shape.dims[0], h, w, channels]);
+        vec![Tensor::real(shape, dx)]
+    }
+
+    fn samples(draw: &mut Draw) -> Vec<Sample> {
+        [(1, 1, [1, 1]), (2, 41, [8, 8]), (3, 6, [7, 5])]
+            .map(|(n, c, input)| {
+                let dy = draw.real(Shape::channels(&[n, 1, 1, c]));
+                Sample::new(GlobalAveragePoolGrad { input }, vec![dy])
+            })
+            .into()
+    }
+}

@@ -1,0 +1,84 @@
+//! Gradient of max-pooling: the maximum of each window takes it.
+
+use super::super::Tensor;
+use super::named::{inputs, named};
+use super::pooling::{argmax_of, cases, maxima};
+use super::{Draw, HalfMaps, Operator, Sample, Window, nhwc, require};
+use crate::shape::{Layout, Shape};
+
+/// (dy, argmax) → dx [N, H, W, C].
+#[derive(Clone, Debug, PartialEq)]
+pub struct MaxPoolGrad {
+    /// Rows and columns of the window.
+    pub kernel: usize,
+    /// Stride and padding.
+    pub window: Window,
+    /// Rows and columns of x.
+    pub input: [usize; 2],
+}
+
+inputs! {
+    /// Operands of [`MaxPoolGrad`].
+    MaxPoolGradInputs of MaxPoolGrad {
+        /// Gradient of the maxima [N, P, Q, C].
+        dy,
+        /// Where in its window each maximum lies.
+        argmax,
+    }
+}
+
+impl Operator for MaxPoolGrad {
+    const NAME: &'static str = "max_pool_grad";
+    const HALF: HalfMaps = HalfMaps::All;
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+        let MaxPoolGradInputs { dy, argmax } = self.try_inputs(inputs)?;
+        let [n, p, q, c] = nhwc(dy)?;
+        let [h, w] = self.input;
+        let expected = [h, w].map(|extent| self.window.outputs(extent, self.kernel));
+        require(
+            expected == [p, q] && argmax.dims == dy.dims && argmax.layout == Layout::Channels,
+            || format!("takes gradients and argmax [{n}, {expected:?}, {c}]"),
+        )?;
+        Ok(vec![Shape::channels(&[n, h, w, c])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let MaxPoolGradInputs { dy, argmax } = self.inputs(inputs);
+        let dims = &dy.shape.dims;
+        let (p, q, c) = (dims[1], dims[2], dims[3]);
+        let [h, w] = self.input;
+        let mut dx = vec![0.0; dims[0] * h * w * c];
+        let cells = dy.values().iter().zip(argmax.indices());
+        for (cell, (dy, place)) in cells.enumerate() {
+            let (c_at, q_at, p_at, n_at) =
+                (cell % c, cell / c % q, cell / c / q % p, cell / c / q / p);
+            let tap = *place as usize;
+            let row = self.window.source(p_at, tap / self.kernel, h);
+            let column = self.window.source(q_at, tap % self.kernel, w);
+            if let (Some(row), Some(column)) = (row, column) {
+                dx[((n_at * h + row) * w + column) * c + c_at] += dy;
+            }
+        }
+        vec![Tensor::real(Shape::channels(&[dims[0], h, w, c]), dx)]
+    }
+
+    fn samples(draw: &mut Draw) -> Vec<Sample> {
+        cases()
+            .map(|(dims, kernel, window)| {
+                let x = draw.real(Shape::channels(&dims));
+                let size = [1, 2].map(|axis| window.outputs(dims[axis], kernel));
+                let pooled = Shape::channels(&[dims[0], size[0], size[1], dims[3]]);
+                let (_, indices) = maxima(&x, kernel, window, size);
+                let argmax = Tensor::index(argmax_of(&pooled), indices);
+                let dy = draw.real(pooled);
+                let op = MaxPoolGrad {
+                    kernel,
+                    window,
+                    input: [dims[1], dims[2]],
+                };
+                Sample::new(op, vec![dy, argmax])
+            })
+            .collect()
+    }
+}

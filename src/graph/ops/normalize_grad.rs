@@ -1,0 +1,123 @@
+//! Gradient of batch norm by its input: see [`super::batch_norm`].
+
+use super::super::Tensor;
+use super::batch_norm::{Channel, cases, check, numbers};
+use super::named::{inputs, named};
+use super::{Draw, HalfMaps, Operator, Sample, ShortcutGrad, require};
+use crate::shape::Shape;
+
+/// (x, dy, moments, affine, daffine) → dx; or, where x also takes a shortcut, with the
+/// gradient of that one's sum behind them: both gradients of x, added.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NormalizeGrad {
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// As in [`Normalize`].
+    pub batch: bool,
+    /// Whether ReLU follows.
+    pub relu: bool,
+    /// The shortcut that x takes beside the normalisation.
+    pub shortcut: Option<ShortcutGrad>,
+}
+
+inputs! {
+    /// Operands of [`NormalizeGrad`].
+    NormalizeGradInputs of NormalizeGrad {
+        /// What was normalised [.., C].
+        x,
+        /// Gradient of the result [.., C].
+        dy,
+        /// Mean and variance [2, C].
+        moments,
+        /// Scale and shift [2, C].
+        affine,
+        /// Gradients of scale and shift [2, C].
+        daffine,
+        /// Gradient of the sum at the end of the shortcut that x takes.
+        dsum: optional(|op, _| op.shortcut.is_some()),
+    }
+}
+
+impl Operator for NormalizeGrad {
+    const NAME: &'static str = "normalize_grad";
+    const HALF: HalfMaps = HalfMaps::All;
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+        let NormalizeGradInputs {
+            x,
+            dy,
+            moments,
+            affine,
+            daffine,
+            dsum,
+        } = self.try_inputs(inputs)?;
+        check(x, &[moments, affine, daffine])?;
+        require(x == dy, || "dy must have the shape of x".to_owned())?;
+        if let (Some(shortcut), Some(dsum)) = (&self.shortcut, dsum) {
+            require(shortcut.infer(&[dsum])? == [x.clone()], || {
+                format!("the shortcut must lead to {x}")
+            })?;
+        }
+        Ok(vec![x.clone()])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let named = self.inputs(inputs);
+        let x = named.x;
+        let channels = Channel::all(named.moments, named.affine, self.epsilon);
+        let count = channels.len();
+        let sums = named.daffine.values();
+        let rows = x.shape.rows() as f64;
+        let cells = x.values().iter().zip(named.dy.values());
+        let values = cells.enumerate().map(|(i, (x, dy))| {
+            let c = i % count;
+            let channel = &channels[c];
+            let dy = channel.masked(*x, *dy, self.relu);
+            let through_moments = match self.batch {
+                true => (sums[count + c] + channel.normalized(*x) * sums[c]) / rows,
+                false => 0.0,
+            };
+            channel.scale * channel.inverse * (dy - through_moments)
+        });
+        let mut values: Vec<f64> = values.collect();
+        if let (Some(shortcut), Some(dsum)) = (&self.shortcut, named.dsum) {
+            let other = shortcut.reference(&[dsum]).remove(0);
+            for (value, other) in values.iter_mut().zip(other.values()) {
+                *value += other;
+            }
+        }
+        vec![Tensor::real(x.shape.clone(), values)]
+    }
+
+    fn samples(draw: &mut Draw) -> Vec<Sample> {
+        cases()
+            .enumerate()
+            .flat_map(|(case, (dims, batch, relu))| {
+                let (x, moments, affine) = numbers(draw, &dims, batch);
+                let dy = draw.real(x.shape.clone());
+                let daffine = draw.real(affine.shape.clone());
+                let [n, h, w, i] = dims;
+                // Strides and widths in turn.
+                let (stride, wider) = (1 + case % 2, 5 * (case / 2 % 2));
+                let op = |shortcut| NormalizeGrad {
+                    epsilon: 1e-5,
+                    batch,
+                    relu,
+                    shortcut,
+                };
+                let shortcut = ShortcutGrad {
+                    stride,
+                    input: [h, w, i],
+                };
+                let sum = [n, h.div_ceil(stride), w.div_ceil(stride), i + wider];
+                let sum = draw.real(Shape::channels(&sum));
+                let own = vec![x, dy, moments, affine, daffine];
+                let both = [&own[..], &[sum]].concat();
+                [
+                    Sample::new(op(None), own),
+                    Sample::new(op(Some(shortcut)), both),
+                ]
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,52 @@
+//! What max-pooling and its gradient share: the argmax indices and the sample cases.
+
+use super::super::Tensor;
+use super::Window;
+use crate::shape::{DType, Shape};
+
+/// Shape of the argmax that belong to a pooled shape.
+pub(super) fn argmax_of(pooled: &Shape) -> Shape {
+    Shape {
+        dtype: DType::U32,
+        ..pooled.clone()
+    }
+}
+
+/// Maximum of each window and where it lies, of P by Q windows.
+pub(super) fn maxima(
+    x: &Tensor,
+    kernel: usize,
+    window: Window,
+    [p, q]: [usize; 2],
+) -> (Vec<f64>, Vec<u32>) {
+    let [n, h, w, c] = [0, 1, 2, 3].map(|axis| x.shape.dims[axis]);
+    let cells = (0..n * p * q * c).map(|cell| {
+        let (c_at, q_at, p_at, n_at) = (cell % c, cell / c % q, cell / c / q % p, cell / c / q / p);
+        let mut best: Option<(f64, u32)> = None;
+        for tap in 0..kernel * kernel {
+            let row = window.source(p_at, tap / kernel, h);
+            let column = window.source(q_at, tap % kernel, w);
+            let (Some(row), Some(column)) = (row, column) else {
+                continue;
+            };
+            let value = x.values()[((n_at * h + row) * w + column) * c + c_at];
+            let wins = best.is_none_or(|(b, _)| value > b || (value.is_nan() && !b.is_nan()));
+            if wins {
+                best = Some((value, tap as u32));
+            }
+        }
+        best.expect("every window reaches into the map")
+    });
+    cells.unzip()
+}
+
+pub(super) fn cases() -> impl Iterator<Item = ([usize; 4], usize, Window)> {
+    [
+        ([1, 1, 1, 1], 3, 2, 1),
+        ([2, 8, 8, 5], 3, 2, 1),
+        ([1, 7, 9, 64], 3, 2, 1),
+        ([1, 6, 6, 3], 2, 2, 0),
+    ]
+    .into_iter()
+    .map(|(dims, kernel, stride, padding)| (dims, kernel, Window { stride, padding }))
+}

@@ -1,0 +1,353 @@
+//! Host half of the convolutions.
+//!
+//! Four families do the same work, each for every legal shape.
+//! `tiled` is for graphics cards, in several shapes of tile (`tiles.rs`); `matrix` is the same
+//! with products by matrix units, where the adapter has them for the precision of the feature
+//! maps; `subgroup` is for processors that pretend to be GPUs, where it is several times
+//! faster; `direct` is plain WGSL without any memory shared between invocations, the floor of
+//! the others.
+//! A forward convolution is one dispatch (`pixels.rs`).
+//! A gradient by the input is one dispatch for each phase of pixels, stride² of them, because
+//! within a phase all pixels see the same taps (`pixels.rs` as well).
+//! Both have another way to do less arithmetic on more memory, where windows of 3x3 move by one
+//! pixel (`winograd.rs`); its products of matrices are of one of the other families.
+//! A gradient by the weights is partial sums over slices of the pixels, which a second
+//! dispatch adds (`weights.rs`).
+
+mod epilogue;
+mod pixels;
+mod tiles;
+mod weights;
+mod winograd;
+
+use super::Target;
+use super::choices::{DIRECT, SUBGROUP, WINOGRAD};
+use super::lowering::{LowerError, Lowering};
+use super::shader;
+use crate::graph::ValueId;
+use crate::graph::ops::{NormOperands, Normalize, Window};
+use crate::shape::{DType, LANES};
+pub(super) use epilogue::Reduction;
+use tiles::{MatrixTile, Tile};
+pub(super) use weights::lower as lower_weights;
+use winograd::Winograd;
+
+/// Sizes of a convolution, as all its kernels need them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    batch: usize,
+    /// Rows and columns of x.
+    input: [usize; 2],
+    /// Rows and columns of y.
+    output: [usize; 2],
+    /// Rows and columns of the kernel.
+    kernel: [usize; 2],
+    window: Window,
+    /// Channels of x and y.
+    channels: [usize; 2],
+    /// Whether x and y are halves.
+    half: bool,
+}
+
+/// Which family computes a node, with what it must know of itself.
+#[derive(Clone, Copy, Debug)]
+enum Family {
+    Direct,
+    Tiled(&'static Tile),
+    Matrix(MatrixTile),
+    Subgroup {
+        /// Invocations in a subgroup.
+        size: u32,
+    },
+}
+
+impl Sizes {
+    pub(super) fn new(
+        lowering: &Lowering<'_>,
+        x: ValueId,
+        w: ValueId,
+        y: ValueId,
+        window: Window,
+    ) -> Sizes {
+        let half = lowering.shape(x).dtype == DType::F16;
+        let [x, w, y] = [x, w, y].map(|id| &lowering.shape(id).dims);
+        Sizes {
+            batch: x[0],
+            input: [x[1], x[2]],
+            output: [y[1], y[2]],
+            kernel: [w[0], w[1]],
+            window,
+            channels: [w[2], w[3]],
+            half,
+        }
+    }
+
+    /// Vectors of four channels of x.
+    fn input_vecs(&self) -> usize {
+        self.channels[0].div_ceil(LANES)
+    }
+
+    /// Vectors of four channels of y.
+    fn output_vecs(&self) -> usize {
+        self.channels[1].div_ceil(LANES)
+    }
+
+    /// Key in the table of choices.
+    fn key(&self, op: &str) -> String {
+        let Sizes {
+            batch,
+            input: [h, w],
+            kernel: [kh, kw],
+            channels: [i, o],
+            window,
+            ..
+        } = self;
+        let stride = window.stride;
+        let precision = if self.half { " f16" } else { "" };
+        format!("{op} {kh}x{kw}/{stride} {i}>{o} @{h}x{w}x{batch}{precision}")
+    }
+}
+
+/// The families that can compute a node, by name, and how many of the first may be the
+/// fastest; tiles are in order of preference.
+///
+/// Graphics cards get the tiled family, or by measurement matrix units if they have them,
+/// software adapters the subgroup family where it can run, else the direct one.
+fn families(
+    target: &Target,
+    tiles: Vec<&'static Tile>,
+    matrices: Option<Vec<MatrixTile>>,
+) -> (Vec<(&'static str, Family)>, usize) {
+    let matrices = matrices.into_iter().flatten();
+    let mut matrices = matrices.map(|matrix| (matrix.tile.name, Family::Matrix(matrix)));
+    let mut tiled = tiles
+        .into_iter()
+        .map(|tile| (tile.name, Family::Tiled(tile)));
+    let direct = [(DIRECT, Family::Direct)];
+    let subgroup = target.subgroup_size;
+    let subgroup = subgroup.map(|size| (SUBGROUP, Family::Subgroup { size }));
+    // Tiles differ by little, and their order is a guess. Among software adapters, wide
+    // subgroups win by far.
+    match target.software {
+        false => {
+            let mut legal: Vec<_> = tiled.by_ref().take(CANDIDATE_TILES).collect();
+            legal.extend(matrices.by_ref().take(CANDIDATE_MATRICES));
+            let candidates = legal.len();
+            legal.extend(tiled.chain(matrices).chain(direct).chain(subgroup));
+            (legal, candidates)
+        }
+        true => {
+            let legal = subgroup.into_iter().chain(direct).chain(tiled);
+            let candidates = if target.subgroup_size >= Some(8) {
+                1
+            } else {
+                2
+            };
+            (legal.chain(matrices).collect(), candidates)
+        }
+    }
+}
+
+/// The family of a name.
+fn family(families: &[(&str, Family)], name: &str) -> Family {
+    let found = families.iter().find(|(own, _)| *own == name);
+    found.map_or(Family::Direct, |(_, family)| *family)
+}
+
+/// How result pixels are computed.
+enum Way {
+    Kernel(Family),
+    /// With the family of its products of matrices.
+    Winograd(Winograd, Family),
+}
+
+/// Chooses among the families and Winograd's convolution, where that can be.
+fn way(
+    lowering: &mut Lowering<'_>,
+    sizes: &Sizes,
+    op: &str,
+    transposed: bool,
+) -> Result<Way, LowerError> {
+    let target = lowering.target;
+    let (extent, vecs) = match transposed {
+        false => (sizes.output, sizes.output_vecs()),
+        true => (sizes.input, sizes.input_vecs()),
+    };
+    let pixels = sizes.batch * extent[0] * extent[1];
+    let [pixels, vecs] = [pixels as u32, vecs as u32];
+    let unit = target.matrix_unit(sizes.half);
+    let matrices = unit.map(|unit| MatrixTile::for_pixels(unit, pixels, vecs));
+    let tiles = Tile::for_pixels(pixels, vecs);
+    let (families, mut candidates) = families(target, tiles, matrices);
+    let mut legal: Vec<&str> = families.iter().map(|(name, _)| *name).collect();
+    let mut winograds = WINOGRAD.map(|(name, out)| {
+        let winograd = Winograd::new(sizes, transposed, out, target.max_binding)?;
+        // The larger tile rounds too much to be chosen by its speed.
+        if out == 2 && winograd.candidates(target.software) {
+            legal.insert(candidates.min(legal.len()), name);
+            candidates += 1;
+        } else {
+            legal.push(name);
+        }
+        Some((name, winograd))
+    });
+    let chosen = lowering.choose(sizes.key(op), &legal, candidates)?;
+    let mut winograds = winograds.iter_mut().filter_map(Option::take);
+    Ok(match winograds.find(|(name, _)| *name == chosen) {
+        Some((_, winograd)) => {
+            let family = match (target.software, target.subgroup_size) {
+                (true, Some(size)) => Family::Subgroup { size },
+                _ => Family::Tiled(Tile::for_pixels(winograd.rows() as u32, vecs)[0]),
+            };
+            Way::Winograd(winograd, family)
+        }
+        None => Way::Kernel(family(&families, chosen)),
+    })
+}
+
+/// Tiles that the tuner measures for a layer: of multiply-adds, and of matrix units.
+const CANDIDATE_TILES: usize = 4;
+const CANDIDATE_MATRICES: usize = 2;
+
+/// All kernels of the room.
+#[cfg(test)]
+pub(super) const SHADERS: [&shader::Shader; 13] = {
+    let [a, b, c, d, e] = pixels::SHADERS;
+    let [f, g, h, i, j] = weights::SHADERS;
+    let [k, l, m] = winograd::SHADERS;
+    [a, b, c, d, e, f, g, h, i, j, k, l, m]
+};
+
+/// A number that changes when the kernels do among which there is a choice.
+pub fn fingerprint() -> u64 {
+    let shaders = pixels::SHADERS.iter().chain(&weights::SHADERS);
+    let shaders = shaders.chain(&winograd::SHADERS);
+    let text = shaders.flat_map(|shader| shader.text.bytes());
+    crate::program::fingerprint(text.chain(shader::library()))
+}
+
+/// Names of the tiles of the matrix family, from narrow to wide.
+pub const MATRIX_NAMES: [&str; 4] = {
+    let [(a, _), (b, _), (c, _), (d, _)] = tiles::MATRIX;
+    [a, b, c, d]
+};
+
+/// Names of all tiles.
+pub(super) fn tile_names() -> impl Iterator<Item = &'static str> {
+    let tiles = tiles::PIXELS.iter().chain(&tiles::WEIGHTS);
+    let mut names: Vec<&str> = tiles.map(|t| t.name).chain(MATRIX_NAMES).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter()
+}
+
+/// A convolution or its gradient by the input, with what is fused into it.
+pub(super) struct Convolution<'a> {
+    pub(super) sizes: Sizes,
+    /// The gradient by the input instead of the convolution itself.
+    pub(super) transposed: bool,
+    pub(super) source: ValueId,
+    pub(super) weights: ValueId,
+    pub(super) result: ValueId,
+    /// Normalisation of the source as it is loaded.
+    pub(super) normalize_input: Option<FusedNorm<'a>>,
+    /// Normalisation of the result before it is stored.
+    pub(super) normalize_output: Option<FusedNorm<'a>>,
+    /// Reduction of the result.
+    pub(super) reduction: Option<Reduction<'a>>,
+    /// Arithmetic on true elements.
+    pub(super) flops: u64,
+}
+
+/// A normalisation with its operands.
+#[derive(Clone, Copy)]
+pub(super) struct FusedNorm<'a> {
+    pub(super) op: &'a Normalize,
+    pub(super) operands: NormOperands<ValueId>,
+}
+
+impl<'a> FusedNorm<'a> {
+    /// Of an operator's attribute and operands, which are there together.
+    pub(super) fn new(
+        op: &'a Option<Normalize>,
+        operands: Option<NormOperands<ValueId>>,
+    ) -> Option<FusedNorm<'a>> {
+        let (op, operands) = op.as_ref().zip(operands)?;
+        Some(FusedNorm { op, operands })
+    }
+
+    /// Epsilon and ReLU as parameters of a kernel.
+    fn parameters(norm: Option<FusedNorm<'_>>) -> [u32; 2] {
+        norm.map_or([0, 0], |norm| {
+            [norm.op.epsilon.to_bits(), u32::from(norm.op.relu)]
+        })
+    }
+}
+
+/// Emits the dispatches of a convolution or its gradient by the input, whose key in the table
+/// of choices begins with `name`.
+pub(super) fn lower(
+    lowering: &mut Lowering<'_>,
+    convolution: &Convolution<'_>,
+    name: &str,
+) -> Result<(), LowerError> {
+    let sizes = &convolution.sizes;
+    match way(lowering, sizes, name, convolution.transposed)? {
+        Way::Kernel(family) => pixels::lower(lowering, convolution, family),
+        Way::Winograd(winograd, family) => winograd.lower(lowering, convolution, family),
+    }
+    Ok(())
+}
+
+/// The family that computes a gradient by the weights.
+fn weights_family(lowering: &mut Lowering<'_>, sizes: &Sizes) -> Result<Family, LowerError> {
+    let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
+    let [quads, vecs] = [quads as u32, sizes.output_vecs() as u32];
+    let unit = lowering.target.matrix_unit(sizes.half);
+    let matrices = unit.map(|unit| MatrixTile::for_weights(unit, quads, vecs));
+    let tiles = Tile::for_weights(quads, vecs);
+    let (families, candidates) = families(lowering.target, tiles, matrices);
+    let legal: Vec<&str> = families.iter().map(|(name, _)| *name).collect();
+    let chosen = lowering.choose(sizes.key("conv2d_grad_weight"), &legal, candidates)?;
+    Ok(family(&families, chosen))
+}
+
+/// What a chunk of output channels loads whatever its width, in units of what one more
+/// vector costs.
+const CHUNK_LOADS: u32 = 3;
+
+/// Vectors of output channels of a workgroup of the subgroup family, `widest` at most, so
+/// that all chunks together cost least.
+///
+/// Wide chunks repeat fewer loads, but the last one computes vectors that nobody needs.
+/// There are at most `widest` widths, so a whole network needs few pipelines.
+fn chunk_vecs(vecs: u32, widest: u32) -> u32 {
+    let cost = |width: &u32| vecs.div_ceil(*width) * (width + CHUNK_LOADS);
+    (1..=widest.min(vecs)).rev().min_by_key(cost).unwrap_or(1)
+}
+
+/// Invocations of a workgroup of the direct family.
+const DIRECT_WORKGROUP: u32 = 64;
+
+/// Vectors of output channels that an invocation of the direct family owns.
+const DIRECT_VECS: u32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_waste_little() {
+        for vecs in 1..=1024 {
+            for (widest, waste) in [(5, 5), (10, 10)] {
+                let width = chunk_vecs(vecs, widest);
+                let computed = vecs.div_ceil(width) * width;
+                assert!(width <= widest);
+                assert!(
+                    waste * (computed - vecs) <= vecs,
+                    "{vecs} vectors in chunks of {width}"
+                );
+            }
+        }
+    }
+}

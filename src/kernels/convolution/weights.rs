@@ -1,0 +1,237 @@
+//! Host half of `shaders/conv2d_weights_tiled.wgsl`, `shaders/conv2d_weights_matrix.wgsl`,
+//! `shaders/conv2d_weights_subgroup.wgsl`, `shaders/conv2d_weights_subgroup_window.wgsl` and
+//! `shaders/conv2d_weights_direct.wgsl`: the gradient by the weights.
+//!
+//! The result is tiny and the sum long, so it is split: each workgroup sums a slice of the
+//! rows of y, and [`sum_slices`] adds the slices in order.
+
+use super::super::lowering::{Launch, LowerError, Lowering};
+use super::super::shader::{Shader, parameters, shader};
+use super::super::sum_slices;
+use super::tiles::Tile;
+use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, FusedNorm, Sizes, chunk_vecs, weights_family};
+use crate::graph::Node;
+use crate::graph::ops::{Conv2dGradWeight, NormOperands};
+use crate::program::Kernel;
+
+const SUBGROUP: Shader = shader!(
+    "conv2d_weights_subgroup",
+    [Read, Read, Write, Read, Read],
+    Params,
+    subgroups
+);
+
+const WINDOW: Shader = shader!(
+    "conv2d_weights_subgroup_window",
+    [Read, Read, Write, Read, Read],
+    Params,
+    subgroups
+);
+
+const TILED: Shader = shader!(
+    "conv2d_weights_tiled",
+    [Read, Read, Write, Read, Read],
+    Params
+);
+
+const MATRIX: Shader = shader!(
+    "conv2d_weights_matrix",
+    [Read, Read, Write, Read, Read],
+    Params,
+    subgroups
+);
+
+const DIRECT: Shader = shader!(
+    "conv2d_weights_direct",
+    [Read, Read, Write, Read, Read],
+    Params
+);
+
+/// All of them.
+pub(super) const SHADERS: [&Shader; 5] = [&SUBGROUP, &WINDOW, &TILED, &MATRIX, &DIRECT];
+
+/// Pixels that a workgroup of the subgroup family works on at once, and most vectors of output
+/// channels that it covers: the wider, the more often a vector of the input serves.
+const SUBGROUP_PIXELS: u32 = 4;
+const SUBGROUP_VECS: u32 = 10;
+
+/// The same of its window kernel, and the columns of taps that this one is for.
+const WINDOW_PIXELS: u32 = 2;
+const WINDOW_VECS: u32 = 5;
+const WINDOW_TAPS: usize = 3;
+
+/// Workgroups of the subgroup family that keep the cores of a processor evenly busy.
+const SUBGROUP_WORKGROUPS: usize = 48;
+
+/// Workgroups of the tiled family that fill a graphics card.
+const TILED_WORKGROUPS: usize = 512;
+
+/// Invocations of the direct family that fill a GPU without making the scratch buffer large.
+const DIRECT_INVOCATIONS: usize = 16_384;
+
+/// Slices, at most.
+const MAX_SLICES: usize = 64;
+
+parameters! {
+    struct Params {
+        batch,
+        input_height,
+        input_width,
+        input_vecs,
+        output_height,
+        output_width,
+        output_vecs,
+        kernel_height,
+        kernel_width,
+        stride_height,
+        stride_width,
+        padding_height,
+        padding_width,
+        /// Rows of y, counted over the whole batch, in one slice.
+        lines_per_slice,
+        /// Float: of the normalisation of x.
+        epsilon,
+        /// 1 if ReLU follows it.
+        relu,
+    }
+}
+
+/// Emits the dispatches of a gradient by the weights.
+pub(in super::super) fn lower(
+    lowering: &mut Lowering<'_>,
+    op: &Conv2dGradWeight,
+    node: &Node,
+) -> Result<(), LowerError> {
+    let named = op.inputs(&node.inputs);
+    let (x, dy, dw) = (named.x, named.dy, node.outputs[0]);
+    let sizes = Sizes::new(lowering, x, dw, dy, op.window);
+    let family = weights_family(lowering, &sizes)?;
+    let bytes = lowering.shape(dw).bytes();
+    let lines = sizes.batch * sizes.output[0];
+    let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
+    let vecs = sizes.output_vecs() as u32;
+    let memory = lowering.memory(x);
+    let normalize_input = ("NORMALIZE_INPUT", u32::from(op.normalize_input.is_some()));
+    let by_tiles = |kernel: Kernel, tile: &Tile| {
+        let [groups, chunks] = tile.tiles(quads as u32, vecs).map(|n| n as usize);
+        let enough = TILED_WORKGROUPS.div_ceil(groups * chunks);
+        (kernel, groups, chunks, enough)
+    };
+    let (kernel, groups, chunks, enough) = match family {
+        Family::Subgroup { size } if sizes.window.stride == 1 && sizes.kernel[1] == WINDOW_TAPS => {
+            let width = chunk_vecs(vecs, WINDOW_VECS);
+            let taps = WINDOW_TAPS as u32;
+            let constants = [
+                ("SUBGROUP", size),
+                ("PIXELS", WINDOW_PIXELS),
+                ("OUT_VECS", width),
+                ("TAPS", taps),
+                ("KEPT", taps - 1),
+                ("GRADIENT_LOADS", (WINDOW_PIXELS * width).div_ceil(size)),
+                normalize_input,
+            ];
+            let kernel = WINDOW.suited(memory, &constants);
+            let groups = (sizes.kernel[0] * sizes.input_vecs()).div_ceil(size as usize);
+            let chunks = vecs.div_ceil(width) as usize;
+            let enough = SUBGROUP_WORKGROUPS.div_ceil(groups * chunks);
+            (kernel, groups, chunks, enough)
+        }
+        Family::Subgroup { size } => {
+            let width = chunk_vecs(vecs, SUBGROUP_VECS);
+            let constants = [
+                ("SUBGROUP", size),
+                ("PIXELS", SUBGROUP_PIXELS),
+                ("OUT_VECS", width),
+                ("GRADIENT_LOADS", (SUBGROUP_PIXELS * width).div_ceil(size)),
+                normalize_input,
+            ];
+            let kernel = SUBGROUP.suited(memory, &constants);
+            let groups = quads.div_ceil(size as usize);
+            let chunks = vecs.div_ceil(width) as usize;
+            let enough = SUBGROUP_WORKGROUPS.div_ceil(groups * chunks);
+            (kernel, groups, chunks, enough)
+        }
+        Family::Tiled(tile) => {
+            let mut constants = tile_constants(tile);
+            constants.push(normalize_input);
+            by_tiles(TILED.suited(memory.narrow(), &constants), tile)
+        }
+        Family::Matrix(matrix) => {
+            let mut constants = tile_constants(&matrix.tile);
+            constants.extend(matrix.constants());
+            constants.push(normalize_input);
+            let kernel = MATRIX.for_unit(matrix.unit, memory.narrow(), &constants);
+            by_tiles(kernel, &matrix.tile)
+        }
+        Family::Direct => {
+            let constants = [
+                ("WORKGROUP", DIRECT_WORKGROUP),
+                ("OUT_VECS", DIRECT_VECS),
+                normalize_input,
+            ];
+            let kernel = DIRECT.suited(memory.narrow(), &constants);
+            let blocks = quads * vecs.div_ceil(DIRECT_VECS) as usize;
+            let groups = blocks.div_ceil(DIRECT_WORKGROUP as usize);
+            (kernel, groups, 1, DIRECT_INVOCATIONS.div_ceil(blocks))
+        }
+    };
+    let most = (lowering.target.max_binding / bytes).max(1) as usize;
+    let lines_per_slice = lines.div_ceil(enough.min(MAX_SLICES).min(most));
+    let slices = lines.div_ceil(lines_per_slice);
+    let norm = FusedNorm::new(&op.normalize_input, named.normalize_input);
+    let [epsilon, relu] = FusedNorm::parameters(norm);
+    let params = Params {
+        batch: sizes.batch as u32,
+        input_height: sizes.input[0] as u32,
+        input_width: sizes.input[1] as u32,
+        input_vecs: sizes.input_vecs() as u32,
+        output_height: sizes.output[0] as u32,
+        output_width: sizes.output[1] as u32,
+        output_vecs: vecs,
+        kernel_height: sizes.kernel[0] as u32,
+        kernel_width: sizes.kernel[1] as u32,
+        stride_height: sizes.window.stride as u32,
+        stride_width: sizes.window.stride as u32,
+        padding_height: sizes.window.padding as u32,
+        padding_width: sizes.window.padding as u32,
+        lines_per_slice: lines_per_slice as u32,
+        epsilon,
+        relu,
+    };
+    // Without a normalisation the shader does not read its operands.
+    let norm = named.normalize_input.unwrap_or(NormOperands {
+        moments: dy,
+        affine: dy,
+    });
+    let partial = lowering.scratch(dw, bytes * slices as u64);
+    let launch = Launch {
+        kernel,
+        uniforms: params.words(),
+        bindings: vec![
+            lowering.read(x),
+            lowering.read(dy),
+            partial.clone(),
+            lowering.read(norm.moments),
+            lowering.read(norm.affine),
+        ],
+        grid: [groups as u32, slices as u32, chunks as u32],
+        flops: lowering.flops(node),
+    };
+    lowering.launch(dw, launch);
+    sum_slices::launch(lowering, &partial, dw);
+    Ok(())
+}
+
+/// What the piece `conv2d_weights_tile` must know.
+fn tile_constants(tile: &Tile) -> Vec<(&'static str, u32)> {
+    let loads = |vectors: u32| (tile.depth * vectors).div_ceil(tile.workgroup);
+    vec![
+        ("WORKGROUP", tile.workgroup),
+        ("VEC_LANES", tile.vec_lanes),
+        ("QUADS", tile.rows),
+        ("OUT_VECS", tile.vecs),
+        ("PIXELS", tile.depth),
+        ("INPUT_LOADS", loads(tile.tile_rows())),
+        ("GRADIENT_LOADS", loads(tile.tile_vecs())),
+    ]
+}

@@ -1,0 +1,41 @@
+//! What softmax cross-entropy and its gradient share: an invocation for each row of logits.
+
+use super::lowering::{Launch, Lowering};
+use super::shader::{Shader, parameters};
+use crate::graph::{Node, ValueId};
+use crate::shape::{LANES, Shape};
+
+parameters! {
+    pub(super) struct Params {
+        /// Images.
+        rows,
+        classes,
+        /// Floats of a row in memory.
+        stride,
+    }
+}
+
+impl Params {
+    fn new(logits: &Shape) -> Params {
+        Params {
+            rows: logits.rows() as u32,
+            classes: logits.last() as u32,
+            stride: logits.last().next_multiple_of(LANES) as u32,
+        }
+    }
+}
+
+/// Emits the dispatch of a node.
+pub(super) fn launch(lowering: &mut Lowering<'_>, node: &Node, logits: ValueId, shader: &Shader) {
+    let params = Params::new(lowering.shape(logits));
+    let reads = node.inputs.iter().map(|id| lowering.read(*id));
+    let writes = node.outputs.iter().map(|id| lowering.write(*id));
+    let launch = Launch {
+        kernel: shader.kernel(),
+        uniforms: params.words(),
+        bindings: reads.chain(writes).collect(),
+        grid: [params.rows.div_ceil(64), 1, 1],
+        flops: 0,
+    };
+    lowering.launch(node.outputs[0], launch);
+}

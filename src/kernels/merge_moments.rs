@@ -1,0 +1,72 @@
+//! Host half of `shaders/merge_moments.wgsl`.
+
+use super::lowering::{Launch, LowerError, Lowering, reading};
+use super::shader::{Shader, parameters, shader};
+use crate::graph::ops::{MergeMoments, RunningAverage};
+use crate::graph::{Node, ValueId};
+use crate::program::Binding;
+use crate::shape::LANES;
+
+pub(super) const SHADER: Shader = shader!("merge_moments", [Read, Write, Write], Params);
+
+/// Invocations of a workgroup.
+const WORKGROUP: u32 = 64;
+
+parameters! {
+    struct Params {
+        rows,
+        columns,
+        slices,
+        half,
+        /// Floats: of the running statistics, see [`super::running_average`].
+        weight,
+        correction,
+    }
+}
+
+pub(super) fn lower(
+    lowering: &mut Lowering<'_>,
+    op: &MergeMoments,
+    node: &Node,
+) -> Result<(), LowerError> {
+    let partial = lowering.read(op.inputs(&node.inputs).partial);
+    let results = op.outputs(&node.outputs);
+    let running = op.running.as_ref().zip(results.running);
+    launch(lowering, &partial, op.rows, running, results.moments);
+    Ok(())
+}
+
+/// Emits the dispatch that combines slices of partial moments of so many rows, and takes them
+/// into running statistics.
+pub(super) fn launch(
+    lowering: &mut Lowering<'_>,
+    partial: &Binding,
+    rows: usize,
+    running: Option<(&RunningAverage, ValueId)>,
+    moments: ValueId,
+) {
+    let columns = lowering.shape(moments).last().div_ceil(LANES) as u32;
+    // Number of rows, mean and sum of squared deviations.
+    let slices = (partial.bytes / (3 * 16 * u64::from(columns))) as u32;
+    let params = Params {
+        rows: rows as u32,
+        columns,
+        slices,
+        half: WORKGROUP.min(slices.next_power_of_two()) / 2,
+        weight: running.map_or(0, |(op, _)| op.weight.to_bits()),
+        correction: running.map_or(0, |(op, _)| (op.correction() as f32).to_bits()),
+    };
+    // What is not written needs a place all the same, which nothing else binds.
+    let updated = match running {
+        Some((_, running)) => lowering.write(running),
+        None => lowering.scratch(moments, 16),
+    };
+    let launch = Launch {
+        kernel: SHADER.variant(&[("RUNNING", u32::from(running.is_some()))]),
+        uniforms: params.words(),
+        bindings: vec![reading(partial), lowering.write(moments), updated],
+        grid: [columns, 1, 1],
+        flops: 0,
+    };
+    lowering.launch(moments, launch);
+}

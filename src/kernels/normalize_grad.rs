@@ -1,0 +1,95 @@
+//! Host half of `shaders/normalize_grad.wgsl`.
+
+use super::lowering::{Launch, LowerError, Lowering};
+use super::row_partition::RowPartition;
+use super::shader::{Shader, parameters, shader};
+use crate::graph::Node;
+use crate::graph::ops::{NormalizeGrad, NormalizeGradInputs};
+use crate::shape::LANES;
+
+pub(super) const SHADER: Shader = shader!(
+    "normalize_grad",
+    [Read, Read, Read, Read, Read, Read, Write],
+    Params
+);
+
+parameters! {
+    struct Params {
+        rows,
+        columns,
+        chunk,
+        epsilon,
+        relu,
+        /// Float: 1 / rows in training, else 0.
+        share,
+        /// Of the shortcut: extents of its sum and of x.
+        stride,
+        p,
+        q,
+        h,
+        w,
+        /// Groups of four channels of its sum.
+        sum_columns,
+        /// Channels in x's last group.
+        tail,
+    }
+}
+
+pub(super) fn lower(
+    lowering: &mut Lowering<'_>,
+    op: &NormalizeGrad,
+    node: &Node,
+) -> Result<(), LowerError> {
+    let named = op.inputs(&node.inputs);
+    let (x, dx) = (named.x, node.outputs[0]);
+    let partition = RowPartition::new(lowering.shape(dx), lowering.target);
+    // Without a shortcut the shader does not read its gradient.
+    let dsum = named.dsum.unwrap_or(named.dy);
+    let operands = NormalizeGradInputs {
+        dsum: Some(dsum),
+        ..named
+    };
+    let operands = operands.list().into_iter();
+    let mut bindings: Vec<_> = operands.map(|id| lowering.read(id)).collect();
+    bindings.push(lowering.write(dx));
+    let (stride, [h, w, channels]) = match &op.shortcut {
+        Some(shortcut) => (shortcut.stride, shortcut.input),
+        None => (0, [0, 0, 1]),
+    };
+    let sum = &lowering.shape(dsum);
+    let extent = |axis: usize| match &op.shortcut {
+        Some(_) => sum.dims[axis] as u32,
+        None => 0,
+    };
+    let share = match op.batch {
+        true => 1.0 / partition.rows as f32,
+        false => 0.0,
+    };
+    let params = Params {
+        rows: partition.rows,
+        columns: partition.columns,
+        chunk: partition.chunk,
+        epsilon: op.epsilon.to_bits(),
+        relu: u32::from(op.relu),
+        share: share.to_bits(),
+        stride: stride as u32,
+        p: extent(1),
+        q: extent(2),
+        h: h as u32,
+        w: w as u32,
+        sum_columns: sum.last().div_ceil(LANES) as u32,
+        tail: ((channels - 1) % LANES + 1) as u32,
+    };
+    let launch = Launch {
+        kernel: SHADER.suited(
+            lowering.memory(x),
+            &[("SHORTCUT", u32::from(op.shortcut.is_some()))],
+        ),
+        uniforms: params.words(),
+        bindings,
+        grid: partition.grid(),
+        flops: 0,
+    };
+    lowering.launch(dx, launch);
+    Ok(())
+}

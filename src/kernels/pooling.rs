@@ -1,0 +1,49 @@
+//! Parameters that max-pooling and its gradient share.
+
+use super::row_partition::RowPartition;
+use super::shader::parameters;
+use crate::graph::ops::Window;
+use crate::shape::{LANES, Shape};
+
+parameters! {
+    pub(super) struct Params {
+        rows,
+        /// Groups of four channels.
+        columns,
+        /// Rows of a workgroup.
+        chunk,
+        kernel,
+        stride,
+        padding,
+        p,
+        q,
+        h,
+        w,
+        /// Channels in the last group.
+        tail,
+    }
+}
+
+impl Params {
+    pub(super) fn new(
+        partition: &RowPartition,
+        kernel: usize,
+        window: Window,
+        y: &Shape,
+        x: &Shape,
+    ) -> Params {
+        Params {
+            rows: partition.rows,
+            columns: partition.columns,
+            chunk: partition.chunk,
+            kernel: kernel as u32,
+            stride: window.stride as u32,
+            padding: window.padding as u32,
+            p: y.dims[1] as u32,
+            q: y.dims[2] as u32,
+            h: x.dims[1] as u32,
+            w: x.dims[2] as u32,
+            tail: ((x.dims[3] - 1) % LANES + 1) as u32,
+        }
+    }
+}
