@@ -7,6 +7,8 @@
 
 #[path = "tidy/scan.rs"]
 mod scan;
+#[path = "tidy/uses.rs"]
+mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -291,6 +293,103 @@ fn every_file_says_what_it_is_for() {
 }
 
 #[test]
+fn no_files_use_each_other_in_circles() {
+    let below = |file: &File| file.path.strip_prefix("src/").map(str::to_owned);
+    let files = rust_files(&["src"]);
+    let modules = files
+        .iter()
+        .filter(|file| file.path != "src/main.rs")
+        .filter_map(|file| {
+            let code = scan::code(&file.text);
+            // Tests may use what they like.
+            let body = code.split("\nmod tests {").next().unwrap_or_default();
+            Some((below(file)?, body.to_owned()))
+        });
+    let circles = uses::Crate::new(modules).circles();
+    let problems: Vec<String> = circles
+        .iter()
+        .map(|circle| {
+            let names: Vec<&str> = circle.iter().map(String::as_str).collect();
+            format!(
+                "{} use each other; move what both need to a file of its own",
+                names.join(", ")
+            )
+        })
+        .collect();
+    report(&problems);
+}
+
+/// Operators whose shaders are those of another one.
+const SHARED_SHADERS: [(&str, &str); 1] = [
+    // The same text with reversed taps and the roles of the channels exchanged.
+    ("conv2d_grad_input", "conv2d"),
+];
+
+/// Shaders of no operator.
+const PROBES: &str = "probe";
+
+/// Operator `x` is found as `graph/ops/x.rs`, `kernels/x.rs`, `cpu/x.rs`, and `x.wgsl` or, where
+/// it has several kernels, `x_KERNEL.wgsl`.
+#[test]
+fn operators_have_one_stem() {
+    let mut problems = Vec::new();
+    let mut stems = Vec::new();
+    for file in files("src/graph/ops", &[".rs"]) {
+        let stem = stem(&file.path);
+        let operators = file.text.matches("\nimpl Operator for ").count();
+        if operators > 1 {
+            problems.push(format!("{} has {operators} operators", file.path));
+        }
+        if operators == 0 || stem == "mod" {
+            continue;
+        }
+        if !file
+            .text
+            .contains(&format!("NAME: &'static str = \"{stem}\";"))
+        {
+            problems.push(format!("{}: its operator is not called {stem}", file.path));
+        }
+        for room in ["kernels", "cpu"] {
+            let path = format!("src/{room}/{stem}.rs");
+            if !root().join(&path).exists() {
+                problems.push(format!("{path} does not exist"));
+            }
+        }
+        stems.push(stem);
+    }
+    assert!(stems.len() > 25, "only {} operators", stems.len());
+    let mut with_shader = BTreeSet::new();
+    for file in files("shaders", &[".wgsl"]) {
+        if file.path.starts_with("shaders/lib/") {
+            continue;
+        }
+        let name = stem(&file.path);
+        let of = |stem: &&String| name == **stem || name.starts_with(&format!("{stem}_"));
+        // The longest: `conv2d_grad_weight_tiled` is no kernel of `conv2d`.
+        match stems.iter().filter(of).max_by_key(|stem| stem.len()) {
+            Some(stem) => {
+                with_shader.insert(stem.clone());
+            }
+            None if name.starts_with(PROBES) => {}
+            None => problems.push(format!("{} has no operator of its stem", file.path)),
+        }
+    }
+    for stem in &stems {
+        let shared = SHARED_SHADERS.iter().any(|(own, _)| own == stem);
+        if !with_shader.contains(stem) && !shared {
+            problems.push(format!("the operator {stem} has no shader"));
+        }
+    }
+    report(&problems);
+}
+
+/// The name of a file without its ending.
+fn stem(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.split('.').next().unwrap_or(name).to_owned()
+}
+
+#[test]
 fn every_shader_and_manifest_is_compiled_in() {
     let mut included = BTreeSet::new();
     for file in rust_files(&["src/kernels", "src/data"]) {
@@ -298,6 +397,10 @@ fn every_shader_and_manifest_is_compiled_in() {
         for part in file.text.split("include_str!(\"").skip(1) {
             let target = part.split('"').next().unwrap_or_default();
             included.insert(resolve(folder, target));
+        }
+        for part in file.text.split("shader!(\"").skip(1) {
+            let name = part.split('"').next().unwrap_or_default();
+            included.insert(PathBuf::from(format!("shaders/{name}.wgsl")));
         }
     }
     let wanted: Vec<File> = [files("shaders", &[".wgsl"]), files("datasets", &[".toml"])]

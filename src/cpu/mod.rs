@@ -82,13 +82,12 @@ pub struct Cpu {
 impl Cpu {
     /// Finds out what the processor can do.
     pub fn detect() -> Cpu {
-        let best = Instructions::all().remove(0);
-        Cpu::with(best)
+        Cpu::with(by_speed().remove(0))
     }
 
     /// The same processor with every kind of vector instructions it has, the best first.
     pub fn kinds() -> Vec<Cpu> {
-        Instructions::all().into_iter().map(Cpu::with).collect()
+        by_speed().into_iter().map(Cpu::with).collect()
     }
 
     fn with(instructions: Instructions) -> Cpu {
@@ -111,6 +110,19 @@ impl Cpu {
     pub fn threads(&self) -> usize {
         self.threads
     }
+}
+
+/// Every kind of vector instructions that this processor has, the best first.
+fn by_speed() -> Vec<Instructions> {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "one kind"))]
+    let mut kinds = Instructions::all();
+    #[cfg(target_arch = "x86_64")]
+    if let [wide, narrow, _] = kinds[..]
+        && !probe::as_fast(wide, narrow)
+    {
+        kinds.swap(0, 1);
+    }
+    kinds
 }
 
 /// Graphs with their memory.

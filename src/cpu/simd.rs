@@ -37,7 +37,7 @@ const OTHER_REGISTERS: usize = if cfg!(target_arch = "aarch64") {
 };
 
 impl Instructions {
-    /// Every kind that this processor has, the best first.
+    /// Every kind that this processor has, the widest first.
     pub(super) fn all() -> Vec<Instructions> {
         #[cfg(target_arch = "x86_64")]
         if let Some(v3) = pulp::x86::V3::try_new() {
@@ -45,11 +45,11 @@ impl Instructions {
             let Some(v4) = pulp::x86::V4::try_new() else {
                 return vec![avx2];
             };
-            let (wide, narrow) = (Instructions::Avx512(v4), Instructions::Avx512Narrow(v4, v3));
-            return match super::probe::as_fast(wide, narrow) {
-                true => vec![wide, narrow, avx2],
-                false => vec![narrow, wide, avx2],
-            };
+            return vec![
+                Instructions::Avx512(v4),
+                Instructions::Avx512Narrow(v4, v3),
+                avx2,
+            ];
         }
         vec![Instructions::Other(pulp::Arch::new())]
     }
