@@ -1,0 +1,121 @@
+//! Graphs on an adapter: lowered to programs, with everything built.
+
+use std::sync::Arc;
+
+use super::{Backend, EngineError};
+use crate::gpu::{BufferPart, Gpu, KeptBuffer, LoadedPrograms};
+use crate::graph::Graph;
+use crate::graph::lasting::{LastingMemory, Part};
+use crate::kernels::{self, Choices, LowerError, Lowered};
+use crate::program::Program;
+
+/// Programs on an adapter.
+pub(in crate::engine) struct GpuBackend {
+    gpu: Arc<Gpu>,
+    loaded: LoadedPrograms,
+    /// The buffer of each region.
+    buffers: Vec<KeptBuffer>,
+}
+
+impl GpuBackend {
+    /// Lowers the graphs for an adapter and builds their programs; returns also the kernels
+    /// in use, where there was a choice.
+    ///
+    /// # Errors
+    /// If the adapter cannot hold or run them.
+    pub(in crate::engine) fn new(
+        gpu: &Arc<Gpu>,
+        target: &kernels::Target,
+        graphs: &[Graph],
+        lasting: &LastingMemory,
+        choices: &Choices,
+    ) -> Result<(GpuBackend, Choices), EngineError> {
+        let lowered: Result<Vec<Lowered>, LowerError> = graphs
+            .iter()
+            .map(|graph| kernels::lower(graph, target, choices))
+            .collect();
+        let lowered = lowered?;
+        let mut made = Choices::default();
+        for (graph, lowered) in graphs.iter().zip(&lowered) {
+            check_places(graph, lowered, lasting);
+            made.extend(&lowered.choices);
+        }
+        let programs: Vec<&Program> = lowered.iter().map(|lowered| &lowered.program).collect();
+        let loaded = LoadedPrograms::new(gpu, &programs)?;
+        #[cfg(not(target_arch = "wasm32"))]
+        gpu.hand_over_pipelines();
+        let regions = lasting.regions.iter();
+        let backend = GpuBackend {
+            gpu: Arc::clone(gpu),
+            buffers: regions.map(|region| loaded.buffer(&region.name)).collect(),
+            loaded,
+        };
+        Ok((backend, made))
+    }
+
+    fn buffer_part(&self, part: &Part) -> BufferPart {
+        BufferPart {
+            buffer: self.buffers[part.region],
+            offset: 4 * part.offset as u64,
+            bytes: 4 * part.words as u64,
+        }
+    }
+}
+
+/// Lowering and the engine must agree on where lasting values lie.
+fn check_places(graph: &Graph, lowered: &Lowered, lasting: &LastingMemory) {
+    let parts = lasting.parts(graph);
+    for (value, (part, place)) in graph.values.iter().zip(parts.iter().zip(&lowered.places)) {
+        if let (Some(part), Some(place)) = (part, place) {
+            let buffer = &lowered.program.buffers[place.buffer.0].name;
+            let region = &lasting.regions[part.region].name;
+            assert_eq!(
+                (buffer, place.offset),
+                (region, 4 * part.offset as u64),
+                "{} lies in two places",
+                value.name
+            );
+        }
+    }
+}
+
+impl Backend for GpuBackend {
+    fn bytes(&self) -> u64 {
+        self.loaded.bytes()
+    }
+
+    fn write(&mut self, part: Part, words: &[u32]) {
+        let BufferPart { buffer, offset, .. } = self.buffer_part(&part);
+        let bytes = bytemuck::cast_slice(words);
+        self.loaded.write(&self.gpu, buffer, offset, bytes);
+    }
+
+    fn clear(&mut self, part: Part) {
+        self.loaded.clear(&self.gpu, self.buffer_part(&part));
+    }
+
+    async fn read(&self, parts: &[Part]) -> Result<Vec<Vec<u32>>, EngineError> {
+        let parts: Vec<BufferPart> = parts.iter().map(|part| self.buffer_part(part)).collect();
+        let bytes = self.loaded.read(&self.gpu, &parts).await?;
+        let words = bytes
+            .iter()
+            .map(|bytes| bytemuck::pod_collect_to_vec(bytes));
+        Ok(words.collect())
+    }
+
+    fn run(&mut self, graph: usize) -> Result<(), EngineError> {
+        Ok(self.loaded.run(&self.gpu, graph)?)
+    }
+
+    fn finish(&self) -> Result<(), EngineError> {
+        Ok(self.gpu.finish()?)
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn time(
+        &mut self,
+        graph: usize,
+    ) -> Result<Option<Vec<crate::gpu::KernelTime>>, EngineError> {
+        Ok(self.loaded.time(&self.gpu, graph).await?)
+    }
+}
