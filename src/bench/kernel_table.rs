@@ -43,17 +43,17 @@ pub(super) fn fastest(timings: &[Vec<KernelTime>]) -> Vec<f64> {
         .collect()
 }
 
-/// The rows of some work whose items take these seconds, the slowest kernel first.
+/// The rows of some work whose tasks take these seconds, the slowest kernel first.
 pub(super) fn rows(work: &Work, seconds: &[f64], limits: &Limits) -> Vec<KernelRow> {
     let all: f64 = seconds.iter().sum();
     let mut sums = vec![Sum::default(); work.kernels.len()];
-    for (item, seconds) in work.items.iter().zip(seconds) {
-        let sum = &mut sums[item.kernel];
-        let (least, bound) = limits.least(item);
+    for (task, seconds) in work.tasks.iter().zip(seconds) {
+        let sum = &mut sums[task.kernel];
+        let (least, bound) = limits.least(task);
         sum.launches += 1;
         sum.seconds += seconds;
-        sum.flops += item.flops;
-        sum.bytes += item.bytes;
+        sum.flops += task.flops;
+        sum.bytes += task.bytes;
         sum.least[bound as usize] += least;
     }
     let kernels = work.kernels.iter().zip(sums);

@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::clock::best;
-use super::work::Item;
+use super::work::Task;
 use crate::cpu::{self, Cpu};
 use crate::engine::EngineError;
 use crate::gpu::{Gpu, LoadedPrograms};
@@ -123,9 +123,9 @@ impl Limits {
     }
 
     /// Seconds that a dispatch takes at least, and why.
-    pub(super) fn least(&self, item: &Item) -> (f64, Bound) {
-        let arithmetic = item.flops as f64 / (1e9 * self.peak_gflops);
-        let memory = item.bytes as f64 / self.bandwidth_for(item.bytes);
+    pub(super) fn least(&self, task: &Task) -> (f64, Bound) {
+        let arithmetic = task.flops as f64 / (1e9 * self.peak_gflops);
+        let memory = task.bytes as f64 / self.bandwidth_for(task.bytes);
         let launch = 1e-6 * self.launch_us;
         let bounds = [
             (arithmetic, Bound::Arithmetic),
@@ -244,8 +244,8 @@ mod tests {
         }
     }
 
-    fn item(flops: u64, bytes: u64) -> Item {
-        Item {
+    fn task(flops: u64, bytes: u64) -> Task {
+        Task {
             kernel: 0,
             label: String::new(),
             flops,
@@ -260,7 +260,7 @@ mod tests {
             (1_000_000, 4, 10.0, Bound::Arithmetic),
             (1_000_000, 1_000_000, 50.0, Bound::Memory),
         ] {
-            let (seconds, found) = limits().least(&item(flops, bytes));
+            let (seconds, found) = limits().least(&task(flops, bytes));
             assert!((seconds * 1e6 - microseconds).abs() < 1e-9, "{seconds}");
             assert_eq!(found, bound);
         }

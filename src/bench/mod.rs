@@ -306,7 +306,7 @@ impl Steps {
         let achieved_gflops = 1e-9 * work.flops() as f64 / step;
         let on_device = limits.map(|_| work);
         let least = limits.map(|limits| {
-            let seconds = work.items.iter().map(|item| limits.least(item).0);
+            let seconds = work.tasks.iter().map(|task| limits.least(task).0);
             seconds.sum::<f64>()
         });
         let description = device.description();
@@ -325,8 +325,8 @@ impl Steps {
             steps_per_sample: self.steps_per_sample,
             settled: self.settled,
             flops: work.flops(),
-            bytes: on_device.map_or(0, |work| work.items.iter().map(|item| item.bytes).sum()),
-            dispatches: on_device.map_or(0, |work| work.items.len()),
+            bytes: on_device.map_or(0, |work| work.tasks.iter().map(|task| task.bytes).sum()),
+            dispatches: on_device.map_or(0, |work| work.tasks.len()),
             memory_bytes: 0,
             achieved_gflops,
             peak_gflops: limits.map(|l| l.peak_gflops),

@@ -28,20 +28,20 @@ pub struct Span {
     pub bound: Bound,
 }
 
-/// The items of some work with their times.
+/// The tasks of some work with their times.
 pub(super) fn spans(work: &Work, times: &[KernelTime], limits: &Limits) -> Vec<Span> {
     times
         .iter()
         .map(|time| {
-            let item = &work.items[time.dispatch];
-            let (least, bound) = limits.least(item);
+            let task = &work.tasks[time.dispatch];
+            let (least, bound) = limits.least(task);
             Span {
-                label: item.label.clone(),
-                kernel: work.kernels[item.kernel].clone(),
+                label: task.label.clone(),
+                kernel: work.kernels[task.kernel].clone(),
                 start: time.start,
                 seconds: time.seconds,
-                flops: item.flops,
-                bytes: item.bytes,
+                flops: task.flops,
+                bytes: task.bytes,
                 least,
                 bound,
             }

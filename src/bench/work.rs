@@ -9,12 +9,12 @@ pub(super) struct Work {
     /// Names of kernels, or of operators.
     pub(super) kernels: Vec<String>,
     /// In order of execution.
-    pub(super) items: Vec<Item>,
+    pub(super) tasks: Vec<Task>,
 }
 
 /// One dispatch, or one node.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Item {
+pub(super) struct Task {
     /// Number of its kernel.
     pub(super) kernel: usize,
     /// What it computes, for people.
@@ -32,8 +32,8 @@ impl Work {
         let dispatches = program.dispatches.iter();
         Work {
             kernels: kernels.map(|kernel| kernel.name.clone()).collect(),
-            items: dispatches
-                .map(|dispatch| Item {
+            tasks: dispatches
+                .map(|dispatch| Task {
                     kernel: dispatch.kernel.0,
                     label: dispatch.label.clone(),
                     flops: dispatch.flops,
@@ -46,7 +46,7 @@ impl Work {
     /// The nodes of a graph.
     pub(super) fn of_graph(graph: &Graph) -> Work {
         let mut kernels: Vec<String> = Vec::new();
-        let mut items = Vec::new();
+        let mut tasks = Vec::new();
         for node in &graph.nodes {
             let name = node.op.name();
             let known = kernels.iter().position(|kernel| kernel == name);
@@ -54,24 +54,24 @@ impl Work {
                 kernels.push(name.to_owned());
                 kernels.len() - 1
             });
-            items.push(item(graph, node, kernel));
+            tasks.push(task(graph, node, kernel));
         }
-        Work { kernels, items }
+        Work { kernels, tasks }
     }
 
     /// Arithmetic of the whole step on true elements.
     pub(super) fn flops(&self) -> u64 {
-        self.items.iter().map(|item| item.flops).sum()
+        self.tasks.iter().map(|task| task.flops).sum()
     }
 }
 
-fn item(graph: &Graph, node: &Node, kernel: usize) -> Item {
+fn task(graph: &Graph, node: &Node, kernel: usize) -> Task {
     let shapes = |ids: &[ValueId]| ids.iter().map(|id| graph.shape(*id)).collect::<Vec<_>>();
     let mut operands: Vec<ValueId> = node.inputs.iter().chain(&node.outputs).copied().collect();
     operands.sort_unstable();
     operands.dedup();
     let result = node.outputs.first();
-    Item {
+    Task {
         kernel,
         label: result.map_or_else(String::new, |id| graph.value(*id).name.clone()),
         flops: node.op.flops(&shapes(&node.inputs), &shapes(&node.outputs)),
@@ -94,10 +94,10 @@ mod tests {
         graph.push_one(ops::Add, &[x, sum], "z").unwrap();
         let work = Work::of_graph(&graph);
         assert_eq!(work.kernels, ["add", "relu"]);
-        let kernels: Vec<usize> = work.items.iter().map(|item| item.kernel).collect();
+        let kernels: Vec<usize> = work.tasks.iter().map(|task| task.kernel).collect();
         assert_eq!(kernels, [0, 1, 0]);
-        let bytes: Vec<u64> = work.items.iter().map(|item| item.bytes / 1024).collect();
+        let bytes: Vec<u64> = work.tasks.iter().map(|task| task.bytes / 1024).collect();
         assert_eq!(bytes, [2, 2, 3]);
-        assert_eq!(work.items[2].label, "z");
+        assert_eq!(work.tasks[2].label, "z");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::call::Call;
 use super::{Cpu, apply};
-use crate::graph::lasting::{LastingMemory, Part};
+use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Graph, Node, Role, ValueId};
 use crate::program::plan::{Interval, Plan, intervals};
 
@@ -23,9 +23,9 @@ pub struct LoadedGraphs {
 struct PlacedGraph {
     graph: Graph,
     /// Where each value lies; `None` for those that no node uses.
-    parts: Vec<Option<Part>>,
+    ranges: Vec<Option<MemoryRange>>,
     /// What a run fills with zeros in the end.
-    clears: Vec<Part>,
+    clears: Vec<MemoryRange>,
 }
 
 impl LoadedGraphs {
@@ -59,13 +59,13 @@ impl LoadedGraphs {
     }
 
     /// Words of lasting values.
-    pub fn words(&self, part: Part) -> &[u32] {
-        &self.memory[part.region][part.offset..][..part.words]
+    pub fn words(&self, range: MemoryRange) -> &[u32] {
+        &self.memory[range.region][range.offset..][..range.words]
     }
 
     /// The same, to be written.
-    pub fn words_mut(&mut self, part: Part) -> &mut [u32] {
-        &mut self.memory[part.region][part.offset..][..part.words]
+    pub fn words_mut(&mut self, range: MemoryRange) -> &mut [u32] {
+        &mut self.memory[range.region][range.offset..][..range.words]
     }
 
     /// Runs the `index`th graph; calls `done` after each node.
@@ -84,18 +84,18 @@ impl LoadedGraphs {
                 done();
             }
         });
-        for part in &placed.clears {
-            memory[part.region].fill(0);
+        for range in &placed.clears {
+            memory[range.region].fill(0);
         }
     }
 }
 
 impl PlacedGraph {
     fn new(graph: Graph, plan: &Plan, lasting: &LastingMemory) -> PlacedGraph {
-        let mut parts = lasting.parts(&graph);
+        let mut ranges = lasting.ranges(&graph);
         for (value, slot) in plan.slot_of.iter().enumerate() {
             if let Some(slot) = slot {
-                parts[value] = Some(Part {
+                ranges[value] = Some(MemoryRange {
                     region: lasting.regions.len() + slot,
                     offset: 0,
                     words: graph.shape(ValueId(value)).bytes() as usize / 4,
@@ -106,7 +106,7 @@ impl PlacedGraph {
         PlacedGraph {
             clears: clears.filter_map(|arena| lasting.arena(*arena)).collect(),
             graph,
-            parts,
+            ranges,
         }
     }
 }
@@ -127,11 +127,11 @@ fn uses(graph: &Graph) -> Vec<Option<Interval>> {
 
 /// Runs one node.
 fn step(cpu: &Cpu, placed: &PlacedGraph, node: &Node, memory: &mut [Vec<u32>]) {
-    let PlacedGraph { graph, parts, .. } = placed;
-    let part = |id: &ValueId| parts[id.0].expect("values of nodes have places");
+    let PlacedGraph { graph, ranges, .. } = placed;
+    let range = |id: &ValueId| ranges[id.0].expect("values of nodes have places");
     // Regions that the node writes are taken out and cut into its operands; the others can be
     // read where they are.
-    let mut written: Vec<usize> = node.outputs.iter().map(|id| part(id).region).collect();
+    let mut written: Vec<usize> = node.outputs.iter().map(|id| range(id).region).collect();
     written.sort_unstable();
     written.dedup();
     let mut taken: Vec<Vec<u32>> = written
@@ -142,7 +142,7 @@ fn step(cpu: &Cpu, placed: &PlacedGraph, node: &Node, memory: &mut [Vec<u32>]) {
         .inputs
         .iter()
         .chain(&node.outputs)
-        .map(|id| (part(id).region, part(id).offset, *id))
+        .map(|id| (range(id).region, range(id).offset, *id))
         .filter(|(region, ..)| written.binary_search(region).is_ok())
         .collect();
     cuts.sort_unstable();
@@ -151,7 +151,7 @@ fn step(cpu: &Cpu, placed: &PlacedGraph, node: &Node, memory: &mut [Vec<u32>]) {
     for (region, words) in written.iter().zip(&mut taken) {
         let (mut rest, mut start) = (words.as_mut_slice(), 0);
         for (_, offset, id) in cuts.iter().filter(|cut| cut.0 == *region) {
-            let words = part(id).words;
+            let words = range(id).words;
             let (piece, behind) = rest.split_at_mut(offset - start).1.split_at_mut(words);
             pieces.insert(*id, piece);
             (rest, start) = (behind, offset + words);
@@ -170,11 +170,11 @@ fn step(cpu: &Cpu, placed: &PlacedGraph, node: &Node, memory: &mut [Vec<u32>]) {
         .inputs
         .iter()
         .map(|id| {
-            let Part {
+            let MemoryRange {
                 region,
                 offset,
                 words,
-            } = part(id);
+            } = range(id);
             match pieces.get(id) {
                 Some(piece) => &**piece,
                 // What the node updates is gone: it is among the results only.

@@ -2,7 +2,7 @@
 //! run kernels.
 
 use super::EngineError;
-use crate::gpu::{BufferPart, Gpu, LoadedPrograms};
+use crate::gpu::{BufferRange, Gpu, LoadedPrograms};
 use crate::graph::{Graph, Role, Tensor, interp, precision};
 use crate::kernels::{self, Choices, Target};
 use crate::rng::{Purpose, Stream};
@@ -52,12 +52,12 @@ impl<'a> KernelCheck<'a> {
     pub(super) async fn read(&self, name: &str) -> Result<Vec<f64>, EngineError> {
         let id = self.graph.find(name).expect("the graph has the result");
         let shape = self.graph.shape(id);
-        let part = BufferPart {
+        let range = BufferRange {
             buffer: self.loaded.buffer(name),
             offset: 0,
             bytes: shape.bytes(),
         };
-        let read = self.loaded.read(self.gpu, &[part]).await?;
+        let read = self.loaded.read(self.gpu, &[range]).await?;
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(&read[0]);
         Ok(Tensor::from_words(shape, &words).values().to_vec())
     }

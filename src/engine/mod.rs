@@ -25,11 +25,11 @@ pub use weights::{TensorKind, Tensors};
 use crate::gpu::GpuError;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::KernelTime;
-use crate::graph::lasting::{LastingMemory, Part};
+use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Arena, Graph, GraphError, precision};
 use crate::kernels::{Choices, LowerError};
 use crate::shape::Shape;
-use backend::{AnyBackend, Backend, CpuBackend, GpuBackend, ReferenceBackend, dispatch};
+use backend::{AnyBackend, Backend, CpuBackend, GpuBackend, ReferenceBackend, delegate};
 
 /// What can go wrong in running graphs.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -110,7 +110,7 @@ impl Engine {
 
     /// Bytes of all buffers on the device.
     pub fn bytes(&self) -> u64 {
-        dispatch!(&self.backend, backend => backend.bytes())
+        delegate!(&self.backend, backend => backend.bytes())
     }
 
     /// The lasting value of a name.
@@ -127,8 +127,8 @@ impl Engine {
         &self.lasting.values[value.0].shape
     }
 
-    fn part(&self, value: ValueHandle) -> Part {
-        self.lasting.values[value.0].part
+    fn range(&self, value: ValueHandle) -> MemoryRange {
+        self.lasting.values[value.0].range
     }
 
     /// Writes the first words of a value, as they lie in memory.
@@ -136,15 +136,15 @@ impl Engine {
     /// # Panics
     /// If the value has fewer words: a mistake of ours.
     pub fn write(&mut self, value: ValueHandle, words: &[u32]) {
-        let part = self.part(value);
+        let range = self.range(value);
         assert!(
-            words.len() <= part.words,
+            words.len() <= range.words,
             "{} has {} words, not {}",
             self.lasting.values[value.0].name,
-            part.words,
+            range.words,
             words.len()
         );
-        dispatch!(&mut self.backend, backend => backend.write(part, words));
+        delegate!(&mut self.backend, backend => backend.write(range, words));
     }
 
     /// Writes the true elements of an `f32` value.
@@ -158,8 +158,8 @@ impl Engine {
 
     /// Fills all of a value with zeros.
     pub fn clear(&mut self, value: ValueHandle) {
-        let part = self.part(value);
-        dispatch!(&mut self.backend, backend => backend.clear(part));
+        let range = self.range(value);
+        delegate!(&mut self.backend, backend => backend.clear(range));
     }
 
     /// Reads a value, as it lies in memory.
@@ -175,8 +175,8 @@ impl Engine {
     /// # Errors
     /// If the device fails.
     pub async fn read_all(&self, values: &[ValueHandle]) -> Result<Vec<Vec<u32>>, EngineError> {
-        let parts: Vec<Part> = values.iter().map(|value| self.part(*value)).collect();
-        dispatch!(&self.backend, backend => backend.read(&parts).await)
+        let ranges: Vec<MemoryRange> = values.iter().map(|value| self.range(*value)).collect();
+        delegate!(&self.backend, backend => backend.read(&ranges).await)
     }
 
     /// Reads the true elements of an `f32` value.
@@ -197,10 +197,10 @@ impl Engine {
     /// # Errors
     /// If the device fails.
     pub async fn read_arena(&self, arena: Arena) -> Result<Vec<f32>, EngineError> {
-        let Some(part) = self.lasting.arena(arena) else {
+        let Some(range) = self.lasting.arena(arena) else {
             return Ok(Vec::new());
         };
-        let read = dispatch!(&self.backend, backend => backend.read(&[part]).await)?;
+        let read = delegate!(&self.backend, backend => backend.read(&[range]).await)?;
         Ok(bytemuck::cast_slice(&read[0]).to_vec())
     }
 
@@ -209,19 +209,19 @@ impl Engine {
     /// # Panics
     /// If the arena has another length: a mistake of ours.
     pub fn write_arena(&mut self, arena: Arena, numbers: &[f32]) {
-        let part = self.lasting.arena(arena);
-        let words = part.map_or(0, |part| part.words);
+        let range = self.lasting.arena(arena);
+        let words = range.map_or(0, |range| range.words);
         assert_eq!(words, numbers.len(), "words of the {}", arena.name());
-        if let Some(part) = part {
+        if let Some(range) = range {
             let words = bytemuck::cast_slice(numbers);
-            dispatch!(&mut self.backend, backend => backend.write(part, words));
+            delegate!(&mut self.backend, backend => backend.write(range, words));
         }
     }
 
     /// Fills an arena with zeros, if a graph has it.
     pub fn clear_arena(&mut self, arena: Arena) {
-        if let Some(part) = self.lasting.arena(arena) {
-            dispatch!(&mut self.backend, backend => backend.clear(part));
+        if let Some(range) = self.lasting.arena(arena) {
+            delegate!(&mut self.backend, backend => backend.clear(range));
         }
     }
 
@@ -230,7 +230,7 @@ impl Engine {
     /// # Errors
     /// What the device reported since the last call.
     pub fn run(&mut self, graph: usize) -> Result<(), EngineError> {
-        dispatch!(&mut self.backend, backend => backend.run(graph))
+        delegate!(&mut self.backend, backend => backend.run(graph))
     }
 
     /// Waits for all runs.
@@ -238,7 +238,7 @@ impl Engine {
     /// # Errors
     /// What went wrong in them.
     pub fn finish(&self) -> Result<(), EngineError> {
-        dispatch!(&self.backend, backend => backend.finish())
+        delegate!(&self.backend, backend => backend.finish())
     }
 
     /// Runs a graph and times every dispatch of its program, or every node where there is
@@ -248,6 +248,6 @@ impl Engine {
     /// If the device fails.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn time(&mut self, graph: usize) -> Result<Option<Vec<KernelTime>>, EngineError> {
-        dispatch!(&mut self.backend, backend => backend.time(graph).await)
+        delegate!(&mut self.backend, backend => backend.time(graph).await)
     }
 }

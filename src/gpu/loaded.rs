@@ -22,9 +22,9 @@ pub struct LoadedPrograms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeptBuffer(usize);
 
-/// Part of a kept buffer.
+/// A range of a kept buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BufferPart {
+pub struct BufferRange {
     /// The buffer.
     pub buffer: KeptBuffer,
     /// First byte.
@@ -102,21 +102,21 @@ impl LoadedPrograms {
         gpu.queue.write_buffer(self.raw(buffer), offset, bytes);
     }
 
-    /// Fills part of a kept buffer with zeros before the next run.
-    pub fn clear(&self, gpu: &Gpu, part: BufferPart) {
+    /// Fills a range of a kept buffer with zeros before the next run.
+    pub fn clear(&self, gpu: &Gpu, range: BufferRange) {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        encoder.clear_buffer(self.raw(part.buffer), part.offset, Some(part.bytes));
+        encoder.clear_buffer(self.raw(range.buffer), range.offset, Some(range.bytes));
         gpu.queue.submit([encoder.finish()]);
     }
 
-    /// Reads parts of kept buffers as the last run left them.
+    /// Reads ranges of kept buffers as the last run left them.
     ///
     /// # Errors
     /// If the device fails.
-    pub async fn read(&self, gpu: &Gpu, parts: &[BufferPart]) -> Result<Vec<Vec<u8>>, GpuError> {
-        let parts: Vec<_> = parts
+    pub async fn read(&self, gpu: &Gpu, ranges: &[BufferRange]) -> Result<Vec<Vec<u8>>, GpuError> {
+        let parts: Vec<_> = ranges
             .iter()
-            .map(|part| (self.raw(part.buffer), part.offset, part.bytes))
+            .map(|range| (self.raw(range.buffer), range.offset, range.bytes))
             .collect();
         gpu.read(&parts).await
     }

@@ -16,7 +16,7 @@ mod warm;
 
 pub use adapter::{Adapter, Description, Selection};
 pub use device::{Checks, Gpu};
-pub use loaded::{BufferPart, KeptBuffer, LoadedPrograms};
+pub use loaded::{BufferRange, KeptBuffer, LoadedPrograms};
 pub use timing::KernelTime;
 
 /// Version of the backend library.

@@ -29,7 +29,7 @@ pub struct Region {
 
 /// Part of a region, in words of 32 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct MemoryRange {
     /// Number of the region.
     pub region: usize,
     /// First word.
@@ -46,7 +46,7 @@ pub struct LastingValue {
     /// Its shape; the largest, if graphs differ.
     pub shape: Shape,
     /// Where it lies.
-    pub part: Part,
+    pub range: MemoryRange,
 }
 
 /// The layout of the lasting values of some graphs.
@@ -108,7 +108,7 @@ impl LastingMemory {
     }
 
     fn place(&mut self, value: &Value, region: usize, offset: usize) {
-        let part = Part {
+        let range = MemoryRange {
             region,
             offset,
             words: words(&value.shape),
@@ -118,27 +118,27 @@ impl LastingMemory {
             values.push(LastingValue {
                 name: value.name.clone(),
                 shape: value.shape.clone(),
-                part,
+                range,
             });
             values.len() - 1
         });
         let known = &mut values[index];
         assert_eq!(
-            (known.part.region, known.part.offset),
+            (known.range.region, known.range.offset),
             (region, offset),
             "{} lies in two places",
             value.name
         );
-        if known.part.words < part.words {
+        if known.range.words < range.words {
             known.shape = value.shape.clone();
-            known.part = part;
+            known.range = range;
         }
     }
 
     /// Bytes of all values, without what aligns them.
     pub fn bytes(&self) -> u64 {
         let values = self.values.iter();
-        values.map(|value| 4 * value.part.words as u64).sum()
+        values.map(|value| 4 * value.range.words as u64).sum()
     }
 
     /// Number of the value of a name.
@@ -147,9 +147,9 @@ impl LastingMemory {
     }
 
     /// The whole region of an arena, if a graph has it.
-    pub fn arena(&self, arena: Arena) -> Option<Part> {
+    pub fn arena(&self, arena: Arena) -> Option<MemoryRange> {
         let region = *self.region_of.get(arena.name())?;
-        Some(Part {
+        Some(MemoryRange {
             region,
             offset: 0,
             words: self.regions[region].words,
@@ -161,14 +161,14 @@ impl LastingMemory {
     ///
     /// # Panics
     /// If it is not one of the graphs: a mistake of ours.
-    pub fn parts(&self, graph: &Graph) -> Vec<Option<Part>> {
-        let part = |value: &Value| Part {
+    pub fn ranges(&self, graph: &Graph) -> Vec<Option<MemoryRange>> {
+        let range = |value: &Value| MemoryRange {
             words: words(&value.shape),
-            ..self.values[self.value_of[&value.name]].part
+            ..self.values[self.value_of[&value.name]].range
         };
         let values = graph.values.iter();
         values
-            .map(|value| (value.role != Role::Temporary).then(|| part(value)))
+            .map(|value| (value.role != Role::Temporary).then(|| range(value)))
             .collect()
     }
 }
@@ -212,16 +212,16 @@ mod tests {
         };
         let expected = [region("parameters", 320 + 64), region("labels", 7)];
         assert_eq!(memory.regions, expected);
-        let part = |region, offset, words| Part {
+        let range = |region, offset, words| MemoryRange {
             region,
             offset,
             words,
         };
-        let find = |name| memory.values[memory.find(name).unwrap()].part;
-        assert_eq!(find("bias"), part(0, 320, 8));
-        assert_eq!(find("labels"), part(1, 0, 7));
-        assert_eq!(memory.parts(&graphs[0])[0], Some(part(1, 0, 2)));
-        assert_eq!(memory.arena(Arena::Parameters), Some(part(0, 0, 384)));
+        let find = |name| memory.values[memory.find(name).unwrap()].range;
+        assert_eq!(find("bias"), range(0, 320, 8));
+        assert_eq!(find("labels"), range(1, 0, 7));
+        assert_eq!(memory.ranges(&graphs[0])[0], Some(range(1, 0, 2)));
+        assert_eq!(memory.arena(Arena::Parameters), Some(range(0, 0, 384)));
         assert_eq!(memory.arena(Arena::Sums), None);
     }
 }

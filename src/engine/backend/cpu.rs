@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Backend, EngineError};
 use crate::cpu::{Cpu, LoadedGraphs};
 use crate::graph::Graph;
-use crate::graph::lasting::{LastingMemory, Part};
+use crate::graph::lasting::{LastingMemory, MemoryRange};
 
 /// Graphs on the processor.
 pub(in crate::engine) struct CpuBackend(LoadedGraphs);
@@ -26,17 +26,17 @@ impl Backend for CpuBackend {
         self.0.bytes()
     }
 
-    fn write(&mut self, part: Part, words: &[u32]) {
-        self.0.words_mut(part)[..words.len()].copy_from_slice(words);
+    fn write(&mut self, range: MemoryRange, words: &[u32]) {
+        self.0.words_mut(range)[..words.len()].copy_from_slice(words);
     }
 
-    fn clear(&mut self, part: Part) {
-        self.0.words_mut(part).fill(0);
+    fn clear(&mut self, range: MemoryRange) {
+        self.0.words_mut(range).fill(0);
     }
 
-    async fn read(&self, parts: &[Part]) -> Result<Vec<Vec<u32>>, EngineError> {
-        let parts = parts.iter().map(|part| self.0.words(*part).to_vec());
-        Ok(parts.collect())
+    async fn read(&self, ranges: &[MemoryRange]) -> Result<Vec<Vec<u32>>, EngineError> {
+        let ranges = ranges.iter().map(|range| self.0.words(*range).to_vec());
+        Ok(ranges.collect())
     }
 
     fn run(&mut self, graph: usize) -> Result<(), EngineError> {

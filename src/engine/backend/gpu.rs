@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{Backend, EngineError};
-use crate::gpu::{BufferPart, Gpu, KeptBuffer, LoadedPrograms};
+use crate::gpu::{BufferRange, Gpu, KeptBuffer, LoadedPrograms};
 use crate::graph::Graph;
-use crate::graph::lasting::{LastingMemory, Part};
+use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::kernels::{self, Choices, LowerError, Lowered};
 use crate::program::Program;
 
@@ -53,25 +53,25 @@ impl GpuBackend {
         Ok((backend, made))
     }
 
-    fn buffer_part(&self, part: &Part) -> BufferPart {
-        BufferPart {
-            buffer: self.buffers[part.region],
-            offset: 4 * part.offset as u64,
-            bytes: 4 * part.words as u64,
+    fn buffer_range(&self, range: &MemoryRange) -> BufferRange {
+        BufferRange {
+            buffer: self.buffers[range.region],
+            offset: 4 * range.offset as u64,
+            bytes: 4 * range.words as u64,
         }
     }
 }
 
 /// Lowering and the engine must agree on where lasting values lie.
 fn check_places(graph: &Graph, lowered: &Lowered, lasting: &LastingMemory) {
-    let parts = lasting.parts(graph);
-    for (value, (part, place)) in graph.values.iter().zip(parts.iter().zip(&lowered.places)) {
-        if let (Some(part), Some(place)) = (part, place) {
+    let ranges = lasting.ranges(graph);
+    for (value, (range, place)) in graph.values.iter().zip(ranges.iter().zip(&lowered.places)) {
+        if let (Some(range), Some(place)) = (range, place) {
             let buffer = &lowered.program.buffers[place.buffer.0].name;
-            let region = &lasting.regions[part.region].name;
+            let region = &lasting.regions[range.region].name;
             assert_eq!(
                 (buffer, place.offset),
-                (region, 4 * part.offset as u64),
+                (region, 4 * range.offset as u64),
                 "{} lies in two places",
                 value.name
             );
@@ -84,19 +84,22 @@ impl Backend for GpuBackend {
         self.loaded.bytes()
     }
 
-    fn write(&mut self, part: Part, words: &[u32]) {
-        let BufferPart { buffer, offset, .. } = self.buffer_part(&part);
+    fn write(&mut self, range: MemoryRange, words: &[u32]) {
+        let BufferRange { buffer, offset, .. } = self.buffer_range(&range);
         let bytes = bytemuck::cast_slice(words);
         self.loaded.write(&self.gpu, buffer, offset, bytes);
     }
 
-    fn clear(&mut self, part: Part) {
-        self.loaded.clear(&self.gpu, self.buffer_part(&part));
+    fn clear(&mut self, range: MemoryRange) {
+        self.loaded.clear(&self.gpu, self.buffer_range(&range));
     }
 
-    async fn read(&self, parts: &[Part]) -> Result<Vec<Vec<u32>>, EngineError> {
-        let parts: Vec<BufferPart> = parts.iter().map(|part| self.buffer_part(part)).collect();
-        let bytes = self.loaded.read(&self.gpu, &parts).await?;
+    async fn read(&self, ranges: &[MemoryRange]) -> Result<Vec<Vec<u32>>, EngineError> {
+        let ranges: Vec<BufferRange> = ranges
+            .iter()
+            .map(|range| self.buffer_range(range))
+            .collect();
+        let bytes = self.loaded.read(&self.gpu, &ranges).await?;
         let words = bytes
             .iter()
             .map(|bytes| bytemuck::pod_collect_to_vec(bytes));

@@ -14,27 +14,27 @@ pub(super) use reference::ReferenceBackend;
 use super::EngineError;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::KernelTime;
-use crate::graph::lasting::Part;
+use crate::graph::lasting::MemoryRange;
 
 /// Graphs loaded on a device.
 ///
-/// Parts are those of the graphs' [`crate::graph::lasting::LastingMemory`]; writes, clears and
+/// Ranges are those of the graphs' [`crate::graph::lasting::LastingMemory`]; writes, clears and
 /// runs take effect in the order of the calls, and reads see all that came before.
 pub(super) trait Backend {
     /// Bytes of all buffers on the device.
     fn bytes(&self) -> u64;
 
-    /// Writes the first words of a part.
-    fn write(&mut self, part: Part, words: &[u32]);
+    /// Writes the first words of a range.
+    fn write(&mut self, range: MemoryRange, words: &[u32]);
 
-    /// Fills a part with zeros.
-    fn clear(&mut self, part: Part);
+    /// Fills a range with zeros.
+    fn clear(&mut self, range: MemoryRange);
 
-    /// Reads parts.
+    /// Reads ranges.
     ///
     /// # Errors
     /// If the device fails.
-    async fn read(&self, parts: &[Part]) -> Result<Vec<Vec<u32>>, EngineError>;
+    async fn read(&self, ranges: &[MemoryRange]) -> Result<Vec<Vec<u32>>, EngineError>;
 
     /// Starts a run of a graph.
     ///
@@ -64,7 +64,7 @@ pub(super) enum AnyBackend {
 }
 
 /// Calls a method of [`Backend`] on an [`AnyBackend`].
-macro_rules! dispatch {
+macro_rules! delegate {
     ($backend:expr, $name:ident => $call:expr) => {
         match $backend {
             AnyBackend::Gpu($name) => $call,
@@ -73,4 +73,4 @@ macro_rules! dispatch {
         }
     };
 }
-pub(super) use dispatch;
+pub(super) use delegate;

@@ -3,14 +3,14 @@
 //! It computes in double precision; what lasts is rounded to `f32` at the end of a run.
 
 use super::{Backend, EngineError};
-use crate::graph::lasting::{LastingMemory, Part};
+use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Graph, Tensor, interp};
 
 /// Graphs with memory images of their lasting values.
 pub(in crate::engine) struct ReferenceBackend {
     graphs: Vec<Graph>,
     /// Where the lasting values of each graph lie.
-    parts: Vec<Vec<Option<Part>>>,
+    ranges: Vec<Vec<Option<MemoryRange>>>,
     /// The regions.
     memory: Vec<Vec<u32>>,
     bytes: u64,
@@ -21,24 +21,24 @@ impl ReferenceBackend {
     pub(in crate::engine) fn new(graphs: Vec<Graph>, lasting: &LastingMemory) -> ReferenceBackend {
         let regions = lasting.regions.iter();
         ReferenceBackend {
-            parts: graphs.iter().map(|graph| lasting.parts(graph)).collect(),
+            ranges: graphs.iter().map(|graph| lasting.ranges(graph)).collect(),
             memory: regions.map(|region| vec![0; region.words]).collect(),
             bytes: lasting.bytes(),
             graphs,
         }
     }
 
-    fn words_mut(&mut self, part: Part) -> &mut [u32] {
-        words_mut(&mut self.memory, part)
+    fn words_mut(&mut self, range: MemoryRange) -> &mut [u32] {
+        words_mut(&mut self.memory, range)
     }
 }
 
-fn words(memory: &[Vec<u32>], part: Part) -> &[u32] {
-    &memory[part.region][part.offset..][..part.words]
+fn words(memory: &[Vec<u32>], range: MemoryRange) -> &[u32] {
+    &memory[range.region][range.offset..][..range.words]
 }
 
-fn words_mut(memory: &mut [Vec<u32>], part: Part) -> &mut [u32] {
-    &mut memory[part.region][part.offset..][..part.words]
+fn words_mut(memory: &mut [Vec<u32>], range: MemoryRange) -> &mut [u32] {
+    &mut memory[range.region][range.offset..][..range.words]
 }
 
 impl Backend for ReferenceBackend {
@@ -46,35 +46,37 @@ impl Backend for ReferenceBackend {
         self.bytes
     }
 
-    fn write(&mut self, part: Part, words: &[u32]) {
-        self.words_mut(part)[..words.len()].copy_from_slice(words);
+    fn write(&mut self, range: MemoryRange, words: &[u32]) {
+        self.words_mut(range)[..words.len()].copy_from_slice(words);
     }
 
-    fn clear(&mut self, part: Part) {
-        self.words_mut(part).fill(0);
+    fn clear(&mut self, range: MemoryRange) {
+        self.words_mut(range).fill(0);
     }
 
-    async fn read(&self, parts: &[Part]) -> Result<Vec<Vec<u32>>, EngineError> {
-        let parts = parts.iter().map(|part| words(&self.memory, *part).to_vec());
-        Ok(parts.collect())
+    async fn read(&self, ranges: &[MemoryRange]) -> Result<Vec<Vec<u32>>, EngineError> {
+        let ranges = ranges
+            .iter()
+            .map(|range| words(&self.memory, *range).to_vec());
+        Ok(ranges.collect())
     }
 
     fn run(&mut self, graph: usize) -> Result<(), EngineError> {
-        let (graph, parts) = (&self.graphs[graph], &self.parts[graph]);
+        let (graph, ranges) = (&self.graphs[graph], &self.ranges[graph]);
         let lasting = || {
-            let values = graph.values.iter().zip(parts);
-            values.filter_map(|(value, part)| Some((value, (*part)?)))
+            let values = graph.values.iter().zip(ranges);
+            values.filter_map(|(value, range)| Some((value, (*range)?)))
         };
         let mut store: interp::Store = lasting()
-            .map(|(value, part)| {
-                let tensor = Tensor::from_words(&value.shape, words(&self.memory, part));
+            .map(|(value, range)| {
+                let tensor = Tensor::from_words(&value.shape, words(&self.memory, range));
                 (value.name.clone(), tensor)
             })
             .collect();
         interp::run(graph, &mut store)?;
-        for (value, part) in lasting() {
+        for (value, range) in lasting() {
             let image = store[&value.name].to_words();
-            words_mut(&mut self.memory, part).copy_from_slice(&image);
+            words_mut(&mut self.memory, range).copy_from_slice(&image);
         }
         Ok(())
     }
