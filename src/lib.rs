@@ -75,6 +75,8 @@
 //!   do on the way needs none: in lowering that kernel leaves partial results beside what it
 //!   makes, if anybody wants them (`Lowering::leave`).
 //! - A dataset: a manifest in `datasets`, and a reader if the format is new.
+//! - A kind of device: a room of its own, a file in `src/engine/backend` that implements the
+//!   interface there, and an arm in [`engine::Device`].
 //!
 //! # What is awkward
 //!

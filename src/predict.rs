@@ -1,12 +1,11 @@
 //! Images in, classes with probabilities out: what the command line and the page share.
 
 use crate::data::{self, Crop, DataError};
-use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors};
+use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
 use crate::graph::ops::AssembleBatch;
 use crate::graph::{Graph, Passes, ValueId};
 use crate::kernels::Choices;
 use crate::model::{Description, Input, LayerKind, Mode, Network, Unit, names};
-use crate::shape::Shape;
 use crate::trained_model::TrainedModel;
 
 /// A class and how probable it is.
@@ -40,9 +39,11 @@ pub struct Predictor {
     description: Description,
     /// Images of one run.
     count: usize,
-    /// Names and shapes of what [`Predictor::stages`] and [`Predictor::evidence`] read.
-    stages: Vec<(String, Shape)>,
-    features: (String, Shape),
+    images: ValueHandle,
+    logits: ValueHandle,
+    /// Names and values of what [`Predictor::stages`] and [`Predictor::evidence`] read.
+    stages: Vec<(String, ValueHandle)>,
+    features: (String, ValueHandle),
     /// The classifier: weights [classes, features], biases.
     classifier: (Vec<f32>, Vec<f32>),
 }
@@ -78,19 +79,22 @@ impl Predictor {
             augment: false,
         };
         let mut graph = network.graph(count, &input, Mode::Predict, Passes::default())?;
-        let stages = last_units(network);
-        let stages = stages.map(|name| readable(&mut graph, name)).collect();
-        let features = readable(&mut graph, last_map(network));
+        for name in last_units(network).chain([last_map(network)]) {
+            make_readable(&mut graph, name);
+        }
         let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
         let rows: Vec<u32> = (0..count as u32).collect();
-        engine.write(names::ROWS, &rows);
+        engine.write(engine.value(names::ROWS), &rows);
+        let named = |name: &str| (name.to_owned(), engine.value(name));
         let mut predictor = Predictor {
+            images: engine.value(names::EVAL_IMAGES),
+            logits: engine.value(names::LOGITS),
+            stages: last_units(network).map(named).collect(),
+            features: named(last_map(network)),
             engine,
             network: network.clone(),
             description: description.clone(),
             count,
-            stages,
-            features,
             classifier: Default::default(),
         };
         predictor.set_weights(tensors);
@@ -162,10 +166,9 @@ impl Predictor {
         let size = self.description.network.image_size as usize;
         assert_eq!(images.len(), self.count * 3 * size * size, "images");
         let words = AssembleBatch::pack_images(images, size);
-        self.engine.write(names::EVAL_IMAGES, &words);
+        self.engine.write(self.images, &words);
         self.engine.run(0)?;
-        let shape = Shape::channels(&[self.count, 1, 1, classes]);
-        let logits = self.engine.read_values(names::LOGITS, &shape).await?;
+        let logits = self.engine.read_values(self.logits).await?;
         let images = logits.chunks_exact(classes);
         Ok(images.map(|logits| self.ranked(logits)).collect())
     }
@@ -193,8 +196,8 @@ impl Predictor {
     /// If the device fails.
     pub async fn stages(&self) -> Result<Vec<FeatureMaps>, EngineError> {
         let mut maps = Vec::new();
-        for (name, shape) in &self.stages {
-            maps.push(self.maps(name, shape).await?);
+        for (name, value) in &self.stages {
+            maps.push(self.maps(name, *value).await?);
         }
         Ok(maps)
     }
@@ -210,8 +213,8 @@ impl Predictor {
     /// # Panics
     /// If there is no such class.
     pub async fn evidence(&self, class: usize) -> Result<FeatureMaps, EngineError> {
-        let (name, shape) = &self.features;
-        let maps = self.maps(name, shape).await?;
+        let (name, value) = &self.features;
+        let maps = self.maps(name, *value).await?;
         let row = class * maps.channels..(class + 1) * maps.channels;
         let weights = &self.classifier.0[row];
         let pixels = maps.values.chunks_exact(maps.channels);
@@ -224,9 +227,10 @@ impl Predictor {
         })
     }
 
-    async fn maps(&self, name: &str, shape: &Shape) -> Result<FeatureMaps, EngineError> {
+    async fn maps(&self, name: &str, value: ValueHandle) -> Result<FeatureMaps, EngineError> {
+        let shape = self.engine.shape(value);
         let (size, channels) = (shape.dims[1], shape.last());
-        let mut values = self.engine.read_values(name, shape).await?;
+        let mut values = self.engine.read_values(value).await?;
         values.truncate(size * size * channels);
         Ok(FeatureMaps {
             name: name.to_owned(),
@@ -246,11 +250,10 @@ pub fn thin(predictions: &[Prediction]) -> bool {
 }
 
 /// Makes a value of a graph readable under its own name.
-fn readable(graph: &mut Graph, name: &str) -> (String, Shape) {
+fn make_readable(graph: &mut Graph, name: &str) {
     let named = graph.values.iter().position(|value| value.name == name);
     let id = ValueId(named.expect("layers give their name to a value"));
     graph.output(id, name);
-    (name.to_owned(), graph.shape(id).clone())
 }
 
 /// The last unit of each stage.

@@ -7,7 +7,6 @@ use crate::graph::ops::Metrics;
 use crate::graph::step::Step;
 use crate::kernels::Choices;
 use crate::model::{Input, Mode, Network, names};
-use crate::shape::Shape;
 
 /// A batch as PyTorch has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,9 +84,7 @@ pub async fn logits(
 ) -> Result<Vec<f32>, EngineError> {
     let mut engine = load(device, network, weights, batch, Mode::Predict)?;
     engine.run(0)?;
-    let classes = network.spec().classes as usize;
-    let shape = Shape::channels(&[batch.size, 1, 1, classes]);
-    engine.read_values(names::LOGITS, &shape).await
+    engine.read_values(engine.value(names::LOGITS)).await
 }
 
 /// Gradients of the mean cross-entropy in training mode, by parameter name.
@@ -124,12 +121,13 @@ pub async fn steps(
         weight_decay: sgd.weight_decay,
         ..Step::default()
     };
-    engine.write(names::STEP, &step.to_words());
+    engine.write(engine.value(names::STEP), &step.to_words());
+    let metrics = engine.value(names::METRICS);
     let mut losses = Vec::new();
     for _ in 0..sgd.steps {
-        engine.clear(names::METRICS, &Metrics::shape());
+        engine.clear(metrics);
         engine.run(0)?;
-        let words = engine.read(names::METRICS, Metrics::shape().len()).await?;
+        let words = engine.read(metrics).await?;
         losses.push(Metrics::from_words(&words).loss / batch.size as f32);
     }
     let state = engine.read_tensors(network, TensorKind::Weights).await?;
@@ -147,12 +145,13 @@ fn load(
     let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
     engine.write_tensors(network, TensorKind::Weights, weights);
     let size = network.spec().image_size as usize;
-    let shape = Shape::channels(&[batch.size, size, size, 3]);
-    engine.write_values(names::INPUT, &shape, &channels_last(&batch.input, size));
+    let input = channels_last(&batch.input, size);
+    engine.write_values(engine.value(names::INPUT), &input);
     if mode != Mode::Predict {
-        engine.write(names::LABELS, &batch.labels);
+        engine.write(engine.value(names::LABELS), &batch.labels);
         let weight = (1.0 / batch.size as f32).to_bits();
-        engine.write(names::LOSS_WEIGHTS, &vec![weight; batch.size]);
+        let weights = vec![weight; batch.size];
+        engine.write(engine.value(names::LOSS_WEIGHTS), &weights);
     }
     Ok(engine)
 }

@@ -87,11 +87,12 @@ fn snapshot(name: &str, text: &str) {
 /// Slots with their buffers in order of life.
 fn describe(plan: &Plan, program: &Program) -> String {
     let mut text = String::new();
+    let lives = lives(program);
     for (slot, bytes) in plan.slots.iter().enumerate() {
         writeln!(text, "slot {slot}, {bytes} bytes").unwrap();
         let mut tenants: Vec<(usize, usize, usize)> = (0..program.buffers.len())
             .filter(|buffer| plan.slot_of[*buffer] == Some(slot))
-            .filter_map(|buffer| plan.lives[buffer].map(|(first, last)| (first, last, buffer)))
+            .filter_map(|buffer| lives[buffer].map(|(first, last)| (first, last, buffer)))
             .collect();
         tenants.sort_unstable();
         for (first, last, buffer) in tenants {

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::limits::{Bound, Limits};
+use super::work::Work;
 use crate::gpu::KernelTime;
-use crate::program::Program;
 
 /// All launches of one kernel in a program.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,23 +43,23 @@ pub(super) fn fastest(timings: &[Vec<KernelTime>]) -> Vec<f64> {
         .collect()
 }
 
-/// The rows of a program whose dispatches take these seconds, the slowest kernel first.
-pub(super) fn rows(program: &Program, seconds: &[f64], limits: &Limits) -> Vec<KernelRow> {
+/// The rows of some work whose tasks take these seconds, the slowest kernel first.
+pub(super) fn rows(work: &Work, seconds: &[f64], limits: &Limits) -> Vec<KernelRow> {
     let all: f64 = seconds.iter().sum();
-    let mut sums = vec![Sum::default(); program.kernels.len()];
-    for (dispatch, seconds) in program.dispatches.iter().zip(seconds) {
-        let sum = &mut sums[dispatch.kernel.0];
-        let (least, bound) = limits.least(dispatch);
+    let mut sums = vec![Sum::default(); work.kernels.len()];
+    for (task, seconds) in work.tasks.iter().zip(seconds) {
+        let sum = &mut sums[task.kernel];
+        let (least, bound) = limits.least(task);
         sum.launches += 1;
         sum.seconds += seconds;
-        sum.flops += dispatch.flops;
-        sum.bytes += Program::bytes(dispatch);
+        sum.flops += task.flops;
+        sum.bytes += task.bytes;
         sum.least[bound as usize] += least;
     }
-    let kernels = program.kernels.iter().zip(sums);
+    let kernels = work.kernels.iter().zip(sums);
     let mut rows: Vec<KernelRow> = kernels
         .map(|(kernel, sum)| KernelRow {
-            kernel: kernel.name.clone(),
+            kernel: kernel.clone(),
             launches: sum.launches,
             ms: 1e3 * sum.seconds,
             share: sum.seconds / all,
@@ -138,7 +138,7 @@ mod tests {
             }],
             launch_us: 1.0,
         };
-        let rows = rows(&program, &[3e-4, 5e-4], &limits);
+        let rows = rows(&Work::of_program(&program), &[3e-4, 5e-4], &limits);
         assert_eq!(rows.len(), 1);
         let row = &rows[0];
         assert_eq!((row.launches, row.bound), (2, Bound::Memory));

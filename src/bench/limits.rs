@@ -10,11 +10,12 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::clock::best;
+use super::work::Task;
 use crate::cpu::{self, Cpu};
 use crate::engine::EngineError;
 use crate::gpu::{Gpu, LoadedPrograms};
 use crate::kernels::probe::{self, Arithmetic};
-use crate::program::{Dispatch, Program};
+use crate::program::Program;
 
 /// Invocations of a workgroup and accumulators of an invocation that compete: processors want
 /// as few accumulators as stay in registers and hide the latency of an addition, GPUs want
@@ -122,10 +123,9 @@ impl Limits {
     }
 
     /// Seconds that a dispatch takes at least, and why.
-    pub(super) fn least(&self, dispatch: &Dispatch) -> (f64, Bound) {
-        let bytes = Program::bytes(dispatch);
-        let arithmetic = dispatch.flops as f64 / (1e9 * self.peak_gflops);
-        let memory = bytes as f64 / self.bandwidth_for(bytes);
+    pub(super) fn least(&self, task: &Task) -> (f64, Bound) {
+        let arithmetic = task.flops as f64 / (1e9 * self.peak_gflops);
+        let memory = task.bytes as f64 / self.bandwidth_for(task.bytes);
         let launch = 1e-6 * self.launch_us;
         let bounds = [
             (arithmetic, Bound::Arithmetic),
@@ -227,7 +227,6 @@ fn launch(gpu: &Gpu) -> Result<f64, EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::program::{Access, Binding, BufferId, KernelId};
 
     fn limits() -> Limits {
         let copy = |working_set_bytes, gb_s| Bandwidth {
@@ -245,19 +244,12 @@ mod tests {
         }
     }
 
-    fn dispatch(flops: u64, bytes: u64) -> Dispatch {
-        Dispatch {
-            kernel: KernelId(0),
+    fn task(flops: u64, bytes: u64) -> Task {
+        Task {
+            kernel: 0,
             label: String::new(),
-            uniforms: Vec::new(),
-            bindings: vec![Binding {
-                buffer: BufferId(0),
-                offset: 0,
-                bytes,
-                access: Access::Read,
-            }],
-            grid: [1; 3],
             flops,
+            bytes,
         }
     }
 
@@ -268,7 +260,7 @@ mod tests {
             (1_000_000, 4, 10.0, Bound::Arithmetic),
             (1_000_000, 1_000_000, 50.0, Bound::Memory),
         ] {
-            let (seconds, found) = limits().least(&dispatch(flops, bytes));
+            let (seconds, found) = limits().least(&task(flops, bytes));
             assert!((seconds * 1e6 - microseconds).abs() < 1e-9, "{seconds}");
             assert_eq!(found, bound);
         }

@@ -14,6 +14,7 @@ mod clock;
 mod kernel_table;
 mod limits;
 mod trace;
+mod work;
 
 use std::time::Instant;
 
@@ -23,7 +24,6 @@ pub use kernel_table::{KernelRow, by_shader};
 pub use limits::{Bandwidth, Bound, Limits};
 pub use trace::{Span, trace_events};
 
-use crate::cpu;
 use crate::engine::{Device, Engine, EngineError, TensorKind};
 use crate::gpu::KernelTime;
 use crate::graph::ops::LossScale;
@@ -31,10 +31,9 @@ use crate::graph::step::Step;
 use crate::graph::{Graph, Passes, Precision};
 use crate::kernels::{self, Choices};
 use crate::model::{self, Input, Network, NetworkSpec, initial_values, names};
-use crate::program::Program;
 use crate::rng::{Purpose, Stream};
-use crate::shape::Shape;
 use clock::{median, quantile, runs_for};
+use work::Work;
 
 /// What a step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -147,7 +146,7 @@ pub async fn measure(
     let network = workload.network;
     let graph = network.graph(workload.batch, &Input::Tensor, mode, workload.passes)?;
     // Before anything that takes time: this is where a batch is found to be too large.
-    lower(&graph, device, &Choices::default())?;
+    work(&graph, device, &Choices::default())?;
     let limits = match device {
         Device::Gpu(gpu) => {
             say("measuring what the adapter can do at best");
@@ -162,19 +161,19 @@ pub async fn measure(
     say("choosing kernels and building the network");
     let graphs = vec![graph];
     let choices = choose(&graphs)?;
-    let program = lower(&graphs[0], device, &choices)?;
+    let work = work(&graphs[0], device, &choices)?;
     let mut engine = Engine::new(device, graphs, &choices)?;
     load(&mut engine, workload);
     let steps = Steps::measure(&mut engine, workload.seconds, say)?;
     let (kernels, timeline) = match &limits {
         Some(limits) => {
             say("timing each kernel");
-            time_kernels(&mut engine, &program, limits).await?
+            time_kernels(&mut engine, &work, limits).await?
         }
         None => Default::default(),
     };
     let memory_bytes = engine.bytes();
-    let report = steps.report(workload, device, &program, limits.as_ref());
+    let report = steps.report(workload, device, &work, limits.as_ref());
     Ok(Report {
         choices: engine.choices().clone(),
         memory_bytes,
@@ -184,12 +183,14 @@ pub async fn measure(
     })
 }
 
-/// The program that the engine will run; for the reference, which has none, one that counts
-/// the operations.
-fn lower(graph: &Graph, device: &Device, choices: &Choices) -> Result<Program, EngineError> {
+/// What the engine will do for a step.
+fn work(graph: &Graph, device: &Device, choices: &Choices) -> Result<Work, EngineError> {
     Ok(match device {
-        Device::Gpu(_) => kernels::lower(graph, &device.target(), choices)?.program,
-        Device::Cpu(_) | Device::Reference => cpu::program(graph),
+        Device::Gpu(_) => {
+            let lowered = kernels::lower(graph, &device.target(), choices)?;
+            Work::of_program(&lowered.program)
+        }
+        Device::Cpu(_) | Device::Reference => Work::of_graph(graph),
     })
 }
 
@@ -199,16 +200,18 @@ fn load(engine: &mut Engine, workload: &Workload<'_>) {
     let weights = initial_values(network, 0).into_iter().collect();
     engine.write_tensors(network, TensorKind::Weights, &weights);
     let size = network.spec().image_size as usize;
-    let shape = Shape::channels(&[batch, size, size, 3]);
     let mut stream = Stream::new(0, Purpose::Shapes, 0, 0);
-    let images: Vec<f32> = (0..shape.len()).map(|_| stream.normal() as f32).collect();
-    engine.write_values(names::INPUT, &shape, &images);
+    let images: Vec<f32> = (0..batch * size * size * 3)
+        .map(|_| stream.normal() as f32)
+        .collect();
+    engine.write_values(engine.value(names::INPUT), &images);
     if workload.mode == Mode::Train {
         let classes = network.spec().classes;
         let labels: Vec<u32> = (0..batch).map(|_| stream.below(classes)).collect();
-        engine.write(names::LABELS, &labels);
+        engine.write(engine.value(names::LABELS), &labels);
         let weight = (1.0 / batch as f32).to_bits();
-        engine.write(names::LOSS_WEIGHTS, &vec![weight; batch]);
+        let weights = vec![weight; batch];
+        engine.write(engine.value(names::LOSS_WEIGHTS), &weights);
         // Noise cannot be learned; at rate zero the numbers stay what they are in a real
         // step, and the update costs the same.
         let step = Step {
@@ -217,9 +220,10 @@ fn load(engine: &mut Engine, workload: &Workload<'_>) {
             weight_decay: 1e-4,
             ..Step::default()
         };
-        engine.write(names::STEP, &step.to_words());
+        engine.write(engine.value(names::STEP), &step.to_words());
         if workload.passes.precision == Precision::F16 {
-            engine.write(names::LOSS_SCALE, &LossScale::start().to_words());
+            let scale = engine.value(names::LOSS_SCALE);
+            engine.write(scale, &LossScale::start().to_words());
         }
     }
 }
@@ -295,14 +299,14 @@ impl Steps {
         &self,
         workload: &Workload<'_>,
         device: &Device,
-        program: &Program,
+        work: &Work,
         limits: Option<&Limits>,
     ) -> Report {
         let step = median(&self.samples);
-        let achieved_gflops = 1e-9 * program.flops() as f64 / step;
-        let on_device = limits.map(|_| program);
+        let achieved_gflops = 1e-9 * work.flops() as f64 / step;
+        let on_device = limits.map(|_| work);
         let least = limits.map(|limits| {
-            let seconds = program.dispatches.iter().map(|d| limits.least(d).0);
+            let seconds = work.tasks.iter().map(|task| limits.least(task).0);
             seconds.sum::<f64>()
         });
         let description = device.description();
@@ -320,9 +324,9 @@ impl Steps {
             samples: self.samples.len(),
             steps_per_sample: self.steps_per_sample,
             settled: self.settled,
-            flops: program.flops(),
-            bytes: on_device.map_or(0, |p| p.dispatches.iter().map(Program::bytes).sum()),
-            dispatches: on_device.map_or(0, |p| p.dispatches.len()),
+            flops: work.flops(),
+            bytes: on_device.map_or(0, |work| work.tasks.iter().map(|task| task.bytes).sum()),
+            dispatches: on_device.map_or(0, |work| work.tasks.len()),
             memory_bytes: 0,
             achieved_gflops,
             peak_gflops: limits.map(|l| l.peak_gflops),
@@ -357,7 +361,7 @@ const TIMINGS: usize = 5;
 /// the fastest step.
 async fn time_kernels(
     engine: &mut Engine,
-    program: &Program,
+    work: &Work,
     limits: &Limits,
 ) -> Result<(Vec<KernelRow>, Vec<Span>), EngineError> {
     let mut timings = Vec::new();
@@ -368,12 +372,12 @@ async fn time_kernels(
         }
     }
     let seconds = kernel_table::fastest(&timings);
-    let rows = kernel_table::rows(program, &seconds, limits);
+    let rows = kernel_table::rows(work, &seconds, limits);
     let length = |times: &[KernelTime]| -> f64 { times.iter().map(|time| time.seconds).sum() };
     let fastest = timings
         .iter()
         .min_by(|a, b| length(a).total_cmp(&length(b)));
-    let timeline = fastest.map(|times| trace::spans(program, times, limits));
+    let timeline = fastest.map(|times| trace::spans(work, times, limits));
     Ok((rows, timeline.unwrap_or_default()))
 }
 

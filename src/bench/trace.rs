@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::limits::{Bound, Limits};
+use super::work::Work;
 use crate::gpu::KernelTime;
-use crate::program::Program;
 
 /// One dispatch of a step that was timed.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,20 +28,20 @@ pub struct Span {
     pub bound: Bound,
 }
 
-/// The dispatches of a program with their times.
-pub(super) fn spans(program: &Program, times: &[KernelTime], limits: &Limits) -> Vec<Span> {
+/// The tasks of some work with their times.
+pub(super) fn spans(work: &Work, times: &[KernelTime], limits: &Limits) -> Vec<Span> {
     times
         .iter()
         .map(|time| {
-            let dispatch = &program.dispatches[time.dispatch];
-            let (least, bound) = limits.least(dispatch);
+            let task = &work.tasks[time.dispatch];
+            let (least, bound) = limits.least(task);
             Span {
-                label: dispatch.label.clone(),
-                kernel: program.kernel_of(dispatch).name.clone(),
+                label: task.label.clone(),
+                kernel: work.kernels[task.kernel].clone(),
                 start: time.start,
                 seconds: time.seconds,
-                flops: dispatch.flops,
-                bytes: Program::bytes(dispatch),
+                flops: task.flops,
+                bytes: task.bytes,
                 least,
                 bound,
             }

@@ -2,8 +2,9 @@
 //!
 //! It computes what the kernels compute on a GPU, from the same graph and in the same layout
 //! of memory; results agree to rounding.
-//! A [`LoadedGraphs`] holds some graphs with all their memory: lasting values by name, temporary
-//! ones in slots by the plan that programs use as well ([`crate::program::plan`]).
+//! A [`LoadedGraphs`] holds some graphs with all their memory: lasting values in regions
+//! ([`crate::graph::lasting`]), temporary ones in slots by the plan that programs use as well
+//! ([`crate::program::plan`]).
 //! Sums over many numbers are divided by sizes, never by the number of threads or the width of
 //! vectors, so one processor gives the same bits every time.
 //!
@@ -32,6 +33,7 @@ mod find_overflow;
 mod global_average_pool;
 mod global_average_pool_grad;
 mod lines;
+mod loaded;
 mod loss_scale;
 mod max_pool;
 mod max_pool_grad;
@@ -41,7 +43,6 @@ mod normalize_grad;
 mod normalize_grad_reduce;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod probe;
-mod program;
 mod relu;
 mod relu_grad;
 mod running_average;
@@ -57,13 +58,9 @@ mod softmax_cross_entropy_grad;
 mod sum_slices;
 mod tile;
 
-use std::collections::HashMap;
-
-use crate::graph::{Graph, Node, Op, Role};
-use crate::program::Program;
-use crate::program::plan::Plan;
+use crate::graph::Op;
 use call::Call;
-pub use program::program;
+pub use loaded::LoadedGraphs;
 use scratch::Scratch;
 use simd::Instructions;
 
@@ -125,134 +122,7 @@ fn by_speed() -> Vec<Instructions> {
     kinds
 }
 
-/// Graphs with their memory.
-#[derive(Debug)]
-pub struct LoadedGraphs {
-    /// Where the values of each graph lie.
-    places: Vec<Vec<Option<usize>>>,
-    memory: Vec<Vec<u32>>,
-    /// Place of each lasting value.
-    lasting: HashMap<String, usize>,
-}
-
-impl LoadedGraphs {
-    /// Gives every value of some graphs a place; lasting ones begin as zeros.
-    ///
-    /// `programs` are those that [`program`] makes of the graphs.
-    pub fn new(graphs: &[Graph], programs: &[Program]) -> LoadedGraphs {
-        let mut loaded = LoadedGraphs {
-            places: Vec::new(),
-            memory: Vec::new(),
-            lasting: HashMap::new(),
-        };
-        for value in graphs.iter().flat_map(|graph| &graph.values) {
-            if value.role != Role::Temporary {
-                let memory = &mut loaded.memory;
-                let place = *loaded.lasting.entry(value.name.clone()).or_insert_with(|| {
-                    memory.push(Vec::new());
-                    memory.len() - 1
-                });
-                loaded.reserve(place, value.shape.stored_len());
-            }
-        }
-        let first_slot = loaded.memory.len();
-        for (graph, program) in graphs.iter().zip(programs) {
-            let places = loaded.place(graph, &Plan::new(program), first_slot);
-            loaded.places.push(places);
-        }
-        loaded
-    }
-
-    /// Places of a graph's values; slots are shared by all graphs.
-    fn place(&mut self, graph: &Graph, plan: &Plan, first_slot: usize) -> Vec<Option<usize>> {
-        for (slot, bytes) in plan.slots.iter().enumerate() {
-            if self.memory.len() == first_slot + slot {
-                self.memory.push(Vec::new());
-            }
-            self.reserve(first_slot + slot, *bytes as usize / 4);
-        }
-        let values = graph.values.iter().zip(&plan.slot_of);
-        values
-            .map(|(value, slot)| match value.role {
-                Role::Temporary => slot.map(|slot| first_slot + slot),
-                _ => Some(self.lasting[&value.name]),
-            })
-            .collect()
-    }
-
-    fn reserve(&mut self, place: usize, words: usize) {
-        let memory = &mut self.memory[place];
-        memory.resize(memory.len().max(words), 0);
-    }
-
-    /// Bytes of all values.
-    pub fn bytes(&self) -> u64 {
-        self.memory.iter().map(|words| 4 * words.len() as u64).sum()
-    }
-
-    /// All words of a lasting value; a graph may use fewer of them.
-    ///
-    /// # Panics
-    /// If no graph has such a value.
-    pub fn words(&self, name: &str) -> &[u32] {
-        &self.memory[self.lasting[name]]
-    }
-
-    /// The same, to be written.
-    ///
-    /// # Panics
-    /// As [`LoadedGraphs::words`].
-    pub fn words_mut(&mut self, name: &str) -> &mut [u32] {
-        &mut self.memory[self.lasting[name]]
-    }
-
-    /// Runs a graph, the `index`th that was loaded; `done` hears of each node's end.
-    pub fn run(
-        &mut self,
-        cpu: &Cpu,
-        graph: &Graph,
-        index: usize,
-        mut done: impl FnMut(&Node) + Send,
-    ) {
-        let LoadedGraphs { places, memory, .. } = self;
-        let places = &places[index];
-        // On a thread of the pool: from outside every parallel loop would wait for one.
-        rayon::scope(|_| {
-            for node in &graph.nodes {
-                step(cpu, graph, node, places, memory);
-                done(node);
-            }
-        });
-    }
-}
-
-/// Runs one node.
-fn step(cpu: &Cpu, graph: &Graph, node: &Node, places: &[Option<usize>], memory: &mut [Vec<u32>]) {
-    let place = |id: &crate::graph::ValueId| places[id.0].expect("values of nodes have places");
-    let mut taken: Vec<Vec<u32>> = node
-        .outputs
-        .iter()
-        .map(|id| std::mem::take(&mut memory[place(id)]))
-        .collect();
-    let inputs = node
-        .inputs
-        .iter()
-        .map(|id| match node.outputs.contains(id) {
-            true => &[][..],
-            false => &memory[place(id)][..graph.shape(*id).stored_len()],
-        })
-        .collect();
-    let results = taken
-        .iter_mut()
-        .zip(&node.outputs)
-        .map(|(words, id)| &mut words[..graph.shape(*id).stored_len()])
-        .collect();
-    apply(cpu, &node.op, Call::new(graph, node, inputs, results));
-    for (id, words) in node.outputs.iter().zip(taken) {
-        memory[place(id)] = words;
-    }
-}
-
+/// Computes one node.
 fn apply(cpu: &Cpu, op: &Op, call: Call<'_>) {
     match op {
         Op::Accumulate(op) => accumulate::run(cpu, op, call),

@@ -2,7 +2,7 @@
 //! run kernels.
 
 use super::EngineError;
-use crate::gpu::{Gpu, LoadedPrograms};
+use crate::gpu::{BufferRange, Gpu, LoadedPrograms};
 use crate::graph::{Graph, Role, Tensor, interp, precision};
 use crate::kernels::{self, Choices, Target};
 use crate::rng::{Purpose, Stream};
@@ -39,7 +39,8 @@ impl<'a> KernelCheck<'a> {
         let program = kernels::lower(graph, target, choices)?.program;
         let loaded = LoadedPrograms::new(gpu, &[&program])?;
         for (name, tensor) in operands(graph) {
-            loaded.write(gpu, &name, 0, bytemuck::cast_slice(&tensor.to_words()));
+            let words = tensor.to_words();
+            loaded.write(gpu, loaded.buffer(&name), 0, bytemuck::cast_slice(&words));
         }
         Ok(KernelCheck { gpu, graph, loaded })
     }
@@ -51,8 +52,12 @@ impl<'a> KernelCheck<'a> {
     pub(super) async fn read(&self, name: &str) -> Result<Vec<f64>, EngineError> {
         let id = self.graph.find(name).expect("the graph has the result");
         let shape = self.graph.shape(id);
-        let parts = [(name, 0, shape.bytes())];
-        let read = self.loaded.read(self.gpu, &parts).await?;
+        let range = BufferRange {
+            buffer: self.loaded.buffer(name),
+            offset: 0,
+            bytes: shape.bytes(),
+        };
+        let read = self.loaded.read(self.gpu, &[range]).await?;
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(&read[0]);
         Ok(Tensor::from_words(shape, &words).values().to_vec())
     }

@@ -1,11 +1,12 @@
 //! Graphs in, runnable things out: the one place where graphs, kernels and devices meet.
 //!
 //! An [`Engine`] holds some graphs on a device, with everything built: pipelines, buffers,
-//! bind groups. Values from outside and kept values are written and read by name, in the
-//! layout of memory; a run executes one graph.
-//! Three devices are known: a GPU, the processor, and the plain reference in double precision,
-//! which is slow and rounds lasting values to `f32` at the end of a run.
+//! bind groups. Lasting values are found by name once, then written and read by handle, in the
+//! layout of memory; arenas can be read and written whole; a run executes one graph.
+//! Three devices are known ([`Device`]), all behind one interface: a GPU, the processor, and
+//! the plain reference in double precision.
 
+mod backend;
 mod device;
 mod kernel_check;
 mod matrices;
@@ -14,8 +15,6 @@ mod memory;
 mod tuner;
 mod weights;
 
-use std::collections::HashMap;
-
 pub use device::{Device, DeviceRequest};
 pub use matrices::try_matrices;
 pub use memory::MemoryPlan;
@@ -23,12 +22,14 @@ pub use memory::MemoryPlan;
 pub use tuner::{Tuned, Tuner, TuningCache};
 pub use weights::{TensorKind, Tensors};
 
-use crate::cpu;
-use crate::gpu::{GpuError, LoadedPrograms};
-use crate::graph::{Graph, GraphError, Role, Tensor, interp, precision};
-use crate::kernels::{self, Choices, LowerError, Lowered, Place};
-use crate::program::Program;
+use crate::gpu::GpuError;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::gpu::KernelTime;
+use crate::graph::lasting::{LastingMemory, MemoryRange};
+use crate::graph::{Arena, Graph, GraphError, precision};
+use crate::kernels::{Choices, LowerError};
 use crate::shape::Shape;
+use backend::{AnyBackend, Backend, CpuBackend, GpuBackend, ReferenceBackend, delegate};
 
 /// What can go wrong in running graphs.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -53,29 +54,19 @@ pub enum EngineError {
 /// Graphs ready to run on a device.
 pub struct Engine {
     device: Device,
-    graphs: Vec<Graph>,
-    back: Back,
+    lasting: LastingMemory,
+    backend: AnyBackend,
     choices: Choices,
 }
 
-/// The device's half.
-enum Back {
-    Gpu {
-        loaded: LoadedPrograms,
-        programs: Vec<Program>,
-        /// Buffer and first byte of every lasting value.
-        places: HashMap<String, (String, u64)>,
-    },
-    Cpu {
-        loaded: cpu::LoadedGraphs,
-        programs: Vec<Program>,
-    },
-    /// TuningCache images by the name of the value.
-    Reference { memory: HashMap<String, Vec<u32>> },
-}
+/// A lasting value of an engine's graphs: external, kept or an output.
+///
+/// Get it from [`Engine::value`]; it is good for that engine only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueHandle(usize);
 
 impl Engine {
-    /// Builds everything for some graphs that share kept values.
+    /// Builds everything for some graphs that share lasting values; these begin as zeros.
     ///
     /// # Errors
     /// If the device cannot hold or run them.
@@ -84,48 +75,25 @@ impl Engine {
         graphs: Vec<Graph>,
         choices: &Choices,
     ) -> Result<Engine, EngineError> {
+        let lasting = LastingMemory::of(&graphs);
         let mut made = Choices::default();
-        let back = match device {
+        let backend = match device {
             Device::Gpu(gpu) => {
                 let target = device.target();
-                let lowered: Result<Vec<Lowered>, LowerError> = graphs
-                    .iter()
-                    .map(|graph| kernels::lower(graph, &target, choices))
-                    .collect();
-                let lowered = lowered?;
-                let places = places(&graphs, &lowered);
-                let programs: Vec<Program> = lowered
-                    .into_iter()
-                    .map(|lowered| {
-                        made.extend(&lowered.choices);
-                        lowered.program
-                    })
-                    .collect();
-                let loaded = LoadedPrograms::new(gpu, &programs.iter().collect::<Vec<_>>())?;
-                #[cfg(not(target_arch = "wasm32"))]
-                gpu.hand_over_pipelines();
-                Back::Gpu {
-                    loaded,
-                    programs,
-                    places,
-                }
+                let (backend, chosen) = GpuBackend::new(gpu, &target, &graphs, &lasting, choices)?;
+                made = chosen;
+                AnyBackend::Gpu(backend)
             }
-            Device::Cpu(_) => {
-                if graphs.iter().any(precision::is_half) {
-                    return Err(EngineError::Precision(device.name()));
-                }
-                let programs: Vec<Program> = graphs.iter().map(cpu::program).collect();
-                let loaded = cpu::LoadedGraphs::new(&graphs, &programs);
-                Back::Cpu { loaded, programs }
+            Device::Cpu(_) if graphs.iter().any(precision::is_half) => {
+                return Err(EngineError::Precision(device.name()));
             }
-            Device::Reference => Back::Reference {
-                memory: memory(&graphs),
-            },
+            Device::Cpu(cpu) => AnyBackend::Cpu(CpuBackend::new(cpu, graphs, &lasting)),
+            Device::Reference => AnyBackend::Reference(ReferenceBackend::new(graphs, &lasting)),
         };
         Ok(Engine {
             device: device.clone(),
-            graphs,
-            back,
+            lasting,
+            backend,
             choices: made,
         })
     }
@@ -140,114 +108,121 @@ impl Engine {
         &self.choices
     }
 
-    /// The programs that run; empty on the reference.
-    pub fn programs(&self) -> &[Program] {
-        match &self.back {
-            Back::Gpu { programs, .. } | Back::Cpu { programs, .. } => programs,
-            Back::Reference { .. } => &[],
-        }
-    }
-
     /// Bytes of all buffers on the device.
     pub fn bytes(&self) -> u64 {
-        match &self.back {
-            Back::Gpu { loaded, .. } => loaded.bytes(),
-            Back::Cpu { loaded, .. } => loaded.bytes(),
-            Back::Reference { memory } => memory.values().map(|w| 4 * w.len() as u64).sum(),
-        }
+        delegate!(&self.backend, backend => backend.bytes())
     }
 
-    /// Writes the first words of an external or kept value, as they lie in memory.
+    /// The lasting value of a name.
     ///
     /// # Panics
     /// If no graph has such a value: a mistake of ours.
-    pub fn write(&mut self, name: &str, words: &[u32]) {
-        match (&mut self.back, &self.device) {
-            (Back::Gpu { loaded, places, .. }, Device::Gpu(gpu)) => {
-                let (buffer, offset) = &places[name];
-                loaded.write(gpu, buffer, *offset, bytemuck::cast_slice(words));
-            }
-            (Back::Cpu { loaded, .. }, _) => {
-                loaded.words_mut(name)[..words.len()].copy_from_slice(words);
-            }
-            (Back::Reference { memory }, _) => {
-                let stored = memory.get_mut(name).expect("a graph has this value");
-                stored[..words.len()].copy_from_slice(words);
-            }
-            _ => unreachable!("back and device are made together"),
-        }
+    pub fn value(&self, name: &str) -> ValueHandle {
+        let found = self.lasting.find(name);
+        ValueHandle(found.unwrap_or_else(|| panic!("no graph has a lasting value {name}")))
     }
 
-    /// Writes true elements of an `f32` value.
+    /// Shape of a value; the largest, if graphs differ.
+    pub fn shape(&self, value: ValueHandle) -> &Shape {
+        &self.lasting.values[value.0].shape
+    }
+
+    fn range(&self, value: ValueHandle) -> MemoryRange {
+        self.lasting.values[value.0].range
+    }
+
+    /// Writes the first words of a value, as they lie in memory.
     ///
     /// # Panics
-    /// As [`Engine::write`].
-    pub fn write_values(&mut self, name: &str, shape: &Shape, values: &[f32]) {
-        let packed = shape.pack(values);
-        self.write(name, bytemuck::cast_slice(&packed));
+    /// If the value has fewer words: a mistake of ours.
+    pub fn write(&mut self, value: ValueHandle, words: &[u32]) {
+        let range = self.range(value);
+        assert!(
+            words.len() <= range.words,
+            "{} has {} words, not {}",
+            self.lasting.values[value.0].name,
+            range.words,
+            words.len()
+        );
+        delegate!(&mut self.backend, backend => backend.write(range, words));
     }
 
-    /// Fills all of an external or kept value with zeros.
+    /// Writes the true elements of an `f32` value.
     ///
     /// # Panics
-    /// As [`Engine::write`].
-    pub fn clear(&mut self, name: &str, shape: &Shape) {
-        self.write(name, &vec![0; shape.stored_len()]);
+    /// If the value has another number of elements: a mistake of ours.
+    pub fn write_values(&mut self, value: ValueHandle, elements: &[f32]) {
+        let packed = self.shape(value).pack(elements);
+        self.write(value, bytemuck::cast_slice(&packed));
     }
 
-    /// Reads the first words of a lasting value, as they lie in memory.
+    /// Fills all of a value with zeros.
+    pub fn clear(&mut self, value: ValueHandle) {
+        let range = self.range(value);
+        delegate!(&mut self.backend, backend => backend.clear(range));
+    }
+
+    /// Reads a value, as it lies in memory.
     ///
     /// # Errors
     /// If the device fails.
-    ///
-    /// # Panics
-    /// As [`Engine::write`].
-    pub async fn read(&self, name: &str, words: usize) -> Result<Vec<u32>, EngineError> {
-        Ok(self.read_all(&[(name, words)]).await?.remove(0))
+    pub async fn read(&self, value: ValueHandle) -> Result<Vec<u32>, EngineError> {
+        Ok(self.read_all(&[value]).await?.remove(0))
     }
 
-    /// Reads the first words of several lasting values at once.
+    /// Reads several values at once.
     ///
     /// # Errors
     /// If the device fails.
-    ///
-    /// # Panics
-    /// As [`Engine::write`].
-    pub async fn read_all(&self, values: &[(&str, usize)]) -> Result<Vec<Vec<u32>>, EngineError> {
-        match (&self.back, &self.device) {
-            (Back::Gpu { loaded, places, .. }, Device::Gpu(gpu)) => {
-                let part = |(name, words): &(&str, usize)| {
-                    let (buffer, offset) = &places[*name];
-                    (buffer.as_str(), *offset, 4 * *words as u64)
-                };
-                let parts: Vec<_> = values.iter().map(part).collect();
-                let bytes = loaded.read(gpu, &parts).await?;
-                let words = bytes.iter().map(|b| bytemuck::pod_collect_to_vec(b));
-                Ok(words.collect())
-            }
-            (Back::Cpu { loaded, .. }, _) => {
-                let stored = values.iter();
-                let words = stored.map(|(name, words)| loaded.words(name)[..*words].to_vec());
-                Ok(words.collect())
-            }
-            (Back::Reference { memory }, _) => {
-                let stored = values.iter().map(|(name, words)| &memory[*name][..*words]);
-                Ok(stored.map(<[u32]>::to_vec).collect())
-            }
-            _ => unreachable!("back and device are made together"),
-        }
+    pub async fn read_all(&self, values: &[ValueHandle]) -> Result<Vec<Vec<u32>>, EngineError> {
+        let ranges: Vec<MemoryRange> = values.iter().map(|value| self.range(*value)).collect();
+        delegate!(&self.backend, backend => backend.read(&ranges).await)
     }
 
     /// Reads the true elements of an `f32` value.
     ///
     /// # Errors
     /// If the device fails.
+    pub async fn read_values(&self, value: ValueHandle) -> Result<Vec<f32>, EngineError> {
+        let words = self.read(value).await?;
+        let shape = self.shape(value);
+        Ok(shape.unpack(bytemuck::cast_slice::<u32, f32>(&words)))
+    }
+
+    /// Reads an arena whole; empty if no graph has it.
+    ///
+    /// The layout is that of [`crate::graph::lasting`], the same on every device: what was
+    /// read here can be written to an engine with the same arena anywhere.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub async fn read_arena(&self, arena: Arena) -> Result<Vec<f32>, EngineError> {
+        let Some(range) = self.lasting.arena(arena) else {
+            return Ok(Vec::new());
+        };
+        let read = delegate!(&self.backend, backend => backend.read(&[range]).await)?;
+        Ok(bytemuck::cast_slice(&read[0]).to_vec())
+    }
+
+    /// Writes an arena whole, in the layout of [`Engine::read_arena`].
     ///
     /// # Panics
-    /// As [`Engine::write`].
-    pub async fn read_values(&self, name: &str, shape: &Shape) -> Result<Vec<f32>, EngineError> {
-        let words = self.read(name, shape.stored_len()).await?;
-        Ok(shape.unpack(bytemuck::cast_slice::<u32, f32>(&words)))
+    /// If the arena has another length: a mistake of ours.
+    pub fn write_arena(&mut self, arena: Arena, numbers: &[f32]) {
+        let range = self.lasting.arena(arena);
+        let words = range.map_or(0, |range| range.words);
+        assert_eq!(words, numbers.len(), "words of the {}", arena.name());
+        if let Some(range) = range {
+            let words = bytemuck::cast_slice(numbers);
+            delegate!(&mut self.backend, backend => backend.write(range, words));
+        }
+    }
+
+    /// Fills an arena with zeros, if a graph has it.
+    pub fn clear_arena(&mut self, arena: Arena) {
+        if let Some(range) = self.lasting.arena(arena) {
+            delegate!(&mut self.backend, backend => backend.clear(range));
+        }
     }
 
     /// Starts a run of a graph; only on a GPU it returns before the run has ended.
@@ -255,15 +230,7 @@ impl Engine {
     /// # Errors
     /// What the device reported since the last call.
     pub fn run(&mut self, graph: usize) -> Result<(), EngineError> {
-        match (&mut self.back, &self.device) {
-            (Back::Gpu { loaded, .. }, Device::Gpu(gpu)) => Ok(loaded.run(gpu, graph)?),
-            (Back::Cpu { loaded, .. }, Device::Cpu(cpu)) => {
-                loaded.run(cpu, &self.graphs[graph], graph, |_| ());
-                Ok(())
-            }
-            (Back::Reference { memory }, _) => interpret(&self.graphs[graph], memory),
-            _ => unreachable!("back and device are made together"),
-        }
+        delegate!(&mut self.backend, backend => backend.run(graph))
     }
 
     /// Waits for all runs.
@@ -271,91 +238,16 @@ impl Engine {
     /// # Errors
     /// What went wrong in them.
     pub fn finish(&self) -> Result<(), EngineError> {
-        match &self.device {
-            Device::Gpu(gpu) => Ok(gpu.finish()?),
-            Device::Cpu(_) | Device::Reference => Ok(()),
-        }
+        delegate!(&self.backend, backend => backend.finish())
     }
 
-    /// Times every dispatch of a graph's program; `None` without timestamps.
+    /// Runs a graph and times every dispatch of its program, or every node where there is
+    /// none; `None` without timestamps.
     ///
     /// # Errors
     /// If the device fails.
     #[cfg(not(target_arch = "wasm32"))]
-    pub async fn time(
-        &mut self,
-        graph: usize,
-    ) -> Result<Option<Vec<crate::gpu::KernelTime>>, EngineError> {
-        match (&mut self.back, &self.device) {
-            (Back::Gpu { loaded, .. }, Device::Gpu(gpu)) => Ok(loaded.time(gpu, graph).await?),
-            (Back::Cpu { loaded, .. }, Device::Cpu(cpu)) => {
-                let mut times = Vec::new();
-                let begin = std::time::Instant::now();
-                let mut last = begin;
-                loaded.run(cpu, &self.graphs[graph], graph, |_| {
-                    let now = std::time::Instant::now();
-                    times.push(crate::gpu::KernelTime {
-                        dispatch: times.len(),
-                        start: (last - begin).as_secs_f64(),
-                        seconds: (now - last).as_secs_f64(),
-                    });
-                    last = now;
-                });
-                Ok(Some(times))
-            }
-            _ => Ok(None),
-        }
+    pub async fn time(&mut self, graph: usize) -> Result<Option<Vec<KernelTime>>, EngineError> {
+        delegate!(&mut self.backend, backend => backend.time(graph).await)
     }
-}
-
-/// Buffer and offset of every lasting value of some graphs.
-fn places(graphs: &[Graph], lowered: &[Lowered]) -> HashMap<String, (String, u64)> {
-    let mut places = HashMap::new();
-    for (graph, lowered) in graphs.iter().zip(lowered) {
-        for (value, place) in graph.values.iter().zip(&lowered.places) {
-            let (Some(Place { buffer, offset }), true) = (place, value.role != Role::Temporary)
-            else {
-                continue;
-            };
-            let buffer = lowered.program.buffers[buffer.0].name.clone();
-            let known = places.insert(value.name.clone(), (buffer.clone(), *offset));
-            assert!(
-                known.is_none_or(|known| known == (buffer, *offset)),
-                "{} lies in two places",
-                value.name
-            );
-        }
-    }
-    places
-}
-
-/// Zeros for every lasting value, as large as the largest graph wants it.
-fn memory(graphs: &[Graph]) -> HashMap<String, Vec<u32>> {
-    let mut memory: HashMap<String, Vec<u32>> = HashMap::new();
-    for value in graphs.iter().flat_map(|g| &g.values) {
-        if value.role != Role::Temporary {
-            let words = memory.entry(value.name.clone()).or_default();
-            words.resize(words.len().max(value.shape.stored_len()), 0);
-        }
-    }
-    memory
-}
-
-/// Runs a graph by the reference on memory images.
-fn interpret(graph: &Graph, memory: &mut HashMap<String, Vec<u32>>) -> Result<(), EngineError> {
-    let lasting = || graph.values.iter().filter(|v| v.role != Role::Temporary);
-    let mut store: interp::Store = lasting()
-        .map(|value| {
-            let words = &memory[&value.name][..value.shape.stored_len()];
-            let tensor = Tensor::from_words(&value.shape, words);
-            (value.name.clone(), tensor)
-        })
-        .collect();
-    interp::run(graph, &mut store)?;
-    for value in lasting() {
-        let words = store[&value.name].to_words();
-        let stored = memory.get_mut(&value.name).expect("all values have memory");
-        stored[..words.len()].copy_from_slice(&words);
-    }
-    Ok(())
 }

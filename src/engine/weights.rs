@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, ValueHandle};
 use crate::graph::Arena;
 use crate::model::{Network, PackedValue, names};
 
@@ -18,8 +18,6 @@ pub enum TensorKind {
     Gradients,
     /// The optimiser's velocity.
     Momentum,
-    /// Gradients summed over micro-batches.
-    Sums,
 }
 
 impl TensorKind {
@@ -31,7 +29,6 @@ impl TensorKind {
                 TensorKind::Weights => value.name.clone(),
                 TensorKind::Gradients => names::gradient(&value.name),
                 TensorKind::Momentum => names::momentum(&value.name),
-                TensorKind::Sums => names::sum(&value.name),
             };
             (name, value)
         };
@@ -53,7 +50,8 @@ impl Engine {
                 .iter()
                 .map(|t| tensors[&t.name].as_slice())
                 .collect();
-            self.write_values(&name, &value.shape, &value.join(&parts));
+            let handle = self.value(&name);
+            self.write_values(handle, &value.join(&parts));
         }
     }
 
@@ -67,11 +65,8 @@ impl Engine {
         kind: TensorKind,
     ) -> Result<Tensors, EngineError> {
         let values = kind.values(network);
-        let asked: Vec<(&str, usize)> = values
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.shape.stored_len()))
-            .collect();
-        let read = self.read_all(&asked).await?;
+        let handles: Vec<ValueHandle> = values.iter().map(|(name, _)| self.value(name)).collect();
+        let read = self.read_all(&handles).await?;
         let mut tensors = Tensors::new();
         for ((_, value), words) in values.iter().zip(read) {
             let elements = value.shape.unpack(bytemuck::cast_slice::<u32, f32>(&words));
@@ -79,12 +74,5 @@ impl Engine {
             tensors.extend(parts.zip(value.split(&elements)));
         }
         Ok(tensors)
-    }
-
-    /// Fills all tensors of a kind with zeros.
-    pub fn clear_tensors(&mut self, network: &Network, kind: TensorKind) {
-        for (name, value) in kind.values(network) {
-            self.clear(&name, &value.shape);
-        }
     }
 }

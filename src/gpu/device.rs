@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
 #[cfg(not(target_arch = "wasm32"))]
-use super::pipelines::Pipelines;
+use super::pipelines::{Keep, Pipelines};
 use super::{Adapter, Description, GpuError};
 use crate::program::MatrixUnit;
 
@@ -25,6 +25,10 @@ pub enum Checks {
 
 /// Submissions that may wait for the adapter before the host waits for it.
 const MAX_IN_FLIGHT: usize = 3;
+
+/// Devices of a software adapter beside the main one, at most.
+#[cfg(not(target_arch = "wasm32"))]
+const SPARE: usize = 3;
 
 /// An opened adapter.
 pub struct Gpu {
@@ -86,7 +90,7 @@ impl Gpu {
         let spare = {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let wanted = match description.software() {
-                true => super::warm::SPARE.min(cores - 1),
+                true => SPARE.min(cores - 1),
                 false => 0,
             };
             let mut spare = Vec::new();
@@ -174,6 +178,36 @@ impl Gpu {
         self.device
             .features()
             .contains(wgpu::Features::SHADER_INT64)
+    }
+
+    /// Name under which this device's pipelines can be kept; `None` if they cannot.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn pipelines_key(&self) -> Option<String> {
+        let features = self.device.features();
+        let key = wgpu::util::pipeline_cache_key(&self.device.adapter_info());
+        key.filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE))
+    }
+
+    /// Compiles from now on with what an earlier process kept under the same name.
+    ///
+    /// # Safety
+    /// `data` must be what [`Gpu::hand_over_pipelines`] once gave to `keep`, or nothing.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub unsafe fn keep_pipelines(&self, data: Option<&[u8]>, keep: Keep) {
+        if self.pipelines_key().is_some() {
+            // SAFETY: by the caller's promise.
+            let pipelines = unsafe { Pipelines::new(&self.device, data, keep) };
+            // A second call changes nothing.
+            drop(self.pipelines.set(pipelines));
+        }
+    }
+
+    /// Hands over all pipelines if there are new ones and somebody keeps them.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn hand_over_pipelines(&self) {
+        if let Some(pipelines) = self.pipelines.get() {
+            pipelines.hand_over();
+        }
     }
 
     /// Submits commands; natively waits for the adapter when it is too far behind.

@@ -5,15 +5,38 @@
 
 use std::collections::HashMap;
 
-use super::{Checks, Gpu, GpuError};
+use super::compile::{Compiled, compile_all};
+use super::{Gpu, GpuError};
 use crate::program::plan::Plan;
-use crate::program::{Access, Kernel, Lifetime, OFFSET_ALIGNMENT, Program};
+use crate::program::{Kernel, Lifetime, OFFSET_ALIGNMENT, Program};
 
 /// A set of programs on a device.
 pub struct LoadedPrograms {
-    kept: HashMap<String, wgpu::Buffer>,
-    programs: Vec<Vec<BoundDispatch>>,
+    kept: Vec<wgpu::Buffer>,
+    kept_of: HashMap<String, KeptBuffer>,
+    programs: Vec<BoundProgram>,
     bytes: u64,
+}
+
+/// Names a kept buffer of some loaded programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptBuffer(usize);
+
+/// A range of a kept buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferRange {
+    /// The buffer.
+    pub buffer: KeptBuffer,
+    /// First byte.
+    pub offset: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// A program with everything it needs.
+struct BoundProgram {
+    dispatches: Vec<BoundDispatch>,
+    clears: Vec<KeptBuffer>,
 }
 
 /// A dispatch with everything it needs.
@@ -21,12 +44,6 @@ pub(super) struct BoundDispatch {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) bind_group: wgpu::BindGroup,
     pub(super) grid: [u32; 3],
-}
-
-/// A compiled kernel.
-pub(super) struct Compiled {
-    pub(super) pipeline: wgpu::ComputePipeline,
-    pub(super) layout: wgpu::BindGroupLayout,
 }
 
 impl LoadedPrograms {
@@ -39,11 +56,12 @@ impl LoadedPrograms {
     pub fn new(gpu: &Gpu, programs: &[&Program]) -> Result<LoadedPrograms, GpuError> {
         let plans: Vec<Plan> = programs.iter().map(|p| Plan::new(p)).collect();
         let compiled = compile(gpu, programs)?;
-        let kept = kept_buffers(gpu, programs)?;
+        let (kept, kept_of) = kept_buffers(gpu, programs)?;
         let slots = slot_buffers(gpu, &plans)?;
         let mut loaded = LoadedPrograms {
-            bytes: kept.values().chain(&slots).map(wgpu::Buffer::size).sum(),
+            bytes: kept.iter().chain(&slots).map(wgpu::Buffer::size).sum(),
             kept,
+            kept_of,
             programs: Vec::new(),
         };
         for (index, program) in programs.iter().enumerate() {
@@ -51,8 +69,14 @@ impl LoadedPrograms {
                 let slot = plans[index].slot_of[buffer].expect("bound buffers have slots");
                 &slots[slot]
             };
-            let launches = loaded.bind(gpu, program, &compiled, slot_of);
-            loaded.programs.push(launches);
+            let clears = program.clears.iter();
+            let bound = BoundProgram {
+                dispatches: loaded.bind(gpu, program, &compiled, slot_of),
+                clears: clears
+                    .map(|buffer| loaded.buffer(&program.buffers[buffer.0].name))
+                    .collect(),
+            };
+            loaded.programs.push(bound);
         }
         gpu.check()?;
         Ok(loaded)
@@ -64,34 +88,35 @@ impl LoadedPrograms {
         self.bytes
     }
 
-    /// Whether a kept buffer exists.
-    pub fn has(&self, name: &str) -> bool {
-        self.kept.contains_key(name)
+    /// The kept buffer of a name.
+    ///
+    /// # Panics
+    /// If no program names such a buffer: a mistake of ours.
+    pub fn buffer(&self, name: &str) -> KeptBuffer {
+        let buffer = self.kept_of.get(name);
+        *buffer.unwrap_or_else(|| panic!("no program names a buffer {name}"))
     }
 
     /// Writes bytes into a kept buffer before the next run.
-    ///
-    /// # Panics
-    /// If there is no such buffer: a mistake of ours.
-    pub fn write(&self, gpu: &Gpu, name: &str, offset: u64, bytes: &[u8]) {
-        gpu.queue.write_buffer(self.kept(name), offset, bytes);
+    pub fn write(&self, gpu: &Gpu, buffer: KeptBuffer, offset: u64, bytes: &[u8]) {
+        gpu.queue.write_buffer(self.raw(buffer), offset, bytes);
     }
 
-    /// Reads parts (name, first byte, bytes) of kept buffers as the last run left them.
+    /// Fills a range of a kept buffer with zeros before the next run.
+    pub fn clear(&self, gpu: &Gpu, range: BufferRange) {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        encoder.clear_buffer(self.raw(range.buffer), range.offset, Some(range.bytes));
+        gpu.queue.submit([encoder.finish()]);
+    }
+
+    /// Reads ranges of kept buffers as the last run left them.
     ///
     /// # Errors
     /// If the device fails.
-    ///
-    /// # Panics
-    /// If there is no such buffer: a mistake of ours.
-    pub async fn read(
-        &self,
-        gpu: &Gpu,
-        parts: &[(&str, u64, u64)],
-    ) -> Result<Vec<Vec<u8>>, GpuError> {
-        let parts: Vec<_> = parts
+    pub async fn read(&self, gpu: &Gpu, ranges: &[BufferRange]) -> Result<Vec<Vec<u8>>, GpuError> {
+        let parts: Vec<_> = ranges
             .iter()
-            .map(|(name, offset, bytes)| (self.kept(name), *offset, *bytes))
+            .map(|range| (self.raw(range.buffer), range.offset, range.bytes))
             .collect();
         gpu.read(&parts).await
     }
@@ -103,20 +128,27 @@ impl LoadedPrograms {
     pub fn run(&self, gpu: &Gpu, program: usize) -> Result<(), GpuError> {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for launch in &self.programs[program] {
-            launch.record(&mut pass);
+        for dispatch in self.dispatches(program) {
+            dispatch.record(&mut pass);
         }
         drop(pass);
+        self.record_clears(program, &mut encoder);
         gpu.submit(encoder.finish())
     }
 
-    pub(super) fn launches(&self, program: usize) -> &[BoundDispatch] {
-        &self.programs[program]
+    pub(super) fn dispatches(&self, program: usize) -> &[BoundDispatch] {
+        &self.programs[program].dispatches
     }
 
-    fn kept(&self, name: &str) -> &wgpu::Buffer {
-        let buffer = self.kept.get(name);
-        buffer.unwrap_or_else(|| panic!("no program names a buffer {name}"))
+    /// Records the clears that end a program.
+    pub(super) fn record_clears(&self, program: usize, encoder: &mut wgpu::CommandEncoder) {
+        for buffer in &self.programs[program].clears {
+            encoder.clear_buffer(self.raw(*buffer), 0, None);
+        }
+    }
+
+    fn raw(&self, buffer: KeptBuffer) -> &wgpu::Buffer {
+        &self.kept[buffer.0]
     }
 
     /// Makes bind groups, with the parameters of all dispatches in one uniform buffer.
@@ -141,7 +173,7 @@ impl LoadedPrograms {
                 for (index, binding) in dispatch.bindings.iter().enumerate() {
                     let buffer = &program.buffers[binding.buffer.0];
                     let buffer = match buffer.lifetime {
-                        Lifetime::Kept => self.kept(&buffer.name),
+                        Lifetime::Kept => self.raw(self.buffer(&buffer.name)),
                         Lifetime::Temporary => slot_of(binding.buffer.0),
                     };
                     let number = 1 + index as u32;
@@ -211,7 +243,7 @@ fn buffer(
 fn kept_buffers(
     gpu: &Gpu,
     programs: &[&Program],
-) -> Result<HashMap<String, wgpu::Buffer>, GpuError> {
+) -> Result<(Vec<wgpu::Buffer>, HashMap<String, KeptBuffer>), GpuError> {
     let mut sizes: HashMap<&str, u64> = HashMap::new();
     for buffer in programs.iter().flat_map(|p| &p.buffers) {
         if buffer.lifetime == Lifetime::Kept {
@@ -221,10 +253,13 @@ fn kept_buffers(
     }
     let usage =
         wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-    sizes
-        .into_iter()
-        .map(|(name, bytes)| Ok((name.to_owned(), buffer(gpu, name, bytes, usage)?)))
-        .collect()
+    let mut buffers = Vec::new();
+    let mut names = HashMap::new();
+    for (name, bytes) in sizes {
+        names.insert(name.to_owned(), KeptBuffer(buffers.len()));
+        buffers.push(buffer(gpu, name, bytes, usage)?);
+    }
+    Ok((buffers, names))
 }
 
 /// Physical buffers for temporaries: slot by slot as large as any program needs.
@@ -278,97 +313,4 @@ fn compile<'p>(
         super::warm::warm(gpu, &kernels, &compiled)?;
     }
     Ok(kernels.into_iter().zip(compiled).collect())
-}
-
-#[cfg(target_arch = "wasm32")]
-fn compile_all(gpu: &Gpu, kernels: &[&Kernel]) -> Vec<Compiled> {
-    kernels
-        .iter()
-        .map(|k| compile_one(&gpu.device, gpu.checks, k, None))
-        .collect()
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-fn compile_all(gpu: &Gpu, kernels: &[&Kernel]) -> Vec<Compiled> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = kernels.len().div_ceil(workers).max(1);
-    let cache = gpu.pipelines.get().map(|pipelines| &pipelines.cache);
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = kernels
-            .chunks(share)
-            .map(|chunk| {
-                scope.spawn(move || {
-                    let compiled = chunk
-                        .iter()
-                        .map(|k| compile_one(&gpu.device, gpu.checks, k, cache));
-                    compiled.collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        handles
-            .into_iter()
-            .flat_map(|handle| handle.join().expect("compiling does not panic"))
-            .collect()
-    })
-}
-
-pub(super) fn compile_one(
-    device: &wgpu::Device,
-    checks: Checks,
-    kernel: &Kernel,
-    cache: Option<&wgpu::PipelineCache>,
-) -> Compiled {
-    let label = Some(kernel.name.as_str());
-    let descriptor = wgpu::ShaderModuleDescriptor {
-        label,
-        source: wgpu::ShaderSource::Wgsl(kernel.source.as_str().into()),
-    };
-    let module = match checks {
-        Checks::On => device.create_shader_module(descriptor),
-        // SAFETY: all shader text is ours, and its indices stay in range for the parameters
-        // that lowering computes; the tests run every kernel with checks as well and compare.
-        Checks::Off => unsafe {
-            device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
-        },
-    };
-    let storage = |access: &Access| wgpu::BufferBindingType::Storage {
-        read_only: *access == Access::Read,
-    };
-    let types = std::iter::once(wgpu::BufferBindingType::Uniform)
-        .chain(kernel.bindings.iter().map(storage));
-    let entries: Vec<wgpu::BindGroupLayoutEntry> = types
-        .enumerate()
-        .map(|(number, ty)| wgpu::BindGroupLayoutEntry {
-            binding: number as u32,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty,
-                has_dynamic_offset: false,
-                min_binding_size: None,
-            },
-            count: None,
-        })
-        .collect();
-    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-        label,
-        entries: &entries,
-    });
-    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label,
-        bind_group_layouts: &[Some(&layout)],
-        immediate_size: 0,
-    });
-    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label,
-        layout: Some(&pipeline_layout),
-        module: &module,
-        entry_point: Some("main"),
-        compilation_options: wgpu::PipelineCompilationOptions {
-            // Our kernels write workgroup memory before they read it.
-            zero_initialize_workgroup_memory: false,
-            ..Default::default()
-        },
-        cache,
-    });
-    Compiled { pipeline, layout }
 }

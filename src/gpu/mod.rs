@@ -5,6 +5,7 @@
 //! The room knows no operator.
 
 pub mod adapter;
+mod compile;
 mod device;
 mod loaded;
 #[cfg(not(target_arch = "wasm32"))]
@@ -15,7 +16,7 @@ mod warm;
 
 pub use adapter::{Adapter, Description, Selection};
 pub use device::{Checks, Gpu};
-pub use loaded::LoadedPrograms;
+pub use loaded::{BufferRange, KeptBuffer, LoadedPrograms};
 pub use timing::KernelTime;
 
 /// Version of the backend library.

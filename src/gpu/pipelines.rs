@@ -5,8 +5,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::Gpu;
-
 /// Receives all pipelines of a device, to be kept.
 pub(super) type Keep = Box<dyn Fn(&[u8]) + Send + Sync>;
 
@@ -18,54 +16,33 @@ pub(super) struct Pipelines {
     kept: Mutex<Vec<u8>>,
 }
 
-impl Gpu {
-    /// Name under which this device's pipelines can be kept; `None` if they cannot.
-    pub fn pipelines_key(&self) -> Option<String> {
-        let able = self
-            .device
-            .features()
-            .contains(wgpu::Features::PIPELINE_CACHE);
-        let key = wgpu::util::pipeline_cache_key(&self.device.adapter_info());
-        key.filter(|_| able)
-    }
-
-    /// Compiles from now on with what an earlier process kept under the same name.
+impl Pipelines {
+    /// Pipelines of a device that begins with what an earlier process kept.
     ///
     /// # Safety
-    /// `data` must be what [`Gpu::hand_over_pipelines`] once gave to `keep`, or nothing.
-    pub unsafe fn keep_pipelines(&self, data: Option<&[u8]>, keep: Keep) {
-        if self.pipelines_key().is_none() {
-            return;
-        }
+    /// `data` must be what [`Pipelines::hand_over`] once gave to `keep`, or nothing.
+    pub(super) unsafe fn new(device: &wgpu::Device, data: Option<&[u8]>, keep: Keep) -> Pipelines {
         // SAFETY: by the caller's promise; what another driver or device left is recognised
         // by its header and not used.
         let cache = unsafe {
-            self.device
-                .create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
-                    label: Some("pipelines"),
-                    data,
-                    fallback: true,
-                })
+            device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
+                label: Some("pipelines"),
+                data,
+                fallback: true,
+            })
         };
         let kept = Mutex::new(data.unwrap_or_default().to_vec());
-        // A second call changes nothing.
-        drop(self.pipelines.set(Pipelines { cache, keep, kept }));
+        Pipelines { cache, keep, kept }
     }
 
-    /// Hands over all pipelines if there are new ones and somebody keeps them.
-    pub fn hand_over_pipelines(&self) {
-        let Some(pipelines) = self.pipelines.get() else {
+    /// Hands over all pipelines if there are new ones.
+    pub(super) fn hand_over(&self) {
+        let Some(data) = self.cache.get_data() else {
             return;
         };
-        let Some(data) = pipelines.cache.get_data() else {
-            return;
-        };
-        let mut kept = pipelines
-            .kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if *kept != data {
-            (pipelines.keep)(&data);
+            (self.keep)(&data);
             *kept = data;
         }
     }

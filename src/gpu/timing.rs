@@ -35,7 +35,7 @@ impl LoadedPrograms {
         let period = f64::from(gpu.queue.get_timestamp_period()) * 1e-9;
         let mut times = Vec::new();
         let mut origin = None;
-        for chunk in self.launches(program).chunks(MAX_QUERIES / 2) {
+        for chunk in self.dispatches(program).chunks(MAX_QUERIES / 2) {
             let count = 2 * chunk.len() as u32;
             let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: Some("dispatch times"),
@@ -49,7 +49,7 @@ impl LoadedPrograms {
                 mapped_at_creation: false,
             });
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
-            for (index, launch) in chunk.iter().enumerate() {
+            for (index, dispatch) in chunk.iter().enumerate() {
                 let first = 2 * index as u32;
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                     label: None,
@@ -59,7 +59,7 @@ impl LoadedPrograms {
                         end_of_pass_write_index: Some(first + 1),
                     }),
                 });
-                launch.record(&mut pass);
+                dispatch.record(&mut pass);
             }
             encoder.resolve_query_set(&queries, 0..count, &stamps, 0);
             gpu.submit(encoder.finish())?;
@@ -75,6 +75,9 @@ impl LoadedPrograms {
                 });
             }
         }
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        self.record_clears(program, &mut encoder);
+        gpu.submit(encoder.finish())?;
         Ok(Some(times))
     }
 }

@@ -7,15 +7,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::loaded::{Compiled, compile_one};
+use super::compile::{Compiled, compile_one};
 use super::{Gpu, GpuError};
 use crate::program::Kernel;
 
 /// Bytes of a buffer that stands for any operand.
 const OPERAND: u64 = 4096;
-
-/// Devices beside the main one, at most.
-pub(super) const SPARE: usize = 3;
 
 /// Makes the driver compile some kernels of the main device, which are `compiled` already as
 /// far as the device itself goes.

@@ -8,7 +8,7 @@ use super::{Graph, GraphError, Role, Tensor, ValueId};
 pub type Store = HashMap<String, Tensor>;
 
 /// Runs all nodes: reads external and kept values from `store`, writes updated values and
-/// outputs back to it.
+/// outputs back to it, and clears what the graph clears.
 ///
 /// # Errors
 /// [`GraphError::Missing`] if the store lacks a value.
@@ -45,6 +45,10 @@ pub fn run(graph: &Graph, store: &mut Store) -> Result<(), GraphError> {
         if let (Some(tensor), true) = (tensor, value.role != Role::Temporary) {
             store.insert(value.name.clone(), tensor);
         }
+    }
+    for id in graph.clears.iter().flat_map(|arena| graph.arena(*arena)) {
+        let value = graph.value(id);
+        store.insert(value.name.clone(), Tensor::zeros(&value.shape));
     }
     Ok(())
 }

@@ -10,11 +10,13 @@
 //! Values are single assignment, except that a few operators update *kept* values in place
 //! (running averages, metrics, the optimiser's state): there the node lists the same value
 //! among its inputs and its outputs.
+//! [`lasting`] says where values that outlive a run lie in memory.
 //! The graph performs no input or output and knows no device.
 
 pub mod activation_checkpointing;
 pub mod autodiff;
 pub mod interp;
+pub mod lasting;
 pub mod ops;
 pub mod precision;
 pub mod rewrite;
@@ -134,6 +136,8 @@ pub struct Graph {
     pub values: Vec<Value>,
     /// Nodes in execution order.
     pub nodes: Vec<Node>,
+    /// Arenas that a run fills with zeros when all nodes are done.
+    pub clears: Vec<Arena>,
 }
 
 /// What can be wrong with a graph.
@@ -374,6 +378,9 @@ impl fmt::Display for Graph {
                 node.op,
                 list(&node.inputs, false)
             )?;
+        }
+        for arena in &self.clears {
+            writeln!(f, "clear {}", arena.name())?;
         }
         Ok(())
     }

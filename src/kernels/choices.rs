@@ -7,14 +7,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Names of all variants; each operator supports some of them.
-pub fn variants() -> Vec<&'static str> {
-    let tiles = super::convolution::tile_names();
-    let winograd = WINOGRAD.map(|(name, _)| name);
-    let all = [DIRECT, SUBGROUP].into_iter().chain(winograd);
-    all.chain(tiles).collect()
-}
-
 /// Plain WGSL for every legal shape.
 pub(super) const DIRECT: &str = "direct";
 /// One subgroup to a workgroup, operands spread by shuffles: software adapters.

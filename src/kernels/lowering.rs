@@ -3,11 +3,14 @@
 
 use super::shader::{Storage, StorageForms};
 use super::{Choices, Target};
+use crate::graph::lasting::ARENA_ALIGNMENT;
 use crate::graph::{Arena, Graph, Node, Role, ValueId};
 use crate::program::{
     Access, Binding, BufferId, Dispatch, Kernel, Lifetime, OFFSET_ALIGNMENT, Program,
 };
 use crate::shape::{DType, Layout, Shape};
+
+const _: () = assert!(ARENA_ALIGNMENT.is_multiple_of(OFFSET_ALIGNMENT));
 
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,20 +162,14 @@ impl<'a> Lowering<'a> {
     /// Values of an arena follow one another, each at a legal offset.
     fn place_arena(&mut self, arena: Arena) {
         let ids = self.graph.arena(arena);
-        let mut bytes = 0;
-        let mut offsets = Vec::with_capacity(ids.len());
-        for id in &ids {
-            offsets.push(bytes);
-            bytes += self
-                .graph
-                .shape(*id)
-                .bytes()
-                .next_multiple_of(OFFSET_ALIGNMENT);
-        }
+        let (offsets, bytes) = self.graph.arena_offsets(arena);
         if bytes == 0 {
             return;
         }
         let buffer = self.program.buffer(arena.name(), bytes, Lifetime::Kept);
+        if self.graph.clears.contains(&arena) {
+            self.program.clears.push(buffer);
+        }
         for (id, offset) in ids.into_iter().zip(offsets) {
             self.places[id.0] = Some(Place { buffer, offset });
         }

@@ -59,13 +59,23 @@ mod softmax_cross_entropy_grad;
 mod sum_slices;
 mod unroll;
 
-pub use choices::{Choices, variants};
+pub use choices::Choices;
 pub use convolution::{MATRIX_NAMES, fingerprint};
 pub use lower::lower;
 pub use lowering::{LowerError, Lowered, Offer, Place};
 
 use crate::program::MatrixUnit;
 use crate::shape::DType;
+
+/// Names of all variants; each operator supports some of them.
+pub fn variants() -> Vec<&'static str> {
+    let tiles = convolution::tile_names();
+    let winograd = choices::WINOGRAD.map(|(name, _)| name);
+    let all = [choices::DIRECT, choices::SUBGROUP]
+        .into_iter()
+        .chain(winograd);
+    all.chain(tiles).collect()
+}
 
 /// What lowering needs to know of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]

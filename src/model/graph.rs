@@ -161,6 +161,8 @@ impl Network {
         let mut builder = Builder::new(self, Mode::MicroBatch, passes);
         let sums = builder.graph.arena(Arena::Sums);
         builder.sgd(&sums)?;
+        // The next step's sums begin at zero.
+        builder.graph.clears.push(Arena::Sums);
         builder.graph.validate()?;
         Ok(builder.graph)
     }

@@ -156,7 +156,7 @@ pub struct Dispatch {
     pub flops: u64,
 }
 
-/// Buffers, kernels and dispatches in execution order.
+/// Buffers, kernels and dispatches in execution order, then what is cleared.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
     /// Buffers by [`BufferId`].
@@ -165,6 +165,8 @@ pub struct Program {
     pub kernels: Vec<Kernel>,
     /// Launches in order.
     pub dispatches: Vec<Dispatch>,
+    /// Kept buffers that a run fills with zeros when all dispatches are done.
+    pub clears: Vec<BufferId>,
     known: HashMap<Kernel, KernelId>,
 }
 
@@ -243,6 +245,9 @@ impl fmt::Display for Program {
                 bindings.join(", "),
                 dispatch.label
             )?;
+        }
+        for buffer in &self.clears {
+            writeln!(f, "clear {}", self.buffers[buffer.0].name)?;
         }
         Ok(())
     }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use super::input_pipeline::BatchValues;
 use super::{InputPipeline, Totals, TrainError};
 use crate::data::Source;
-use crate::engine::{Device, Engine, TensorKind, Tensors};
+use crate::engine::{Device, Engine, TensorKind, Tensors, ValueHandle};
 use crate::graph::Passes;
 use crate::graph::ops::Metrics;
 use crate::kernels::Choices;
 use crate::model::{Description, Mode, Network, names};
-use crate::shape::Shape;
 
 /// What an evaluation found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +24,9 @@ pub struct Evaluation {
 pub struct Evaluator {
     engine: Engine,
     input: InputPipeline,
+    values: BatchValues,
+    logits: ValueHandle,
+    metrics: ValueHandle,
     batch: usize,
     classes: usize,
 }
@@ -48,9 +51,12 @@ impl Evaluator {
         let graph = network.graph(batch, &input, Mode::Evaluate, Passes::default())?;
         let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
         engine.write_tensors(network, TensorKind::Weights, tensors);
-        pipeline.upload(&mut engine);
+        let values = pipeline.upload(&mut engine);
         Ok(Evaluator {
+            logits: engine.value(names::LOGITS),
+            metrics: engine.value(names::METRICS),
             engine,
+            values,
             input: pipeline,
             batch,
             classes: description.classes.len(),
@@ -63,22 +69,22 @@ impl Evaluator {
     /// If data or device fail, or a score is NaN or infinite.
     pub async fn run(&mut self, mut progress: impl FnMut(usize)) -> Result<Evaluation, TrainError> {
         let mut confusion = vec![vec![0; self.classes]; self.classes];
-        let shape = Shape::channels(&[self.batch, 1, 1, self.classes]);
         let mut batches = self.input.batches(chunks(self.input.len(), self.batch));
         let mut done = 0;
-        clear_metrics(&mut self.engine);
+        self.engine.clear(self.metrics);
         while let Some(batch) = batches.next() {
             let batch = batch?;
-            self.input.write(&mut self.engine, &batch, self.batch);
+            self.input
+                .write(&mut self.engine, &self.values, &batch, self.batch);
             self.engine.run(0)?;
-            let logits = self.engine.read_values(names::LOGITS, &shape).await?;
+            let logits = self.engine.read_values(self.logits).await?;
             for (scores, label) in logits.chunks_exact(self.classes).zip(&batch.labels) {
                 confusion[*label as usize][largest(scores)] += 1;
             }
             done += batch.labels.len();
             progress(done);
         }
-        let metrics = read_metrics(&self.engine).await?;
+        let metrics = read_metrics(&self.engine, self.metrics).await?;
         if metrics.flags != 0 {
             return Err(TrainError::Scores);
         }
@@ -106,11 +112,9 @@ pub(super) fn chunks(n: usize, size: usize) -> Vec<Vec<u32>> {
     all.chunks(size).map(<[u32]>::to_vec).collect()
 }
 
-pub(super) async fn read_metrics(engine: &Engine) -> Result<Metrics, TrainError> {
-    let words = engine.read(names::METRICS, Metrics::shape().len()).await?;
-    Ok(Metrics::from_words(&words))
-}
-
-pub(super) fn clear_metrics(engine: &mut Engine) {
-    engine.clear(names::METRICS, &Metrics::shape());
+pub(super) async fn read_metrics(
+    engine: &Engine,
+    metrics: ValueHandle,
+) -> Result<Metrics, TrainError> {
+    Ok(Metrics::from_words(&engine.read(metrics).await?))
 }

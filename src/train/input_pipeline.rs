@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::TrainError;
 use crate::data::{Batch, Loader, Source};
-use crate::engine::{Device, Engine};
+use crate::engine::{Device, Engine, ValueHandle};
 use crate::graph::ops::{AssembleBatch, IGNORED};
 use crate::model::{Input, Preprocessing, names};
 
@@ -26,6 +26,14 @@ pub struct InputPipeline {
     value: &'static str,
     resident: bool,
     workers: usize,
+}
+
+/// The values of an engine that a batch fills.
+pub(super) struct BatchValues {
+    images: ValueHandle,
+    rows: ValueHandle,
+    samples: ValueHandle,
+    labels: ValueHandle,
 }
 
 /// Batches in order.
@@ -78,11 +86,18 @@ impl InputPipeline {
         }
     }
 
-    /// Sends a resident set to the device.
-    pub fn upload(&self, engine: &mut Engine) {
+    /// Sends a resident set to the device; returns the values that batches fill.
+    pub(super) fn upload(&self, engine: &mut Engine) -> BatchValues {
+        let values = BatchValues {
+            images: engine.value(self.value),
+            rows: engine.value(names::ROWS),
+            samples: engine.value(names::SAMPLES),
+            labels: engine.value(names::LABELS),
+        };
         if let (true, Some(bytes)) = (self.resident, self.source.resident()) {
-            engine.write(self.value, &self.words(bytes));
+            engine.write(values.images, &self.words(bytes));
         }
+        values
     }
 
     /// Batches of the given image numbers, prepared ahead.
@@ -100,7 +115,13 @@ impl InputPipeline {
 
     /// Writes a batch of images; rows past the end repeat the first one, with a label that
     /// does not count.
-    pub(super) fn write(&self, engine: &mut Engine, batch: &Batch, size: usize) {
+    pub(super) fn write(
+        &self,
+        engine: &mut Engine,
+        values: &BatchValues,
+        batch: &Batch,
+        size: usize,
+    ) {
         let mut samples = batch.indices.clone();
         let mut labels = batch.labels.clone();
         samples.resize(size, batch.indices[0]);
@@ -108,16 +129,16 @@ impl InputPipeline {
         let rows: Vec<u32> = match self.resident {
             true => samples.clone(),
             false => {
-                engine.write(self.value, &self.words(&batch.images));
+                engine.write(values.images, &self.words(&batch.images));
                 let last = batch.indices.len() as u32;
                 (0..size as u32)
                     .map(|row| if row < last { row } else { 0 })
                     .collect()
             }
         };
-        engine.write(names::ROWS, &rows);
-        engine.write(names::SAMPLES, &samples);
-        engine.write(names::LABELS, &labels);
+        engine.write(values.rows, &rows);
+        engine.write(values.samples, &samples);
+        engine.write(values.labels, &labels);
     }
 
     /// Bytes of images as the words of the graph's value: each image starts a word.

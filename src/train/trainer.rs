@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::evaluate::{chunks, clear_metrics, read_metrics};
-use super::input_pipeline::Batches;
+use super::evaluate::{chunks, read_metrics};
+use super::input_pipeline::{BatchValues, Batches};
 use super::{InputPipeline, Recipe, Totals, TrainError};
 use crate::data::Source;
-use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors};
+use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
 use crate::graph::ops::{LOSS_SCALE_WORDS, LossScale, METRIC_WORDS, Metrics};
 use crate::graph::step::Step;
-use crate::graph::{Graph, Passes, Precision};
+use crate::graph::{Arena, Graph, Passes, Precision};
 use crate::kernels::Choices;
 use crate::model::{Mode, Network, Preprocessing, initial_values, names};
 use crate::rng::{Purpose, Stream};
@@ -107,11 +107,23 @@ pub struct Trainer {
     options: Options,
     train: InputPipeline,
     test: InputPipeline,
+    values: Values,
     /// Sizes of the chunks for which there is a graph; the graph's number is the index.
     sizes: Vec<usize>,
     position: Position,
     batches: Option<Batches>,
     waited: Duration,
+}
+
+/// The values that a step writes, and those that say how it went.
+struct Values {
+    train: BatchValues,
+    test: BatchValues,
+    loss_weights: ValueHandle,
+    step: ValueHandle,
+    metrics: ValueHandle,
+    /// Where feature maps are halves.
+    loss_scale: Option<ValueHandle>,
 }
 
 impl Trainer {
@@ -148,15 +160,22 @@ impl Trainer {
         }
         let choices = choose(&graphs)?;
         let mut engine = Engine::new(device, graphs, &choices)?;
-        train.upload(&mut engine);
-        test.upload(&mut engine);
-        clear_metrics(&mut engine);
+        let half = options.passes.precision == Precision::F16;
+        let values = Values {
+            train: train.upload(&mut engine),
+            test: test.upload(&mut engine),
+            loss_weights: engine.value(names::LOSS_WEIGHTS),
+            step: engine.value(names::STEP),
+            metrics: engine.value(names::METRICS),
+            loss_scale: half.then(|| engine.value(names::LOSS_SCALE)),
+        };
         Ok(Trainer {
             engine,
             network,
             options,
             train,
             test,
+            values,
             sizes,
             position: Position::start(),
             batches: None,
@@ -174,13 +193,15 @@ impl Trainer {
         self.engine
             .write_tensors(&self.network, TensorKind::Momentum, &snapshot.momentum);
         self.engine
-            .write(names::METRICS, &snapshot.position.metrics);
+            .write(self.values.metrics, &snapshot.position.metrics);
         self.position = snapshot.position;
-        if self.options.passes.precision == Precision::F16 {
+        if let Some(loss_scale) = self.values.loss_scale {
             let fresh = LossScale::start().to_words();
             let words = snapshot.position.loss_scale.unwrap_or(fresh);
-            self.engine.write(names::LOSS_SCALE, &words);
+            self.engine.write(loss_scale, &words);
         }
+        // A step that failed may have left sums behind.
+        self.engine.clear_arena(Arena::Sums);
         self.batches = None;
     }
 
@@ -190,11 +211,8 @@ impl Trainer {
     /// If the device fails, or the run has diverged.
     pub async fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
         self.collect().await?;
-        if self.options.passes.precision == Precision::F16 {
-            let words = self
-                .engine
-                .read(names::LOSS_SCALE, LOSS_SCALE_WORDS)
-                .await?;
+        if let Some(loss_scale) = self.values.loss_scale {
+            let words = self.engine.read(loss_scale).await?;
             self.position.loss_scale = words.try_into().ok();
         }
         let (engine, network) = (&self.engine, &self.network);
@@ -264,25 +282,22 @@ impl Trainer {
         }
         let total = self.batch_at(self.position.step);
         self.write_step();
-        let micro = self.options.micro_batch.is_some();
-        if micro {
-            self.engine.clear_tensors(&self.network, TensorKind::Sums);
-        }
         let mut done = 0;
         while done < total {
             let batches = self.batches.as_mut().expect("made above");
             let batch = batches.next().expect("the order covers the epoch")?;
             let size = batch.indices.len();
             let graph = self.sizes.iter().position(|s| *s == size);
-            self.train.write(&mut self.engine, &batch, size);
+            self.train
+                .write(&mut self.engine, &self.values.train, &batch, size);
             let weight = 1.0 / total as f32;
             let weights = vec![weight.to_bits(); size];
-            self.engine.write(names::LOSS_WEIGHTS, &weights);
+            self.engine.write(self.values.loss_weights, &weights);
             self.engine.run(graph.expect("every size has a graph"))?;
             self.position.batches_tracked += 1;
             done += size;
         }
-        if micro {
+        if self.options.micro_batch.is_some() {
             self.engine.run(self.sizes.len() + 1)?;
         }
         self.position.step += 1;
@@ -294,7 +309,7 @@ impl Trainer {
     /// # Errors
     /// If the device fails, or a loss or gradient was NaN or infinite.
     pub async fn collect(&mut self) -> Result<Totals, TrainError> {
-        let metrics = read_metrics(&self.engine).await?;
+        let metrics = read_metrics(&self.engine, self.values.metrics).await?;
         if metrics.flags != 0 {
             return Err(self.diverged(&metrics).await);
         }
@@ -312,22 +327,24 @@ impl Trainer {
         mut progress: impl AsyncFnMut(usize),
     ) -> Result<Totals, TrainError> {
         self.collect().await?;
-        clear_metrics(&mut self.engine);
+        self.engine.clear(self.values.metrics);
         let batch = self.sizes[0];
         let mut batches = self.test.batches(chunks(self.test.len(), batch));
         let mut done = 0;
         while let Some(next) = batches.next() {
             let next = next?;
-            self.test.write(&mut self.engine, &next, batch);
+            self.test
+                .write(&mut self.engine, &self.values.test, &next, batch);
             self.engine.run(self.sizes.len())?;
             done += next.indices.len();
             progress(done).await;
         }
-        let metrics = read_metrics(&self.engine).await?;
+        let metrics = read_metrics(&self.engine, self.values.metrics).await?;
         if metrics.flags != 0 {
             return Err(self.diverged(&metrics).await);
         }
-        self.engine.write(names::METRICS, &self.position.metrics);
+        self.engine
+            .write(self.values.metrics, &self.position.metrics);
         Ok(Totals::from(&metrics))
     }
 
@@ -336,7 +353,7 @@ impl Trainer {
         self.position.epoch += 1;
         self.position.step = 0;
         self.position.metrics = [0; METRIC_WORDS];
-        clear_metrics(&mut self.engine);
+        self.engine.clear(self.values.metrics);
         self.batches = None;
         self.waited = Duration::ZERO;
     }
@@ -367,7 +384,7 @@ impl Trainer {
             momentum: recipe.momentum,
             weight_decay: recipe.weight_decay,
         };
-        self.engine.write(names::STEP, &step.to_words());
+        self.engine.write(self.values.step, &step.to_words());
     }
 
     /// Says where the numbers left the reals.

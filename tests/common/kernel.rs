@@ -240,19 +240,19 @@ impl Case {
         let graph = &self.graph;
         let mut engine = Engine::new(device, vec![graph.clone()], choices).map_err(failed)?;
         for (id, tensor) in self.operands.iter().zip(&self.inputs) {
-            engine.write(&graph.value(*id).name, &tensor.to_words());
+            let operand = engine.value(&graph.value(*id).name);
+            engine.write(operand, &tensor.to_words());
         }
         // Results must not depend on what was in memory before: poison them.
         for id in self.results.iter().filter(|id| !self.operands.contains(id)) {
             let poison = vec![0x7fc0_dead_u32; graph.shape(*id).stored_len()];
-            engine.write(&graph.value(*id).name, &poison);
+            engine.write(engine.value(&graph.value(*id).name), &poison);
         }
         engine.run(0).map_err(failed)?;
         let mut results = Vec::new();
         for id in &self.results {
-            let value = graph.value(*id);
-            let words = engine.read(&value.name, value.shape.stored_len()).await;
-            results.push(words.map_err(failed)?);
+            let result = engine.value(&graph.value(*id).name);
+            results.push(engine.read(result).await.map_err(failed)?);
         }
         Ok(results)
     }

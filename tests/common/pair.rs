@@ -164,13 +164,12 @@ impl Pair {
         let mut expected = store.clone();
         interp::run(&self.graph, &mut expected).unwrap();
         for (name, tensor) in store {
-            engine.write(name, &tensor.to_words());
+            engine.write(engine.value(name), &tensor.to_words());
         }
         engine.run(0).unwrap();
         ["y", "reduction"].map(|name| {
             let expected = expected[name].clone();
-            let words = engine.read(name, expected.shape.stored_len());
-            let words = pollster::block_on(words).unwrap();
+            let words = pollster::block_on(engine.read(engine.value(name))).unwrap();
             (Tensor::from_words(&expected.shape, &words), expected)
         })
     }

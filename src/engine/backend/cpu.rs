@@ -1,0 +1,70 @@
+//! Graphs on the processor: a run ends before the call returns.
+
+use std::sync::Arc;
+
+use super::{Backend, EngineError};
+use crate::cpu::{Cpu, LoadedGraphs};
+use crate::graph::Graph;
+use crate::graph::lasting::{LastingMemory, MemoryRange};
+
+/// Graphs on the processor.
+pub(in crate::engine) struct CpuBackend(LoadedGraphs);
+
+impl CpuBackend {
+    /// Lasting values begin as zeros.
+    pub(in crate::engine) fn new(
+        cpu: &Arc<Cpu>,
+        graphs: Vec<Graph>,
+        lasting: &LastingMemory,
+    ) -> CpuBackend {
+        CpuBackend(LoadedGraphs::new(Arc::clone(cpu), graphs, lasting))
+    }
+}
+
+impl Backend for CpuBackend {
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    fn write(&mut self, range: MemoryRange, words: &[u32]) {
+        self.0.words_mut(range)[..words.len()].copy_from_slice(words);
+    }
+
+    fn clear(&mut self, range: MemoryRange) {
+        self.0.words_mut(range).fill(0);
+    }
+
+    async fn read(&self, ranges: &[MemoryRange]) -> Result<Vec<Vec<u32>>, EngineError> {
+        let ranges = ranges.iter().map(|range| self.0.words(*range).to_vec());
+        Ok(ranges.collect())
+    }
+
+    fn run(&mut self, graph: usize) -> Result<(), EngineError> {
+        self.0.run(graph, || ());
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn time(
+        &mut self,
+        graph: usize,
+    ) -> Result<Option<Vec<crate::gpu::KernelTime>>, EngineError> {
+        let mut times = Vec::new();
+        let begin = std::time::Instant::now();
+        let mut last = begin;
+        self.0.run(graph, || {
+            let now = std::time::Instant::now();
+            times.push(crate::gpu::KernelTime {
+                dispatch: times.len(),
+                start: (last - begin).as_secs_f64(),
+                seconds: (now - last).as_secs_f64(),
+            });
+            last = now;
+        });
+        Ok(Some(times))
+    }
+}

@@ -1,0 +1,95 @@
+//! Graphs by the plain reference beside each operator.
+//!
+//! It computes in double precision; what lasts is rounded to `f32` at the end of a run.
+
+use super::{Backend, EngineError};
+use crate::graph::lasting::{LastingMemory, MemoryRange};
+use crate::graph::{Graph, Tensor, interp};
+
+/// Graphs with memory images of their lasting values.
+pub(in crate::engine) struct ReferenceBackend {
+    graphs: Vec<Graph>,
+    /// Where the lasting values of each graph lie.
+    ranges: Vec<Vec<Option<MemoryRange>>>,
+    /// The regions.
+    memory: Vec<Vec<u32>>,
+    bytes: u64,
+}
+
+impl ReferenceBackend {
+    /// Lasting values begin as zeros.
+    pub(in crate::engine) fn new(graphs: Vec<Graph>, lasting: &LastingMemory) -> ReferenceBackend {
+        let regions = lasting.regions.iter();
+        ReferenceBackend {
+            ranges: graphs.iter().map(|graph| lasting.ranges(graph)).collect(),
+            memory: regions.map(|region| vec![0; region.words]).collect(),
+            bytes: lasting.bytes(),
+            graphs,
+        }
+    }
+
+    fn words_mut(&mut self, range: MemoryRange) -> &mut [u32] {
+        words_mut(&mut self.memory, range)
+    }
+}
+
+fn words(memory: &[Vec<u32>], range: MemoryRange) -> &[u32] {
+    &memory[range.region][range.offset..][..range.words]
+}
+
+fn words_mut(memory: &mut [Vec<u32>], range: MemoryRange) -> &mut [u32] {
+    &mut memory[range.region][range.offset..][..range.words]
+}
+
+impl Backend for ReferenceBackend {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn write(&mut self, range: MemoryRange, words: &[u32]) {
+        self.words_mut(range)[..words.len()].copy_from_slice(words);
+    }
+
+    fn clear(&mut self, range: MemoryRange) {
+        self.words_mut(range).fill(0);
+    }
+
+    async fn read(&self, ranges: &[MemoryRange]) -> Result<Vec<Vec<u32>>, EngineError> {
+        let ranges = ranges
+            .iter()
+            .map(|range| words(&self.memory, *range).to_vec());
+        Ok(ranges.collect())
+    }
+
+    fn run(&mut self, graph: usize) -> Result<(), EngineError> {
+        let (graph, ranges) = (&self.graphs[graph], &self.ranges[graph]);
+        let lasting = || {
+            let values = graph.values.iter().zip(ranges);
+            values.filter_map(|(value, range)| Some((value, (*range)?)))
+        };
+        let mut store: interp::Store = lasting()
+            .map(|(value, range)| {
+                let tensor = Tensor::from_words(&value.shape, words(&self.memory, range));
+                (value.name.clone(), tensor)
+            })
+            .collect();
+        interp::run(graph, &mut store)?;
+        for (value, range) in lasting() {
+            let image = store[&value.name].to_words();
+            words_mut(&mut self.memory, range).copy_from_slice(&image);
+        }
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn time(
+        &mut self,
+        _graph: usize,
+    ) -> Result<Option<Vec<crate::gpu::KernelTime>>, EngineError> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,227 @@
+//! Where lasting values lie: one layout of memory for every device.
+//!
+//! Values that outlive a run lie in *regions*. All values of an arena share the arena's region;
+//! every external value and every output has a region of its own. Graphs that are loaded
+//! together share regions by name, each as large as the largest of them needs.
+//!
+//! In an arena, values follow one another in order of declaration. Each begins at a multiple
+//! of [`ARENA_ALIGNMENT`] bytes, and lies there as its shape says, pads included. The words
+//! between two values are zero. An arena read from one device can therefore be written to any
+//! other that has loaded graphs of the same network.
+
+use std::collections::HashMap;
+
+use super::{Arena, Graph, Role, Value};
+use crate::shape::Shape;
+
+/// Bytes of which the offset of each value in its arena is a multiple: the alignment that
+/// WebGPU asks of storage bindings by default.
+pub const ARENA_ALIGNMENT: u64 = 256;
+
+/// Contiguous memory of an arena, or of one lasting value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// The arena's or the value's.
+    pub name: String,
+    /// Size.
+    pub words: usize,
+}
+
+/// Part of a region, in words of 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRange {
+    /// Number of the region.
+    pub region: usize,
+    /// First word.
+    pub offset: usize,
+    /// Length.
+    pub words: usize,
+}
+
+/// A value that outlives a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastingValue {
+    /// Its name in all graphs.
+    pub name: String,
+    /// Its shape; the largest, if graphs differ.
+    pub shape: Shape,
+    /// Where it lies.
+    pub range: MemoryRange,
+}
+
+/// The layout of the lasting values of some graphs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LastingMemory {
+    /// All regions.
+    pub regions: Vec<Region>,
+    /// All values.
+    pub values: Vec<LastingValue>,
+    region_of: HashMap<String, usize>,
+    value_of: HashMap<String, usize>,
+}
+
+impl LastingMemory {
+    /// Lays out the lasting values of graphs that are loaded together.
+    ///
+    /// # Panics
+    /// If graphs disagree on where a value lies in its arena: a mistake of ours.
+    pub fn of(graphs: &[Graph]) -> LastingMemory {
+        let mut memory = LastingMemory::default();
+        for graph in graphs {
+            for arena in Arena::ALL {
+                memory.place_arena(graph, arena);
+            }
+            let values = graph.values.iter();
+            for value in values.filter(|v| matches!(v.role, Role::External | Role::Output)) {
+                let words = words(&value.shape);
+                let region = memory.region(&value.name, words);
+                memory.place(value, region, 0);
+            }
+        }
+        memory
+    }
+
+    fn place_arena(&mut self, graph: &Graph, arena: Arena) {
+        let (offsets, bytes) = graph.arena_offsets(arena);
+        if offsets.is_empty() {
+            return;
+        }
+        let region = self.region(arena.name(), bytes as usize / 4);
+        for (id, offset) in graph.arena(arena).into_iter().zip(offsets) {
+            self.place(graph.value(id), region, offset as usize / 4);
+        }
+    }
+
+    /// The region of a name, enlarged to some words.
+    fn region(&mut self, name: &str, words: usize) -> usize {
+        let regions = &mut self.regions;
+        let region = *self.region_of.entry(name.to_owned()).or_insert_with(|| {
+            regions.push(Region {
+                name: name.to_owned(),
+                words: 0,
+            });
+            regions.len() - 1
+        });
+        let region_words = &mut regions[region].words;
+        *region_words = words.max(*region_words);
+        region
+    }
+
+    fn place(&mut self, value: &Value, region: usize, offset: usize) {
+        let range = MemoryRange {
+            region,
+            offset,
+            words: words(&value.shape),
+        };
+        let values = &mut self.values;
+        let index = *self.value_of.entry(value.name.clone()).or_insert_with(|| {
+            values.push(LastingValue {
+                name: value.name.clone(),
+                shape: value.shape.clone(),
+                range,
+            });
+            values.len() - 1
+        });
+        let known = &mut values[index];
+        assert_eq!(
+            (known.range.region, known.range.offset),
+            (region, offset),
+            "{} lies in two places",
+            value.name
+        );
+        if known.range.words < range.words {
+            known.shape = value.shape.clone();
+            known.range = range;
+        }
+    }
+
+    /// Bytes of all values, without what aligns them.
+    pub fn bytes(&self) -> u64 {
+        let values = self.values.iter();
+        values.map(|value| 4 * value.range.words as u64).sum()
+    }
+
+    /// Number of the value of a name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.value_of.get(name).copied()
+    }
+
+    /// The whole region of an arena, if a graph has it.
+    pub fn arena(&self, arena: Arena) -> Option<MemoryRange> {
+        let region = *self.region_of.get(arena.name())?;
+        Some(MemoryRange {
+            region,
+            offset: 0,
+            words: self.regions[region].words,
+        })
+    }
+
+    /// Where each value of one of the graphs lies, as large as that graph has it; `None` for
+    /// temporary values.
+    ///
+    /// # Panics
+    /// If it is not one of the graphs: a mistake of ours.
+    pub fn ranges(&self, graph: &Graph) -> Vec<Option<MemoryRange>> {
+        let range = |value: &Value| MemoryRange {
+            words: words(&value.shape),
+            ..self.values[self.value_of[&value.name]].range
+        };
+        let values = graph.values.iter();
+        values
+            .map(|value| (value.role != Role::Temporary).then(|| range(value)))
+            .collect()
+    }
+}
+
+impl Graph {
+    /// First byte of each value of an arena, in order, and the bytes of the arena.
+    pub fn arena_offsets(&self, arena: Arena) -> (Vec<u64>, u64) {
+        let mut bytes = 0;
+        let mut offsets = Vec::new();
+        for id in self.arena(arena) {
+            offsets.push(bytes);
+            bytes += self.shape(id).bytes().next_multiple_of(ARENA_ALIGNMENT);
+        }
+        (offsets, bytes)
+    }
+}
+
+fn words(shape: &Shape) -> usize {
+    shape.bytes() as usize / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arenas_are_aligned_and_others_as_large_as_the_largest_graph_needs() {
+        let graph = |batch: usize| {
+            let mut graph = Graph::new();
+            graph.external("labels", Shape::indices(&[batch]));
+            graph.kept("weight", Shape::weights([3, 3, 3, 5]), Arena::Parameters);
+            graph.kept("bias", Shape::channels(&[5]), Arena::Parameters);
+            graph
+        };
+        let graphs = [graph(2), graph(7)];
+        let memory = LastingMemory::of(&graphs);
+        // 9 taps of 4 times 8 stored weights are 288 words; 64 words align.
+        let region = |name: &str, words| Region {
+            name: name.to_owned(),
+            words,
+        };
+        let expected = [region("parameters", 320 + 64), region("labels", 7)];
+        assert_eq!(memory.regions, expected);
+        let range = |region, offset, words| MemoryRange {
+            region,
+            offset,
+            words,
+        };
+        let find = |name| memory.values[memory.find(name).unwrap()].range;
+        assert_eq!(find("bias"), range(0, 320, 8));
+        assert_eq!(find("labels"), range(1, 0, 7));
+        assert_eq!(memory.ranges(&graphs[0])[0], Some(range(1, 0, 2)));
+        assert_eq!(memory.arena(Arena::Parameters), Some(range(0, 0, 384)));
+        assert_eq!(memory.arena(Arena::Sums), None);
+    }
+}
