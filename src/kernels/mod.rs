@@ -35,7 +35,6 @@ mod shader;
 mod shortcut;
 mod softmax_cross_entropy;
 mod sum_slices;
-mod unroll;
 
 pub use choices::{Choices, variants};
 pub use conv2d::{MATRIX_NAMES, fingerprint};
