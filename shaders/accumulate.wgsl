@@ -1,6 +1,7 @@
-// sums += gradients over flat arenas.
+// Gradient accumulation over flat arenas: sums += gradients.
 //
-// sums, gradients: `count` groups of four. One invocation owns one group.
+// sums, gradients: `count` vectors of four.
+// One invocation owns one vector.
 
 struct Params {
     count: u32,

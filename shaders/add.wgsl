@@ -1,17 +1,17 @@
 // y = a + b, element by element.
 //
-// a, b, y: `count` groups of four. One invocation owns one group.
+// a, b, y: `count` vectors of four. One invocation owns one vector.
 
-// import stored
+// import activation
 
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<Stored>;
-@group(0) @binding(2) var<storage, read> b: array<Stored>;
-@group(0) @binding(3) var<storage, read_write> y: array<Stored>;
+@group(0) @binding(1) var<storage, read> a: array<ActivationVec>;
+@group(0) @binding(2) var<storage, read> b: array<ActivationVec>;
+@group(0) @binding(3) var<storage, read_write> y: array<ActivationVec>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -21,6 +21,6 @@ fn main(
 ) {
     let i = (workgroup.y * grid.x + workgroup.x) * 64u + lane;
     if i < params.count {
-        y[i] = packed(floats(a[i]) + floats(b[i]));
+        y[i] = pack_activation(unpack_activation(a[i]) + unpack_activation(b[i]));
     }
 }

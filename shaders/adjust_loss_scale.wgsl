@@ -1,8 +1,9 @@
-// The loss scale after a step: half of it where a gradient overflowed, twice after many good
-// steps. At a scale of 1 an overflow is the network's own, and the metrics say so.
+// Dynamic loss scaling after a step: the scale halves where a gradient overflowed, and doubles
+// after `growth_interval` steps without overflow. An overflow at a scale of 1 is the network's
+// own, and sets a flag in the metrics.
 //
 // loss_scale: see lib/loss_scale.wgsl. metrics: word 4 holds flags.
-// One invocation does it all.
+// One invocation does everything.
 
 // import loss_scale
 

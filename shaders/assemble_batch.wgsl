@@ -1,16 +1,16 @@
-// Images of bytes to a normalised NHWC batch, flipped and cropped at random:
+// Byte images to a normalised NHWC batch with random crops and flips:
 //
 //     x[n, h, w, c] = (byte - mean[c]) / std[c]   inside the image, 0 in the padding
 //
-// images: u32 [M, words], bytes H W RGB, four to a word, lowest first.
-// rows, samples: u32 [N]: which image stands where, and its number in the dataset, which
-// with seed and epoch decides offset and flip.
-// x: [N, size, size] groups of four: red, green, blue, 0.
+// images: u32 [M, words], bytes in the order H W RGB, four to a word, lowest byte first.
+// rows, samples: u32 [N]: the row of `images` that each batch element shows, and its number in
+// the dataset, which determines crop and flip together with seed and epoch.
+// x: [N, size, size] vectors: red, green, blue, 0.
 // One invocation owns one pixel of x.
 
+// import activation
 // import philox
 // import step
-// import stored
 
 struct Params {
     pixels: u32,
@@ -31,7 +31,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> rows: array<u32>;
 @group(0) @binding(3) var<storage, read> samples: array<u32>;
 @group(0) @binding(4) var<storage, read> step: array<u32>;
-@group(0) @binding(5) var<storage, read_write> x: array<Stored>;
+@group(0) @binding(5) var<storage, read_write> x: array<ActivationVec>;
 
 fn byte_at(row: u32, byte: u32) -> f32 {
     let word = images[row * params.words + byte / 4u];
@@ -54,11 +54,11 @@ fn main(
     let counter = vec4<u32>(0u, samples[n], step[STEP_EPOCH], PURPOSE_AUGMENT);
     let random = philox(counter, seed);
     let offsets = 2u * params.padding + 1u;
-    // A shift past the left or upper edge wraps to a huge number, and fails the same test.
+    // A coordinate left of or above the image wraps around to a huge number and fails the test.
     let h = (i / size) % size + (((random.x >> 16u) * offsets) >> 16u) - params.padding;
     var w = i % size + (((random.y >> 16u) * offsets) >> 16u) - params.padding;
     if h >= size || w >= size {
-        x[i] = packed(vec4<f32>(0.0));
+        x[i] = pack_activation(vec4<f32>(0.0));
         return;
     }
     if params.flip != 0u && (random.z & 1u) == 1u {
@@ -66,7 +66,7 @@ fn main(
     }
     let at = (h * size + w) * 3u;
     let row = rows[n];
-    x[i] = packed(vec4<f32>(
+    x[i] = pack_activation(vec4<f32>(
         (byte_at(row, at) - params.mean_red) / params.std_red,
         (byte_at(row, at + 1u) - params.mean_green) / params.std_green,
         (byte_at(row, at + 2u) - params.mean_blue) / params.std_blue,

@@ -1,13 +1,14 @@
-// Mean and sum of squared deviations of each channel over a slice of the rows.
+// Partial statistics of each channel: mean and sum of squared deviations over a slice of the
+// rows.
 //
-// x: [rows, columns] groups of four channels.
+// x: [rows, columns] vectors of four channels.
 // partial: [slices, 3, columns]: number of rows, mean, sum of squared deviations.
-// One invocation owns one column of the rows of its slice (see lib/row_partition.wgsl) and writes
+// One invocation owns one column of the rows of its slice (lib/row_partition.wgsl) and writes
 // one partial result; merge_moments.wgsl combines them.
 
-// import row_partition
-// import stored
+// import activation
 // import moments
+// import row_partition
 
 struct Params {
     rows: u32,
@@ -16,7 +17,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read> x: array<ActivationVec>;
 @group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
@@ -30,7 +31,7 @@ fn main(
     }
     var d: Deviations;
     for (var row = s.first; row < s.end; row += s.step) {
-        take_in(&d, floats(x[row * params.columns + s.column]));
+        accumulate(&d, unpack_activation(x[row * params.columns + s.column]));
     }
     let at = s.slice * 3u * params.columns + s.column;
     partial[at] = vec4<f32>(d.count);

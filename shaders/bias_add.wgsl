@@ -1,7 +1,7 @@
-// y = x + bias, the same bias for every row.
+// y = x + bias, with the same bias for every row.
 //
-// x, y: [rows, columns] groups of four channels. bias: [columns].
-// One invocation owns one column of every few rows (see lib/row_partition.wgsl).
+// x, y: [rows, columns] vectors of four channels. bias: [columns].
+// One invocation owns one column of every few rows (lib/row_partition.wgsl).
 
 // import row_partition
 

@@ -1,8 +1,8 @@
 // Sum of each channel over a slice of the rows.
 //
-// x: [rows, columns] groups of four channels.
+// x: [rows, columns] vectors of four channels.
 // partial: [slices, columns]; sum_slices.wgsl adds the slices.
-// One invocation owns one column of the rows of its slice (see lib/row_partition.wgsl).
+// One invocation owns one column of the rows of its slice (lib/row_partition.wgsl).
 
 // import row_partition
 

@@ -1,5 +1,5 @@
-// Convolution of NHWC pixels, and its gradient by the input, in plain WGSL:
-// for every legal shape, on every device with the default limits.
+// Convolution of NHWC activations, and its gradient with respect to the input, in plain WGSL:
+// runs every legal shape on every device with the default limits.
 //
 //     result[n, y(i), x(k), o] = sum over taps (a, b) and source channels c of
 //         source[n, source_base_height + source_step_height * i + a,
@@ -10,41 +10,37 @@
 //     y(i) = out_offset_height + out_step_height * i, x(k) likewise; source
 //     pixels outside the image count as zero.
 //
-// Operations, parameters and bindings are those of `conv2d_subgroup`, where
-// they are explained: TRANSPOSED = false is the convolution itself, true one
-// class of pixels of its gradient by the input.
+// conv2d_subgroup.wgsl explains the two operations and the parameters. TRANSPOSED = false is
+// the convolution itself; true is one stride phase of its input gradient.
 //
 // Bindings (a vector is four channels; pad channels hold zero):
 //   source   [batch][source_height][source_width][source_vecs] vectors
 //   weights  [kernel_height][kernel_width][4 * input vecs][output vecs] vectors
 //   result   [batch][result_height][result_width][result_vecs] vectors
-// On request the result is normalised before it is stored: see lib/conv2d_pixels.wgsl.
+// An epilogue can normalise the result before it is stored: see lib/conv2d_pixels.wgsl.
 //
-// One invocation owns PIXELS consecutive pixels of the class and OUT_VECS
-// neighbouring vectors of result channels, so that each loaded vector serves
-// several sums; neighbouring invocations own neighbouring channels of the same
-// pixels. One workgroup is WORKGROUP such invocations; workgroup (x, y) is
-// number y * groups.x + x.
+// One invocation owns PIXELS consecutive pixels of the stride phase and OUT_VECS neighbouring
+// vectors of result channels, so that each loaded vector serves several sums; neighbouring
+// invocations own neighbouring channels of the same pixels. One workgroup is WORKGROUP such
+// invocations; workgroup (x, y) has number y * groups.x + x.
 //
-// Assumes: all counts at least 1 except taps_*; source and result do not
-// overlap. Invocations past the end do nothing; pixels and vectors past the
-// end compute on clamped addresses and are not stored.
-//
-// The host sets the constants, and expands the loops marked `//@unroll`.
+// Assumes: all counts are at least 1 except taps_*; source and result do not overlap.
+// Invocations past the end return; pixels and vectors past the end compute on clamped
+// addresses and are not stored.
+
+// import activation
+// import batch_norm
+// import conv2d_pixels
+// import f32_storage
 
 const WORKGROUP: u32 = 64u;
 const PIXELS: u32 = 4u;
 const OUT_VECS: u32 = 2u;
 const TRANSPOSED: bool = false;
 
-// import batch_norm
-// import conv2d_pixels
-// import stored
-// import exact
-
-@group(0) @binding(1) var<storage, read> source: array<Stored>;
-@group(0) @binding(2) var<storage, read> weights: array<Exact>;
-@group(0) @binding(3) var<storage, read_write> result: array<Stored>;
+@group(0) @binding(1) var<storage, read> source: array<ActivationVec>;
+@group(0) @binding(2) var<storage, read> weights: array<F32Vec>;
+@group(0) @binding(3) var<storage, read_write> result: array<ActivationVec>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -61,8 +57,8 @@ fn main(
         return;
     }
 
-    // Source coordinates of the first tap; the image as its first source row;
-    // and where the sums go.
+    // Source coordinates of the first tap; the first source row of the image; and the index of
+    // the result.
     var source_row: array<i32, PIXELS>;
     var source_column: array<i32, PIXELS>;
     var image_row: array<u32, PIXELS>;
@@ -82,7 +78,7 @@ fn main(
         result_index[p] = (result_row * parameters.result_width + result_column) * parameters.result_vecs + first_vec;
     }
 
-    // Where the four weight vectors of a source vector start, and their stride.
+    // Offset of the four weight vectors of a source vector, and their stride.
     var weight_offset: array<u32, OUT_VECS>;
     for (var n = 0u; n < OUT_VECS; n++) { //@unroll
         let vec = min(first_vec + n, parameters.result_vecs - 1u);
@@ -102,7 +98,7 @@ fn main(
             var inside: array<bool, PIXELS>;
             var source_index: array<u32, PIXELS>;
             for (var p = 0u; p < PIXELS; p++) { //@unroll
-                // A negative coordinate is a huge one as u32.
+                // A negative coordinate is a huge number as u32.
                 let row = u32(source_row[p]) + a;
                 let column = u32(source_column[p]) + b;
                 inside[p] = row < parameters.source_height && column < parameters.source_width;
@@ -115,17 +111,17 @@ fn main(
                 for (var p = 0u; p < PIXELS; p++) { //@unroll
                     x[p] = vec4<f32>(0.0);
                     if inside[p] {
-                        x[p] = normalize_input(floats(source[source_index[p] + c]), input_norm);
+                        x[p] = normalize_input(unpack_activation(source[source_index[p] + c]), input_norm);
                     }
                 }
                 for (var n = 0u; n < OUT_VECS; n++) { //@unroll
                     // w[e] holds the weights of source channel e.
                     let index = weight_index + weight_offset[n];
                     var w = mat4x4<f32>(
-                        exact_floats(weights[index]),
-                        exact_floats(weights[index + weight_stride]),
-                        exact_floats(weights[index + 2u * weight_stride]),
-                        exact_floats(weights[index + 3u * weight_stride]),
+                        unpack_f32(weights[index]),
+                        unpack_f32(weights[index + weight_stride]),
+                        unpack_f32(weights[index + 2u * weight_stride]),
+                        unpack_f32(weights[index + 3u * weight_stride]),
                     );
                     if TRANSPOSED {
                         w = transpose(w);
@@ -144,7 +140,7 @@ fn main(
             let output_norm = output_coefficients(first_vec + n);
             for (var p = 0u; p < PIXELS; p++) { //@unroll
                 if first_pixel + p < pixels {
-                    result[result_index[p] + n] = packed(epilogue(sum[p][n], output_norm));
+                    result[result_index[p] + n] = pack_activation(epilogue(sum[p][n], output_norm));
                 }
             }
         }

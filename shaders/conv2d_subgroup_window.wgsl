@@ -1,42 +1,38 @@
-// Convolution of NHWC pixels, and its gradient by the input, in subgroups, for windows that
-// move by one pixel: neighbouring pixels share what they load.
+// Convolution of NHWC activations, and its gradient with respect to the input, with subgroup
+// shuffles, for windows that move by one pixel: neighbouring pixels share what they load.
 //
-// Operations, parameters and bindings are those of `conv2d_subgroup`, where they are
-// explained. This kernel is for classes whose source steps are 1, with at most TAPS rows of
-// taps, and columns of taps from one before to one behind the pixel's own.
+// conv2d_subgroup.wgsl explains the operations, parameters and bindings. This kernel is for
+// stride phases whose source steps are 1, with at most TAPS rows of taps, and columns of taps
+// from one before to one after the pixel's own.
 //
-// One workgroup is one subgroup. It owns SUBGROUP columns by PIXELS rows of the class in one
-// image, an invocation one of these columns. For each source vector an invocation loads the
-// PIXELS + TAPS - 1 pixels of its column that its taps reach, once for all taps: other rows
-// of taps find them moved by one row, other columns in the neighbouring invocation. The two
-// columns beyond the edges of the subgroup are loaded by all its invocations together, and
-// handed to those at the edges. So nine taps cost little more loads than one, which is what
-// matters where a load costs as much as dozens of multiply-adds.
+// One workgroup is one subgroup. It owns SUBGROUP columns by PIXELS rows of the phase in one
+// image; an invocation owns one of these columns. For each source vector an invocation loads
+// the PIXELS + TAPS - 1 pixels of its column that its taps reach, once for all taps: other rows
+// of taps find them shifted by one row, other columns in the neighbouring invocation. All
+// invocations together load the two columns beyond the edges of the subgroup and pass them to
+// the invocations at the edges. Nine taps therefore cost few more loads than one, which matters
+// where a load costs as much as dozens of multiply-adds.
 //
-// Assumes what `conv2d_subgroup` does. Workgroup (x, y, z) works on block y * groups.x + x and
-// channel chunk z; blocks and pixels past the end store nothing.
-//
-// The host sets the constants, and expands the loops marked `//@unroll`.
+// Assumes: what conv2d_subgroup.wgsl assumes. Workgroup (x, y, z) owns block y * groups.x + x
+// and channel chunk z; blocks and pixels past the end store nothing.
+
+// import activation
+// import conv2d_broadcast
+// import conv2d_pixels
 
 const SUBGROUP: u32 = 8u;
 const PIXELS: u32 = 8u;
 const OUT_VECS: u32 = 5u;
 const WEIGHT_LOADS: u32 = (4u * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
 const TAPS: u32 = 3u;
-// Rows that an invocation loads, and how often they move.
+// Rows that an invocation loads, and how many of them move up by one.
 const ROWS: u32 = PIXELS + TAPS - 1u;
 const MOVES: u32 = ROWS - 1u;
-// Shares of the pixels beyond the edges that an invocation loads.
+// Loads of pixels beyond the edges by each invocation.
 const EDGE_LOADS: u32 = (2u * ROWS + SUBGROUP - 1u) / SUBGROUP;
 const TRANSPOSED: bool = false;
 
-// import batch_norm
-// import conv2d_pixels
-// import stored
-// import exact
-// import conv2d_broadcast
-
-@group(0) @binding(1) var<storage, read> source: array<Stored>;
+@group(0) @binding(1) var<storage, read> source: array<ActivationVec>;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(
@@ -54,11 +50,11 @@ fn main(
     let first_vec = group.z * OUT_VECS;
     let in_batch = image < parameters.batch;
 
-    // A negative coordinate is a huge one as u32.
+    // A negative coordinate is a huge number as u32.
     let source_row = u32(parameters.source_base_height) + first_row;
     let image_row = image * parameters.source_height;
     let has_column = in_batch && column < parameters.source_width;
-    // Piece 2 * r + s of the pixels beyond the edges is in row r, to the left or to the right.
+    // Piece 2 * r + s of the pixels beyond the edges is in row r, on the left (0) or right (1).
     var edge_index: array<u32, EDGE_LOADS>;
     var has_edge: array<bool, EDGE_LOADS>;
     for (var k = 0u; k < EDGE_LOADS; k++) { //@unroll
@@ -80,7 +76,7 @@ fn main(
         for (var k = 0u; k < EDGE_LOADS; k++) { //@unroll
             loaded[k] = vec4<f32>(0.0);
             if has_edge[k] {
-                loaded[k] = normalize_input(floats(source[edge_index[k] + c]), input_norm);
+                loaded[k] = normalize_input(unpack_activation(source[edge_index[k] + c]), input_norm);
             }
         }
         var own: array<vec4<f32>, ROWS>;
@@ -90,7 +86,7 @@ fn main(
             own[r] = vec4<f32>(0.0);
             if has_column && row < parameters.source_height {
                 let pixel = (image_row + row) * parameters.source_width + column;
-                own[r] = normalize_input(floats(source[pixel * parameters.source_vecs + c]), input_norm);
+                own[r] = normalize_input(unpack_activation(source[pixel * parameters.source_vecs + c]), input_norm);
             }
             let left = subgroupShuffle(loaded[2u * r / SUBGROUP], 2u * r % SUBGROUP);
             let right = subgroupShuffle(loaded[(2u * r + 1u) / SUBGROUP], (2u * r + 1u) % SUBGROUP);
@@ -114,15 +110,15 @@ fn main(
         }
     }
 
-    var place: array<u32, PIXELS>;
+    var result_index: array<u32, PIXELS>;
     var valid: array<bool, PIXELS>;
     for (var p = 0u; p < PIXELS; p++) { //@unroll
         let row = first_row + p;
         let result_row = image * parameters.result_height
             + parameters.out_offset_height + parameters.out_step_height * row;
         let result_column = parameters.out_offset_width + parameters.out_step_width * column;
-        place[p] = (result_row * parameters.result_width + result_column) * parameters.result_vecs;
+        result_index[p] = (result_row * parameters.result_width + result_column) * parameters.result_vecs;
         valid[p] = in_batch && row < parameters.count_height && column < parameters.count_width;
     }
-    store_sums(&sum, &place, &valid, first_vec, block, lane);
+    store_sums(&sum, &result_index, &valid, first_vec, block, lane);
 }

@@ -1,17 +1,17 @@
-// y = x, from the storage of feature maps to single precision.
+// y = x, from activation storage to f32 storage.
 //
-// x, y: `count` groups of four. One invocation owns one group.
+// x, y: `count` vectors of four. One invocation owns one vector.
 
-// import stored
-// import exact
+// import activation
+// import f32_storage
 
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Stored>;
-@group(0) @binding(2) var<storage, read_write> y: array<Exact>;
+@group(0) @binding(1) var<storage, read> x: array<ActivationVec>;
+@group(0) @binding(2) var<storage, read_write> y: array<F32Vec>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -21,6 +21,6 @@ fn main(
 ) {
     let i = (workgroup.y * grid.x + workgroup.x) * 64u + lane;
     if i < params.count {
-        y[i] = exact_packed(floats(x[i]));
+        y[i] = pack_f32(unpack_activation(x[i]));
     }
 }

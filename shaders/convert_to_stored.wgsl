@@ -1,17 +1,17 @@
-// y = x, from single precision to the storage of feature maps.
+// y = x, from f32 storage to activation storage.
 //
-// x, y: `count` groups of four. One invocation owns one group.
+// x, y: `count` vectors of four. One invocation owns one vector.
 
-// import stored
-// import exact
+// import activation
+// import f32_storage
 
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Exact>;
-@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
+@group(0) @binding(1) var<storage, read> x: array<F32Vec>;
+@group(0) @binding(2) var<storage, read_write> y: array<ActivationVec>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -21,6 +21,6 @@ fn main(
 ) {
     let i = (workgroup.y * grid.x + workgroup.x) * 64u + lane;
     if i < params.count {
-        y[i] = packed(exact_floats(x[i]));
+        y[i] = pack_activation(unpack_f32(x[i]));
     }
 }

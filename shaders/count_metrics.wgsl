@@ -1,9 +1,9 @@
-// Adds a batch to the metrics: words loss (float), top-1 hits, top-5 hits, images, flags.
+// Adds a batch to the metrics. Words: loss (f32), top-1 correct, top-5 correct, images, flags.
 //
-// losses: f32 [count]; ranks: u32 [count], IGNORED where a row does not count.
+// losses: f32 [count]. ranks: u32 [count], IGNORED for rows that do not count.
 // metrics: 8 words, updated. Bit 0 of the flags: a loss is NaN or infinite.
-// One workgroup does it all: every invocation sums every 64th row, the first adds the 64
-// sums in order.
+// One workgroup does everything: each invocation adds every 64th row, then the first adds the
+// 64 sums in order.
 
 // import float
 

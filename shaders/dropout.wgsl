@@ -1,8 +1,8 @@
 // y = x / (1 - p) where a random word is at least p * 2^32, else 0.
 //
-// x, y: [N, columns] groups of four channels. samples: u32 [N], each row's number in the
-// dataset: with seed, epoch and channel it is the key of the mask.
-// One invocation owns one group.
+// x, y: [N, columns] vectors of four channels. samples: u32 [N], each row's number in the
+// dataset, which with seed, epoch and channel is the key of the mask.
+// One invocation owns one vector.
 
 // import philox
 // import step

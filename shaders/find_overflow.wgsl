@@ -1,10 +1,10 @@
-// Whether a gradient is NaN or infinite, over flat arenas.
+// Whether any gradient is NaN or infinite, over flat arenas.
 //
-// gradients: `count` groups of four. loss_scale: its word LOSS_SCALE_OVERFLOW becomes 1 if one
-// is (an atomic or: the order does not matter). One invocation owns one group.
+// gradients: `count` vectors of four. loss_scale: the word LOSS_SCALE_OVERFLOW becomes 1 if one
+// is (an atomic or, so the order does not matter). One invocation owns one vector.
 
-// import loss_scale
 // import float
+// import loss_scale
 
 struct Params {
     count: u32,

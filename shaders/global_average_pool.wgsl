@@ -1,9 +1,9 @@
-// Mean of each channel over the whole map.
+// Mean of each channel over all pixels of an image.
 //
-// x: [N, pixels, columns] groups of four channels. y: [N, columns].
-// One invocation owns one group of y.
+// x: [N, pixels, columns] vectors of four channels. y: [N, columns].
+// One invocation owns one vector of y.
 
-// import stored
+// import activation
 
 struct Params {
     count: u32,
@@ -12,7 +12,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read> x: array<ActivationVec>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
@@ -28,7 +28,7 @@ fn main(
     let first = i / params.columns * params.pixels * params.columns + i % params.columns;
     var sum = vec4<f32>(0.0);
     for (var pixel = 0u; pixel < params.pixels; pixel++) {
-        sum += floats(x[first + pixel * params.columns]);
+        sum += unpack_activation(x[first + pixel * params.columns]);
     }
     y[i] = sum / f32(params.pixels);
 }

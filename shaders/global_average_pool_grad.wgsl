@@ -1,10 +1,10 @@
 // Gradient of global_average_pool.wgsl: dx = dy / pixels, the same for every pixel.
 //
-// dy: [N, columns] groups of four channels. dx: [N, pixels, columns].
-// One invocation owns one column of every few pixels of dx (see lib/row_partition.wgsl).
+// dy: [N, columns] vectors of four channels. dx: [N, pixels, columns].
+// One invocation owns one column of every few pixels of dx (lib/row_partition.wgsl).
 
+// import activation
 // import row_partition
-// import stored
 
 struct Params {
     rows: u32,
@@ -15,7 +15,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> dx: array<ActivationVec>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -28,6 +28,6 @@ fn main(
     }
     for (var row = s.first; row < s.end; row += s.step) {
         let upstream = dy[row / params.pixels * params.columns + s.column];
-        dx[row * params.columns + s.column] = packed(upstream / f32(params.pixels));
+        dx[row * params.columns + s.column] = pack_activation(upstream / f32(params.pixels));
     }
 }

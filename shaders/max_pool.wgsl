@@ -1,12 +1,12 @@
-// Maximum of each window, and its place in the window (row-major; the first one wins).
-// Padding counts as minus infinity; a NaN counts as larger than everything.
+// Maximum of each window, and its argmax index within the window (row-major; the first maximum
+// wins). Padding counts as minus infinity; a NaN counts as larger than everything.
 //
-// x: [N, H, W, columns] groups of four channels. maximum, argmax: [N, P, Q, columns].
-// One invocation owns one column of every few output pixels (see lib/row_partition.wgsl).
+// x: [N, H, W, columns] vectors of four channels. maximum, argmax: [N, P, Q, columns].
+// One invocation owns one column of every few output pixels (lib/row_partition.wgsl).
 
-// import row_partition
-// import stored
+// import activation
 // import float
+// import row_partition
 
 struct Params {
     rows: u32,
@@ -24,8 +24,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Stored>;
-@group(0) @binding(2) var<storage, read_write> maximum: array<Stored>;
+@group(0) @binding(1) var<storage, read> x: array<ActivationVec>;
+@group(0) @binding(2) var<storage, read_write> maximum: array<ActivationVec>;
 @group(0) @binding(3) var<storage, read_write> argmax: array<vec4<u32>>;
 
 @compute @workgroup_size(64)
@@ -44,29 +44,29 @@ fn main(
         let p = row / params.q % params.p;
         let n = row / (params.p * params.q);
         var best = vec4<f32>(0.0);
-        var place = vec4<u32>(0u);
+        var argmax_of_best = vec4<u32>(0u);
         var found = false;
         for (var r = 0u; r < params.kernel; r++) {
-            // A window above or left of the map wraps to a huge number, and is outside as well.
+            // A coordinate above or left of the image wraps around to a huge number, outside too.
             let h = p * params.stride + r - params.padding;
             for (var c = 0u; c < params.kernel; c++) {
                 let w = q * params.stride + c - params.padding;
                 if h >= params.h || w >= params.w {
                     continue;
                 }
-                let value = floats(x[((n * params.h + h) * params.w + w) * params.columns + s.column]);
+                let value = unpack_activation(x[((n * params.h + h) * params.w + w) * params.columns + s.column]);
                 for (var i = 0u; i < 4u; i++) {
                     let larger = value[i] > best[i] || (is_nan(value[i]) && !is_nan(best[i]));
                     if larger || !found {
                         best[i] = value[i];
-                        place[i] = r * params.kernel + c;
+                        argmax_of_best[i] = r * params.kernel + c;
                     }
                 }
                 found = true;
             }
         }
         let at = row * params.columns + s.column;
-        maximum[at] = packed(best);
-        argmax[at] = select(vec4<u32>(0u), place, real);
+        maximum[at] = pack_activation(best);
+        argmax[at] = select(vec4<u32>(0u), argmax_of_best, real);
     }
 }

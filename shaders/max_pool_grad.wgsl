@@ -1,11 +1,10 @@
-// Gradient of x through max_pool.wgsl: each pixel collects dy of the windows whose maximum
-// it holds.
+// Gradient of max_pool.wgsl: each pixel collects dy of the windows whose maximum it holds.
 //
-// dy, argmax: [N, P, Q, columns] groups of four channels. dx: [N, H, W, columns].
-// One invocation owns one column of every few pixels of x (see lib/row_partition.wgsl).
+// dy, argmax: [N, P, Q, columns] vectors of four channels. dx: [N, H, W, columns].
+// One invocation owns one column of every few pixels of dx (lib/row_partition.wgsl).
 
+// import activation
 // import row_partition
-// import stored
 
 struct Params {
     rows: u32,
@@ -22,9 +21,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> dy: array<Stored>;
+@group(0) @binding(1) var<storage, read> dy: array<ActivationVec>;
 @group(0) @binding(2) var<storage, read> argmax: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read_write> dx: array<Stored>;
+@group(0) @binding(3) var<storage, read_write> dx: array<ActivationVec>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -54,9 +53,9 @@ fn main(
                 }
                 let at = ((n * params.p + p) * params.q + q) * params.columns + s.column;
                 let here = argmax[at] == vec4<u32>(r * params.kernel + c);
-                sum += select(vec4<f32>(0.0), floats(dy[at]), here);
+                sum += select(vec4<f32>(0.0), unpack_activation(dy[at]), here);
             }
         }
-        dx[row * params.columns + s.column] = packed(sum);
+        dx[row * params.columns + s.column] = pack_activation(sum);
     }
 }

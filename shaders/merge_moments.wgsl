@@ -1,26 +1,26 @@
-// Combines partial moments by Chan's formula (Chan, Golub and LeVeque 1979):
+// Combines partial statistics by Chan's formula (Chan, Golub and LeVeque 1979):
 //
 //     mean = mean_a + d * n_b / n,   M2 = M2_a + M2_b + d * d * n_a * n_b / n,   d = mean_b - mean_a
 //
-// partial: [slices, 3, columns] as batch_moments.wgsl leaves it, or what makes x; slices
-// without rows count for nothing.
+// partial: [slices, 3, columns], as batch_moments.wgsl or the kernel that computes x writes
+// them; slices without rows have no effect.
 // moments: [2, columns]: mean, then M2 / rows, the biased variance.
-// running: [2, columns], which takes them in on request, as in running_average.wgsl.
-// One workgroup owns one column; its invocations merge every 64th slice, then each other in
-// a tree: a fixed order.
+// running: [2, columns], updated on request as in running_average.wgsl.
+// One workgroup owns one column. Its invocations merge every 64th slice, then each other in a
+// tree, so the order is fixed.
 
 // import running
 
-// Whether there are running statistics; without them `running` is not touched.
+// Whether there are running statistics. Without them `running` is not touched.
 const RUNNING: bool = false;
 
 struct Params {
     rows: u32,
     columns: u32,
     slices: u32,
-    // Where the tree starts: half of the invocations that can have slices.
+    // First stride of the tree: half of the invocations that can have slices.
     half: u32,
-    // Of the running statistics.
+    // For the running statistics.
     weight: f32,
     correction: f32,
 }

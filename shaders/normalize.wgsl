@@ -1,13 +1,14 @@
-// y = (x - mean) / sqrt(variance + epsilon) * scale + shift, with ReLU after it on request.
+// Batch normalisation: y = (x - mean) / sqrt(variance + epsilon) * scale + shift, optionally
+// followed by ReLU.
 //
-// x, y: [rows, columns] groups of four channels.
+// x, y: [rows, columns] vectors of four channels.
 // moments: [2, columns]: mean, variance. affine: [2, columns]: scale, shift.
-// One invocation owns one column of every few rows (see lib/row_partition.wgsl).
-// Pads: mean, scale and shift are zero there, so y is zero.
+// One invocation owns one column of every few rows (lib/row_partition.wgsl).
+// In pad channels mean, scale and shift are zero, so y is zero.
 
-// import row_partition
-// import stored
+// import activation
 // import batch_norm
+// import row_partition
 
 struct Params {
     rows: u32,
@@ -18,10 +19,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read> x: array<ActivationVec>;
 @group(0) @binding(2) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> affine: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> y: array<Stored>;
+@group(0) @binding(4) var<storage, read_write> y: array<ActivationVec>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -41,6 +42,6 @@ fn main(
     );
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        y[at] = packed(relu(normalized(floats(x[at]), n), params.relu));
+        y[at] = pack_activation(relu(normalized(unpack_activation(x[at]), n), params.relu));
     }
 }

@@ -1,22 +1,22 @@
-// Gradient of x through normalize.wgsl:
+// Gradient of normalize.wgsl with respect to x:
 //
-//     dx = scale / sqrt(variance + epsilon) * (dy - share * (dshift + normal * dscale))
+//     dx = scale / sqrt(variance + epsilon) * (dy - share * (dshift + normalized * dscale))
 //
-// where normal is the normalised x, dy counts only where the ReLU lets it through, and
-// share is 1 / rows when the moments are those of x itself, 0 when they are constants.
+// where `normalized` is (x - mean) / sqrt(variance + epsilon), dy counts only where ReLU passes
+// it, and share is 1 / rows when the moments are those of x itself, 0 when they are constants.
 //
-// x, dy, dx: [rows, columns] groups of four channels. moments, affine: as in normalize.wgsl.
+// x, dy, dx: [rows, columns] vectors of four channels. moments, affine: as in normalize.wgsl.
 // daffine: [2, columns]: dscale, dshift.
-// Where x also takes a zero-padded shortcut, the gradient that comes through it is added:
+// Where a zero-padded shortcut also reads x, its gradient is added:
 // dsum: [N, P, Q, sum_columns], the gradient of the shortcut's sum (see shortcut_grad.wgsl).
-// One invocation owns one column of every few rows (see lib/row_partition.wgsl).
+// One invocation owns one column of every few rows (lib/row_partition.wgsl).
 
-// import row_partition
-// import stored
+// import activation
 // import batch_norm
+// import row_partition
 // import shortcut
 
-// Whether there is a shortcut; without it `dsum` is bound to dy and not read.
+// Whether there is a shortcut. Without one `dsum` is bound to dy and not read.
 const SHORTCUT: bool = false;
 
 struct Params {
@@ -26,8 +26,8 @@ struct Params {
     epsilon: f32,
     relu: u32,
     share: f32,
-    // Of the shortcut: extents of its sum and of x, columns of its sum, and channels in x's
-    // last column, 1 to 4.
+    // The shortcut's stride, extents of its sum and of x, columns of its sum, and channels in
+    // the last column of x, 1 to 4.
     stride: u32,
     p: u32,
     q: u32,
@@ -38,17 +38,17 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Stored>;
-@group(0) @binding(2) var<storage, read> dy: array<Stored>;
+@group(0) @binding(1) var<storage, read> x: array<ActivationVec>;
+@group(0) @binding(2) var<storage, read> dy: array<ActivationVec>;
 @group(0) @binding(3) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> daffine: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> dsum: array<Stored>;
-@group(0) @binding(7) var<storage, read_write> dx: array<Stored>;
+@group(0) @binding(6) var<storage, read> dsum: array<ActivationVec>;
+@group(0) @binding(7) var<storage, read_write> dx: array<ActivationVec>;
 
 fn through_shortcut(row: u32, column: u32) -> vec4<f32> {
     let origin = pool_backward_of(row, params.stride, params.p, params.q, params.h, params.w);
-    let value = floats(dsum[origin.row * params.sum_columns + column]) / f32(origin.cells);
+    let value = unpack_activation(dsum[origin.row * params.sum_columns + column]) / f32(origin.cells);
     return select(vec4<f32>(0.0), value, lanes_of(column, params.columns, params.tail));
 }
 
@@ -72,12 +72,12 @@ fn main(
     let offset = daffine[params.columns + s.column] * params.share;
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        let value = floats(x[at]);
-        let upstream = relu_mask(floats(dy[at]), value, n, params.relu);
+        let value = unpack_activation(x[at]);
+        let upstream = relu_mask(unpack_activation(dy[at]), value, n, params.relu);
         var gradient = n.scale * (upstream - offset - (value - n.mean) * slope);
         if SHORTCUT {
             gradient += through_shortcut(row, s.column);
         }
-        dx[at] = packed(gradient);
+        dx[at] = pack_activation(gradient);
     }
 }

@@ -1,16 +1,16 @@
-// Gradients of scale and shift over a slice of the rows:
+// Gradients of scale and shift of normalize.wgsl over a slice of the rows:
 //
 //     dscale = sum dy * (x - mean) / sqrt(variance + epsilon),   dshift = sum dy
 //
-// where dy counts only where the ReLU, if there is one, lets it through.
+// where dy counts only where ReLU, if there is one, passes it.
 //
-// x, dy: [rows, columns] groups of four channels. moments, affine: as in normalize.wgsl.
+// x, dy: [rows, columns] vectors of four channels. moments, affine: as in normalize.wgsl.
 // partial: [slices, 2, columns]: dscale, dshift; sum_slices.wgsl adds the slices.
-// One invocation owns one column of the rows of its slice (see lib/row_partition.wgsl).
+// One invocation owns one column of the rows of its slice (lib/row_partition.wgsl).
 
-// import row_partition
-// import stored
+// import activation
 // import batch_norm
+// import row_partition
 
 struct Params {
     rows: u32,
@@ -21,8 +21,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Stored>;
-@group(0) @binding(2) var<storage, read> dy: array<Stored>;
+@group(0) @binding(1) var<storage, read> x: array<ActivationVec>;
+@group(0) @binding(2) var<storage, read> dy: array<ActivationVec>;
 @group(0) @binding(3) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> partial: array<vec4<f32>>;
@@ -47,8 +47,8 @@ fn main(
     var dshift = vec4<f32>(0.0);
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        let value = floats(x[at]);
-        let upstream = relu_mask(floats(dy[at]), value, n, params.relu);
+        let value = unpack_activation(x[at]);
+        let upstream = relu_mask(unpack_activation(dy[at]), value, n, params.relu);
         dscale += upstream * (value - n.mean);
         dshift += upstream;
     }

@@ -1,17 +1,17 @@
-// How fast the adapter multiplies and adds: nothing but fused multiply-adds on registers.
+// Measures arithmetic throughput: fused multiply-adds on registers and nothing else.
 //
 //     a = a * factor + term,   `rounds` times REPEATS times, on ACCUMULATORS independent vectors
 //
-// Every sequence converges to term / (1 - factor), so that no number leaves the normal range.
-// factor and term come from outside, so that no compiler can compute the result in advance.
-// result: one vec4 for each invocation of a workgroup; written only if the sums have a
-// value that they never have, so that memory takes no part and no work can be left out.
-// One invocation makes 8 * ACCUMULATORS * REPEATS * rounds operations.
+// Every sequence converges to term / (1 - factor), so no number leaves the normal range.
+// factor and term are parameters, so no compiler can compute the result in advance.
+// result: one vec4 for each invocation of a workgroup; it is written only if the sums have a
+// value that they never have, so that memory plays no part and no work can be eliminated.
+// One invocation performs 8 * ACCUMULATORS * REPEATS * rounds operations.
 
 const WORKGROUP: u32 = 64u;
-// Sequences of four that do not wait for each other.
+// Independent sequences of four.
 const ACCUMULATORS: u32 = 8u;
-// Multiply-adds of each sequence between two tests of the loop.
+// Multiply-adds of each sequence per iteration of the loop.
 const REPEATS: u32 = 8u;
 
 const NEVER: f32 = 12345.0;
@@ -29,7 +29,7 @@ struct Params {
 fn main(@builtin(local_invocation_index) lane: u32) {
     let factor = vec4<f32>(params.factor);
     let term = vec4<f32>(params.term);
-    // All numbers start apart: equal sequences could be computed once.
+    // All numbers start from different values: equal sequences could be computed once.
     let start = vec4<f32>(0.0, 0.25, 0.5, 0.75) + f32(lane) * 1e-3;
     var a: array<vec4<f32>, ACCUMULATORS>;
     for (var i = 0u; i < ACCUMULATORS; i++) { //@unroll

@@ -1,9 +1,9 @@
-// How fast the adapter moves memory: y = x.
+// Measures memory bandwidth: y = x.
 //
-// x, y: `groups` runs of 64 * VECTORS groups of four.
+// x, y: `groups` runs of 64 * VECTORS vectors of four.
 // A workgroup owns one run, an invocation every 64th vector of it.
 
-// Vectors of an invocation.
+// Vectors per invocation.
 const VECTORS: u32 = 1u;
 
 struct Params {

@@ -1,16 +1,16 @@
-// y = x where x is not negative, else 0; a NaN passes.
+// y = x where x is not negative, else 0; NaN passes.
 //
-// x, y: `count` groups of four. One invocation owns one group.
+// x, y: `count` vectors of four. One invocation owns one vector.
 
-// import stored
+// import activation
 
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Stored>;
-@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
+@group(0) @binding(1) var<storage, read> x: array<ActivationVec>;
+@group(0) @binding(2) var<storage, read_write> y: array<ActivationVec>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -20,7 +20,7 @@ fn main(
 ) {
     let i = (workgroup.y * grid.x + workgroup.x) * 64u + lane;
     if i < params.count {
-        let value = floats(x[i]);
-        y[i] = packed(select(value, vec4<f32>(0.0), value < vec4<f32>(0.0)));
+        let value = unpack_activation(x[i]);
+        y[i] = pack_activation(select(value, vec4<f32>(0.0), value < vec4<f32>(0.0)));
     }
 }

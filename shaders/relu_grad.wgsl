@@ -1,17 +1,17 @@
-// dx = dy where the result y of ReLU is positive, else 0.
+// dx = dy where the output y of ReLU is positive, else 0.
 //
-// y, dy, dx: `count` groups of four. One invocation owns one group.
+// y, dy, dx: `count` vectors of four. One invocation owns one vector.
 
-// import stored
+// import activation
 
 struct Params {
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> y: array<Stored>;
-@group(0) @binding(2) var<storage, read> dy: array<Stored>;
-@group(0) @binding(3) var<storage, read_write> dx: array<Stored>;
+@group(0) @binding(1) var<storage, read> y: array<ActivationVec>;
+@group(0) @binding(2) var<storage, read> dy: array<ActivationVec>;
+@group(0) @binding(3) var<storage, read_write> dx: array<ActivationVec>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -21,6 +21,6 @@ fn main(
 ) {
     let i = (workgroup.y * grid.x + workgroup.x) * 64u + lane;
     if i < params.count {
-        dx[i] = packed(select(floats(dy[i]), vec4<f32>(0.0), floats(y[i]) <= vec4<f32>(0.0)));
+        dx[i] = pack_activation(select(unpack_activation(dy[i]), vec4<f32>(0.0), unpack_activation(y[i]) <= vec4<f32>(0.0)));
     }
 }

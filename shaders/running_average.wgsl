@@ -1,8 +1,11 @@
-// running = (1 - weight) * running + weight * factor * batch, where the factor makes the
-// variance unbiased and is 1 for the mean.
+// Exponential moving average of the batch statistics:
 //
-// running, moments: [2, columns] groups of four channels: mean, variance.
-// One invocation owns one group.
+//     running = (1 - weight) * running + weight * factor * batch
+//
+// where the factor makes the variance unbiased and is 1 for the mean.
+//
+// running, moments: [2, columns] vectors of four channels: mean, variance.
+// One invocation owns one vector.
 
 // import running
 

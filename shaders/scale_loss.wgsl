@@ -1,6 +1,7 @@
-// scaled = weights * scale: the weights of the images' losses.
+// scaled = weights * scale: loss scaling, applied to the weights of the images' losses.
 //
-// weights, scaled: f32 [count]. loss_scale: see lib/loss_scale.wgsl. One invocation owns one.
+// weights, scaled: f32 [count]. loss_scale: see lib/loss_scale.wgsl.
+// One invocation owns one element.
 
 // import loss_scale
 

@@ -2,17 +2,17 @@
 //
 //     g = gradient + decay * p,   v = momentum * v + g,   p = p - rate * (g + momentum * v)
 //
-// parameters, gradients, velocities: `count` groups of four; pads are zero and stay zero.
-// metrics: word 4 gets bit 1 when a gradient is NaN or infinite (an atomic or: the order
-// does not matter). One invocation owns one group.
-// Where the loss is scaled, gradients are divided by its scale, and a step that overflowed is
-// left out.
+// parameters, gradients, velocities: `count` vectors of four; pads are zero and stay zero.
+// metrics: bit 1 of word 4 is set when a gradient is NaN or infinite (an atomic or, so the
+// order does not matter).
+// With loss scaling, gradients are divided by the scale, and a step that overflowed is skipped.
+// One invocation owns one vector.
 
-// import step
 // import float
 // import loss_scale
+// import step
 
-// Whether the loss is scaled; without it `loss_scale` is bound to the step and not read.
+// Whether the loss is scaled. If not, `loss_scale` is bound to the step and not read.
 const SCALED: bool = false;
 
 struct Params {

@@ -1,24 +1,24 @@
-// y = branch + pad(pool(x)): PyramidNet's zero-padded shortcut.
+// PyramidNet's zero-padded shortcut: y = branch + pad(pool(x)).
 //
-// branch, y: [N, P, Q, columns] groups of four channels.
-// x: [N, H, W, input_columns]; stride 1: P = H and Q = W; stride 2: averages 2x2 windows,
-// the last window of an odd extent averages the cells it has.
+// branch, y: [N, P, Q, columns] vectors of four channels.
+// x: [N, H, W, input_columns]. At stride 1, P = H and Q = W; at stride 2, 2x2 windows are
+// averaged, and the last window of an odd extent averages the cells it has.
 // On request the branch is normalised first, by moments and affine [2, columns], as in
 // normalize.wgsl.
-// Columns past those of x receive the branch alone; x's own pads are zero.
-// On request it leaves partial moments of y, as batch_moments.wgsl does.
-// One invocation owns one column of every few pixels (see lib/row_partition.wgsl).
+// Columns past those of x receive the branch alone; the pads of x are zero.
+// On request partial statistics of y are written to `partial`, as in batch_moments.wgsl.
+// One invocation owns one column of every few pixels (lib/row_partition.wgsl).
 
-// import row_partition
-// import stored
+// import activation
 // import batch_norm
 // import moments
+// import row_partition
 
-// Whether the branch is normalised; without it `moments` and `affine` are bound to the
-// branch and not read.
+// Whether the branch is normalised. If not, `moments` and `affine` are bound to the branch and
+// not read.
 const NORMALIZE: bool = false;
 
-// Whether there are partial moments; without them `partial` is not touched.
+// Whether partial statistics are written. If not, `partial` is not touched.
 const MOMENTS: bool = false;
 
 struct Params {
@@ -36,11 +36,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> branch: array<Stored>;
-@group(0) @binding(2) var<storage, read> x: array<Stored>;
+@group(0) @binding(1) var<storage, read> branch: array<ActivationVec>;
+@group(0) @binding(2) var<storage, read> x: array<ActivationVec>;
 @group(0) @binding(3) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> affine: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<Stored>;
+@group(0) @binding(5) var<storage, read_write> y: array<ActivationVec>;
 @group(0) @binding(6) var<storage, read_write> partial: array<vec4<f32>>;
 
 fn pooled(row: u32, column: u32) -> vec4<f32> {
@@ -52,7 +52,7 @@ fn pooled(row: u32, column: u32) -> vec4<f32> {
     var sum = vec4<f32>(0.0);
     for (var h = 2u * p; h < h_end; h++) {
         for (var w = 2u * q; w < w_end; w++) {
-            sum += floats(x[((n * params.h + h) * params.w + w) * params.input_columns + column]);
+            sum += unpack_activation(x[((n * params.h + h) * params.w + w) * params.input_columns + column]);
         }
     }
     return sum / f32((h_end - 2u * p) * (w_end - 2u * q));
@@ -80,20 +80,20 @@ fn main(
     var d: Deviations;
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        var value = floats(branch[at]);
+        var value = unpack_activation(branch[at]);
         if NORMALIZE {
             value = normalized(value, n);
         }
         if s.column < params.input_columns {
             if params.stride == 1u {
-                value += floats(x[row * params.input_columns + s.column]);
+                value += unpack_activation(x[row * params.input_columns + s.column]);
             } else {
                 value += pooled(row, s.column);
             }
         }
-        y[at] = packed(value);
+        y[at] = pack_activation(value);
         if MOMENTS {
-            take_in(&d, value);
+            accumulate(&d, value);
         }
     }
     if MOMENTS {

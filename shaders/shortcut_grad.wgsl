@@ -1,19 +1,19 @@
-// Gradient of x through shortcut_add.wgsl:
+// Gradient of shortcut_add.wgsl with respect to x:
 //
 //     dx = dy[first channels] / cells
 //
-// dy: [N, P, Q, columns] groups of four channels. dx: [N, H, W, input_columns].
-// `cells` is the number of cells of the pooling window a pixel lies in: 1 at stride 1.
-// Lanes of the last column past `tail` are channels that x does not have: they become zero.
-// One invocation owns one column of every few pixels of x (see lib/row_partition.wgsl).
+// dy: [N, P, Q, columns] vectors of four channels. dx: [N, H, W, input_columns].
+// `cells` is the number of cells of the pooling window that a pixel lies in: 1 at stride 1.
+// Channels of the last column past `tail` do not exist in x and become zero.
+// One invocation owns one column of every few pixels of x (lib/row_partition.wgsl).
 
+// import activation
 // import row_partition
-// import stored
 // import shortcut
 
 struct Params {
     rows: u32,
-    // Columns of x, by which the work is divided, and of dy.
+    // Columns of x, which the row partition divides.
     columns: u32,
     chunk: u32,
     stride: u32,
@@ -21,18 +21,19 @@ struct Params {
     q: u32,
     h: u32,
     w: u32,
+    // Columns of dy.
     output_columns: u32,
     // Channels in x's last column, 1 to 4.
     tail: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> dy: array<Stored>;
-@group(0) @binding(2) var<storage, read_write> dx: array<Stored>;
+@group(0) @binding(1) var<storage, read> dy: array<ActivationVec>;
+@group(0) @binding(2) var<storage, read_write> dx: array<ActivationVec>;
 
-fn spread(row: u32, column: u32) -> vec4<f32> {
+fn pool_backward(row: u32, column: u32) -> vec4<f32> {
     let origin = pool_backward_of(row, params.stride, params.p, params.q, params.h, params.w);
-    return floats(dy[origin.row * params.output_columns + column]) / f32(origin.cells);
+    return unpack_activation(dy[origin.row * params.output_columns + column]) / f32(origin.cells);
 }
 
 @compute @workgroup_size(64)
@@ -47,6 +48,6 @@ fn main(
     let real = lanes_of(s.column, params.columns, params.tail);
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
-        dx[at] = packed(select(vec4<f32>(0.0), spread(row, s.column), real));
+        dx[at] = pack_activation(select(vec4<f32>(0.0), pool_backward(row, s.column), real));
     }
 }

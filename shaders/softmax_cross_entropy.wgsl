@@ -1,11 +1,11 @@
-// Loss of each image and the rank of its label:
+// Softmax cross-entropy of each image and the rank of its label:
 //
 //     loss = max + log(sum exp(logit - max)) - logit[label]
 //     rank = number of classes ahead of the label: larger logit, or equal and lower index
 //
-// logits: [rows, stride] floats, of which the first `classes` of each row are true.
+// logits: f32 [rows, stride], of which the first `classes` of each row exist.
 // labels: u32 [rows]; IGNORED marks a row that does not count: loss 0, rank IGNORED.
-// losses: f32 [rows]; ranks: u32 [rows].
+// losses: f32 [rows]. ranks: u32 [rows].
 // A row with a NaN or infinite logit has loss NaN and rank `classes`.
 // One invocation owns one row.
 

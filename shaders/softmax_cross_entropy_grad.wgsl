@@ -1,9 +1,9 @@
 // Gradient of the logits: dlogits = weight * (softmax - onehot(label)).
 //
-// logits, dlogits: [rows, stride] floats, of which the first `classes` of each row are true;
-// the rest of dlogits becomes zero. labels: u32 [rows]; IGNORED gives zeros.
+// logits, dlogits: f32 [rows, stride], of which the first `classes` of each row exist; the rest
+// of dlogits becomes zero. labels: u32 [rows]; IGNORED gives zeros.
 // weights: f32 [rows], the upstream gradient of each loss.
-// A row with a NaN or infinite logit, whose loss is NaN, has NaN as its gradient.
+// A row with a NaN or infinite logit, whose loss is NaN, has gradient NaN.
 // One invocation owns one row.
 
 // import float

@@ -1,15 +1,13 @@
-// Adds slices of partial sums, in order, so that a result does not depend on
-// how workgroups were scheduled.
+// Adds slices of partial sums in order, so that the result does not depend on how workgroups
+// are scheduled.
 //
 //     total[i] = partial[0][i] + partial[1][i] + ... + partial[slices - 1][i]
 //
-// Bindings:
-//   partial  [slices][vecs] vectors of four
-//   total    [vecs] vectors of four
+// Bindings: partial [slices][vecs] vectors, total [vecs] vectors.
 //
-// One invocation owns one vector of the total, one workgroup 64 neighbouring
-// ones. Workgroup (x, y) is number y * groups.x + x; invocations past the end
-// do nothing. Assumes at least one slice.
+// One invocation owns one vector of the total, one workgroup 64 neighbouring ones. Workgroup
+// (x, y) has number y * groups.x + x; invocations past the end return. Assumes at least one
+// slice.
 
 const WORKGROUP: u32 = 64u;
 

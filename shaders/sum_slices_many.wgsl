@@ -1,5 +1,5 @@
-// Adds many slices of partial results in a fixed order: sum_slices.wgsl where slices outnumber
-// the vectors of one, as reductions over pixels leave them.
+// Adds many slices of partial results in a fixed order: for reductions over pixels, whose
+// slices outnumber the vectors of one slice. Otherwise sum_slices.wgsl does the same.
 //
 //     total[i] = sum over slices s of partial[s, i]
 //

@@ -398,8 +398,8 @@ fn every_shader_and_manifest_is_compiled_in() {
             let target = part.split('"').next().unwrap_or_default();
             included.insert(resolve(folder, target));
         }
-        for part in file.text.split("shader!(\"").skip(1) {
-            let name = part.split('"').next().unwrap_or_default();
+        for part in file.text.split("shader!(").skip(1) {
+            let name = part.split('"').nth(1).unwrap_or_default();
             included.insert(PathBuf::from(format!("shaders/{name}.wgsl")));
         }
     }

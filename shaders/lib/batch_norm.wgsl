@@ -1,4 +1,4 @@
-// Batch norm's affine map of one group of four channels: what depends on the channel alone.
+// Batch-norm coefficients: the affine map of one vector of four channels.
 
 struct Coefficients {
     mean: vec4<f32>,
@@ -20,17 +20,18 @@ fn coefficients_of(
     return Coefficients(mean, inverse, scale * inverse, shift);
 }
 
-// Before ReLU: the backward pass must find the same sign.
+// Before ReLU: the backward pass must compute the same sign.
 fn normalized(x: vec4<f32>, n: Coefficients) -> vec4<f32> {
     return (x - n.mean) * n.scale + n.shift;
 }
 
-// Not max, which may swallow a NaN.
+// Not max, which may drop a NaN.
 fn relu(value: vec4<f32>, relu: u32) -> vec4<f32> {
     return select(value, vec4<f32>(0.0), (value < vec4<f32>(0.0)) & vec4<bool>(relu != 0u));
 }
 
-// What ReLU lets through of the gradient by its result, from the number that was normalised.
+// The gradient where ReLU passes it, else zero. ReLU's output is computed again from the input x
+// of the normalisation.
 fn relu_mask(gradient: vec4<f32>, x: vec4<f32>, n: Coefficients, relu: u32) -> vec4<f32> {
     let closed = (normalized(x, n) <= vec4<f32>(0.0)) & vec4<bool>(relu != 0u);
     return select(gradient, vec4<f32>(0.0), closed);

@@ -1,14 +1,20 @@
-// What the subgroup kernels share that compute one result pixel from the source pixels its
-// taps reach: weights, loaded once for a workgroup and broadcast among its invocations by shuffles
-// with constant lanes (see conv2d_subgroup.wgsl), and what becomes of the sums. At least four
-// invocations. Needs the pieces `batch_norm`, `conv2d_pixels`, `stored` and `exact`, and the
-// constants SUBGROUP, PIXELS, OUT_VECS, WEIGHT_LOADS and TRANSPOSED.
+// What the subgroup kernels share that gather one result pixel from the source pixels its taps
+// reach: weights, loaded once per workgroup and broadcast among its invocations by shuffles with
+// constant lanes (see conv2d_subgroup.wgsl), and the epilogue of the sums.
+//
+// Assumes at least four invocations. The kernel defines SUBGROUP, PIXELS, OUT_VECS, WEIGHT_LOADS
+// and TRANSPOSED.
 
-@group(0) @binding(2) var<storage, read> weights: array<Exact>;
-@group(0) @binding(3) var<storage, read_write> result: array<Stored>;
+// import activation
+// import batch_norm
+// import conv2d_pixels
+// import f32_storage
 
-// Where an invocation's share of the 4 * OUT_VECS weight vectors lies that a tap and a source
-// vector need. Piece a * OUT_VECS + n is source channel a, result vector n; transposed, piece
+@group(0) @binding(2) var<storage, read> weights: array<F32Vec>;
+@group(0) @binding(3) var<storage, read_write> result: array<ActivationVec>;
+
+// Offsets of an invocation's share of the 4 * OUT_VECS weight vectors for a tap and a source
+// vector. Piece a * OUT_VECS + n is source channel a, result vector n; transposed, piece
 // 4 * n + a is result channel a of vector n, all source channels.
 fn weight_offsets(lane: u32, first_vec: u32) -> array<u32, WEIGHT_LOADS> {
     var offset: array<u32, WEIGHT_LOADS>;
@@ -25,7 +31,7 @@ fn weight_offsets(lane: u32, first_vec: u32) -> array<u32, WEIGHT_LOADS> {
     return offset;
 }
 
-// The first weight vector of tap (a, b) of the class.
+// The first weight vector of tap (a, b) of the stride phase.
 fn weight_start(a: u32, b: u32) -> u32 {
     let row = parameters.tap_first_height + parameters.tap_step_height * i32(a);
     let column = parameters.tap_first_width + parameters.tap_step_width * i32(b);
@@ -33,20 +39,20 @@ fn weight_start(a: u32, b: u32) -> u32 {
     return tap * 4u * parameters.source_vecs * parameters.result_vecs;
 }
 
-// From the weights of a source vector to those of the next one.
+// Distance from the weights of a source vector to those of the next one.
 fn weights_per_vec() -> u32 {
     return select(4u * parameters.result_vecs, 1u, TRANSPOSED);
 }
 
-// `input_coefficients` for the same vector in all invocations: four of them load a part each.
+// `input_coefficients` for the same vector in all invocations: four of them load one part each.
 fn broadcast_input_coefficients(lane: u32, vec: u32) -> Coefficients {
     if NORMALIZE_INPUT {
         let at = lane % 2u * parameters.source_vecs + vec;
         var part = vec4<f32>(0.0);
         if lane < 2u {
-            part = exact_floats(source_moments[at]);
+            part = unpack_f32(source_moments[at]);
         } else if lane < 4u {
-            part = exact_floats(source_affine[at]);
+            part = unpack_f32(source_affine[at]);
         }
         return coefficients_of(
             subgroupShuffle(part, 0u),
@@ -68,7 +74,7 @@ fn multiply_add(
 ) {
     var loaded: array<vec4<f32>, WEIGHT_LOADS>;
     for (var k = 0u; k < WEIGHT_LOADS; k++) { //@unroll
-        loaded[k] = exact_floats(weights[start + (*offset)[k]]);
+        loaded[k] = unpack_f32(weights[start + (*offset)[k]]);
     }
     for (var n = 0u; n < OUT_VECS; n++) { //@unroll
         // w[e] holds the weights of source channel e.
@@ -86,11 +92,11 @@ fn multiply_add(
     }
 }
 
-// Stores the sums of valid pixels at their places, finished, and leaves the partial results
-// of the subgroup as slice `slice`.
+// Applies the epilogue to the sums of valid pixels, stores them, and writes the partial
+// statistics of the subgroup as slice `slice`.
 fn store_sums(
     sum: ptr<function, array<array<vec4<f32>, OUT_VECS>, PIXELS>>,
-    place: ptr<function, array<u32, PIXELS>>,
+    result_index: ptr<function, array<u32, PIXELS>>,
     valid: ptr<function, array<bool, PIXELS>>,
     first_vec: u32,
     slice: u32,
@@ -102,7 +108,7 @@ fn store_sums(
     }
     let count = subgroupAdd(own_count);
     let none = vec4<f32>(0.0);
-    // One vector after another, which is little code: the next one moves up.
+    // A loop over vectors keeps the code small: each iteration moves the next vector up.
     let end = min(first_vec + OUT_VECS, parameters.result_vecs);
     for (var vec = first_vec; vec < end; vec++) {
         let output_norm = output_coefficients(vec);
@@ -113,7 +119,7 @@ fn store_sums(
                 (*sum)[p][n] = (*sum)[p][min(n + 1u, OUT_VECS - 1u)];
             }
             if (*valid)[p] {
-                result[(*place)[p] + vec] = packed(epilogue(value[p], output_norm));
+                result[(*result_index)[p] + vec] = pack_activation(epilogue(value[p], output_norm));
             }
         }
         if MOMENTS {
@@ -140,7 +146,7 @@ fn store_sums(
             var dshift = none;
             for (var p = 0u; p < PIXELS; p++) { //@unroll
                 if (*valid)[p] {
-                    let x = exact_floats(source_moments[(*place)[p] + vec]);
+                    let x = unpack_f32(source_moments[(*result_index)[p] + vec]);
                     let upstream = relu_mask(value[p], x, output_norm, parameters.relu);
                     dscale += upstream * (x - output_norm.mean);
                     dshift += upstream;

@@ -1,23 +1,27 @@
-// What the kernels share that compute one result pixel from the source pixels its taps
-// reach: parameters, for which see conv2d_subgroup.wgsl, what is done to a source vector
-// after it is loaded, and to a sum before it is stored. Needs the pieces `batch_norm` and
-// `exact`. Host half: src/kernels/conv2d/pixels.rs.
+// What the kernels share that gather one result pixel from the source pixels its taps reach:
+// parameters (see conv2d_subgroup.wgsl), input normalisation and the epilogue.
+// Host half: src/kernels/conv2d/pixels.rs.
 
-// Whether the source is normalised, by moments (mean, variance) and affine (scale, shift),
-// [2][source_vecs] vectors each; else they are bound to the weights and not read. Pixels
-// outside the image stay zero.
+// import batch_norm
+// import f32_storage
+
+// Input normalisation: whether the source is normalised by source_moments (mean, variance) and
+// source_affine (scale, shift), [2][source_vecs] vectors each. Otherwise they are bound to the
+// weights and not read. Pixels outside the image stay zero.
 const NORMALIZE_INPUT: bool = false;
 
-// Whether the mean and the sum of squared deviations of the result's channels are left in
-// `partial`, as batch_moments.wgsl does, or the gradients of scale and shift of the
-// normalisation before the convolution, as normalize_grad_reduce.wgsl does: then the result is
-// the gradient by what was normalised, moments and affine are those of the normalisation, and
-// x, of the shape of the result, is bound to `source_moments`. Else `partial` is not touched.
+// Epilogue: partial statistics of the result, written to `partial`. MOMENTS: mean and sum of
+// squared deviations of each channel, as in batch_moments.wgsl. REDUCE: gradients of scale and
+// shift of the normalisation before the convolution, as in normalize_grad_reduce.wgsl; the
+// result is then the gradient with respect to its output, moments and affine are its own, and
+// its input x, of the shape of the result, is bound to `source_moments`. With neither,
+// `partial` is not touched.
 const MOMENTS: bool = false;
 const REDUCE: bool = false;
 
-// Whether the result is normalised, by moments (mean, variance) and affine (scale, shift),
-// [2][result_vecs] vectors each; else they are bound to the weights and not read.
+// Epilogue: whether the result is normalised by moments (mean, variance) and affine (scale,
+// shift), [2][result_vecs] vectors each. Without this and REDUCE they are bound to the weights
+// and not read.
 const NORMALIZE_OUTPUT: bool = false;
 
 struct Parameters {
@@ -28,19 +32,19 @@ struct Parameters {
     result_height: u32,
     result_width: u32,
     result_vecs: u32,
-    // Pixels of the class, and where they lie in the result.
+    // Pixels of the stride phase, and their positions in the result.
     count_height: u32,
     count_width: u32,
     out_offset_height: u32,
     out_offset_width: u32,
     out_step_height: u32,
     out_step_width: u32,
-    // Where the first tap of a pixel of the class lies in the source.
+    // Position in the source of the first tap of a pixel.
     source_base_height: i32,
     source_base_width: i32,
     source_step_height: i32,
     source_step_width: i32,
-    // Taps of the class, and where they lie in the kernel.
+    // Taps of the stride phase, and their positions in the kernel.
     taps_height: u32,
     taps_width: u32,
     tap_first_height: i32,
@@ -48,20 +52,20 @@ struct Parameters {
     tap_step_height: i32,
     tap_step_width: i32,
     kernel_width: u32,
-    // Of the normalisation of the result, and whether ReLU follows it.
+    // Normalisation of the result, and whether ReLU follows it.
     epsilon: f32,
     relu: u32,
-    // The same of the source.
+    // The same for the source.
     source_epsilon: f32,
     source_relu: u32,
-    // Where the partial results start, in slices.
+    // First slice of the partial statistics.
     first_slice: u32,
 }
 
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 
-// Where the operands of a component start. There is one, but for the products inside Winograd's
-// convolution (winograd_source.wgsl), which have 1x1 taps.
+// Offsets of the operands of a Winograd component (conv2d_winograd_source.wgsl), whose products are
+// convolutions of 1x1 taps. Other convolutions have one component.
 struct Component {
     source: u32,
     weights: u32,
@@ -80,17 +84,17 @@ fn component_of(number: u32) -> Component {
 
 @group(0) @binding(4) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> affine: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> source_moments: array<Exact>;
-@group(0) @binding(7) var<storage, read> source_affine: array<Exact>;
+@group(0) @binding(6) var<storage, read> source_moments: array<F32Vec>;
+@group(0) @binding(7) var<storage, read> source_affine: array<F32Vec>;
 
-// What `normalize_input` needs for one vector of source channels.
+// Batch-norm coefficients of one vector of source channels, for `normalize_input`.
 fn input_coefficients(vec: u32) -> Coefficients {
     if NORMALIZE_INPUT {
         return coefficients_of(
-            exact_floats(source_moments[vec]),
-            exact_floats(source_moments[parameters.source_vecs + vec]),
-            exact_floats(source_affine[vec]),
-            exact_floats(source_affine[parameters.source_vecs + vec]),
+            unpack_f32(source_moments[vec]),
+            unpack_f32(source_moments[parameters.source_vecs + vec]),
+            unpack_f32(source_affine[vec]),
+            unpack_f32(source_affine[parameters.source_vecs + vec]),
             parameters.source_epsilon,
         );
     }
@@ -106,7 +110,7 @@ fn normalize_input(x: vec4<f32>, n: Coefficients) -> vec4<f32> {
 
 @group(0) @binding(8) var<storage, read_write> partial: array<vec4<f32>>;
 
-// What `epilogue` needs for one vector of result channels.
+// Batch-norm coefficients of one vector of result channels, for `epilogue`.
 fn output_coefficients(vec: u32) -> Coefficients {
     if NORMALIZE_OUTPUT || REDUCE {
         return coefficients_of(

@@ -1,48 +1,51 @@
-// What the kernels share that compute a tile of result pixels by result channels, its
-// operands in workgroup memory: what is brought there, and what becomes of the sums.
+// What the kernels share that compute a tile of result pixels by result channels from operands
+// in workgroup memory: loading the operands, and the epilogue of the sums.
 //
-// A convolution is a matrix product, never stored as one: rows are the pixels of the class,
-// columns their result channels, and the long axis runs through all taps and source channels,
-// vector by vector, tap after tap. A workgroup owns a tile of TILE_PIXELS by TILE_VECS
-// vectors of channels; workgroup (x, y, z) has pixel tile y * groups.x + x and channel tile
-// z (of a component, where there are several, see lib/conv2d_pixels.wgsl). Along the long axis it
-// takes DEPTH vectors at a time: all invocations together bring source and weights into
-// workgroup memory, wait, and then multiply.
+// A convolution is a matrix product whose left matrix is never stored: rows are the pixels of
+// the stride phase, columns their result channels, and the inner dimension runs through all
+// taps and source channels, vector by vector, tap after tap. A workgroup owns a tile of
+// TILE_PIXELS by TILE_VECS vectors of channels; workgroup (x, y, z) has pixel tile
+// y * groups.x + x and channel tile z (of a Winograd component, where there are several, see
+// lib/conv2d_pixels.wgsl). It advances DEPTH vectors of the inner dimension at a time: all
+// invocations load source and weights into workgroup memory, wait, and then multiply.
 //
-// Loading, an invocation keeps its place (`depth`) among the DEPTH vectors and the pixels it
-// brings, so their coordinates are found once, and the tap only counts up.
+// While loading, an invocation keeps its index (`depth`) among the DEPTH vectors and its
+// pixels, so their coordinates are computed once, and only the tap advances.
 //
-// A kernel says with its own functions what lies in workgroup memory and who multiplies:
-// `bring_source`, `bring_weights`, `multiply`; it hands every invocation the sums of PIXELS
-// pixels, PIXEL_LANES apart, and of the vectors lane + n * VEC_LANES, one n after another
-// (`sums_of`), and lends 2 * WORKGROUP vectors of workgroup memory after that (`keep`, `kept`).
+// The kernel defines the layout of workgroup memory and the product: `stage_source`,
+// `stage_weights` and `multiply`. `sums_of` gives every invocation the sums of PIXELS pixels,
+// PIXEL_LANES apart, and of the vectors lane + n * VEC_LANES, one n after another. After the
+// product, `store_scratch` and `scratch_at` reuse the memory for 2 * WORKGROUP vectors.
 //
-// Assumes: all counts at least 1 except taps_*; source and result do not overlap; WORKGROUP
-// is VEC_LANES times a power of two, and DEPTH divides it. Pixels and vectors past the end
-// are loaded as zeros and not stored.
-//
-// Needs the pieces `batch_norm`, `conv2d_pixels`, `stored` and `exact`.
+// Assumes: all counts are at least 1 except taps_*; source and result do not overlap; WORKGROUP
+// is VEC_LANES times a power of two, and DEPTH divides it. Pixels and vectors past the end are
+// loaded as zeros and not stored.
+
+// import activation
+// import batch_norm
+// import conv2d_pixels
+// import f32_storage
 
 const PIXEL_LANES: u32 = WORKGROUP / VEC_LANES;
 const TILE_PIXELS: u32 = PIXEL_LANES * PIXELS;
 const TILE_VECS: u32 = VEC_LANES * OUT_VECS;
-// Pixels or columns that all invocations together bring at once, for each place along DEPTH.
+// Pixels or columns that the workgroup loads at once, for each of the DEPTH vectors.
 const ABREAST: u32 = WORKGROUP / DEPTH;
 
-@group(0) @binding(1) var<storage, read> source: array<Stored>;
-@group(0) @binding(2) var<storage, read> weights: array<Exact>;
-@group(0) @binding(3) var<storage, read_write> result: array<Stored>;
+@group(0) @binding(1) var<storage, read> source: array<ActivationVec>;
+@group(0) @binding(2) var<storage, read> weights: array<F32Vec>;
+@group(0) @binding(3) var<storage, read_write> result: array<ActivationVec>;
 
-// An invocation's number, its place along the channels and the pixels of the tile, and the
-// number of its subgroup where kernels use any.
-struct Place {
+// An invocation's index in the workgroup, its lane along the channels and its line along the
+// pixels of the tile, and the index of its subgroup in kernels that use subgroups.
+struct Invocation {
     local: u32,
     lane: u32,
     line: u32,
     subgroup: u32,
 }
 
-// Image, row and column of a pixel of the class.
+// Image, row and column of a pixel of the stride phase.
 fn coordinates(pixel: u32) -> vec3<u32> {
     let line = pixel / parameters.count_width;
     let image = line / parameters.count_height;
@@ -63,10 +66,10 @@ fn weights_at(tap: u32, channel: u32, vec: u32) -> mat4x4<f32> {
         step = parameters.source_vecs;
     }
     let w = mat4x4<f32>(
-        exact_floats(weights[index]),
-        exact_floats(weights[index + step]),
-        exact_floats(weights[index + 2u * step]),
-        exact_floats(weights[index + 3u * step]),
+        unpack_f32(weights[index]),
+        unpack_f32(weights[index + step]),
+        unpack_f32(weights[index + 2u * step]),
+        unpack_f32(weights[index + 3u * step]),
     );
     if TRANSPOSED {
         return transpose(w);
@@ -74,8 +77,8 @@ fn weights_at(tap: u32, channel: u32, vec: u32) -> mat4x4<f32> {
     return w;
 }
 
-// Zeros as partial results of a block past the end: no pixels, or nothing to add.
-fn leave_nothing(block: u32, first_vec: u32, local: u32) {
+// Partial statistics of a block past the end: zeros, which mean no pixels or nothing to add.
+fn store_empty_partial(block: u32, first_vec: u32, local: u32) {
     let rows = select(2u, 3u, MOMENTS);
     let slice = parameters.first_slice + block;
     if (MOMENTS || REDUCE) && local < TILE_VECS && first_vec + local < parameters.result_vecs {
@@ -85,9 +88,9 @@ fn leave_nothing(block: u32, first_vec: u32, local: u32) {
     }
 }
 
-// The whole work of a workgroup. Uniform but for `place`.
-fn compute_tile(group: vec3<u32>, groups: vec3<u32>, place: Place) {
-    let local = place.local;
+// All the work of a workgroup. Every argument but `invocation` is uniform.
+fn compute_tile(group: vec3<u32>, groups: vec3<u32>, invocation: Invocation) {
+    let local = invocation.local;
     let pixels = parameters.batch * parameters.count_height * parameters.count_width;
     let block = group.y * groups.x + group.x;
     let first_pixel = block * TILE_PIXELS;
@@ -95,12 +98,12 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, place: Place) {
     let first_vec = group.z % chunks * TILE_VECS;
     let component = component_of(group.z / chunks);
     if first_pixel >= pixels {
-        leave_nothing(block, first_vec, local);
+        store_empty_partial(block, first_vec, local);
         return;
     }
 
-    // What this invocation brings: source coordinates of the first tap of its pixels, and
-    // the image as its first source row. A row out of reach marks a pixel past the end.
+    // The pixels that this invocation loads: source coordinates of the first tap, and the first
+    // source row of the image. A row that no image has marks a pixel past the end.
     let depth = local % DEPTH;
     let slot = local / DEPTH;
     var source_row: array<u32, SOURCE_LOADS>;
@@ -111,14 +114,14 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, place: Place) {
         let at = coordinates(pixel);
         let row = parameters.source_base_height + parameters.source_step_height * i32(at.y);
         let column = parameters.source_base_width + parameters.source_step_width * i32(at.z);
-        // A negative coordinate is a huge one as u32.
+        // A negative coordinate is a huge number as u32.
         source_row[i] = select(0x80000000u, u32(row), pixel < pixels);
         source_column[i] = u32(column);
         image_row[i] = at.x * parameters.source_height;
     }
     let weights_per_tap = 4u * parameters.source_vecs * parameters.result_vecs;
 
-    // The vector of the long axis that it brings next: tap (a, b), vector of channels.
+    // The vector of the inner dimension that it loads next: tap (a, b), vector of channels.
     let vectors = parameters.taps_height * parameters.taps_width * parameters.source_vecs;
     var channel = depth;
     var a = 0u;
@@ -142,9 +145,9 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, place: Place) {
             var x = vec4<f32>(0.0);
             if valid && row < parameters.source_height && column < parameters.source_width {
                 let pixel = (image_row[i] + row) * parameters.source_width + column;
-                x = normalize_input(floats(source[component.source + pixel * parameters.source_vecs + channel]), input_norm);
+                x = normalize_input(unpack_activation(source[component.source + pixel * parameters.source_vecs + channel]), input_norm);
             }
-            bring_source(depth, slot + i * ABREAST, x);
+            stage_source(depth, slot + i * ABREAST, x);
         }
         let tap_row = u32(parameters.tap_first_height + parameters.tap_step_height * i32(a));
         let tap_column = u32(parameters.tap_first_width + parameters.tap_step_width * i32(b));
@@ -157,33 +160,33 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, place: Place) {
                     w = weights_at(tap, channel, first_vec + column);
                 }
                 for (var e = 0u; e < 4u; e++) { //@unroll
-                    bring_weights(4u * depth + e, column, w[e]);
+                    stage_weights(4u * depth + e, column, w[e]);
                 }
             }
         }
         channel += DEPTH;
         workgroupBarrier();
 
-        multiply(&sums, place);
+        multiply(&sums, invocation);
         workgroupBarrier();
     }
 
-    let lane = place.lane;
-    let line = place.line;
+    let lane = invocation.lane;
+    let line = invocation.line;
     for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-        let sum = sums_of(&sums, place, n);
+        let sum = sums_of(&sums, invocation, n);
         let vec = first_vec + lane + n * VEC_LANES;
         let has_vec = vec < parameters.result_vecs;
         let output_norm = output_coefficients(min(vec, parameters.result_vecs - 1u));
-        // Of the moments: values less the tile's first one, so that a large mean does not
-        // cancel the variance. Of the gradients: those of shift and scale.
+        // MOMENTS: sums are relative to the tile's first value, so that a large mean does not
+        // cancel the variance. REDUCE: gradients of shift and scale.
         var shift = vec4<f32>(0.0);
         if MOMENTS {
             if line == 0u {
-                keep(lane, sum[0]);
+                store_scratch(lane, sum[0]);
             }
             workgroupBarrier();
-            shift = kept(lane);
+            shift = scratch_at(lane);
             workgroupBarrier();
         }
         var first = vec4<f32>(0.0);
@@ -197,13 +200,13 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, place: Place) {
                 let column = parameters.out_offset_width + parameters.out_step_width * at.z;
                 let index = component.result + (row * parameters.result_width + column) * parameters.result_vecs + vec;
                 let value = sum[p];
-                result[index] = packed(epilogue(value, output_norm));
+                result[index] = pack_activation(epilogue(value, output_norm));
                 if MOMENTS {
                     first += value - shift;
                     second += (value - shift) * (value - shift);
                 }
                 if REDUCE {
-                    let x = exact_floats(source_moments[index]);
+                    let x = unpack_f32(source_moments[index]);
                     let upstream = relu_mask(value, x, output_norm, parameters.relu);
                     first += upstream;
                     second += upstream * (x - output_norm.mean);
@@ -211,19 +214,19 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, place: Place) {
             }
         }
         if MOMENTS || REDUCE {
-            keep(local, first);
-            keep(WORKGROUP + local, second);
+            store_scratch(local, first);
+            store_scratch(WORKGROUP + local, second);
             workgroupBarrier();
             for (var half = PIXEL_LANES / 2u; half > 0u; half /= 2u) {
                 if line < half {
                     let other = local + half * VEC_LANES;
-                    keep(local, kept(local) + kept(other));
-                    keep(WORKGROUP + local, kept(WORKGROUP + local) + kept(WORKGROUP + other));
+                    store_scratch(local, scratch_at(local) + scratch_at(other));
+                    store_scratch(WORKGROUP + local, scratch_at(WORKGROUP + local) + scratch_at(WORKGROUP + other));
                 }
                 workgroupBarrier();
             }
-            first = kept(local);
-            second = kept(WORKGROUP + local);
+            first = scratch_at(local);
+            second = scratch_at(WORKGROUP + local);
             workgroupBarrier();
             let slice = parameters.first_slice + block;
             if MOMENTS && line == 0u && has_vec {

@@ -1,5 +1,5 @@
-// Questions about the bits of a float: comparisons cannot ask them, since compilers may
-// assume that NaN and infinity do not occur.
+// Tests on the bits of a float: comparisons cannot make them, since compilers may assume that
+// NaN and infinity do not occur.
 
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
@@ -9,7 +9,7 @@ fn is_finite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
 }
 
-// NaN, from a word known only at run time: compilers may fold a constant one away.
+// NaN from a word known only at run time: compilers may fold a constant NaN away.
 fn not_a_number(word: u32) -> f32 {
     return bitcast<f32>(word | 0x7fc00000u);
 }

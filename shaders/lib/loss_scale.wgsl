@@ -1,4 +1,4 @@
-// Places in the state of loss scaling. Host half: src/graph/ops/loss_scale.rs.
+// Words of the state of loss scaling. Host half: src/graph/ops/loss_scale.rs.
 
 const LOSS_SCALE: u32 = 0u;
 const LOSS_SCALE_GOOD_STEPS: u32 = 1u;

@@ -1,56 +1,51 @@
-// A tile of a matrix product by the matrix units of an adapter (cooperative matrices), for
+// A tile of a matrix product on the matrix units of an adapter (cooperative matrices), for
 // kernels whose operands lie in workgroup memory: each of the first SUBGROUPS subgroups owns
-// ROWS matrices by COLUMNS matrices of the sums. Where an adapter forms smaller subgroups than
-// it could, there are MOST_SUBGROUPS at most: the others repeat what the last one does, for
-// control flow must be uniform, and put their sums where nobody looks.
+// ROWS by COLUMNS matrices of the sums. An adapter may form smaller subgroups than its largest,
+// so there are up to MOST_SUBGROUPS. Control flow must be uniform, so the others repeat the work
+// of the last one and store their sums where nothing reads them.
 //
-// A matrix is opaque: nobody knows which invocation holds which element. So sums leave through
-// workgroup memory: a block of BLOCK columns of the tile at a time.
+// A matrix is opaque: which invocation holds which element is unspecified. So sums leave through
+// workgroup memory, a block of BLOCK columns of the tile at a time.
 //
-// Operands are halves, sums are not. Where units take single precision, or where matrices are
-// of eight rows, the host puts that in place.
+// Operands have the precision of the form, sums are f32.
 //
-// Needs STEPS (the length of the long axis that lies in memory), LEFT_LINES and LEFT_PITCH (how
-// the left operand lies there), and LEFT_BY_ROWS (whether its lines are rows of the tile; else
-// they are steps). STEPS are a multiple of SIZE, pitches of eight.
+// The kernel defines STEPS (the part of the inner dimension in workgroup memory), LEFT_LINES and
+// LEFT_PITCH (the layout of the left operand), and LEFT_BY_ROWS (whether its lines are rows of
+// the tile; else they are steps). STEPS is a multiple of SIZE, pitches are multiples of eight.
 
-// Rows and columns of a matrix.
-const SIZE: u32 = 16u;
+// import matrix_form
+
 const SUBGROUPS: u32 = 4u;
 const MOST_SUBGROUPS: u32 = 4u;
 const ROWS: u32 = 2u;
 const COLUMNS: u32 = 4u;
-// Matrices of a block.
+// Matrices along a block.
 const BLOCKS: u32 = 1u;
 
 const BLOCK: u32 = BLOCKS * SIZE;
 const RIGHT_PITCH: u32 = COLUMNS * SIZE + 8u;
 
-alias Operand = f16;
-alias Left = coop_mat16x16<Operand, A>;
-alias Right = coop_mat16x16<Operand, B>;
-alias Sum = coop_mat16x16<f32, C>;
 alias Sums = array<array<Sum, COLUMNS>, ROWS>;
 
 var<workgroup> left: array<Operand, LEFT_LINES * LEFT_PITCH>;
 // [step][column]
 var<workgroup> right: array<Operand, STEPS * RIGHT_PITCH>;
 // [row][column of a block]
-var<workgroup> staged: array<f32, MOST_SUBGROUPS * ROWS * SIZE * BLOCK>;
+var<workgroup> sum_block: array<f32, MOST_SUBGROUPS * ROWS * SIZE * BLOCK>;
 
-fn bring_left(at: u32, x: vec4<f32>) {
+fn stage_left(at: u32, x: vec4<f32>) {
     for (var e = 0u; e < 4u; e++) { //@unroll
         left[at + e] = Operand(x[e]);
     }
 }
 
-fn bring_right(step: u32, column: u32, x: vec4<f32>) {
+fn stage_right(step: u32, column: u32, x: vec4<f32>) {
     for (var e = 0u; e < 4u; e++) { //@unroll
         right[step * RIGHT_PITCH + column + e] = Operand(x[e]);
     }
 }
 
-// Adds the product of what lies in memory.
+// Adds the product of the operands in workgroup memory.
 fn multiply_matrices(sums: ptr<function, Sums>, subgroup: u32) {
     let first_row = min(subgroup, SUBGROUPS - 1u) * ROWS * SIZE;
     for (var step = 0u; step < STEPS; step += SIZE) {
@@ -73,19 +68,19 @@ fn multiply_matrices(sums: ptr<function, Sums>, subgroup: u32) {
     }
 }
 
-// Puts the sums of block `block` into workgroup memory, where all find them (`staged_at`).
-// What was there must have been read.
-fn stage(sums: ptr<function, Sums>, subgroup: u32, block: u32) {
+// Stores the sums of block `block` in workgroup memory, where all invocations read them
+// (`sums_at`). Reads of the previous block must have finished.
+fn store_block(sums: ptr<function, Sums>, subgroup: u32, block: u32) {
     let first_row = subgroup * ROWS * SIZE;
     for (var r = 0u; r < ROWS; r++) { //@unroll
         for (var c = 0u; c < BLOCKS; c++) { //@unroll
             let at = (first_row + r * SIZE) * BLOCK + c * SIZE;
-            coopStoreT((*sums)[r][block * BLOCKS + c], &staged[at], BLOCK);
+            coopStoreT((*sums)[r][block * BLOCKS + c], &sum_block[at], BLOCK);
         }
     }
     workgroupBarrier();
 }
 
-fn staged_at(at: u32) -> vec4<f32> {
-    return vec4<f32>(staged[at], staged[at + 1u], staged[at + 2u], staged[at + 3u]);
+fn sums_at(at: u32) -> vec4<f32> {
+    return vec4<f32>(sum_block[at], sum_block[at + 1u], sum_block[at + 2u], sum_block[at + 3u]);
 }

@@ -1,6 +1,5 @@
-// Moments of numbers that come one after another: how many, their mean, and the sum of squared
-// deviations from it. Sums are taken of numbers less the first one, so that a large mean does
-// not cancel the variance.
+// Moments of a sequence of numbers: count, mean, and sum of squared deviations from it. Sums are
+// taken relative to the first number, so that a large mean does not cancel the variance.
 
 struct Deviations {
     count: f32,
@@ -9,7 +8,7 @@ struct Deviations {
     squares: vec4<f32>,
 }
 
-fn take_in(d: ptr<function, Deviations>, value: vec4<f32>) {
+fn accumulate(d: ptr<function, Deviations>, value: vec4<f32>) {
     if (*d).count == 0.0 {
         (*d).shift = value;
     }

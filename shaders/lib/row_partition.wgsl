@@ -1,15 +1,15 @@
-// The row partition: a matrix of rows (pixels) by columns (groups of four channels), divided among
-// workgroups of 64. Host half: src/kernels/row_partition.rs.
+// The row partition: a matrix of rows (pixels) by columns (vectors of four channels), divided
+// among workgroups of 64. Host half: src/kernels/row_partition.rs.
 //
-// A workgroup owns `chunk` consecutive rows of one block of at most 64 columns; its
-// invocations stand in `height` lines of one block each.
+// A workgroup owns `chunk` consecutive rows of one block of at most 64 columns. Its invocations
+// form `height` lines of one block each, and a line owns every `height`-th row.
 
 struct RowPartition {
     // First row, distance to the next, end (exclusive).
     first: u32,
     step: u32,
     end: u32,
-    // The invocation's column, and the number of its partial result.
+    // The invocation's column, and the index of its partial result.
     column: u32,
     slice: u32,
     // Whether the invocation has a column at all.

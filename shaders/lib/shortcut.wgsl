@@ -1,13 +1,14 @@
-// Where the gradient of a pixel comes from through the zero-padded shortcut.
+// Average-pool backward of the zero-padded shortcut: which pixel of the sum a gradient comes
+// from.
 
 struct PoolBackward {
     // The pixel of the sum.
     row: u32,
-    // Cells of the pooling window that shares its gradient: 1 at stride 1.
+    // Cells of the pooling window that share its gradient: 1 at stride 1.
     cells: u32,
 }
 
-// row: pixel of the shortcut's input, of h x w; the sum has p x q pixels.
+// row: a pixel of the shortcut's input, h x w; the sum has p x q pixels.
 fn pool_backward_of(row: u32, stride: u32, p: u32, q: u32, h: u32, w: u32) -> PoolBackward {
     if stride == 1u {
         return PoolBackward(row, 1u);
@@ -19,8 +20,8 @@ fn pool_backward_of(row: u32, stride: u32, p: u32, q: u32, h: u32, w: u32) -> Po
     return PoolBackward((n * p + line / 2u) * q + column / 2u, cells);
 }
 
-// Lanes that are channels of the shortcut's input, whose last of `columns` groups has
-// `tail`: the sum may have more.
+// Which lanes are channels of the shortcut's input, whose last of `columns` vectors holds `tail`
+// channels: the sum may have more.
 fn lanes_of(column: u32, columns: u32, tail: u32) -> vec4<bool> {
     let channels = select(4u, tail, column + 1u == columns);
     return vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(channels);

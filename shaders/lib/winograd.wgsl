@@ -1,10 +1,7 @@
-// Parameters of Winograd's convolution, see winograd_source.wgsl.
+// Parameters and tiles of Winograd convolution, see conv2d_winograd_source.wgsl.
 // Host half: src/kernels/conv2d/winograd.rs.
 
-// Results of a tile along one axis, source pixels that they need, and the square of that.
-const OUT: u32 = 2u;
-const INPUT_EXTENT: u32 = 4u;
-const DOMAINS: u32 = INPUT_EXTENT * INPUT_EXTENT;
+// import winograd_filter
 
 struct Parameters {
     // Images of this dispatch.
@@ -22,14 +19,14 @@ struct Parameters {
     // Signed: the first source row and column of the first tile.
     base_height: i32,
     base_width: i32,
-    // The first tap in the kernel, and (signed) the distance to the next.
+    // Position of the first tap in the kernel, and the signed distance to the next.
     tap_first: u32,
     tap_step: i32,
-    // Of the normalisation of the source (winograd_source.wgsl) or of the result.
+    // Normalisation of the source (conv2d_winograd_source.wgsl) or of the result.
     epsilon: f32,
     relu: u32,
-    // Of winograd_result.wgsl: tiles of a workgroup, and where its partial results start, in
-    // slices.
+    // For conv2d_winograd_result.wgsl: tiles of a workgroup, and the first slice of the partial
+    // statistics.
     chunk: u32,
     first_slice: u32,
 }

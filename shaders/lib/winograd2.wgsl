@@ -1,6 +1,10 @@
-// Minimal filtering F(2, 3) along one axis (Lavin and Gray 2016, "Fast Algorithms for
-// Convolutional Neural Networks", section 4.1): two results of a filter of three taps by four
-// products instead of six. The result is result_line(weight_line(g) * source_line(d)).
+// Winograd filter F(2, 3) along one axis (Lavin and Gray 2016, "Fast Algorithms for
+// Convolutional Neural Networks", section 4.1): two outputs of a filter of three taps by four
+// products instead of six, as result_line(weight_line(g) * source_line(d)).
+
+// Outputs of a tile along one axis, and inputs that they need.
+const OUT: u32 = 2u;
+const INPUT_EXTENT: u32 = 4u;
 
 fn source_line(d: array<vec4<f32>, 4>) -> array<vec4<f32>, 4> {
     return array<vec4<f32>, 4>(d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]);

@@ -1,6 +1,10 @@
-// Minimal filtering F(4, 3) along one axis (Lavin and Gray 2016, section 4.3), as in
-// winograd2.wgsl: four results by six products instead of twelve, and rounding errors some
-// ten times as large.
+// Winograd filter F(4, 3) along one axis (Lavin and Gray 2016, section 4.3), as in
+// winograd2.wgsl: four outputs by six products instead of twelve, with rounding errors about ten
+// times as large.
+
+// Outputs of a tile along one axis, and inputs that they need.
+const OUT: u32 = 4u;
+const INPUT_EXTENT: u32 = 6u;
 
 fn source_line(d: array<vec4<f32>, 6>) -> array<vec4<f32>, 6> {
     let a = d[4] - 4.0 * d[2];

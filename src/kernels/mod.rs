@@ -57,7 +57,6 @@ mod shortcut_grad;
 mod softmax_cross_entropy;
 mod softmax_cross_entropy_grad;
 mod sum_slices;
-mod unroll;
 
 pub use choices::Choices;
 pub use convolution::{MATRIX_NAMES, fingerprint};

@@ -16,14 +16,12 @@ const SUBGROUP: Shader = shader!(
     "conv2d_subgroup",
     [Read, Read, Write, Read, Read, Read, Read, Write],
     Params,
-    subgroups
 );
 
 const WINDOW: Shader = shader!(
     "conv2d_subgroup_window",
     [Read, Read, Write, Read, Read, Read, Read, Write],
     Params,
-    subgroups
 );
 
 const TILED: Shader = shader!(
@@ -36,7 +34,6 @@ const MATRIX: Shader = shader!(
     "conv2d_matrix",
     [Read, Read, Write, Read, Read, Read, Read, Write],
     Params,
-    subgroups
 );
 
 const DIRECT: Shader = shader!(

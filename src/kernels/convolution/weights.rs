@@ -1,6 +1,6 @@
-//! Host half of `shaders/conv2d_weights_tiled.wgsl`, `shaders/conv2d_weights_matrix.wgsl`,
-//! `shaders/conv2d_weights_subgroup.wgsl`, `shaders/conv2d_weights_subgroup_window.wgsl` and
-//! `shaders/conv2d_weights_direct.wgsl`: the gradient by the weights.
+//! Host half of `shaders/conv2d_grad_weight_tiled.wgsl`, `shaders/conv2d_grad_weight_matrix.wgsl`,
+//! `shaders/conv2d_grad_weight_subgroup.wgsl`, `shaders/conv2d_grad_weight_subgroup_window.wgsl` and
+//! `shaders/conv2d_grad_weight_direct.wgsl`: the gradient by the weights.
 //!
 //! The result is tiny and the sum long, so it is split: each workgroup sums a slice of the
 //! rows of y, and [`sum_slices`] adds the slices in order.
@@ -15,34 +15,31 @@ use crate::graph::ops::{Conv2dGradWeight, NormOperands};
 use crate::program::Kernel;
 
 const SUBGROUP: Shader = shader!(
-    "conv2d_weights_subgroup",
+    "conv2d_grad_weight_subgroup",
     [Read, Read, Write, Read, Read],
     Params,
-    subgroups
 );
 
 const WINDOW: Shader = shader!(
-    "conv2d_weights_subgroup_window",
+    "conv2d_grad_weight_subgroup_window",
     [Read, Read, Write, Read, Read],
     Params,
-    subgroups
 );
 
 const TILED: Shader = shader!(
-    "conv2d_weights_tiled",
+    "conv2d_grad_weight_tiled",
     [Read, Read, Write, Read, Read],
     Params
 );
 
 const MATRIX: Shader = shader!(
-    "conv2d_weights_matrix",
+    "conv2d_grad_weight_matrix",
     [Read, Read, Write, Read, Read],
     Params,
-    subgroups
 );
 
 const DIRECT: Shader = shader!(
-    "conv2d_weights_direct",
+    "conv2d_grad_weight_direct",
     [Read, Read, Write, Read, Read],
     Params
 );
@@ -222,7 +219,7 @@ pub(in super::super) fn lower(
     Ok(())
 }
 
-/// What the piece `conv2d_weights_tile` must know.
+/// What the piece `conv2d_grad_weight_tile` must know.
 fn tile_constants(tile: &Tile) -> Vec<(&'static str, u32)> {
     let loads = |vectors: u32| (tile.depth * vectors).div_ceil(tile.workgroup);
     vec![

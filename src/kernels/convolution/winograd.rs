@@ -1,5 +1,5 @@
-//! Host half of `shaders/winograd_source.wgsl`, `shaders/winograd_weights.wgsl` and
-//! `shaders/winograd_result.wgsl`: Winograd's convolution, for windows of 3x3 that move by one
+//! Host half of `shaders/conv2d_winograd_source.wgsl`, `shaders/conv2d_winograd_weights.wgsl` and
+//! `shaders/conv2d_winograd_result.wgsl`: Winograd's convolution, for windows of 3x3 that move by one
 //! pixel and feature maps in single precision.
 //!
 //! Transformed source and products take several times the memory of source and result, so a
@@ -17,12 +17,12 @@ use crate::graph::ops::{NormOperands, Taps};
 use crate::program::Binding;
 use crate::shape::{LANES, Shape};
 
-const SOURCE: Shader = shader!("winograd_source", [Read, Read, Read, Write], Params);
+const SOURCE: Shader = shader!("conv2d_winograd_source", [Read, Read, Read, Write], Params);
 
-const WEIGHTS: Shader = shader!("winograd_weights", [Read, Write], Params);
+const WEIGHTS: Shader = shader!("conv2d_winograd_weights", [Read, Write], Params);
 
 const RESULT: Shader = shader!(
-    "winograd_result",
+    "conv2d_winograd_result",
     [Read, Read, Read, Read, Write, Write],
     Params
 );

@@ -1,11 +1,11 @@
-// Gradient of a convolution by its weights, in subgroups: partial sums.
+// Gradient of a convolution with respect to its weights, with subgroup shuffles: partial sums.
 //
 //     partial[s, a, b, c, o] = sum over output pixels (n, i, k) of slice s of
 //         input[n, stride_height * i + a - padding_height,
 //                  stride_width  * k + b - padding_width, c]
 //         * gradient[n, i, k, o]
 //
-//     `sum_slices` adds the slices in order. Slice s holds the output rows
+//     sum_slices.wgsl adds the slices in order. Slice s holds the output rows
 //     s * lines_per_slice and following, counted over the whole batch; input
 //     pixels outside the image count as zero.
 //
@@ -14,31 +14,26 @@
 //   gradient  [batch][output_height][output_width][output_vecs] vectors
 //   partial   [slices][kernel_height][kernel_width][4 * input_vecs][output_vecs] vectors
 //
-// A quad is a tap and a vector of input channels: four rows of the weight
-// matrix. One workgroup is one subgroup. It owns SUBGROUP quads, one for each
-// invocation, and OUT_VECS vectors of output channels, over one slice. An
-// invocation holds 4 * OUT_VECS sums. Per step the workgroup takes PIXELS
-// neighbouring pixels of an output row: each invocation loads the input at its
-// own tap, and a share of the gradient, which shuffles with constant lanes
-// hand to all. There is no workgroup memory and no barrier; see
-// `conv2d_subgroup` for why.
+// A quad is a tap and a vector of input channels: four rows of the weight matrix. One workgroup
+// is one subgroup. It owns SUBGROUP quads, one per invocation, and OUT_VECS vectors of output
+// channels, over one slice. An invocation holds 4 * OUT_VECS sums. A step takes PIXELS
+// neighbouring pixels of an output row: each invocation loads the input at its own tap and a
+// share of the gradient, which shuffles with constant lanes broadcast. There is no workgroup
+// memory and no barrier; conv2d_subgroup.wgsl says why.
 //
-// Assumes: subgroups of exactly SUBGROUP invocations; all counts at least 1.
-// Workgroup (x, y, z) works on quads x * SUBGROUP and following, slice y and
-// channel chunk z; the grid holds exactly the slices that have rows. Quads and
-// vectors past the end compute on clamped addresses and store nothing.
-//
-// The host sets the constants, and expands the loops marked `//@unroll`.
+// Assumes: subgroups of exactly SUBGROUP invocations; all counts are at least 1. Workgroup
+// (x, y, z) owns quads x * SUBGROUP and following, slice y and channel chunk z; the grid holds
+// exactly the slices that have rows. Quads and vectors past the end compute on clamped
+// addresses and store nothing.
+
+// import activation
+// import conv2d_grad_weight
+// import conv2d_grad_weight_broadcast
 
 const SUBGROUP: u32 = 8u;
 const PIXELS: u32 = 4u;
 const OUT_VECS: u32 = 5u;
 const GRADIENT_LOADS: u32 = (PIXELS * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
-
-// import batch_norm
-// import conv2d_weights
-// import stored
-// import conv2d_weights_broadcast
 
 @compute @workgroup_size(SUBGROUP)
 fn main(
@@ -53,7 +48,7 @@ fn main(
     let input_vec = quad - tap * parameters.input_vecs;
     let tap_row = tap / parameters.kernel_width;
     let tap_column = tap - tap_row * parameters.kernel_width;
-    // Negative coordinates are huge ones as u32.
+    // Negative coordinates are huge numbers as u32.
     let row_shift = tap_row - parameters.padding_height;
     let column_shift = tap_column - parameters.padding_width;
 
@@ -76,7 +71,7 @@ fn main(
                 let column = pixel * parameters.stride_width + column_shift;
                 x[p] = vec4<f32>(0.0);
                 if row_inside && column < parameters.input_width && pixel < parameters.output_width {
-                    x[p] = normalize_input(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), input_norm);
+                    x[p] = normalize_input(unpack_activation(input[(input_line + column) * parameters.input_vecs + input_vec]), input_norm);
                 }
             }
             for (var n = 0u; n < OUT_VECS; n++) { //@unroll
@@ -95,7 +90,7 @@ fn main(
         }
     }
 
-    // One vector after another, which is little code: the next one moves up.
+    // A loop over vectors keeps the code small: each iteration moves the next vector up.
     let end_vec = min(first_vec + OUT_VECS, parameters.output_vecs);
     for (var vec = first_vec; vec < end_vec; vec++) {
         let row = (group.y * quads + quad) * 4u;

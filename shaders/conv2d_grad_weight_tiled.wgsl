@@ -1,14 +1,14 @@
-// Gradient of a convolution by its weights, for graphics cards: partial sums over slices of
+// Gradient of a convolution with respect to its weights, for GPUs: partial sums over slices of
 // the pixels, a tile of them in registers, its operands in workgroup memory.
 //
-// Operation, parameters and bindings are those of `conv2d_weights_direct`, where they are
-// explained; `sum_slices` adds the slices. What a workgroup brings, and where the sums go,
-// stands in lib/conv2d_weights_tile.wgsl; here is the product: each invocation adds up its
-// QUADS by OUT_VECS part of the tile.
+// conv2d_grad_weight_direct.wgsl explains the operation, parameters and bindings; sum_slices.wgsl
+// adds the slices. lib/conv2d_grad_weight_tile.wgsl loads a workgroup's operands and stores its
+// sums; this file multiplies: each invocation accumulates its QUADS by OUT_VECS part of the
+// tile.
 //
-// Assumes: what lib/conv2d_weights_tile.wgsl does.
-//
-// The host sets the constants, and expands the loops marked `//@unroll`.
+// Assumes: what lib/conv2d_grad_weight_tile.wgsl assumes.
+
+// import conv2d_grad_weight_tile
 
 const WORKGROUP: u32 = 128u;
 // Invocations along the channels of the tile.
@@ -16,14 +16,9 @@ const VEC_LANES: u32 = 8u;
 const QUADS: u32 = 2u;
 const OUT_VECS: u32 = 2u;
 const PIXELS: u32 = 8u;
-// Vectors that an invocation brings at a time.
+// Vectors that an invocation loads at a time.
 const INPUT_LOADS: u32 = 2u;
 const GRADIENT_LOADS: u32 = 1u;
-
-// import batch_norm
-// import conv2d_weights
-// import stored
-// import conv2d_weights_tile
 
 // [pixel][quad], [pixel][vector]
 var<workgroup> input_tile: array<vec4<f32>, PIXELS * TILE_QUADS>;
@@ -31,22 +26,22 @@ var<workgroup> gradient_tile: array<vec4<f32>, PIXELS * TILE_VECS>;
 
 alias Sums = array<array<vec4<f32>, OUT_VECS>, 4u * QUADS>;
 
-fn bring_input(pixel: u32, quad: u32, x: vec4<f32>) {
+fn stage_input(pixel: u32, quad: u32, x: vec4<f32>) {
     input_tile[pixel * TILE_QUADS + quad] = x;
 }
 
-fn bring_gradient(pixel: u32, vec: u32, d: vec4<f32>) {
+fn stage_gradient(pixel: u32, vec: u32, d: vec4<f32>) {
     gradient_tile[pixel * TILE_VECS + vec] = d;
 }
 
-fn multiply(sums: ptr<function, Sums>, place: Place) {
+fn multiply(sums: ptr<function, Sums>, invocation: Invocation) {
     for (var p = 0u; p < PIXELS; p++) {
         var d: array<vec4<f32>, OUT_VECS>;
         for (var n = 0u; n < OUT_VECS; n++) { //@unroll
-            d[n] = gradient_tile[p * TILE_VECS + place.lane + n * VEC_LANES];
+            d[n] = gradient_tile[p * TILE_VECS + invocation.lane + n * VEC_LANES];
         }
         for (var q = 0u; q < QUADS; q++) { //@unroll
-            let x = input_tile[p * TILE_QUADS + place.line + q * QUAD_LANES];
+            let x = input_tile[p * TILE_QUADS + invocation.line + q * QUAD_LANES];
             for (var e = 0u; e < 4u; e++) { //@unroll
                 for (var n = 0u; n < OUT_VECS; n++) { //@unroll
                     (*sums)[4u * q + e][n] = fma(vec4<f32>(x[e]), d[n], (*sums)[4u * q + e][n]);
@@ -56,7 +51,7 @@ fn multiply(sums: ptr<function, Sums>, place: Place) {
     }
 }
 
-fn sums_of(sums: ptr<function, Sums>, place: Place, n: u32) -> array<vec4<f32>, 4u * QUADS> {
+fn sums_of(sums: ptr<function, Sums>, invocation: Invocation, n: u32) -> array<vec4<f32>, 4u * QUADS> {
     var own: array<vec4<f32>, 4u * QUADS>;
     for (var q = 0u; q < QUADS; q++) { //@unroll
         for (var e = 0u; e < 4u; e++) { //@unroll
@@ -71,5 +66,5 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    compute_tile(group, Place(local, local % VEC_LANES, local / VEC_LANES, 0u));
+    compute_tile(group, Invocation(local, local % VEC_LANES, local / VEC_LANES, 0u));
 }

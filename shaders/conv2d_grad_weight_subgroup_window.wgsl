@@ -1,31 +1,28 @@
-// Gradient of a convolution by its weights, in subgroups, for windows that move by one pixel:
-// partial sums, where all columns of taps share what is loaded of the input.
+// Gradient of a convolution with respect to its weights, with subgroup shuffles, for windows
+// that move by one pixel: partial sums, where all columns of taps share the loads of the input.
 //
-// Operation, parameters and bindings are those of `conv2d_weights_subgroup`, where they are
-// explained; this kernel is for strides of 1 and kernels of TAPS columns.
+// conv2d_grad_weight_subgroup.wgsl explains the operation, parameters and bindings. This kernel is
+// for strides of 1 and kernels of TAPS columns.
 //
 // A quad is a row of taps and a vector of input channels. One workgroup is one subgroup. It
-// owns SUBGROUP quads, one for each invocation, and OUT_VECS vectors of output channels, over
-// one slice. An invocation holds 4 * TAPS * OUT_VECS sums. Along a row it keeps the PIXELS +
-// TAPS - 1 input pixels that the taps of PIXELS output pixels reach: a step loads PIXELS of
-// them, each of which serves TAPS products.
+// owns SUBGROUP quads, one per invocation, and OUT_VECS vectors of output channels, over one
+// slice. An invocation holds 4 * TAPS * OUT_VECS sums. Along a row it keeps the
+// PIXELS + TAPS - 1 input pixels that the taps of PIXELS output pixels reach: a step loads
+// PIXELS of them, each of which serves TAPS products.
 //
-// Assumes what `conv2d_weights_subgroup` does.
-//
-// The host sets the constants, and expands the loops marked `//@unroll`.
+// Assumes: what conv2d_grad_weight_subgroup.wgsl assumes.
+
+// import activation
+// import conv2d_grad_weight
+// import conv2d_grad_weight_broadcast
 
 const SUBGROUP: u32 = 8u;
 const PIXELS: u32 = 4u;
 const OUT_VECS: u32 = 5u;
 const TAPS: u32 = 3u;
-// Pixels that a step keeps from the one before.
+// Pixels that a step keeps from the previous one.
 const KEPT: u32 = TAPS - 1u;
 const GRADIENT_LOADS: u32 = (PIXELS * OUT_VECS + SUBGROUP - 1u) / SUBGROUP;
-
-// import batch_norm
-// import conv2d_weights
-// import stored
-// import conv2d_weights_broadcast
 
 @compute @workgroup_size(SUBGROUP)
 fn main(
@@ -38,7 +35,7 @@ fn main(
     let quad = min(own_quad, quads - 1u);
     let tap_row = quad / parameters.input_vecs;
     let input_vec = quad - tap_row * parameters.input_vecs;
-    // Negative coordinates are huge ones as u32.
+    // Negative coordinates are huge numbers as u32.
     let row_shift = tap_row - parameters.padding_height;
 
     var share = share_of(lane, first_vec);
@@ -58,7 +55,7 @@ fn main(
             let column = i - parameters.padding_width;
             x[i] = vec4<f32>(0.0);
             if row_inside && column < parameters.input_width {
-                x[i] = normalize_input(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), input_norm);
+                x[i] = normalize_input(unpack_activation(input[(input_line + column) * parameters.input_vecs + input_vec]), input_norm);
             }
         }
         for (var first = 0u; first < parameters.output_width; first += PIXELS) {
@@ -67,7 +64,7 @@ fn main(
                 let column = first + p + KEPT - parameters.padding_width;
                 x[p + KEPT] = vec4<f32>(0.0);
                 if row_inside && column < parameters.input_width {
-                    x[p + KEPT] = normalize_input(floats(input[(input_line + column) * parameters.input_vecs + input_vec]), input_norm);
+                    x[p + KEPT] = normalize_input(unpack_activation(input[(input_line + column) * parameters.input_vecs + input_vec]), input_norm);
                 }
             }
             for (var n = 0u; n < OUT_VECS; n++) { //@unroll
@@ -91,7 +88,7 @@ fn main(
         }
     }
 
-    // One vector after another, which is little code: the next one moves up.
+    // A loop over vectors keeps the code small: each iteration moves the next vector up.
     let end_vec = min(first_vec + OUT_VECS, parameters.output_vecs);
     for (var vec = first_vec; vec < end_vec; vec++) {
         for (var b = 0u; b < TAPS; b++) { //@unroll

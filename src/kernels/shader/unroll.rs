@@ -1,4 +1,4 @@
-//! Writes out the loops of a shader that are marked `//@unroll`.
+//! The third step: loops that are marked `//@unroll` are written out.
 //!
 //! A shader means the same with and without this step, but compilers keep private arrays in
 //! registers only when every index is a constant.
@@ -13,7 +13,9 @@
 //!
 //! It becomes one block per count, with the number in place of the variable.
 
-/// The text with its marked loops written out; `constants` gives the bounds that are names.
+use super::constants::number;
+
+/// The text with its marked loops written out; `constants` are the bounds that can be names.
 ///
 /// # Panics
 /// If a mark stands at anything else than such a loop: a mistake in the shader.
@@ -36,8 +38,9 @@ fn write_out(lines: &[&str], constants: &[(&str, u32)], text: &mut String) {
         };
         let (variable, bound) =
             loop_head(head.trim()).unwrap_or_else(|| panic!("`{line}` is no loop to unroll"));
-        let count = count(bound, constants)
-            .unwrap_or_else(|| panic!("`{line}`: the bound is no number and no constant"));
+        let count = count(bound, constants).unwrap_or_else(|| {
+            panic!("`{line}`: the bound is neither a number nor a constant that is one")
+        });
         let indent = &head[..head.len() - head.trim_start().len()];
         let end = format!("{indent}}}");
         let length = lines[index..]
@@ -68,9 +71,7 @@ fn loop_head(head: &str) -> Option<(&str, &str)> {
 
 fn count(bound: &str, constants: &[(&str, u32)]) -> Option<u32> {
     let constant = constants.iter().find(|(name, _)| *name == bound);
-    constant
-        .map(|&(_, value)| value)
-        .or_else(|| bound.strip_suffix('u')?.parse().ok())
+    constant.map(|&(_, value)| value).or_else(|| number(bound))
 }
 
 /// `text` with the identifier `word` replaced wherever it stands alone, except as a member.
@@ -121,7 +122,7 @@ for (var q = 0u; q < N; q++) {
     }
 
     #[test]
-    #[should_panic(expected = "no number and no constant")]
+    #[should_panic(expected = "neither a number nor")]
     fn an_unknown_bound_is_a_mistake() {
         unroll("for (var i = 0u; i < N; i++) { //@unroll\n}", &[]);
     }

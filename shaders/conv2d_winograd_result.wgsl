@@ -1,35 +1,35 @@
-// Winograd's convolution, step 3 of 3: result pixels from the products of all components; see
-// winograd_source.wgsl.
+// Winograd convolution, step 3 of 3: output transform; see conv2d_winograd_source.wgsl.
 //
 //     result pixels of a tile = A^T m A
 //
-// product [components][tiles][result_vecs] vectors: the places of m.
-// result [batch][result_height][result_width][result_vecs] vectors, of which the dispatch
-// writes its images. On request the result is normalised, or partial results of a reduction
-// of it are left in `partial`: of its moments, as batch_moments.wgsl does, or of the gradients
-// of scale and shift, as normalize_grad_reduce.wgsl does, from x.
-// One invocation owns one column of every few tiles (see lib/row_partition.wgsl).
+// product: [components][tiles][result_vecs] vectors: the elements of m.
+// result: [batch][result_height][result_width][result_vecs] vectors, of which the dispatch
+// writes its images.
+// On request an epilogue normalises the result or writes partial statistics of it to `partial`:
+// its moments, as batch_moments.wgsl does, or the gradients of scale and shift with respect to
+// x, as normalize_grad_reduce.wgsl does.
+// One invocation owns one column of every few tiles (lib/row_partition.wgsl).
 
-// import row_partition
+// import activation
 // import batch_norm
+// import f32_storage
 // import moments
-// import stored
-// import exact
+// import row_partition
 // import winograd
-// import winograd{OUT|2}
+// import winograd_filter
 
-// Whether there is a normalisation, by moments (mean, variance) and affine (scale, shift),
-// [2][result_vecs] vectors each; else, without REDUCE, they are bound to the product and not
-// read. As in lib/conv2d_pixels.wgsl, whose MOMENTS and REDUCE these are.
+// Epilogue, as in lib/conv2d_pixels.wgsl: normalisation by moments (mean, variance) and affine
+// (scale, shift), [2][result_vecs] vectors each, and partial statistics. Without normalisation
+// and REDUCE they are bound to the product and not read.
 const NORMALIZE_OUTPUT: bool = false;
 const MOMENTS: bool = false;
 const REDUCE: bool = false;
 
-@group(0) @binding(1) var<storage, read> product: array<Exact>;
+@group(0) @binding(1) var<storage, read> product: array<F32Vec>;
 @group(0) @binding(2) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> affine: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> x: array<Stored>;
-@group(0) @binding(5) var<storage, read_write> result: array<Stored>;
+@group(0) @binding(4) var<storage, read> x: array<ActivationVec>;
+@group(0) @binding(5) var<storage, read_write> result: array<ActivationVec>;
 @group(0) @binding(6) var<storage, read_write> partial: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
@@ -62,7 +62,7 @@ fn main(
             var m: array<vec4<f32>, INPUT_EXTENT>;
             for (var i = 0u; i < INPUT_EXTENT; i++) { //@unroll
                 let component = i * INPUT_EXTENT + j;
-                m[i] = exact_floats(product[(component * tiles() + number) * vecs + s.column]);
+                m[i] = unpack_f32(product[(component * tiles() + number) * vecs + s.column]);
             }
             lines[j] = result_line(m);
         }
@@ -78,10 +78,10 @@ fn main(
                     let at = (line * parameters.result_width + tile.column + j) * vecs + s.column;
                     var value = values[j];
                     if MOMENTS {
-                        take_in(&d, value);
+                        accumulate(&d, value);
                     }
                     if REDUCE {
-                        let before = floats(x[at]);
+                        let before = unpack_activation(x[at]);
                         let upstream = relu_mask(value, before, output_norm, parameters.relu);
                         dshift += upstream;
                         dscale += upstream * (before - output_norm.mean);
@@ -89,7 +89,7 @@ fn main(
                     if NORMALIZE_OUTPUT {
                         value = relu(normalized(value, output_norm), parameters.relu);
                     }
-                    result[at] = packed(value);
+                    result[at] = pack_activation(value);
                 }
             }
         }

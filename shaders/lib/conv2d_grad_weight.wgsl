@@ -1,10 +1,12 @@
-// What the kernels share that compute the gradient of a convolution by its weights:
-// parameters, for which see conv2d_weights_subgroup.wgsl, and what is done to an input vector
-// after it is loaded. Needs the piece `batch_norm`. Host half: src/kernels/conv2d/weights.rs.
+// What the kernels share that compute the gradient of a convolution with respect to its
+// weights: parameters (see conv2d_grad_weight_subgroup.wgsl) and input normalisation.
+// Host half: src/kernels/conv2d/weights.rs.
 
-// Whether the input is normalised, by moments (mean, variance) and affine (scale, shift),
-// [2][input_vecs] vectors each; else they are bound to the gradient and not read. Pixels
-// outside the image stay zero.
+// import batch_norm
+
+// Input normalisation: whether the input is normalised by moments (mean, variance) and affine
+// (scale, shift), [2][input_vecs] vectors each. Otherwise they are bound to the gradient and
+// not read. Pixels outside the image stay zero.
 const NORMALIZE_INPUT: bool = false;
 
 struct Parameters {
@@ -22,7 +24,7 @@ struct Parameters {
     padding_height: u32,
     padding_width: u32,
     lines_per_slice: u32,
-    // Of the normalisation of the input, and whether ReLU follows it.
+    // Normalisation of the input, and whether ReLU follows it.
     epsilon: f32,
     relu: u32,
 }
@@ -31,7 +33,7 @@ struct Parameters {
 @group(0) @binding(4) var<storage, read> moments: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> affine: array<vec4<f32>>;
 
-// What `normalize_input` needs for one vector of input channels.
+// Batch-norm coefficients of one vector of input channels, for `normalize_input`.
 fn input_coefficients(vec: u32) -> Coefficients {
     if NORMALIZE_INPUT {
         return coefficients_of(

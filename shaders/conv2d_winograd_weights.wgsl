@@ -1,35 +1,35 @@
-// Winograd's convolution: weights, transformed; see winograd_source.wgsl.
+// Winograd convolution: weight transform; see conv2d_winograd_source.wgsl.
 //
 //     transformed[component, c, o] = (G g G^T)[component],
 //     g[a, b] = weights[tap_first + tap_step * a, tap_first + tap_step * b, c, o]
 //
-// weights [3][3][4 * input vecs][output vecs] vectors.
-// transformed [components][4 * source_vecs][result_vecs] vectors.
-// TRANSPOSED exchanges the roles of the weights' channels, for the gradient by the input.
-// One invocation owns a vector of result channels of a source channel.
+// weights: [3][3][4 * input vecs][output vecs] vectors.
+// transformed: [components][4 * source_vecs][result_vecs] vectors.
+// TRANSPOSED exchanges input and output channels of the weights, for the input gradient.
+// One invocation owns one vector of result channels of a source channel.
 
-// import exact
+// import f32_storage
 // import winograd
-// import winograd{OUT|2}
+// import winograd_filter
 
 const TRANSPOSED: bool = false;
 
-@group(0) @binding(1) var<storage, read> weights: array<Exact>;
-@group(0) @binding(2) var<storage, read_write> transformed: array<Exact>;
+@group(0) @binding(1) var<storage, read> weights: array<F32Vec>;
+@group(0) @binding(2) var<storage, read_write> transformed: array<F32Vec>;
 
 fn weight_at(tap: u32, channel: u32, vec: u32) -> vec4<f32> {
     let per_tap = 4u * parameters.source_vecs * parameters.result_vecs;
     if TRANSPOSED {
-        // Vectors run along the source channels: one lane of four of them.
+        // Vectors run along the source channels: take one lane of four of them.
         let lane = channel % 4u;
         var value: vec4<f32>;
         for (var e = 0u; e < 4u; e++) { //@unroll
             let row = (4u * vec + e) * parameters.source_vecs;
-            value[e] = exact_floats(weights[tap * per_tap + row + channel / 4u])[lane];
+            value[e] = unpack_f32(weights[tap * per_tap + row + channel / 4u])[lane];
         }
         return value;
     }
-    return exact_floats(weights[tap * per_tap + channel * parameters.result_vecs + vec]);
+    return unpack_f32(weights[tap * per_tap + channel * parameters.result_vecs + vec]);
 }
 
 @compute @workgroup_size(64)
@@ -63,7 +63,7 @@ fn main(
         let row = weight_line(g);
         for (var j = 0u; j < INPUT_EXTENT; j++) { //@unroll
             let at = ((i * INPUT_EXTENT + j) * channels + channel) * parameters.result_vecs + vec;
-            transformed[at] = exact_packed(row[j]);
+            transformed[at] = pack_f32(row[j]);
         }
     }
 }

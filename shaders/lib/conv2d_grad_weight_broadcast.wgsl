@@ -1,11 +1,14 @@
-// What the subgroup kernels share that compute the gradient of a convolution by its weights:
-// the output rows of a slice, and the gradient by the output, loaded once for a workgroup, a
-// share by each invocation; shuffles with constant lanes hand it to all. Needs the pieces
-// `conv2d_weights` and `stored`, and the constants SUBGROUP, PIXELS, OUT_VECS and
-// GRADIENT_LOADS.
+// What the subgroup kernels share that compute the gradient of a convolution with respect to its
+// weights: the output rows of a slice, and the output gradient, of which each invocation loads a
+// share that the kernel broadcasts by shuffles with constant lanes.
+//
+// The kernel defines SUBGROUP, PIXELS, OUT_VECS and GRADIENT_LOADS.
 
-@group(0) @binding(1) var<storage, read> input: array<Stored>;
-@group(0) @binding(2) var<storage, read> gradient: array<Stored>;
+// import activation
+// import conv2d_grad_weight
+
+@group(0) @binding(1) var<storage, read> input: array<ActivationVec>;
+@group(0) @binding(2) var<storage, read> gradient: array<ActivationVec>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
 
 // An invocation's share of the PIXELS * OUT_VECS gradient vectors of a step. Piece
@@ -25,8 +28,8 @@ fn share_of(lane: u32, first_vec: u32) -> Share {
     return share;
 }
 
-// Loads it from the pixels `first` and following of an output row, counted over the whole
-// batch; pixels behind the row's end count as zero.
+// Loads the share from pixels `first` and following of an output row, counted over the whole
+// batch; pixels past the end of the row count as zero.
 fn load_share(
     share: ptr<function, Share>,
     line: u32,
@@ -38,13 +41,13 @@ fn load_share(
         loaded[k] = vec4<f32>(0.0);
         if pixel < parameters.output_width {
             let at = line * parameters.output_width + pixel;
-            loaded[k] = floats(gradient[at * parameters.output_vecs + (*share).vec[k]]);
+            loaded[k] = unpack_activation(gradient[at * parameters.output_vecs + (*share).vec[k]]);
         }
     }
     return loaded;
 }
 
-// First output row of a slice, and the one behind its last.
+// First output row of a slice, and the end (exclusive).
 fn lines_of(slice: u32) -> vec2<u32> {
     let lines = parameters.batch * parameters.output_height;
     let first = slice * parameters.lines_per_slice;

@@ -1,0 +1,207 @@
+//! Shader text: WGSL files, and the three steps that make kernels of them.
+//!
+//! The files in `shaders` are WGSL; what else they say stands in comments. A kernel is a file
+//! after these steps, in this order:
+//!
+//! 1. [`import`]: `// import NAME` brings in a piece of `shaders/lib`, with what the piece itself
+//!    imports. Some names are interfaces: one of several pieces with the same declarations
+//!    implements them (`activation`: in single or half precision), and the kernel's [`forms`] say
+//!    which.
+//! 2. [`constants`]: `const ROWS: u32 = 2u;` gets the value that a variant gives it.
+//! 3. [`unroll`]: loops marked `//@unroll` are written out.
+//!
+//! What a kernel needs of a device is what the pieces need that it imports: the table in
+//! [`library`] declares it, and `tests/shaders.rs` holds it against what naga finds in the module.
+//!
+//! # Why constants are no overrides
+//!
+//! WGSL has constants that are set when a pipeline is made (`override`). They can size arrays in
+//! workgroup memory, but no arrays in registers (`array<vec4<f32>, PIXELS>` in a function wants
+//! a constant expression), they cannot bound loops that are unrolled as text, and nothing that
+//! is derived from them can be a `const`. Nearly every constant here does one of the three.
+//! Overrides would serve the flags (`MOMENTS`, `TRANSPOSED`), which compile to the same code
+//! either way, at the price of a second mechanism and of a second part to a kernel's identity.
+//! So there is one mechanism: a kernel is its text.
+
+mod constants;
+mod forms;
+mod import;
+mod library;
+mod unroll;
+
+pub(super) use forms::{Storage, StorageForms};
+
+use crate::program::{Access, Kernel, MatrixUnit};
+use import::expand;
+use library::INTERFACES;
+
+/// A WGSL file and what the host must know of it.
+pub(super) struct Shader {
+    /// Stem of the file.
+    pub(super) name: &'static str,
+    /// The file.
+    pub(super) text: &'static str,
+    /// Access of the storage bindings from binding 1 on.
+    pub(super) bindings: &'static [Access],
+    /// Names of the parameters in its uniform, in order.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the tests compare it with the file")
+    )]
+    pub(super) parameters: &'static [&'static str],
+}
+
+/// Declares the host half of a WGSL file: its stem, the access of its storage bindings, and the
+/// struct of its parameters.
+macro_rules! shader {
+    ($name:literal, [$($access:ident),*], $parameters:ty $(,)?) => {
+        Shader {
+            name: $name,
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+            bindings: &[$(crate::program::Access::$access),*],
+            parameters: <$parameters>::NAMES,
+        }
+    };
+}
+pub(super) use shader;
+
+/// The text of all kernels' shared pieces.
+pub(super) fn library() -> impl Iterator<Item = u8> {
+    library::PIECES.iter().flat_map(|piece| piece.text.bytes())
+}
+
+impl Shader {
+    /// The kernel as it stands in the file.
+    pub(super) fn kernel(&self) -> Kernel {
+        self.variant(&[])
+    }
+
+    /// The kernel with other values for some of its constants.
+    ///
+    /// # Panics
+    /// If the file does not declare such a constant: a mistake of ours.
+    pub(super) fn variant(&self, constants: &[(&str, u32)]) -> Kernel {
+        self.suited(StorageForms::PORTABLE, constants)
+    }
+
+    /// [`Shader::variant`] whose vectors are stored in these forms. Pairs of 64-bit integers
+    /// hold the same bits as four floats.
+    pub(super) fn suited(&self, storage: StorageForms, constants: &[(&str, u32)]) -> Kernel {
+        self.build(storage.pieces().to_vec(), constants)
+    }
+
+    /// [`Shader::suited`] with the matrices of a unit.
+    pub(super) fn for_unit(
+        &self,
+        unit: MatrixUnit,
+        storage: StorageForms,
+        constants: &[(&str, u32)],
+    ) -> Kernel {
+        let mut pieces = storage.pieces().to_vec();
+        pieces.push(forms::matrix_form(unit));
+        self.build(pieces, constants)
+    }
+
+    fn build(&self, mut pieces: Vec<&'static str>, constants: &[(&str, u32)]) -> Kernel {
+        pieces.extend(
+            constants
+                .iter()
+                .filter_map(|own| forms::piece_of_constant(*own)),
+        );
+        let module = expand(self.text, &pieces);
+        let mut name = self.name.to_owned();
+        for (constant, value) in constants {
+            name += &format!(" {constant}={value}");
+        }
+        let alternatives = INTERFACES.iter().flat_map(|interface| interface.pieces);
+        for (_, suffix) in alternatives.filter(|(piece, _)| module.has(piece)) {
+            name += suffix;
+        }
+        let text = constants::specialize(&module.text(), constants);
+        let needs = module.needs();
+        Kernel {
+            name,
+            source: unroll::unroll(&text, &constants::numbers(&text)),
+            bindings: self.bindings.to_vec(),
+            needs,
+        }
+    }
+}
+
+/// Declares a kernel's parameters once: a struct whose fields are the words of the uniform
+/// `Params` in the WGSL file, in order.
+macro_rules! parameters {
+    ($(#[$meta:meta])* $visibility:vis struct $name:ident {
+        $($(#[$field_meta:meta])* $field:ident),* $(,)?
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default)]
+        $visibility struct $name { $($(#[$field_meta])* $visibility $field: u32),* }
+
+        impl $name {
+            $visibility const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            $visibility fn words(self) -> Vec<u32> {
+                vec![$(self.$field),*]
+            }
+        }
+    };
+}
+pub(super) use parameters;
+
+/// Compares a WGSL file with its host half, with all pieces that can implement its interfaces:
+/// names of the parameters, access of the bindings.
+#[cfg(test)]
+pub(super) fn check_twin(shader: &Shader) {
+    let mut alternatives: Vec<Vec<&str>> = vec![Vec::new()];
+    for interface in INTERFACES {
+        let longer = |chosen: &Vec<&'static str>| {
+            let pieces = interface.pieces.iter();
+            let longer = pieces.map(|(piece, _)| [&chosen[..], &[piece]].concat());
+            longer.collect::<Vec<_>>()
+        };
+        alternatives = alternatives.iter().flat_map(longer).collect();
+    }
+    let sources: std::collections::BTreeSet<String> = alternatives
+        .iter()
+        .map(|chosen| expand(shader.text, chosen).text())
+        .collect();
+    for source in sources {
+        let module = naga::front::wgsl::parse_str(&source)
+            .unwrap_or_else(|e| panic!("{}: {}", shader.name, e.emit_to_string(&source)));
+        check_module(shader, &module);
+    }
+}
+
+#[cfg(test)]
+fn check_module(shader: &Shader, module: &naga::Module) {
+    let mut accesses = Vec::new();
+    for (_, variable) in module.global_variables.iter() {
+        let Some(binding) = &variable.binding else {
+            continue;
+        };
+        match variable.space {
+            naga::AddressSpace::Uniform => {
+                assert_eq!(binding.binding, 0, "{}", shader.name);
+                let naga::TypeInner::Struct { members, .. } = &module.types[variable.ty].inner
+                else {
+                    panic!("{}: the uniform must be a struct", shader.name);
+                };
+                for (index, member) in members.iter().enumerate() {
+                    assert_eq!(member.offset as usize, 4 * index, "{}", shader.name);
+                }
+                let names: Vec<&str> = members.iter().filter_map(|m| m.name.as_deref()).collect();
+                assert_eq!(names, shader.parameters, "{}", shader.name);
+            }
+            naga::AddressSpace::Storage { access } => {
+                let write = access.contains(naga::StorageAccess::STORE);
+                let access = if write { Access::Write } else { Access::Read };
+                accesses.push((binding.binding, access));
+            }
+            _ => {}
+        }
+    }
+    accesses.sort_by_key(|(binding, _)| *binding);
+    let expected: Vec<(u32, Access)> = (1..).zip(shader.bindings.iter().copied()).collect();
+    assert_eq!(accesses, expected, "{}", shader.name);
+}
