@@ -5,7 +5,7 @@
 //! lines.
 //!
 //! The only thing that Linux may lack for pyr-wgpu itself is a Vulkan driver. Where there is
-//! none, Mesa's lavapipe, which runs shaders on the processor, is a package away.
+//! none, Mesa's lavapipe, which runs shaders on the CPU, is a package away.
 //! Debian 12 ships a lavapipe from 2022 that is clearly slower than the current one, and Debian
 //! offers a newer one in its official backports archive: that one is taken there.
 
@@ -124,7 +124,7 @@ pub(crate) fn software_adapter(
     let Some(family) = family(release) else {
         return Err(format!(
             "{missing}, and the packages of this Linux distribution (`{}`) are not known here; \
-             install libvulkan and a Vulkan driver (Mesa's lavapipe runs on any processor), then \
+             install libvulkan and a Vulkan driver (Mesa's lavapipe runs on any CPU), then \
              run this again",
             release.id
         ));
@@ -142,7 +142,7 @@ pub(crate) fn software_adapter(
     };
     Ok(Task {
         reason: format!(
-            "{missing}. Mesa's lavapipe, which runs Vulkan on the processor, will be installed \
+            "{missing}. Mesa's lavapipe, which runs Vulkan on the CPU, will be installed \
              by the system's package manager{origin} ({packages}).{hint}"
         ),
         root: true,

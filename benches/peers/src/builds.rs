@@ -216,8 +216,12 @@ impl Launcher {
         let mut create = Command::new("python3");
         succeed(create.args(["-m", "venv"]).arg(&environment))?;
         let mut install = Command::new(&python);
-        install.args(["-m", "pip", "install", "--quiet", "--requirement"]);
-        succeed(install.arg(peer.join("requirements.txt")))?;
+        install.args(["-m", "pip", "install", "--quiet", "--retries", "2"]);
+        succeed(
+            install
+                .arg("--requirement")
+                .arg(peer.join("requirements.txt")),
+        )?;
         Ok(Launcher {
             platform: Platform::Torch,
             device: "cpu".to_owned(),
