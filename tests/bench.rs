@@ -1,4 +1,4 @@
-//! What `bench` reports, on the plain reference, which every machine has.
+//! What `bench` reports, on the plain reference, which runs on every machine.
 
 use pyr_wgpu::bench::{Mode, Report, Workload, measure};
 use pyr_wgpu::engine::Device;
@@ -34,11 +34,9 @@ fn measured(mode: Mode) -> Report {
 }
 
 #[test]
-fn the_reference_has_speed_but_no_limits() {
+fn the_reference_counts_operations_but_has_no_limits() {
     let report = measured(Mode::Infer);
     assert_eq!(report.samples, 1);
-    let images = report.images_per_second * report.step_ms;
-    assert!((images - 2000.0).abs() < 1e-6, "{images}");
     assert_eq!((report.peak_gflops, report.limit_ratio), (None, None));
     assert_eq!((report.dispatches, report.kernels.len()), (0, 0));
     // Stem of 16 channels, three units of 17, 18 and 19, two convolutions each, at 8, 4

@@ -397,13 +397,21 @@ fn a_run_trains_saves_and_continues() {
 
 #[test]
 fn an_unknown_adapter_lists_the_others() {
-    let output = run(&["bench", "--device", "no such adapter"]);
-    assert_eq!(
-        output.status.code(),
-        Some(3),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let adapters = json(&["devices", "--json"]);
+    let describe = |adapter: &serde_json::Value| {
+        format!(
+            "{}: {}",
+            adapter["index"],
+            adapter["name"].as_str().unwrap()
+        )
+    };
+    let listed: Vec<String> = adapters.as_array().unwrap().iter().map(describe).collect();
+    let mut words = match listed.as_slice() {
+        [] => vec!["no GPU adapter was found"],
+        _ => vec!["no adapter fits `no such adapter`"],
+    };
+    words.extend(listed.iter().map(String::as_str));
+    fails(&["bench", "--device", "no such adapter"], 3, &words);
 }
 
 /// Without any driver: the error says what to install.

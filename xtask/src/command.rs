@@ -1,20 +1,23 @@
-//! Running other programs in the user's terminal, and living through Ctrl-C.
+//! Running other programs in the user's terminal, and surviving Ctrl-C.
 //!
-//! The terminal sends Ctrl-C to this program and to its child alike. The child decides what it
-//! means (training saves and ends), so this program only notes it and goes on waiting;
-//! otherwise the shell would come back while the child still writes.
-//! On Windows the console ends this program at once, and the child still saves.
+//! The terminal sends Ctrl-C to this program and to its child alike. The child decides what to
+//! do (training saves and ends), so this program only records it and keeps waiting; otherwise
+//! the shell would prompt while the child still writes.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
-/// Exit code of what Ctrl-C stopped.
+use signal_hook::consts::SIGINT;
+
+/// Exit code of a task that Ctrl-C stopped.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Why a task ended early: what to say and the exit code.
+/// Why a task failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// What, where and the next step.
+    /// What failed, where, and the next step.
     pub(crate) message: String,
     /// Exit code of this program.
     pub(crate) code: u8,
@@ -29,7 +32,7 @@ impl Failure {
         }
     }
 
-    /// The user stopped it.
+    /// The failure of a task that Ctrl-C stopped.
     pub(crate) fn interrupted() -> Failure {
         Failure {
             message: "stopped by Ctrl-C".to_owned(),
@@ -40,8 +43,8 @@ impl Failure {
 
 /// The repository's root.
 ///
-/// Cargo says where the running package lies; the path of the build is only for a binary that
-/// somebody starts by hand.
+/// Cargo passes the package's folder at run time; its folder at build time serves a binary that is
+/// started by hand.
 pub(crate) fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
@@ -67,10 +70,10 @@ pub(crate) fn run(command: &mut Command) -> Result<u8, Failure> {
     }
 }
 
-/// Runs a program in the user's terminal that has to succeed.
+/// Runs a program that has to succeed in the user's terminal.
 ///
 /// # Errors
-/// If it cannot be started, fails, or is interrupted; `what` says what failed.
+/// If it cannot be started, fails, or is interrupted; `what` names it in the message.
 pub(crate) fn succeed(command: &mut Command, what: &str) -> Result<(), Failure> {
     match (run(command)?, interrupted()) {
         (0, _) => Ok(()),
@@ -91,7 +94,7 @@ pub(crate) fn cannot_start(command: &Command, error: &std::io::Error) -> Failure
     Failure::new(format!("`{program}` cannot be started: {error}"))
 }
 
-/// The exit code as a shell would show it: 128 and the signal for what a signal ended.
+/// The exit code as a shell reports it: 128 plus the signal for a process that a signal ended.
 pub(crate) fn exit_code(status: ExitStatus) -> u8 {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
@@ -113,53 +116,25 @@ pub(crate) fn shell_line<S: AsRef<str>>(words: &[S]) -> String {
     quoted.join(" ")
 }
 
-#[cfg(unix)]
-mod interrupt {
-    use std::sync::atomic::{AtomicBool, Ordering};
+static INTERRUPTED_BY_USER: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-    static SEEN: AtomicBool = AtomicBool::new(false);
-
-    /// The number of SIGINT on every Unix.
-    const SIGINT: i32 = 2;
-
-    unsafe extern "C" {
-        fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
+/// From now on, Ctrl-C is recorded and left to the child processes.
+///
+/// A handler rather than "ignore": child processes start with the default action again, whereas
+/// they would inherit that a signal is ignored.
+///
+/// # Errors
+/// If the system refuses the handler.
+pub(crate) fn catch_interrupts() -> Result<(), Failure> {
+    match signal_hook::flag::register(SIGINT, Arc::clone(&INTERRUPTED_BY_USER)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::new(format!("Ctrl-C cannot be handled: {error}"))),
     }
-
-    extern "C" fn note(_number: i32) {
-        SEEN.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn catch() {
-        // A handler rather than "ignore": children start with the default again, whereas they
-        // would inherit the ignoring.
-        // SAFETY: `signal` of the C library, which std links on every Unix, with its declared
-        // types; the handler does nothing but store an atomic, which a signal handler may.
-        unsafe { signal(SIGINT, note) };
-    }
-
-    pub(crate) fn seen() -> bool {
-        SEEN.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(not(unix))]
-mod interrupt {
-    pub(crate) fn catch() {}
-
-    pub(crate) fn seen() -> bool {
-        false
-    }
-}
-
-/// From now on, Ctrl-C is noted and left to the children.
-pub(crate) fn catch_interrupts() {
-    interrupt::catch();
 }
 
 /// Whether Ctrl-C was pressed.
 pub(crate) fn interrupted() -> bool {
-    interrupt::seen()
+    INTERRUPTED_BY_USER.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]

@@ -1,31 +1,32 @@
 //! `cargo xtask demo`: the whole program once, as a user would run it.
 //!
-//! Every step is a command line of `pyr-wgpu` that is shown before it runs, so that the demo
-//! teaches the program: training on the embedded pictures, evaluation, classifying a picture.
-//! The demo shows the shaders, so on a machine without a GPU it names the software adapter
+//! Every step is a command line of `pyr-wgpu` that is printed before it runs, so that the demo
+//! teaches the program: training on the embedded dataset, evaluation, classifying images.
+//! The demo is about the shaders, so on a machine without a GPU it names the software adapter
 //! rather than leaving the choice to the program.
 
 use std::path::Path;
 use std::process::Stdio;
 
+use serde_json::Value;
+
 use crate::command::{
     Failure, INTERRUPTED, cannot_start, cargo, exit_code, interrupted, root, run as run_command,
     shell_line,
 };
-use crate::facts::string_values;
 use crate::plan::Goal;
 use crate::setup;
 
-/// The pictures that the demo classifies, named by what they show. The network has never seen
-/// them.
-const PICTURES: [&str; 3] = [
+/// The images that the demo classifies, named after their classes. They are not part of the
+/// training set.
+const IMAGES: [&str; 3] = [
     "examples/star.png",
     "examples/crescent.png",
     "examples/heart.png",
 ];
 
-/// Exit code for a machine without a suitable adapter, as `pyr-wgpu` has it.
-pub(crate) const NO_ADAPTER: u8 = 3;
+/// The exit code of `pyr-wgpu` on a machine without a suitable adapter.
+const NO_ADAPTER: u8 = 3;
 
 /// Runs the demo.
 ///
@@ -40,7 +41,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     let device = match choose_device(&adapters()?) {
         Some(choice) => choice,
         None => {
-            setup::bring_software_adapter()?;
+            setup::install_software_adapter()?;
             choose_device(&adapters()?).ok_or_else(|| Failure {
                 message: "there is still no adapter to run shaders on; `cargo run --release -- \
                           devices` lists what is found"
@@ -68,18 +69,18 @@ pub(crate) fn run() -> Result<(), Failure> {
     }
     finished("training", code)?;
 
-    heading("Evaluating the best network on 2,000 other pictures");
+    heading("Evaluating the best network on 2,000 other images");
     let evaluate = ["eval", &best, "--dataset", "shapes"];
     finished("the evaluation", program(&evaluate, &device)?)?;
 
-    heading("Classifying pictures");
-    let predict = [&["predict", &best][..], &PICTURES, &["--top", "3"]].concat();
+    heading("Classifying images");
+    let predict = [&["predict", &best][..], &IMAGES, &["--top", "3"]].concat();
     finished("the classification", program(&predict, &device)?)?;
 
     heading("Done");
     println!("The network is {best}; {run_dir} has its log and its learning curve (metrics.csv).");
-    println!("Classify your own picture of a shape:");
-    println!("  cargo run --release -- predict {best} PICTURE");
+    println!("Classify your own image of a shape:");
+    println!("  cargo run --release -- predict {best} IMAGE");
     Ok(())
 }
 
@@ -96,7 +97,7 @@ fn program(arguments: &[&str], device: &[String]) -> Result<u8, Failure> {
 }
 
 /// What `pyr-wgpu devices --json` prints; nothing if it found no adapter.
-pub(crate) fn adapters() -> Result<String, Failure> {
+fn adapters() -> Result<String, Failure> {
     let arguments = [
         "run",
         "--release",
@@ -117,19 +118,17 @@ pub(crate) fn adapters() -> Result<String, Failure> {
 }
 
 /// The arguments that name the device: none where there is a GPU, which the program prefers
-/// itself; the software adapter by name where that is all there is; `None` without adapters.
+/// itself; the software adapter by name where there is no other; `None` without adapters.
 fn choose_device(adapters: &str) -> Option<Vec<String>> {
-    let names = string_values(adapters, "name");
-    let kinds = string_values(adapters, "type");
-    let is_gpu = |kind: &String| kind != "cpu";
-    if kinds.iter().any(is_gpu) {
+    let adapters: Vec<Value> = serde_json::from_str(adapters).ok()?;
+    if adapters.iter().any(|adapter| adapter["type"] != "cpu") {
         return Some(Vec::new());
     }
-    let name = names.first()?;
-    // A part of the name will do, and lavapipe's says the processor's features after it.
+    let name = adapters.first()?["name"].as_str()?;
+    // A part of the name suffices; after it, lavapipe's has features of the CPU.
     let part = match name.contains("llvmpipe") {
         true => "llvmpipe",
-        false => name.as_str(),
+        false => name,
     };
     Some(vec!["--device".to_owned(), part.to_owned()])
 }
@@ -169,7 +168,7 @@ fn finished(step: &str, code: u8) -> Result<(), Failure> {
 
 fn ended(step: &str, code: u8) -> Failure {
     Failure {
-        message: format!("{step} ended with exit code {code}; the reason stands above"),
+        message: format!("{step} ended with exit code {code}; the error is printed above"),
         code,
     }
 }
@@ -214,9 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn the_pictures_exist() {
-        for picture in PICTURES {
-            assert!(root().join(picture).is_file(), "{picture}");
+    fn the_images_exist() {
+        for image in IMAGES {
+            assert!(root().join(image).is_file(), "{image}");
         }
     }
 

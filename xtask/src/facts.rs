@@ -1,7 +1,7 @@
 //! What this machine has: operating system, Vulkan, package sources, Rust tools.
 //!
-//! Looking and understanding are apart: each `parse` or `*_folders` function is a plain
-//! function of text, and [`gather`] feeds them from the machine. Nothing here changes anything.
+//! Input and parsing are separate: each `parse` or `*_folders` function is a plain function of
+//! text, and [`gather`] feeds them from the machine. Nothing here changes anything.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,6 @@ pub(crate) struct Facts {
     pub(crate) lint_tools: bool,
     /// Whether Python 3 exists and can make virtual environments.
     pub(crate) python: bool,
-    /// Whether there are a C++ compiler and the header files of Python.
-    pub(crate) python_compiler: bool,
     /// Whether there is a Chromium.
     pub(crate) chromium: bool,
     /// Whether there are Node.js and npm.
@@ -92,8 +90,7 @@ pub(crate) fn gather() -> Facts {
         rustup: output("rustup", &["--version"]).is_some(),
         wasm_target: wasm_target(),
         lint_tools: quiet_success(&["clippy", "--version"]) && quiet_success(&["fmt", "--version"]),
-        python: python_runs("import ensurepip, venv"),
-        python_compiler: output("c++", &["--version"]).is_some() && python_runs(PYTHON_HEADERS),
+        python: output("python3", &["-c", "import ensurepip, venv"]).is_some(),
         chromium: CHROMIUMS.iter().any(|path| Path::new(path).exists())
             || std::env::var_os("CHROMIUM").is_some(),
         node: ["node", "npm"]
@@ -200,7 +197,7 @@ fn has_driver(path: &Path) -> bool {
         .any(|manifest| {
             let text = std::fs::read_to_string(manifest).unwrap_or_default();
             manifest_library(&text).is_some_and(|library| {
-                // A bare name is searched where the loader searches libraries: trust it.
+                // A bare name is left to the dynamic linker.
                 let folder = manifest.parent().unwrap_or(Path::new(""));
                 !library.contains('/') || folder.join(&library).exists()
             })
@@ -209,37 +206,8 @@ fn has_driver(path: &Path) -> bool {
 
 /// The `library_path` of a driver manifest.
 fn manifest_library(json: &str) -> Option<String> {
-    string_values(json, "library_path").into_iter().next()
-}
-
-/// The string values of a key anywhere in a JSON text, in order.
-///
-/// A walk over the text's strings suffices for the two documents read here, driver manifests
-/// and the list of adapters. Escapes in values are kept as written.
-pub(crate) fn string_values(json: &str, key: &str) -> Vec<String> {
-    let mut values = Vec::new();
-    let mut rest = json;
-    let mut key_seen = false;
-    while let Some(open) = rest.find('"') {
-        let between = rest[..open].trim();
-        let text = &rest[open + 1..];
-        let mut escaped = false;
-        let close = text.find(|c| {
-            let ends = c == '"' && !escaped;
-            escaped = c == '\\' && !escaped;
-            ends
-        });
-        let Some(close) = close else { break };
-        let string = &text[..close];
-        if key_seen && between == ":" {
-            values.push(string.to_owned());
-            key_seen = false;
-        } else {
-            key_seen = string == key;
-        }
-        rest = &text[close + 1..];
-    }
-    values
+    let manifest: serde_json::Value = serde_json::from_str(json).ok()?;
+    Some(manifest["ICD"]["library_path"].as_str()?.to_owned())
 }
 
 fn graphics_hardware() -> bool {
@@ -343,14 +311,6 @@ const CHROMIUMS: [&str; 3] = [
     "/usr/bin/google-chrome",
 ];
 
-/// Fails unless the header files of Python are there.
-const PYTHON_HEADERS: &str =
-    "import os, sysconfig; os.stat(sysconfig.get_path('include') + '/Python.h')";
-
-fn python_runs(script: &str) -> bool {
-    output("python3", &["-c", script]).is_some()
-}
-
 fn wasm_target() -> bool {
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let sysroot = output(&rustc, &["--print", "sysroot"]).unwrap_or_default();
@@ -410,16 +370,6 @@ mod tests {
                 "{wanted}: {folders:?}"
             );
         }
-    }
-
-    #[test]
-    fn json_strings_by_key() {
-        let json = r#"[{"index": 0, "name": "a \"b\" {", "type": "cpu", "list": ["name"]},
-                       {"name" : "type", "type":"discrete-gpu", "driver": "\\"}]"#;
-        assert_eq!(string_values(json, "name"), [r#"a \"b\" {"#, "type"]);
-        assert_eq!(string_values(json, "type"), ["cpu", "discrete-gpu"]);
-        assert!(string_values("[]", "name").is_empty());
-        assert!(string_values("\"name\": \"cut", "name").is_empty());
     }
 
     #[test]

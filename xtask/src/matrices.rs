@@ -1,9 +1,9 @@
 //! The tests of matrix units, on a software adapter that has them.
 //!
-//! Mesa's lavapipe computes products of matrices from version 26 on, which Debian 12 and 13 do
-//! not install. So its packages, with all libraries that they need, are unpacked into
-//! `target/lavapipe` and used from there, by their own loader of programs: nothing of the
-//! system changes.
+//! Mesa's lavapipe has cooperative matrices from version 26 on, which Debian 12 and 13 do not
+//! have. Its packages and all libraries that they need are therefore unpacked into
+//! `target/lavapipe` and used from there, through their own dynamic linker: the system does not
+//! change.
 
 use std::path::Path;
 
@@ -12,35 +12,35 @@ use crate::facts::{self, Facts};
 use crate::packages::{APT_INSTALL, apt_update, install};
 use crate::plan::{Step, Task, debian_mirror};
 use crate::setup;
+use crate::test::Outcome;
 
-/// Debian's release that is taken: the first with such a version.
+/// The first Debian release with such a version.
 const SUITE: &str = "forky";
 
-/// What its libraries lie in, below the folder where they are unpacked.
+/// The folder of its libraries, below the one where they are unpacked.
 const LIBRARIES: &str = "root/usr/lib/x86_64-linux-gnu";
 
-/// What cargo runs test programs by, on the machines that this is for.
+/// The variable with which cargo starts test programs, on the platform that this supports.
 const RUNNER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
 
 /// Unpacks what debootstrap downloaded into the folder that is its argument.
 const UNPACK: &str = "for package in \"$1\"/var/cache/apt/archives/*.deb; do \
                       dpkg-deb --extract \"$package\" \"$1/root\" || exit 1; done";
 
-/// Runs the tests; the exit code, or `None` where the adapter cannot be had, which is said.
+/// Runs the tests, where the adapter can be installed.
 ///
 /// # Errors
-/// If cargo cannot be started, or Ctrl-C ended the set-up.
-pub(crate) fn test() -> Result<Option<u8>, Failure> {
+/// If cargo cannot be started, or Ctrl-C interrupted the set-up.
+pub(crate) fn test() -> Result<Outcome, Failure> {
+    let skipped = |reason: &str| Ok(Outcome::Skipped(reason.to_owned()));
     let facts = facts::gather();
     let debian = facts.linux.as_ref().is_some_and(|r| r.id == "debian");
     if !debian || std::env::consts::ARCH != "x86_64" {
-        println!("Skipped: a lavapipe with matrix units is brought on Debian for x86_64 only.");
-        return Ok(None);
+        return skipped("a lavapipe with matrix units is installed on Debian for x86_64 only");
     }
     let folder = root().join("target").join("lavapipe");
     if folder.to_string_lossy().contains(char::is_whitespace) {
-        println!("Skipped: cargo divides the command line that starts the tests at spaces.");
-        return Ok(None);
+        return skipped("cargo splits the command line that starts the tests at spaces");
     }
     let libraries = folder.join(LIBRARIES);
     let driver = folder.join("root/usr/share/vulkan/icd.d/lvp_icd.json");
@@ -50,8 +50,7 @@ pub(crate) fn test() -> Result<Option<u8>, Failure> {
         setup::perform(&task(&facts, &folder))?;
     }
     if !present() {
-        println!("Skipped: there is no lavapipe with matrix units.");
-        return Ok(None);
+        return skipped("there is no lavapipe with matrix units");
     }
     let runner = format!(
         "{} --library-path {}",
@@ -64,10 +63,10 @@ pub(crate) fn test() -> Result<Option<u8>, Failure> {
         .env("VK_DRIVER_FILES", driver)
         .env("PYR_WGPU_TEST_GPU", "required")
         .env("PYR_WGPU_TEST_MATRICES", "required");
-    run_command(&mut command).map(Some)
+    run_command(&mut command).map(Outcome::Ended)
 }
 
-/// Downloads the packages and unpacks them; debootstrap finds out which are needed.
+/// Downloads the packages and unpacks them; debootstrap resolves their dependencies.
 fn task(facts: &Facts, folder: &Path) -> Task {
     let folder = folder.display().to_string();
     let release = facts.linux.as_ref().map_or("", |linux| &linux.codename);

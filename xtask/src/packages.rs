@@ -1,20 +1,18 @@
-//! What the package managers of Linux distributions are called, and the packages in them.
+//! The package managers of Linux distributions and the names of their packages.
 
 use crate::facts::Release;
 use crate::plan::Step;
 
-/// Distributions that share a package manager and its names of packages.
+/// Distributions that share a package manager and its package names.
 pub(crate) struct Family {
     /// `ID` or a word of `ID_LIKE` in `/etc/os-release`.
     names: &'static [&'static str],
-    /// The words before the packages' names.
+    /// The command line before the package names.
     install: &'static [&'static str],
     /// The Vulkan loader and Mesa's software adapter.
     pub(crate) lavapipe: &'static str,
-    /// Python 3 with what makes virtual environments.
+    /// Python 3 with its module venv.
     pub(crate) python: &'static str,
-    /// A C++ compiler and the header files of Python.
-    pub(crate) python_compiler: &'static str,
 }
 
 /// How apt installs without questions.
@@ -25,7 +23,7 @@ pub(crate) const APT_INSTALL: [&str; 8] = [
     "install",
     "--yes",
     "--no-install-recommends",
-    // Another apt may be at work, as on a machine that has just started.
+    // Another apt may be running, as on a machine that has just started.
     "--option",
     "DPkg::Lock::Timeout=300",
 ];
@@ -36,39 +34,34 @@ const FAMILIES: [Family; 5] = [
         install: &APT_INSTALL,
         lavapipe: "libvulkan1 mesa-vulkan-drivers",
         python: "python3 python3-venv",
-        python_compiler: "g++ python3-dev",
     },
     Family {
         names: &["fedora", "rhel", "centos"],
         install: &["dnf", "install", "--assumeyes"],
         lavapipe: "vulkan-loader mesa-vulkan-drivers",
         python: "python3 python3-pip",
-        python_compiler: "gcc-c++ python3-devel",
     },
     Family {
         names: &["arch"],
         install: &["pacman", "-S", "--needed", "--noconfirm"],
         lavapipe: "vulkan-icd-loader vulkan-swrast",
         python: "python",
-        python_compiler: "gcc",
     },
     Family {
         names: &["suse", "opensuse", "opensuse-leap", "opensuse-tumbleweed"],
         install: &["zypper", "--non-interactive", "install"],
         lavapipe: "libvulkan1 libvulkan_lvp",
         python: "python3 python3-pip",
-        python_compiler: "gcc-c++ python3-devel",
     },
     Family {
         names: &["alpine"],
         install: &["apk", "add", "--update-cache"],
         lavapipe: "vulkan-loader mesa-vulkan-swrast",
         python: "python3 py3-pip",
-        python_compiler: "g++ python3-dev",
     },
 ];
 
-/// The family of a distribution, by its own name or by the nearest that it derives from.
+/// The family of a distribution, by its own name or that of its nearest ancestor.
 pub(crate) fn family(release: &Release) -> Option<&'static Family> {
     let mut names = std::iter::once(&release.id).chain(&release.like);
     names.find_map(|name| {
@@ -87,13 +80,13 @@ impl Family {
     }
 }
 
-/// Installs packages, named with spaces between.
+/// Installs packages, whose names are separated by spaces.
 pub(crate) fn install(before: &[&str], packages: &str) -> Step {
     let words: Vec<&str> = before.iter().copied().chain(packages.split(' ')).collect();
     Step::new(&words)
 }
 
-/// A foreign archive that cannot be reached must not hinder the installation.
+/// An unrelated archive that cannot be reached must not prevent the installation.
 pub(crate) fn apt_update() -> Step {
     Step {
         may_fail: true,

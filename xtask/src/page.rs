@@ -1,16 +1,17 @@
-//! The tests of the browser page: built as it is shipped, and driven in a real Chromium.
+//! The tests of the browser page, built as it is released and driven in a real Chromium.
 
 use std::path::Path;
 use std::process::Command;
 
-use crate::command::{Failure, cargo, root, succeed};
+use crate::command::{Failure, cargo, root, run, succeed};
+use crate::test::Outcome;
 use crate::web;
 
 /// Builds the page and runs its tests.
 ///
 /// # Errors
-/// If something is missing, a build fails, or a test does.
-pub(crate) fn test() -> Result<(), Failure> {
+/// If something is missing or a build fails.
+pub(crate) fn test() -> Result<Outcome, Failure> {
     web::make()?;
     let checks = web::target().join("page").join("checks");
     web::make_checks(&checks)?;
@@ -26,14 +27,14 @@ pub(crate) fn test() -> Result<(), Failure> {
         .current_dir(&folder)
         .env("PYR_WGPU", web::target().join("debug").join(program))
         .env("CHECKS", &checks);
-    succeed(&mut node, "the page's tests")
+    run(&mut node).map(Outcome::Ended)
 }
 
-/// Brings what the lock file of a folder names from npm, unless it is there.
+/// Installs what the lock file of a folder names from npm, unless it is there.
 ///
 /// # Errors
 /// If the installation fails.
-pub(crate) fn install(folder: &Path) -> Result<(), Failure> {
+fn install(folder: &Path) -> Result<(), Failure> {
     let read = |path: &Path| std::fs::read(path).ok();
     let wanted = read(&folder.join("package-lock.json"));
     let mark = folder.join("node_modules").join("installed.json");

@@ -2,10 +2,10 @@
 //!
 //! [`plan`] maps [`Facts`] to [`Task`]s without touching the machine, so every distribution can
 //! be tested on any other. A task lists its ways in order of preference; a way is a few command
-//! lines, as one would type them.
+//! lines.
 //!
 //! The only thing that Linux may lack for pyr-wgpu itself is a Vulkan driver. Where there is
-//! none, Mesa's lavapipe, which runs shaders on the processor, is a package away.
+//! none, Mesa's lavapipe, which runs shaders on the CPU, is a package away.
 //! Debian 12 ships a lavapipe from 2022 that is clearly slower than the current one, and Debian
 //! offers a newer one in its official backports archive: that one is taken there.
 
@@ -21,8 +21,6 @@ pub(crate) enum Goal {
     Demo,
     /// Also everything that the tests use.
     Tests,
-    /// Running the program beside PyTorch.
-    Torch,
     /// Making the browser page.
     Web,
 }
@@ -34,25 +32,25 @@ pub(crate) struct Task {
     pub(crate) reason: String,
     /// Whether it changes the system, which needs an administrator.
     pub(crate) root: bool,
-    /// Whether nothing works without it; else failing is only worth a warning.
+    /// Whether the goal needs it; otherwise a failure only causes a warning.
     pub(crate) required: bool,
-    /// Command lines that do it; the next way is for when the one before fails.
+    /// Alternative sequences of command lines; each is tried when the one before fails.
     pub(crate) ways: Vec<Vec<Step>>,
 }
 
-/// One command line.
+/// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     /// Program and arguments.
     pub(crate) words: Vec<String>,
     /// Its standard input, if any.
     pub(crate) input: Option<String>,
-    /// Whether the way can go on when it fails.
+    /// Whether the way continues when this step fails.
     pub(crate) may_fail: bool,
 }
 
 impl Step {
-    /// A command line without input that has to work.
+    /// A command line without input that has to succeed.
     pub(crate) fn new(words: &[&str]) -> Step {
         Step {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
@@ -79,7 +77,7 @@ impl Step {
 /// Everything that is missing for a goal.
 ///
 /// # Errors
-/// If something is missing that cannot be installed from here; the text says what to do.
+/// If something is missing that cannot be installed from here; the message has the next step.
 pub(crate) fn plan(facts: &Facts, goal: Goal) -> Result<Vec<Task>, String> {
     let mut tasks = Vec::new();
     if let Some(release) = &facts.linux {
@@ -92,10 +90,9 @@ pub(crate) fn plan(facts: &Facts, goal: Goal) -> Result<Vec<Task>, String> {
                 facts,
                 &[tools::LINT_TOOLS, tools::WASM_TARGET],
             )?);
-            tasks.extend(tools::browser(facts));
+            tasks.extend(tools::test_programs(facts));
         }
         Goal::Web => return tools::rust(facts, &[tools::WASM_TARGET]),
-        Goal::Torch => tasks.extend(tools::python(facts)?),
     }
     Ok(tasks)
 }
@@ -115,10 +112,10 @@ fn vulkan(facts: &Facts, release: &Release) -> Result<Option<Task>, String> {
     software_adapter(facts, release, missing).map(Some)
 }
 
-/// Installs lavapipe and the Vulkan loader, whatever is there already.
+/// Installs lavapipe and the Vulkan loader, whatever is installed already.
 ///
 /// # Errors
-/// If the distribution's package manager is not known here.
+/// If the distribution's package manager is unknown.
 pub(crate) fn software_adapter(
     facts: &Facts,
     release: &Release,
@@ -127,7 +124,7 @@ pub(crate) fn software_adapter(
     let Some(family) = family(release) else {
         return Err(format!(
             "{missing}, and the packages of this Linux distribution (`{}`) are not known here; \
-             install libvulkan and a Vulkan driver (Mesa's lavapipe runs on any processor), then \
+             install libvulkan and a Vulkan driver (Mesa's lavapipe runs on any CPU), then \
              run this again",
             release.id
         ));
@@ -145,7 +142,7 @@ pub(crate) fn software_adapter(
     };
     Ok(Task {
         reason: format!(
-            "{missing}. Mesa's lavapipe, which runs Vulkan on the processor, will be installed \
+            "{missing}. Mesa's lavapipe, which runs Vulkan on the CPU, will be installed \
              by the system's package manager{origin} ({packages}).{hint}"
         ),
         root: true,
@@ -158,7 +155,7 @@ fn debian_12(release: &Release) -> bool {
     release.id == "debian" && release.codename == "bookworm"
 }
 
-/// Debian 12's own lavapipe works but is slow; a machine with a GPU does not use it.
+/// Replaces Debian 12's own lavapipe, which is slow; a machine with a GPU does not use it.
 fn outdated_lavapipe(facts: &Facts, release: &Release) -> Option<Task> {
     let mesa = facts.mesa.as_deref()?;
     let outdated = debian_12(release) && mesa.starts_with("22.") && !facts.graphics_hardware;
@@ -174,13 +171,13 @@ fn outdated_lavapipe(facts: &Facts, release: &Release) -> Option<Task> {
     })
 }
 
-/// What comes from Debian 12's backports: the driver, and the libraries it needs as new.
+/// The packages from Debian 12's backports: the driver and the newer libraries it needs.
 const BACKPORTED: &str = "libvulkan1 mesa-vulkan-drivers libdrm2 libdrm-amdgpu1";
 
 const BACKPORTS_FILE: &str = "/etc/apt/sources.list.d/pyr-wgpu-backports.list";
 
-/// The mirror of Debian that this machine already uses for its own release; a CD or a folder
-/// has nothing else.
+/// The mirror of Debian that this machine uses for its own release; a CD or a folder has no
+/// other.
 pub(crate) fn debian_mirror<'a>(sources: &'a [Source], release: &str) -> &'a str {
     let main = sources
         .iter()
@@ -230,7 +227,6 @@ mod tests {
             wasm_target: true,
             lint_tools: true,
             python: true,
-            python_compiler: true,
             chromium: true,
             node: true,
         }
@@ -264,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_complete_machine_needs_nothing() {
-        for goal in [Goal::Demo, Goal::Tests, Goal::Torch, Goal::Web] {
+        for goal in [Goal::Demo, Goal::Tests, Goal::Web] {
             assert_eq!(plan(&linux("debian", &[], "bookworm"), goal), Ok(vec![]));
             assert_eq!(plan(&linux("void", &[], ""), goal), Ok(vec![]));
         }
@@ -456,38 +452,22 @@ mod tests {
     }
 
     #[test]
-    fn python_is_for_pytorch_only() {
+    fn programs_for_the_tests_are_optional() {
         let without = |linux: Facts| Facts {
             python: false,
-            python_compiler: false,
-            ..linux
-        };
-        let debian = without(linux("debian", &[], "bookworm"));
-        assert_eq!(plan(&debian, Goal::Tests), Ok(vec![]));
-        let tasks = plan(&debian, Goal::Torch).unwrap();
-        let lines: Vec<String> = tasks.iter().map(|t| t.ways[0][1].shell_line(&[])).collect();
-        let install = |packages| format!("{APT} {packages}");
-        let expected = ["python3 python3-venv", "g++ python3-dev"].map(install);
-        assert_eq!(lines, expected);
-        assert!(tasks[0].required && !tasks[1].required);
-        let error = plan(&without(linux("void", &[], "")), Goal::Torch).unwrap_err();
-        assert!(error.contains("https://www.python.org"), "{error}");
-    }
-
-    #[test]
-    fn a_browser_is_for_the_tests_only() {
-        let without = |linux: Facts| Facts {
             chromium: false,
             node: false,
             ..linux
         };
         let debian = without(linux("debian", &[], "bookworm"));
         assert_eq!(plan(&debian, Goal::Demo), Ok(vec![]));
+        assert_eq!(plan(&debian, Goal::Web), Ok(vec![]));
         let tasks = plan(&debian, Goal::Tests).unwrap();
         let lines: Vec<String> = tasks.iter().map(|t| t.ways[0][1].shell_line(&[])).collect();
         assert_eq!(
             lines,
-            ["chromium", "nodejs npm"].map(|names| format!("{APT} {names}"))
+            ["python3 python3-venv", "chromium", "nodejs npm"]
+                .map(|names| format!("{APT} {names}"))
         );
         assert!(tasks.iter().all(|task| !task.required));
         assert_eq!(

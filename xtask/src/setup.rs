@@ -1,8 +1,9 @@
-//! Brings what is missing: looks, says what will be installed and why, installs, looks again.
+//! Installs what is missing: inspects the machine, announces what it installs and why, installs
+//! it, and inspects the machine again.
 //!
-//! What is needed is decided in [`crate::plan`]; here it is carried out. Everything is said
-//! before it is done. Downloads fail now and then, so each way is tried three times.
-//! When nothing is missing this takes a fraction of a second and prints nothing.
+//! [`crate::plan`] decides what is needed; this module carries it out. Every command line is
+//! printed before it runs. Downloads fail occasionally, so each way is tried three times.
+//! When nothing is missing, this takes a fraction of a second and prints nothing.
 
 use std::io::{IsTerminal, Write};
 use std::process::{Command, Stdio};
@@ -15,13 +16,13 @@ use crate::plan::{Goal, Step, Task, plan, software_adapter};
 /// Attempts for each way of a task.
 const ATTEMPTS: u32 = 3;
 
-/// Wait before the second attempt; each further one waits twice as long.
+/// Wait before the second attempt; it doubles with each further attempt.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// How commands that change the system are run.
+/// How commands that change the system get the rights to do so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rights {
-    /// We are the administrator, or the command needs none: no prefix.
+    /// The user is the administrator, or the command needs no administrator: no prefix.
     Direct,
     /// Through these words before the command.
     Through(Vec<&'static str>),
@@ -54,17 +55,17 @@ pub(crate) fn run(goal: Goal) -> Result<(), Failure> {
     match left.iter().find(|task| task.required) {
         None => Ok(()),
         Some(task) => Err(Failure::new(format!(
-            "the installation went through, yet this is still so: {}",
+            "the installation succeeded, but this has not changed: {}",
             task.reason
         ))),
     }
 }
 
-/// Installs lavapipe on a machine whose drivers turned out to offer no adapter.
+/// Installs lavapipe on a machine whose drivers offer no adapter.
 ///
 /// # Errors
-/// As [`run`]; and on systems other than Linux, where there is nothing to install.
-pub(crate) fn bring_software_adapter() -> Result<(), Failure> {
+/// As [`run`]; and on systems other than Linux, which have no such package.
+pub(crate) fn install_software_adapter() -> Result<(), Failure> {
     let facts = facts::gather();
     let missing = "The graphics drivers of this machine offer no adapter";
     let Some(release) = &facts.linux else {
@@ -76,7 +77,7 @@ pub(crate) fn bring_software_adapter() -> Result<(), Failure> {
     perform(&software_adapter(&facts, release, missing).map_err(Failure::new)?)
 }
 
-/// Says what a task is for and carries it out.
+/// Prints what a task is for and carries it out.
 ///
 /// # Errors
 /// If the task is required and fails.
@@ -94,14 +95,14 @@ fn rights() -> Rights {
         return Rights::Direct;
     }
     match output("sudo", &["--version"]) {
-        // Without a terminal nobody could answer the question for a password.
+        // Without a terminal, sudo cannot ask for a password.
         Some(_) if std::io::stdin().is_terminal() => Rights::Through(vec!["sudo"]),
         Some(_) => Rights::Through(vec!["sudo", "--non-interactive"]),
         None => Rights::Lacking,
     }
 }
 
-/// Says what the task is for, then tries its ways in order.
+/// Prints what the task is for, then tries its ways in order.
 fn carry_out(task: &Task, rights: &Rights, pause: Duration) -> Result<(), Failure> {
     eprintln!("{}", task.reason);
     if *rights == Rights::Lacking {
@@ -118,7 +119,7 @@ fn carry_out(task: &Task, rights: &Rights, pause: Duration) -> Result<(), Failur
     unable(task, "the installation failed")
 }
 
-/// Tries a way a few times; whether it worked.
+/// Tries a way several times; returns whether it succeeded.
 fn attempt(way: &[Step], rights: &Rights, pause: Duration) -> Result<bool, Failure> {
     for attempt in 1..=ATTEMPTS {
         if follow(way, rights)? {
@@ -172,7 +173,7 @@ fn execute(step: &Step, prefix: &[&str]) -> Result<u8, Failure> {
         .map_err(|error| cannot_start(&command, &error))?;
     let pipe = child.stdin.take();
     if let (Some(text), Some(mut pipe)) = (&step.input, pipe) {
-        // A program that ends without reading says why itself, by its exit code.
+        // A program that ends without reading reports its failure by its exit code.
         let _ = pipe.write_all(text.as_bytes());
     }
     let status = child
@@ -181,9 +182,9 @@ fn execute(step: &Step, prefix: &[&str]) -> Result<u8, Failure> {
     Ok(exit_code(status))
 }
 
-/// Ends the task: with one error that names the commands to run, or with a warning.
+/// Ends a failed task: with an error that names the commands to run, or with a warning.
 fn unable(task: &Task, why: &str) -> Result<(), Failure> {
-    // Where sudo does not exist or does not let us, an administrator's shell needs no prefix.
+    // Without a prefix: where sudo is missing or refuses, this is for an administrator's shell.
     let commands: Vec<String> = task.ways[0].iter().map(|s| s.shell_line(&[])).collect();
     let place = match task.root {
         true => "as administrator",
@@ -193,7 +194,7 @@ fn unable(task: &Task, why: &str) -> Result<(), Failure> {
     if task.required {
         return Err(Failure::new(format!("{why}; {advice}")));
     }
-    eprintln!("warning: {why}; going on without. To have it, {advice}");
+    eprintln!("warning: {why}; continuing without it. To have it, {advice}");
     Ok(())
 }
 

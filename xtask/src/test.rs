@@ -1,74 +1,24 @@
 //! `cargo xtask test`: every check of the project, quick ones first.
 //!
-//! All checks run even when one fails, because a log of everything that is wrong saves a round
-//! on a machine far away. They share cargo's development profile: its build scripts, macros and
-//! metadata serve clippy, the tests and the documentation alike, where a release build would
-//! compile all of them once more.
+//! All checks run even when one fails, because a complete log saves a round on a remote machine.
+//! They share cargo's development profile: its build scripts, macros and metadata serve clippy,
+//! the tests and the documentation alike, where a release build would compile all of them again.
 
 use std::time::{Duration, Instant};
 
 use crate::command::{Failure, cargo, interrupted, run as run_command};
+use crate::linters::Linters;
 use crate::plan::Goal;
 use crate::{matrices, page, setup};
 
-/// A check that is one command line of cargo.
-struct Check {
-    title: &'static str,
-    arguments: &'static [&'static str],
-    environment: Option<(&'static str, &'static str)>,
+/// How a check ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// With this exit code.
+    Ended(u8),
+    /// It could not run, for this reason.
+    Skipped(String),
 }
-
-const CHECKS: [Check; 5] = [
-    Check {
-        title: "formatting",
-        arguments: &["fmt", "--all", "--check"],
-        environment: None,
-    },
-    Check {
-        title: "clippy",
-        arguments: &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
-        environment: None,
-    },
-    Check {
-        title: "clippy for wasm32",
-        arguments: &[
-            "clippy",
-            "--lib",
-            "--package",
-            "pyr-wgpu",
-            "--package",
-            "pyr-wgpu-web",
-            "--package",
-            "pyr-wgpu-web-checks",
-            "--target",
-            "wasm32-unknown-unknown",
-            "--no-default-features",
-            "--",
-            "-D",
-            "warnings",
-        ],
-        environment: None,
-    },
-    Check {
-        title: "tests",
-        // Every test file runs, also after a failed one.
-        arguments: &["test", "--workspace", "--no-fail-fast"],
-        // The set-up brought an adapter, so a test that finds none has found a fault.
-        environment: Some(("PYR_WGPU_TEST_GPU", "required")),
-    },
-    Check {
-        title: "documentation",
-        arguments: &["doc", "--workspace", "--no-deps"],
-        environment: Some(("RUSTDOCFLAGS", "-D warnings")),
-    },
-];
 
 /// Runs all checks and prints a summary.
 ///
@@ -77,71 +27,126 @@ const CHECKS: [Check; 5] = [
 pub(crate) fn run() -> Result<(), Failure> {
     let start = Instant::now();
     setup::run(Goal::Tests)?;
-    let mut results = Vec::new();
-    for check in &CHECKS {
-        let environment = check
-            .environment
-            .map(|(name, value)| format!("{name}=\"{value}\" "));
-        println!(
-            "\n== {}\n$ {}cargo {}",
-            check.title,
-            environment.unwrap_or_default(),
-            check.arguments.join(" ")
-        );
-        let begin = Instant::now();
-        let code = run_command(cargo(check.arguments).envs(check.environment))?;
+    let mut summary = Summary::default();
+    summary.add("formatting", || {
+        run_cargo(&["fmt", "--all", "--check"], None)
+    })?;
+    let linters = Linters::install()?;
+    summary.add("spelling", || linters.spelling())?;
+    summary.add("dependencies", || linters.dependencies())?;
+    summary.add("advisories", || linters.advisories())?;
+    summary.add("clippy", || run_cargo(&CLIPPY, None))?;
+    summary.add("clippy for wasm32", || run_cargo(&CLIPPY_WASM, None))?;
+    // The set-up installed an adapter, so a test that finds none has found a bug.
+    let required = Some(("PYR_WGPU_TEST_GPU", "required"));
+    // Every test file runs, also after one that failed.
+    let tests = ["test", "--workspace", "--no-fail-fast"];
+    summary.add("tests", || run_cargo(&tests, required))?;
+    let warnings = Some(("RUSTDOCFLAGS", "-D warnings"));
+    let doc = ["doc", "--workspace", "--no-deps"];
+    summary.add("documentation", || run_cargo(&doc, warnings))?;
+    summary.add("matrix units", matrices::test)?;
+    summary.add("browser page", page::test)?;
+    println!("\n== summary\n{}", summary.table(start.elapsed()));
+    summary.conclude()
+}
+
+const CLIPPY: [&str; 6] = [
+    "clippy",
+    "--workspace",
+    "--all-targets",
+    "--",
+    "-D",
+    "warnings",
+];
+
+const CLIPPY_WASM: [&str; 14] = [
+    "clippy",
+    "--lib",
+    "--package",
+    "pyr-wgpu",
+    "--package",
+    "pyr-wgpu-web",
+    "--package",
+    "pyr-wgpu-web-checks",
+    "--target",
+    "wasm32-unknown-unknown",
+    "--no-default-features",
+    "--",
+    "-D",
+    "warnings",
+];
+
+/// Runs cargo, with an environment variable where one is given.
+fn run_cargo(arguments: &[&str], variable: Option<(&str, &str)>) -> Result<Outcome, Failure> {
+    let prefix = variable.map(|(name, value)| format!("{name}=\"{value}\" "));
+    println!(
+        "$ {}cargo {}",
+        prefix.unwrap_or_default(),
+        arguments.join(" ")
+    );
+    run_command(cargo(arguments).envs(variable)).map(Outcome::Ended)
+}
+
+/// Outcome and duration of each check.
+#[derive(Default)]
+struct Summary(Vec<(&'static str, Outcome, Duration)>);
+
+impl Summary {
+    /// Runs a check and records how it ended.
+    ///
+    /// # Errors
+    /// If Ctrl-C interrupted it.
+    fn add(
+        &mut self,
+        title: &'static str,
+        check: impl FnOnce() -> Result<Outcome, Failure>,
+    ) -> Result<(), Failure> {
+        println!("\n== {title}");
+        let start = Instant::now();
+        let outcome = check();
         if interrupted() {
             return Err(Failure::interrupted());
         }
-        results.push((check.title, Some(code), begin.elapsed()));
-    }
-    println!("\n== matrix units");
-    let begin = Instant::now();
-    let code = matrices::test()?;
-    if interrupted() {
-        return Err(Failure::interrupted());
-    }
-    results.push(("matrix units", code, begin.elapsed()));
-    println!("\n== browser page");
-    let begin = Instant::now();
-    let code = match page::test() {
-        Ok(()) => 0,
-        Err(_) if interrupted() => return Err(Failure::interrupted()),
-        Err(failure) => {
+        let outcome = outcome.unwrap_or_else(|failure| {
             eprintln!("error: {}", failure.message);
-            failure.code
+            Outcome::Ended(failure.code)
+        });
+        if let Outcome::Skipped(reason) = &outcome {
+            println!("Skipped: {reason}.");
         }
-    };
-    results.push(("browser page", Some(code), begin.elapsed()));
-    println!("\n== summary");
-    print!("{}", table(&results, start.elapsed()));
-    let failed: Vec<&str> = results
-        .iter()
-        .filter(|r| r.1.is_some_and(|code| code != 0))
-        .map(|r| r.0)
-        .collect();
-    match failed.as_slice() {
-        [] => Ok(()),
-        failed => Err(Failure::new(format!("failed: {}", failed.join(", ")))),
+        self.0.push((title, outcome, start.elapsed()));
+        Ok(())
     }
-}
 
-/// One line for each check and one for the whole; a check without an exit code was skipped.
-fn table(results: &[(&str, Option<u8>, Duration)], total: Duration) -> String {
-    let line = |title: &str, word: &str, time: Duration| {
-        format!("  {title:<20} {word:<7} {:>7.1} s\n", time.as_secs_f64())
-    };
-    let word = |code: Option<u8>| match code {
-        None => "skipped",
-        Some(0) => "ok",
-        Some(_) => "FAILED",
-    };
-    let mut text = String::new();
-    for (title, code, time) in results {
-        text.push_str(&line(title, word(*code), *time));
+    /// A line for each check and one for the total.
+    fn table(&self, total: Duration) -> String {
+        let line = |title: &str, word: &str, time: Duration| {
+            format!("  {title:<20} {word:<7} {:>7.1} s", time.as_secs_f64())
+        };
+        let mut lines = Vec::new();
+        for (title, outcome, time) in &self.0 {
+            lines.push(match outcome {
+                Outcome::Ended(0) => line(title, "ok", *time),
+                Outcome::Ended(_) => line(title, "FAILED", *time),
+                Outcome::Skipped(reason) => format!("{}  {reason}", line(title, "skipped", *time)),
+            });
+        }
+        lines.push(line("with the set-up", "", total));
+        lines.join("\n")
     }
-    text.push_str(&line("with the set-up", "", total));
-    text
+
+    /// Fails if a check failed.
+    fn conclude(&self) -> Result<(), Failure> {
+        let failed =
+            |outcome: &Outcome| !matches!(outcome, Outcome::Ended(0) | Outcome::Skipped(_));
+        let checks = self.0.iter().filter(|(_, outcome, _)| failed(outcome));
+        let titles: Vec<&str> = checks.map(|(title, ..)| *title).collect();
+        match titles.as_slice() {
+            [] => Ok(()),
+            titles => Err(Failure::new(format!("failed: {}", titles.join(", ")))),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -149,17 +154,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_names_what_failed() {
+    fn the_summary_names_what_failed_and_what_was_skipped() {
         let second = Duration::from_secs(1);
-        let results = [
-            ("clippy", Some(0), second),
-            ("tests", Some(101), 90 * second),
-            ("matrix units", None, second),
-        ];
+        let skipped = Outcome::Skipped("no network".to_owned());
+        let summary = Summary(vec![
+            ("clippy", Outcome::Ended(0), second),
+            ("tests", Outcome::Ended(101), 90 * second),
+            ("advisories", skipped, second),
+        ]);
         let expected = "  clippy               ok          1.0 s\n\
                         \x20 tests                FAILED     90.0 s\n\
-                        \x20 matrix units         skipped     1.0 s\n\
-                        \x20 with the set-up                 92.5 s\n";
-        assert_eq!(table(&results, Duration::from_millis(92_500)), expected);
+                        \x20 advisories           skipped     1.0 s  no network\n\
+                        \x20 with the set-up                 92.5 s";
+        assert_eq!(summary.table(Duration::from_millis(92_500)), expected);
+        assert_eq!(summary.conclude().unwrap_err().message, "failed: tests");
+    }
+
+    #[test]
+    fn an_error_of_a_check_counts_as_failed() {
+        let mut summary = Summary::default();
+        summary.add("a", || Ok(Outcome::Ended(0))).unwrap();
+        assert_eq!(summary.conclude(), Ok(()));
+        summary.add("b", || Err(Failure::new("no cargo"))).unwrap();
+        assert_eq!(summary.conclude().unwrap_err().message, "failed: b");
     }
 }

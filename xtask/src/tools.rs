@@ -1,69 +1,43 @@
-//! What is planned besides the adapter: parts of Rust, Python for PyTorch, a browser for the
-//! tests of the page.
+//! What is planned besides the adapter: parts of Rust, and programs that only the tests use.
 
 use crate::facts::Facts;
-use crate::packages::{Family, family};
+use crate::packages::family;
 use crate::plan::{Step, Task};
 
-/// Python, and what `torch.compile` builds with; without the latter only that peer is missing.
-pub(crate) fn python(facts: &Facts) -> Result<Vec<Task>, String> {
-    let family = facts.linux.as_ref().and_then(family);
-    let mut tasks = Vec::new();
-    if !facts.python {
-        let missing = "PyTorch needs Python 3 with its module venv, which is missing";
-        let Some(family) = family else {
-            return Err(format!(
-                "{missing}; install it, by https://www.python.org or your package manager, then \
-                 run this again, or compare with other peers: --peers burn"
-            ));
-        };
-        tasks.push(system_packages(missing, family.python, true, family));
-    }
-    if let (false, Some(family)) = (facts.python_compiler, family) {
-        let missing = "torch.compile needs a C++ compiler and Python's header files";
-        tasks.push(system_packages(
-            missing,
-            family.python_compiler,
-            false,
-            family,
-        ));
-    }
-    Ok(tasks)
-}
-
-fn system_packages(missing: &str, packages: &str, required: bool, family: &Family) -> Task {
-    Task {
-        reason: format!("{missing}; the system's package manager will install {packages}."),
-        root: true,
-        required,
-        ways: vec![family.way(packages)],
-    }
-}
-
-/// What the page is tested with. Where it cannot be installed the rest is tested all the same,
-/// and the page's tests say what is missing.
-pub(crate) fn browser(facts: &Facts) -> Vec<Task> {
+/// Programs that some checks need. Where one cannot be installed, the others run all the same,
+/// and the checks that need it report that it is missing.
+pub(crate) fn test_programs(facts: &Facts) -> Vec<Task> {
+    let Some(family) = facts.linux.as_ref().and_then(family) else {
+        return Vec::new();
+    };
+    let page = "The tests of the browser page need";
+    let tools = "The checks of spelling and dependencies need";
     let wanted = [
-        (facts.chromium, "Chromium", "chromium"),
-        (facts.node, "Node.js and npm", "nodejs npm"),
+        (
+            facts.python,
+            tools,
+            "Python 3 with its module venv",
+            family.python,
+        ),
+        (facts.chromium, page, "Chromium", "chromium"),
+        (facts.node, page, "Node.js and npm", "nodejs npm"),
     ];
-    let family = facts.linux.as_ref().and_then(family);
-    let missing = wanted.iter().filter(|(present, ..)| !present);
-    let tasks = family.into_iter().flat_map(|family| {
-        missing.clone().map(|(_, what, packages)| {
-            let missing = format!("The tests of the browser page need {what}");
-            system_packages(&missing, packages, false, family)
-        })
-    });
-    tasks.collect()
+    let missing = wanted.into_iter().filter(|(present, ..)| !present);
+    let task = |(_, user, program, packages): (bool, &str, &str, &str)| Task {
+        reason: format!("{user} {program}; the system's package manager will install {packages}."),
+        root: true,
+        required: false,
+        ways: vec![family.way(packages)],
+    };
+    missing.map(task).collect()
 }
 
 /// A part of Rust that a plain installation lacks.
 pub(crate) struct Part {
     present: fn(&Facts) -> bool,
-    /// What it is, and what for.
+    /// What it is and what it is for.
     what: &'static str,
-    /// What rustup calls such parts, and this one.
+    /// Kind and names of the part in rustup's terms.
     kind: &'static str,
     names: &'static [&'static str],
 }
@@ -82,7 +56,7 @@ pub(crate) const WASM_TARGET: Part = Part {
     names: &["wasm32-unknown-unknown"],
 };
 
-/// Some parts of Rust.
+/// Installs those of these parts that are missing.
 pub(crate) fn rust(facts: &Facts, parts: &[Part]) -> Result<Vec<Task>, String> {
     let missing = parts.iter().filter(|part| !(part.present)(facts));
     let task = |part: &Part| {

@@ -1,7 +1,7 @@
-//! `cargo xtask web`: the browser page as a folder of static files, and a look at it.
+//! `cargo xtask web`: the browser page as a folder of static files, and a server to view it.
 //!
-//! The folder works from any static server under any path. It is put together by
-//! `xtask/bundle`, a program of its own because it needs libraries.
+//! The folder works on any static server under any path. `xtask/bundle` assembles it, a program
+//! of its own because its libraries take long to build.
 
 use std::path::{Path, PathBuf};
 
@@ -9,30 +9,30 @@ use crate::command::{Failure, cargo, root, succeed};
 use crate::plan::Goal;
 use crate::setup;
 
-/// How to call it.
+/// The options, as `--help` prints them.
 pub(crate) const HELP: &str = "\
 Options of web:
-  --serve           Serves the page on this machine when it is made
+  --serve           Serves the page on this machine once it is built
   --port N          Port to serve on; 0 takes a free one [8080]
 ";
 
-/// What the page is compiled for.
+/// The target that the page is compiled for.
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// The model that the page ships.
 const MODEL: &str = "web/models/cifar10.safetensors";
 
-/// The arguments, understood.
+/// The parsed arguments.
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
     /// The port, if the page is to be served.
     port: Option<u16>,
 }
 
-/// Makes the page with these arguments.
+/// Makes the page as the arguments ask.
 ///
 /// # Errors
-/// If the arguments mean nothing, something is missing, or a build fails.
+/// If an argument is illegal, something is missing, or a build fails.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     let options = parse(arguments).map_err(|message| Failure { message, code: 2 })?;
     setup::run(Goal::Web)?;
@@ -76,13 +76,13 @@ fn build(package: &str) -> Result<String, Failure> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// Where cargo builds.
+/// Cargo's target folder.
 pub(crate) fn target() -> PathBuf {
     let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     root().join(named.unwrap_or_else(|| PathBuf::from("target")))
 }
 
-/// Runs the program that puts the page together.
+/// Runs the program that assembles the page.
 fn bundle(words: &[&str]) -> Result<(), Failure> {
     let run = [
         "run",
@@ -93,7 +93,7 @@ fn bundle(words: &[&str]) -> Result<(), Failure> {
         "--",
     ];
     let mut command = cargo(&[&run[..], words].concat());
-    succeed(&mut command, "putting the page together")
+    succeed(&mut command, "assembling the page")
 }
 
 fn parse(arguments: &[&str]) -> Result<Options, String> {
@@ -105,7 +105,7 @@ fn parse(arguments: &[&str]) -> Result<Options, String> {
             "--serve" => serve = true,
             "--port" => {
                 let value = words.next().copied().unwrap_or_default();
-                let wrong = |_| format!("--port `{value}` is no number up to 65535");
+                let wrong = |_| format!("--port `{value}` is not a number up to 65535");
                 port = value.parse().map_err(wrong)?;
             }
             _ => return Err(format!("web has no option `{word}`\n\n{}", HELP.trim_end())),
@@ -127,8 +127,8 @@ mod tests {
         let words = ["--serve", "--port", "0"];
         assert_eq!(parse(&words), Ok(Options { port: Some(0) }));
         for (words, part) in [
-            (&["--port", "x"][..], "`x` is no number"),
-            (&["--port"], "is no number"),
+            (&["--port", "x"][..], "`x` is not a number"),
+            (&["--port"], "is not a number"),
             (&["--open"], "no option `--open`"),
         ] {
             let message = parse(words).unwrap_err();

@@ -1,12 +1,12 @@
-"""PyramidNet in PyTorch on the processor, timed for `cargo xtask bench-peers`.
+"""PyramidNet in PyTorch on the CPU, timed for `cargo bench-peers`.
 
     python bench.py [--compile] DEPTH ALPHA BATCH train|infer
 
-Builds the additive network of basic units for pictures of 32x32 in ten classes, warms up
-(which compiles with `--compile`), and says that it is ready. Then, for each number of seconds
-that it reads, it runs steps for that long and prints how many images per second the median
-step makes. The model is the one that the recordings in tests/golden come from; channels lie
-last, which is the faster layout on processors, and there is a thread for each core.
+Builds the additive network of basic units for images of 32x32 in ten classes, warms up
+(which compiles with `--compile`), and prints that it is ready. Then, for each number of seconds
+that it reads, it runs steps for that long and prints the images per second of the median step.
+The model is the one that recorded tests/golden; channels are last, which is the faster layout
+on CPUs, and there is a thread for each core.
 """
 
 import argparse
@@ -33,26 +33,27 @@ def cores():
     return os.cpu_count()
 
 
-def inference(model, pictures, compiled):
-    """A step that computes scores by the running statistics."""
+def inference(model, images, compiled):
+    """A step of inference, with the running statistics."""
     model.eval()
-    scores = torch.compile(model) if compiled else model
+    logits = torch.compile(model) if compiled else model
 
     def step():
         with torch.inference_mode():
-            scores(pictures)
+            logits(images)
 
     return step
 
 
-def training(model, pictures, labels, compiled):
+def training(model, images, labels, compiled):
     """A step of forward, mean cross-entropy, backward and SGD with Nesterov momentum.
 
-    Noise cannot be learned: at rate zero the numbers stay what they are in a real step.
+    The learning rate is zero: noise cannot be learned, and the weights of a real step stay
+    finite.
     """
 
-    def loss(pictures, labels):
-        return functional.cross_entropy(model(pictures), labels)
+    def loss(images, labels):
+        return functional.cross_entropy(model(images), labels)
 
     loss = torch.compile(loss) if compiled else loss
     optimizer = torch.optim.SGD(
@@ -61,14 +62,14 @@ def training(model, pictures, labels, compiled):
 
     def step():
         optimizer.zero_grad()
-        loss(pictures, labels).backward()
+        loss(images, labels).backward()
         optimizer.step()
 
     return step
 
 
 def watch(step):
-    """Seconds of a step."""
+    """Seconds that a step takes."""
     start = time.perf_counter()
     step()
     return time.perf_counter() - start
@@ -85,7 +86,7 @@ def warm_up(step):
 
 
 def measure(step, seconds):
-    """Median seconds of a step over some time."""
+    """Median seconds per step over some time."""
     start = time.perf_counter()
     samples = []
     while len(samples) < 3 or time.perf_counter() - start < seconds:
@@ -108,12 +109,12 @@ def main():
     layout = torch.channels_last
     model = Model(Network(depth=options.depth, alpha=options.alpha, classes=CLASSES))
     model = model.to(memory_format=layout)
-    pictures = torch.randn(options.batch, 3, SIZE, SIZE).to(memory_format=layout)
+    images = torch.randn(options.batch, 3, SIZE, SIZE).to(memory_format=layout)
     labels = torch.randint(0, CLASSES, (options.batch,))
     if options.mode == "infer":
-        step = inference(model, pictures, options.compile)
+        step = inference(model, images, options.compile)
     else:
-        step = training(model, pictures, labels, options.compile)
+        step = training(model, images, labels, options.compile)
     warm_up(step)
     threads = torch.get_num_threads()
     device = "cpu, 1 thread" if threads == 1 else f"cpu, {threads} threads"

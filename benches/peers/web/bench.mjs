@@ -1,33 +1,46 @@
 /**
- * Our page's program beside ONNX Runtime Web and TensorFlow.js: the same network and picture,
- * batch 1, in the same browser, measured by turns. `cargo xtask bench-web` runs it.
+ * Our page's engine beside ONNX Runtime Web and TensorFlow.js: the same network and image, batch
+ * size 1, in the same browser, measured in alternation. `npm run setup` installs what it needs and
+ * builds the page, `npm run bench` measures.
  */
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { dist, launch, serve } from '../../../web/tests/browser.mjs';
-import { model, safetensors } from './files.mjs';
+import { parseArgs } from 'node:util';
 
-const [rounds, seconds, ...list] = process.argv.slice(2).map((word) => word.includes(',') ? word.split(',') : Number(word));
+const HELP = `Usage: npm run bench -- [OPTIONS]
+
+Run \`npm run setup\` first, and again after a change.
+
+Options:
+  --networks NAME,...  Of w1 (PyramidNet-20, alpha 24) and w2 (PyramidNet-110, alpha 48) [w1,w2]
+  --rounds N           Measurements of each program, ours and theirs in alternation [3]
+  --seconds X          Length of a measurement in seconds [5]
+  --help               Print this help`;
+
 /** The networks by name. */
-const known = Object.fromEntries(list.map(([name, depth, alpha]) => [name, { depth: Number(depth), alpha: Number(alpha) }]));
-const names = Object.keys(known);
+const NETWORKS = { w1: { depth: 20, alpha: 24 }, w2: { depth: 110, alpha: 48 } };
 
-/** Ours first; then who is held against it. */
+const { names, rounds, seconds } = options();
+// What `npm run setup` installs is not needed for the help.
+const { dist, launch, serve } = await import('../../../web/tests/browser.mjs');
+const { model, safetensors } = await import('./files.mjs');
+
+/** What ours is compared with on each device. */
 const contests = [
   { device: 'gpu', title: 'WebGPU', rivals: { ort: 'ONNX Runtime Web', tfjs: 'TensorFlow.js' } },
   { device: 'cpu', title: 'wasm, one thread', rivals: { ort: 'ONNX Runtime Web' } },
 ];
-/** Single precision, summed in different orders, over up to 110 layers: more is said. */
+/** Larger differences than single precision summed in another order explains are reported. */
 const NEAR = 1e-3;
-/** More than this is another network. */
+/** Larger differences mean another network. */
 const FAR = 0.05;
 
 const files = await mkdtemp(join(tmpdir(), 'pyr-wgpu-bench-web-'));
 for (const name of names) {
-  const { depth, alpha } = known[name];
+  const { depth, alpha } = NETWORKS[name];
   await writeFile(join(files, `${name}.safetensors`), safetensors(depth, alpha));
   await writeFile(join(files, `${name}.onnx`), model(depth, alpha));
 }
@@ -36,8 +49,8 @@ const server = await serve([here, files, dist]);
 const browser = await launch();
 const failed = [];
 try {
-  console.log(`Milliseconds a picture, medians of ${rounds} rounds of ${seconds} s, ours and theirs by turns;`);
-  console.log('theirs/ours is the median of the rounds\' ratios, with the smallest and the largest.\n');
+  console.log(`Milliseconds per image, medians of ${rounds} rounds of ${seconds} s, ours and theirs in alternation;`);
+  console.log('theirs/ours is the median of the rounds\' ratios, with their range.\n');
   console.log(`${'network'.padEnd(8)}${'on'.padEnd(18)}${'peer'.padEnd(18)}${'ours'.padStart(9)}${'theirs'.padStart(10)}  theirs/ours`);
   for (const name of names) {
     for (const { device, title, rivals } of contests) await contest(name, device, title, rivals);
@@ -53,9 +66,37 @@ if (failed.length) {
   process.exitCode = 1;
 }
 
+/** The command line, validated. */
+function options() {
+  const fail = (message) => {
+    console.error(`error: ${message}\n\n${HELP}`);
+    process.exit(2);
+  };
+  const string = (value) => ({ type: 'string', default: value });
+  let values;
+  try {
+    ({ values } = parseArgs({
+      options: { networks: string('w1,w2'), rounds: string('3'), seconds: string('5'), help: { type: 'boolean' } },
+    }));
+  } catch (error) {
+    fail(error.message);
+  }
+  if (values.help) {
+    console.log(HELP);
+    process.exit(0);
+  }
+  const names = values.networks.split(',');
+  const unknown = names.find((name) => !Object.hasOwn(NETWORKS, name));
+  if (unknown !== undefined) fail(`there is no network \`${unknown}\``);
+  const [rounds, seconds] = [Number(values.rounds), Number(values.seconds)];
+  if (!(Number.isInteger(rounds) && rounds > 0)) fail(`--rounds ${values.rounds} is not a whole number above zero`);
+  if (!(seconds > 0 && Number.isFinite(seconds))) fail(`--seconds ${values.seconds} is not a number above zero`);
+  return { names, rounds, seconds };
+}
+
 /** One network on one device: ours against each rival. */
 async function contest(name, device, title, rivals) {
-  const start = (program) => open({ program, device, name, ...known[name] });
+  const start = (program) => open({ program, device, name, ...NETWORKS[name] });
   const ours = await start('ours');
   for (const [program, peer] of Object.entries(rivals)) {
     let line;
@@ -91,7 +132,7 @@ async function open(what) {
     probabilities,
     first,
     measure: async () => {
-      // Pages in the background are slowed down.
+      // Browsers throttle pages in the background.
       await page.bringToFront();
       return page.evaluate((seconds) => window.measure(seconds), seconds);
     },

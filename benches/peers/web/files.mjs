@@ -7,7 +7,7 @@ import { CLASSES, SIZE, units, weights } from './network.mjs';
 
 const { onnx } = proto;
 
-/** A checkpoint that says what network it is of. @param {number} depth @param {number} alpha */
+/** A checkpoint that describes its network. @param {number} depth @param {number} alpha */
 export function safetensors(depth, alpha) {
   const description = {
     version: '1.0',
@@ -26,7 +26,7 @@ export function safetensors(depth, alpha) {
     parts.push(Buffer.from(data.buffer));
     at += data.byteLength;
     if (!name.endsWith('running_var')) continue;
-    // Batch norms count their batches; nobody here reads the count.
+    // The number of batches that a batch norm has seen, which none of the programs reads.
     header[name.replace('running_var', 'num_batches_tracked')] = { dtype: 'I64', shape: [], data_offsets: [at, at + 8] };
     parts.push(Buffer.alloc(8));
     at += 8;
@@ -76,7 +76,7 @@ export function model(depth, alpha) {
   });
   const tensor = (name, dims) => ({ name, type: { tensorType: { elemType: FLOAT, shape: { dim: dims.map((dimValue) => ({ dimValue })) } } } });
   return onnx.ModelProto.encode({
-    irVersion: 8, producerName: 'pyr-wgpu bench-web', opsetImport: [{ domain: '', version: 13 }],
+    irVersion: 8, producerName: 'pyr-wgpu', opsetImport: [{ domain: '', version: 13 }],
     graph: { name: 'pyramidnet', node: nodes, initializer, input: [tensor('input', [1, 3, SIZE, SIZE])], output: [tensor('logits', [1, CLASSES])] },
   }).finish();
 }

@@ -1,6 +1,6 @@
 /**
- * The additive PyramidNet of basic units for pictures of 32x32 in ten classes, with weights
- * drawn from a seed: what every program compared computes.
+ * The additive PyramidNet of basic units for images of 32x32 in ten classes, with weights
+ * drawn from a seed: the workload of every program.
  */
 
 export const CLASSES = 10;
@@ -53,7 +53,7 @@ export function weights(depth, alpha) {
     conv(`${name}.conv1`, inputs, width);
     norm(`${name}.bn2`, width);
     conv(`${name}.conv2`, width, width);
-    // Small branches, so that the scores of deep networks stay small too.
+    // Small branches keep the logits of deep networks small.
     norm(`${name}.bn3`, width, 0.2);
     last = width;
   }
@@ -63,7 +63,7 @@ export function weights(depth, alpha) {
   return tensors;
 }
 
-/** A picture: rows of RGB bytes. */
-export function picture() {
+/** An image: rows of RGB bytes. */
+export function image() {
   return Uint8Array.from({ length: 3 * SIZE * SIZE }, (_, i) => (i * 37 + (i >> 5) * 11) % 256);
 }

@@ -1,16 +1,16 @@
 /**
- * One program in one page: loads a network and classifies one picture again and again.
+ * One program in one page: loads a network and classifies one image repeatedly.
  *
- * Each time includes what a visitor waits for: the picture goes in, the scores come back.
+ * Each time includes uploading the image and reading the probabilities back.
  */
 
-import { CLASSES, SIZE, picture, units } from './network.mjs';
+import { CLASSES, SIZE, image, units } from './network.mjs';
 
 const bytes = (path) => fetch(path).then((response) => response.arrayBuffer());
 
-/** The picture as numbers from -1 to 1, in one of two orders. @param {boolean} planes */
+/** The image as numbers from -1 to 1, in one of two orders. @param {boolean} planes */
 function numbers(planes) {
-  const rgb = picture();
+  const rgb = image();
   const pixels = SIZE * SIZE;
   return Float32Array.from(rgb, (_, i) => ((planes ? rgb[i % pixels * 3 + Math.floor(i / pixels)] : rgb[i]) - 127.5) / 127.5);
 }
@@ -29,7 +29,7 @@ const programs = {
     await init({ module_or_path: new URL('pyr_wgpu_web_bg.wasm', import.meta.url) });
     const session = await Session.open(device);
     session.load(new Uint8Array(await bytes(`${name}.safetensors`)));
-    const input = picture();
+    const input = image();
     return async () => {
       const { predictions } = JSON.parse(await session.classify(input));
       const probabilities = Array(CLASSES);
@@ -103,7 +103,7 @@ function script(src) {
 
 /** @type {(() => Promise<number[]>) | null} */ let run = null;
 
-/** Makes a program ready; returns its answer and how long the first one took, in milliseconds. */
+/** Loads a program; returns its probabilities and the milliseconds until the first of them. */
 window.prepare = async ({ program, device, name, depth, alpha }) => {
   const start = performance.now();
   run = await programs[program](device, name, depth, alpha);

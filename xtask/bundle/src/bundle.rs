@@ -1,9 +1,9 @@
-//! Puts the page together: its sources as they are, the program as WebAssembly with its
-//! JavaScript half, the model, and `files.json`.
+//! Assembles the page: its sources unchanged, the program as WebAssembly with its JavaScript
+//! half, the model, and `files.json`.
 //!
-//! `files.json` lists every file with its size, for progress and for the copy that works
-//! offline. It has a version that changes whenever any file does, and says which network the
-//! model is of, so that its kernels can be compiled before the model has arrived.
+//! `files.json` lists every file with its size, for progress and for the offline copy. It has a
+//! version that changes with any file, and describes the model's network, so that its kernels
+//! can be compiled before the model has arrived.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use wasm_bindgen_cli_support::Bindgen;
 
-/// What the page is made of.
+/// The parts of the page.
 pub(crate) struct Parts<'a> {
     /// The compiled bindings.
     pub(crate) wasm: &'a Path,
@@ -24,10 +24,11 @@ pub(crate) struct Parts<'a> {
     pub(crate) out: &'a Path,
 }
 
-/// Files that are not listed: the list itself, and the service worker, which browsers keep.
+/// Files that are not listed: the list itself, and the service worker, which browsers update
+/// themselves.
 const UNLISTED: [&str; 2] = ["files.json", "sw.js"];
 
-/// The key of our description among a checkpoint's metadata.
+/// The key of our description in a checkpoint's metadata.
 const DESCRIPTION: &str = "pyr_wgpu";
 
 /// Makes the folder anew.
@@ -69,14 +70,14 @@ pub(crate) fn bind(wasm: &Path, out: &Path) -> Result<(), String> {
         .map_err(|e| format!("{}: {e:#}", wasm.display()))
 }
 
-/// What the checkpoint says its network is.
+/// The checkpoint's description of its network.
 fn described(model: &Path) -> Result<Value, String> {
     let error = |what: String| format!("{}: {what}", model.display());
     let bytes = std::fs::read(model).map_err(|e| error(e.to_string()))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| error(e.to_string()))?;
     let metadata = header.metadata().as_ref();
     let text = metadata.and_then(|metadata| metadata.get(DESCRIPTION));
-    let text = text.ok_or_else(|| error("it does not say which network it is of".to_owned()))?;
+    let text = text.ok_or_else(|| error("it does not describe its network".to_owned()))?;
     serde_json::from_str(text).map_err(|e| error(e.to_string()))
 }
 
@@ -101,7 +102,7 @@ fn list(out: &Path, model: &str, network: Value) -> Result<Value, String> {
     }))
 }
 
-/// All files of a folder and the folders within, in order.
+/// All files below a folder, sorted.
 fn files_below(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let error = |e: std::io::Error| format!("{}: {e}", folder.display());
     let mut files = Vec::new();
@@ -135,7 +136,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// A version is of no use unless it changes with any file, and only then.
+    /// The version has to change with any file, and only then.
     #[test]
     fn the_version_follows_the_content() {
         let folder = std::env::temp_dir().join(format!("bundle-{}", std::process::id()));

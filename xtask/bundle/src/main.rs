@@ -4,8 +4,8 @@
 //!     pyr-wgpu-bundle bind WASM OUT
 //!     pyr-wgpu-bundle serve FOLDER PORT
 //!
-//! `cargo xtask web` calls it; it is a program of its own because it needs libraries, and
-//! `xtask` starts within seconds because it needs none.
+//! `cargo xtask web` calls it; it is a program of its own because its libraries take long to
+//! build, and `xtask` has to start within seconds.
 
 mod bundle;
 mod serve;

@@ -1,4 +1,4 @@
-//! A server of static files on this machine alone, for looking at the page.
+//! A static file server for this machine only, to view the page.
 
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
@@ -17,7 +17,7 @@ pub(crate) fn run(folder: &Path, port: &str) -> Result<(), String> {
         .map_err(|e| format!("port {port} cannot be used: {e}; another one: --port N"))?;
     println!("http://{}/", server.server_addr());
     for request in server.incoming_requests() {
-        // A visitor who leaves in the middle is no reason to stop.
+        // A client that disconnects does not stop the server.
         let _ = answer(folder, request);
     }
     Ok(())

