@@ -131,7 +131,7 @@ class PyramidUnit(nn.Sequential):
     def forward(self, x):
         branch = super().forward(x)
         if self.stride == 2:
-            # Ceil mode matches the convolution's size for odd pictures; the last window then
+            # Ceil mode matches the convolution's size for odd images; the last window then
             # averages only what lies inside.
             x = functional.avg_pool2d(x, 2, ceil_mode=True)
         appended = branch.shape[1] - x.shape[1]
@@ -186,7 +186,7 @@ class PreResNetUnit(nn.Module):
 
 
 class Model(nn.Module):
-    """Stem, stages and head; NCHW pictures in, logits out."""
+    """Stem, stages and head; NCHW images in, logits out."""
 
     def __init__(self, network, projection_batch_norm=False):
         super().__init__()
@@ -234,7 +234,7 @@ class Model(nn.Module):
 
 
 def count(model, image_size):
-    """Parameters and multiply-accumulates of one picture, without computing anything."""
+    """Parameters and multiply-accumulates of one image, without computing anything."""
     layers = [layer for layer in model.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
     macs = 0
 

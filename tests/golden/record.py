@@ -10,7 +10,7 @@ after one and after several steps of the optimiser on that batch. README.md list
 
 Two things make the recordings fit for tight tolerances.
 
-The arithmetic is float64 throughout, from weights and pictures that are float32 numbers, and
+The arithmetic is float64 throughout, from weights and images that are float32 numbers, and
 only the results are rounded to float32. A comparison therefore sees the error of the program
 under test alone. PyTorch's own float32 arithmetic is measured against the same results and
 its distance kept in NAME.json: it says what a correct float32 program can be expected to reach.
@@ -20,6 +20,10 @@ a gradient by more than any tolerance, in a program without a mistake. Hence the
 batch norms before a ReLU (their beta, and the running mean for evaluation) are moved a little,
 so that zero falls into the widest gap between neighbouring values of the channel. The later
 optimiser steps cannot be arranged like that; seeds are tried until their kinks are far enough.
+
+A network that starts with 64 channels has too many parameters to be kept whole. Its recording is
+abridged: the weights of convolutions and classifier are those that `initialize.py` and the Rust
+code draw alike from a seed, and long tensors of results are sampled.
 """
 
 import argparse
@@ -27,7 +31,7 @@ import json
 import math
 import platform
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy
@@ -36,6 +40,7 @@ from safetensors.torch import save
 from torch import nn
 from torch.nn import functional
 
+from initialize import initial_weights
 from pyramidnet import Model, Network
 
 MOMENTUM = 0.9
@@ -44,6 +49,11 @@ WEIGHT_DECAY = 1e-4
 # where a network has many kinks, so that they run at a tenth of it.
 ONE_STEP = {"steps": 1, "learning_rate": 0.1}
 SEVERAL_STEPS = {"steps": 5, "learning_rate": 0.01}
+# The wider the network, the more kinks; the second step is the first that shows momentum.
+STEPS_IF_ABRIDGED = {"steps": 2, "learning_rate": 0.01}
+# What an abridged recording draws and keeps: of a tensor with more than `longest_complete`
+# values every 127th, a prime number, so that the sample meets all channels and kernel taps.
+ABRIDGED = {"weights_seed": 1, "longest_complete": 10000, "every": 127}
 
 # The error of the gradients that `verify` allows, as relative L2 norm.
 GRADIENT_TOLERANCE = 5e-5
@@ -52,17 +62,46 @@ BATCHES_BEFORE = 3
 # How far an offset may move, in units of the batch norm's output.
 FARTHEST_SHIFT = 0.25
 
-# The recordings of this folder: name, network, pictures in the batch.
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What to record."""
+
+    name: str
+    network: Network
+    batch: int
+    abridged: bool = False
+
+    def several_steps(self):
+        return STEPS_IF_ABRIDGED if self.abridged else SEVERAL_STEPS
+
+
+# The recordings of this folder.
 RECORDINGS = [
-    ("additive_basic", Network(depth=8, alpha=10.0), 4),
-    ("additive_bottleneck", Network(depth=11, alpha=9.0, block="bottleneck", image_size=16), 4),
-    (
-        "multiplicative_basic",
-        Network(depth=8, alpha=3.3, growth="mul", classes=7, image_size=16),
-        6,
+    Recording("additive_basic", Network(alpha=10.0), 4),
+    Recording(
+        "additive_bottleneck", Network(depth=11, alpha=9.0, block="bottleneck", image_size=16), 4
+    ),
+    Recording(
+        "multiplicative_basic", Network(alpha=3.3, growth="mul", classes=7, image_size=16), 6
     ),
     # Both average pools meet an odd size (13, 7, 4), and widths lie on exact halves.
-    ("odd_picture", Network(depth=8, alpha=4.5, classes=5, image_size=13, rounding="half-even"), 5),
+    Recording(
+        "odd_image", Network(alpha=4.5, classes=5, image_size=13, rounding="half-even"), 5
+    ),
+    Recording(
+        "imagenet_stem",
+        Network(depth=18, alpha=12.0, stem="imagenet", classes=5, image_size=64),
+        2,
+        abridged=True,
+    ),
+    Recording(
+        "preresnet",
+        Network("preresnet", 18, 0.0, stem="imagenet", classes=5, image_size=64),
+        2,
+        abridged=True,
+    ),
 ]
 
 
@@ -99,12 +138,16 @@ class Kinks:
             self.distance = min(self.distance, gaps.min().item())
 
 
-def draw(network, batch, seed):
-    """A model, pictures and labels for a seed, with no kink nearby in the first step."""
+def draw(network, batch, seed, weights):
+    """A model, images and labels for a seed, with no kink nearby in the first step.
+
+    `weights` take the place of those that the seed gives the model.
+    """
     torch.manual_seed(seed)
     model = Model(network).double()
+    model.load_state_dict(weights, strict=False)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    pictures = torch.randn(batch, 3, network.image_size, network.image_size).double()
+    images = torch.randn(batch, 3, network.image_size, network.image_size).double()
     labels = torch.randint(network.classes, (batch,))
     with torch.no_grad():
         # Away from 1 and 0, where a forgotten gamma or beta goes unseen.
@@ -113,12 +156,12 @@ def draw(network, batch, seed):
             norm.bias.normal_(0.0, 0.2)
         model.fc.bias.normal_(0.0, 0.2)
         to_float32(model)
-        widen_gaps(model.train(), pictures, lambda norm, shift: norm.bias.add_(shift))
+        widen_gaps(model.train(), images, lambda norm, shift: norm.bias.add_(shift))
 
         # Running statistics that resemble the batch's but differ from it.
         for norm in norms:
             norm.momentum = 1.0
-        model(pictures)
+        model(images)
         for norm in norms:
             norm.momentum = 0.1
             norm.running_mean += 0.1 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
@@ -129,9 +172,9 @@ def draw(network, batch, seed):
         def move_running_mean(norm, shift):
             norm.running_mean -= shift * (norm.running_var + norm.eps).sqrt() / norm.weight
 
-        widen_gaps(model.eval(), pictures, move_running_mean)
+        widen_gaps(model.eval(), images, move_running_mean)
         to_float32(model)
-    return model, pictures, labels
+    return model, images, labels
 
 
 def to_float32(model):
@@ -139,7 +182,7 @@ def to_float32(model):
     model.float().double()
 
 
-def widen_gaps(model, pictures, move):
+def widen_gaps(model, images, move):
     """One forward pass in which each batch norm before a ReLU is moved so that zero lies in
     the middle of a wide gap between neighbouring values of each channel."""
     last = []
@@ -159,7 +202,7 @@ def widen_gaps(model, pictures, move):
             hooks.append(module.register_forward_hook(remember))
         elif isinstance(module, nn.ReLU):
             hooks.append(module.register_forward_pre_hook(shift_input))
-    model(pictures)
+    model(images)
     for hook in hooks:
         hook.remove()
 
@@ -180,7 +223,7 @@ class KinkTooNear(Exception):
     """The batch leads a value nearer to a kink than asked for."""
 
 
-def compute(model, pictures, labels, least_distance=0.0, gradient_noise=0.0):
+def compute(model, images, labels, several_steps, least_distance=0.0, gradient_noise=0.0):
     """Everything that a recording holds, in the model's own precision.
 
     `gradient_noise` adds errors of this relative L2 norm to the gradients of every step.
@@ -197,7 +240,7 @@ def compute(model, pictures, labels, least_distance=0.0, gradient_noise=0.0):
         return distance
 
     with torch.no_grad():
-        results = {"logits": model.eval()(pictures)}
+        results = {"logits": model.eval()(images)}
     distances = {"evaluation": far_enough()}
 
     def train(plan):
@@ -214,7 +257,7 @@ def compute(model, pictures, labels, least_distance=0.0, gradient_noise=0.0):
         nearest = math.inf
         for step in range(plan["steps"]):
             optimiser.zero_grad()
-            loss = functional.cross_entropy(model(pictures), labels)
+            loss = functional.cross_entropy(model(images), labels)
             loss.backward()
             nearest = min(nearest, far_enough())
             losses.append(loss.item())
@@ -229,7 +272,7 @@ def compute(model, pictures, labels, least_distance=0.0, gradient_noise=0.0):
         return state, numpy.array(losses), nearest
 
     results["state1"], results["losses1"], distances["first_step"] = train(ONE_STEP)
-    results["state"], results["losses"], distances["several_steps"] = train(SEVERAL_STEPS)
+    results["state"], results["losses"], distances["several_steps"] = train(several_steps)
     return results, distances
 
 
@@ -242,20 +285,25 @@ def add_noise(model, relative_norm):
         gradient += torch.randn_like(gradient) * (relative_norm * norm / math.sqrt(values))
 
 
-def record(name, network, batch, out, first_seed, least_distance, tries=400):
+def record(recording, out, first_seed, least_distance, tries=1000):
     """Finds a seed whose kinks are far enough and writes its recording."""
+    name, network = recording.name, recording.network
     if network.dropout:
         sys.exit(f"{name}: the masks of dropout differ from program to program; record without it")
+    weights = {}
+    if recording.abridged:
+        weights = initial_weights(Model(network), ABRIDGED["weights_seed"])
+    several_steps = recording.several_steps()
     for seed in range(first_seed, first_seed + tries):
-        model, pictures, labels = draw(network, batch, seed)
+        model, images, labels = draw(network, recording.batch, seed, weights)
         start = {key: tensor.clone() for key, tensor in model.state_dict().items()}
         try:
-            exact, distances = compute(model, pictures, labels, least_distance)
+            exact, distances = compute(model, images, labels, several_steps, least_distance)
         except KinkTooNear:
             continue
         single = Model(network)
         single.load_state_dict(start)
-        in_float32, _ = compute(single, pictures.float(), labels)
+        in_float32, _ = compute(single, images.float(), labels, several_steps)
         single_differences = differences(in_float32, exact, start)
         # More than that is no rounding: PyTorch itself went to the other side of a kink.
         if single_differences["state"]["parameters_update_rel_l2"] < GRADIENT_TOLERANCE:
@@ -266,27 +314,34 @@ def record(name, network, batch, out, first_seed, least_distance, tries=400):
         )
 
     model.load_state_dict(start)
-    with_noise, _ = compute(model, pictures, labels, gradient_noise=GRADIENT_TOLERANCE)
+    with_noise, _ = compute(
+        model, images, labels, several_steps, gradient_noise=GRADIENT_TOLERANCE
+    )
 
     out.mkdir(parents=True, exist_ok=True)
-    numpy.save(out / f"{name}.input.npy", pictures.float().numpy())
+    numpy.save(out / f"{name}.input.npy", images.float().numpy())
     numpy.save(out / f"{name}.labels.npy", labels.numpy())
     numpy.save(out / f"{name}.logits.npy", exact["logits"].float().numpy())
     for key in ("losses", "losses1"):
         numpy.save(out / f"{name}.{key}.npy", exact[key].astype(numpy.float32))
-    (out / f"{name}.safetensors").write_bytes(save(rounded(start)))
+    undrawn = {key: tensor for key, tensor in start.items() if key not in weights}
+    (out / f"{name}.safetensors").write_bytes(save(rounded(undrawn)))
     for key in ("grads", "state", "state1"):
-        (out / f"{name}.{key}.safetensors").write_bytes(save(rounded(exact[key])))
+        tensors = rounded(exact[key])
+        if recording.abridged:
+            tensors = {key: sampled(tensor) for key, tensor in tensors.items()}
+        (out / f"{name}.{key}.safetensors").write_bytes(save(tensors))
 
     description = {
         "network": asdict(network),
         "flags": network.flags(),
         "widths": network.widths(),
-        "batch": batch,
+        "batch": recording.batch,
         "seed": seed,
+        **({"abridged": ABRIDGED} if recording.abridged else {}),
         "momentum": MOMENTUM,
         "weight_decay": WEIGHT_DECAY,
-        "state": SEVERAL_STEPS,
+        "state": several_steps,
         "state1": ONE_STEP,
         "distance_from_kinks": distances,
         "largest_logit": exact["logits"].abs().max().item(),
@@ -302,6 +357,13 @@ def record(name, network, batch, out, first_seed, least_distance, tries=400):
         json.dump(description, file, indent=1)
         file.write("\n")
     return description
+
+
+def sampled(tensor):
+    """What an abridged recording keeps of a tensor."""
+    if tensor.numel() <= ABRIDGED["longest_complete"]:
+        return tensor
+    return tensor.flatten()[:: ABRIDGED["every"]].clone()
 
 
 def rounded(tensors):
@@ -423,7 +485,7 @@ def main():
     arguments.add_argument("--random", type=int, help="record this many random networks")
     arguments.add_argument("--network", help="record this network: JSON with the fields of Network")
     arguments.add_argument("--name", default="network", help="name of the files with --network")
-    arguments.add_argument("--batch", type=int, default=4, help="pictures with --network")
+    arguments.add_argument("--batch", type=int, default=4, help="images with --network")
     arguments.add_argument("--seed", type=int, default=1, help="first seed to try")
     arguments.add_argument("--out", type=Path, help="folder to write to")
     arguments.add_argument("--least-distance", type=float, help="smallest distance from any kink")
@@ -437,16 +499,17 @@ def main():
     least_distance = options.least_distance or 3e-6
     if options.network:
         network = Network(**json.loads(options.network))
-        recordings = [(options.name, network, options.batch)]
+        recordings = [Recording(options.name, network, options.batch)]
     elif options.random:
         networks = enumerate(random_networks(options.random, options.seed))
-        recordings = [(f"random{index}", *drawn) for index, drawn in networks]
+        recordings = [Recording(f"random{index}", *drawn) for index, drawn in networks]
     else:
         recordings = RECORDINGS
         least_distance = options.least_distance or 1e-5
-    for name, network, batch in recordings:
-        description = record(name, network, batch, out, options.seed, least_distance)
-        print(f"{name}: seed {description['seed']}", *rows(name, description), sep="\n", flush=True)
+    for recording in recordings:
+        description = record(recording, out, options.seed, least_distance)
+        seed, table_rows = description["seed"], rows(recording.name, description)
+        print(f"{recording.name}: seed {seed}", *table_rows, sep="\n", flush=True)
 
 
 if __name__ == "__main__":
