@@ -1,13 +1,13 @@
-"""PyramidNet in PyTorch: the second opinion that the recordings of this folder come from.
+"""PyramidNet in PyTorch: the independent model that the recordings of this folder come from.
 
-Written from the paper ("Deep Pyramidal Residual Networks", Han, Kim, Kim, CVPR 2017) and
+It is written from the paper ("Deep Pyramidal Residual Networks", Han, Kim, Kim, CVPR 2017) and
 the facts about the authors' programs, independently of the Rust code, so that a mistake has
-to be made twice to go unseen. It covers the family: additive and multiplicative
+to be made twice to go unnoticed. It covers the family: additive and multiplicative
 widening, basic and bottleneck units, both stems, dropout, both roundings of widths, and
 PreResNet, the baseline of the ImageNet table. Parameter names are those of the authors'
 PyTorch modules. It leaves out training recipes and data; `record.py` does the recording.
 
-Run as a program it counts the networks of the paper's tables and compares:
+Run as a program, it compares its counts with the networks of the paper's tables:
 
     python pyramidnet.py [--table FILE]
 
@@ -240,8 +240,8 @@ def count(model, image_size):
 
     def add(layer, _, output):
         nonlocal macs
-        places = output[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
-        macs += places * layer.weight.numel()
+        positions = output[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
+        macs += positions * layer.weight.numel()
 
     hooks = [layer.register_forward_hook(add) for layer in layers]
     model.eval()(torch.empty(1, 3, image_size, image_size, device="meta"))
@@ -260,9 +260,9 @@ def count(model, image_size):
     }
 
 
-# The networks of the paper's and the authors' tables: depth, alpha, growth, block, stem,
-# classes; parameters, those of convolutions, those of convolutions and classifier, feature
-# dimension, multiply-accumulates, convolutions.
+# The networks of the tables in the paper and in the authors' repositories: depth, alpha, growth,
+# block, stem, classes; parameters, those of convolutions, those of convolutions and classifier,
+# feature dimension, multiply-accumulates, convolutions.
 # fmt: off
 TABLE = [
     (110, 4.75, "mul", "basic", "cifar", 10, 1762206, 1748718, 1749488, 76, 333659128, 109),

@@ -1,29 +1,30 @@
-"""Records what PyTorch computes, for the tests and for `pyr-wgpu verify` to compare with.
+"""Records what PyTorch computes, as the reference of the tests and of `pyr-wgpu verify`.
 
 A recording is one network with its weights, one batch, and what follows from them: logits in
 evaluation mode, gradients of the mean cross-entropy in training mode, and the whole state
-after one and after several steps of the optimiser on that batch. README.md lists the files.
+after one and after several optimiser steps on that batch. README.md lists the files.
 
     python record.py                                  the recordings of this folder
     python record.py --random 8 --seed 1 --out DIR    random networks of the family
     python record.py --network JSON --name NAME --out DIR [--batch N]
 
-Two things make the recordings fit for tight tolerances.
+Two properties of the recordings allow tight tolerances.
 
 The arithmetic is float64 throughout, from weights and images that are float32 numbers, and
 only the results are rounded to float32. A comparison therefore sees the error of the program
-under test alone. PyTorch's own float32 arithmetic is measured against the same results and
-its distance kept in NAME.json: it says what a correct float32 program can be expected to reach.
+under test alone. PyTorch's own float32 arithmetic is measured against the same results, and
+NAME.json holds its distance: what a correct float32 program can be expected to reach.
 
-The kinks of ReLU and max-pool are kept away. A value that rounding carries across zero flips
-a gradient by more than any tolerance, in a program without a mistake. Hence the offsets of the
-batch norms before a ReLU (their beta, and the running mean for evaluation) are moved a little,
-so that zero falls into the widest gap between neighbouring values of the channel. The later
-optimiser steps cannot be arranged like that; seeds are tried until their kinks are far enough.
+No value lies near a kink of ReLU or max-pool. If rounding carries a value across zero, the
+gradient changes by more than any tolerance although the program is correct. The offsets of the
+batch norms before a ReLU (their beta, and the running mean for evaluation) are therefore moved
+a little, so that zero falls into the widest gap between neighbouring values of the channel.
+Max-pools and the later optimiser steps cannot be arranged like that; seeds are tried until
+every value is far enough from its kink.
 
-A network that starts with 64 channels has too many parameters to be kept whole. Its recording is
-abridged: the weights of convolutions and classifier are those that `initialize.py` and the Rust
-code draw alike from a seed, and long tensors of results are sampled.
+A network with the ImageNet stem has too many parameters to be stored whole. Its recording is
+abridged: the weights of convolutions and classifier are drawn from a seed, alike in
+`initialize.py` and in the Rust code, and long tensors of gradients and states are sampled.
 """
 
 import argparse
@@ -45,23 +46,23 @@ from pyramidnet import Model, Network
 
 MOMENTUM = 0.9
 WEIGHT_DECAY = 1e-4
-# One step shows everything at the recipe's own learning rate. Several steps at 0.1 are chaotic
-# where a network has many kinks, so that they run at a tenth of it.
+# One step uses the recipe's own learning rate. Several steps at 0.1 are chaotic where a network
+# has many kinks; they use a tenth of it.
 ONE_STEP = {"steps": 1, "learning_rate": 0.1}
 SEVERAL_STEPS = {"steps": 5, "learning_rate": 0.01}
-# The wider the network, the more kinks; the second step is the first that shows momentum.
+# A wide network has so many kinks that hardly any seed avoids them for five steps. Two steps
+# already include momentum.
 STEPS_IF_ABRIDGED = {"steps": 2, "learning_rate": 0.01}
-# What an abridged recording draws and keeps: of a tensor with more than `longest_complete`
-# values every 127th, a prime number, so that the sample meets all channels and kernel taps.
+# The seed of an abridged recording's weights, and which values it keeps: of a tensor longer than
+# `longest_complete` only every 127th. A prime stride samples all channels and kernel positions.
 ABRIDGED = {"weights_seed": 1, "longest_complete": 10000, "every": 127}
 
 # The error of the gradients that `verify` allows, as relative L2 norm.
 GRADIENT_TOLERANCE = 5e-5
-# Batches in the running statistics before the recording; only the counter depends on it.
+# The start of `num_batches_tracked`.
 BATCHES_BEFORE = 3
 # How far an offset may move, in units of the batch norm's output.
 FARTHEST_SHIFT = 0.25
-
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,7 @@ RECORDINGS = [
         "multiplicative_basic", Network(alpha=3.3, growth="mul", classes=7, image_size=16), 6
     ),
     # Both average pools meet an odd size (13, 7, 4), and widths lie on exact halves.
-    Recording(
-        "odd_image", Network(alpha=4.5, classes=5, image_size=13, rounding="half-even"), 5
-    ),
+    Recording("odd_image", Network(alpha=4.5, classes=5, image_size=13, rounding="half-even"), 5),
     Recording(
         "imagenet_stem",
         Network(depth=18, alpha=12.0, stem="imagenet", classes=5, image_size=64),
@@ -117,7 +116,7 @@ class Kinks:
                 module.register_forward_pre_hook(self.see_max_pool)
 
     def take(self):
-        """The distance since the last call."""
+        """The smallest distance since the last call."""
         distance, self.distance = self.distance, math.inf
         return distance
 
@@ -125,7 +124,7 @@ class Kinks:
         self.distance = min(self.distance, inputs[0].abs().min().item())
 
     def see_max_pool(self, pool, inputs):
-        """Two large values in one window: which one wins? Windows of zeros have no gradient."""
+        """The gap between the two largest values of a window; windows of zeros have no gradient."""
         x = inputs[0].detach()
         channels = x.flatten(0, 1).unsqueeze(1)
         windows = functional.unfold(
@@ -208,7 +207,7 @@ def widen_gaps(model, images, move):
 
 
 def best_shift(values):
-    """For each row, what to add so that zero lies in the widest gap within reach."""
+    """For each row, what to add so that zero lies in the middle of the widest gap nearby."""
     values = values.sort(dim=1).values
     middles = (values[:, 1:] + values[:, :-1]) / 2
     gaps = values[:, 1:] - values[:, :-1]
@@ -220,7 +219,7 @@ def best_shift(values):
 
 
 class KinkTooNear(Exception):
-    """The batch leads a value nearer to a kink than asked for."""
+    """A value comes nearer to a kink than allowed."""
 
 
 def compute(model, images, labels, several_steps, least_distance=0.0, gradient_noise=0.0):
@@ -289,7 +288,7 @@ def record(recording, out, first_seed, least_distance, tries=1000):
     """Finds a seed whose kinks are far enough and writes its recording."""
     name, network = recording.name, recording.network
     if network.dropout:
-        sys.exit(f"{name}: the masks of dropout differ from program to program; record without it")
+        sys.exit(f"{name}: dropout masks differ from program to program; record without dropout")
     weights = {}
     if recording.abridged:
         weights = initial_weights(Model(network), ABRIDGED["weights_seed"])
@@ -305,18 +304,16 @@ def record(recording, out, first_seed, least_distance, tries=1000):
         single.load_state_dict(start)
         in_float32, _ = compute(single, images.float(), labels, several_steps)
         single_differences = differences(in_float32, exact, start)
-        # More than that is no rounding: PyTorch itself went to the other side of a kink.
+        # A larger difference is no rounding error: PyTorch itself crossed a kink.
         if single_differences["state"]["parameters_update_rel_l2"] < GRADIENT_TOLERANCE:
             break
     else:
         sys.exit(
-            f"{name}: none of {tries} seeds keeps {least_distance} from every kink; ask for less"
+            f"{name}: none of {tries} seeds keeps {least_distance} away from every kink; allow less"
         )
 
     model.load_state_dict(start)
-    with_noise, _ = compute(
-        model, images, labels, several_steps, gradient_noise=GRADIENT_TOLERANCE
-    )
+    with_noise, _ = compute(model, images, labels, several_steps, gradient_noise=GRADIENT_TOLERANCE)
 
     out.mkdir(parents=True, exist_ok=True)
     numpy.save(out / f"{name}.input.npy", images.float().numpy())
@@ -324,12 +321,12 @@ def record(recording, out, first_seed, least_distance, tries=1000):
     numpy.save(out / f"{name}.logits.npy", exact["logits"].float().numpy())
     for key in ("losses", "losses1"):
         numpy.save(out / f"{name}.{key}.npy", exact[key].astype(numpy.float32))
-    undrawn = {key: tensor for key, tensor in start.items() if key not in weights}
-    (out / f"{name}.safetensors").write_bytes(save(rounded(undrawn)))
+    not_drawn = {key: tensor for key, tensor in start.items() if key not in weights}
+    (out / f"{name}.safetensors").write_bytes(save(rounded(not_drawn)))
     for key in ("grads", "state", "state1"):
         tensors = rounded(exact[key])
         if recording.abridged:
-            tensors = {key: sampled(tensor) for key, tensor in tensors.items()}
+            tensors = {tensor: sampled(values) for tensor, values in tensors.items()}
         (out / f"{name}.{key}.safetensors").write_bytes(save(tensors))
 
     description = {
@@ -377,9 +374,9 @@ def rounded(tensors):
 def differences(found, exact, start):
     """Distances from what the files hold, all floating tensors end to end.
 
-    A state's update, that is the state minus the start, is also measured for the trained
-    parameters and for the running statistics alone: the statistics move much further, and
-    would hide an optimiser's mistake.
+    A state's update, that is the state minus the start, is also measured separately for the
+    trained parameters and for the running statistics: the statistics move much further and
+    would hide a mistake of the optimiser.
     """
 
     def flat(tensors, wanted=lambda name: True):
@@ -417,8 +414,8 @@ def differences(found, exact, start):
 
 
 def random_networks(number, seed):
-    """Networks of the whole family; the first three are an ImageNet stem, PyramidNet-20 with
-    alpha 24, and a deeper bottleneck network, so that every run has them."""
+    """Networks of the whole family; the first three are one with the ImageNet stem,
+    PyramidNet-20 with alpha 24, and a deeper bottleneck network, so that every run has them."""
     generator = numpy.random.default_rng(seed)
 
     def pick(*choices):
