@@ -9,9 +9,9 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::path::Path;
 
 use common::networks::{self, Small, small_networks};
+use common::snapshot;
 use pyr_wgpu::graph::interp::{self, Store};
 use pyr_wgpu::graph::{ActivationCheckpointing, Graph, Op, Passes, Precision, Role};
 use pyr_wgpu::kernels::{self, Choices, LowerError, Target};
@@ -61,27 +61,6 @@ fn software() -> Target {
         software: true,
         ..Target::portable()
     }
-}
-
-/// Compares a text with the file of its name, line by line.
-fn snapshot(name: &str, text: &str) {
-    let path = format!("{}/tests/snapshots/{name}.txt", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var("UPDATE_SNAPSHOTS").is_ok_and(|value| value == "1") {
-        std::fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        return;
-    }
-    let kept = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    for (number, (new, old)) in text.lines().zip(kept.lines()).enumerate() {
-        assert!(
-            new == old,
-            "{path}, line {}:\nis  {new}\nwas {old}\nIf that is meant, run the tests with \
-             UPDATE_SNAPSHOTS=1 and look at the difference",
-            number + 1
-        );
-    }
-    let [new, old] = [text, &kept].map(|text| text.lines().count());
-    assert_eq!(new, old, "{path}: number of lines");
 }
 
 /// Slots with their buffers in order of life.

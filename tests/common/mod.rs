@@ -10,6 +10,7 @@ pub mod networks;
 pub mod pair;
 pub mod runs;
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use pyr_wgpu::cpu::Cpu;
@@ -74,4 +75,25 @@ pub fn processors() -> &'static [Device] {
 /// The adapter, if there is one, and the processor.
 pub fn fast_devices() -> impl Iterator<Item = &'static Device> {
     gpu().into_iter().chain(processors())
+}
+
+/// Compares a text with the file of its name, line by line.
+pub fn snapshot(name: &str, text: &str) {
+    let path = format!("{}/tests/snapshots/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var("UPDATE_SNAPSHOTS").is_ok_and(|value| value == "1") {
+        std::fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        return;
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    for (number, (new, old)) in text.lines().zip(kept.lines()).enumerate() {
+        assert!(
+            new == old,
+            "{path}, line {}:\nis  {new}\nwas {old}\nIf that is meant, run the tests with \
+             UPDATE_SNAPSHOTS=1 and look at the difference",
+            number + 1
+        );
+    }
+    let [new, old] = [text, &kept].map(|text| text.lines().count());
+    assert_eq!(new, old, "{path}: number of lines");
 }
