@@ -2,12 +2,13 @@
 //! how anyone can prove our numerics against PyTorch.
 
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors};
-use crate::graph::Passes;
 use crate::graph::ops::Metrics;
 use crate::graph::step::Step;
+use crate::graph::{Graph, Passes};
 use crate::kernels::Choices;
-use crate::model::{Input, Mode, Network, names};
+use crate::model::{Input, Network, names};
 use crate::shape::Shape;
+use crate::train::{Mode, step_graph};
 
 /// A batch as PyTorch has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +84,8 @@ pub async fn logits(
     weights: &Tensors,
     batch: &RecordedBatch,
 ) -> Result<Vec<f32>, EngineError> {
-    let mut engine = load(device, network, weights, batch, Mode::Predict)?;
+    let graph = network.prediction_graph(batch.size, &Input::Tensor, Passes::default())?;
+    let mut engine = load(device, network, weights, batch, graph)?;
     engine.run(0)?;
     let classes = network.spec().classes as usize;
     let shape = Shape::channels(&[batch.size, 1, 1, classes]);
@@ -100,7 +102,7 @@ pub async fn gradients(
     weights: &Tensors,
     batch: &RecordedBatch,
 ) -> Result<Tensors, EngineError> {
-    let mut engine = load(device, network, weights, batch, Mode::Gradients)?;
+    let mut engine = load_step(device, network, weights, batch, Mode::Gradients)?;
     engine.run(0)?;
     engine.read_tensors(network, TensorKind::Gradients).await
 }
@@ -116,7 +118,7 @@ pub async fn steps(
     batch: &RecordedBatch,
     sgd: Sgd,
 ) -> Result<(Tensors, Vec<f32>), EngineError> {
-    let mut engine = load(device, network, weights, batch, Mode::Train)?;
+    let mut engine = load_step(device, network, weights, batch, Mode::Train)?;
     let step = Step {
         epoch: 1,
         learning_rate: sgd.learning_rate,
@@ -136,24 +138,34 @@ pub async fn steps(
     Ok((state, losses))
 }
 
-fn load(
+/// A graph that learns from the batch, with everything it needs.
+fn load_step(
     device: &Device,
     network: &Network,
     weights: &Tensors,
     batch: &RecordedBatch,
     mode: Mode,
 ) -> Result<Engine, EngineError> {
-    let graph = network.graph(batch.size, &Input::Tensor, mode, Passes::default())?;
+    let graph = step_graph(network, batch.size, &Input::Tensor, mode, Passes::default())?;
+    let mut engine = load(device, network, weights, batch, graph)?;
+    engine.write(names::LABELS, &batch.labels);
+    let weight = (1.0 / batch.size as f32).to_bits();
+    engine.write(names::LOSS_WEIGHTS, &vec![weight; batch.size]);
+    Ok(engine)
+}
+
+fn load(
+    device: &Device,
+    network: &Network,
+    weights: &Tensors,
+    batch: &RecordedBatch,
+    graph: Graph,
+) -> Result<Engine, EngineError> {
     let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
     engine.write_tensors(network, TensorKind::Weights, weights);
     let size = network.spec().image_size as usize;
     let shape = Shape::channels(&[batch.size, size, size, 3]);
     engine.write_values(names::INPUT, &shape, &channels_last(&batch.input, size));
-    if mode != Mode::Predict {
-        engine.write(names::LABELS, &batch.labels);
-        let weight = (1.0 / batch.size as f32).to_bits();
-        engine.write(names::LOSS_WEIGHTS, &vec![weight; batch.size]);
-    }
     Ok(engine)
 }
 

@@ -30,7 +30,8 @@ const fn room(name: &'static str, layer: usize, uses: Uses) -> Room {
 }
 
 /// The house. `kernels` knows no device and `gpu` no operator: they share `program`.
-/// `run` writes down what `train` hands out, so it stands above it and beside nothing.
+/// `run` writes down what `train` hands out, and `verify` and `bench` run steps of its making:
+/// they stand above it and do not know each other.
 const ROOMS: [Room; 18] = [
     room("shape", 0, Uses::Only(&[])),
     room("rng", 0, Uses::Only(&[])),
@@ -50,8 +51,8 @@ const ROOMS: [Room; 18] = [
     room("train", 4, Uses::AllBelow),
     room("trained_model", 4, Uses::AllBelow),
     room("predict", 5, Uses::AllBelow),
-    room("verify", 4, Uses::AllBelow),
-    room("bench", 4, Uses::AllBelow),
+    room("verify", 5, Uses::AllBelow),
+    room("bench", 5, Uses::AllBelow),
     room("run", 5, Uses::Only(RUN)),
     room("cli", 6, Uses::AllBelow),
 ];
