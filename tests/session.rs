@@ -6,8 +6,7 @@ mod common;
 
 use std::cell::Cell;
 use std::error::Error;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -304,10 +303,10 @@ fn a_run_is_recorded_and_read_back() {
 fn records_of_other_times() {
     let temporary = tempfile::tempdir().unwrap();
     let kept = Kept::create(&temporary.path().join("run"), &small());
+    let path = kept.run.file("events.jsonl");
     let add = |text: &str| {
-        let file = OpenOptions::new().create(true).append(true);
-        let mut file = file.open(kept.run.file("events.jsonl"));
-        write!(file.as_mut().unwrap(), "{text}").unwrap();
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        fs::write(&path, before + text).unwrap();
     };
     add(concat!(
         r#"{"epoch":1,"event":"started","run":"runs/demo-1","step":0}"#,
@@ -328,7 +327,7 @@ fn records_of_other_times() {
     };
     let damaged = error("\n");
     assert!(damaged.contains("events.jsonl, line 4"), "{damaged}");
-    fs::remove_file(kept.run.file("events.jsonl")).unwrap();
+    fs::remove_file(&path).unwrap();
     let future = error("{\"event\":\"started\",\"schema\":9999,\"epoch\":1,\"step\":0}\n");
     assert!(future.contains("schema 9999"), "{future}");
 }
