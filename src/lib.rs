@@ -7,11 +7,11 @@
 //!
 //! ```text
 //! bytes on disk ─ data ─▶ images of bytes ─▶ device: gather, crop, flip, normalise ─▶ batch NHWC f32
-//! preset or flags ─ model ─▶ layers ─▶ graph ─ rewrite (fusion) ─ autodiff ─ rewrite ─ recompute ─ precision ─▶ graph of a whole step
+//! preset or flags ─ model ─▶ layers ─▶ forward graph ─ train: rewrite (fusion), loss, autodiff, rewrite, recompute, update, precision ─▶ graph of a whole step
 //! graph + choices of kernels (given, measured, built in) ─ kernels ─▶ program: numbered buffers, dispatches ─ plan ─▶ few physical buffers
 //! program + adapter ─ gpu ─▶ pipelines, buffers, bind groups, built once ─▶ one submission a step
 //! the same graph ─ cpu ─▶ loops over the same memory, where there is no GPU
-//! loss and hits gather on the device ─▶ read back rarely
+//! loss and correct answers gather on the device ─▶ read back rarely ─ train ─▶ events ─▶ progress bar, run directory, page
 //! parameters ─ checkpoint ─▶ safetensors with PyTorch's names ─▶ eval, predict, other programs
 //! ```
 //!
@@ -27,15 +27,15 @@
 //! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, recomputation, half precision, interpreter |
 //! | 1 | [`data`] | datasets to images and batches |
 //! | 1 | [`checkpoint`] | named tensors to and from files |
-//! | 2 | [`model`] | PyramidNet from a dozen words: layers, names, counts, initial values, graphs |
+//! | 2 | [`model`] | PyramidNet from a dozen words: layers, names, counts, initial values, the forward graph |
 //! | 2 | [`kernels`] | the host half of each shader, and the lowering of graphs to programs |
 //! | 2 | [`gpu`] | the only room that names wgpu: adapters, running programs, timing them |
 //! | 2 | [`cpu`] | graphs on the processor: vector instructions, all cores |
 //! | 3 | [`engine`] | graphs in, runnable things out; the devices a user can ask for; the tuner; the trial of matrix units |
-//! | 4 | [`train`] | recipe, batches, steps, evaluation |
+//! | 4 | [`train`] | recipe, the graph of a step, the session through epochs and its events, evaluation |
 //! | 4 | [`trained_model`] | a network with its weights, from and to a checkpoint |
-//! | 4 | [`verify`] | recorded arrays of other programs against ours |
-//! | 4 | [`mod@bench`] | speed, and what share of the adapter's own limit it is |
+//! | 5 | [`verify`] | recorded arrays of other programs against ours |
+//! | 5 | [`mod@bench`] | speed, and what share of the adapter's own limit it is |
 //! | 5 | [`predict`] | trained weights and an image to classes |
 //! | 5 | [`run`] | the run directory: configuration, metrics, events, state |
 //! | 6 | [`cli`] | the command line, one file per subcommand |

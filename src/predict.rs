@@ -5,7 +5,7 @@ use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandl
 use crate::graph::ops::AssembleBatch;
 use crate::graph::{Graph, Passes, ValueId};
 use crate::kernels::Choices;
-use crate::model::{Description, Input, LayerKind, Mode, Network, Unit, names};
+use crate::model::{Description, Input, LayerKind, Network, Unit, names};
 use crate::trained_model::TrainedModel;
 
 /// A class and how probable it is.
@@ -49,12 +49,17 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Builds the network of a checkpoint for one image at a time.
+    /// Builds the network of a checkpoint for one image at a time; `choose` says which kernels
+    /// compute it.
     ///
     /// # Errors
     /// If the device cannot hold or run it.
-    pub fn new(device: &Device, trained: &TrainedModel) -> Result<Predictor, EngineError> {
-        Predictor::of_many(device, trained, 1)
+    pub fn new(
+        device: &Device,
+        trained: &TrainedModel,
+        choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
+    ) -> Result<Predictor, EngineError> {
+        Predictor::of_many(device, trained, 1, choose)
     }
 
     /// Builds the network of a checkpoint for `count` images at a time.
@@ -65,6 +70,7 @@ impl Predictor {
         device: &Device,
         trained: &TrainedModel,
         count: usize,
+        choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
     ) -> Result<Predictor, EngineError> {
         let TrainedModel {
             description,
@@ -78,11 +84,13 @@ impl Predictor {
             preprocessing: description.preprocessing,
             augment: false,
         };
-        let mut graph = network.graph(count, &input, Mode::Predict, Passes::default())?;
+        let mut graph = network.prediction_graph(count, &input, Passes::default())?;
         for name in last_units(network).chain([last_map(network)]) {
             make_readable(&mut graph, name);
         }
-        let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
+        let graphs = vec![graph];
+        let choices = choose(&graphs)?;
+        let mut engine = Engine::new(device, graphs, &choices)?;
         let rows: Vec<u32> = (0..count as u32).collect();
         engine.write(engine.value(names::ROWS), &rows);
         let named = |name: &str| (name.to_owned(), engine.value(name));

@@ -27,12 +27,9 @@ use crate::engine::Device;
 use crate::gpu;
 use crate::graph::{ActivationCheckpointing, Passes, Precision};
 use crate::kernels::Choices;
-use crate::model::{Description, Network, NetworkSpec, SpecError, check};
-use crate::train::{Position, Recipe, Snapshot};
+use crate::model::{Description, Network, NetworkSpec, SpecError, TensorKind, check};
+use crate::train::{Best, EpochMetrics, Event, Position, Recipe, SCHEMA, Save, Snapshot};
 use crate::trained_model::{checkpoint, floats};
-
-/// Prefix of the optimiser's velocities in the state file.
-const MOMENTUM: &str = "momentum.";
 
 /// Metadata key of the position in the state file.
 const PROGRESS_KEY: &str = "pyr_wgpu_progress";
@@ -142,63 +139,52 @@ impl Environment {
     }
 }
 
-/// One row of `metrics.csv`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct EpochMetrics {
-    /// From 1.
-    pub epoch: u32,
-    /// Learning rate of the epoch.
-    pub learning_rate: f32,
-    /// Mean loss on the augmented training images.
-    pub train_loss: f64,
-    /// Percent.
-    pub train_top1_error: f64,
-    /// Mean loss on the test images.
-    pub test_loss: f64,
-    /// Percent.
-    pub test_top1_error: f64,
-    /// Percent; empty below five classes.
-    pub test_top5_error: Option<f64>,
-    /// Training images per second, evaluation apart.
-    pub images_per_second: f64,
-    /// Seconds the device waited for data.
-    pub data_wait_seconds: f64,
-    /// Seconds of the epoch, evaluation included.
-    pub epoch_seconds: f64,
-    /// Bytes of all buffers on the device.
-    pub device_bytes: u64,
-}
-
 const CSV_HEADER: &str = "epoch,learning_rate,train_loss,train_top1_error,test_loss,\
 test_top1_error,test_top5_error,images_per_second,data_wait_seconds,epoch_seconds,device_bytes";
 
-impl EpochMetrics {
-    fn csv(&self) -> String {
-        let top5 = self.test_top5_error.map(|e| format!("{e:.4}"));
-        format!(
-            "{},{},{:.6},{:.4},{:.6},{:.4},{},{:.1},{:.3},{:.3},{}",
-            self.epoch,
-            self.learning_rate,
-            self.train_loss,
-            self.train_top1_error,
-            self.test_loss,
-            self.test_top1_error,
-            top5.unwrap_or_default(),
-            self.images_per_second,
-            self.data_wait_seconds,
-            self.epoch_seconds,
-            self.device_bytes
-        )
-    }
+/// A row of `metrics.csv`.
+fn csv(row: &EpochMetrics) -> String {
+    let top5 = row.test_top5_error.map(|e| format!("{e:.4}"));
+    format!(
+        "{},{},{:.6},{:.4},{:.6},{:.4},{},{:.1},{:.3},{:.3},{}",
+        row.epoch,
+        row.learning_rate,
+        row.train_loss,
+        row.train_top1_error,
+        row.test_loss,
+        row.test_top1_error,
+        top5.unwrap_or_default(),
+        row.images_per_second,
+        row.data_wait_seconds,
+        row.epoch_seconds,
+        row.device_bytes
+    )
 }
 
-/// The best epoch so far.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Best {
-    /// From 1.
-    pub epoch: u32,
-    /// Percent.
-    pub test_top1_error: f64,
+/// What has happened in a run, oldest first, over all its sessions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// The lasting events; epochs that a later session trained again are left out.
+    pub events: Vec<Event>,
+}
+
+impl History {
+    /// The epochs of the run, each once.
+    pub fn epochs(&self) -> impl Iterator<Item = &EpochMetrics> {
+        self.events.iter().filter_map(|event| match event {
+            Event::Epoch(metrics) => Some(metrics),
+            _ => None,
+        })
+    }
+
+    fn add(&mut self, event: Event) {
+        if let Event::Resumed(beginning) = &event {
+            let repeated =
+                |e: &Event| matches!(e, Event::Epoch(row) if row.epoch >= beginning.epoch);
+            self.events.retain(|e| !repeated(e));
+        }
+        self.events.push(event);
+    }
 }
 
 /// What the state file says besides tensors.
@@ -325,20 +311,45 @@ impl RunDirectory {
             .map_err(|e| self.no_run(format!("choices.json is damaged: {e}")))
     }
 
-    /// Adds an event.
+    /// Writes an event down, if it is one that lasts, and the row of an epoch.
     ///
     /// # Errors
     /// If the disk refuses.
-    pub fn event(&self, event: &serde_json::Value) -> Result<(), RunError> {
-        self.append("events.jsonl", &format!("{event}\n"))
+    pub fn record(&self, event: &Event) -> Result<(), RunError> {
+        if let Event::Epoch(metrics) = event {
+            self.append("metrics.csv", &format!("{}\n", csv(metrics)))?;
+        }
+        match event.is_lasting() {
+            true => self.append("events.jsonl", &format!("{}\n", event.to_json())),
+            false => Ok(()),
+        }
     }
 
-    /// Adds an epoch's row.
+    /// What [`RunDirectory::record`] wrote down, in this version of the program or an older
+    /// one.
     ///
     /// # Errors
-    /// If the disk refuses.
-    pub fn epoch(&self, metrics: &EpochMetrics) -> Result<(), RunError> {
-        self.append("metrics.csv", &format!("{}\n", metrics.csv()))
+    /// If the file is missing, damaged, or of a later version. A last line that was cut off is
+    /// left out.
+    pub fn history(&self) -> Result<History, RunError> {
+        let text = self.read("events.jsonl")?;
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        let mut history = History::default();
+        for (index, line) in complete.lines().enumerate() {
+            let event: Event = serde_json::from_str(line).map_err(|e| {
+                self.no_run(format!("events.jsonl, line {}, is damaged: {e}", index + 1))
+            })?;
+            if let Event::Started(beginning) | Event::Resumed(beginning) = &event
+                && beginning.schema > SCHEMA
+            {
+                return Err(self.no_run(format!(
+                    "events.jsonl has schema {}, and this version knows {SCHEMA} at most",
+                    beginning.schema
+                )));
+            }
+            history.add(event);
+        }
+        Ok(history)
     }
 
     /// Drops rows of epochs that a resumed run will do again.
@@ -355,25 +366,33 @@ impl RunDirectory {
         self.write("metrics.csv", &text)
     }
 
-    /// Saves `last.safetensors` and the state.
+    /// Saves what a session hands out: `last.safetensors`, the state to continue from and,
+    /// after the best epoch so far, `best.safetensors`.
     ///
     /// # Errors
     /// If the disk refuses; the previous files then stay.
-    pub fn save(
-        &self,
-        network: &Network,
-        description: &Description,
-        snapshot: &Snapshot,
-        best: Option<Best>,
-    ) -> Result<(), RunError> {
-        let mut state = weights_of(network, description, snapshot);
-        let last = state.clone();
+    pub fn save(&self, description: &Description, save: Save<'_>) -> Result<(), RunError> {
+        let Save {
+            network,
+            snapshot,
+            best,
+            improved,
+        } = save;
+        let batches = snapshot.position.batches_tracked;
+        let weights = checkpoint(network, description, &snapshot.weights, batches);
+        if improved {
+            weights.save(&self.file("best.safetensors"))?;
+        }
+        let mut state = weights.clone();
         let parameters = network.parameters();
-        for parameter in parameters.iter().filter(|p| p.role.is_trainable()) {
-            let values = snapshot.momentum[&parameter.name].clone();
-            let tensor = StoredTensor::f32(parameter.shape.clone(), values);
-            let name = format!("{MOMENTUM}{}", parameter.name);
-            state.tensors.insert(name, tensor);
+        for (kind, tensors) in &snapshot.optimizer {
+            let prefix = kind.prefix().expect("a snapshot holds what is stored");
+            for parameter in parameters.iter().filter(|p| p.role.is_trainable()) {
+                let values = tensors[&parameter.name].clone();
+                let tensor = StoredTensor::f32(parameter.shape.clone(), values);
+                let name = format!("{prefix}{}", parameter.name);
+                state.tensors.insert(name, tensor);
+            }
         }
         let progress = Progress {
             position: snapshot.position,
@@ -382,21 +401,7 @@ impl RunDirectory {
         let text = serde_json::to_string(&progress).expect("progress is plain data");
         state.metadata.insert(PROGRESS_KEY.to_owned(), text);
         state.save(&self.file("state.safetensors"))?;
-        Ok(last.save(&self.file("last.safetensors"))?)
-    }
-
-    /// Saves `best.safetensors`.
-    ///
-    /// # Errors
-    /// If the disk refuses; the previous file then stays.
-    pub fn save_best(
-        &self,
-        network: &Network,
-        description: &Description,
-        snapshot: &Snapshot,
-    ) -> Result<(), RunError> {
-        let checkpoint = weights_of(network, description, snapshot);
-        Ok(checkpoint.save(&self.file("best.safetensors"))?)
+        Ok(weights.save(&self.file("last.safetensors"))?)
     }
 
     /// Reads the state to continue from, with the description it was saved with.
@@ -415,35 +420,38 @@ impl RunDirectory {
             .ok_or_else(|| self.no_run("state.safetensors does not say where it stands".into()))?;
         let description = Description::read(&state.metadata)?
             .ok_or_else(|| self.no_run("state.safetensors does not describe its network".into()))?;
-        let (momentum, weights): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        let is_optimizer = |name: &String| {
+            let mut prefixes = TensorKind::optimizer_state().filter_map(TensorKind::prefix);
+            prefixes.any(|prefix| name.starts_with(prefix))
+        };
+        let (mut stored, weights): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut state.tensors)
                 .into_iter()
-                .partition(|(name, _)| name.starts_with(MOMENTUM));
-        let shapes = |tensors: &BTreeMap<String, StoredTensor>| {
-            tensors
-                .iter()
-                .map(|(name, t)| (name.clone(), t.shape().to_vec()))
-                .collect()
-        };
-        check(network, &shapes(&weights))?;
-        let momentum: BTreeMap<String, StoredTensor> = momentum
-            .into_iter()
-            .map(|(name, tensor)| (name[MOMENTUM.len()..].to_owned(), tensor))
-            .collect();
-        for parameter in network
-            .parameters()
+                .partition(|(name, _)| is_optimizer(name));
+        let shapes = weights
             .iter()
-            .filter(|p| p.role.is_trainable())
-        {
-            let found = momentum.get(&parameter.name).map(StoredTensor::shape);
-            if found != Some(parameter.shape.as_slice()) {
-                let name = &parameter.name;
-                return Err(self.no_run(format!("state.safetensors lacks momentum of {name}")));
+            .map(|(name, tensor): (&String, &StoredTensor)| (name.clone(), tensor.shape().to_vec()))
+            .collect();
+        check(network, &shapes)?;
+        let mut optimizer = BTreeMap::new();
+        for kind in TensorKind::optimizer_state() {
+            let prefix = kind.prefix().expect("optimiser state is stored");
+            let mut tensors = BTreeMap::new();
+            let parameters = network.parameters().into_iter();
+            for parameter in parameters.filter(|p| p.role.is_trainable()) {
+                let tensor = stored.remove(&format!("{prefix}{}", parameter.name));
+                let fits = |tensor: &StoredTensor| tensor.shape() == parameter.shape;
+                let Some(tensor) = tensor.filter(fits) else {
+                    let missing = kind.value_name(&parameter.name);
+                    return Err(self.no_run(format!("state.safetensors lacks {missing}")));
+                };
+                tensors.insert(parameter.name, tensor);
             }
+            optimizer.insert(kind, floats(tensors));
         }
         let snapshot = Snapshot {
             weights: floats(weights),
-            momentum: floats(momentum),
+            optimizer,
             position: progress.position,
         };
         Ok((snapshot, progress.best, description))
@@ -479,12 +487,6 @@ impl RunDirectory {
                 source,
             })
     }
-}
-
-/// A checkpoint of a snapshot's weights.
-fn weights_of(network: &Network, description: &Description, snapshot: &Snapshot) -> Checkpoint {
-    let batches = snapshot.position.batches_tracked;
-    checkpoint(network, description, &snapshot.weights, batches)
 }
 
 fn pretty(value: &impl Serialize) -> String {

@@ -2,11 +2,12 @@
 //! how anyone can prove our numerics against PyTorch.
 
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors};
-use crate::graph::Passes;
 use crate::graph::ops::Metrics;
 use crate::graph::step::Step;
+use crate::graph::{Graph, Passes};
 use crate::kernels::Choices;
-use crate::model::{Input, Mode, Network, names};
+use crate::model::{Input, Network, names};
+use crate::train::{Mode, step_graph};
 
 /// A batch as PyTorch has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +83,8 @@ pub async fn logits(
     weights: &Tensors,
     batch: &RecordedBatch,
 ) -> Result<Vec<f32>, EngineError> {
-    let mut engine = load(device, network, weights, batch, Mode::Predict)?;
+    let graph = network.prediction_graph(batch.size, &Input::Tensor, Passes::default())?;
+    let mut engine = load(device, network, weights, batch, graph)?;
     engine.run(0)?;
     engine.read_values(engine.value(names::LOGITS)).await
 }
@@ -97,7 +99,7 @@ pub async fn gradients(
     weights: &Tensors,
     batch: &RecordedBatch,
 ) -> Result<Tensors, EngineError> {
-    let mut engine = load(device, network, weights, batch, Mode::Gradients)?;
+    let mut engine = load_step(device, network, weights, batch, Mode::Gradients)?;
     engine.run(0)?;
     engine.read_tensors(network, TensorKind::Gradients).await
 }
@@ -113,7 +115,7 @@ pub async fn steps(
     batch: &RecordedBatch,
     sgd: Sgd,
 ) -> Result<(Tensors, Vec<f32>), EngineError> {
-    let mut engine = load(device, network, weights, batch, Mode::Train)?;
+    let mut engine = load_step(device, network, weights, batch, Mode::Train)?;
     let step = Step {
         epoch: 1,
         learning_rate: sgd.learning_rate,
@@ -134,25 +136,35 @@ pub async fn steps(
     Ok((state, losses))
 }
 
-fn load(
+/// A graph that learns from the batch, with everything it needs.
+fn load_step(
     device: &Device,
     network: &Network,
     weights: &Tensors,
     batch: &RecordedBatch,
     mode: Mode,
 ) -> Result<Engine, EngineError> {
-    let graph = network.graph(batch.size, &Input::Tensor, mode, Passes::default())?;
+    let graph = step_graph(network, batch.size, &Input::Tensor, mode, Passes::default())?;
+    let mut engine = load(device, network, weights, batch, graph)?;
+    engine.write(engine.value(names::LABELS), &batch.labels);
+    let weight = (1.0 / batch.size as f32).to_bits();
+    let weights = vec![weight; batch.size];
+    engine.write(engine.value(names::LOSS_WEIGHTS), &weights);
+    Ok(engine)
+}
+
+fn load(
+    device: &Device,
+    network: &Network,
+    weights: &Tensors,
+    batch: &RecordedBatch,
+    graph: Graph,
+) -> Result<Engine, EngineError> {
     let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
     engine.write_tensors(network, TensorKind::Weights, weights);
     let size = network.spec().image_size as usize;
     let input = channels_last(&batch.input, size);
     engine.write_values(engine.value(names::INPUT), &input);
-    if mode != Mode::Predict {
-        engine.write(engine.value(names::LABELS), &batch.labels);
-        let weight = (1.0 / batch.size as f32).to_bits();
-        let weights = vec![weight; batch.size];
-        engine.write(engine.value(names::LOSS_WEIGHTS), &weights);
-    }
     Ok(engine)
 }
 

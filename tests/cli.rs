@@ -240,6 +240,13 @@ fn predict_gives_probabilities() {
         .sum();
     assert_eq!(predictions.len(), 10);
     assert!((sum - 1.0).abs() < 1e-9, "{sum}");
+    // Measuring kernels would take longer than the prediction.
+    for (command, default) in [("predict", "cached"), ("eval", "on"), ("train", "on")] {
+        let help = run(&[command, "--help"]);
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        let tune = help.split("--tune").nth(1).unwrap();
+        assert!(tune.contains(&format!("[default: {default}]")), "{tune}");
+    }
 }
 
 #[test]

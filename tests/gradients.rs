@@ -26,9 +26,10 @@ use pyr_wgpu::graph::ops::{BatchMoments, Draw, NormalizeInputs};
 use pyr_wgpu::graph::{
     Arena, Data, Graph, GraphError, Op, Passes, Role, Tensor, ValueId, autodiff,
 };
-use pyr_wgpu::model::{Input, Mode, names};
+use pyr_wgpu::model::{Input, TensorKind, names};
 use pyr_wgpu::rng::{Purpose, Stream};
 use pyr_wgpu::shape::DType;
+use pyr_wgpu::train::{Mode, step_graph};
 
 /// Steps that are tried, the largest first.
 const STEPS: [f64; 4] = [1e-3, 1e-4, 1e-5, 1e-6];
@@ -467,7 +468,13 @@ fn check_network(tally: &mut Tally, small: &Small, elements: usize, wanted: impl
         network,
         batch,
     } = small;
-    let graph = network.graph(*batch, &Input::Tensor, Mode::Gradients, Passes::default());
+    let graph = step_graph(
+        network,
+        *batch,
+        &Input::Tensor,
+        Mode::Gradients,
+        Passes::default(),
+    );
     let graph = graph.unwrap_or_else(|e| panic!("{name}: {e}"));
     let store = networks::operands(&graph, 5);
     let mut results = store.clone();
@@ -476,7 +483,7 @@ fn check_network(tally: &mut Tally, small: &Small, elements: usize, wanted: impl
     for id in graph.arena(Arena::Parameters) {
         let parameter = &graph.value(id).name;
         if wanted(parameter) {
-            let gradient = results[&names::gradient(parameter)].values();
+            let gradient = results[&TensorKind::Gradients.value_name(parameter)].values();
             tally.compare(name, &scalar, &store, parameter, gradient, elements);
         }
     }

@@ -19,7 +19,7 @@ use pyr_wgpu::graph::{Op, Precision};
 use pyr_wgpu::kernels::{Choices, MATRIX_NAMES};
 use pyr_wgpu::program::MatrixUnit;
 use pyr_wgpu::shape::DType;
-use pyr_wgpu::train::{Snapshot, Totals};
+use pyr_wgpu::train::{EpochMetrics, Snapshot};
 
 /// The adapter with some matrix units as if it offered them, tried.
 fn gpu_with(units: &[MatrixUnit]) -> Option<Gpu> {
@@ -139,17 +139,17 @@ fn a_run_by_matrix_units_learns() {
     run.options.passes.precision = Precision::F16;
     let [others, first, second] = [false, true, true].map(|matrices| {
         run.matrices = matrices;
-        let mut trainer = run.trainer(&device, &run.start());
+        let trainer = run.trainer(&device, &run.start());
         let by_matrices = |name: &str| MATRIX_NAMES.contains(&name);
         let choices = trainer.engine().choices().iter();
         let count = choices.filter(|(_, name)| by_matrices(name)).count();
         assert_eq!(count > 10, matrices, "{count} by matrix units");
-        pollster::block_on(finish(&mut trainer, false))
+        pollster::block_on(finish(trainer))
     });
     for (a, b) in first.iter().zip(&second) {
         assert_eq!(bits(&a.1), bits(&b.1));
     }
-    let losses = |epochs: &[(Totals, Snapshot)]| [0, 2].map(|epoch| epochs[epoch].0.loss);
+    let losses = |epochs: &[(EpochMetrics, Snapshot)]| [0, 2].map(|at| epochs[at].0.train_loss);
     let ([early, late], [other, _]) = (losses(&first), losses(&others));
     assert!(late < 0.8 * early, "{early} {late}");
     // The weights' roundings, each of a two thousandth, in eight steps.

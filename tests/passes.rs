@@ -15,9 +15,10 @@ use common::snapshot;
 use pyr_wgpu::graph::interp::{self, Store};
 use pyr_wgpu::graph::{ActivationCheckpointing, Graph, Op, Passes, Precision, Role};
 use pyr_wgpu::kernels::{self, Choices, LowerError, Target};
-use pyr_wgpu::model::{Input, Mode, Network, NetworkSpec, Preprocessing, Stem, names, preset};
+use pyr_wgpu::model::{Input, Network, NetworkSpec, Preprocessing, Stem, names, preset};
 use pyr_wgpu::program::plan::Plan;
 use pyr_wgpu::program::{Access, Binding, Lifetime, OFFSET_ALIGNMENT, Program};
+use pyr_wgpu::train::{Mode, step_graph, update_graph};
 
 /// One unit a stage, five classes, images of 8x8.
 fn tiny() -> Network {
@@ -39,13 +40,23 @@ fn images(network: &Network, count: usize) -> Input {
     }
 }
 
-fn graph(network: &Network, batch: usize, input: &Input, mode: Mode, fuse: bool) -> Graph {
+/// Without a mode, the graph of a prediction.
+fn graph(
+    network: &Network,
+    batch: usize,
+    input: &Input,
+    mode: impl Into<Option<Mode>>,
+    fuse: bool,
+) -> Graph {
     let passes = Passes {
         fuse,
         checkpointing: ActivationCheckpointing::Off,
         precision: Precision::F32,
     };
-    let graph = network.graph(batch, input, mode, passes);
+    let graph = match mode.into() {
+        Some(mode) => step_graph(network, batch, input, mode, passes),
+        None => network.prediction_graph(batch, input, passes),
+    };
     graph.unwrap_or_else(|e| panic!("{}: {e}", network.spec()))
 }
 
@@ -86,11 +97,12 @@ fn describe(plan: &Plan, program: &Program) -> String {
 #[test]
 fn a_tiny_network_prints_as_before() {
     let network = tiny();
-    let print = |mode, fuse| graph(&network, 2, &Input::Tensor, mode, fuse).to_string();
-    snapshot("forward", &print(Mode::Predict, false));
-    snapshot("forward_fused", &print(Mode::Predict, true));
-    snapshot("backward", &print(Mode::Gradients, false));
-    snapshot("backward_fused", &print(Mode::Gradients, true));
+    let print =
+        |mode: Option<Mode>, fuse| graph(&network, 2, &Input::Tensor, mode, fuse).to_string();
+    snapshot("forward", &print(None, false));
+    snapshot("forward_fused", &print(None, true));
+    snapshot("backward", &print(Some(Mode::Gradients), false));
+    snapshot("backward_fused", &print(Some(Mode::Gradients), true));
     let train = graph(&network, 2, &images(&network, 6), Mode::Train, true);
     snapshot("train", &train.to_string());
     let program = lowered(&train, &Target::portable());
@@ -178,7 +190,7 @@ fn one_micro_batch_is_a_batch() {
     let whole = run(Mode::Train);
     let mut micro: Store = run(Mode::MicroBatch);
     interp::run(
-        &network.update_graph(Passes::default()).unwrap(),
+        &update_graph(&network, Passes::default()).unwrap(),
         &mut micro,
     )
     .unwrap();
@@ -314,11 +326,11 @@ fn programs_of_small_networks_keep_the_rules() {
         let (name, network, batch) = (small.name, &small.network, small.batch);
         let input = images(network, 6);
         for mode in [
-            Mode::Evaluate,
-            Mode::Predict,
-            Mode::Gradients,
-            Mode::Train,
-            Mode::MicroBatch,
+            None,
+            Some(Mode::Evaluate),
+            Some(Mode::Gradients),
+            Some(Mode::Train),
+            Some(Mode::MicroBatch),
         ] {
             for fuse in [false, true] {
                 let graph = graph(network, batch, &input, mode, fuse);
@@ -328,7 +340,7 @@ fn programs_of_small_networks_keep_the_rules() {
                 }
             }
         }
-        let update = network.update_graph(Passes::default()).unwrap();
+        let update = update_graph(network, Passes::default()).unwrap();
         let target = Target::portable();
         check_program(
             &format!("{name} update"),
@@ -342,11 +354,16 @@ fn programs_of_small_networks_keep_the_rules() {
 fn programs_of_full_size_keep_the_rules() {
     const PORTABLE: u64 = 128 << 20;
     for (name, batch, mode, max_binding) in [
-        ("pyramidnet110-a48", 128, Mode::Train, PORTABLE),
-        ("pyramidnet200-a300-imagenet", 2, Mode::Train, PORTABLE),
+        ("pyramidnet110-a48", 128, Some(Mode::Train), PORTABLE),
+        (
+            "pyramidnet200-a300-imagenet",
+            2,
+            Some(Mode::Train),
+            PORTABLE,
+        ),
         // So large that one dimension of a grid is not enough.
-        ("demo", 8192, Mode::Train, 4 << 30),
-        ("pyramidnet164-a270", 2048, Mode::Predict, 4 << 30),
+        ("demo", 8192, Some(Mode::Train), 4 << 30),
+        ("pyramidnet164-a270", 2048, None, 4 << 30),
     ] {
         let network = Network::new(&preset(name).unwrap()).unwrap();
         let graph = graph(&network, batch, &Input::Tensor, mode, true);
@@ -446,7 +463,7 @@ fn a_tensor_that_no_binding_shows_is_named() {
         (name.clone(), *bytes)
     };
     // Sixteen channels of 64 images of 8x8.
-    let large = graph(&network, 64, &Input::Tensor, Mode::Predict, true);
+    let large = graph(&network, 64, &Input::Tensor, None, true);
     assert_eq!(refused(&large), ("bn1".to_owned(), 4 * 16 * 64 * 8 * 8));
     // 48 words for each image.
     let many = graph(&network, 2, &images(&network, 1000), Mode::Train, true);
@@ -510,7 +527,7 @@ fn computing_again_changes_memory_only() {
                 checkpointing: recompute,
                 ..Passes::default()
             };
-            let graph = network.graph(*batch, &Input::Tensor, Mode::Train, passes);
+            let graph = step_graph(network, *batch, &Input::Tensor, Mode::Train, passes);
             graph.unwrap_or_else(|e| panic!("{name}: {e}"))
         });
         let results = graphs.each_ref().map(|graph| {
@@ -537,9 +554,7 @@ fn computing_again_changes_memory_only() {
         },
     ]
     .map(|passes| {
-        let graph = network
-            .graph(8, &Input::Tensor, Mode::Train, passes)
-            .unwrap();
+        let graph = step_graph(&network, 8, &Input::Tensor, Mode::Train, passes).unwrap();
         let choices = Choices::default();
         let lowered = kernels::lower(&graph, &Target::portable(), &choices).unwrap();
         Plan::new(&lowered.program).bytes()
@@ -556,11 +571,10 @@ fn batch_norm_of_one_value_is_refused() {
         ..tiny().spec().clone()
     };
     let network = Network::new(&spec).unwrap();
-    let error = network
-        .graph(1, &Input::Tensor, Mode::Train, Passes::default())
+    let error = step_graph(&network, 1, &Input::Tensor, Mode::Train, Passes::default())
         .unwrap_err()
         .to_string();
     assert!(error.contains("more than one value"), "{error}");
     graph(&network, 2, &Input::Tensor, Mode::Train, true);
-    graph(&network, 1, &Input::Tensor, Mode::Predict, true);
+    graph(&network, 1, &Input::Tensor, None, true);
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use pyr_wgpu::engine::{Device, Tensors};
+use pyr_wgpu::engine::{Device, Tensors, built_in};
 use pyr_wgpu::model::{Description, Network, NetworkSpec, Preprocessing, Stem, initial_values};
 use pyr_wgpu::predict::{Predictor, thin};
 use pyr_wgpu::trained_model::TrainedModel;
@@ -39,7 +39,7 @@ fn devices() -> impl Iterator<Item = Device> {
 fn evidence_adds_up_to_the_score() {
     let trained = trained();
     for device in devices() {
-        let mut predictor = Predictor::new(&device, &trained).unwrap();
+        let mut predictor = Predictor::new(&device, &trained, built_in).unwrap();
         let predictions = pollster::block_on(predictor.classify(&image())).unwrap();
         let sum: f64 = predictions.iter().map(|p| p.probability).sum();
         assert!((sum - 1.0).abs() < 1e-9);
@@ -67,8 +67,8 @@ fn several_at_once_get_the_answers_that_each_gets_alone() {
     let inverse: Vec<u8> = image().iter().map(|byte| 255 - byte).collect();
     let both = [image(), inverse.clone()].concat();
     for device in devices() {
-        let mut pair = Predictor::of_many(&device, &trained, 2).unwrap();
-        let mut single = Predictor::new(&device, &trained).unwrap();
+        let mut pair = Predictor::of_many(&device, &trained, 2, built_in).unwrap();
+        let mut single = Predictor::new(&device, &trained, built_in).unwrap();
         let together = pollster::block_on(pair.classify_all(&both)).unwrap();
         assert_eq!(together.len(), 2);
         for (image, answer) in [image(), inverse.clone()].iter().zip(&together) {

@@ -15,9 +15,10 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess};
 use pyr_wgpu::graph::{Graph, Op, Passes, Precision};
 use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
-use pyr_wgpu::model::{Input, Mode, Network, Preprocessing, names, preset};
+use pyr_wgpu::model::{Input, Network, Preprocessing, names, preset};
 use pyr_wgpu::program::{Access, Kernel, MatrixUnit, Needs, Program};
 use pyr_wgpu::shape::DType;
+use pyr_wgpu::train::{Mode, step_graph};
 
 /// WebGPU's default limits.
 const MAX_INVOCATIONS: u32 = 256;
@@ -129,14 +130,19 @@ fn all_kernels() -> Kernels {
             preprocessing: Preprocessing::new(small.network.spec(), [127.0; 3], [64.0; 3]),
             augment: true,
         };
-        let modes = [Mode::Evaluate, Mode::Predict, Mode::Train, Mode::MicroBatch];
+        let modes = [Mode::Evaluate, Mode::Train, Mode::MicroBatch].map(Some);
+        let modes = modes.into_iter().chain([None]);
         let half = Passes {
             precision: Precision::F16,
             ..Passes::default()
         };
         for mode in modes {
             for passes in [passes(false), passes(true), half] {
-                let graph = small.network.graph(small.batch, &input, mode, passes);
+                let (network, batch) = (&small.network, small.batch);
+                let graph = match mode {
+                    Some(mode) => step_graph(network, batch, &input, mode, passes),
+                    None => network.prediction_graph(batch, &input, passes),
+                };
                 let graph = graph.unwrap_or_else(|e| panic!("{}: {e}", small.name));
                 // The samples have the forms, networks the sizes.
                 all.of_graph(&graph, stands);
@@ -145,9 +151,8 @@ fn all_kernels() -> Kernels {
     }
     for name in ["demo", "pyramidnet272-a200", "pyramidnet200-a450-imagenet"] {
         let network = Network::new(&preset(name).unwrap()).unwrap();
-        let graph = network
-            .graph(2, &Input::Tensor, Mode::Train, Passes::default())
-            .unwrap();
+        let graph =
+            step_graph(&network, 2, &Input::Tensor, Mode::Train, Passes::default()).unwrap();
         for target in targets() {
             let lowered = kernels::lower(&graph, &target, &Choices::default());
             all.of_program(lowered.unwrap_or_else(|e| panic!("{name}: {e}")).program);
@@ -372,10 +377,8 @@ fn every_kernel_is_legal_everywhere_it_claims_to_be() {
 #[test]
 fn a_portable_target_gets_portable_kernels() {
     for small in small_networks() {
-        let graph = small
-            .network
-            .graph(small.batch, &Input::Tensor, Mode::Train, Passes::default())
-            .unwrap();
+        let (network, passes) = (&small.network, Passes::default());
+        let graph = step_graph(network, small.batch, &Input::Tensor, Mode::Train, passes).unwrap();
         let target = Target {
             software: true,
             ..Target::portable()

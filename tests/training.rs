@@ -2,11 +2,10 @@
 
 mod common;
 
-use common::runs::{CLASSES, Run, bits, devices, finish, precisions};
-use pyr_wgpu::engine::{Device, Tensors};
+use common::runs::{CLASSES, Memory, Run, bits, devices, finish, precisions, session};
+use pyr_wgpu::engine::{Device, TensorKind, Tensors, built_in};
 use pyr_wgpu::graph::ActivationCheckpointing;
-use pyr_wgpu::model::Description;
-use pyr_wgpu::train::{Evaluator, Recipe, Snapshot, TrainError};
+use pyr_wgpu::train::{Evaluator, EvaluatorOptions, Recipe, Snapshot, TrainError};
 use pyr_wgpu::verify::{self, Difference};
 
 #[test]
@@ -16,18 +15,12 @@ fn one_batch_is_learnt_by_heart() {
         run.options.passes.precision = precision;
         run.options.recipe.epochs = 40;
         run.options.recipe.milestones = vec![30];
-        let mut trainer = run.trainer(device, &run.start());
-        let epochs = pollster::block_on(finish(&mut trainer, false));
-        let (first, last) = (epochs[0].0, epochs[39].0);
+        let epochs = pollster::block_on(finish(run.trainer(device, &run.start())));
+        let (first, last) = (&epochs[0].0, &epochs[39].0);
         // At the start the classes are equally likely, give or take.
-        assert!(first.mean_loss() > 1.0, "{}: {first:?}", device.name());
-        assert!(last.mean_loss() < 0.01, "{}: {last:?}", device.name());
-        assert_eq!(
-            (last.top1, last.top5, last.images),
-            (8, 8, 8),
-            "{}",
-            device.name()
-        );
+        assert!(first.train_loss > 1.0, "{}: {first:?}", device.name());
+        assert!(last.train_loss < 0.01, "{}: {last:?}", device.name());
+        assert_eq!(last.train_top1_error, 0.0, "{}", device.name());
     }
 }
 
@@ -47,8 +40,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
                 device.name()
             );
             pollster::block_on(async {
-                let mut whole = run.trainer(device, &run.start());
-                let whole = finish(&mut whole, true).await;
+                let whole = finish(run.trainer(device, &run.start())).await;
                 assert_eq!(whole.len(), 3);
 
                 let mut first = run.trainer(device, &run.start());
@@ -71,7 +63,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
                     bits(&snapshot),
                     "{what}"
                 );
-                let rest = finish(&mut second, true).await;
+                let rest = finish(second).await;
                 assert_eq!(rest.len(), 2);
                 for ((ours, state), (reference, expected)) in rest.iter().zip(&whole[1..]) {
                     assert_eq!(ours, reference, "{what}");
@@ -80,8 +72,8 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
                 let last = rest[1].1.position;
                 let chunks = if micro_batch.is_some() { 8 } else { 3 };
                 assert_eq!(
-                    (last.epoch, last.batches_tracked),
-                    (3, 3 * chunks),
+                    (last.epoch, last.step, last.batches_tracked),
+                    (4, 0, 3 * chunks),
                     "{what}"
                 );
             });
@@ -96,8 +88,7 @@ fn seeds_decide_all_bits() {
             let mut run = Run::random(8, 12, 8);
             run.options.seed = seed;
             run.options.recipe.epochs = 2;
-            let mut trainer = run.trainer(device, start);
-            let epochs = pollster::block_on(finish(&mut trainer, false));
+            let epochs = pollster::block_on(finish(run.trainer(device, start)));
             bits(&epochs[1].1)
         };
         let start = Run::random(8, 12, 8).start();
@@ -128,8 +119,9 @@ fn what_must_not_matter_does_not() {
             let mut run = Run::random(8, 12, 8);
             run.options.recipe.epochs = 1;
             change(&mut run);
-            let mut trainer = run.trainer(device, &run.start());
-            pollster::block_on(finish(&mut trainer, false)).remove(0).1
+            pollster::block_on(finish(run.trainer(device, &run.start())))
+                .remove(0)
+                .1
         };
         let reference = train(&|_| {});
         let check = |what: &str, change: &dyn Fn(&mut Run)| {
@@ -152,7 +144,9 @@ fn what_must_not_matter_does_not() {
             let state = train(change);
             let what = format!("{}: {what}", device.name());
             check_update(&what, &start.weights, &state.weights, &reference.weights);
-            check_update(&what, &start.momentum, &state.momentum, &reference.momentum);
+            let [start, state, reference] = [&start, &state, &reference]
+                .map(|snapshot| &snapshot.optimizer[&TensorKind::Momentum]);
+            check_update(&what, start, state, reference);
         };
         // A driver may contract products and sums in one kernel and not in the other.
         resembles("fusion", &|run| run.options.passes.fuse = false);
@@ -173,21 +167,17 @@ fn what_must_not_matter_does_not() {
 fn memory_stays_as_it_was() {
     for device in devices() {
         let run = Run::random(8, 20, 8);
-        let mut trainer = run.trainer(device, &run.start());
-        let bytes = trainer.engine().bytes();
+        let mut session = session(run.trainer(device, &run.start()));
+        let bytes = session.trainer().engine().bytes();
         assert!(bytes > 0);
-        pollster::block_on(async {
-            while !trainer.finished() {
-                while !trainer.epoch_done() {
-                    trainer.step().unwrap();
-                    assert_eq!(trainer.engine().bytes(), bytes);
-                }
-                trainer.evaluate(async |_| {}).await.unwrap();
-                trainer.snapshot().await.unwrap();
-                assert_eq!(trainer.engine().bytes(), bytes);
-                trainer.next_epoch();
-            }
-        });
+        let mut memory = Memory::default();
+        while pollster::block_on(session.next(&mut memory))
+            .unwrap()
+            .is_some()
+        {
+            assert_eq!(session.trainer().engine().bytes(), bytes);
+        }
+        assert_eq!(memory.0.len(), 3);
     }
 }
 
@@ -204,7 +194,9 @@ fn sgd(before: &Snapshot, gradient: &Tensors, recipe: &Recipe, epoch: u32) -> (T
     for (name, gradient) in gradient {
         let mut new_weights = Vec::new();
         let mut new_velocities = Vec::new();
-        let state = before.weights[name].iter().zip(&before.momentum[name]);
+        let state = before.weights[name]
+            .iter()
+            .zip(&before.optimizer[&TensorKind::Momentum][name]);
         for ((p, v), g) in state.zip(gradient) {
             let (p, v) = (f64::from(*p), f64::from(*v));
             let g = f64::from(*g) + decay * p;
@@ -273,7 +265,9 @@ fn steps_are_those_of_the_recipe() {
                     let (weights, velocities) = sgd(&before, &gradient, &run.options.recipe, 1);
                     let what = format!("{what}, step {step}");
                     check_update(&what, &before.weights, &after.weights, &weights);
-                    check_update(&what, &before.momentum, &after.momentum, &velocities);
+                    let [velocity, updated] = [&before, &after]
+                        .map(|snapshot| &snapshot.optimizer[&TensorKind::Momentum]);
+                    check_update(&what, velocity, updated, &velocities);
                     let chunks = after.position.batches_tracked - before.position.batches_tracked;
                     let expected = indices.len().div_ceil(micro_batch.unwrap_or(8));
                     assert_eq!(chunks, expected as u64, "{what}");
@@ -289,18 +283,21 @@ fn steps_are_those_of_the_recipe() {
 #[test]
 fn evaluations_agree() {
     for device in devices() {
-        let mut run = Run::random(8, 20, 8);
-        run.options.recipe.epochs = 1;
+        let run = Run::random(8, 20, 8);
         pollster::block_on(async {
             let mut trainer = run.trainer(device, &run.start());
-            let state = finish(&mut trainer, false).await.remove(0).1;
-            let mut trainer = run.trainer(device, &state);
-            let before = trainer.position().totals();
+            trainer.step().unwrap();
+            let state = trainer.snapshot().await.unwrap();
+            let before = state.position.totals();
+            assert_eq!(before.images, 8);
             let mut heard = Vec::new();
-            let totals = trainer
-                .evaluate(async |done| heard.push(done))
-                .await
-                .unwrap();
+            let totals = loop {
+                let (done, totals) = trainer.evaluate_batch().await.unwrap();
+                heard.push(done);
+                if let Some(totals) = totals {
+                    break totals;
+                }
+            };
             assert_eq!(heard, [8, 13]);
             assert_eq!(
                 trainer.collect().await.unwrap(),
@@ -308,20 +305,19 @@ fn evaluations_agree() {
                 "metrics of the epoch"
             );
 
-            let description = Description {
-                network: run.spec.clone(),
-                classes: (0..CLASSES).map(|class| class.to_string()).collect(),
-                preprocessing: run.options.preprocessing,
-            };
-            for batch in [8, 5, 100] {
+            for batch_size in [8, 5, 100] {
+                let options = EvaluatorOptions {
+                    batch_size,
+                    workers: 2,
+                    preprocessing: run.options.preprocessing,
+                };
                 let evaluator = Evaluator::new(
                     device,
-                    &description,
                     &run.network(),
                     &state.weights,
+                    options,
                     run.test_source(),
-                    batch,
-                    2,
+                    built_in,
                 );
                 let mut evaluator = evaluator.unwrap();
                 let evaluation = evaluator.run(|_| {}).await.unwrap();

@@ -6,7 +6,8 @@ use common::networks::small_networks;
 use pyr_wgpu::engine::{Device, Engine, Tuned, Tuner};
 use pyr_wgpu::graph::{Graph, Passes, Precision};
 use pyr_wgpu::kernels::{Choices, Target};
-use pyr_wgpu::model::{Input, Mode};
+use pyr_wgpu::model::Input;
+use pyr_wgpu::train::{Mode, step_graph};
 
 /// As if the adapter were a graphics card.
 fn target(device: &Device) -> Target {
@@ -22,7 +23,7 @@ fn graphs(precision: Precision) -> Vec<Graph> {
         precision,
         ..Passes::default()
     };
-    let graph = small.network.graph(3, &Input::Tensor, Mode::Train, passes);
+    let graph = step_graph(&small.network, 3, &Input::Tensor, Mode::Train, passes);
     vec![graph.unwrap_or_else(|e| panic!("{e}"))]
 }
 

@@ -30,8 +30,9 @@ use crate::graph::ops::LossScale;
 use crate::graph::step::Step;
 use crate::graph::{Graph, Passes, Precision};
 use crate::kernels::{self, Choices};
-use crate::model::{self, Input, Network, NetworkSpec, initial_values, names};
+use crate::model::{Input, Network, NetworkSpec, initial_values, names};
 use crate::rng::{Purpose, Stream};
+use crate::train;
 use clock::{median, quantile, runs_for};
 use work::Work;
 
@@ -139,12 +140,13 @@ pub async fn measure(
     choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
     say: &mut dyn FnMut(&str),
 ) -> Result<Report, EngineError> {
-    let mode = match workload.mode {
-        Mode::Train => model::Mode::Train,
-        Mode::Infer => model::Mode::Predict,
+    let (network, batch, passes) = (workload.network, workload.batch, workload.passes);
+    let graph = match workload.mode {
+        Mode::Train => {
+            train::step_graph(network, batch, &Input::Tensor, train::Mode::Train, passes)?
+        }
+        Mode::Infer => network.prediction_graph(batch, &Input::Tensor, passes)?,
     };
-    let network = workload.network;
-    let graph = network.graph(workload.batch, &Input::Tensor, mode, workload.passes)?;
     // Before anything that takes time: this is where a batch is found to be too large.
     work(&graph, device, &Choices::default())?;
     let limits = match device {

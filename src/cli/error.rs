@@ -8,7 +8,7 @@ use crate::graph::GraphError;
 use crate::kernels::LowerError;
 use crate::model::SpecError;
 use crate::run::RunError;
-use crate::train::TrainError;
+use crate::train::{Cause, TrainError};
 
 /// Why a command ended without success.
 #[derive(Debug)]
@@ -48,6 +48,16 @@ impl CliError {
             CliError::Diverged(_) => 6,
             CliError::Lost(_) => 7,
             CliError::Stopped(code) => *code,
+        }
+    }
+
+    /// What to record besides the words.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        match self {
+            CliError::Diverged(_) => Some(Cause::Diverged),
+            CliError::Data(_) => Some(Cause::Data),
+            CliError::Device(_) | CliError::Lost(_) => Some(Cause::Device),
+            _ => None,
         }
     }
 

@@ -11,9 +11,11 @@ use super::files;
 use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::train::crop;
+use super::tuning::{TuneArgs, complete};
 use super::{print_json, print_line};
 use crate::data::{self, DatasetKind};
-use crate::train::{Evaluation, Evaluator};
+use crate::kernels::Choices;
+use crate::train::{Evaluation, Evaluator, EvaluatorOptions};
 use crate::trained_model::TrainedModel;
 
 /// Largest confusion matrix that is printed.
@@ -43,6 +45,8 @@ pub(super) struct Args {
     network: NetworkArgs,
     #[command(flatten)]
     device: DeviceArgs,
+    #[command(flatten)]
+    tune: TuneArgs,
 }
 
 /// Evaluates.
@@ -68,14 +72,27 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     compare_classes(&loaded, &dataset.classes)?;
     let device = args.device.open()?;
     let total = dataset.test.len();
+    let options = EvaluatorOptions {
+        batch_size: args.batch_size,
+        workers: args.workers.max(1),
+        preprocessing: loaded.description.preprocessing,
+    };
+    let mut tuner = args.tune.tuner();
     let mut evaluator = Evaluator::new(
         &device,
-        &loaded.description,
         &loaded.network,
         &loaded.tensors,
+        options,
         dataset.test,
-        args.batch_size,
-        args.workers.max(1),
+        |graphs| {
+            complete(
+                &mut tuner,
+                &device,
+                graphs,
+                &Choices::default(),
+                &args.device,
+            )
+        },
     )?;
     let mut progress = Progress::new("evaluating", 0, total as u64, args.device.quiet);
     let evaluation =

@@ -1,11 +1,11 @@
 //! Checkpoints as the command line reads them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::CliError;
 use super::network::NetworkArgs;
 use crate::checkpoint::Checkpoint;
-use crate::model::{Description, Network};
+use crate::model::{Description, Network, NetworkSpec};
 use crate::trained_model::TrainedModel;
 
 /// Reads a checkpoint; the network comes from flags, else from its metadata, else from its
@@ -14,21 +14,45 @@ use crate::trained_model::TrainedModel;
 /// # Errors
 /// If the file is damaged, holds NaN or infinities, or is of another network.
 pub(super) fn load(path: &Path, flags: &NetworkArgs) -> Result<TrainedModel, CliError> {
-    let path = match path.is_dir() {
-        // A run directory stands for its best weights.
-        true => &path.join("best.safetensors"),
-        false => path,
-    };
-    let checkpoint = Checkpoint::load(path)?;
-    let in_file = |text: String| CliError::Checkpoint(format!("{}: {text}", path.display()));
-    let mut wanted = None;
-    if flags.any() {
-        let written = Description::read(&checkpoint.metadata);
-        let written = written.map_err(|e| in_file(e.to_string()))?;
-        let spec = flags.resolve(written.map(|d| d.network.classes))?;
-        // What is wrong with the flags is not wrong with the file.
-        Network::new(&spec)?;
-        wanted = Some(spec);
+    let (path, checkpoint) = open(path)?;
+    if !flags.any() {
+        return TrainedModel::read(checkpoint, None).map_err(|e| in_file(&path, e));
     }
-    TrainedModel::read(checkpoint, wanted).map_err(|e| in_file(e.to_string()))
+    let written = Description::read(&checkpoint.metadata).map_err(|e| in_file(&path, e))?;
+    let spec = flags.resolve(written.map(|d| d.network.classes))?;
+    read_as(&path, checkpoint, spec)
+}
+
+/// Reads a checkpoint of a network that is known.
+///
+/// # Errors
+/// If there is no such network, or the file is damaged, holds NaN or infinities, or is of
+/// another one.
+pub(super) fn load_as(path: &Path, spec: NetworkSpec) -> Result<TrainedModel, CliError> {
+    let (path, checkpoint) = open(path)?;
+    read_as(&path, checkpoint, spec)
+}
+
+/// A run directory stands for its best weights.
+fn open(path: &Path) -> Result<(PathBuf, Checkpoint), CliError> {
+    let path = match path.is_dir() {
+        true => path.join("best.safetensors"),
+        false => path.to_owned(),
+    };
+    let checkpoint = Checkpoint::load(&path)?;
+    Ok((path, checkpoint))
+}
+
+fn read_as(
+    path: &Path,
+    checkpoint: Checkpoint,
+    spec: NetworkSpec,
+) -> Result<TrainedModel, CliError> {
+    // What is wrong with the flags is not wrong with the file.
+    Network::new(&spec)?;
+    TrainedModel::read(checkpoint, Some(spec)).map_err(|e| in_file(path, e))
+}
+
+fn in_file(path: &Path, error: impl std::fmt::Display) -> CliError {
+    CliError::Checkpoint(format!("{}: {error}", path.display()))
 }

@@ -49,50 +49,51 @@ fn preset_help() -> String {
     )
 }
 
+/// A flag for one field of a [`NetworkSpec`].
+struct NetworkFlag {
+    name: &'static str,
+    is_given: fn(&NetworkArgs) -> bool,
+    /// Takes over its value, if it was given.
+    apply: fn(&NetworkArgs, &mut NetworkSpec),
+}
+
+/// The row of a flag whose argument and field have the same name.
+macro_rules! flag {
+    ($name:literal, $field:ident) => {
+        NetworkFlag {
+            name: $name,
+            is_given: |flags| flags.$field.is_some(),
+            apply: |flags, spec| spec.$field = flags.$field.unwrap_or(spec.$field),
+        }
+    };
+}
+
+const FLAGS: [NetworkFlag; 9] = [
+    flag!("--depth", depth),
+    flag!("--alpha", alpha),
+    flag!("--growth", growth),
+    flag!("--block", block),
+    flag!("--stem", stem),
+    flag!("--classes", classes),
+    flag!("--dropout", dropout),
+    flag!("--image-size", image_size),
+    flag!("--rounding", rounding),
+];
+
 impl NetworkArgs {
     /// Whether any flag was given.
     pub(super) fn any(&self) -> bool {
-        let NetworkArgs {
-            preset,
-            depth,
-            alpha,
-            growth,
-            block,
-            stem,
-            classes,
-            dropout,
-            image_size,
-            rounding,
-        } = self;
-        let words = growth.is_some() || block.is_some() || stem.is_some() || rounding.is_some();
-        let numbers = depth.is_some() || alpha.is_some() || dropout.is_some();
-        words || numbers || preset.is_some() || classes.is_some() || image_size.is_some()
+        self.preset.is_some() || FLAGS.iter().any(|flag| (flag.is_given)(self))
     }
 
     /// Names of the flags whose value differs from a network's.
-    pub(super) fn changes(&self, spec: &NetworkSpec) -> Vec<&'static str> {
-        let mut changed = Vec::new();
-        let mut compare = |differs: bool, flag: &'static str| {
-            if differs {
-                changed.push(flag);
-            }
+    pub(super) fn changes(&self, spec: &NetworkSpec) -> impl Iterator<Item = &'static str> {
+        let differs = |flag: &&NetworkFlag| {
+            let mut wanted = spec.clone();
+            (flag.apply)(self, &mut wanted);
+            wanted != *spec
         };
-        compare(self.depth.is_some_and(|v| v != spec.depth), "--depth");
-        compare(self.alpha.is_some_and(|v| v != spec.alpha), "--alpha");
-        compare(self.growth.is_some_and(|v| v != spec.growth), "--growth");
-        compare(self.block.is_some_and(|v| v != spec.block), "--block");
-        compare(self.stem.is_some_and(|v| v != spec.stem), "--stem");
-        compare(self.classes.is_some_and(|v| v != spec.classes), "--classes");
-        compare(self.dropout.is_some_and(|v| v != spec.dropout), "--dropout");
-        compare(
-            self.image_size.is_some_and(|v| v != spec.image_size),
-            "--image-size",
-        );
-        compare(
-            self.rounding.is_some_and(|v| v != spec.rounding),
-            "--rounding",
-        );
-        changed
+        FLAGS.iter().filter(differs).map(|flag| flag.name)
     }
 
     /// The network that the flags describe, `demo` without any; `classes` is the dataset's
@@ -128,19 +129,13 @@ impl NetworkArgs {
             spec.image_size = stem.default_image_size();
             spec.classes = stem.default_classes();
         }
-        if from_name {
-            spec.depth = self.depth.unwrap_or(spec.depth);
-            spec.alpha = self.alpha.unwrap_or(spec.alpha);
-            if self.depth.is_some() && spec.family == Family::PyramidNet {
-                spec.block = Block::default_for(spec.stem, spec.depth);
-            }
+        if let (true, Some(depth), Family::PyramidNet) = (from_name, self.depth, spec.family) {
+            spec.block = Block::default_for(spec.stem, depth);
         }
-        spec.growth = self.growth.unwrap_or(spec.growth);
-        spec.block = self.block.unwrap_or(spec.block);
-        spec.classes = self.classes.or(classes).unwrap_or(spec.classes);
-        spec.dropout = self.dropout.unwrap_or(spec.dropout);
-        spec.image_size = self.image_size.unwrap_or(spec.image_size);
-        spec.rounding = self.rounding.unwrap_or(spec.rounding);
+        spec.classes = classes.unwrap_or(spec.classes);
+        for flag in &FLAGS {
+            (flag.apply)(self, &mut spec);
+        }
         spec.validate()?;
         Ok(spec)
     }

@@ -9,12 +9,16 @@ use super::device::DeviceArgs;
 use super::error::CliError;
 use super::files;
 use super::network::NetworkArgs;
+use super::tuning::{TuneArgs, complete};
 use super::{print_json, print_line};
 use crate::data::DataError;
+use crate::kernels::Choices;
 use crate::predict::{Prediction, Predictor};
 
 /// Arguments of `predict`.
 #[derive(ClapArgs)]
+// Measuring takes longer than classifying an image.
+#[command(mut_arg("tune", |tune| tune.default_value("cached")))]
 pub(super) struct Args {
     /// A .safetensors file, or a run directory (its best weights)
     checkpoint: PathBuf,
@@ -31,6 +35,8 @@ pub(super) struct Args {
     network: NetworkArgs,
     #[command(flatten)]
     device: DeviceArgs,
+    #[command(flatten)]
+    tune: TuneArgs,
 }
 
 /// Classifies.
@@ -49,7 +55,16 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         files.push((path, bytes));
     }
     let device = args.device.open()?;
-    let mut predictor = Predictor::new(&device, &loaded)?;
+    let mut tuner = args.tune.tuner();
+    let mut predictor = Predictor::new(&device, &loaded, |graphs| {
+        complete(
+            &mut tuner,
+            &device,
+            graphs,
+            &Choices::default(),
+            &args.device,
+        )
+    })?;
     let mut document = Vec::new();
     let mut failed: Vec<DataError> = Vec::new();
     for (path, bytes) in files {

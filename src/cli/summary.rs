@@ -11,7 +11,8 @@ use super::{print_json, print_line};
 use crate::engine::MemoryPlan;
 use crate::graph::Passes;
 use crate::kernels::{self, Choices, LowerError, Target};
-use crate::model::{Input, Mode, Network};
+use crate::model::{Input, Network};
+use crate::train::{Mode, step_graph};
 
 /// Arguments of `summary`.
 #[derive(ClapArgs)]
@@ -54,7 +55,7 @@ fn unlimited() -> Target {
 
 /// Plans one training step.
 fn memory(network: &Network, batch: usize, passes: Passes) -> Result<MemoryPlan, CliError> {
-    let graph = network.graph(batch, &Input::Tensor, Mode::Train, passes)?;
+    let graph = step_graph(network, batch, &Input::Tensor, Mode::Train, passes)?;
     let lowered = kernels::lower(&graph, &unlimited(), &Choices::default())?;
     Ok(MemoryPlan::new(&[&lowered.program]))
 }
@@ -68,9 +69,7 @@ pub(super) fn largest_batch(
     limit: usize,
 ) -> Option<usize> {
     let fits = |batch: usize| -> Option<bool> {
-        let graph = network
-            .graph(batch, &Input::Tensor, Mode::Train, passes)
-            .ok()?;
+        let graph = step_graph(network, batch, &Input::Tensor, Mode::Train, passes).ok()?;
         match kernels::lower(&graph, target, &Choices::default()) {
             Ok(_) => Some(true),
             Err(LowerError::TooLarge { .. }) => Some(false),

@@ -12,6 +12,7 @@ use super::network::NetworkArgs;
 use super::{print_json, print_line};
 use crate::checkpoint::{Checkpoint, StoredTensor, Values, read_npy_file};
 use crate::engine::Tensors;
+use crate::model::NetworkSpec;
 use crate::trained_model::{TrainedModel, floats};
 use crate::verify::{self, Difference, RecordedBatch, Sgd};
 
@@ -231,8 +232,7 @@ fn print(args: &Args, outcomes: &[Outcome]) -> Result<(), CliError> {
 
 /// The weights; a network that nothing describes takes its image size from the batch.
 fn load(args: &Args, input: &StoredTensor) -> Result<TrainedModel, CliError> {
-    let mut flags = args.network.clone();
-    let loaded = files::load(&args.weights, &flags)?;
+    let loaded = files::load(&args.weights, &args.network)?;
     let extent = match input.shape() {
         [_, 3, height, width] if height == width => *height as u32,
         other => {
@@ -246,24 +246,17 @@ fn load(args: &Args, input: &StoredTensor) -> Result<TrainedModel, CliError> {
     if own == extent {
         return Ok(loaded);
     }
-    if flags.image_size.is_some() || loaded.described {
+    if args.network.image_size.is_some() || loaded.described {
         return Err(CliError::Checkpoint(format!(
             "{}: the images are {extent}x{extent}, the network takes {own}x{own}",
             args.input.display()
         )));
     }
-    if !flags.any() {
-        let spec = &loaded.description.network;
-        flags.depth = Some(spec.depth);
-        flags.alpha = Some(spec.alpha);
-        flags.growth = Some(spec.growth);
-        flags.block = Some(spec.block);
-        flags.stem = Some(spec.stem);
-        flags.classes = Some(spec.classes);
-        flags.rounding = Some(spec.rounding);
-    }
-    flags.image_size = Some(extent);
-    files::load(&args.weights, &flags)
+    let spec = NetworkSpec {
+        image_size: extent,
+        ..loaded.description.network
+    };
+    files::load_as(&args.weights, spec)
 }
 
 fn batch(

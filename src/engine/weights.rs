@@ -3,39 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::{Engine, EngineError, ValueHandle};
-use crate::graph::Arena;
-use crate::model::{Network, PackedValue, names};
+pub use crate::model::TensorKind;
+use crate::model::{Network, PackedValue};
 
 /// Tensors by the name they have in a file, without those that only count.
 pub type Tensors = BTreeMap<String, Vec<f32>>;
 
-/// Which of the values that belong to parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TensorKind {
-    /// Parameters and running statistics.
-    Weights,
-    /// Gradients of the last run.
-    Gradients,
-    /// The optimiser's velocity.
-    Momentum,
-}
-
-impl TensorKind {
-    /// The values that this kind has, each with its name in the graph.
-    fn values(self, network: &Network) -> Vec<(String, PackedValue)> {
-        let all = network.packed_values().into_iter();
-        let named = |value: PackedValue| {
-            let name = match self {
-                TensorKind::Weights => value.name.clone(),
-                TensorKind::Gradients => names::gradient(&value.name),
-                TensorKind::Momentum => names::momentum(&value.name),
-            };
-            (name, value)
-        };
-        all.filter(|v| self == TensorKind::Weights || v.arena == Arena::Parameters)
-            .map(named)
-            .collect()
-    }
+/// The values of a kind, each with its name in the graph.
+fn values(kind: TensorKind, network: &Network) -> Vec<(String, PackedValue)> {
+    let all = network.packed_values().into_iter();
+    all.filter(|value| kind.covers(value))
+        .map(|value| (kind.value_name(&value.name), value))
+        .collect()
 }
 
 impl Engine {
@@ -44,7 +23,7 @@ impl Engine {
     /// # Panics
     /// If one is missing or has the wrong size: callers compare with the network first.
     pub fn write_tensors(&mut self, network: &Network, kind: TensorKind, tensors: &Tensors) {
-        for (name, value) in kind.values(network) {
+        for (name, value) in values(kind, network) {
             let parts: Vec<&[f32]> = value
                 .tensors
                 .iter()
@@ -64,7 +43,7 @@ impl Engine {
         network: &Network,
         kind: TensorKind,
     ) -> Result<Tensors, EngineError> {
-        let values = kind.values(network);
+        let values = values(kind, network);
         let handles: Vec<ValueHandle> = values.iter().map(|(name, _)| self.value(name)).collect();
         let read = self.read_all(&handles).await?;
         let mut tensors = Tensors::new();

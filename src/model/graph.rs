@@ -1,18 +1,15 @@
-//! A network as a graph: evaluation, gradients, and whole training steps.
+//! A network as a graph: the forward pass, with running statistics or those of the batch.
 //!
-//! Values from outside, by name: [`names`]. Kept values: see [`super::packing`].
-//! All graphs of one network declare their kept values in the same order, so that programs
-//! made of them share arenas.
+//! Values from outside, by name: [`names`]. Kept values: see [`super::packing`] and
+//! [`TensorKind`]. All graphs of one network declare their kept values in the same order, so
+//! that programs made of them share arenas. What training adds is in `crate::train`.
 
 use super::description::Preprocessing;
 use super::layers::{BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Layer, LayerKind, Network, Shortcut};
-use super::packing::PackedValue;
+use super::state::TensorKind;
 use crate::graph::ops::{self, Window};
 use crate::graph::step::Step;
-use crate::graph::{
-    Arena, Graph, GraphError, Passes, Precision, ValueId, activation_checkpointing, autodiff,
-    precision, rewrite,
-};
+use crate::graph::{Graph, GraphError, Passes, Precision, ValueId, precision, rewrite};
 use crate::shape::Shape;
 
 /// Names of the values that come from or go outside.
@@ -39,21 +36,6 @@ pub mod names {
     pub const INPUT: &str = "input";
     /// Scores, f32 [N, 1, 1, K].
     pub const LOGITS: &str = "logits";
-
-    /// The gradient of a kept parameter.
-    pub fn gradient(parameter: &str) -> String {
-        format!("gradient of {parameter}")
-    }
-
-    /// The velocity of a kept parameter.
-    pub fn momentum(parameter: &str) -> String {
-        format!("momentum of {parameter}")
-    }
-
-    /// The gradient of a kept parameter, summed over micro-batches.
-    pub fn sum(parameter: &str) -> String {
-        format!("summed gradient of {parameter}")
-    }
 }
 
 /// Where batches come from.
@@ -75,25 +57,16 @@ pub enum Input {
     },
 }
 
-/// What a graph computes.
+/// Whose mean and variance batch norm divides by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Scores with running statistics; loss and hits into the metrics.
-    Evaluate,
-    /// Scores alone: no labels needed.
-    Predict,
-    /// Training-mode forward and backward; gradients stay readable.
-    Gradients,
-    /// The same, then the running averages and the update of all parameters.
-    Train,
-    /// The same as [`Mode::Train`], but gradients are added to sums instead of applied.
-    MicroBatch,
-}
-
-impl Mode {
-    fn trains(self) -> bool {
-        matches!(self, Mode::Gradients | Mode::Train | Mode::MicroBatch)
-    }
+pub enum Statistics {
+    /// The running averages: evaluation and prediction.
+    Running,
+    /// The batch's own, as in training; dropout is active.
+    Batch {
+        /// Whether the running averages are updated.
+        update_running: bool,
+    },
 }
 
 /// Pixels of padding before a random crop: four at 32 pixels, as in the recipe.
@@ -102,141 +75,97 @@ pub fn crop_padding(image_size: usize) -> usize {
 }
 
 impl Network {
-    /// The graph of one batch.
+    /// The graph that gives scores alone: no labels needed.
     ///
     /// # Errors
-    /// If the network cannot take such a batch: batch norm of a single value.
-    pub fn graph(
+    /// If the network cannot take such a batch.
+    pub fn prediction_graph(
         &self,
         batch: usize,
         input: &Input,
-        mode: Mode,
         passes: Passes,
     ) -> Result<Graph, GraphError> {
-        let mut builder = Builder::new(self, mode, passes);
-        let x = builder.input(batch, input)?;
-        let logits = builder.network(x)?;
-        builder.graph.output(logits, names::LOGITS);
+        let mut graph = self.declarations(&[]);
+        self.forward(&mut graph, batch, input, Statistics::Running)?;
         if passes.fuse {
-            rewrite::fuse_forward(&mut builder.graph);
+            rewrite::fuse_forward(&mut graph);
             // Evaluation shares its kernels with training instead, which has to compile them.
-            if mode == Mode::Predict {
-                rewrite::fuse_inference(&mut builder.graph);
-            }
-            rewrite::fuse_loads(&mut builder.graph);
-        }
-        if mode != Mode::Predict {
-            builder.loss(batch, logits)?;
-        }
-        if mode.trains() {
-            let first_backward = builder.graph.nodes.len();
-            builder.backward(batch)?;
-            if passes.fuse {
-                rewrite::fuse_backward(&mut builder.graph);
-            }
-            activation_checkpointing::apply(
-                &mut builder.graph,
-                first_backward,
-                passes.checkpointing,
-            );
-        }
-        if matches!(mode, Mode::Train | Mode::MicroBatch) {
-            builder.update()?;
-        }
-        if passes.fuse {
-            rewrite::fuse_reductions(&mut builder.graph);
+            rewrite::fuse_inference(&mut graph);
+            rewrite::fuse_loads(&mut graph);
         }
         if passes.precision == Precision::F16 {
-            precision::halve(&mut builder.graph);
+            precision::halve(&mut graph);
         }
-        builder.graph.validate()?;
-        Ok(builder.graph)
+        graph.validate()?;
+        Ok(graph)
     }
 
-    /// The graph that applies summed gradients after the last micro-batch.
+    /// A graph without nodes that declares weights, running statistics, further kinds of
+    /// tensors, hyper-parameters and metrics.
+    pub fn declarations(&self, kinds: &[TensorKind]) -> Graph {
+        let mut graph = Graph::new();
+        let packed = self.packed_values();
+        TensorKind::Weights.declare(&mut graph, &packed);
+        for kind in kinds {
+            kind.declare(&mut graph, &packed);
+        }
+        graph.external(names::STEP, Step::shape());
+        graph.external(names::METRICS, ops::Metrics::shape());
+        graph
+    }
+
+    /// Appends the forward pass to [`Network::declarations`]; returns the scores, which are
+    /// readable as [`names::LOGITS`].
     ///
     /// # Errors
-    /// None for a legal network.
-    pub fn update_graph(&self, passes: Passes) -> Result<Graph, GraphError> {
-        let mut builder = Builder::new(self, Mode::MicroBatch, passes);
-        let sums = builder.graph.arena(Arena::Sums);
-        builder.sgd(&sums)?;
-        // The next step's sums begin at zero.
-        builder.graph.clears.push(Arena::Sums);
-        builder.graph.validate()?;
-        Ok(builder.graph)
-    }
-}
-
-struct Builder<'n> {
-    network: &'n Network,
-    graph: Graph,
-    mode: Mode,
-    step: ValueId,
-    metrics: ValueId,
-    /// Where the loss is scaled.
-    loss_scale: Option<ValueId>,
-    samples: Option<ValueId>,
-    losses: Option<ValueId>,
-}
-
-impl<'n> Builder<'n> {
-    fn new(network: &'n Network, mode: Mode, passes: Passes) -> Builder<'n> {
-        let mut graph = Graph::new();
-        let packed = network.packed_values();
-        let trained: Vec<&PackedValue> = packed
-            .iter()
-            .filter(|value| value.arena == Arena::Parameters)
-            .collect();
-        for value in &packed {
-            graph.kept(&value.name, value.shape.clone(), value.arena);
-        }
-        let mut shadow = |arena: Arena, name: fn(&str) -> String| {
-            for value in &trained {
-                graph.kept(&name(&value.name), value.shape.clone(), arena);
-            }
-        };
-        if mode.trains() {
-            shadow(Arena::Gradients, names::gradient);
-        }
-        if matches!(mode, Mode::Train | Mode::MicroBatch) {
-            shadow(Arena::Momentum, names::momentum);
-        }
-        if mode == Mode::MicroBatch {
-            shadow(Arena::Sums, names::sum);
-        }
-        let step = graph.external(names::STEP, Step::shape());
-        let metrics = graph.external(names::METRICS, ops::Metrics::shape());
-        let updates = matches!(mode, Mode::Train | Mode::MicroBatch);
-        let scaled = updates && passes.precision == Precision::F16;
-        let loss_scale = scaled.then(|| graph.external(names::LOSS_SCALE, ops::LossScale::shape()));
-        Builder {
-            network,
+    /// If the network cannot take such a batch: batch norm of a single value.
+    pub fn forward(
+        &self,
+        graph: &mut Graph,
+        batch: usize,
+        input: &Input,
+        statistics: Statistics,
+    ) -> Result<ValueId, GraphError> {
+        let mut forward = Forward {
+            network: self,
             graph,
-            mode,
-            step,
-            metrics,
-            loss_scale,
-            samples: None,
-            losses: None,
-        }
+            statistics,
+        };
+        let x = forward.input(batch, input)?;
+        let logits = forward.network(x)?;
+        graph.output(logits, names::LOGITS);
+        Ok(logits)
     }
+}
 
+/// The value of a name that [`Network::declarations`] has put into a graph.
+///
+/// # Panics
+/// If there is none: a mistake of ours.
+pub fn declared(graph: &Graph, name: &str) -> ValueId {
+    let found = graph.find(name);
+    found.unwrap_or_else(|| panic!("the graph declares no value {name}"))
+}
+
+/// Appends layer after layer.
+struct Forward<'a> {
+    network: &'a Network,
+    graph: &'a mut Graph,
+    statistics: Statistics,
+}
+
+impl Forward<'_> {
     fn kept(&self, layer: &str, suffix: &str) -> ValueId {
-        let name = format!("{layer}.{suffix}");
-        let found = self.graph.find(&name);
-        found.unwrap_or_else(|| panic!("the network packs no value {name}"))
+        declared(self.graph, &format!("{layer}.{suffix}"))
     }
 
+    /// Numbers of the images, which crops, flips and dropout draw by.
     fn samples(&mut self, batch: usize) -> ValueId {
-        match self.samples {
+        match self.graph.find(names::SAMPLES) {
             Some(id) => id,
             None => {
-                let id = self
-                    .graph
-                    .external(names::SAMPLES, Shape::indices(&[batch]));
-                self.samples = Some(id);
-                id
+                let shape = Shape::indices(&[batch]);
+                self.graph.external(names::SAMPLES, shape)
             }
         }
     }
@@ -264,8 +193,9 @@ impl<'n> Builder<'n> {
                     mean: preprocessing.mean,
                     std: preprocessing.std,
                 };
+                let step = declared(self.graph, names::STEP);
                 self.graph
-                    .push_one(op, &[images, rows, samples, self.step], names::INPUT)
+                    .push_one(op, &[images, rows, samples, step], names::INPUT)
             }
         }
     }
@@ -335,13 +265,14 @@ impl<'n> Builder<'n> {
             }
             LayerKind::GlobalAveragePool => self.graph.push_one(ops::GlobalAveragePool, &[x], name),
             LayerKind::Dropout { probability } => {
-                if !self.mode.trains() {
+                if self.statistics == Statistics::Running {
                     return Ok(x);
                 }
                 let batch = self.graph.shape(x).dims[0];
                 let samples = self.samples(batch);
+                let step = declared(self.graph, names::STEP);
                 let op = ops::Dropout { probability };
-                self.graph.push_one(op, &[x, samples, self.step], name)
+                self.graph.push_one(op, &[x, samples, step], name)
             }
             LayerKind::Linear { .. } => {
                 // A matrix product is a 1x1 convolution on a 1x1 map.
@@ -364,13 +295,13 @@ impl<'n> Builder<'n> {
 
     fn batch_norm(&mut self, name: &str, x: ValueId) -> Result<ValueId, GraphError> {
         let (affine, running) = (self.kept(name, "affine"), self.kept(name, "moments"));
-        let batch = self.mode.trains();
-        let moments = match batch {
-            true => {
+        let moments = match self.statistics {
+            Statistics::Running => running,
+            Statistics::Batch { update_running } => {
                 let label = format!("{name}.batch");
                 let op = ops::BatchMoments { running: None };
                 let moments = self.graph.push_one(op, &[x], &label)?;
-                if matches!(self.mode, Mode::Train | Mode::MicroBatch) {
+                if update_running {
                     let op = ops::RunningAverage {
                         weight: BATCH_NORM_MOMENTUM,
                         count: self.graph.shape(x).rows(),
@@ -379,79 +310,12 @@ impl<'n> Builder<'n> {
                 }
                 moments
             }
-            false => running,
         };
         let op = ops::Normalize {
             epsilon: BATCH_NORM_EPSILON,
-            batch,
+            batch: self.statistics != Statistics::Running,
             relu: false,
         };
         self.graph.push_one(op, &[x, moments, affine], name)
-    }
-
-    fn loss(&mut self, batch: usize, logits: ValueId) -> Result<(), GraphError> {
-        let labels = self.graph.external(names::LABELS, Shape::indices(&[batch]));
-        let results = self
-            .graph
-            .push(ops::SoftmaxCrossEntropy, &[logits, labels], "loss")?;
-        self.losses = Some(results[0]);
-        let operands = [results[0], results[1], self.metrics];
-        self.graph.push(ops::CountMetrics, &operands, "metrics")?;
-        Ok(())
-    }
-
-    fn backward(&mut self, batch: usize) -> Result<(), GraphError> {
-        let losses = self
-            .losses
-            .expect("the loss comes before the backward pass");
-        let mut weights = self
-            .graph
-            .external(names::LOSS_WEIGHTS, Shape::dense(&[batch]));
-        if let Some(scale) = self.loss_scale {
-            let name = "scaled loss weights";
-            weights = self
-                .graph
-                .push_one(ops::ScaleLoss, &[weights, scale], name)?;
-        }
-        let parameters = self.graph.arena(Arena::Parameters);
-        let kept = self.graph.arena(Arena::Gradients);
-        let gradients = autodiff::backward(&mut self.graph, &[(losses, weights)], &parameters)?;
-        for (gradient, kept) in gradients.into_iter().zip(kept) {
-            let gradient = gradient.expect("the loss depends on every parameter");
-            self.graph.store(gradient, kept);
-        }
-        Ok(())
-    }
-
-    fn update(&mut self) -> Result<(), GraphError> {
-        let gradients = self.graph.arena(Arena::Gradients);
-        if self.mode == Mode::Train {
-            return self.sgd(&gradients);
-        }
-        let mut operands = self.graph.arena(Arena::Sums);
-        operands.extend(gradients);
-        self.graph.push(ops::Accumulate, &operands, "sums")?;
-        Ok(())
-    }
-
-    fn sgd(&mut self, gradients: &[ValueId]) -> Result<(), GraphError> {
-        let mut operands = self.graph.arena(Arena::Parameters);
-        operands.extend(gradients);
-        operands.extend(self.graph.arena(Arena::Momentum));
-        operands.extend([self.metrics, self.step]);
-        if let Some(scale) = self.loss_scale {
-            let mut looked_at = gradients.to_vec();
-            looked_at.push(scale);
-            self.graph.push(ops::FindOverflow, &looked_at, "overflow")?;
-            operands.push(scale);
-        }
-        let scaled = self.loss_scale.is_some();
-        self.graph.push(ops::Sgd { scaled }, &operands, "update")?;
-        if let Some(scale) = self.loss_scale {
-            let operands = [scale, self.metrics];
-            self.graph
-                .push(ops::AdjustLossScale, &operands, "loss scale")?;
-        }
-        Ok(())
     }
 }

@@ -6,8 +6,8 @@
 //! checkpoint ───┘     (spec)            (layers)            ├─▶ counts and the table of `summary`
 //!  (description, infer)                                     ├─▶ initial values
 //!                                                           ├─▶ the comparison with a file
-//!                                                           └─▶ graphs, and the packing between
-//!                                                               files and graphs
+//!                                                           └─▶ the forward graph, and the packing
+//!                                                               between files and graphs
 //! ```
 //!
 //! A [`NetworkSpec`] may be wrong; a [`Network`] never is, because [`Network::new`] checks.
@@ -26,13 +26,14 @@ mod packing;
 mod parameters;
 mod presets;
 mod spec;
+mod state;
 mod units;
 mod words;
 
 pub use count::{Counts, Row};
 pub use description::{Description, METADATA_KEY, Preprocessing};
 pub use error::SpecError;
-pub use graph::{Input, Mode, crop_padding, names};
+pub use graph::{Input, Statistics, crop_padding, declared, names};
 pub use infer::{Shapes, check, infer};
 pub use init::initial_values;
 pub use layers::{
@@ -42,4 +43,5 @@ pub use packing::PackedValue;
 pub use parameters::{Parameter, ParameterRole};
 pub use presets::{preset, preset_names};
 pub use spec::{MAX_CLASSES, MAX_DEPTH, MAX_IMAGE_SIZE, MAX_WIDTH, NetworkSpec};
+pub use state::TensorKind;
 pub use words::{Block, Family, Growth, Rounding, Stem};

@@ -2,96 +2,185 @@
 
 use std::sync::Arc;
 
-use super::input_pipeline::BatchValues;
+use super::input_pipeline::{BatchValues, Batches};
+use super::step_graph::{Mode, step_graph};
 use super::{InputPipeline, Totals, TrainError};
 use crate::data::Source;
-use crate::engine::{Device, Engine, TensorKind, Tensors, ValueHandle};
-use crate::graph::Passes;
+use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
 use crate::graph::ops::Metrics;
+use crate::graph::{Graph, Passes};
 use crate::kernels::Choices;
-use crate::model::{Description, Mode, Network, names};
+use crate::model::{Network, Preprocessing, names};
 
 /// What an evaluation found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
-    /// Loss and hits.
+    /// Loss and correct answers.
     pub totals: Totals,
-    /// Rows: true class, columns: predicted class.
+    /// Rows: true class, columns: predicted class; empty unless it was asked for.
     pub confusion: Vec<Vec<u64>>,
+}
+
+/// The values of an engine that an evaluation fills and reads.
+pub(super) struct EvaluationValues {
+    batch: BatchValues,
+    logits: ValueHandle,
+    metrics: ValueHandle,
+}
+
+impl EvaluationValues {
+    /// Sends a resident split to the device, and finds the values.
+    pub(super) fn new(input: &InputPipeline, engine: &mut Engine) -> EvaluationValues {
+        EvaluationValues {
+            batch: input.upload(engine),
+            logits: engine.value(names::LOGITS),
+            metrics: engine.value(names::METRICS),
+        }
+    }
+}
+
+/// One evaluation under way, batch by batch: of a trainer's weights, or of an [`Evaluator`]'s.
+pub(super) struct EvaluationPass {
+    /// Number of the engine's graph.
+    graph: usize,
+    /// Images of a batch.
+    size: usize,
+    batches: Batches,
+    done: usize,
+    confusion: Vec<Vec<u64>>,
+}
+
+impl EvaluationPass {
+    /// Clears the metrics; `classes` asks for the confusion matrix of so many classes.
+    pub(super) fn begin(
+        engine: &mut Engine,
+        input: &InputPipeline,
+        values: &EvaluationValues,
+        graph: usize,
+        size: usize,
+        classes: usize,
+    ) -> EvaluationPass {
+        engine.clear(values.metrics);
+        let all: Vec<u32> = (0..input.len() as u32).collect();
+        EvaluationPass {
+            graph,
+            size,
+            batches: input.batches(all.chunks(size).map(<[u32]>::to_vec).collect()),
+            done: 0,
+            confusion: vec![vec![0; classes]; classes],
+        }
+    }
+
+    /// Images done so far.
+    pub(super) fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Evaluates the next batch, if there is one.
+    pub(super) async fn batch(
+        &mut self,
+        engine: &mut Engine,
+        input: &InputPipeline,
+        values: &EvaluationValues,
+    ) -> Result<(), TrainError> {
+        let Some(batch) = self.batches.next() else {
+            return Ok(());
+        };
+        let batch = batch?;
+        input.write(engine, &values.batch, &batch, self.size);
+        engine.run(self.graph)?;
+        let classes = self.confusion.len();
+        if classes > 0 {
+            let logits = engine.read_values(values.logits).await?;
+            for (scores, label) in logits.chunks_exact(classes).zip(&batch.labels) {
+                self.confusion[*label as usize][largest(scores)] += 1;
+            }
+        }
+        self.done += batch.labels.len();
+        Ok(())
+    }
+
+    /// Reads the totals after the last batch.
+    pub(super) async fn finish(
+        self,
+        engine: &Engine,
+        values: &EvaluationValues,
+    ) -> Result<Evaluation, TrainError> {
+        let metrics = read_metrics(engine, values.metrics).await?;
+        if metrics.flags != 0 {
+            return Err(TrainError::Scores);
+        }
+        Ok(Evaluation {
+            totals: Totals::from(&metrics),
+            confusion: self.confusion,
+        })
+    }
+}
+
+/// What an [`Evaluator`] needs besides network and data.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EvaluatorOptions {
+    /// Images of a batch.
+    pub batch_size: usize,
+    /// Threads that prepare batches of sets that do not fit the device.
+    pub workers: usize,
+    /// Mean and standard deviation of the channels.
+    pub preprocessing: Preprocessing,
 }
 
 /// A network ready to be evaluated on its own, outside training.
 pub struct Evaluator {
     engine: Engine,
     input: InputPipeline,
-    values: BatchValues,
-    logits: ValueHandle,
-    metrics: ValueHandle,
+    values: EvaluationValues,
     batch: usize,
     classes: usize,
 }
 
 impl Evaluator {
-    /// Builds the evaluation of a checkpoint on a split.
+    /// Builds the evaluation of a network's weights on a split; `choose` says which kernels
+    /// compute it.
     ///
     /// # Errors
     /// If the device cannot hold it.
     pub fn new(
         device: &Device,
-        description: &Description,
         network: &Network,
         tensors: &Tensors,
+        options: EvaluatorOptions,
         source: Arc<dyn Source>,
-        batch: usize,
-        workers: usize,
+        choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
     ) -> Result<Evaluator, TrainError> {
-        let batch = batch.min(source.len()).max(1);
-        let pipeline = InputPipeline::new(source, names::EVAL_IMAGES, device, workers);
-        let input = pipeline.input(batch, &description.preprocessing, false);
-        let graph = network.graph(batch, &input, Mode::Evaluate, Passes::default())?;
-        let mut engine = Engine::new(device, vec![graph], &Choices::default())?;
+        let batch = options.batch_size.min(source.len()).max(1);
+        let input = InputPipeline::new(source, names::EVAL_IMAGES, device, options.workers);
+        let images = input.input(batch, &options.preprocessing, false);
+        let passes = Passes::default();
+        let graphs = vec![step_graph(network, batch, &images, Mode::Evaluate, passes)?];
+        let choices = choose(&graphs)?;
+        let mut engine = Engine::new(device, graphs, &choices)?;
         engine.write_tensors(network, TensorKind::Weights, tensors);
-        let values = pipeline.upload(&mut engine);
+        let values = EvaluationValues::new(&input, &mut engine);
         Ok(Evaluator {
-            logits: engine.value(names::LOGITS),
-            metrics: engine.value(names::METRICS),
             engine,
             values,
-            input: pipeline,
+            input,
             batch,
-            classes: description.classes.len(),
+            classes: network.spec().classes as usize,
         })
     }
 
-    /// Evaluates every image; `progress` hears the number of images done.
+    /// Evaluates every image; `progress` is called with the number of images done.
     ///
     /// # Errors
     /// If data or device fail, or a score is NaN or infinite.
     pub async fn run(&mut self, mut progress: impl FnMut(usize)) -> Result<Evaluation, TrainError> {
-        let mut confusion = vec![vec![0; self.classes]; self.classes];
-        let mut batches = self.input.batches(chunks(self.input.len(), self.batch));
-        let mut done = 0;
-        self.engine.clear(self.metrics);
-        while let Some(batch) = batches.next() {
-            let batch = batch?;
-            self.input
-                .write(&mut self.engine, &self.values, &batch, self.batch);
-            self.engine.run(0)?;
-            let logits = self.engine.read_values(self.logits).await?;
-            for (scores, label) in logits.chunks_exact(self.classes).zip(&batch.labels) {
-                confusion[*label as usize][largest(scores)] += 1;
-            }
-            done += batch.labels.len();
-            progress(done);
+        let (engine, input, values) = (&mut self.engine, &self.input, &self.values);
+        let mut pass = EvaluationPass::begin(engine, input, values, 0, self.batch, self.classes);
+        while pass.done() < input.len() {
+            pass.batch(engine, input, values).await?;
+            progress(pass.done());
         }
-        let metrics = read_metrics(&self.engine, self.metrics).await?;
-        if metrics.flags != 0 {
-            return Err(TrainError::Scores);
-        }
-        Ok(Evaluation {
-            totals: Totals::from(&metrics),
-            confusion,
-        })
+        pass.finish(engine, values).await
     }
 }
 
@@ -104,12 +193,6 @@ fn largest(scores: &[f32]) -> usize {
         }
     }
     best
-}
-
-/// The numbers 0 to n − 1 in runs of a size.
-pub(super) fn chunks(n: usize, size: usize) -> Vec<Vec<u32>> {
-    let all: Vec<u32> = (0..n as u32).collect();
-    all.chunks(size).map(<[u32]>::to_vec).collect()
 }
 
 pub(super) async fn read_metrics(

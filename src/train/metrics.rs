@@ -1,4 +1,4 @@
-//! Loss and hits of many images.
+//! Loss and correct answers over many images.
 
 use crate::graph::ops::Metrics;
 
@@ -27,6 +27,16 @@ impl From<&Metrics> for Totals {
 }
 
 impl Totals {
+    /// What has come on top of former totals of the same epoch.
+    pub fn since(&self, before: &Totals) -> Totals {
+        Totals {
+            loss: self.loss - before.loss,
+            top1: self.top1 - before.top1,
+            top5: self.top5 - before.top5,
+            images: self.images - before.images,
+        }
+    }
+
     /// Mean loss.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.images as f64

@@ -1,20 +1,30 @@
 //! Training and evaluation: recipe, batches, steps, metrics.
 //!
-//! A [`Trainer`] is driven from outside, step by step, and never blocks on the device: the
-//! command line drives it with a progress bar, the web page from its worker.
-//! It owns no file: what a checkpoint needs comes out as a [`Snapshot`] and goes in as one.
+//! [`step_graph`] is a training step as data, a [`Trainer`] runs such steps on a device, and a
+//! [`Session`] is the loop around it, which yields [`Event`]s: the command line draws a progress
+//! bar from them and writes them down, the page draws a curve.
+//! Nothing here blocks on the device or owns a file: what a checkpoint needs comes out as a
+//! [`Snapshot`] and goes in as one.
 
 mod evaluate;
+mod event;
 mod input_pipeline;
 mod metrics;
 mod recipe;
+mod session;
+mod snapshot;
+mod step_graph;
 mod trainer;
 
-pub use evaluate::{Evaluation, Evaluator};
+pub use evaluate::{Evaluation, Evaluator, EvaluatorOptions};
+pub use event::{Beginning, Best, Cause, EpochMetrics, Event, SCHEMA, StepProgress};
 pub use input_pipeline::InputPipeline;
 pub use metrics::Totals;
 pub use recipe::Recipe;
-pub use trainer::{Options, Position, Snapshot, Trainer};
+pub use session::{Clock, Save, SaveInterval, Session, SessionOptions, Store};
+pub use snapshot::{Position, Snapshot};
+pub use step_graph::{Mode, step_graph, update_graph};
+pub use trainer::{Options, Trainer};
 
 use crate::data::DataError;
 use crate::engine::EngineError;

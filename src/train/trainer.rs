@@ -4,21 +4,22 @@
 //! that stops at any step and resumes on the same adapter with the same kernels computes the
 //! same bits as one that did not stop.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::evaluate::{chunks, read_metrics};
+use super::evaluate::{EvaluationPass, EvaluationValues, read_metrics};
 use super::input_pipeline::{BatchValues, Batches};
+use super::snapshot::{Position, Snapshot};
+use super::step_graph::{Mode, step_graph, update_graph};
 use super::{InputPipeline, Recipe, Totals, TrainError};
 use crate::data::Source;
-use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
-use crate::graph::ops::{LOSS_SCALE_WORDS, LossScale, METRIC_WORDS, Metrics};
+use crate::engine::{Device, Engine, EngineError, TensorKind, ValueHandle};
+use crate::graph::ops::{LossScale, METRIC_WORDS, Metrics};
 use crate::graph::step::Step;
 use crate::graph::{Arena, Graph, Passes, Precision};
 use crate::kernels::Choices;
-use crate::model::{Mode, Network, Preprocessing, initial_values, names};
+use crate::model::{Network, Preprocessing, names};
 use crate::rng::{Purpose, Stream};
 
 /// What a trainer needs besides the data.
@@ -39,67 +40,6 @@ pub struct Options {
     pub preprocessing: Preprocessing,
 }
 
-/// How far a run has come.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Position {
-    /// The epoch under way, from 1.
-    pub epoch: u32,
-    /// Optimiser steps done in it.
-    pub step: u32,
-    /// Batches that went through batch norm since the beginning.
-    pub batches_tracked: u64,
-    /// The device's metrics of the epoch so far, as it holds them: a resumed epoch continues
-    /// the same sums.
-    pub metrics: [u32; METRIC_WORDS],
-    /// The state of loss scaling, where feature maps are halves.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss_scale: Option<[u32; LOSS_SCALE_WORDS]>,
-}
-
-impl Position {
-    /// Before the first step.
-    pub fn start() -> Position {
-        Position {
-            epoch: 1,
-            step: 0,
-            batches_tracked: 0,
-            metrics: [0; METRIC_WORDS],
-            loss_scale: None,
-        }
-    }
-
-    /// Metrics of the epoch so far.
-    pub fn totals(&self) -> Totals {
-        Totals::from(&Metrics::from_words(&self.metrics))
-    }
-}
-
-/// Everything that a checkpoint must hold to continue.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Snapshot {
-    /// Parameters and running statistics.
-    pub weights: Tensors,
-    /// The optimiser's velocity.
-    pub momentum: Tensors,
-    /// Where the run stands.
-    pub position: Position,
-}
-
-impl Snapshot {
-    /// Before the first step: fresh weights of a seed, no velocity.
-    pub fn initial(network: &Network, seed: u64) -> Snapshot {
-        let parameters = network.parameters().into_iter();
-        let trainable = parameters.filter(|p| p.role.is_trainable());
-        Snapshot {
-            weights: initial_values(network, seed).into_iter().collect(),
-            momentum: trainable
-                .map(|p| (p.name.clone(), vec![0.0; p.len()]))
-                .collect(),
-            position: Position::start(),
-        }
-    }
-}
-
 /// A training run on a device.
 pub struct Trainer {
     engine: Engine,
@@ -112,13 +52,14 @@ pub struct Trainer {
     sizes: Vec<usize>,
     position: Position,
     batches: Option<Batches>,
-    waited: Duration,
+    /// Where the metrics on the device are those of the test split.
+    evaluation: Option<EvaluationPass>,
 }
 
 /// The values that a step writes, and those that say how it went.
 struct Values {
     train: BatchValues,
-    test: BatchValues,
+    test: EvaluationValues,
     loss_weights: ValueHandle,
     step: ValueHandle,
     metrics: ValueHandle,
@@ -151,19 +92,20 @@ impl Trainer {
         for size in &sizes {
             // All sizes share the value that holds the images: as large as the largest.
             let input = train.input(sizes[0], &options.preprocessing, options.recipe.augment);
-            graphs.push(network.graph(*size, &input, mode, options.passes)?);
+            graphs.push(step_graph(&network, *size, &input, mode, options.passes)?);
         }
         let input = test.input(sizes[0], &options.preprocessing, false);
-        graphs.push(network.graph(sizes[0], &input, Mode::Evaluate, options.passes)?);
+        let evaluation = step_graph(&network, sizes[0], &input, Mode::Evaluate, options.passes);
+        graphs.push(evaluation?);
         if mode == Mode::MicroBatch {
-            graphs.push(network.update_graph(options.passes)?);
+            graphs.push(update_graph(&network, options.passes)?);
         }
         let choices = choose(&graphs)?;
         let mut engine = Engine::new(device, graphs, &choices)?;
         let half = options.passes.precision == Precision::F16;
         let values = Values {
             train: train.upload(&mut engine),
-            test: test.upload(&mut engine),
+            test: EvaluationValues::new(&test, &mut engine),
             loss_weights: engine.value(names::LOSS_WEIGHTS),
             step: engine.value(names::STEP),
             metrics: engine.value(names::METRICS),
@@ -179,7 +121,7 @@ impl Trainer {
             sizes,
             position: Position::start(),
             batches: None,
-            waited: Duration::ZERO,
+            evaluation: None,
         })
     }
 
@@ -190,8 +132,9 @@ impl Trainer {
     pub fn restore(&mut self, snapshot: &Snapshot) {
         self.engine
             .write_tensors(&self.network, TensorKind::Weights, &snapshot.weights);
-        self.engine
-            .write_tensors(&self.network, TensorKind::Momentum, &snapshot.momentum);
+        for (kind, tensors) in &snapshot.optimizer {
+            self.engine.write_tensors(&self.network, *kind, tensors);
+        }
         self.engine
             .write(self.values.metrics, &snapshot.position.metrics);
         self.position = snapshot.position;
@@ -203,6 +146,7 @@ impl Trainer {
         // A step that failed may have left sums behind.
         self.engine.clear_arena(Arena::Sums);
         self.batches = None;
+        self.evaluation = None;
     }
 
     /// The state to continue from.
@@ -210,15 +154,21 @@ impl Trainer {
     /// # Errors
     /// If the device fails, or the run has diverged.
     pub async fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
-        self.collect().await?;
+        if self.evaluation.is_none() {
+            self.collect().await?;
+        }
         if let Some(loss_scale) = self.values.loss_scale {
             let words = self.engine.read(loss_scale).await?;
             self.position.loss_scale = words.try_into().ok();
         }
         let (engine, network) = (&self.engine, &self.network);
+        let mut optimizer = BTreeMap::new();
+        for kind in TensorKind::optimizer_state() {
+            optimizer.insert(kind, engine.read_tensors(network, kind).await?);
+        }
         Ok(Snapshot {
             weights: engine.read_tensors(network, TensorKind::Weights).await?,
-            momentum: engine.read_tensors(network, TensorKind::Momentum).await?,
+            optimizer,
             position: self.position,
         })
     }
@@ -244,9 +194,25 @@ impl Trainer {
         self.train.len().div_ceil(batch) as u32
     }
 
+    /// What the trainer was made with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// Training images.
     pub fn images_per_epoch(&self) -> usize {
         self.train.len()
+    }
+
+    /// Training images of the epoch that have been submitted.
+    pub fn images_done(&self) -> usize {
+        let images = self.position.step as usize * self.options.recipe.batch_size;
+        images.min(self.train.len())
+    }
+
+    /// Test images.
+    pub fn test_images(&self) -> usize {
+        self.test.len()
     }
 
     /// Whether all steps of the epoch are done.
@@ -261,11 +227,8 @@ impl Trainer {
 
     /// Time spent waiting for data since the epoch began.
     pub fn waited(&self) -> Duration {
-        let current = self
-            .batches
-            .as_ref()
-            .map_or(Duration::ZERO, Batches::waited);
-        self.waited + current
+        let batches = self.batches.as_ref();
+        batches.map_or(Duration::ZERO, Batches::waited)
     }
 
     /// Submits one optimiser step; returns its number of images.
@@ -311,41 +274,43 @@ impl Trainer {
     pub async fn collect(&mut self) -> Result<Totals, TrainError> {
         let metrics = read_metrics(&self.engine, self.values.metrics).await?;
         if metrics.flags != 0 {
-            return Err(self.diverged(&metrics).await);
+            return Err(self.diverged(metrics.flags).await);
         }
         self.position.metrics = metrics.to_words();
         Ok(self.position.totals())
     }
 
-    /// Evaluates the test split with the present weights; `progress` hears the number of
-    /// images done, and is waited for: who shares a thread with others lets them work.
+    /// Evaluates the next batch of the test split with the present weights: how many images
+    /// are done and, after the last of them, the totals.
     ///
     /// # Errors
     /// If data or device fail, or a score is NaN or infinite.
-    pub async fn evaluate(
-        &mut self,
-        mut progress: impl AsyncFnMut(usize),
-    ) -> Result<Totals, TrainError> {
-        self.collect().await?;
-        self.engine.clear(self.values.metrics);
-        let batch = self.sizes[0];
-        let mut batches = self.test.batches(chunks(self.test.len(), batch));
-        let mut done = 0;
-        while let Some(next) = batches.next() {
-            let next = next?;
-            self.test
-                .write(&mut self.engine, &self.values.test, &next, batch);
-            self.engine.run(self.sizes.len())?;
-            done += next.indices.len();
-            progress(done).await;
+    pub async fn evaluate_batch(&mut self) -> Result<(usize, Option<Totals>), TrainError> {
+        let mut pass = match self.evaluation.take() {
+            Some(pass) => pass,
+            None => {
+                self.collect().await?;
+                let (graph, size) = (self.sizes.len(), self.sizes[0]);
+                let (engine, values) = (&mut self.engine, &self.values.test);
+                EvaluationPass::begin(engine, &self.test, values, graph, size, 0)
+            }
+        };
+        let values = &self.values.test;
+        pass.batch(&mut self.engine, &self.test, values).await?;
+        let done = pass.done();
+        if done < self.test.len() {
+            self.evaluation = Some(pass);
+            return Ok((done, None));
         }
-        let metrics = read_metrics(&self.engine, self.values.metrics).await?;
-        if metrics.flags != 0 {
-            return Err(self.diverged(&metrics).await);
+        match pass.finish(&self.engine, values).await {
+            Ok(evaluation) => {
+                self.engine
+                    .write(self.values.metrics, &self.position.metrics);
+                Ok((done, Some(evaluation.totals)))
+            }
+            Err(TrainError::Scores) => Err(self.diverged(Metrics::BAD_LOSS).await),
+            Err(error) => Err(error),
         }
-        self.engine
-            .write(self.values.metrics, &self.position.metrics);
-        Ok(Totals::from(&metrics))
     }
 
     /// Begins the next epoch.
@@ -355,7 +320,6 @@ impl Trainer {
         self.position.metrics = [0; METRIC_WORDS];
         self.engine.clear(self.values.metrics);
         self.batches = None;
-        self.waited = Duration::ZERO;
     }
 
     /// Images of a step.
@@ -388,8 +352,8 @@ impl Trainer {
     }
 
     /// Says where the numbers left the reals.
-    async fn diverged(&self, metrics: &Metrics) -> TrainError {
-        let mut what = match metrics.flags & Metrics::BAD_LOSS != 0 {
+    async fn diverged(&self, flags: u32) -> TrainError {
+        let mut what = match flags & Metrics::BAD_LOSS != 0 {
             true => "a loss is NaN or infinite".to_owned(),
             false => "a gradient is NaN or infinite".to_owned(),
         };

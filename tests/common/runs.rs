@@ -1,14 +1,18 @@
 //! Short runs on noise, so that whatever a network learns it has learnt by heart.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pyr_wgpu::data::{DataError, Source};
-use pyr_wgpu::engine::{Device, EngineError};
+use pyr_wgpu::engine::{Device, EngineError, built_in};
 use pyr_wgpu::graph::{Graph, Passes, Precision};
 use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
-use pyr_wgpu::model::{Network, NetworkSpec, Preprocessing, Stem, initial_values};
+use pyr_wgpu::model::{Network, NetworkSpec, Preprocessing, Stem};
 use pyr_wgpu::rng::{Purpose, Stream};
-use pyr_wgpu::train::{Options, Position, Recipe, Snapshot, Totals, Trainer};
+use pyr_wgpu::train::{
+    EpochMetrics, Event, Options, Position, Recipe, Save, SaveInterval, Session, SessionOptions,
+    Snapshot, Store, TrainError, Trainer,
+};
 use pyr_wgpu::verify::RecordedBatch;
 
 pub const CLASSES: u32 = 5;
@@ -126,20 +130,7 @@ impl Run {
 
     /// Initial weights of the seed, no velocity.
     pub fn start(&self) -> Snapshot {
-        let network = self.network();
-        let trained = network
-            .parameters()
-            .into_iter()
-            .filter(|p| p.role.is_trainable());
-        Snapshot {
-            weights: initial_values(&network, self.options.seed)
-                .into_iter()
-                .collect(),
-            momentum: trained
-                .map(|p| (p.name.clone(), vec![0.0; p.len()]))
-                .collect(),
-            position: Position::start(),
-        }
+        Snapshot::initial(&self.network(), self.options.seed)
     }
 
     pub fn trainer(&self, device: &Device, from: &Snapshot) -> Trainer {
@@ -150,7 +141,7 @@ impl Run {
             self.train_source(),
             self.test_source(),
             |graphs| match self.matrices {
-                false => Ok(Choices::default()),
+                false => built_in(graphs),
                 true => by_matrices(&device.target(), graphs),
             },
         );
@@ -214,7 +205,8 @@ fn by_matrices(target: &Target, graphs: &[Graph]) -> Result<Choices, EngineError
 
 /// All the bits of a state.
 pub fn bits(snapshot: &Snapshot) -> (Vec<(String, Vec<u32>)>, Position) {
-    let tensors = snapshot.weights.iter().chain(&snapshot.momentum);
+    let optimizer = snapshot.optimizer.values().flatten();
+    let tensors = snapshot.weights.iter().chain(optimizer);
     let words = tensors.map(|(name, values)| {
         let bits = values.iter().map(|v| v.to_bits()).collect();
         (name.clone(), bits)
@@ -222,22 +214,47 @@ pub fn bits(snapshot: &Snapshot) -> (Vec<(String, Vec<u32>)>, Position) {
     (words.collect(), snapshot.position)
 }
 
-/// Trains until the end; totals and state after every epoch.
-pub async fn finish(trainer: &mut Trainer, evaluate: bool) -> Vec<(Totals, Snapshot)> {
-    let mut epochs = Vec::new();
-    while !trainer.finished() {
-        while !trainer.epoch_done() {
-            trainer.step().unwrap();
-        }
-        let totals = trainer.collect().await.unwrap();
-        if evaluate {
-            let tested = trainer.evaluate(async |_| {}).await.unwrap();
-            assert_eq!(tested.images, 13);
-        }
-        epochs.push((totals, trainer.snapshot().await.unwrap()));
-        trainer.next_epoch();
+/// Keeps all states that a session hands out.
+#[derive(Default)]
+pub struct Memory(pub Vec<Snapshot>);
+
+impl Store for Memory {
+    type Error = TrainError;
+
+    fn save(&mut self, save: Save<'_>) -> Result<(), TrainError> {
+        self.0.push(save.snapshot.clone());
+        Ok(())
     }
-    epochs
+}
+
+/// Options of a session that tells as much as it can.
+pub fn talkative(save: SaveInterval) -> SessionOptions {
+    SessionOptions {
+        run: None,
+        save,
+        interval: Duration::ZERO,
+        max_steps: 1,
+    }
+}
+
+/// A session on a trainer, in a world without time.
+pub fn session(trainer: Trainer) -> Session {
+    let clock = Box::new(|| Duration::ZERO);
+    Session::start(trainer, talkative(SaveInterval::Epoch), clock)
+}
+
+/// Trains until the end; metrics and state after every epoch.
+pub async fn finish(trainer: Trainer) -> Vec<(EpochMetrics, Snapshot)> {
+    let mut session = session(trainer);
+    let mut memory = Memory::default();
+    let mut epochs = Vec::new();
+    while let Some(event) = session.next(&mut memory).await.unwrap() {
+        if let Event::Epoch(metrics) = event {
+            epochs.push(metrics);
+        }
+    }
+    assert_eq!(epochs.len(), memory.0.len());
+    epochs.into_iter().zip(memory.0).collect()
 }
 
 /// Every device.

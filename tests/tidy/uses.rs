@@ -14,7 +14,7 @@ pub(crate) struct Crate {
 }
 
 impl Crate {
-    /// From pairs of path below `src`, such as `graph/ops/mod.rs`, and code.
+    /// From pairs of path below the folder of sources, and code.
     pub(crate) fn new(files: impl IntoIterator<Item = (String, String)>) -> Crate {
         let code: BTreeMap<Module, String> = files
             .into_iter()

@@ -1,7 +1,7 @@
 /**
  * The model card: what the checkpoint says of itself, and the text that lies beside the model.
  *
- * @import { Card } from './session.js'
+ * @import { Card } from './client.js'
  */
 
 import { find, make } from './dom.js';

@@ -2,7 +2,7 @@
  * The curve of a training: loss of the steps, smoothed, and the test error after each epoch.
  *
  * @typedef {{ at: number, loss: number }} Point a place in epochs, and a mean loss
- * @typedef {{ at: number, error: number }} Mark a place in epochs, and an error in 0..1
+ * @typedef {{ at: number, error: number }} Mark a place in epochs, and an error in percent
  */
 
 import { brush, sharpen } from './dom.js';
@@ -100,7 +100,7 @@ export class Chart {
       smooth = SLOW * smooth + (1 - SLOW) * p.loss;
       return [x(p.at), y(smooth / high)];
     }));
-    const marks = this.#marks.map((m) => [x(m.at), y(m.error)]);
+    const marks = this.#marks.map((m) => [x(m.at), y(m.error / 100)]);
     this.#line(colour('--cool'), 2, marks, [4, 4]);
     context.fillStyle = colour('--cool');
     for (const [cx, cy] of marks) {
@@ -110,7 +110,7 @@ export class Chart {
     }
     const last = this.#marks.at(-1);
     canvas.setAttribute('aria-label', this.#points.length
-      ? `Loss ${smooth.toFixed(2)}, at first ${this.#points[0].loss.toFixed(2)}${last ? `; test error ${(last.error * 100).toFixed(1)} percent` : ''}`
+      ? `Loss ${smooth.toFixed(2)}, at first ${this.#points[0].loss.toFixed(2)}${last ? `; test error ${last.error.toFixed(1)} percent` : ''}`
       : 'No training yet');
   }
 

@@ -1,14 +1,14 @@
 /**
  * Pictures in, answers on the page: the newest picture wins, always.
  *
- * @import { Answer, Card, Pixels, Session } from './session.js'
+ * @import { Answer, Card, Pixels, WorkerClient } from './client.js'
  * @import { States } from './states.js'
  * @import { Inspect } from './inspect.js'
  * @typedef {{ name: string, blob: Blob } | { name: string, pixels: Pixels, moving?: boolean }} Source
  */
 
 import { brush, find, make } from './dom.js';
-import { Refusal } from './session.js';
+import { Refusal } from './client.js';
 import { median, percent, time } from './words.js';
 
 /** How many classes get a bar. */
@@ -17,7 +17,7 @@ const SHOWN = 5;
 const TELL_EVERY = 4000;
 
 export class Classify {
-  #session;
+  #client;
   #states;
   #inspect;
   #picture = find('picture', HTMLImageElement);
@@ -36,9 +36,9 @@ export class Classify {
   #told = 0;
   #address = '';
 
-  /** @param {Session} session @param {States} states @param {Inspect} inspect */
-  constructor(session, states, inspect) {
-    this.#session = session;
+  /** @param {WorkerClient} client @param {States} states @param {Inspect} inspect */
+  constructor(client, states, inspect) {
+    this.#client = client;
     this.#states = states;
     this.#inspect = inspect;
     this.#again.addEventListener('click', () => void this.repeat());
@@ -96,17 +96,17 @@ export class Classify {
 
   /** @param {Source} source @returns {Promise<Answer>} */
   async #ask(source) {
-    if ('pixels' in source) return this.#session.request('classify', { pixels: source.pixels });
+    if ('pixels' in source) return this.#client.request('classify', { pixels: source.pixels });
     const bytes = await source.blob.arrayBuffer();
     try {
-      return await this.#session.request('classify', { bytes }, [bytes]);
+      return await this.#client.request('classify', { bytes }, [bytes]);
     } catch (error) {
       if (!(error instanceof Refusal) || error.code !== 'picture') throw error;
       // Some formats the browser reads and the program does not: HEIC, AVIF, SVG.
       const pixels = await decode(source.blob).catch(() => null);
       if (!pixels) throw error;
       this.#name.textContent = `${source.name}, read by the browser`;
-      return this.#session.request('classify', { pixels });
+      return this.#client.request('classify', { pixels });
     }
   }
 

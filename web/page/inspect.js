@@ -4,7 +4,7 @@
  * Every stage is a slab of small pictures of one size on the screen. A later stage has more of
  * them, so its slab is wider; their pixels are fewer, so they are coarser.
  *
- * @import { Answer, Card, Evidence, Insight, Session, Stage } from './session.js'
+ * @import { Answer, Card, Evidence, Insight, WorkerClient, Stage } from './client.js'
  */
 
 import { brush, find, make, sharpen } from './dom.js';
@@ -16,7 +16,7 @@ const CELL = 30;
 const ROWS = [4, 16];
 
 export class Inspect {
-  #session;
+  #client;
   #pyramid = find('pyramid', HTMLElement);
   #evidence = find('evidence', HTMLCanvasElement);
   #text = find('evidence-text', HTMLElement);
@@ -28,9 +28,9 @@ export class Inspect {
   /** @type {string[]} */ #classes = [];
   /** Number of the newest question, so that an older answer is dropped. */ #asked = 0;
 
-  /** @param {Session} session */
-  constructor(session) {
-    this.#session = session;
+  /** @param {WorkerClient} client */
+  constructor(client) {
+    this.#client = client;
     this.#opacity.addEventListener('input', () => this.#drawEvidence());
     // In the next frame: laying out within the notification would notify again.
     new ResizeObserver(() => requestAnimationFrame(() => this.#layOut())).observe(this.#pyramid);
@@ -55,7 +55,7 @@ export class Inspect {
   /** Shows the picture last classified; `current` says whether it still is. @param {Answer} answer @param {() => boolean} current */
   async show(answer, current) {
     const asked = ++this.#asked;
-    const insight = /** @type {Insight} */ (await this.#session.request('inspect'));
+    const insight = /** @type {Insight} */ (await this.#client.request('inspect'));
     if (asked !== this.#asked || !current()) return;
     const { stages = [] } = insight;
     this.#input = answer.input;
@@ -71,7 +71,7 @@ export class Inspect {
   /** Shows the evidence for another class of the same picture. @param {number} index */
   async choose(index) {
     const asked = ++this.#asked;
-    const insight = /** @type {Insight} */ (await this.#session.request('inspect', { class: index }));
+    const insight = /** @type {Insight} */ (await this.#client.request('inspect', { class: index }));
     if (asked === this.#asked) this.#take(insight.evidence);
   }
 

@@ -1,7 +1,7 @@
 /**
  * The page's start: everything is found, wired, and the model is brought.
  *
- * @import { Card, Device, Opened } from './session.js'
+ * @import { Card, Device, Opened } from './client.js'
  */
 
 import { showFacts, showText } from './card.js';
@@ -12,7 +12,7 @@ import { Inspect } from './inspect.js';
 import { inputs } from './input.js';
 import { offline } from './offline.js';
 import { names, sample } from './samples/samples.js';
-import { Refusal, Session } from './session.js';
+import { Refusal, WorkerClient } from './client.js';
 import { States } from './states.js';
 import { tabs } from './tabs.js';
 import { Train } from './train.js';
@@ -28,10 +28,10 @@ addEventListener('error', (event) => failed(event.error ?? event.message));
 addEventListener('unhandledrejection', (event) => failed(event.reason));
 
 tabs(/** @type {HTMLElement} */ (document.querySelector('[role=tablist]')));
-const session = new Session(new URL('./worker.js', import.meta.url));
-const inspect = new Inspect(session);
-const classify = new Classify(session, states, inspect);
-const train = new Train(session, states);
+const client = new WorkerClient(new URL('./worker.js', import.meta.url));
+const inspect = new Inspect(client);
+const classify = new Classify(client, states, inspect);
+const train = new Train(client, states);
 
 /** @type {{ name: string, bytes: ArrayBuffer } | null} */ let shipped = null;
 /** @type {{ name: string, bytes: ArrayBuffer } | null} */ let loaded = null;
@@ -43,19 +43,17 @@ let crashes = 0;
 
 inputs({ look: (source) => (leaveCamera(source), classify.look(source)), checkpoint: (file) => void own(file) }, states);
 find('shipped', HTMLElement).addEventListener('click', () => shipped && void use(shipped));
-session.on('lost', ({ message }) => {
+client.on('lost', ({ message }) => {
   classify.unload();
   train.lost('The device was lost, and the training with it. You can start again.');
   states.pass({ kind: 'warn', title: 'The graphics device was lost.', text: `${message} Getting it back…`, id: 'lost' });
 });
-session.on('recovered', ({ device, note }) => {
+client.on('recovered', ({ device, note }) => {
   opened = { device, note };
   states.pass({ kind: 'note', title: 'The device is back.', text: `Computed by ${device.name} again; nothing was lost.`, id: 'lost' });
   void settled();
 });
-session.on('trained', () => train.finished());
-session.on('untrained', ({ message }) => train.failed(message));
-session.on('crashed', ({ message }) => void revive(message));
+client.on('crashed', ({ message }) => void revive(message));
 void begin().catch(failed);
 
 /** Opens the device and brings the model, both at once. */
@@ -64,7 +62,7 @@ async function begin() {
   const opening = open(wanted);
   const list = await fetchList();
   const file = list.files.find(({ path }) => path === list.model.path);
-  session.request('prepare', { network: list.model.network }).catch(() => {});
+  client.request('prepare', { network: list.model.network }).catch(() => {});
   if (document.body.dataset.state !== 'failed') states.last({ kind: 'work', title: 'Loading the network' });
   const bytes = await download(list.model.path, file?.bytes ?? 0, (load) => states.load(load));
   states.load(null);
@@ -82,7 +80,7 @@ async function begin() {
 /** Opens a device; says so and returns false if there is none. @param {string} device */
 async function open(device) {
   try {
-    opened = await session.request('open', { device });
+    opened = await client.request('open', { device });
     return true;
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
@@ -124,7 +122,7 @@ async function use(file) {
   // The worker takes the buffer away, so it gets a copy: a restart needs the bytes again.
   const bytes = file.bytes.slice(0);
   try {
-    const answer = await session.request('load', { bytes, name: file.name }, [bytes]);
+    const answer = await client.request('load', { bytes, name: file.name }, [bytes]);
     card = answer.card;
     loaded = file;
     document.body.dataset.ready = time(answer.readyMs);
@@ -198,7 +196,7 @@ async function revive(message) {
     return;
   }
   states.pass({ kind: 'warn', title: 'The computation stopped and was started again.', text: message, id: 'crashed' });
-  session.restart();
+  client.restart();
   if (!await open(wanted)) return;
   const file = loaded ?? shipped;
   if (file) await use(file);

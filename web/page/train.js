@@ -1,12 +1,13 @@
 /**
  * The second tab: a training that runs in the worker and is drawn here.
  *
- * @import { Session } from './session.js'
+ * @import { WorkerClient } from './client.js'
  * @import { States } from './states.js'
+ * The names and units of events are those of `src/train/event.rs`: errors in percent.
  * @typedef {{
- *   epoch: number, epochs: number, step: number, steps: number, loss: number, error: number,
- *   imagesPerSecond: number, memory: number,
- * }} Progress
+ *   epoch: number, epochs: number, step: number, steps: number, recent_loss: number,
+ *   images_per_second: number, device_bytes: number,
+ * }} StepProgress
  * @typedef {{ rgba: Uint8ClampedArray<ArrayBuffer>, class: string | number, truth: string | number, probability: number }} Examined
  */
 
@@ -18,7 +19,7 @@ import { percent, size } from './words.js';
 const EXAM = 64;
 
 export class Train {
-  #session;
+  #client;
   #states;
   #chart = new Chart(find('curve', HTMLCanvasElement));
   #start = find('train-start', HTMLButtonElement);
@@ -30,9 +31,9 @@ export class Train {
   /** @type {'idle' | 'starting' | 'running' | 'paused' | 'stopped' | 'finished'} */ #phase = 'idle';
   #seed = 1;
 
-  /** @param {Session} session @param {States} states */
-  constructor(session, states) {
-    this.#session = session;
+  /** @param {WorkerClient} client @param {States} states */
+  constructor(client, states) {
+    this.#client = client;
     this.#states = states;
     this.#start.addEventListener('click', () => void this.#begin());
     this.#pause.addEventListener('click', () => void this.#toggle());
@@ -40,9 +41,11 @@ export class Train {
     this.#save.addEventListener('click', () => void this.#download());
     find('exam', HTMLElement).replaceChildren(...Array.from({ length: EXAM }, () =>
       make('li', {}, make('canvas', { width: '32', height: '32', role: 'img', 'aria-label': 'not shown yet' }))));
-    session.on('train', (event) => this.#step(event));
-    session.on('epoch', (event) => this.#epoch(event));
-    session.on('grid', (event) => this.#grid(event.pictures));
+    client.on('progress', (event) => this.#step(event));
+    client.on('epoch', (event) => this.#epoch(event));
+    client.on('finished', () => this.#finished());
+    client.on('failed', ({ error }) => this.#fail(new Error(error), 'The training broke off.'));
+    client.on('grid', (event) => this.#grid(event.pictures));
     this.#enter('idle', this.#state.textContent ?? '');
   }
 
@@ -58,7 +61,7 @@ export class Train {
     this.#progress.removeAttribute('value');
     const seed = this.#seed++;
     try {
-      await this.#session.request('train', { seed });
+      await this.#client.request('train', { seed });
       if (this.#phase === 'starting') this.#enter('running', 'It learns. You can go on classifying pictures meanwhile.');
     } catch (error) {
       this.#fail(error, 'The training could not start.');
@@ -68,7 +71,7 @@ export class Train {
   async #toggle() {
     const paused = this.#phase === 'paused';
     try {
-      await this.#session.request(paused ? 'resume' : 'pause');
+      await this.#client.request(paused ? 'resume' : 'pause');
       if (paused) this.#enter('running', 'It learns again.');
       else this.#enter('paused', 'Paused: nothing is computed, nothing is lost.');
     } catch (error) {
@@ -78,7 +81,7 @@ export class Train {
 
   async #end() {
     try {
-      await this.#session.request('stop');
+      await this.#client.request('pause');
       this.#enter('stopped', 'Stopped. What it has learnt so far can be downloaded.');
     } catch (error) {
       this.#fail(error, 'The training did not answer.');
@@ -87,7 +90,7 @@ export class Train {
 
   async #download() {
     try {
-      const { bytes, name } = await this.#session.request('checkpoint');
+      const { bytes, name } = await this.#client.request('checkpoint');
       const address = URL.createObjectURL(new Blob([bytes], { type: 'application/octet-stream' }));
       make('a', { href: address, download: name }).click();
       setTimeout(() => URL.revokeObjectURL(address), 60_000);
@@ -98,8 +101,8 @@ export class Train {
     }
   }
 
-  /** @param {Progress} p */
-  #step({ epoch, epochs, step, steps, loss, imagesPerSecond, memory }) {
+  /** @param {StepProgress} progress */
+  #step({ epoch, epochs, step, steps, recent_loss, images_per_second, device_bytes }) {
     if (this.#phase === 'starting') this.#enter('running', 'It learns. You can go on classifying pictures meanwhile.');
     const write = (/** @type {string} */ id, /** @type {string} */ words) => {
       find(id, HTMLElement).textContent = words;
@@ -107,30 +110,25 @@ export class Train {
     const at = epoch - 1 + step / steps;
     write('train-epoch', `${epoch} of ${epochs}`);
     write('train-step', `${step} of ${steps}`);
-    write('train-loss', loss.toFixed(3));
-    write('train-speed', `${imagesPerSecond.toFixed(0)} img/s`);
-    write('train-memory', size(memory));
+    write('train-loss', recent_loss.toFixed(3));
+    write('train-speed', `${images_per_second.toFixed(0)} img/s`);
+    write('train-memory', size(device_bytes));
     this.#progress.value = at / epochs;
     this.#chart.epochs = epochs;
-    this.#chart.step({ at, loss });
+    this.#chart.step({ at, loss: recent_loss });
   }
 
-  /** @param {{ epoch: number, epochs?: number, testError: number }} event errors in 0..1 */
-  #epoch({ epoch, testError }) {
-    find('train-error', HTMLElement).textContent = percent(testError);
-    this.#chart.epoch({ at: epoch, error: testError });
+  /** @param {{ epoch: number, test_top1_error: number }} event */
+  #epoch({ epoch, test_top1_error }) {
+    find('train-error', HTMLElement).textContent = percent(test_top1_error / 100);
+    this.#chart.epoch({ at: epoch, error: test_top1_error });
   }
 
   /** The training has come to its end by itself. */
-  finished() {
+  #finished() {
     if (this.#phase !== 'running' && this.#phase !== 'starting') return;
     this.#progress.value = 1;
     this.#enter('finished', 'Finished. What it has learnt can be downloaded.');
-  }
-
-  /** It broke off by itself. @param {string} why */
-  failed(why) {
-    this.#fail(new Error(why), 'The training broke off.');
   }
 
   /** @param {Examined[]} pictures */

@@ -5,15 +5,11 @@
  * `{ id, ok: false, code, message }`; messages with an `event` come unasked. Requests to the
  * network are served one after another; a training runs beside them in short turns.
  *
- * @import { Code, Device } from './session.js'
+ * @import { Code, Device } from './client.js'
  */
 
-import init, { Session, Training } from './pyr_wgpu_web.js';
+import init, { PageDevice, Training } from './pyr_wgpu_web.js';
 
-/** How long a turn of the training should keep the device, in milliseconds. */
-const TURN = 80;
-/** Most steps of a turn. */
-const STEPS = 32;
 /** Examinations in an epoch. */
 const EXAMS = 8;
 
@@ -40,7 +36,7 @@ class Fault extends Error {
 
 const ready = init({ module_or_path: new URL('pyr_wgpu_web_bg.wasm', import.meta.url) });
 const line = new Line();
-/** @type {Session | null} */ let session = null;
+/** @type {PageDevice | null} */ let opened = null;
 /** @type {Device | null} */ let device = null;
 /** The checkpoint in use, to be loaded again elsewhere. @type {Uint8Array | null} */ let model = null;
 /** Whether nothing was classified yet since network or device changed. */ let first = true;
@@ -64,7 +60,6 @@ const answers = {
   train: ({ seed }) => line.add(() => train(seed)),
   pause: () => running().pause(),
   resume: () => running().resume(),
-  stop: () => running().pause(),
   checkpoint: () => running().checkpoint(),
   lose: () => line.add(() => {
     need().lose();
@@ -104,8 +99,8 @@ function told(error) {
 }
 
 function need() {
-  if (!session) throw new Fault('failed', 'no device is open');
-  return session;
+  if (!opened) throw new Fault('failed', 'no device is open');
+  return opened;
 }
 
 /** @param {'auto' | 'gpu' | 'cpu'} wanted */
@@ -113,24 +108,24 @@ async function open(wanted) {
   const found = wanted === 'cpu' ? { adapter: null, why: null } : await look();
   if (wanted === 'gpu' && found.why) throw new Fault('no-adapter', found.why);
   let note = found.why && `${found.why} The processor does the work instead.`;
-  let opened;
+  let next;
   try {
-    opened = await Session.open(found.adapter ? 'gpu' : 'cpu');
+    next = await PageDevice.open(found.adapter ? 'gpu' : 'cpu');
   } catch (error) {
     if (wanted === 'gpu' || !found.adapter) throw error;
     note = `The graphics device could not be opened (${told(error).message}), so the processor does the work.`;
-    opened = await Session.open('cpu');
+    next = await PageDevice.open('cpu');
   }
   run?.end();
   run = null;
-  session?.free();
-  session = opened;
-  const kind = /** @type {Device['kind']} */ (opened.kind());
+  opened?.free();
+  opened = next;
+  const kind = /** @type {Device['kind']} */ (next.kind());
   device = kind === 'cpu'
-    ? { kind, name: 'the processor', detail: opened.name() }
+    ? { kind, name: 'the processor', detail: next.name() }
     : { kind, name: named(found.adapter?.info), detail: 'WebGPU' };
   if (model) {
-    opened.load(model);
+    next.load(model);
     first = true;
   }
   return { device, note };
@@ -193,16 +188,15 @@ async function inspect(wanted) {
 
 /** A device went away. Several requests may notice: the first of them gets another. */
 function lost() {
-  const gone = session;
-  void line.add(() => session === gone && recover());
+  const gone = opened;
+  void line.add(() => opened === gone && recover());
 }
 
 /** Another try at the device, and the processor if that fails. */
 async function recover() {
   postMessage({ event: 'lost', message: 'The browser took it away, or its driver was reset.' });
   try {
-    const opened = await open(device?.kind === 'cpu' ? 'cpu' : 'auto');
-    postMessage({ event: 'recovered', ...opened });
+    postMessage({ event: 'recovered', ...await open(device?.kind === 'cpu' ? 'cpu' : 'auto') });
   } catch (error) {
     // Without a device nothing can go on: the page starts over.
     setTimeout(() => {
@@ -220,19 +214,18 @@ function running() {
 function train(seed) {
   run?.end();
   run = new Run(need().train(seed));
-  void run.go();
+  run.resume();
   return {};
 }
 
-/** A training under way. */
+/** A training under way: hands its events to the page, and shows what it makes of some images. */
 class Run {
   #training;
   #line = new Line();
-  #going = false;
+  /** The loop, as long as it goes. @type {Promise<void> | null} */ #loop = null;
   #paused = false;
   #ended = false;
-  /** Steps of a turn. */ #count = 1;
-  /** Images per second, smoothed. */ #speed = 0;
+  /** Whether an evaluation is under way, which a pause lets finish. */ #testing = false;
   /** Examinations done in the epoch. */ #exams = 0;
 
   /** @param {Training} training */
@@ -240,39 +233,18 @@ class Run {
     this.#training = training;
   }
 
-  /** Trains until it is paused, ended or done. */
-  async go() {
+  /** Goes on, or begins. */
+  resume() {
+    this.#paused = false;
     // A pause that is taken back at once finds the former loop still there.
-    if (this.#going) return;
-    this.#going = true;
-    try {
-      await this.#line.add(() => this.#examine());
-      while (!this.#paused && !this.#ended && !this.#training.finished) {
-        await this.#line.add(() => this.#turn());
-        await breathe();
-      }
-      if (!this.#ended && this.#training.finished) postMessage({ event: 'trained' });
-    } catch (error) {
-      if (this.#ended) return;
-      const { code, message } = told(error);
-      if (code === 'lost') lost();
-      else postMessage({ event: 'untrained', code, message });
-    } finally {
-      this.#going = false;
-    }
+    this.#loop ??= this.#go();
+    return {};
   }
 
   /** Answers when nothing is computed any more. */
-  pause() {
+  async pause() {
     this.#paused = true;
-    return this.#line.add(() => ({}));
-  }
-
-  resume() {
-    if (this.#paused) {
-      this.#paused = false;
-      void this.go();
-    }
+    await this.#loop;
     return {};
   }
 
@@ -288,28 +260,39 @@ class Run {
     void this.#line.add(() => this.#training.free());
   }
 
-  async #turn() {
-    if (this.#ended) return;
-    const start = performance.now();
-    const progress = JSON.parse(await this.#training.steps(this.#count));
-    const took = performance.now() - start;
-    const speed = progress.images / took * 1000;
-    this.#speed = this.#speed ? 0.8 * this.#speed + 0.2 * speed : speed;
-    this.#count = Math.min(STEPS, Math.max(1, Math.round(this.#count * TURN / took)));
-    postMessage({ event: 'train', ...progress, imagesPerSecond: this.#speed });
-    const exams = Math.floor(progress.step / progress.steps * EXAMS);
-    if (exams > this.#exams) await this.#examine();
-    this.#exams = exams;
-    if (this.#training.epoch_done && !this.#ended) {
-      postMessage({ event: 'epoch', ...JSON.parse(await this.#training.end_epoch(breathe)) });
-      this.#exams = 0;
+  async #go() {
+    try {
+      while (!this.#ended && (!this.#paused || this.#testing)) {
+        if (!await this.#line.add(() => this.#next())) break;
+        await breathe();
+      }
+    } catch (error) {
+      if (this.#ended) return;
+      const { code, message } = told(error);
+      if (code === 'lost') lost();
+      else postMessage({ event: 'failed', error: message });
+    } finally {
+      this.#loop = null;
     }
   }
 
+  /** Hands on the next event; answers whether there may be another. */
+  async #next() {
+    if (this.#ended) return false;
+    const json = await this.#training.next();
+    if (json === undefined) return false;
+    const event = JSON.parse(json);
+    postMessage(event);
+    this.#testing = event.event === 'testing' || (event.event === 'progress' && event.step === event.steps);
+    const exams = event.event === 'progress' ? Math.floor(event.step / event.steps * EXAMS) : 0;
+    if (event.event === 'started' || exams > this.#exams) await this.#examine();
+    this.#exams = exams;
+    return true;
+  }
+
   async #examine() {
-    if (this.#ended) return;
     const results = JSON.parse(await this.#training.examine());
-    const rgb = this.#training.pictures;
+    const rgb = this.#training.images;
     const length = rgb.length / results.length;
     const pictures = results.map((/** @type {object} */ result, /** @type {number} */ i) =>
       ({ ...result, rgba: opaque(rgb.subarray(i * length, (i + 1) * length)) }));

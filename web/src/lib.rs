@@ -1,16 +1,16 @@
 //! Bindings of `pyr_wgpu` for the browser page: what `web/page/worker.js` calls.
 //!
-//! Nothing is computed here. A `Session` is a device with a trained network on it, a
+//! Nothing is computed here. A `PageDevice` is a device with a trained network on it, a
 //! `Training` a run of the network `demo` on the drawn shapes; both hand JSON and bytes to
 //! JavaScript. Errors are `Error` objects with a `code` besides the message.
 
 #![cfg(target_arch = "wasm32")]
 
 mod fault;
-mod session;
+mod page_device;
 mod training;
 
-pub use session::Session;
+pub use page_device::PageDevice;
 pub use training::Training;
 
 use wasm_bindgen::prelude::*;

@@ -1,35 +1,44 @@
 //! The training of the page's second tab: the network `demo` on the drawn shapes.
 
+use std::time::Duration;
+
 use pyr_wgpu::data::{Crop, Dataset, DatasetKind, open_shapes};
-use pyr_wgpu::engine::Device;
+use pyr_wgpu::engine::{Device, built_in};
 use pyr_wgpu::graph::Passes;
-use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::{Description, Network, Preprocessing, preset};
 use pyr_wgpu::predict::Predictor;
-use pyr_wgpu::train::{Options, Recipe, Snapshot, Totals, TrainError, Trainer};
+use pyr_wgpu::train::{
+    Options, Recipe, SaveInterval, Session, SessionOptions, Snapshot, TrainError, Trainer,
+};
 use pyr_wgpu::trained_model::{TrainedModel, checkpoint};
 use serde_json::json;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
 
 use crate::fault::Fault;
 
 /// Test images that are classified again and again.
 const EXAM: usize = 64;
 
-/// A run, driven from JavaScript some steps at a time.
+/// Time between two events, so that classification gets its turn, and steps at most: a browser
+/// queues whatever is submitted.
+const INTERVAL: Duration = Duration::from_millis(80);
+const MAX_STEPS: u32 = 32;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = performance)]
+    fn now() -> f64;
+}
+
+/// A run, driven from JavaScript event by event.
 #[wasm_bindgen]
 pub struct Training {
-    device: Device,
-    trainer: Trainer,
-    recipe: Recipe,
+    session: Session,
     description: Description,
     /// The first test images back to back, and their classes.
     images: Vec<u8>,
     truth: Vec<u32>,
     examiner: Predictor,
-    /// Metrics of the epoch when they were last read.
-    before: Totals,
 }
 
 #[wasm_bindgen]
@@ -45,9 +54,8 @@ impl Training {
             classes: shapes.classes.clone(),
             network: spec,
         };
-        let recipe = Recipe::for_dataset(DatasetKind::Shapes);
         let options = Options {
-            recipe: recipe.clone(),
+            recipe: Recipe::for_dataset(DatasetKind::Shapes),
             micro_batch: None,
             seed,
             passes: Passes::default(),
@@ -62,96 +70,35 @@ impl Training {
             tensors: start.weights.clone(),
             described: true,
         };
-        let examiner = Predictor::of_many(device, &trained, EXAM)?;
+        let examiner = Predictor::of_many(device, &trained, EXAM, built_in)?;
         let Dataset { train, test, .. } = shapes;
         let train = train.expect("the training part was asked for");
-        let choose = |_: &[_]| Ok(Choices::default());
-        let mut trainer = Trainer::new(device, network, options, train, test, choose)?;
+        let mut trainer = Trainer::new(device, network, options, train, test, built_in)?;
         trainer.restore(&start);
+        let options = SessionOptions {
+            run: None,
+            save: SaveInterval::Never,
+            interval: INTERVAL,
+            max_steps: MAX_STEPS,
+        };
+        let clock = Box::new(|| Duration::from_secs_f64(now() / 1000.0));
         Ok(Training {
-            device: device.clone(),
-            trainer,
-            recipe,
+            session: Session::start(trainer, options, clock),
             description,
             images,
             truth,
             examiner,
-            before: Totals::default(),
         })
     }
 
-    /// Runs up to `count` steps of the epoch and waits for them; returns JSON: where the run
-    /// stands, how many images the steps had, and their mean loss and error (in 0..1).
+    /// Goes on to the next event and returns it as `pyr_wgpu::train::Event` writes it: JSON, or
+    /// nothing after the last one.
     ///
     /// # Errors
     /// What the device says, or that the training diverged.
-    pub async fn steps(&mut self, count: u32) -> Result<String, JsValue> {
-        let mut images = 0;
-        for _ in 0..count {
-            if self.trainer.epoch_done() {
-                break;
-            }
-            images += self.trainer.step().map_err(Fault::from)?;
-        }
-        let now = self.trainer.collect().await.map_err(Fault::from)?;
-        let recent = Totals {
-            loss: now.loss - self.before.loss,
-            top1: now.top1 - self.before.top1,
-            top5: now.top5 - self.before.top5,
-            images: now.images - self.before.images,
-        };
-        self.before = now;
-        let position = self.trainer.position();
-        let progress = json!({
-            "epoch": position.epoch,
-            "epochs": self.recipe.epochs,
-            "step": position.step,
-            "steps": self.trainer.steps_per_epoch(),
-            "loss": recent.mean_loss(),
-            "error": recent.top1_error() / 100.0,
-            "memory": self.trainer.engine().bytes(),
-            "images": images,
-        });
-        Ok(progress.to_string())
-    }
-
-    /// Whether all steps of the epoch are done.
-    #[wasm_bindgen(getter)]
-    pub fn epoch_done(&self) -> bool {
-        self.trainer.epoch_done()
-    }
-
-    /// Whether all epochs are done.
-    #[wasm_bindgen(getter)]
-    pub fn finished(&self) -> bool {
-        self.trainer.finished()
-    }
-
-    /// Evaluates all test images and begins the next epoch. After each batch `turn` is
-    /// called and its promise waited for, so that others get their turn. Returns JSON: the
-    /// epoch, loss and error (in 0..1).
-    ///
-    /// # Errors
-    /// What the device says, or that the training diverged.
-    pub async fn end_epoch(&mut self, turn: js_sys::Function) -> Result<String, JsValue> {
-        let device = self.device.clone();
-        let give_way = async |_: usize| {
-            // Who waits here only gives way: errors come back from the evaluation itself.
-            let _ = device.finished().await;
-            if let Ok(promise) = turn.call0(&JsValue::NULL) {
-                let _ = JsFuture::from(js_sys::Promise::from(promise)).await;
-            }
-        };
-        let tested = self.trainer.evaluate(give_way).await.map_err(Fault::from)?;
-        let epoch = self.trainer.position().epoch;
-        self.trainer.next_epoch();
-        self.before = Totals::default();
-        let result = json!({
-            "epoch": epoch,
-            "testLoss": tested.mean_loss(),
-            "testError": tested.top1_error() / 100.0,
-        });
-        Ok(result.to_string())
+    pub async fn next(&mut self) -> Result<Option<String>, JsValue> {
+        let event = self.session.next(&mut ()).await.map_err(Fault::from)?;
+        Ok(event.map(|event| event.to_json()))
     }
 
     /// The images of the examination: 64 times 32 by 32 RGB bytes.
@@ -166,7 +113,7 @@ impl Training {
     /// # Errors
     /// What the device says.
     pub async fn examine(&mut self) -> Result<String, JsValue> {
-        let snapshot = self.trainer.snapshot().await.map_err(Fault::from)?;
+        let snapshot = self.session.snapshot().await.map_err(Fault::from)?;
         self.examiner.set_weights(&snapshot.weights);
         let answers = self.examiner.classify_all(&self.images).await;
         let answers = answers.map_err(Fault::from)?;
@@ -186,9 +133,9 @@ impl Training {
     /// # Errors
     /// What the device says.
     pub async fn checkpoint(&mut self) -> Result<Vec<u8>, JsValue> {
-        let snapshot = self.trainer.snapshot().await.map_err(Fault::from)?;
+        let snapshot = self.session.snapshot().await.map_err(Fault::from)?;
         let seen = snapshot.position.batches_tracked;
-        let network = self.trainer.network();
+        let network = self.session.trainer().network();
         Ok(checkpoint(network, &self.description, &snapshot.weights, seen).to_bytes())
     }
 }

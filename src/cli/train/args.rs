@@ -10,6 +10,7 @@ use super::super::network::NetworkArgs;
 use super::super::tuning::TuneArgs;
 use crate::data::DatasetKind;
 use crate::graph::Precision;
+use crate::train::SaveInterval;
 
 /// Arguments of `train`.
 #[derive(ClapArgs)]
@@ -95,8 +96,8 @@ pub(super) struct FileArgs {
     #[arg(long, value_name = "FLAGS", value_delimiter = ',', requires = "resume")]
     pub(super) allow: Vec<String>,
     /// Save in the middle of epochs: every N steps, or every so many minutes as in 10m
-    #[arg(long, value_name = "N|Nm")]
-    pub(super) checkpoint_every: Option<Every>,
+    #[arg(long, value_name = "N|Nm", value_parser = save_interval)]
+    pub(super) checkpoint_every: Option<SaveInterval>,
     /// Use the kernels of another run
     #[arg(long, value_name = "RUN_DIR")]
     pub(super) choices: Option<PathBuf>,
@@ -112,26 +113,19 @@ pub(super) struct FileArgs {
     pub(super) json: bool,
 }
 
-/// When to save in the middle of an epoch.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Every {
-    Steps(u32),
-    Time(Duration),
-}
-
-impl std::str::FromStr for Every {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Every, String> {
-        let parsed = match text.strip_suffix('m') {
-            Some(minutes) => minutes
-                .parse()
-                .ok()
-                .filter(|m| *m > 0.0 && *m < 1e6)
-                .map(|m: f64| Every::Time(Duration::from_secs_f64(60.0 * m))),
-            None => text.parse().ok().filter(|n| *n > 0).map(Every::Steps),
-        };
-        parsed
-            .ok_or_else(|| "give a number of steps, such as 500, or of minutes, as 10m".to_owned())
-    }
+/// When to save, as in `500` steps or `10m`.
+fn save_interval(text: &str) -> Result<SaveInterval, String> {
+    let parsed = match text.strip_suffix('m') {
+        Some(minutes) => minutes
+            .parse()
+            .ok()
+            .filter(|m| *m > 0.0 && *m < 1e6)
+            .map(|m: f64| SaveInterval::Time(Duration::from_secs_f64(60.0 * m))),
+        None => text
+            .parse()
+            .ok()
+            .filter(|n| *n > 0)
+            .map(SaveInterval::Steps),
+    };
+    parsed.ok_or_else(|| "give a number of steps, such as 500, or of minutes, as 10m".to_owned())
 }

@@ -3,151 +3,132 @@
 use super::super::error::CliError;
 use super::args::Args;
 use crate::data::DatasetKind;
+use crate::graph::Precision;
 use crate::run::{Config, RunDirectory};
 use crate::train::Recipe;
+
+/// A flag for a part of a run's configuration.
+struct RunFlag {
+    /// Without the dashes.
+    name: &'static str,
+    /// Takes over its value, if it was given.
+    apply: fn(&Args, &mut Config),
+}
+
+/// Replaces a value by a flag's, if it was given.
+fn replace<T: Clone>(value: &mut T, flag: &Option<T>) {
+    if let Some(wanted) = flag {
+        *value = wanted.clone();
+    }
+}
+
+/// Every flag that says what a run computes, the network's apart.
+const FLAGS: [RunFlag; 13] = [
+    RunFlag {
+        name: "epochs",
+        apply: |args, config| replace(&mut config.recipe.epochs, &args.recipe.epochs),
+    },
+    RunFlag {
+        name: "dataset",
+        apply: |args, config| {
+            let name = args.data.dataset.map(|kind| kind.to_string());
+            replace(&mut config.dataset, &name);
+        },
+    },
+    RunFlag {
+        name: "data",
+        apply: |args, config| {
+            if args.data.data.is_some() {
+                config.data.clone_from(&args.data.data);
+            }
+        },
+    },
+    RunFlag {
+        name: "seed",
+        apply: |args, config| replace(&mut config.seed, &args.recipe.seed),
+    },
+    RunFlag {
+        name: "micro-batch",
+        apply: |args, config| config.micro_batch = args.recipe.micro_batch.or(config.micro_batch),
+    },
+    RunFlag {
+        name: "no-fuse",
+        apply: |args, config| config.fuse &= !args.files.no_fuse,
+    },
+    RunFlag {
+        name: "precision",
+        apply: |args, config| replace(&mut config.precision, &args.recipe.precision),
+    },
+    RunFlag {
+        name: "batch-size",
+        apply: |args, config| replace(&mut config.recipe.batch_size, &args.recipe.batch_size),
+    },
+    RunFlag {
+        name: "lr",
+        apply: |args, config| replace(&mut config.recipe.learning_rate, &args.recipe.lr),
+    },
+    RunFlag {
+        name: "momentum",
+        apply: |args, config| replace(&mut config.recipe.momentum, &args.recipe.momentum),
+    },
+    RunFlag {
+        name: "weight-decay",
+        apply: |args, config| replace(&mut config.recipe.weight_decay, &args.recipe.weight_decay),
+    },
+    RunFlag {
+        name: "milestones",
+        apply: |args, config| replace(&mut config.recipe.milestones, &args.recipe.milestones),
+    },
+    RunFlag {
+        name: "no-augment",
+        apply: |args, config| config.recipe.augment &= !args.recipe.no_augment,
+    },
+];
 
 /// The configuration that the flags describe.
 pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
     let kind = args.data.dataset.unwrap_or(DatasetKind::Shapes);
-    let base = Recipe::for_dataset(kind);
-    let flags = &args.recipe;
-    Ok(Config {
+    let mut config = Config {
         dataset: kind.to_string(),
-        data: args.data.data.clone(),
-        seed: flags.seed.unwrap_or(1),
-        micro_batch: flags.micro_batch,
-        fuse: !args.files.no_fuse,
+        data: None,
+        seed: 1,
+        micro_batch: None,
+        fuse: true,
         recompute: args.files.recompute,
-        precision: args.recipe.precision.unwrap_or_default(),
+        precision: Precision::default(),
         network: args.network.resolve(None)?,
-        recipe: Recipe {
-            epochs: flags.epochs.unwrap_or(base.epochs),
-            batch_size: flags.batch_size.unwrap_or(base.batch_size),
-            learning_rate: flags.lr.unwrap_or(base.learning_rate),
-            momentum: flags.momentum.unwrap_or(base.momentum),
-            weight_decay: flags.weight_decay.unwrap_or(base.weight_decay),
-            milestones: flags.milestones.clone().unwrap_or(base.milestones),
-            augment: base.augment && !flags.no_augment,
-        },
-    })
+        recipe: Recipe::for_dataset(kind),
+    };
+    for flag in &FLAGS {
+        (flag.apply)(args, &mut config);
+    }
+    Ok(config)
 }
 
 /// The configuration of a run that continues, with the changes that are allowed.
 pub(super) fn resumed_config(args: &Args, run: &RunDirectory) -> Result<Config, CliError> {
     let mut config = run.config()?;
-    let mut changed: Vec<&str> = args.network.changes(&config.network);
-    if args.network.preset.is_some()
-        && args.network.resolve(Some(config.network.classes))? != config.network
-    {
-        changed.push("--preset");
+    let network = &config.network;
+    let mut changed: Vec<String> = args.network.changes(network).map(str::to_owned).collect();
+    if args.network.preset.is_some() && args.network.resolve(Some(network.classes))? != *network {
+        changed.push("--preset".to_owned());
     }
-    let flags = &args.recipe;
-    let allowed = |flag: &str| {
-        args.files
-            .allow
-            .iter()
-            .any(|a| a.trim_start_matches("--") == flag)
-    };
-    if let Some(epochs) = flags.epochs.filter(|e| *e != config.recipe.epochs) {
-        match epochs > config.recipe.epochs || allowed("epochs") {
-            true => config.recipe.epochs = epochs,
-            false => changed.push("--epochs (it may only grow)"),
+    for flag in &FLAGS {
+        let mut wanted = config.clone();
+        (flag.apply)(args, &mut wanted);
+        let mut names = args.files.allow.iter().map(|a| a.trim_start_matches("--"));
+        let allowed = names.any(|name| name == flag.name);
+        let grows = wanted.recipe.epochs > config.recipe.epochs;
+        if wanted == config || allowed || grows {
+            config = wanted;
+        } else if flag.name == "epochs" {
+            changed.push("--epochs (it may only grow)".to_owned());
+        } else {
+            changed.push(format!("--{}", flag.name));
         }
     }
-    let dataset = args.data.dataset.map(|kind| kind.to_string());
-    change(
-        &mut config.dataset,
-        dataset,
-        "--dataset",
-        allowed("dataset"),
-        &mut changed,
-    );
-    let data = args.data.data.clone().map(Some);
-    change(
-        &mut config.data,
-        data,
-        "--data",
-        allowed("data"),
-        &mut changed,
-    );
-    change(
-        &mut config.seed,
-        flags.seed,
-        "--seed",
-        allowed("seed"),
-        &mut changed,
-    );
-    let micro = flags.micro_batch.map(Some);
-    change(
-        &mut config.micro_batch,
-        micro,
-        "--micro-batch",
-        allowed("micro-batch"),
-        &mut changed,
-    );
-    let fuse = args.files.no_fuse.then_some(false);
-    change(
-        &mut config.fuse,
-        fuse,
-        "--no-fuse",
-        allowed("no-fuse"),
-        &mut changed,
-    );
-    change(
-        &mut config.precision,
-        flags.precision,
-        "--precision",
-        allowed("precision"),
-        &mut changed,
-    );
     // It changes no bit.
     config.recompute |= args.files.recompute;
-    let recipe = &mut config.recipe;
-    change(
-        &mut recipe.batch_size,
-        flags.batch_size,
-        "--batch-size",
-        allowed("batch-size"),
-        &mut changed,
-    );
-    change(
-        &mut recipe.learning_rate,
-        flags.lr,
-        "--lr",
-        allowed("lr"),
-        &mut changed,
-    );
-    change(
-        &mut recipe.momentum,
-        flags.momentum,
-        "--momentum",
-        allowed("momentum"),
-        &mut changed,
-    );
-    let decay = flags.weight_decay;
-    change(
-        &mut recipe.weight_decay,
-        decay,
-        "--weight-decay",
-        allowed("weight-decay"),
-        &mut changed,
-    );
-    let milestones = flags.milestones.clone();
-    change(
-        &mut recipe.milestones,
-        milestones,
-        "--milestones",
-        allowed("milestones"),
-        &mut changed,
-    );
-    let augment = flags.no_augment.then_some(false);
-    change(
-        &mut recipe.augment,
-        augment,
-        "--no-augment",
-        allowed("no-augment"),
-        &mut changed,
-    );
     match changed.is_empty() {
         true => Ok(config),
         false => Err(CliError::Usage(format!(
@@ -156,22 +137,6 @@ pub(super) fn resumed_config(args: &Args, run: &RunDirectory) -> Result<Config, 
             changed.join(", "),
             run.path().display()
         ))),
-    }
-}
-
-/// Takes over a flag that may change, or notes that it differs.
-fn change<'n, T: PartialEq>(
-    value: &mut T,
-    flag: Option<T>,
-    name: &'n str,
-    allowed: bool,
-    changed: &mut Vec<&'n str>,
-) {
-    if let Some(wanted) = flag.filter(|wanted| wanted != value) {
-        match allowed {
-            true => *value = wanted,
-            false => changed.push(name),
-        }
     }
 }
 

@@ -4,7 +4,7 @@ mod args;
 mod config;
 mod driver;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(super) use args::Args;
 
@@ -18,10 +18,12 @@ use crate::engine::{Device, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
 use crate::model::{Description, Network, Preprocessing, Stem, crop_padding};
-use crate::run::{Best, Config, Environment, RunDirectory};
-use crate::train::{Options, Snapshot, TrainError, Trainer};
+use crate::run::{Config, Environment, RunDirectory};
+use crate::train::{
+    Best, Options, SaveInterval, Session, SessionOptions, Snapshot, TrainError, Trainer,
+};
 use config::{check_recipe, new_config, resumed_config};
-use driver::Driver;
+use driver::{Recorder, drive};
 
 /// Everything that is decided before the first step.
 struct Plan {
@@ -74,7 +76,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         Some(_) => Tuner::default(),
         None => args.tune.tuner(),
     };
-    let mut trainer = build(&plan, &device, &args, |graphs| {
+    let trainer = build(&plan, &device, &args, |graphs| {
         complete(&mut tuner, &device, graphs, &choices, &args.device)
     })?;
     let run = match resumed {
@@ -107,16 +109,20 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
     introduce(&plan, &trainer, &run, &args.device);
     let signals = Signals::install()?;
-    Driver {
-        plan: &plan,
-        run: &run,
-        args: &args,
-        best: plan.start.as_ref().and_then(|(_, best)| *best),
-        signals,
-        saved: Instant::now(),
-        told: Vec::new(),
-    }
-    .drive(&mut trainer)
+    let options = SessionOptions {
+        run: Some(run.path().display().to_string()),
+        save: args.files.checkpoint_every.unwrap_or(SaveInterval::Epoch),
+        interval: Duration::from_secs(1),
+        max_steps: u32::MAX,
+    };
+    let start = Instant::now();
+    let clock = Box::new(move || start.elapsed());
+    let session = match &plan.start {
+        Some((_, best)) => Session::resume(trainer, *best, options, clock),
+        None => Session::start(trainer, options, clock),
+    };
+    let recorder = Recorder::new(&plan, &run, &args.device, args.files.json);
+    drive(session, recorder, &signals)
 }
 
 /// Opens data and, of a run that continues, its state.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pyr_wgpu::checkpoint::Checkpoint;
-use pyr_wgpu::engine::{Device, DeviceRequest};
+use pyr_wgpu::engine::{Device, DeviceRequest, built_in};
 use pyr_wgpu::model::{Description, METADATA_KEY, Network, initial_values};
 use pyr_wgpu::predict::{FeatureMaps, Predictor, thin};
 use pyr_wgpu::trained_model::TrainedModel;
@@ -15,7 +15,7 @@ use crate::training::Training;
 
 /// A device, and the network that classifies on it.
 #[wasm_bindgen]
-pub struct Session {
+pub struct PageDevice {
     device: Device,
     loaded: Option<Predictor>,
     /// Built before its weights were there.
@@ -23,12 +23,12 @@ pub struct Session {
 }
 
 #[wasm_bindgen]
-impl Session {
+impl PageDevice {
     /// Opens the browser's adapter (`gpu`) or the processor (`cpu`).
     ///
     /// # Errors
     /// `no-adapter` if there is none or it cannot be opened.
-    pub async fn open(device: String) -> Result<Session, JsValue> {
+    pub async fn open(device: String) -> Result<PageDevice, JsValue> {
         let request = DeviceRequest {
             // The first adapter there is: browsers show one.
             device: Some(match device.as_str() {
@@ -37,7 +37,7 @@ impl Session {
             }),
             ..DeviceRequest::default()
         };
-        Ok(Session {
+        Ok(PageDevice {
             device: Device::open(&request).await.map_err(Fault::from)?,
             loaded: None,
             prepared: None,
@@ -106,7 +106,7 @@ impl Session {
     }
 
     fn predictor(&self, trained: &TrainedModel) -> Result<Predictor, JsValue> {
-        Ok(Predictor::new(&self.device, trained).map_err(Fault::from)?)
+        Ok(Predictor::new(&self.device, trained, built_in).map_err(Fault::from)?)
     }
 
     fn loaded(&mut self) -> Result<&mut Predictor, JsValue> {
@@ -140,7 +140,7 @@ impl Session {
         Ok(fitted.map_err(Fault::from)?)
     }
 
-    /// All classes of an image as [`Session::decode`] and [`Session::fit`] give it, the most
+    /// All classes of an image as [`PageDevice::decode`] and [`PageDevice::fit`] give it, the most
     /// probable first, and whether the evidence is thin: JSON.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
  * The page's side of the worker: requests with one answer each, events, and a fresh start.
  *
  * All computing happens in a Worker; this class only numbers requests and hands answers out.
- * If the worker itself dies, every open request fails, and whoever owns the session hears
+ * If the worker itself dies, every open request fails, and whoever owns the client hears
  * `crashed` and can `restart`.
  *
  * @typedef {'no-adapter' | 'out-of-memory' | 'lost' | 'checkpoint' | 'picture' | 'superseded' | 'failed'} Code
@@ -34,7 +34,7 @@ export class Refusal extends Error {
   }
 }
 
-export class Session {
+export class WorkerClient {
   /** @type {Worker | null} */ #worker = null;
   /** @type {Map<number, { resolve: (answer: any) => void, reject: (error: Refusal) => void }>} */
   #open = new Map();

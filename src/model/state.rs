@@ -1,0 +1,120 @@
+//! What training keeps beside each parameter, in one table: gradients, the optimiser's state,
+//! sums over micro-batches.
+//!
+//! Graphs declare these values, engines read and write them, and run directories store those
+//! that a run continues from; all of them ask this table.
+
+use super::packing::PackedValue;
+use crate::graph::{Arena, Graph};
+
+/// One kind of tensors that belong to parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TensorKind {
+    /// Parameters and running statistics.
+    Weights,
+    /// Gradients of the last run.
+    Gradients,
+    /// The optimiser's velocity.
+    Momentum,
+    /// Gradients summed over micro-batches.
+    Sums,
+}
+
+struct Row {
+    kind: TensorKind,
+    arena: Arena,
+    /// What stands before the parameter's name in a graph.
+    label: &'static str,
+    /// What stands before the tensor's name in a state file, if a run continues from it.
+    prefix: Option<&'static str>,
+}
+
+const TABLE: [Row; 4] = [
+    Row {
+        kind: TensorKind::Weights,
+        arena: Arena::Parameters,
+        label: "",
+        prefix: Some(""),
+    },
+    Row {
+        kind: TensorKind::Gradients,
+        arena: Arena::Gradients,
+        label: "gradient of ",
+        prefix: None,
+    },
+    Row {
+        kind: TensorKind::Momentum,
+        arena: Arena::Momentum,
+        label: "momentum of ",
+        prefix: Some("momentum."),
+    },
+    Row {
+        kind: TensorKind::Sums,
+        arena: Arena::Sums,
+        label: "summed gradient of ",
+        prefix: None,
+    },
+];
+
+impl TensorKind {
+    /// The kinds that an optimiser keeps from step to step besides the weights.
+    pub fn optimizer_state() -> impl Iterator<Item = TensorKind> {
+        let kept = |row: &&Row| row.kind != TensorKind::Weights && row.prefix.is_some();
+        TABLE.iter().filter(kept).map(|row| row.kind)
+    }
+
+    fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
+
+    /// Where the graph keeps them; of the weights, the parameters.
+    pub fn arena(self) -> Arena {
+        self.row().arena
+    }
+
+    /// What stands before the name of such a tensor in a state file: nothing for weights,
+    /// `None` for kinds that are not stored.
+    pub fn prefix(self) -> Option<&'static str> {
+        self.row().prefix
+    }
+
+    /// Name of the graph's value that belongs to a packed value of the network.
+    pub fn value_name(self, packed: &str) -> String {
+        format!("{}{packed}", self.row().label)
+    }
+
+    /// Whether a packed value has such a companion: running statistics are weights only.
+    pub fn covers(self, packed: &PackedValue) -> bool {
+        self == TensorKind::Weights || packed.arena == Arena::Parameters
+    }
+
+    /// Declares the values of this kind in a graph, in the network's order.
+    pub fn declare(self, graph: &mut Graph, packed: &[PackedValue]) {
+        for value in packed.iter().filter(|value| self.covers(value)) {
+            let arena = match self {
+                TensorKind::Weights => value.arena,
+                _ => self.arena(),
+            };
+            graph.kept(&self.value_name(&value.name), value.shape.clone(), arena);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_row_and_its_own_names() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.kind as usize, index);
+            let others = TABLE.iter().filter(|other| other.kind != row.kind);
+            for other in others {
+                assert_ne!((row.arena, row.label), (other.arena, other.label));
+                assert!(row.prefix.is_none() || row.prefix != other.prefix);
+            }
+        }
+        let state: Vec<TensorKind> = TensorKind::optimizer_state().collect();
+        assert_eq!(state, [TensorKind::Momentum]);
+    }
+}
