@@ -257,6 +257,16 @@ pub async fn finish(trainer: Trainer) -> Vec<(EpochMetrics, Snapshot)> {
     epochs.into_iter().zip(memory.0).collect()
 }
 
+/// What an epoch's metrics say of the network; the others depend on time and on where a session
+/// began.
+pub fn learnt(row: &EpochMetrics) -> (u32, [f64; 4]) {
+    let errors = [row.train_top1_error, row.test_top1_error];
+    (
+        row.epoch,
+        [row.train_loss, row.test_loss, errors[0], errors[1]],
+    )
+}
+
 /// Every device.
 pub fn devices() -> Vec<&'static Device> {
     super::fast_devices().chain([&Device::Reference]).collect()
