@@ -1,4 +1,4 @@
-//! Host half of `shaders/convert_to_stored.wgsl` and `shaders/convert_to_exact.wgsl`.
+//! Host half of `shaders/convert_to_activation.wgsl` and `shaders/convert_to_f32.wgsl`.
 
 use super::grid;
 use super::lower::{Launch, Lowering};
@@ -7,16 +7,16 @@ use crate::graph::Node;
 use crate::program::Access::{Read, Write};
 use crate::shape::{DType, LANES};
 
-const TO_STORED: Shader = Shader {
-    name: "convert_to_stored",
-    text: include_str!("../../shaders/convert_to_stored.wgsl"),
+const TO_ACTIVATION: Shader = Shader {
+    name: "convert_to_activation",
+    text: include_str!("../../shaders/convert_to_activation.wgsl"),
     bindings: &[Read, Write],
     subgroups: false,
 };
 
-const TO_EXACT: Shader = Shader {
-    name: "convert_to_exact",
-    text: include_str!("../../shaders/convert_to_exact.wgsl"),
+const TO_F32: Shader = Shader {
+    name: "convert_to_f32",
+    text: include_str!("../../shaders/convert_to_f32.wgsl"),
     bindings: &[Read, Write],
     subgroups: false,
 };
@@ -28,15 +28,15 @@ parameters! {
     }
 }
 
-/// From halves or to halves; where both sides are one, the forms of memory are as well.
+/// To or from half precision, which is that of the activation: the other side is f32.
 pub(super) fn lower(lowering: &mut Lowering<'_>, node: &Node) {
     let (x, y) = (node.inputs[0], node.outputs[0]);
     let count = lowering.shape(y).stored_len() / LANES;
     let half = |id| lowering.shape(id).dtype == DType::F16;
     debug_assert!(!(half(x) && half(y)), "nothing to convert");
     let kernel = match half(x) {
-        true => TO_EXACT.suited(lowering.memory(x), &[]),
-        false => TO_STORED.suited(lowering.memory(y), &[]),
+        true => TO_F32.suited(lowering.memory(x), &[]),
+        false => TO_ACTIVATION.suited(lowering.memory(y), &[]),
     };
     let launch = Launch {
         kernel,
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn shaders_agree_with_their_host_half() {
-        check_twin(&TO_STORED, Params::NAMES);
-        check_twin(&TO_EXACT, Params::NAMES);
+        check_twin(&TO_ACTIVATION, Params::NAMES);
+        check_twin(&TO_F32, Params::NAMES);
     }
 }
