@@ -1,4 +1,4 @@
-//! Host half of `shaders/convert_to_stored.wgsl` and `shaders/convert_to_exact.wgsl`.
+//! Host half of `shaders/convert_to_activation.wgsl` and `shaders/convert_to_f32.wgsl`.
 
 use super::grid;
 use super::lowering::{Launch, LowerError, Lowering};
@@ -7,9 +7,9 @@ use crate::graph::Node;
 use crate::graph::ops::Convert;
 use crate::shape::{DType, LANES};
 
-pub(super) const TO_STORED: Shader = shader!("convert_to_stored", [Read, Write], Params);
+pub(super) const TO_ACTIVATION: Shader = shader!("convert_to_activation", [Read, Write], Params);
 
-pub(super) const TO_EXACT: Shader = shader!("convert_to_exact", [Read, Write], Params);
+pub(super) const TO_F32: Shader = shader!("convert_to_f32", [Read, Write], Params);
 
 parameters! {
     struct Params {
@@ -18,7 +18,7 @@ parameters! {
     }
 }
 
-/// From halves or to halves; where both sides are one, the forms of memory are as well.
+/// To or from half precision, which is that of the activation: the other side is f32.
 pub(super) fn lower(
     lowering: &mut Lowering<'_>,
     op: &Convert,
@@ -29,8 +29,8 @@ pub(super) fn lower(
     let half = |id| lowering.shape(id).dtype == DType::F16;
     debug_assert!(!(half(x) && half(y)), "nothing to convert");
     let kernel = match half(x) {
-        true => TO_EXACT.suited(lowering.memory(x), &[]),
-        false => TO_STORED.suited(lowering.memory(y), &[]),
+        true => TO_F32.suited(lowering.memory(x), &[]),
+        false => TO_ACTIVATION.suited(lowering.memory(y), &[]),
     };
     let launch = Launch {
         kernel,

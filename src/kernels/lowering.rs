@@ -1,7 +1,7 @@
 //! A program under construction: a place for every value, and what kernels need to emit their
 //! dispatches.
 
-use super::shader::{Storage, StorageForms};
+use super::shader::{ActivationStorage, F32Storage, StorageForms};
 use super::{Choices, Target};
 use crate::graph::lasting::ARENA_ALIGNMENT;
 use crate::graph::{Arena, Graph, Node, Role, ValueId};
@@ -180,20 +180,19 @@ impl<'a> Lowering<'a> {
         self.graph.shape(id)
     }
 
-    /// How vectors lie in memory for a kernel that touches this feature map.
+    /// How vectors are stored for a kernel that reads or writes this activation.
     ///
-    /// Software adapters with 64-bit integers move single precision in wide steps.
-    pub(super) fn memory(&self, map: ValueId) -> StorageForms {
-        let single = match self.target.software && self.target.int64 {
-            true => Storage::Wide,
-            false => Storage::Plain,
-        };
+    /// Software adapters with 64-bit integers load and store f32 in pairs of those.
+    pub(super) fn memory(&self, activation: ValueId) -> StorageForms {
         StorageForms {
-            stored: match self.shape(map).dtype {
-                DType::F16 => Storage::Half,
-                DType::F32 | DType::U32 => single,
+            activation: match self.shape(activation).dtype {
+                DType::F16 => ActivationStorage::F16,
+                DType::F32 | DType::U32 => ActivationStorage::F32,
             },
-            exact: single,
+            f32: match self.target.software && self.target.int64 {
+                true => F32Storage::U64,
+                false => F32Storage::Vec4,
+            },
         }
     }
 

@@ -120,15 +120,17 @@ impl MatrixUnit {
     /// Workgroup memory that they take, at most, in bytes.
     pub const STORAGE: u32 = 32 << 10;
 
-    /// Whether the kernels can use it: they take sizes of subgroups that differ by a factor of
-    /// two, and with factors in single precision, which take more memory, by none.
+    /// Whether the kernels can use it: WGSL has matrices of 8 and 16 rows, and they take sizes of
+    /// subgroups that differ by a factor of two, and with factors in single precision, which take
+    /// more memory, by none.
     pub fn usable(&self) -> bool {
         let [smallest, largest] = self.subgroup;
         let differ = match self.operands {
             DType::F16 => 2,
             _ => 1,
         };
-        (smallest..=smallest * differ).contains(&largest)
+        [8, 16].contains(&self.size)
+            && (smallest..=smallest * differ).contains(&largest)
             && (1..=Self::INVOCATIONS).contains(&largest)
     }
 }

@@ -4,56 +4,57 @@
 use crate::program::MatrixUnit;
 use crate::shape::DType;
 
-/// How a vector of four numbers is stored.
+/// How activations are stored (the interface `activation`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Storage {
-    /// As `vec4<f32>`.
-    Plain,
-    /// In single precision as two 64-bit integers, which halves the number of load and store
-    /// instructions on software adapters.
-    Wide,
+pub(in super::super) enum ActivationStorage {
+    /// In f32 storage.
+    F32,
     /// In half precision, two to a word. WGSL has instructions for that everywhere, so no
     /// adapter needs halves of its own.
-    Half,
+    F16,
 }
 
-/// How vectors are stored that a kernel reads and writes.
+/// How vectors of four f32 are stored (the interface `f32_storage`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum F32Storage {
+    /// As `vec4<f32>`.
+    Vec4,
+    /// As two 64-bit integers, which halves the number of load and store instructions on
+    /// software adapters.
+    U64,
+}
+
+/// How the vectors are stored that a kernel reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct StorageForms {
-    /// Those of activations (the interface `activation`).
-    pub(in super::super) stored: Storage,
-    /// Those of all else, which are never halves (the interface `f32_storage`).
-    pub(in super::super) exact: Storage,
+    pub(in super::super) activation: ActivationStorage,
+    pub(in super::super) f32: F32Storage,
 }
 
 impl StorageForms {
-    /// What WebGPU has everywhere.
+    /// Single precision as WebGPU has it everywhere.
     pub(super) const PORTABLE: StorageForms = StorageForms {
-        stored: Storage::Plain,
-        exact: Storage::Plain,
+        activation: ActivationStorage::F32,
+        f32: F32Storage::Vec4,
     };
 
     /// Without 64-bit integers.
     pub(in super::super) fn narrow(self) -> StorageForms {
-        let narrow = |storage| match storage {
-            Storage::Wide => Storage::Plain,
-            other => other,
-        };
         StorageForms {
-            stored: narrow(self.stored),
-            exact: narrow(self.exact),
+            f32: F32Storage::Vec4,
+            ..self
         }
     }
 
     /// The pieces.
     pub(super) fn pieces(self) -> [&'static str; 2] {
-        let activation = match self.stored {
-            Storage::Plain | Storage::Wide => "activation_f32",
-            Storage::Half => "activation_f16",
+        let activation = match self.activation {
+            ActivationStorage::F32 => "activation_f32",
+            ActivationStorage::F16 => "activation_f16",
         };
-        let f32_storage = match self.exact {
-            Storage::Plain | Storage::Half => "f32_vec4",
-            Storage::Wide => "f32_u64",
+        let f32_storage = match self.f32 {
+            F32Storage::Vec4 => "f32_vec4",
+            F32Storage::U64 => "f32_u64",
         };
         [activation, f32_storage]
     }

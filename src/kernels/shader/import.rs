@@ -74,6 +74,7 @@ impl Expanded {
 
 #[cfg(test)]
 mod tests {
+    use super::super::library::PIECES;
     use super::*;
 
     #[test]
@@ -94,6 +95,17 @@ mod tests {
         };
         assert_eq!(expanded.needs(), needs);
         assert!(expanded.has("activation_f32") && !expanded.has("f32_vec4"));
+    }
+
+    #[test]
+    fn imports_form_no_circle() {
+        for piece in PIECES {
+            assert!(
+                !expand(piece.text, &[piece.name]).has(piece.name),
+                "{}",
+                piece.name
+            );
+        }
     }
 
     #[test]

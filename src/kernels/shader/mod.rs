@@ -29,7 +29,7 @@ mod import;
 mod library;
 mod unroll;
 
-pub(super) use forms::{Storage, StorageForms};
+pub(super) use forms::{ActivationStorage, F32Storage, StorageForms};
 
 use crate::program::{Access, Kernel, MatrixUnit};
 use import::expand;
