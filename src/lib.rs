@@ -1,80 +1,96 @@
 //! PyramidNet (Han, Kim, Kim: Deep Pyramidal Residual Networks, CVPR 2017) on any GPU: WGSL
 //! compute shaders, orchestrated by a graph executor over wgpu.
 //!
-//! This page is the map: the way of the data, the rooms, and what always holds.
+//! This page is the map of the code: how data flows, what each room contains, and the
+//! invariants.
 //!
-//! # The way of the data
+//! # Data flow
 //!
 //! ```text
-//! bytes on disk ─ data ─▶ images of bytes ─▶ device: gather, crop, flip, normalise ─▶ batch NHWC f32
-//! preset or flags ─ model ─▶ layers ─▶ forward graph ─ train: rewrite (fusion), loss, autodiff, rewrite, recompute, update, precision ─▶ graph of a whole step
+//! files ─ data ─▶ u8 images ─▶ device: gather, crop, flip, normalise ─▶ batch NHWC f32
+//! preset or flags ─ model ─▶ layers ─▶ forward graph
+//! forward graph ─ train::step_graph ─▶ fuse, loss, autodiff, fuse, checkpoint activations, update, fuse reductions, halve ─▶ graph of a step
 //! graph + choices of kernels (given, measured, built in) ─ kernels ─▶ program: numbered buffers, dispatches ─ plan ─▶ few physical buffers
-//! program + adapter ─ gpu ─▶ pipelines, buffers, bind groups, built once ─▶ one submission a step
-//! the same graph ─ cpu ─▶ loops over the same memory, where there is no GPU
-//! loss and correct answers gather on the device ─▶ read back rarely ─ train ─▶ events ─▶ progress bar, run directory, page
+//! program + adapter ─ gpu ─▶ pipelines, buffers, bind groups, built once ─▶ one submission per step
+//! the same graph ─ cpu ─▶ loops over the same memory layout, where there is no GPU
+//! loss and correct answers accumulate on the device ─ train::Session ─▶ events ─▶ progress bar, run directory, page
 //! parameters ─ checkpoint ─▶ safetensors with PyTorch's names ─▶ eval, predict, other programs
 //! ```
 //!
+//! A batch passes `data/loader.rs`, `train/input_pipeline.rs`, `train/trainer.rs` and the operator
+//! `assemble_batch`. A convolution is `graph/ops/conv2d.rs` (meaning), `graph/rewrite.rs` (what is
+//! fused into it), `kernels/conv2d.rs` and `kernels/convolution` (which kernel, with what grid),
+//! `shaders/conv2d_*.wgsl` or `cpu/conv2d.rs`. A checkpoint passes `checkpoint` (files),
+//! `trained_model.rs` (names and shapes against the network) and `engine/weights.rs` (layout in
+//! memory).
+//!
 //! # The rooms
 //!
-//! A room uses rooms of lower layers only; `tests/tidy.rs` holds the table and checks it.
+//! A room uses rooms of lower layers only, and no two files use each other unless one is the
+//! parent module of the other; `tests/tidy.rs` checks both.
 //!
-//! | layer | room | what it is |
+//! | layer | room | contents |
 //! |---|---|---|
-//! | 0 | [`shape`] | extents, element types, how a shape lies in memory |
+//! | 0 | [`shape`] | extents, element types, layout in memory |
 //! | 0 | [`rng`] | counter-based random numbers, the same bits everywhere |
 //! | 1 | [`program`] | a GPU program as plain data, and its memory plan |
-//! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, recomputation, half precision, interpreter |
+//! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, activation checkpointing, half precision, interpreter |
 //! | 1 | [`data`] | datasets to images and batches |
 //! | 1 | [`checkpoint`] | named tensors to and from files |
-//! | 2 | [`model`] | PyramidNet from a dozen words: layers, names, counts, initial values, the forward graph |
+//! | 2 | [`model`] | PyramidNet from a short specification: layers, names, counts, initial values, forward graph |
 //! | 2 | [`kernels`] | the host half of each shader, and the lowering of graphs to programs |
 //! | 2 | [`gpu`] | the only room that names wgpu: adapters, running programs, timing them |
 //! | 2 | [`cpu`] | graphs on the processor: vector instructions, all cores |
-//! | 3 | [`engine`] | graphs in, runnable things out; the devices a user can ask for; the tuner; the trial of matrix units |
-//! | 4 | [`train`] | recipe, the graph of a step, the session through epochs and its events, evaluation |
+//! | 3 | [`engine`] | graphs in, runnable things out: the devices, one interface to them, the tuner, the self-check of matrix units |
+//! | 4 | [`train`] | recipe, graph of a step, the session over epochs with its events, evaluation |
 //! | 4 | [`trained_model`] | a network with its weights, from and to a checkpoint |
-//! | 5 | [`verify`] | recorded arrays of other programs against ours |
-//! | 5 | [`mod@bench`] | speed, and what share of the adapter's own limit it is |
-//! | 5 | [`predict`] | trained weights and an image to classes |
+//! | 5 | [`verify`] | arrays recorded from other programs against ours |
+//! | 5 | [`mod@bench`] | speed, and the share of the adapter's own limit |
+//! | 5 | [`predict`] | a trained model and an image to classes |
 //! | 5 | [`run`] | the run directory: configuration, metrics, events, state |
 //! | 6 | [`cli`] | the command line, one file per subcommand |
 //!
-//! Beside `src`: `shaders` has one WGSL file per kernel, `shaders/lib` what several import;
+//! Beside `src`: `shaders` has the WGSL files, `shaders/lib` what several of them import;
 //! `datasets` says what is published about each dataset; `tests/golden` holds recordings of
-//! PyTorch with the script that made them.
+//! PyTorch with the script that made them; `benches` compares this program with others.
 //!
-//! # What always holds
+//! # Invariants
 //!
 //! - Channels are stored padded to a multiple of four and the pads are zero, so that
 //!   PyramidNet's odd widths need no scalar tails and the zero-padded shortcut costs
-//!   nothing. Files always hold true extents.
+//!   nothing. Files hold true extents.
 //! - Everything is built before the first step; a step allocates nothing on the device.
 //! - Same seed, same choices of kernels, same adapter: same bits. No kernel adds floats in an
 //!   order that depends on scheduling, and every random number is a function of what it is
 //!   for. A run that stops and resumes, also inside an epoch, computes the bits of one that
 //!   did not.
-//! - A NaN or an infinity is never swallowed: comparisons let it through, and the loss and
-//!   every gradient are tested by the bits of their exponents. Where feature maps are halves
-//!   and the loss is scaled, a step whose gradients overflow is left out, counted, and tried
-//!   with a smaller scale.
+//! - A NaN or an infinity is never hidden: comparisons propagate it, and the loss and every
+//!   gradient are tested by the bits of their exponents. With half-precision activations the
+//!   loss is scaled; a step whose gradients overflow is skipped, counted, and followed by a
+//!   smaller scale.
 //! - `graph`, `program`, `model` and `kernels` perform no input or output and know no device.
-//! - Nothing in the library waits for a device except inside [`gpu`], and there only
+//! - Nothing in the library blocks on a device except inside [`gpu`], and there only
 //!   natively; browsers have their event loop.
-//! - Every operator has a plain reference in double precision beside it, which serves as the
-//!   oracle of the kernels' tests, as what finite differences check, and as
-//!   `--device reference`.
+//! - Every operator has a plain reference in double precision beside it: the oracle of the
+//!   kernels' tests, what finite differences check, and `--device reference`.
+//! - A rule of [`graph::rewrite`] never changes what is computed, and what is fused shows in the
+//!   printed graph: lowering fuses nothing by itself.
 //!
 //! # Adding things
 //!
-//! - An operator: one file in `src/graph/ops`, one in `src/kernels`, one in `shaders`, a loop
-//!   in `src/cpu`, and a line in each list (`operators!`, the lowering's match, the
-//!   processor's). The tests walk the lists.
+//! - An operator `x`: four files of its stem, in the rooms `graph::ops`, `kernels` and `cpu` and
+//!   in `shaders`, and one line in each of four lists: `operators!` (`graph/ops/mod.rs`), the
+//!   match of `kernels/lower.rs`, the table of shaders in `kernels/mod.rs`, the match of
+//!   `cpu/mod.rs`. The compiler or a test names each list that lacks it. No other file changes:
+//!   half precision is declared by the operator ([`graph::ops::HalfMaps`]), operands have names
+//!   (`inputs!`), and tests walk the lists. Dropout, which once touched eleven files, would be
+//!   these four and the four lines.
 //! - A faster kernel: a shader, its host half, and a name in the table of choices.
-//! - A fusion: one rule in `src/graph/rewrite.rs`. A reduction that the kernel before it can
-//!   do on the way needs none: in lowering that kernel leaves partial results beside what it
-//!   makes, if anybody wants them (`Lowering::leave`).
-//! - A dataset: a manifest in `datasets`, and a reader if the format is new.
+//! - A fusion: one rule in `src/graph/rewrite.rs`, and its case in `tests/fusion.rs`. A reduction
+//!   that a kernel can do in its epilogue is a second result of the operator, its partial
+//!   statistics, which the rule asks for; a kernel that cannot do it gets a dispatch after it.
+//! - A dataset: a manifest in `datasets`, a row in the table of [`data`], and a reader if the
+//!   format is new.
 //! - A kind of device: a room of its own, a file in `src/engine/backend` that implements the
 //!   interface there, and an arm in [`engine::Device`].
 //!
@@ -82,6 +98,8 @@
 //!
 //! - A batch is part of a graph's shapes, so an epoch's smaller last batch has a program of
 //!   its own; the programs share all buffers.
+//! - How many slices of partial statistics there are is known only when a kernel is chosen, so
+//!   their shape in the graph is that of one slice ([`shape::Layout::Slices`]).
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;

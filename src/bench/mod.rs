@@ -127,7 +127,7 @@ pub struct Report {
     pub timeline: Vec<Span>,
 }
 
-/// Measures; `choose` says which kernels compute the graph, `say` hears what is being done.
+/// Measures; `choose` says which kernels compute the graph, `say` is called with what is being done.
 ///
 /// On the reference a single step may take minutes: it is not warmed up, and there is no
 /// second one when the time is spent.

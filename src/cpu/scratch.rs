@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Vectors that nobody uses just now.
+/// Vectors that are not in use.
 #[derive(Debug, Default)]
 pub(super) struct Scratch(Mutex<Vec<Vec<f32>>>);
 

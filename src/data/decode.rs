@@ -50,7 +50,7 @@ pub fn decode_image(bytes: &[u8], size: u32, crop: Crop) -> Result<Vec<u8>, Data
     Ok(fit(&decode(bytes)?, size, crop))
 }
 
-/// Brings pixels that somebody else has decoded, `width` x `height` x RGB, to `size` x `size`.
+/// Brings pixels that were decoded elsewhere, `width` x `height` x RGB, to `size` x `size`.
 ///
 /// # Errors
 /// If there are not as many bytes as the extents say, or none.

@@ -22,7 +22,7 @@ use crate::gpu::{Gpu, GpuError, LoadedPrograms};
 use crate::graph::{Graph, Node, ValueId};
 use crate::kernels::{self, Choices, Offer, Target};
 
-/// How kernels are chosen that nobody named.
+/// How kernels are chosen where no choice was given.
 #[derive(Clone, Debug, Default)]
 pub struct Tuner {
     /// What was measured before.

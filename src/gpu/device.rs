@@ -40,7 +40,7 @@ pub struct Gpu {
     pub(super) spare: Vec<(wgpu::Device, wgpu::Queue)>,
     /// Facts about the adapter.
     pub description: Description,
-    /// Its matrix units that have proved to work: none, until somebody tries them.
+    /// Its matrix units that have proved to work: none before the self-check.
     pub matrices: Vec<MatrixUnit>,
     /// Those that have not, and why.
     pub refused: Vec<(MatrixUnit, String)>,
@@ -202,7 +202,7 @@ impl Gpu {
         }
     }
 
-    /// Hands over all pipelines if there are new ones and somebody keeps them.
+    /// Hands over all pipelines if there are new ones and a store for them.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn hand_over_pipelines(&self) {
         if let Some(pipelines) = self.pipelines.get() {

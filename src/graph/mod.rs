@@ -163,7 +163,7 @@ pub enum GraphError {
         /// Name of the result whose gradient was wanted.
         name: String,
     },
-    /// A value that a run needs and nobody provided.
+    /// A value that a run needs and that was not provided.
     #[error("value {0} was not provided")]
     Missing(String),
 }

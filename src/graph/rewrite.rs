@@ -39,8 +39,8 @@ pub fn fuse_backward(graph: &mut Graph) {
 }
 
 /// Lets the operators that make an activation, or its gradient, do the first half of the
-/// reductions that follow in their epilogue. After everything that moves or copies nodes, for
-/// a copy's reduction nobody reads.
+/// reductions that follow in their epilogue. Runs after every pass that moves or copies nodes:
+/// a copy must not repeat the reduction.
 pub fn fuse_reductions(graph: &mut Graph) {
     for index in 0..graph.nodes.len() {
         partial_moments(graph, index);

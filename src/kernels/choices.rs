@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Plain WGSL for every legal shape.
 pub(super) const DIRECT: &str = "direct";
-/// One subgroup to a workgroup, operands spread by shuffles: software adapters.
+/// One subgroup per workgroup, operands broadcast by shuffles: software adapters.
 pub(super) const SUBGROUP: &str = "subgroup";
 
 /// Winograd's convolution, and the results of a tile along one axis. The larger tile is faster

@@ -119,7 +119,7 @@ impl Operator for Conv2dGradInput {
     }
 }
 
-/// Operands of the reduction that is computed beside dx.
+/// Operands of the reduction of dx.
 fn reduced<T>(norm: NormalizedOperands<T>, dx: T) -> Vec<T> {
     let NormalizedOperands { x, moments, affine } = norm;
     let operands = NormalizeGradReduceInputs {

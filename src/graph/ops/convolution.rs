@@ -10,8 +10,8 @@
 //!
 //! where cells outside an image, and fractions, contribute nothing.
 //!
-//! On request x is normalised before ([`Normalize`], cells outside an image stay zero), or y
-//! behind: then nobody needs to store the other one.
+//! On request x is normalised as it is loaded ([`Normalize`]; cells outside an image stay zero),
+//! or y before it is stored, so that the activation between the two is never stored.
 
 use super::super::Tensor;
 use super::batch_norm::numbers;

@@ -1,5 +1,5 @@
 //! Mean and variance from partial moments: the second half of [`super::BatchMoments`], where
-//! the operator that makes x leaves the first half beside it.
+//! the operator that produces x computes the first half in its epilogue.
 
 use super::super::Tensor;
 use super::batch_moments::{merge, partial_shape};

@@ -1,5 +1,4 @@
-//! The sum of partial sums that a kernel leaves beside its result: the second half of a
-//! reduction such as [`super::NormalizeGradReduce`].
+//! The sum of the partial sums of a reduction: the second half of [`super::NormalizeGradReduce`].
 
 use super::super::Tensor;
 use super::named::{inputs, named};

@@ -8,7 +8,7 @@ use crate::graph::ValueId;
 use crate::graph::ops::{NormalizeGradReduce, NormalizeGradReduceInputs, NormalizedOperands};
 use crate::program::Binding;
 
-/// A reduction that the graph asks for beside the result.
+/// A reduction of the result that the graph asks for.
 #[derive(Clone, Copy)]
 pub(in super::super) enum Reduction<'a> {
     /// Partial moments of the result.

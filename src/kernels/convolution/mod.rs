@@ -319,7 +319,7 @@ const CHUNK_LOADS: u32 = 3;
 /// Vectors of output channels of a workgroup of the subgroup family, `widest` at most, so
 /// that all chunks together cost least.
 ///
-/// Wide chunks repeat fewer loads, but the last one computes vectors that nobody needs.
+/// Wide chunks repeat fewer loads, but the last one computes unneeded vectors.
 /// There are at most `widest` widths, so a whole network needs few pipelines.
 fn chunk_vecs(vecs: u32, widest: u32) -> u32 {
     let cost = |width: &u32| vecs.div_ceil(*width) * (width + CHUNK_LOADS);

@@ -185,7 +185,7 @@ impl Tile {
         ]
     }
 
-    /// What a result costs, to compare tiles: multiply-adds, those that nobody needs
+    /// What a result costs, to compare tiles: multiply-adds, unneeded ones
     /// included, loads from workgroup memory and from the device's, and cores that stay idle.
     /// A row takes `row_loads` vectors for each step of the axis that is summed over, a
     /// vector of channels `vec_loads`, and their product `arithmetic`.
