@@ -64,7 +64,9 @@ impl Evaluator {
     pub async fn run(&mut self, mut progress: impl FnMut(usize)) -> Result<Evaluation, TrainError> {
         let mut confusion = vec![vec![0; self.classes]; self.classes];
         let shape = Shape::channels(&[self.batch, 1, 1, self.classes]);
-        let mut batches = self.input.batches(chunks(self.input.len(), self.batch));
+        let mut batches = self
+            .input
+            .batches(chunks(self.input.len(), self.batch), None);
         let mut done = 0;
         clear_metrics(&mut self.engine);
         while let Some(batch) = batches.next() {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::evaluate::{chunks, clear_metrics, read_metrics};
 use super::input_pipeline::Batches;
 use super::{InputPipeline, Recipe, Totals, TrainError};
-use crate::data::Source;
+use crate::data::{EpochKey, Source};
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors};
 use crate::graph::ops::{LOSS_SCALE_WORDS, LossScale, METRIC_WORDS, Metrics};
 use crate::graph::step::Step;
@@ -260,7 +260,12 @@ impl Trainer {
     pub fn step(&mut self) -> Result<usize, TrainError> {
         assert!(!self.epoch_done(), "the epoch has no further step");
         if self.batches.is_none() {
-            self.batches = Some(self.train.batches(self.chunks_left()));
+            let key = EpochKey {
+                seed: self.options.seed,
+                epoch: self.position.epoch,
+            };
+            let key = self.options.recipe.augment.then_some(key);
+            self.batches = Some(self.train.batches(self.chunks_left(), key));
         }
         let total = self.batch_at(self.position.step);
         self.write_step();
@@ -314,7 +319,7 @@ impl Trainer {
         self.collect().await?;
         clear_metrics(&mut self.engine);
         let batch = self.sizes[0];
-        let mut batches = self.test.batches(chunks(self.test.len(), batch));
+        let mut batches = self.test.batches(chunks(self.test.len(), batch), None);
         let mut done = 0;
         while let Some(next) = batches.next() {
             let next = next?;
