@@ -1,6 +1,6 @@
 //! Images in, classes with probabilities out: what the command line and the page share.
 
-use crate::data::{self, Crop, DataError};
+use crate::data::{self, DataError};
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
 use crate::graph::ops::AssembleBatch;
 use crate::graph::{Graph, Passes, ValueId};
@@ -129,25 +129,16 @@ impl Predictor {
     /// # Errors
     /// If the bytes are no image.
     pub fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
-        data::decode_image(bytes, self.description.network.image_size, self.crop())
+        data::decode_image(bytes, self.description.preprocessing.resize)
     }
 
-    /// Brings decoded pixels, `width` times `height` times RGB, to the network's size as
+    /// Resizes decoded pixels, `width` times `height` times RGB, to the network's size as
     /// [`Predictor::decode`] does.
     ///
     /// # Errors
     /// If there are not as many bytes as the extents say, or none.
     pub fn fit(&self, width: u32, height: u32, rgb: Vec<u8>) -> Result<Vec<u8>, DataError> {
-        let size = self.description.network.image_size;
-        data::fit_pixels(width, height, rgb, size, self.crop())
-    }
-
-    /// How images of other sizes are brought to the network's.
-    fn crop(&self) -> Crop {
-        match self.description.preprocessing.shorter_side == self.description.network.image_size {
-            true => Crop::Shorter,
-            false => Crop::ImageNet,
-        }
+        data::fit_pixels(width, height, rgb, self.description.preprocessing.resize)
     }
 
     /// Classes of an image as [`Predictor::decode`] gives it, the most probable first; of

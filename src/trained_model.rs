@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, StoredTensor, Values};
-use crate::data::Manifest;
+use crate::data::DatasetKind;
 use crate::engine::Tensors;
 use crate::model::{
     Description, Network, NetworkSpec, ParameterRole, Preprocessing, SpecError, check, infer,
@@ -57,10 +57,12 @@ impl TrainedModel {
         let network = Network::new(&spec)?;
         check(&network, &shapes)?;
         let description = match written {
-            Some(description) => Description {
-                network: spec,
-                ..description
-            },
+            Some(mut description) => {
+                let resize = &mut description.preprocessing.resize;
+                *resize = resize.scaled_to(spec.image_size);
+                description.network = spec;
+                description
+            }
             None => undescribed(spec),
         };
         Ok(TrainedModel {
@@ -74,7 +76,7 @@ impl TrainedModel {
 
 /// What we assume of a file that says nothing: numbered classes, CIFAR-10's constants.
 fn undescribed(spec: NetworkSpec) -> Description {
-    let published = Manifest::cifar10().published;
+    let published = DatasetKind::Cifar10.manifest().published;
     let (mean, std) = published.map_or(([127.5; 3], [127.5; 3]), |p| (p.mean, p.std));
     Description {
         classes: (0..spec.classes).map(|c| c.to_string()).collect(),

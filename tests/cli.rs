@@ -5,6 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use image::{Rgb, RgbImage, imageops};
+
+/// The model that the page ships: CIFAR-10, images of 32x32.
+const MODEL: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/web/models/cifar10.safetensors"
+);
+
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pyr-wgpu"));
     command.args(arguments);
@@ -124,6 +132,25 @@ fn wrong_arguments_are_named() {
         2,
         &["--logits"],
     );
+}
+
+/// Help and errors name every dataset, with the defaults of its manifest.
+#[test]
+fn datasets_are_listed_from_their_table() {
+    let output = run(&["train", "--help"]);
+    let help = String::from_utf8_lossy(&output.stdout);
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        "shapes, cifar10, cifar100 or folder [default: shapes]",
+        "[default: shapes 5, others 300]",
+        "[default: shapes 32, others 128]",
+        "[default: shapes 0.05, cifar100 0.5, others 0.1]",
+        "[default: shapes 4,5, others 150,225]",
+    ] {
+        assert!(help.contains(words), "{words} is not in {help}");
+    }
+    let known = "there are shapes, cifar10, cifar100 and folder";
+    fails(&["train", "--dataset", "mnist"], 2, &["`mnist`", known]);
 }
 
 #[test]
@@ -247,6 +274,73 @@ fn predict_gives_probabilities() {
         let tune = help.split("--tune").nth(1).unwrap();
         assert!(tune.contains(&format!("[default: {default}]")), "{tune}");
     }
+}
+
+/// The shipped model, written to a directory with another shorter side before the crop.
+fn with_shorter_side(directory: &Path, side: u32) -> String {
+    let mut bytes = fs::read(MODEL).unwrap();
+    // The description is JSON in a string of JSON.
+    let [old, new] = [32, side].map(|side| format!("shorter_side\\\":{side}"));
+    let start = bytes.windows(old.len()).position(|w| w == old.as_bytes());
+    let start = start.expect("the model describes itself");
+    bytes[start..start + old.len()].copy_from_slice(new.as_bytes());
+    let name = path(directory, "model.safetensors");
+    fs::write(&name, bytes).unwrap();
+    name
+}
+
+/// Two datasets of one image a class: images of 40x40, and their centres of 32x32.
+fn wide_and_centre(directory: &Path) -> [String; 2] {
+    let classes = [
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ];
+    for (number, class) in (0u32..).zip(classes) {
+        let wide = RgbImage::from_fn(40, 40, |x, y| {
+            Rgb([x * 6, y * (6 - number % 5), (x + 2) * (y + number)].map(|byte| byte as u8))
+        });
+        let centre = imageops::crop_imm(&wide, 4, 4, 32, 32).to_image();
+        for (part, image) in [("wide", wide), ("centre", centre)] {
+            let folder = directory.join(part).join("test").join(class);
+            fs::create_dir_all(&folder).unwrap();
+            image.save(folder.join("image.png")).unwrap();
+        }
+    }
+    ["wide", "centre"].map(|part| path(directory, part))
+}
+
+/// A checkpoint says how images become its input; the network's stem has no say in it.
+#[test]
+fn eval_and_predict_obey_the_checkpoint_s_preprocessing() {
+    let directory = tempfile::tempdir().unwrap();
+    let [wide, centre] = wide_and_centre(directory.path());
+    let obeying = with_shorter_side(directory.path(), 40);
+
+    let eval = |model: &str, data: &str| {
+        let dataset = ["--dataset", "folder", "--data", data, "--device", "cpu"];
+        json(&[&["eval", model, "--json", "--quiet"], &dataset[..]].concat())
+    };
+    let expected = eval(MODEL, &centre);
+    assert_eq!(eval(&obeying, &wide), expected);
+    assert_eq!(eval(&obeying, &centre), expected, "the right size already");
+    assert_ne!(eval(MODEL, &wide)["loss"], expected["loss"]);
+
+    let predict = |model: &str, data: &str| {
+        let image = format!("{data}/test/ship/image.png");
+        let document = json(&["predict", model, &image, "--device", "cpu", "--json"]);
+        document[0]["predictions"].clone()
+    };
+    let expected = predict(MODEL, &centre);
+    assert_eq!(predict(&obeying, &wide), expected);
+    assert_ne!(predict(MODEL, &wide), expected);
 }
 
 #[test]

@@ -1,11 +1,17 @@
-//! What the command line and the page make of images: scores, evidence and several at once.
+//! What the command line and the page make of images: input, scores, evidence and several at
+//! once.
 
 mod common;
 
+use std::io::Cursor;
+
+use image::{ImageFormat, Rgb, RgbImage, imageops};
+use pyr_wgpu::checkpoint::Checkpoint;
+use pyr_wgpu::data::Resize;
 use pyr_wgpu::engine::{Device, Tensors, built_in};
 use pyr_wgpu::model::{Description, Network, NetworkSpec, Preprocessing, Stem, initial_values};
 use pyr_wgpu::predict::{Predictor, thin};
-use pyr_wgpu::trained_model::TrainedModel;
+use pyr_wgpu::trained_model::{TrainedModel, checkpoint};
 
 /// A small network with biases, for images of 16x16.
 fn trained() -> TrainedModel {
@@ -25,6 +31,53 @@ fn trained() -> TrainedModel {
         tensors,
         described: true,
     }
+}
+
+/// A network that is trained on the 16x16 centre of images whose shorter side is 20.
+fn trained_on_centres() -> TrainedModel {
+    let mut trained = trained();
+    trained.description.preprocessing.resize = Resize::new(16, 20);
+    trained
+}
+
+#[test]
+fn the_shorter_side_of_a_checkpoint_is_obeyed() {
+    let image = RgbImage::from_fn(30, 20, |x, y| {
+        let byte = |a, b| (x * a + y * b) as u8;
+        Rgb([byte(8, 0), byte(0, 12), byte(31, 57)])
+    });
+    // The shorter side is 20 already, so nothing is interpolated: 7 columns are cut off at
+    // each side, and 2 rows above and below.
+    let centre = imageops::crop_imm(&image, 7, 2, 16, 16)
+        .to_image()
+        .into_raw();
+    let mut file = Cursor::new(Vec::new());
+    image.write_to(&mut file, ImageFormat::Png).unwrap();
+
+    // It survives the file.
+    let trained = trained_on_centres();
+    let (network, tensors) = (&trained.network, &trained.tensors);
+    let written = checkpoint(network, &trained.description, tensors, 0).to_bytes();
+    let read = Checkpoint::from_bytes(&written).unwrap();
+    let read = TrainedModel::read(read, None).unwrap();
+    assert_eq!(read.description, trained.description);
+    let predictor = Predictor::new(&Device::Reference, &read, built_in).unwrap();
+    assert_eq!(predictor.decode(file.get_ref()).unwrap(), centre);
+    assert_eq!(predictor.fit(30, 20, image.into_raw()).unwrap(), centre);
+    // An image of the network's size is taken as it is.
+    assert_eq!(predictor.fit(16, 16, centre.clone()).unwrap(), centre);
+}
+
+/// Flags may say another size; the proportion stays that of the checkpoint.
+#[test]
+fn another_size_keeps_the_proportions() {
+    let trained = trained_on_centres();
+    let (network, tensors) = (&trained.network, &trained.tensors);
+    let written = checkpoint(network, &trained.description, tensors, 0);
+    let mut larger = trained.description.network.clone();
+    larger.image_size = 32;
+    let read = TrainedModel::read(written, Some(larger)).unwrap();
+    assert_eq!(read.description.preprocessing.resize, Resize::new(32, 40));
 }
 
 fn image() -> Vec<u8> {

@@ -41,7 +41,7 @@ const ROOMS: [Room; 18] = [
     room("graph", 1, Uses::Only(&[])),
     room("data", 1, Uses::Only(&[])),
     room("checkpoint", 1, Uses::Only(&[])),
-    room("model", 2, Uses::Only(&["graph"])),
+    room("model", 2, Uses::Only(&["graph", "data"])),
     room("kernels", 2, Uses::Only(&["graph", "program"])),
     room("gpu", 2, Uses::Only(&["program"])),
     room("cpu", 2, Uses::Only(&["graph", "program"])),

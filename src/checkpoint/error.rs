@@ -21,7 +21,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
 
-    /// The file could not be written; what stood there before is unchanged.
+    /// The file could not be written; a previous file there is unchanged.
     #[error("cannot be written: {source}; a previous file there is unchanged; {advice}")]
     Write {
         /// The system's reason.
@@ -39,7 +39,7 @@ pub enum CheckpointError {
         advice: &'static str,
     },
 
-    /// The bytes are of the right format, but not whole.
+    /// The bytes are of the right format, but incomplete or damaged.
     #[error("damaged or cut short: {reason}; copy or download it again")]
     Damaged {
         /// What does not fit.
@@ -57,14 +57,14 @@ pub enum CheckpointError {
         expected: &'static str,
     },
 
-    /// Two tensors have the same name once the prefix `module.` is gone.
+    /// Two tensors have the same name without the prefix `module.`.
     #[error("tensor `{name}` is there twice, with and without the prefix `module.`; remove one")]
     DuplicateTensor {
         /// Name without the prefix.
         name: String,
     },
 
-    /// A tensor is not there.
+    /// A tensor is missing.
     #[error("there is no tensor `{name}`; {nearest}")]
     MissingTensor {
         /// Name of the tensor.
@@ -75,8 +75,8 @@ pub enum CheckpointError {
 
     /// A tensor holds NaN or infinity.
     #[error(
-        "tensor `{name}` {shape:?} holds {value} at place {place} ({count} values are no finite \
-         numbers); training diverged before it was saved, use an earlier checkpoint"
+        "tensor `{name}` {shape:?} holds {value} at index {index} ({count} values are not \
+         finite); training diverged before it was saved, use an earlier checkpoint"
     )]
     NotFinite {
         /// Name of the tensor.
@@ -85,8 +85,8 @@ pub enum CheckpointError {
         shape: Vec<usize>,
         /// The first such value.
         value: f32,
-        /// Its place among the values, row-major.
-        place: usize,
+        /// Its row-major index.
+        index: usize,
         /// How many there are.
         count: usize,
     },

@@ -1,8 +1,8 @@
 //! Checkpoints on a disk.
 //!
-//! A file is written beside its place, brought to the disk, and then renamed over the
-//! previous one: whoever opens the name sees the old file or the new one, whole, also after
-//! a full disk, a kill or a power cut.
+//! A file is written under a temporary name in the same directory, synchronised to the disk,
+//! and then renamed over the previous one: a reader sees either the old file or the new one,
+//! complete, even after a full disk, a kill or a power cut.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -40,7 +40,7 @@ pub fn read_npy_file(path: &Path) -> Result<StoredTensor, CheckpointError> {
     tensor.map_err(|error| error.in_file(path.display()))
 }
 
-/// Writes a file whole or not at all: what `write` produces appears at `path` only when all
+/// Writes a file completely or not at all: what `write` produces appears at `path` only when all
 /// of it is on the disk.
 ///
 /// # Errors
@@ -68,12 +68,12 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     builder.prefix(".pyr-wgpu-").suffix(".tmp");
     #[cfg(unix)]
     {
-        // Temporary files are private by default; a checkpoint is as readable as any file,
-        // within the user's mask.
+        // Temporary files are private by default; a checkpoint gets the permissions of any
+        // other file, within the user's mask.
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    // Dropping the temporary file on any way out but the last removes it.
+    // Every early return drops the temporary file, which removes it.
     let mut temporary = builder.tempfile_in(&directory)?;
     {
         let mut writer = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
@@ -93,7 +93,7 @@ fn directory(path: &Path) -> PathBuf {
     }
 }
 
-/// Brings the new name to the disk, where directories can be opened.
+/// Synchronises the new name to the disk, where directories can be opened.
 fn sync_directory(directory: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());

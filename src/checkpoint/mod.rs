@@ -11,8 +11,8 @@
 //!   survives whatever happens.
 //!
 //! Names that PyTorch's `DataParallel` prefixed by `module.` lose the prefix when read.
-//! Half precision and double precision become `f32`; values are kept as found, and
-//! [`Checkpoint::check_finite`] says whether they are numbers.
+//! Half and double precision become `f32`; values are kept as found, and
+//! [`Checkpoint::check_finite`] says whether they are finite.
 
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
@@ -59,7 +59,7 @@ pub struct StoredTensor {
 }
 
 impl StoredTensor {
-    /// A tensor of these extents; none for a single value.
+    /// A tensor of these extents; a scalar has none.
     ///
     /// # Panics
     /// If the number of values is not the product of the extents.
@@ -149,30 +149,30 @@ impl Checkpoint {
             .collect()
     }
 
-    /// Checks that every value of every tensor is a finite number.
+    /// Checks that every value of every tensor is finite.
     ///
     /// # Errors
-    /// The first tensor, by name, that holds NaN or infinity, with the place and how many.
+    /// The first tensor, by name, that holds NaN or infinity, with the first index and the count.
     pub fn check_finite(&self) -> Result<(), CheckpointError> {
         for (name, tensor) in &self.tensors {
             let Values::F32(values) = &tensor.values else {
                 continue;
             };
-            let Some(place) = values.iter().position(|value| !value.is_finite()) else {
+            let Some(index) = values.iter().position(|value| !value.is_finite()) else {
                 continue;
             };
             return Err(CheckpointError::NotFinite {
                 name: name.clone(),
                 shape: tensor.shape.clone(),
-                value: values[place],
-                place,
+                value: values[index],
+                index,
                 count: values.iter().filter(|value| !value.is_finite()).count(),
             });
         }
         Ok(())
     }
 
-    /// The names around the place where a name would stand, for an error message.
+    /// The names next to where a name would be in alphabetical order, for an error message.
     fn neighbours(&self, name: &str) -> String {
         let names = || self.tensors.keys().map(String::as_str);
         let before = names().take_while(|other| *other < name).last();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_value_that_is_no_number_is_named() {
+    fn the_first_value_that_is_not_finite_is_named() {
         let mut sample = sample();
         sample.check_finite().unwrap();
         let values = vec![0.0, f32::NAN, f32::INFINITY];

@@ -13,7 +13,7 @@ use super::{CheckpointError, StoredTensor, Values};
 /// Reads a `.npy` file.
 ///
 /// # Errors
-/// If the bytes are no such file, hold another type, or are fewer or more than the header
+/// If the bytes are not such a file, hold another type, or are fewer or more than the header
 /// says.
 ///
 /// ```
@@ -40,7 +40,7 @@ pub fn read_npy(bytes: &[u8]) -> Result<StoredTensor, CheckpointError> {
         let factors = shape.iter().chain([&size]);
         factors.copied().try_fold(1usize, usize::checked_mul)
     };
-    // Before anything is read: a header may ask for more than the memory there is.
+    // Checked before anything is allocated: a header may ask for more memory than there is.
     let shape = match shape {
         Some(shape) if count(&shape) == Some(rest.len()) => shape,
         _ => {
@@ -99,16 +99,16 @@ pub fn write_npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
     bytes
 }
 
-/// Reorders values whose element [i, j, ..] stands at i * strides[0] + j * strides[1] + ...
+/// Reorders values whose element [i, j, ..] is at i * strides[0] + j * strides[1] + ...
 fn to_c_order<T: Copy>(shape: &[usize], strides: &[u64], values: &[T]) -> Vec<T> {
     let mut ordered = Vec::with_capacity(values.len());
     let mut index = vec![0; shape.len()];
     for _ in values {
-        let places = index
+        let terms = index
             .iter()
             .zip(strides)
             .map(|(at, stride)| at * *stride as usize);
-        ordered.push(values[places.sum::<usize>()]);
+        ordered.push(values[terms.sum::<usize>()]);
         for axis in (0..shape.len()).rev() {
             index[axis] += 1;
             if index[axis] < shape[axis] {

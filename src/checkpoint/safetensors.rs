@@ -1,19 +1,19 @@
 //! The format of checkpoints: a JSON header with names, types, extents and offsets, then
 //! the values, little-endian.
 //!
-//! Reading goes through the `safetensors` crate, which checks that header and values fit
-//! each other without gap or overlap. Writing is done here, because that crate orders
-//! metadata by a hash that differs from run to run, and equal checkpoints shall be equal
-//! files.
+//! Reading goes through the `safetensors` crate, which checks that header and values match
+//! without gap or overlap. Writing is done here, because that crate orders metadata by a hash
+//! that differs from run to run, and equal checkpoints should be equal files.
 
 use std::io::{self, Write};
 
 use ::safetensors::{Dtype, SafeTensorError, SafeTensors};
+use half::{bf16, f16};
 use serde_json::{Map, Value, json};
 
 use super::{Checkpoint, CheckpointError, StoredTensor, Values};
 
-/// Header bytes are filled up with blanks to a multiple of this, so that values are aligned.
+/// The header is padded with blanks to a multiple of this, so that values are aligned.
 const ALIGNMENT: usize = 8;
 
 impl Checkpoint {
@@ -101,17 +101,17 @@ impl Checkpoint {
     }
 }
 
-/// Writes values in pieces of a size that suits files and caches.
+/// Writes values in chunks of a size that suits files and caches.
 fn write_values<T: Copy, const BYTES: usize>(
     writer: &mut dyn Write,
     values: &[T],
     to_bytes: impl Fn(T) -> [u8; BYTES],
 ) -> io::Result<()> {
-    let mut piece = Vec::new();
+    let mut chunk = Vec::new();
     for values in values.chunks(1 << 16) {
-        piece.clear();
-        piece.extend(values.iter().flat_map(|value| to_bytes(*value)));
-        writer.write_all(&piece)?;
+        chunk.clear();
+        chunk.extend(values.iter().flat_map(|value| to_bytes(*value)));
+        writer.write_all(&chunk)?;
     }
     Ok(())
 }
@@ -120,10 +120,8 @@ fn values(name: &str, dtype: Dtype, data: &[u8]) -> Result<Values, CheckpointErr
     let floats = match dtype {
         Dtype::F32 => collect(data, f32::from_le_bytes),
         Dtype::F64 => collect(data, |bytes| f64::from_le_bytes(bytes) as f32),
-        Dtype::F16 => collect(data, |bytes| f16_to_f32(u16::from_le_bytes(bytes))),
-        Dtype::BF16 => collect(data, |bytes| {
-            f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
-        }),
+        Dtype::F16 => collect(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => collect(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
         Dtype::I64 => return Ok(Values::I64(collect(data, i64::from_le_bytes))),
         other => {
             return Err(CheckpointError::TensorType {
@@ -143,21 +141,6 @@ fn collect<T, const BYTES: usize>(data: &[u8], convert: impl Fn([u8; BYTES]) -> 
         .iter()
         .map(|bytes| convert(*bytes))
         .collect()
-}
-
-/// IEEE half precision: 1 bit sign, 5 exponent, 10 fraction.
-fn f16_to_f32(bits: u16) -> f32 {
-    let sign = u32::from(bits >> 15) << 31;
-    let exponent = u32::from(bits >> 10) & 0x1f;
-    let fraction = u32::from(bits) & 0x3ff;
-    match exponent {
-        // Zero and the numbers too small for a leading one: multiples of 2^-24.
-        0 => f32::from_bits(sign | (fraction as f32 / 16_777_216.0).to_bits()),
-        // Infinity and NaN.
-        0x1f => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
-        // The exponents' biases are 15 and 127.
-        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
-    }
 }
 
 /// How other files begin, what they are, and what to do with them.
@@ -193,7 +176,7 @@ const OTHER_FORMATS: [(&[u8], &str, &str); 7] = [
 
 /// Turns the crate's error into one that says what the file is, or what is wrong with it.
 fn explain(bytes: &[u8], cause: &SafeTensorError) -> CheckpointError {
-    // A header is JSON, and its length fits a few bytes: a file that has both was one once.
+    // A header is JSON and its length fits a few bytes: a file that has both was a checkpoint.
     let was_one = bytes.get(8) == Some(&b'{') && bytes.get(5..8) == Some(&[0, 0, 0]);
     let other = OTHER_FORMATS
         .iter()
@@ -203,13 +186,15 @@ fn explain(bytes: &[u8], cause: &SafeTensorError) -> CheckpointError {
     }
     if !was_one && bytes.len() >= 16 {
         return CheckpointError::OtherFormat {
-            found: "its beginning is no header",
+            found: "it does not begin with a header",
             advice: "name a checkpoint that ends in .safetensors",
         };
     }
     let length = bytes.len();
     let reason = match cause {
-        SafeTensorError::HeaderTooSmall => format!("{length} bytes are no file of tensors"),
+        SafeTensorError::HeaderTooSmall => {
+            format!("{length} bytes are too few for a file of tensors")
+        }
         SafeTensorError::InvalidHeaderLength => {
             format!("its header is longer than its {length} bytes")
         }
@@ -324,9 +309,6 @@ mod tests {
         assert_eq!(read.f32("b").unwrap(), [1.0, -123.5]);
         assert_eq!(read.f32("c").unwrap(), [0.1]);
         assert_eq!(read.tensors["d"], StoredTensor::i64(vec![], vec![-5]));
-        assert!(f16_to_f32(0x7e00).is_nan());
-        assert_eq!(f16_to_f32(0x8000).to_bits(), (-0.0f32).to_bits());
-        assert_eq!(f16_to_f32(0x7bff), 65504.0);
     }
 
     #[test]

@@ -10,7 +10,6 @@ use super::error::CliError;
 use super::files;
 use super::network::NetworkArgs;
 use super::progress::Progress;
-use super::train::crop;
 use super::tuning::{TuneArgs, complete};
 use super::{print_json, print_line};
 use crate::data::{self, DatasetKind};
@@ -26,8 +25,7 @@ const MAX_MATRIX: usize = 20;
 pub(super) struct Args {
     /// A .safetensors file, or a run directory (its best weights)
     checkpoint: PathBuf,
-    /// shapes, cifar10, cifar100 or folder
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = DatasetKind::names("or"))]
     dataset: DatasetKind,
     /// Where the dataset's files are
     #[arg(long, value_name = "DIR")]
@@ -58,12 +56,10 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         return Err(CliError::Usage("--batch-size 0 is no batch".to_owned()));
     }
     let loaded = files::load(&args.checkpoint, &args.network)?;
-    let spec = &loaded.description.network;
     let dataset = data::open(&data::Request {
         kind: args.dataset,
         dir: args.data.clone(),
-        image_size: spec.image_size,
-        crop: crop(spec.stem),
+        resize: loaded.description.preprocessing.resize,
         need_train: false,
     })?;
     for note in &dataset.notes {

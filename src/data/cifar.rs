@@ -1,17 +1,17 @@
 //! CIFAR-10 and CIFAR-100 in their published binary form.
 //!
-//! A file is a row of records of fixed length: one label byte (CIFAR-100: the coarse label,
+//! A file is a sequence of records of fixed length: one label byte (CIFAR-100: the coarse label,
 //! then the fine one, which counts), then 32 x 32 red, green and blue bytes, each plane row by
-//! row. The planes become pixels once, here.
+//! row. The planes are interleaved to pixels here, once.
 //! Sizes and names of the files come from the manifest; sizes and labels are checked, since
-//! a broken download is the usual trouble. Archives are not unpacked.
+//! broken downloads are the usual trouble. Archives are not unpacked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::images::Images;
 use super::manifest::{Manifest, Published, RecordFile};
-use super::{Crop, DataError, Dataset};
+use super::{DataError, Dataset, Request};
 
 /// Rows and columns of an image.
 const SIZE: u32 = 32;
@@ -21,26 +21,22 @@ const PLANE: usize = (SIZE * SIZE) as usize;
 
 /// Opens the dataset that `manifest` describes.
 ///
-/// The files are looked for in `directory` and in the folder that the archive makes there.
-pub(super) fn open(
-    manifest: Manifest,
-    directory: Option<&Path>,
-    image_size: u32,
-    crop: Crop,
-    need_train: bool,
-) -> Result<Dataset, DataError> {
+/// The files are looked for in the requested directory and in the folder that unpacking the
+/// archive creates there.
+///
+/// # Panics
+/// If nothing is published of the dataset.
+pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, DataError> {
     let Manifest {
-        name,
-        title,
-        published,
+        title, published, ..
     } = manifest;
     let published = published.expect("the manifest lists files of records");
-    let directory = locate(&title, &published, directory, need_train)?;
+    let directory = locate(&title, &published, request)?;
     let part = |files: &[RecordFile]| -> Result<_, DataError> {
         let images = read_files(&title, &published, &directory, files)?;
-        Ok(images.resized(image_size, crop))
+        Ok(images.resized(request.resize))
     };
-    let train = match need_train {
+    let train = match request.need_train {
         true => Some(part(&published.train)?),
         false => None,
     };
@@ -49,7 +45,6 @@ pub(super) fn open(
         train,
         test,
         notes: Vec::new(),
-        name,
         classes: published.classes,
         mean: published.mean,
         std: published.std,
@@ -57,13 +52,8 @@ pub(super) fn open(
 }
 
 /// The directory that holds every file that is needed.
-fn locate(
-    title: &str,
-    published: &Published,
-    directory: Option<&Path>,
-    need_train: bool,
-) -> Result<PathBuf, DataError> {
-    let Some(directory) = directory else {
+fn locate(title: &str, published: &Published, request: &Request) -> Result<PathBuf, DataError> {
+    let Some(directory) = &request.dir else {
         return Err(DataError::NoDirectory {
             title: title.to_string(),
             expected: expected(published),
@@ -71,11 +61,11 @@ fn locate(
     };
     if !directory.is_dir() {
         return Err(DataError::MissingDirectory {
-            path: directory.to_path_buf(),
+            path: directory.clone(),
             expected: expected(published),
         });
     }
-    let train = published.train.iter().filter(|_| need_train);
+    let train = published.train.iter().filter(|_| request.need_train);
     let needed: Vec<&str> = train
         .chain(&published.test)
         .map(|f| f.name.as_str())
@@ -84,9 +74,9 @@ fn locate(
         let missing = needed.iter().filter(|name| !folder.join(name).is_file());
         missing.map(|name| name.to_string()).collect()
     };
-    // If both are incomplete, the message is about the one that has more.
+    // If both are incomplete, the message is about the more complete one.
     let unpacked = directory.join(&published.folder);
-    let candidates = [directory.to_path_buf(), unpacked];
+    let candidates = [directory.clone(), unpacked];
     let searched = candidates.map(|folder| (missing_in(&folder), folder));
     let [(first, given), (second, unpacked)] = searched;
     let (missing, folder) = match second.len() < first.len() {
@@ -140,7 +130,7 @@ fn read_files(
             path: path.clone(),
             source,
         };
-        // A file of any length is not read before its length is known to be right.
+        // A file is read only if its length is right.
         let found = fs::metadata(&path).map_err(io)?.len();
         let content = match found == file.bytes {
             true => fs::read(&path).map_err(io)?,

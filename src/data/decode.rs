@@ -1,39 +1,37 @@
-//! The bytes of an image file to pixels.
+//! From the bytes of an image file to pixels.
 //!
-//! The format is told by content, never by name: JPEG, PNG, GIF, BMP and WebP. Whatever the
+//! The format is recognised by content, never by name: JPEG, PNG, GIF, BMP and WebP. Whatever the
 //! file holds becomes 8-bit RGB, the way a person sees it in a viewer:
 //!
 //! - grey is repeated over the channels; 16 bits are rounded to 8;
-//! - transparent pixels are laid over white, the page colour they are usually drawn for;
-//! - inks (CMYK and YCCK JPEG) become light by (255 − ink)·(255 − black)/255, as in Pillow;
-//! - the orientation that cameras note in EXIF is applied;
-//! - of an animation, the first image counts.
+//! - transparent pixels are blended with white, the background they are usually drawn for;
+//! - inks (CMYK and YCCK JPEG) become RGB by (255 − ink)·(255 − black)/255, as in Pillow;
+//! - the EXIF orientation is applied;
+//! - an animation yields its first frame.
 //!
 //! Colour profiles and gamma chunks are ignored, as training pipelines commonly do.
-//! A JPEG whose end marker is missing counts as damaged: its decoder would fill the missing
-//! part with grey and say nothing. Damage in the middle of a JPEG that still decodes is not
-//! noticed.
+//! A JPEG without its end marker counts as damaged: the decoder would silently fill the missing
+//! part with grey. Damage in the middle of a JPEG that still decodes goes unnoticed.
 
 use std::io::Cursor;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
-use super::DataError;
-use super::resize::{Crop, fit};
+use super::{DataError, Resize};
 
 /// A decoded image may take this many bytes: about 178 million pixels of RGB.
 const LARGEST: u64 = 512 << 20;
 
-/// Decodes the content of an image file and brings it to `size` x `size`: rows from the top,
-/// pixels from the left, bytes R, G, B.
+/// Decodes the content of an image file and resizes it to N x N: rows from the top, pixels from
+/// the left, bytes R, G, B.
 ///
 /// # Errors
 /// If the bytes are empty, not an image, damaged, or would take too much memory. The error
 /// does not know the file's name; [`DataError::in_file`] adds it.
 ///
 /// ```
-/// use pyr_wgpu::data::{Crop, decode_image};
+/// use pyr_wgpu::data::{Resize, decode_image};
 ///
 /// // One red pixel, 24 bits, as a BMP file.
 /// let mut bmp = Vec::from(*b"BM");
@@ -41,16 +39,16 @@ const LARGEST: u64 = 512 << 20;
 ///     bmp.extend(u32::to_le_bytes(word));
 /// }
 /// bmp.extend([0, 0, 255, 0]);
-/// let pixels = decode_image(&bmp, 2, Crop::Shorter).unwrap();
+/// let pixels = decode_image(&bmp, Resize::whole(2)).unwrap();
 /// assert_eq!(pixels, [255, 0, 0].repeat(4));
 ///
-/// assert!(decode_image(b"no image", 2, Crop::Shorter).is_err());
+/// assert!(decode_image(b"no image", Resize::whole(2)).is_err());
 /// ```
-pub fn decode_image(bytes: &[u8], size: u32, crop: Crop) -> Result<Vec<u8>, DataError> {
-    Ok(fit(&decode(bytes)?, size, crop))
+pub fn decode_image(bytes: &[u8], resize: Resize) -> Result<Vec<u8>, DataError> {
+    Ok(resize.apply(&decode(bytes)?))
 }
 
-/// Brings pixels that were decoded elsewhere, `width` x `height` x RGB, to `size` x `size`.
+/// Resizes pixels decoded elsewhere, `width` x `height` x RGB, to N x N.
 ///
 /// # Errors
 /// If there are not as many bytes as the extents say, or none.
@@ -58,27 +56,26 @@ pub fn fit_pixels(
     width: u32,
     height: u32,
     rgb: Vec<u8>,
-    size: u32,
-    crop: Crop,
+    resize: Resize,
 ) -> Result<Vec<u8>, DataError> {
     let image = RgbImage::from_raw(width, height, rgb);
     match image.filter(|image| !image.as_raw().is_empty()) {
-        Some(image) => Ok(fit(&image, size, crop)),
+        Some(image) => Ok(resize.apply(&image)),
         None => Err(DataError::EmptyImage),
     }
 }
 
-/// Tells the format by the first bytes, without decoding.
+/// Recognises the format by the first bytes, without decoding.
 ///
 /// # Errors
-/// If they are empty or of no format that can be read.
+/// If there are none, or no supported format begins with them.
 pub(super) fn sniff(start: &[u8]) -> Result<ImageFormat, DataError> {
     if start.is_empty() {
         return Err(DataError::EmptyImage);
     }
     match image::guess_format(start) {
         Ok(format) if name(format).is_some() => Ok(format),
-        _ => Err(DataError::NotAImage),
+        _ => Err(DataError::NotAnImage),
     }
 }
 
@@ -86,7 +83,7 @@ pub(super) fn sniff(start: &[u8]) -> Result<ImageFormat, DataError> {
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) const SNIFFED: u64 = 16;
 
-/// The name of a format that can be read.
+/// The name of a supported format.
 fn name(format: ImageFormat) -> Option<&'static str> {
     match format {
         ImageFormat::Bmp => Some("BMP"),
@@ -98,18 +95,18 @@ fn name(format: ImageFormat) -> Option<&'static str> {
     }
 }
 
-/// The image in its own size, upright.
+/// The image at its own size, upright.
 fn decode(bytes: &[u8]) -> Result<RgbImage, DataError> {
     let format = sniff(bytes)?;
     let damaged = |reason: String| DataError::DamagedImage {
-        format: name(format).unwrap_or("picture"),
+        format: name(format).unwrap_or("unknown"),
         reason,
     };
     if format == ImageFormat::Jpeg && !has_end_marker(bytes) {
         return Err(damaged("it breaks off before its end".to_string()));
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    // The limit below has an error of its own that names the extents.
+    // The limit below reports the extents in its own error.
     reader.no_limits();
     let mut decoder = reader.into_decoder().map_err(|e| damaged(e.to_string()))?;
     let (width, height) = decoder.dimensions();
@@ -119,14 +116,14 @@ fn decode(bytes: &[u8]) -> Result<RgbImage, DataError> {
     if decoder.total_bytes() > LARGEST {
         return Err(DataError::ImageTooLarge { width, height });
     }
-    // Metadata that cannot be read is no reason to lose the image.
+    // Unreadable metadata is no reason to reject the image.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| damaged(e.to_string()))?;
     image.apply_orientation(orientation);
     Ok(to_rgb(image))
 }
 
-/// Eight bits of red, green and blue, transparency laid over white.
+/// Eight bits of red, green and blue, transparency blended with white.
 fn to_rgb(image: DynamicImage) -> RgbImage {
     if !image.color().has_alpha() {
         return image.into_rgb8();
@@ -143,8 +140,8 @@ fn to_rgb(image: DynamicImage) -> RgbImage {
 
 /// Whether a JPEG has its end marker, FF D9, after its images.
 ///
-/// Segments are skipped by their length, since metadata may hold a whole small JPEG. Within
-/// the coded data FF is followed by 00 or a restart marker unless a real marker comes.
+/// Segments are skipped by their length, since metadata may contain a thumbnail JPEG. In
+/// entropy-coded data FF is followed by 00 or a restart marker unless a real marker begins.
 fn has_end_marker(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     while let Some(position) = rest.iter().position(|&byte| byte == 0xFF) {

@@ -1,4 +1,4 @@
-//! What can be wrong with data, said so that the user knows what to do next.
+//! What can be wrong with data, in words that tell the user what to do next.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,12 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum DataError {
     /// A dataset's name is not known.
-    #[error("unknown dataset `{name}`; there are shapes, cifar10, cifar100 and folder")]
+    #[error("unknown dataset `{name}`; there are {known}")]
     UnknownDataset {
         /// The name that was asked for.
         name: String,
+        /// Every name.
+        known: String,
     },
 
     /// A dataset that lives in files was asked for without saying where they are.
@@ -44,7 +46,7 @@ pub enum DataError {
         expected: String,
     },
 
-    /// The operating system refuses to read.
+    /// The operating system cannot read a file or folder.
     #[error("cannot read {path}: {source}; check the path and its permissions")]
     Io {
         /// What was to be read.
@@ -133,7 +135,7 @@ pub enum DataError {
         only_test: Vec<String>,
     },
 
-    /// So many files are unreadable that something else must be wrong.
+    /// So many files are unreadable that more must be wrong than a stray file.
     #[error(
         "{unreadable} of {files} files in {path} are not readable images, more than 1 %: {}; \
          repair or remove them",
@@ -154,9 +156,9 @@ pub enum DataError {
     #[error("the file is empty")]
     EmptyImage,
 
-    /// The content is of no format that can be read.
+    /// The content is of no supported format.
     #[error("not an image in JPEG, PNG, GIF, BMP or WebP format")]
-    NotAImage,
+    NotAnImage,
 
     /// The content starts like an image but cannot be decoded.
     #[error("damaged {format} image: {reason}")]

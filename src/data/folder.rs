@@ -2,64 +2,67 @@
 //! or `val` in place of `test`.
 //!
 //! Classes are the folder names of the training part in byte-wise order, images the files in
-//! a class folder in byte-wise order of their names. Names that begin with a dot are left
-//! alone, folders inside a class folder are not searched.
-//! If the images of the opened parts may stay in memory together, they are decoded once, by
-//! all cores; else files are only told apart by their first bytes here and decoded whenever
-//! one is read (`image_files`).
-//! Unreadable files are skipped and noted; past 1 % of a part's files they are an error, since
-//! then something else is wrong than a stray file.
+//! a class folder in byte-wise order of their names. Names that begin with a dot are ignored,
+//! folders inside a class folder are not searched.
+//! If the images of the opened parts fit into memory together, they are decoded once, on all
+//! cores; otherwise only the first bytes of each file are checked here, and files are decoded
+//! when they are read (`image_files`).
+//! Unreadable files are skipped and noted; beyond 1 % of a part's files they are an error,
+//! because then more is wrong than a stray file.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use rayon::prelude::*;
 
 use super::image_files::{ImageFiles, decode_file, sniff_file};
 use super::images::{Images, image_bytes};
-use super::parallel::try_for_each;
 use super::statistics::measure;
 use super::unreadable::Unreadable;
-use super::{Crop, DataError, Dataset, Source};
+use super::{DataError, Dataset, Manifest, RESIDENT_LIMIT, Request, Resize, Source};
 
 /// What a dataset folder looks like, for error messages.
 const EXPECTED: &str = "expected DIR/train/<class>/<image> and DIR/test/<class>/<image> \
                         (or DIR/val), in JPEG, PNG, GIF, BMP or WebP format";
 
+/// Opens a folder.
+pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, DataError> {
+    open_within(manifest, request, RESIDENT_LIMIT)
+}
+
 /// Opens a folder; images stay in memory if they take at most `resident_limit` bytes.
-pub(super) fn open(
-    directory: Option<&Path>,
-    image_size: u32,
-    crop: Crop,
-    need_train: bool,
+fn open_within(
+    manifest: Manifest,
+    request: &Request,
     resident_limit: u64,
 ) -> Result<Dataset, DataError> {
+    let resize = request.resize;
     let mut notes = Vec::new();
-    let (train, test) = locate(directory, need_train, &mut notes)?;
+    let (train, test) = locate(manifest.title, request, &mut notes)?;
     let mut classes = class_folders(&test)?;
     if let Some(train) = &train {
         let train_classes = class_folders(train)?;
         compare(train, &train_classes, &test, &classes)?;
         classes = train_classes;
     }
-    let train = match train.filter(|_| need_train) {
+    let train = match train.filter(|_| request.need_train) {
         Some(folder) => Some(Part::list(folder, &classes, &mut notes)?),
         None => None,
     };
     let test = Part::list(test, &classes, &mut notes)?;
     let images = test.files.len() + train.as_ref().map_or(0, |part| part.files.len());
-    let resident = images as u64 * image_bytes(image_size) as u64 <= resident_limit;
+    let resident = images as u64 * image_bytes(resize.size) as u64 <= resident_limit;
     let mut open = |part: Part| match resident {
-        true => part.decode(image_size, crop, &mut notes),
-        false => part.postpone(image_size, crop, &mut notes),
+        true => part.decode(resize, &mut notes),
+        false => part.postpone(resize, &mut notes),
     };
     let train = train.map(&mut open).transpose()?;
     let test = open(test)?;
     let (mean, std) = measure(train.as_deref().unwrap_or(&*test))?;
     Ok(Dataset {
-        name: "folder".to_string(),
         classes: classes.iter().map(|class| class.name()).collect(),
         mean,
         std,
@@ -71,20 +74,17 @@ pub(super) fn open(
 
 /// The folders of the training part, if it exists, and of the test part.
 fn locate(
-    directory: Option<&Path>,
-    need_train: bool,
+    title: String,
+    request: &Request,
     notes: &mut Vec<String>,
 ) -> Result<(Option<PathBuf>, PathBuf), DataError> {
     let expected = EXPECTED.to_string();
-    let Some(directory) = directory else {
-        return Err(DataError::NoDirectory {
-            title: "folder".to_string(),
-            expected,
-        });
+    let Some(directory) = &request.dir else {
+        return Err(DataError::NoDirectory { title, expected });
     };
     if !directory.is_dir() {
         return Err(DataError::MissingDirectory {
-            path: directory.to_path_buf(),
+            path: directory.clone(),
             expected,
         });
     }
@@ -97,7 +97,7 @@ fn locate(
         notes.push(format!("{path} has both test and val; test is used"));
     }
     let mut missing = Vec::new();
-    if need_train && train.is_none() {
+    if request.need_train && train.is_none() {
         missing.push("the folder train".to_string());
     }
     match test.or(val) {
@@ -107,7 +107,7 @@ fn locate(
                 missing.push("the folder test or val".to_string());
             }
             Err(DataError::MissingEntries {
-                path: directory.to_path_buf(),
+                path: directory.clone(),
                 missing,
                 expected,
             })
@@ -193,7 +193,7 @@ fn entries(folder: &Path) -> Result<Vec<Entry>, DataError> {
     Ok(entries)
 }
 
-/// The files of a part, not yet looked into.
+/// The files of a part, not yet opened.
 struct Part {
     folder: PathBuf,
     classes: Vec<Class>,
@@ -241,17 +241,12 @@ impl Part {
     }
 
     /// Decodes every file now.
-    fn decode(
-        self,
-        size: u32,
-        crop: Crop,
-        notes: &mut Vec<String>,
-    ) -> Result<Arc<dyn Source>, DataError> {
-        let length = image_bytes(size);
+    fn decode(self, resize: Resize, notes: &mut Vec<String>) -> Result<Arc<dyn Source>, DataError> {
+        let length = image_bytes(resize.size);
         let mut bytes = vec![0; self.files.len() * length];
-        let slots = bytes.chunks_exact_mut(length).enumerate();
-        let unreadable = self.look(slots, |path, slot| {
-            slot.copy_from_slice(&decode_file(path, size, crop)?);
+        let slots = bytes.par_chunks_exact_mut(length).enumerate();
+        let unreadable = self.check_files(slots, |path, slot| {
+            slot.copy_from_slice(&decode_file(path, resize)?);
             Ok(())
         });
         self.check(&unreadable, notes)?;
@@ -263,42 +258,41 @@ impl Part {
             labels.push(self.labels[index]);
         }
         bytes.truncate(labels.len() * length);
-        Ok(Arc::new(Images::new(size, bytes, labels)))
+        Ok(Arc::new(Images::new(resize.size, bytes, labels)))
     }
 
-    /// Only looks at how every file begins; images are decoded when they are read.
+    /// Checks only how every file begins; images are decoded when they are read.
     fn postpone(
         self,
-        size: u32,
-        crop: Crop,
+        resize: Resize,
         notes: &mut Vec<String>,
     ) -> Result<Arc<dyn Source>, DataError> {
-        let slots = (0..self.files.len()).map(|index| (index, ()));
-        let unreadable = self.look(slots, |path, ()| sniff_file(path));
+        let slots = (0..self.files.len())
+            .into_par_iter()
+            .map(|index| (index, ()));
+        let unreadable = self.check_files(slots, |path, ()| sniff_file(path));
         self.check(&unreadable, notes)?;
         let Part { files, labels, .. } = self;
-        let source = ImageFiles::new(files, labels, size, crop, unreadable);
+        let source = ImageFiles::new(files, labels, resize, unreadable);
         Ok(Arc::new(source))
     }
 
-    /// Does something with every file on all cores; files that fail are unreadable.
-    fn look<T: Send>(
+    /// Reads every file on all cores; those for which `read` fails are unreadable.
+    fn check_files<T: Send>(
         &self,
-        slots: impl Iterator<Item = (usize, T)> + Send,
-        work: impl Fn(&Path, T) -> Result<(), DataError> + Sync,
+        slots: impl ParallelIterator<Item = (usize, T)>,
+        read: impl Fn(&Path, T) -> Result<(), DataError> + Sync,
     ) -> Unreadable {
-        let unreadable = Mutex::new(Unreadable::new(self.folder.clone(), self.files.len()));
-        let done: Result<(), Infallible> = try_for_each(slots, |(index, slot)| {
-            if let Err(error) = work(&self.files[index], slot) {
-                let mut unreadable = unreadable.lock().unwrap_or_else(PoisonError::into_inner);
-                unreadable.add(index, &self.files[index], &error);
-            }
-            Ok(())
+        let failed = slots.filter_map(|(index, slot)| {
+            let error = read(&self.files[index], slot).err()?;
+            Some((index, error))
         });
-        let Ok(()) = done;
+        let failed: Vec<(usize, DataError)> = failed.collect();
+        let mut unreadable = Unreadable::new(self.folder.clone(), self.files.len());
+        for (index, error) in failed {
+            unreadable.add(index, &self.files[index], &error);
+        }
         unreadable
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An error if a class has nothing left or too much is unreadable, else a note.

@@ -1,7 +1,7 @@
-//! Image files that are decoded whenever one is read.
+//! Image files that are decoded when they are read.
 //!
-//! A file that turns out damaged in the middle of a run does not end it: the next readable
-//! image of the same class takes its place, always the same one, and the file is noted.
+//! A file that turns out to be damaged during a run does not end it: the next readable image
+//! of the same class replaces it, always the same one, and the file is noted.
 
 use std::fs;
 use std::io::Read;
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::decode::{SNIFFED, decode_image, sniff};
 use super::unreadable::Unreadable;
-use super::{Crop, DataError, Source};
+use super::{DataError, EpochKey, Resize, Source};
 
 /// The images of a part, on disk.
 pub(super) struct ImageFiles {
@@ -19,8 +19,7 @@ pub(super) struct ImageFiles {
     labels: Vec<u32>,
     /// The images of this source, as positions in `files`: those readable at opening.
     kept: Vec<usize>,
-    size: u32,
-    crop: Crop,
+    resize: Resize,
     /// All unreadable files, those skipped at opening included.
     unreadable: Mutex<Unreadable>,
     /// How many were skipped at opening.
@@ -28,32 +27,30 @@ pub(super) struct ImageFiles {
 }
 
 impl ImageFiles {
-    /// Files class by class with their labels, less those that are known to be unreadable.
+    /// Files class by class with their labels, without those known to be unreadable.
     pub(super) fn new(
         files: Vec<PathBuf>,
         labels: Vec<u32>,
-        size: u32,
-        crop: Crop,
+        resize: Resize,
         unreadable: Unreadable,
     ) -> ImageFiles {
         ImageFiles {
             files,
             labels,
             kept: unreadable.kept().collect(),
-            size,
-            crop,
+            resize,
             skipped: unreadable.len(),
             unreadable: Mutex::new(unreadable),
         }
     }
 
     fn unreadable(&self) -> MutexGuard<'_, Unreadable> {
-        // A panic in another reader leaves the tally whole.
+        // A panic in another reader cannot leave the tally half-updated.
         let guard = self.unreadable.lock();
         guard.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The images of the class of `index`, that one first, then those after it in a circle.
+    /// The images of the class of `index`: that one first, then those after it, wrapping around.
     fn of_class(&self, index: usize) -> impl Iterator<Item = usize> {
         let label = self.label(index);
         let start = self.kept.partition_point(|&file| self.labels[file] < label);
@@ -74,16 +71,16 @@ impl Source for ImageFiles {
     }
 
     fn size(&self) -> u32 {
-        self.size
+        self.resize.size
     }
 
-    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+    fn read(&self, index: usize, _: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
         for candidate in self.of_class(index) {
             let file = self.kept[candidate];
             if self.unreadable().has(file) {
                 continue;
             }
-            match decode_file(&self.files[file], self.size, self.crop) {
+            match decode_file(&self.files[file], self.resize) {
                 Ok(image) => {
                     out.copy_from_slice(&image);
                     return Ok(());
@@ -119,15 +116,15 @@ impl Source for ImageFiles {
 /// Reads and decodes a file.
 ///
 /// # Errors
-/// If that fails; the error does not say which file, unless the system refuses to read it.
-pub(super) fn decode_file(path: &Path, size: u32, crop: Crop) -> Result<Vec<u8>, DataError> {
-    decode_image(&fs::read(path).map_err(refused(path))?, size, crop)
+/// If that fails; only an error of the operating system names the file.
+pub(super) fn decode_file(path: &Path, resize: Resize) -> Result<Vec<u8>, DataError> {
+    decode_image(&fs::read(path).map_err(refused(path))?, resize)
 }
 
-/// Tells an image by its first bytes.
+/// Recognises an image file by its first bytes.
 ///
 /// # Errors
-/// As [`decode_file`], but damage behind the first bytes is not seen.
+/// As [`decode_file`], but later damage goes unnoticed.
 pub(super) fn sniff_file(path: &Path) -> Result<(), DataError> {
     let mut start = Vec::new();
     let file = fs::File::open(path).map_err(refused(path))?;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use image::RgbImage;
+use rayon::prelude::*;
 
-use super::resize::{Crop, fit};
-use super::{DataError, RESIDENT_LIMIT, Source};
+use super::{DataError, EpochKey, RESIDENT_LIMIT, Resize, Source};
 
 /// Images in memory, all of one size, with their labels.
 pub struct Images {
@@ -34,27 +34,27 @@ impl Images {
         }
     }
 
-    /// Brings every image to another size, now if the result may stay in memory, else
-    /// whenever an image is read.
-    pub(super) fn resized(self, size: u32, crop: Crop) -> Arc<dyn Source> {
-        self.resized_within(size, crop, RESIDENT_LIMIT)
+    /// Resizes every image: now if the result may stay in memory, else whenever one is read.
+    pub(super) fn resized(self, resize: Resize) -> Arc<dyn Source> {
+        self.resized_within(resize, RESIDENT_LIMIT)
     }
 
-    fn resized_within(self, size: u32, crop: Crop, limit: u64) -> Arc<dyn Source> {
-        if size == self.size {
+    fn resized_within(self, resize: Resize, limit: u64) -> Arc<dyn Source> {
+        if resize.size == self.size {
             return Arc::new(self);
         }
         let resized = Resized {
             images: self,
-            size,
-            crop,
+            resize,
         };
-        let bytes = resized.len() as u64 * image_bytes(size) as u64;
-        if bytes > limit {
+        let length = image_bytes(resize.size);
+        if resized.len() as u64 * length as u64 > limit {
             return Arc::new(resized);
         }
-        let bytes = (0..resized.len()).flat_map(|i| resized.fit(i)).collect();
-        Arc::new(Images::new(size, bytes, resized.images.labels))
+        let mut bytes = vec![0; resized.len() * length];
+        let slots = bytes.par_chunks_exact_mut(length).enumerate();
+        slots.for_each(|(index, slot)| slot.copy_from_slice(&resized.image(index)));
+        Arc::new(Images::new(resize.size, bytes, resized.images.labels))
     }
 
     fn image(&self, index: usize) -> &[u8] {
@@ -76,7 +76,7 @@ impl Source for Images {
         self.size
     }
 
-    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+    fn read(&self, index: usize, _: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
         out.copy_from_slice(self.image(index));
         Ok(())
     }
@@ -86,19 +86,18 @@ impl Source for Images {
     }
 }
 
-/// Images in memory that would be too many at the size that is asked for.
+/// Images in memory that would take too much of it at the requested size.
 struct Resized {
     images: Images,
-    size: u32,
-    crop: Crop,
+    resize: Resize,
 }
 
 impl Resized {
-    fn fit(&self, index: usize) -> Vec<u8> {
+    fn image(&self, index: usize) -> Vec<u8> {
         let side = self.images.size;
         let image = RgbImage::from_raw(side, side, self.images.image(index).to_vec())
             .expect("an image has side x side pixels");
-        fit(&image, self.size, self.crop)
+        self.resize.apply(&image)
     }
 }
 
@@ -112,11 +111,11 @@ impl Source for Resized {
     }
 
     fn size(&self) -> u32 {
-        self.size
+        self.resize.size
     }
 
-    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
-        out.copy_from_slice(&self.fit(index));
+    fn read(&self, index: usize, _: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
+        out.copy_from_slice(&self.image(index));
         Ok(())
     }
 
@@ -141,10 +140,10 @@ mod tests {
     }
 
     #[test]
-    fn a_image_is_read_where_it_lies() {
+    fn an_image_is_read_where_it_lies() {
         let images = two();
         let mut out = [0; 12];
-        images.read(1, &mut out).unwrap();
+        images.read(1, None, &mut out).unwrap();
         assert_eq!(out[..], [40, 50, 60].repeat(4));
         assert_eq!((images.len(), images.label(1)), (2, 3));
         assert_eq!(images.resident().unwrap()[..3], [10, 20, 30]);
@@ -152,13 +151,13 @@ mod tests {
 
     #[test]
     fn resizing_now_and_later_give_the_same_images() {
-        let now = two().resized_within(3, Crop::Shorter, 54);
-        let later = two().resized_within(3, Crop::Shorter, 53);
+        let now = two().resized_within(Resize::whole(3), 54);
+        let later = two().resized_within(Resize::whole(3), 53);
         assert!(later.resident().is_none());
         for (index, colour) in [[10, 20, 30], [40, 50, 60]].into_iter().enumerate() {
             let expected = colour.repeat(9);
             let mut out = vec![0; 27];
-            later.read(index, &mut out).unwrap();
+            later.read(index, None, &mut out).unwrap();
             assert_eq!(out, expected);
             let resident = now.resident().unwrap();
             assert_eq!(resident[index * 27..(index + 1) * 27], expected);

@@ -1,18 +1,18 @@
 //! Reads batches ahead of their use.
 //!
 //! Threads claim batches in order and put them on a shelf; the caller takes them off in order.
-//! A thread claims a batch only if it is among the next `ahead`, which bounds the memory. So
-//! what the caller gets depends on nothing but the source and the order, however many
-//! threads there are.
-//! A source in memory needs no threads, and the browser has none: there a batch is read when
-//! it is asked for.
+//! A thread claims a batch only if it is among the next `ahead`, which bounds the memory. The
+//! caller's batches thus depend on the source, the order and the key only, not on the number of
+//! threads.
+//! A source in memory needs no threads, and the browser has none: there a batch is read on
+//! request.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::images::image_bytes;
-use super::{DataError, Source};
+use super::{DataError, EpochKey, Source};
 
 /// Images and labels, one after another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Batch {
 ///
 /// // Four images of one pixel.
 /// let source = Images::new(1, (0..12).collect(), vec![0, 1, 0, 1]);
-/// let mut loader = Loader::new(Arc::new(source), vec![vec![3, 0], vec![2]], 2, 4);
+/// let mut loader = Loader::new(Arc::new(source), vec![vec![3, 0], vec![2]], None, 2, 4);
 /// let batch = loader.next().unwrap().unwrap();
 /// assert_eq!(batch.images, [9, 10, 11, 0, 1, 2]);
 /// assert_eq!(batch.labels, [1, 0]);
@@ -50,6 +50,7 @@ enum Batches {
     Inline {
         source: Arc<dyn Source>,
         order: VecDeque<Vec<u32>>,
+        key: Option<EpochKey>,
     },
     /// Read by threads beforehand.
     #[cfg(not(target_arch = "wasm32"))]
@@ -57,17 +58,19 @@ enum Batches {
 }
 
 impl Loader {
-    /// Prepares `order`, batches of indices into `source`, by `workers` threads, at most
-    /// `ahead` batches before the one the caller asks for next. Both count as 1 if 0.
+    /// Reads `order`, batches of indices into `source`, on `workers` threads, at most `ahead`
+    /// batches before the one the caller asks for next. Both count as 1 if 0.
     ///
-    /// Sources in memory, and all sources in the browser, are read without threads.
+    /// In training, `key` is what the source's random stage draws from; in evaluation there is
+    /// none. Sources in memory, and all sources in the browser, are read without threads.
     pub fn new(
         source: Arc<dyn Source>,
         order: Vec<Vec<u32>>,
+        key: Option<EpochKey>,
         workers: usize,
         ahead: usize,
     ) -> Loader {
-        let batches = Loader::choose(source, order, workers.max(1), ahead.max(1));
+        let batches = Loader::choose(source, order, key, workers.max(1), ahead.max(1));
         Loader {
             batches,
             waited: Duration::ZERO,
@@ -78,6 +81,7 @@ impl Loader {
     fn choose(
         source: Arc<dyn Source>,
         order: Vec<Vec<u32>>,
+        key: Option<EpochKey>,
         workers: usize,
         ahead: usize,
     ) -> Batches {
@@ -85,21 +89,29 @@ impl Loader {
             Some(_) => Batches::Inline {
                 source,
                 order: order.into(),
+                key,
             },
-            None => Batches::Ahead(ahead::Ahead::new(source, order, workers, ahead)),
+            None => Batches::Ahead(ahead::Ahead::new(source, order, key, workers, ahead)),
         }
     }
 
     #[cfg(target_arch = "wasm32")]
-    fn choose(source: Arc<dyn Source>, order: Vec<Vec<u32>>, _: usize, _: usize) -> Batches {
+    fn choose(
+        source: Arc<dyn Source>,
+        order: Vec<Vec<u32>>,
+        key: Option<EpochKey>,
+        _: usize,
+        _: usize,
+    ) -> Batches {
         Batches::Inline {
             source,
             order: order.into(),
+            key,
         }
     }
 
-    /// How long the caller has waited in [`Loader::next`], all in all. Zero in the browser,
-    /// where this room has no clock.
+    /// The total time the caller has waited in [`Loader::next`]. Zero in the browser, where this
+    /// room has no clock.
     pub fn waited(&self) -> Duration {
         self.waited
     }
@@ -119,8 +131,8 @@ impl Loader {
 
     fn take(&mut self) -> Option<Result<Batch, DataError>> {
         match &mut self.batches {
-            Batches::Inline { source, order } => {
-                let batch = gather(source.as_ref(), order.pop_front()?);
+            Batches::Inline { source, order, key } => {
+                let batch = gather(source.as_ref(), order.pop_front()?, *key);
                 if batch.is_err() {
                     order.clear();
                 }
@@ -132,7 +144,7 @@ impl Loader {
     }
 }
 
-/// The next batch, waiting for it if need be; nothing after the last batch or an error.
+/// The next batch, after waiting for it if necessary; nothing after the last batch or an error.
 impl Iterator for Loader {
     type Item = Result<Batch, DataError>;
 
@@ -142,11 +154,15 @@ impl Iterator for Loader {
 }
 
 /// Reads one batch.
-fn gather(source: &dyn Source, indices: Vec<u32>) -> Result<Batch, DataError> {
+fn gather(
+    source: &dyn Source,
+    indices: Vec<u32>,
+    key: Option<EpochKey>,
+) -> Result<Batch, DataError> {
     let length = image_bytes(source.size());
     let mut images = vec![0; indices.len() * length];
     for (out, &index) in images.chunks_exact_mut(length).zip(&indices) {
-        source.read(index as usize, out)?;
+        source.read(index as usize, key, out)?;
     }
     let labels = indices.iter().map(|&i| source.label(i as usize)).collect();
     Ok(Batch {
@@ -166,7 +182,7 @@ mod ahead {
     use std::thread::{self, JoinHandle};
 
     use super::{Batch, gather};
-    use crate::data::{DataError, Source};
+    use crate::data::{DataError, EpochKey, Source};
 
     /// Threads that fill the shelf. Dropping it stops and joins them.
     pub(super) struct Ahead {
@@ -177,11 +193,12 @@ mod ahead {
     struct Shared {
         source: Arc<dyn Source>,
         order: Vec<Vec<u32>>,
+        key: Option<EpochKey>,
         ahead: usize,
         shelf: Mutex<Shelf>,
-        /// Rung when a batch may be claimed, or when the threads should stop.
+        /// Notified when a batch may be claimed, or when the threads should stop.
         room: Condvar,
-        /// Rung when a batch was put on the shelf.
+        /// Notified when a batch was put on the shelf.
         arrival: Condvar,
     }
 
@@ -199,6 +216,7 @@ mod ahead {
         pub(super) fn new(
             source: Arc<dyn Source>,
             order: Vec<Vec<u32>>,
+            key: Option<EpochKey>,
             workers: usize,
             ahead: usize,
         ) -> Ahead {
@@ -206,6 +224,7 @@ mod ahead {
             let shared = Arc::new(Shared {
                 source,
                 order,
+                key,
                 ahead,
                 shelf: Mutex::new(Shelf::default()),
                 room: Condvar::new(),
@@ -248,7 +267,7 @@ mod ahead {
             self.shared.shelf().stopped = true;
             self.shared.room.notify_all();
             for thread in self.threads.drain(..) {
-                // Panics were caught and handed over as errors.
+                // Panics were caught and passed on as errors.
                 let _ = thread.join();
             }
         }
@@ -256,7 +275,7 @@ mod ahead {
 
     impl Shared {
         fn shelf(&self) -> MutexGuard<'_, Shelf> {
-            // Nothing that could panic runs under the lock, so the shelf is whole.
+            // Nothing that could panic runs under the lock, so the shelf is consistent.
             self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
@@ -264,7 +283,8 @@ mod ahead {
         fn fill(&self) {
             while let Some(number) = self.claim() {
                 let indices = self.order[number].clone();
-                let batch = catch_unwind(AssertUnwindSafe(|| gather(&*self.source, indices)));
+                let gather = || gather(&*self.source, indices, self.key);
+                let batch = catch_unwind(AssertUnwindSafe(gather));
                 let batch = batch.unwrap_or_else(|panic| {
                     Err(DataError::Worker {
                         message: message(&*panic),

@@ -10,13 +10,27 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The name on the command line.
-    pub name: String,
     /// The name for people.
     pub title: String,
-    /// The publication; nothing if the program draws the images itself, whose generator then
-    /// has classes and constants.
+    /// How a network is trained on it unless flags say otherwise.
+    pub recipe: RecipeDefaults,
+    /// The publication, if there is one. Where there is none, the program draws the images, or
+    /// the user brings them; the reader then provides classes and constants.
     pub published: Option<Published>,
+}
+
+/// The part of a training recipe whose defaults depend on the dataset.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeDefaults {
+    /// Passes over the training part.
+    pub epochs: u32,
+    /// Images of one optimiser step.
+    pub batch_size: usize,
+    /// Learning rate before the first milestone.
+    pub learning_rate: f32,
+    /// Epochs, counted from 1, at whose start the learning rate drops.
+    pub milestones: Vec<u32>,
 }
 
 /// What is published: constants, and files of fixed-length records, label bytes followed by
@@ -68,65 +82,7 @@ pub struct Archive {
     pub sha256: String,
 }
 
-impl Manifest {
-    /// CIFAR-10.
-    pub fn cifar10() -> Manifest {
-        parse(include_str!("../../datasets/cifar10.toml"))
-    }
-
-    /// CIFAR-100.
-    pub fn cifar100() -> Manifest {
-        parse(include_str!("../../datasets/cifar100.toml"))
-    }
-
-    /// The dataset that the program draws.
-    pub fn shapes() -> Manifest {
-        parse(include_str!("../../datasets/shapes.toml"))
-    }
-}
-
-fn parse(text: &str) -> Manifest {
+/// Reads a manifest that is part of the program.
+pub(super) fn parse(text: &str) -> Manifest {
     toml::from_str(text).expect("the manifests inside the program are valid")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_manifests_say_what_the_recipe_says() {
-        assert_eq!(Manifest::cifar10().name, "cifar10");
-        let cifar10 = Manifest::cifar10().published.unwrap();
-        assert_eq!(cifar10.classes.len(), 10);
-        assert_eq!(cifar10.classes[9], "truck");
-        assert_eq!(cifar10.mean, [125.3, 123.0, 113.9]);
-        let cifar100 = Manifest::cifar100().published.unwrap();
-        assert_eq!(cifar100.classes.len(), 100);
-        assert!(cifar100.classes.is_sorted(), "the fine labels are in order");
-        assert_eq!(cifar100.std, [68.2, 65.4, 70.4]);
-    }
-
-    #[test]
-    fn files_hold_whole_records() {
-        for (manifest, train) in [(Manifest::cifar10(), 5), (Manifest::cifar100(), 1)] {
-            let published = manifest.published.unwrap();
-            assert_eq!(published.train.len(), train);
-            let count = |files: &[RecordFile]| -> u64 {
-                let record = published.label_bytes as u64 + 3072;
-                assert!(files.iter().all(|file| file.bytes % record == 0));
-                files.iter().map(|file| file.bytes / record).sum()
-            };
-            assert_eq!(count(&published.train), 50_000);
-            assert_eq!(count(&published.test), 10_000);
-            let archive = published.archive;
-            assert_eq!((archive.md5.len(), archive.sha256.len()), (32, 64));
-        }
-    }
-
-    #[test]
-    fn nothing_is_published_of_shapes() {
-        let shapes = Manifest::shapes();
-        assert_eq!(shapes.name, "shapes");
-        assert!(shapes.published.is_none());
-    }
 }

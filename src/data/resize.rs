@@ -1,78 +1,138 @@
-//! Brings an image to the size of the network: shrink or grow, then cut out the centre.
+//! From an image of any extents to the square that a network sees: resize, then cut out the
+//! centre.
 //!
-//! The filter is a triangle whose foot is two pixels of the coarser grid on each side of its
-//! centre put together, so shrinking averages (anti-aliasing) and growing interpolates
-//! linearly; this is what other programs call bilinear with anti-aliasing.
-//! Only the pixels that survive the cut are computed: a panorama of 60,000 x 10 costs no more
+//! The filter is a triangle that reaches one pixel of the coarser grid to either side, so
+//! shrinking averages (anti-aliasing) and growing interpolates linearly; other programs call
+//! this bilinear with anti-aliasing.
+//! Only the pixels that survive the crop are computed: a panorama of 60,000 x 10 costs no more
 //! than the square in its middle.
 //! Arithmetic is plain addition and multiplication, so every platform gets the same bytes.
 
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
-/// How an image of any shape becomes a square of N x N.
+/// How an image of any extents becomes a square of N x N.
 ///
-/// An image that already is N x N is taken unchanged by both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crop {
-    /// The shorter side becomes N (networks with the CIFAR stem).
-    Shorter,
-    /// The shorter side becomes round(N·256/224), as in ImageNet evaluation.
-    ImageNet,
+/// An image that is N x N already is taken unchanged. Of any other the shorter side is
+/// resized to `shorter_side`, the longer one in proportion, and the centre is cropped.
+///
+/// ```
+/// use pyr_wgpu::data::Resize;
+///
+/// // ImageNet evaluation: 256 for 224, and so in proportion.
+/// let imagenet = Resize::new(224, 256);
+/// assert_eq!(imagenet.scaled_to(32).shorter_side, 37);
+/// assert_eq!(Resize::whole(224).scaled_to(32), Resize::whole(32));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resize {
+    /// N, rows and columns of the result. A checkpoint stores it with the network.
+    #[serde(skip)]
+    pub size: u32,
+    /// Pixels of the shorter side before the crop, at least N.
+    pub shorter_side: u32,
+    /// How pixels of the new grid are computed from those of the old one.
+    #[serde(default, skip_serializing_if = "Resampling::is_default")]
+    pub resampling: Resampling,
 }
 
-impl Crop {
-    /// What the shorter side becomes before the centre of `size` x `size` is cut out.
-    pub fn shorter_side(self, size: u32) -> u32 {
-        match self {
-            Crop::Shorter => size,
-            Crop::ImageNet => ((u64::from(size) * 256 + 112) / 224) as u32,
-        }
+/// The resampling filter.
+///
+/// There is one so far, and files that name none mean it; a file that names another is refused
+/// rather than resampled wrongly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resampling {
+    /// Bilinear with anti-aliasing.
+    #[default]
+    Triangle,
+}
+
+impl Resampling {
+    fn is_default(&self) -> bool {
+        *self == Resampling::default()
     }
 }
 
-/// The centre of the resized image, `size` x `size`, rows of R, G, B.
-///
-/// The longer side becomes longer/shorter·target, cut off to a whole number; the offset of the
-/// cut is half of what is over, rounded up (both as in fb.resnet.torch).
-pub(super) fn fit(image: &RgbImage, size: u32, crop: Crop) -> Vec<u8> {
-    let (width, height) = image.dimensions();
-    if (width, height) == (size, size) {
-        return image.as_raw().clone();
-    }
-    let target = crop.shorter_side(size);
-    let shorter = width.min(height);
-    let columns = taps(width, shorter, target, size);
-    let rows = taps(height, shorter, target, size);
-
-    // Rows first: whole stretches of the source are added up, which vectorises.
-    let left = columns[0].start;
-    let right = columns.iter().map(Tap::end).max().unwrap_or(left);
-    let stride = width as usize * 3;
-    let mut output = Vec::with_capacity(size as usize * size as usize * 3);
-    let mut line = vec![0.0f32; (right - left) * 3];
-    for row in &rows {
-        line.fill(0.0);
-        for (y, weight) in row.weighted() {
-            let start = y * stride;
-            let source = &image.as_raw()[start + left * 3..start + right * 3];
-            for (sum, &byte) in line.iter_mut().zip(source) {
-                *sum += weight * f32::from(byte);
-            }
+impl Resize {
+    /// To `size` x `size`, by way of a shorter side of `shorter_side` pixels.
+    pub const fn new(size: u32, shorter_side: u32) -> Resize {
+        Resize {
+            size,
+            shorter_side,
+            resampling: Resampling::Triangle,
         }
-        for column in &columns {
-            let mut sums = [0.0f32; 3];
-            for (x, weight) in column.weighted() {
-                let pixel = &line[(x - left) * 3..(x - left) * 3 + 3];
-                for (sum, value) in sums.iter_mut().zip(pixel) {
-                    *sum += weight * value;
+    }
+
+    /// The whole shorter side becomes `size`; only the longer one is cropped.
+    pub const fn whole(size: u32) -> Resize {
+        Resize::new(size, size)
+    }
+
+    /// The same proportions at another size; the shorter side is rounded to whole pixels.
+    #[must_use]
+    pub fn scaled_to(self, size: u32) -> Resize {
+        let [from, to, side] = [self.size, size, self.shorter_side].map(u64::from);
+        let shorter_side = (to * side + from / 2) / from;
+        Resize {
+            size,
+            shorter_side: u32::try_from(shorter_side).unwrap_or(u32::MAX),
+            ..self
+        }
+    }
+
+    /// The centre of the resized image, N x N, rows of R, G, B.
+    ///
+    /// The longer side becomes longer/shorter·target, cut off to a whole number; the offset of
+    /// the crop is half of the rest, rounded up (both as in fb.resnet.torch).
+    ///
+    /// # Panics
+    /// If the shorter side is below N.
+    pub(super) fn apply(self, image: &RgbImage) -> Vec<u8> {
+        let Resize {
+            size,
+            shorter_side: target,
+            resampling: Resampling::Triangle,
+        } = self;
+        assert!(size <= target, "a side of {target} has no centre of {size}");
+        let (width, height) = image.dimensions();
+        if (width, height) == (size, size) {
+            return image.as_raw().clone();
+        }
+        let shorter = width.min(height);
+        let columns = taps(width, shorter, target, size);
+        let rows = taps(height, shorter, target, size);
+
+        // Rows first: whole stretches of the source are added up, which vectorises.
+        let left = columns[0].start;
+        let right = columns.iter().map(Tap::end).max().unwrap_or(left);
+        let stride = width as usize * 3;
+        let mut output = Vec::with_capacity(size as usize * size as usize * 3);
+        let mut line = vec![0.0f32; (right - left) * 3];
+        for row in &rows {
+            line.fill(0.0);
+            for (y, weight) in row.weighted() {
+                let start = y * stride;
+                let source = &image.as_raw()[start + left * 3..start + right * 3];
+                for (sum, &byte) in line.iter_mut().zip(source) {
+                    *sum += weight * f32::from(byte);
                 }
             }
-            // The weights add up to one, so a sum leaves 0..=255 only by rounding, and `as`
-            // clamps.
-            output.extend(sums.map(|sum| (sum + 0.5) as u8));
+            for column in &columns {
+                let mut sums = [0.0f32; 3];
+                for (x, weight) in column.weighted() {
+                    let pixel = &line[(x - left) * 3..(x - left) * 3 + 3];
+                    for (sum, value) in sums.iter_mut().zip(pixel) {
+                        *sum += weight * value;
+                    }
+                }
+                // The weights add up to one, so a sum leaves 0..=255 only by rounding, and `as`
+                // clamps.
+                output.extend(sums.map(|sum| (sum + 0.5) as u8));
+            }
         }
+        output
     }
-    output
 }
 
 /// Which source pixels make one target pixel, and how much each of them counts.
@@ -129,44 +189,66 @@ mod tests {
         })
     }
 
+    /// ImageNet evaluation.
+    const IMAGENET: Resize = Resize::new(224, 256);
+
     #[test]
-    fn a_image_of_the_right_size_is_unchanged() {
+    fn an_image_of_the_right_size_is_unchanged() {
         let image = sample(32, 32);
-        assert_eq!(fit(&image, 32, Crop::Shorter), image.as_raw()[..]);
-        assert_eq!(fit(&image, 32, Crop::ImageNet), image.as_raw()[..]);
+        for shorter_side in [32, 37, 40] {
+            let found = Resize::new(32, shorter_side).apply(&image);
+            assert_eq!(found, image.as_raw()[..]);
+        }
     }
 
     #[test]
-    fn the_shorter_side_follows_the_rule() {
-        assert_eq!(Crop::Shorter.shorter_side(32), 32);
-        for (size, expected) in [(224, 256), (32, 37), (320, 366), (1, 1)] {
-            assert_eq!(Crop::ImageNet.shorter_side(size), expected);
+    fn proportions_are_kept_at_other_sizes() {
+        for (size, expected) in [(224, 256), (32, 37), (64, 73), (320, 366), (1, 1)] {
+            assert_eq!(IMAGENET.scaled_to(size).shorter_side, expected);
         }
+        assert_eq!(Resize::new(32, 40).scaled_to(64), Resize::new(64, 80));
+        assert_eq!(Resize::whole(32).scaled_to(48), Resize::whole(48));
+    }
+
+    /// The shorter side decides how much of the border is lost.
+    #[test]
+    fn the_shorter_side_is_obeyed() {
+        // A ramp over 80 columns: the outermost of the 32 kept ones show where they were.
+        let image = RgbImage::from_fn(80, 80, |x, _| Rgb([3 * x as u8; 3]));
+        let ends = |shorter_side| {
+            let found = Resize::new(32, shorter_side).apply(&image);
+            (found[0], found[31 * 3])
+        };
+        assert_eq!(ends(40), (26, 212));
+        // The filter is cut off at the border, which pulls both ends inwards.
+        assert_eq!(ends(32), (3, 234));
+        assert_eq!(ends(80), (72, 165));
     }
 
     /// The whole resized image by the image crate, then its centre. The crate sums in
     /// another order and both round to a byte, so one step of difference is allowed.
     #[test]
     fn shrinking_and_growing_agree_with_the_image_crate() {
-        for (width, height, size, crop) in [
-            (100, 75, 32, Crop::Shorter),
-            (75, 100, 32, Crop::Shorter),
-            (33, 32, 32, Crop::Shorter),
-            (32, 32, 64, Crop::Shorter),
-            (17, 9, 32, Crop::Shorter),
-            (1, 1, 32, Crop::Shorter),
-            (1, 7, 8, Crop::Shorter),
-            (300, 260, 224, Crop::ImageNet),
-            (500, 375, 32, Crop::ImageNet),
+        for (width, height, resize) in [
+            (100, 75, Resize::whole(32)),
+            (75, 100, Resize::whole(32)),
+            (33, 32, Resize::whole(32)),
+            (32, 32, Resize::whole(64)),
+            (17, 9, Resize::whole(32)),
+            (1, 1, Resize::whole(32)),
+            (1, 7, Resize::whole(8)),
+            (300, 260, IMAGENET),
+            (500, 375, IMAGENET.scaled_to(32)),
+            (99, 70, Resize::new(32, 40)),
         ] {
             let image = sample(width, height);
             let shorter = width.min(height);
-            let target = crop.shorter_side(size);
+            let (size, target) = (resize.size, resize.shorter_side);
             let (wide, high) = (width * target / shorter, height * target / shorter);
             let resized = imageops::resize(&image, wide, high, FilterType::Triangle);
             let (x, y) = ((wide - size).div_ceil(2), (high - size).div_ceil(2));
             let expected = imageops::crop_imm(&resized, x, y, size, size).to_image();
-            let found = fit(&image, size, crop);
+            let found = resize.apply(&image);
             assert_eq!(found.len(), expected.as_raw().len());
             let largest = found
                 .iter()
@@ -183,7 +265,7 @@ mod tests {
     #[test]
     fn a_plain_image_stays_plain() {
         let image = RgbImage::from_pixel(4000, 3, Rgb([255, 1, 0]));
-        let found = fit(&image, 16, Crop::ImageNet);
+        let found = IMAGENET.scaled_to(16).apply(&image);
         assert!(found.chunks(3).all(|pixel| pixel == [255, 1, 0]));
     }
 
@@ -191,7 +273,7 @@ mod tests {
     #[test]
     fn an_extreme_shape_costs_only_its_centre() {
         let image = RgbImage::from_fn(65_000, 1, |x, _| Rgb([(x / 300) as u8, 0, 255]));
-        let found = fit(&image, 224, Crop::ImageNet);
+        let found = IMAGENET.apply(&image);
         assert_eq!(found.len(), 224 * 224 * 3);
         assert!(found.chunks(3).all(|pixel| pixel == [108, 0, 255]));
     }

@@ -1,8 +1,8 @@
 //! `shapes`: the embedded dataset, drawn by the program.
 //!
-//! Ten classes of figures on textured grounds, 32 x 32 pixels in colour: 8,000 images for
+//! Ten classes of figures on textured backgrounds, 32 x 32 pixels in colour: 8,000 images for
 //! training, 2,000 for testing, the classes in turn.
-//! Place, size, angle, stretch, colours, textures, noise, distracting spots and a bar across
+//! Position, size, angle, stretch, colours, textures, noise, distracting spots and a bar across
 //! the figure vary, so that pixels alone say little about the class; every class stays
 //! itself when tilted or mirrored.
 //!
@@ -11,6 +11,10 @@
 
 use std::sync::LazyLock;
 
+use rayon::prelude::*;
+
+use super::images::{Images, image_bytes};
+use super::{Dataset, Resize};
 use crate::rng::{Purpose, Stream};
 
 /// Names of the classes.
@@ -36,27 +40,27 @@ const SAMPLES: usize = 3;
 /// Samples along one side of an image.
 const STEPS: usize = SAMPLES * SIZE as usize;
 
-/// Where they are, from -1 to 1.
-static PLACES: [f64; STEPS] = {
-    let mut places = [0.0; STEPS];
+/// Their coordinates, from -1 to 1.
+static COORDINATES: [f64; STEPS] = {
+    let mut coordinates = [0.0; STEPS];
     let mut step = 0;
     while step < STEPS {
-        places[step] = (2 * step + 1) as f64 / STEPS as f64 - 1.0;
+        coordinates[step] = (2 * step + 1) as f64 / STEPS as f64 - 1.0;
         step += 1;
     }
-    places
+    coordinates
 };
 
-/// Channels of grounds and bars.
+/// Range of the channels of backgrounds and bars.
 const DARK: [f64; 2] = [0.0, 0.55];
 
-/// Channels of figures and spots.
+/// Range of the channels of figures and spots.
 const LIGHT: [f64; 2] = [0.45, 1.0];
 
 /// Largest angle by which a figure is turned, radians.
 const MAX_TILT: f64 = 0.4;
 
-/// Key of all images: another number would be another dataset.
+/// Seed of all images: another number would make another dataset.
 const SEED: u64 = 0x5348_4150_4553;
 
 /// Which images.
@@ -69,6 +73,42 @@ pub enum Part {
 }
 
 type Colour = [f64; 3];
+
+/// Draws the dataset at its own size and resizes it. Works everywhere.
+///
+/// ```
+/// use pyr_wgpu::data::{Resize, shapes};
+///
+/// let dataset = shapes::open(Resize::whole(32), false);
+/// let mut image = vec![0; 32 * 32 * 3];
+/// dataset.test.read(0, None, &mut image).unwrap();
+/// assert!(dataset.test.label(0) < dataset.classes.len() as u32);
+/// ```
+pub fn open(resize: Resize, need_train: bool) -> Dataset {
+    let part = |part, count| draw_all(part, count).resized(resize);
+    Dataset {
+        classes: CLASSES.map(String::from).to_vec(),
+        mean: MEAN,
+        std: STD,
+        train: need_train.then(|| part(Part::Train, TRAIN)),
+        test: part(Part::Test, TEST),
+        notes: Vec::new(),
+    }
+}
+
+/// Draws the first `count` images of a part.
+fn draw_all(part: Part, count: u32) -> Images {
+    let length = image_bytes(SIZE);
+    let mut bytes = vec![0; count as usize * length];
+    let images = bytes.par_chunks_exact_mut(length).zip(0..count);
+    let labels = images.map(|(image, index)| {
+        let (pixels, class) = draw(part, index);
+        image.copy_from_slice(&pixels);
+        class
+    });
+    let labels = labels.collect();
+    Images::new(SIZE, bytes, labels)
+}
 
 /// Draws an image: 32·32·3 bytes, rows of RGB, and its class.
 pub fn draw(part: Part, index: u32) -> (Vec<u8>, u32) {
@@ -101,7 +141,7 @@ struct Scene {
     noise: f64,
 }
 
-/// A colour that runs into another, with stripes.
+/// A gradient between two colours, with stripes.
 struct Paint {
     from: Colour,
     to: Colour,
@@ -111,7 +151,7 @@ struct Paint {
     phase: f64,
 }
 
-/// Place, angle and size along two axes.
+/// Position, angle and size along two axes.
 struct Frame {
     centre: [f64; 2],
     cos: f64,
@@ -160,33 +200,33 @@ impl Scene {
     fn pixel(&self, column: usize, row: usize) -> Colour {
         let mut sum = [0.0; 3];
         for sample in 0..SAMPLES * SAMPLES {
-            let place = [
-                PLACES[column * SAMPLES + sample % SAMPLES],
-                PLACES[row * SAMPLES + sample / SAMPLES],
+            let point = [
+                COORDINATES[column * SAMPLES + sample % SAMPLES],
+                COORDINATES[row * SAMPLES + sample / SAMPLES],
             ];
-            let colour = self.colour_at(place);
+            let colour = self.colour_at(point);
             sum = [0, 1, 2].map(|c| sum[c] + colour[c] / (SAMPLES * SAMPLES) as f64);
         }
         sum
     }
 
-    fn colour_at(&self, place: [f64; 2]) -> Colour {
+    fn colour_at(&self, point: [f64; 2]) -> Colour {
         if let Some((frame, colour)) = &self.bar {
-            let [x, y] = frame.local(place);
+            let [x, y] = frame.local(point);
             if x.abs() <= 1.0 && y.abs() <= 1.0 {
                 return *colour;
             }
         }
-        if inside(self.class, self.frame.local(place)) {
-            return self.figure.at(place);
+        if inside(self.class, self.frame.local(point)) {
+            return self.figure.at(point);
         }
         for (frame, colour) in &self.spots {
-            let [x, y] = frame.local(place);
+            let [x, y] = frame.local(point);
             if x * x + y * y <= 1.0 {
                 return *colour;
             }
         }
-        self.ground.at(place)
+        self.ground.at(point)
     }
 }
 
@@ -293,6 +333,20 @@ fn heart([x, y]: [f64; 2]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn images_are_opened_in_the_order_they_are_drawn() {
+        let dataset = open(Resize::whole(SIZE), false);
+        assert!(dataset.train.is_none());
+        assert_eq!(dataset.test.len(), TEST as usize);
+        let mut found = vec![0; image_bytes(SIZE)];
+        for index in [0, 1, 777, TEST - 1] {
+            let (image, label) = draw(Part::Test, index);
+            let position = index as usize;
+            dataset.test.read(position, None, &mut found).unwrap();
+            assert!(found == image && dataset.test.label(position) == label);
+        }
+    }
 
     /// The same bytes on every platform: FNV-1a over all images of both parts.
     #[test]

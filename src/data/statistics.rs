@@ -1,25 +1,23 @@
 //! Mean and standard deviation per channel, for datasets that publish none.
 
-use std::sync::{Mutex, PoisonError};
+use rayon::prelude::*;
 
 use super::images::image_bytes;
-use super::parallel::try_for_each;
 use super::{DataError, Source};
 
-/// How many images are looked at; that many give the mean to about a third of a grey level.
+/// Images that are measured at most; so many give the mean to about a third of a grey level.
 const SAMPLE: usize = 10_000;
 
 /// Mean and standard deviation of R, G and B on the scale 0..255, over all pixels of all
 /// images, or of [`SAMPLE`] images evenly spread over the source if it has more.
 ///
-/// Sums are whole numbers, so the result does not depend on the order of the threads. A
-/// deviation below 1 is given as 1: images of one colour must not be divided by zero.
+/// Sums are integers, so the result does not depend on how threads share the work. A deviation
+/// below 1 becomes 1, so that images of one colour are not divided by zero.
 pub(super) fn measure(source: &dyn Source) -> Result<([f32; 3], [f32; 3]), DataError> {
     let count = source.len().min(SAMPLE);
-    let totals = Mutex::new([[0u64; 2]; 3]);
-    try_for_each(0..count, |sample| -> Result<(), DataError> {
+    let sums = (0..count).into_par_iter().map(|sample| {
         let mut image = vec![0; image_bytes(source.size())];
-        source.read(sample * source.len() / count, &mut image)?;
+        source.read(sample * source.len() / count, None, &mut image)?;
         let mut sums = [[0u64; 2]; 3];
         for pixel in image.chunks_exact(3) {
             for (sum, &byte) in sums.iter_mut().zip(pixel) {
@@ -27,13 +25,12 @@ pub(super) fn measure(source: &dyn Source) -> Result<([f32; 3], [f32; 3]), DataE
                 sum[1] += u64::from(byte) * u64::from(byte);
             }
         }
-        let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
-        for (total, sum) in totals.iter_mut().flatten().zip(sums.iter().flatten()) {
-            *total += sum;
-        }
-        Ok(())
-    })?;
-    let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok::<_, DataError>(sums)
+    });
+    let add = |a: [[u64; 2]; 3], b: [[u64; 2]; 3]| {
+        [0, 1, 2].map(|channel| [0, 1].map(|power| a[channel][power] + b[channel][power]))
+    };
+    let totals = sums.try_reduce(Default::default, |a, b| Ok(add(a, b)))?;
     let pixels = (count * image_bytes(source.size()) / 3) as f64;
     let mean = totals.map(|[sum, _]| sum as f64 / pixels);
     let deviation = totals.map(|[sum, squares]| {

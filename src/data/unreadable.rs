@@ -1,7 +1,7 @@
 //! The tally of files in a part of a dataset that are not readable images.
 //!
-//! A stray file or two is skipped and noted; past 1 % of the files it is an error, since then
-//! something else is wrong.
+//! A stray file or two is skipped and noted; more than 1 % of the files is an error, because
+//! then something else is wrong.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub(super) struct Unreadable {
 }
 
 impl Unreadable {
-    /// None of so many files in the folder `part`.
+    /// An empty tally for a folder of so many files.
     pub(super) fn new(part: PathBuf, files: usize) -> Unreadable {
         Unreadable {
             part,
@@ -55,7 +55,7 @@ impl Unreadable {
         found.map(|(_, reason)| reason.clone())
     }
 
-    /// An error past 1 % of the files.
+    /// An error beyond 1 % of the files.
     pub(super) fn check(&self) -> Result<(), DataError> {
         match self.len() * 100 > self.files {
             false => Ok(()),
@@ -68,7 +68,7 @@ impl Unreadable {
         }
     }
 
-    /// What the user should know, if there is anything.
+    /// What the user should know, if any file is unreadable.
     pub(super) fn note(&self) -> Option<String> {
         match self.len() {
             0 => None,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::SpecError;
 use super::spec::NetworkSpec;
+use crate::data::Resize;
 
 /// The metadata key of the description.
 pub const METADATA_KEY: &str = "pyr_wgpu";
@@ -17,28 +18,26 @@ pub const METADATA_KEY: &str = "pyr_wgpu";
 /// The version written, and the newest major version read.
 const VERSION: Version = Version { major: 1, minor: 0 };
 
-/// From a decoded image to the network's input.
-///
-/// An image that has the network's size already is taken unchanged; of any other the
-/// shorter side is brought to `shorter_side`, the longer one in proportion, and the centre
-/// square of the network's size is cut out. Then (byte - mean) / std, channel by channel.
+/// From a decoded image to the network's input: resize, then (byte - mean) / std, channel by
+/// channel.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
     /// Mean of red, green and blue, on the scale 0 to 255.
     pub mean: [f32; 3],
     /// Standard deviation of red, green and blue, on the scale 0 to 255.
     pub std: [f32; 3],
-    /// Pixels of the shorter side before the crop.
-    pub shorter_side: u32,
+    /// How an image of any extents becomes one of the network's size.
+    #[serde(flatten)]
+    pub resize: Resize,
 }
 
 impl Preprocessing {
-    /// The network's usual crop with a dataset's statistics on the scale 0 to 255.
+    /// The network's usual resize with a dataset's statistics on the scale 0 to 255.
     pub fn new(spec: &NetworkSpec, mean: [f32; 3], std: [f32; 3]) -> Preprocessing {
         Preprocessing {
             mean,
             std,
-            shorter_side: spec.stem.shorter_side(spec.image_size),
+            resize: spec.resize(),
         }
     }
 }
@@ -75,8 +74,8 @@ struct Version {
     minor: u32,
 }
 
-/// What is read first, so that a format of the future is named as such instead of failing
-/// on whatever field changed.
+/// What is read first, so that a newer format is reported as such instead of failing on
+/// whichever field changed.
 #[derive(Deserialize)]
 struct Versioned {
     version: String,
@@ -133,7 +132,7 @@ fn parse(text: &str) -> Result<Description, SpecError> {
         })
     });
     match parts {
-        None => return Err(error(format!("`{version}` is no version of its format"))),
+        None => return Err(error(format!("`{version}` is not a version of its format"))),
         Some(Version { major, .. }) if major > VERSION.major => {
             return Err(error(format!(
                 "its format {version} is newer than this program's {}.{}; use a newer pyr-wgpu",
@@ -142,7 +141,9 @@ fn parse(text: &str) -> Result<Description, SpecError> {
         }
         Some(_) => {}
     }
-    let description: Description = serde_json::from_str(text).map_err(damaged)?;
+    let mut description: Description = serde_json::from_str(text).map_err(damaged)?;
+    // The file has the size once, with the network.
+    description.preprocessing.resize.size = description.network.image_size;
     let Description {
         network,
         classes,
@@ -150,7 +151,7 @@ fn parse(text: &str) -> Result<Description, SpecError> {
     } = &description;
     network
         .validate()
-        .map_err(|cause| error(format!("it describes no network: {cause}")))?;
+        .map_err(|cause| error(format!("its network cannot be built: {cause}")))?;
     if classes.len() != network.classes as usize {
         return Err(error(format!(
             "it names {} classes for a network of {}",
@@ -169,11 +170,12 @@ fn parse(text: &str) -> Result<Description, SpecError> {
             preprocessing.mean, preprocessing.std
         )));
     }
-    if preprocessing.shorter_side < network.image_size {
+    let Resize {
+        size, shorter_side, ..
+    } = preprocessing.resize;
+    if shorter_side < size {
         return Err(error(format!(
-            "a shorter side of {} leaves nothing to cut {size}x{size} out of",
-            preprocessing.shorter_side,
-            size = network.image_size
+            "an image whose shorter side is {shorter_side} has no centre of {size}x{size}"
         )));
     }
     Ok(description)
@@ -217,6 +219,22 @@ mod tests {
         assert_eq!(Description::read(&BTreeMap::new()), Ok(None));
     }
 
+    /// The text of a description from before the resampling filter was named.
+    #[test]
+    fn the_format_is_that_of_earlier_versions() {
+        let text = text(&sample());
+        let expected = "\"preprocessing\":{\"mean\":[125.3,123.0,113.9],\
+                        \"std\":[63.0,62.1,66.7],\"shorter_side\":32}";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn the_shorter_side_is_the_file_s() {
+        let text = text(&sample()).replace("\"shorter_side\":32", "\"shorter_side\":40");
+        let read = read(&text).unwrap().unwrap();
+        assert_eq!(read.preprocessing.resize, Resize::new(32, 40));
+    }
+
     #[test]
     fn newer_minor_versions_are_read_and_newer_major_ones_refused() {
         let newer = text(&sample()).replace("\"1.0\"", "\"1.7\"");
@@ -234,7 +252,7 @@ mod tests {
         let cases = [
             (good[..good.len() / 2].to_string(), "damaged"),
             ("[]".to_string(), "damaged"),
-            (good.replace("\"1.0\"", "\"one\""), "no version"),
+            (good.replace("\"1.0\"", "\"one\""), "not a version"),
             (
                 good.replace("\"depth\":110", "\"depth\":111"),
                 "110 and 116",
@@ -246,6 +264,13 @@ mod tests {
                 "31",
             ),
             (good.replace("\"mul\"", "\"square\""), "square"),
+            (
+                good.replace(
+                    "\"shorter_side\"",
+                    "\"resampling\":\"cubic\",\"shorter_side\"",
+                ),
+                "cubic",
+            ),
         ];
         for (text, words) in cases {
             assert_ne!(text, good, "{words}");

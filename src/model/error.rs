@@ -1,15 +1,14 @@
 //! What can be wrong with a network's description, or between a description and a file.
 //!
-//! Most variants are about what somebody typed; those that are about a file say so by
-//! [`SpecError::is_about_checkpoint`], so that the command line can tell a usage error
-//! from a checkpoint that does not match.
+//! Most variants are usage errors; [`SpecError::is_about_checkpoint`] tells those about a file
+//! from them, so that the command line can choose its exit code.
 
 use super::words::{Block, Growth, Stem};
 
 /// A network that cannot be built, or a file that does not hold it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SpecError {
-    /// The depth is no network of this stem and block.
+    /// No network of this stem and block has this depth.
     #[error("depth {depth} does not fit {block} units with the {stem} stem ({rule}); {nearest}")]
     Depth {
         /// The depth asked for.
@@ -24,7 +23,7 @@ pub enum SpecError {
         nearest: String,
     },
 
-    /// The widening is no number that a network can have.
+    /// The widening is out of range.
     #[error("alpha {alpha:?} with {growth} growth: {reason}")]
     Alpha {
         /// The alpha asked for.
@@ -57,8 +56,8 @@ pub enum SpecError {
         most: u32,
     },
 
-    /// The probability of dropping a feature is none.
-    #[error("dropout {dropout} is no probability below 1; ask for 0 (none) up to, say, 0.5")]
+    /// The probability of dropping a feature is not a probability, or 1.
+    #[error("dropout {dropout} is not a probability below 1; ask for 0 (none) up to, say, 0.5")]
     Dropout {
         /// The probability asked for.
         dropout: f32,
@@ -89,7 +88,7 @@ pub enum SpecError {
     },
 
     /// An option's word is not among its words.
-    #[error("`{word}` is no {what}; the choices are {known}")]
+    #[error("`{word}` is not a {what}; the choices are {known}")]
     UnknownWord {
         /// Which option.
         what: &'static str,
@@ -99,7 +98,7 @@ pub enum SpecError {
         known: String,
     },
 
-    /// The tensors are of no network that this program knows.
+    /// The tensors are not those of a network that this program knows.
     #[error(
         "the tensors are not the weights of a PyramidNet or PreResNet: {reason}; \
          name the network by --preset, or by --depth, --alpha and so on, if they should be"
@@ -165,7 +164,7 @@ pub enum SpecError {
 }
 
 impl SpecError {
-    /// Whether a file is at fault rather than what somebody asked for.
+    /// Whether a file is at fault rather than the request.
     pub fn is_about_checkpoint(&self) -> bool {
         match self {
             SpecError::NotANetwork { .. }

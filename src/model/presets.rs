@@ -1,7 +1,7 @@
 //! Networks by name: the rows of the paper's tables, the baseline, and the demonstration.
 //!
-//! A preset is one row of data. Classes are the stem's default; the dataset or a flag
-//! changes them. What a flag changes after a preset is the command line's business.
+//! A preset is one row of data. The number of classes is the stem's default, which the dataset
+//! or a flag overrides. How flags modify a preset is the command line's business.
 
 use super::error::SpecError;
 use super::spec::NetworkSpec;
@@ -15,8 +15,8 @@ use Family::{PreResNet, PyramidNet};
 use Growth::{Additive, Multiplicative};
 use Stem::{Cifar, ImageNet};
 
-/// Every preset: the CIFAR table by depth and alpha, then the ImageNet table, then the
-/// network small enough for an adapter made of software.
+/// Every preset: the CIFAR table by depth and alpha, then the ImageNet table, then a network
+/// small enough for a software adapter.
 #[rustfmt::skip]
 const ROWS: [Row; 16] = [
     ("pyramidnet110-a48",           PyramidNet, 110,  48.0,  Additive,       Basic,      Cifar,    0.0),
@@ -71,27 +71,11 @@ pub fn preset(name: &str) -> Result<NetworkSpec, SpecError> {
 
 /// The preset whose name takes the fewest edits to reach; the first among equals.
 fn nearest(name: &str) -> &'static str {
-    // A name as long as a novel would take long to compare and resembles nothing anyway.
+    // The cost grows with the length, and a name as long as a novel resembles nothing anyway.
     let start: String = name.to_lowercase().chars().take(64).collect();
     preset_names()
-        .min_by_key(|known| edits(known, &start))
+        .min_by_key(|known| strsim::levenshtein(known, &start))
         .expect("there are presets")
-}
-
-/// Levenshtein distance: insertions, deletions and replacements from one to the other.
-fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (deleted, from_char) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = deleted + 1;
-        for (inserted, to_char) in to.iter().enumerate() {
-            let replace = diagonal + usize::from(from_char != *to_char);
-            diagonal = row[inserted + 1];
-            row[inserted + 1] = replace.min(diagonal + 1).min(row[inserted] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 #[cfg(test)]
@@ -138,12 +122,5 @@ mod tests {
         assert_eq!(suggested("dmo"), "demo");
         suggested("");
         suggested(&"x".repeat(1_000_000));
-    }
-
-    #[test]
-    fn edits_are_counted() {
-        assert_eq!(edits("kitten", "sitting"), 3);
-        assert_eq!(edits("", "abc"), 3);
-        assert_eq!(edits("abc", "abc"), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! A network in a dozen words: everything that decides its parameters and its arithmetic.
 //!
-//! A spec is plain data and may be wrong; [`NetworkSpec::validate`] says how.
-//! [`Network::new`](super::Network::new) refuses a wrong one, so code behind it need not ask.
+//! A spec is plain data and may be invalid; [`NetworkSpec::validate`] says how.
+//! [`Network::new`](super::Network::new) refuses an invalid one, so later code need not check.
 
 use std::fmt;
 
@@ -10,14 +10,15 @@ use serde::{Deserialize, Serialize};
 use super::error::SpecError;
 use super::units::{pyramid_widths, stages};
 use super::words::{Block, Family, Growth, Rounding, Stem};
+use crate::data::Resize;
 
 /// Wider layers are refused: their 3x3 weights alone pass 2 GiB, more than a GPU binding holds.
 pub const MAX_WIDTH: u32 = 8192;
-/// Deeper networks are refused as typing errors; the deepest published ones have some 1200 layers.
+/// Deeper networks are refused as typos; the deepest published ones have some 1200 layers.
 pub const MAX_DEPTH: u32 = 10_000;
-/// More classes are refused as typing errors; the largest public label set has some 22,000.
+/// More classes are refused as typos; the largest public label set has some 22,000.
 pub const MAX_CLASSES: u32 = 65_536;
-/// Larger images are refused as typing errors; one activation would fill a GPU.
+/// Larger images are refused as typos; one activation would fill a GPU.
 pub const MAX_IMAGE_SIZE: u32 = 4096;
 
 /// A network.
@@ -80,6 +81,16 @@ impl NetworkSpec {
         }
     }
 
+    /// How images become the network's size unless a checkpoint says otherwise: the CIFAR
+    /// stem sees the whole shorter side, the ImageNet stem 224 of 256 pixels, or the same
+    /// proportion at other sizes.
+    pub fn resize(&self) -> Resize {
+        match self.stem {
+            Stem::Cifar => Resize::whole(self.image_size),
+            Stem::ImageNet => Resize::new(224, 256).scaled_to(self.image_size),
+        }
+    }
+
     /// Checks that such a network exists.
     ///
     /// # Errors
@@ -119,7 +130,7 @@ impl NetworkSpec {
     /// Number of units in each stage.
     ///
     /// # Errors
-    /// If the depth is none of this stem and block.
+    /// If no network of this stem and block has the depth.
     pub fn units_per_stage(&self) -> Result<Vec<u32>, SpecError> {
         stages(self.family, self.stem, self.block, self.depth).ok_or_else(|| self.depth_error())
     }
@@ -360,6 +371,18 @@ mod tests {
         );
         let text = message(NetworkSpec::preresnet(110));
         assert!(text.contains("101 and 152"), "{text}");
+    }
+
+    #[test]
+    fn imagenet_images_are_resized_before_the_crop() {
+        let resize = |stem, image_size| {
+            let mut spec = NetworkSpec::pyramid(stem, 18, 48.0);
+            spec.image_size = image_size;
+            spec.resize()
+        };
+        assert_eq!(resize(Stem::ImageNet, 224), Resize::new(224, 256));
+        assert_eq!(resize(Stem::ImageNet, 64), Resize::new(64, 73));
+        assert_eq!(resize(Stem::Cifar, 48), Resize::new(48, 48));
     }
 
     #[test]

@@ -171,16 +171,6 @@ impl Stem {
         }
     }
 
-    /// Length of the shorter side of an image before the centre of `image_size` is cut out
-    /// of it: the size itself for the CIFAR stem, 256 for 224 and so in proportion for the
-    /// ImageNet stem.
-    pub fn shorter_side(self, image_size: u32) -> u32 {
-        match self {
-            Stem::Cifar => image_size,
-            Stem::ImageNet => (image_size * 256 + 112) / 224,
-        }
-    }
-
     pub(super) fn stages(self) -> u32 {
         match self {
             Stem::Cifar => 3,
@@ -205,7 +195,7 @@ mod tests {
             assert_eq!(stem.word().parse(), Ok(*stem));
         }
         let error = "square".parse::<Block>().unwrap_err().to_string();
-        assert!(error.contains("`square` is no block") && error.contains("basic, bottleneck"));
+        assert!(error.contains("`square` is not a block") && error.contains("basic, bottleneck"));
     }
 
     #[test]
@@ -223,12 +213,5 @@ mod tests {
         for (stem, depth, block) in cases {
             assert_eq!(Block::default_for(stem, depth), block, "{stem} {depth}");
         }
-    }
-
-    #[test]
-    fn imagenet_images_are_resized_before_the_crop() {
-        assert_eq!(Stem::ImageNet.shorter_side(224), 256);
-        assert_eq!(Stem::ImageNet.shorter_side(64), 73);
-        assert_eq!(Stem::Cifar.shorter_side(48), 48);
     }
 }

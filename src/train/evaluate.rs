@@ -65,7 +65,7 @@ impl EvaluationPass {
         EvaluationPass {
             graph,
             size,
-            batches: input.batches(all.chunks(size).map(<[u32]>::to_vec).collect()),
+            batches: input.batches(all.chunks(size).map(<[u32]>::to_vec).collect(), None),
             done: 0,
             confusion: vec![vec![0; classes]; classes],
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::TrainError;
-use crate::data::{Batch, Loader, Source};
+use crate::data::{Batch, EpochKey, Loader, Source};
 use crate::engine::{Device, Engine, ValueHandle};
 use crate::graph::ops::{AssembleBatch, IGNORED};
 use crate::model::{Input, Preprocessing, names};
@@ -100,11 +100,11 @@ impl InputPipeline {
         values
     }
 
-    /// Batches of the given image numbers, prepared ahead.
-    pub(super) fn batches(&self, order: Vec<Vec<u32>>) -> Batches {
+    /// Batches of the given image numbers, prepared ahead; `key` as in [`Loader::new`].
+    pub(super) fn batches(&self, order: Vec<Vec<u32>>, key: Option<EpochKey>) -> Batches {
         let loader = (!self.resident).then(|| {
             let source = Arc::clone(&self.source);
-            Loader::new(source, order.clone(), self.workers, AHEAD)
+            Loader::new(source, order.clone(), key, self.workers, AHEAD)
         });
         Batches {
             loader,

@@ -27,30 +27,17 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The recipe of a dataset.
+    /// The default recipe of a dataset; its manifest has what differs from others.
     pub fn for_dataset(kind: DatasetKind) -> Recipe {
-        let cifar10 = Recipe {
-            epochs: 300,
-            batch_size: 128,
-            learning_rate: 0.1,
+        let defaults = kind.manifest().recipe;
+        Recipe {
+            epochs: defaults.epochs,
+            batch_size: defaults.batch_size,
+            learning_rate: defaults.learning_rate,
             momentum: 0.9,
             weight_decay: 1e-4,
-            milestones: vec![150, 225],
+            milestones: defaults.milestones,
             augment: true,
-        };
-        match kind {
-            DatasetKind::Cifar10 | DatasetKind::Folder => cifar10,
-            DatasetKind::Cifar100 => Recipe {
-                learning_rate: 0.5,
-                ..cifar10
-            },
-            DatasetKind::Shapes => Recipe {
-                epochs: 5,
-                batch_size: 32,
-                learning_rate: 0.05,
-                milestones: vec![4, 5],
-                ..cifar10
-            },
         }
     }
 
@@ -87,5 +74,21 @@ mod tests {
             assert!(difference <= rate * f32::EPSILON, "epoch {epoch}");
         }
         assert_eq!(recipe.proposed_milestones(), [150, 225]);
+    }
+
+    /// The rates that runs had before the manifests held them, bit for bit.
+    #[test]
+    fn manifests_hold_the_recipes() {
+        let rates = DatasetKind::ALL.iter().map(|kind| {
+            let recipe = Recipe::for_dataset(*kind);
+            (kind.name(), recipe.epochs, recipe.learning_rate)
+        });
+        let expected = [
+            ("shapes", 5, 0.05),
+            ("cifar10", 300, 0.1),
+            ("cifar100", 300, 0.5),
+            ("folder", 300, 0.1),
+        ];
+        assert!(rates.eq(expected));
     }
 }

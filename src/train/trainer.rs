@@ -13,7 +13,7 @@ use super::input_pipeline::{BatchValues, Batches};
 use super::snapshot::{Position, Snapshot};
 use super::step_graph::{Mode, step_graph, update_graph};
 use super::{InputPipeline, Recipe, Totals, TrainError};
-use crate::data::Source;
+use crate::data::{EpochKey, Source};
 use crate::engine::{Device, Engine, EngineError, TensorKind, ValueHandle};
 use crate::graph::ops::{LossScale, METRIC_WORDS, Metrics};
 use crate::graph::step::Step;
@@ -241,7 +241,12 @@ impl Trainer {
     pub fn step(&mut self) -> Result<usize, TrainError> {
         assert!(!self.epoch_done(), "the epoch has no further step");
         if self.batches.is_none() {
-            self.batches = Some(self.train.batches(self.chunks_left()));
+            let key = EpochKey {
+                seed: self.options.seed,
+                epoch: self.position.epoch,
+            };
+            let key = self.options.recipe.augment.then_some(key);
+            self.batches = Some(self.train.batches(self.chunks_left(), key));
         }
         let total = self.batch_at(self.position.step);
         self.write_step();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyr_wgpu::data::{DataError, Source};
+use pyr_wgpu::data::{DataError, EpochKey, Source};
 use pyr_wgpu::engine::{Device, EngineError, built_in};
 use pyr_wgpu::graph::{Graph, Passes, Precision};
 use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
@@ -53,7 +53,7 @@ impl Source for Noise {
         self.size
     }
 
-    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+    fn read(&self, index: usize, _: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
         let length = out.len();
         out.copy_from_slice(&self.bytes[index * length..(index + 1) * length]);
         Ok(())
@@ -168,7 +168,7 @@ impl Run {
         let mut input = Vec::new();
         for index in indices {
             let mut bytes = vec![0; 3 * plane];
-            source.read(*index as usize, &mut bytes).unwrap();
+            source.read(*index as usize, None, &mut bytes).unwrap();
             for channel in 0..3 {
                 let values = bytes.iter().skip(channel).step_by(3);
                 input.extend(values.map(|b| (f32::from(*b) - mean[channel]) / std[channel]));

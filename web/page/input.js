@@ -7,7 +7,7 @@
  */
 
 import { brush, find, make } from './dom.js';
-import { names, sample } from './samples/samples.js';
+import { address, names, sample } from './samples/samples.js';
 
 /** Frames of the camera are cut to this square: more than the network needs, little to move. */
 const FRAME = 256;
@@ -178,17 +178,12 @@ function camera(take, states) {
 function samples(take) {
   const list = find('samples', HTMLElement);
   for (const name of names) {
-    const canvas = make('canvas', { width: '160', height: '160', 'aria-hidden': 'true' });
-    const button = make('button', { type: 'button', 'data-sample': name, title: name }, canvas,
+    const image = make('img', { src: address(name), width: '160', height: '160', alt: '' });
+    const button = make('button', { type: 'button', 'data-sample': name, title: name }, image,
       make('span', { class: 'away' }, `Sample picture: ${name}`));
     list.append(make('li', {}, button));
-    const drawn = sample(name).then(({ size, rgba }) => {
-      brush(canvas).putImageData(new ImageData(rgba, size, size), 0, 0);
-      button.dataset.drawn = '';
-      return { name: `sample, ${name}`, pixels: { width: size, height: size, rgba } };
-    });
-    // A sample that cannot be drawn leaves; the others stay.
-    drawn.catch(() => button.remove());
-    button.addEventListener('click', () => void drawn.then(take.look, () => {}));
+    // A sample that cannot be fetched disappears; the others stay.
+    sample(name).catch(() => button.remove());
+    button.addEventListener('click', () => void sample(name).then(take.look, () => {}));
   }
 }

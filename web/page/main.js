@@ -11,7 +11,7 @@ import { download, fetchList } from './download.js';
 import { Inspect } from './inspect.js';
 import { inputs } from './input.js';
 import { offline } from './offline.js';
-import { names, sample } from './samples/samples.js';
+import { sample } from './samples/samples.js';
 import { Refusal, WorkerClient } from './client.js';
 import { States } from './states.js';
 import { tabs } from './tabs.js';
@@ -179,9 +179,9 @@ async function settled() {
 
 /** The first picture, so that nobody meets an empty page. */
 async function greet() {
-  const first = names.includes(GREETING) ? GREETING : names[0];
-  const { size, rgba } = await sample(first);
-  if (!classify.busy) await classify.look({ name: `sample, ${first}`, pixels: { width: size, height: size, rgba } });
+  // Without it the page waits for the visitor's picture.
+  const first = await sample(GREETING).catch(() => null);
+  if (first && !classify.busy) await classify.look(first);
 }
 
 /** Starts a dead worker again. @param {string} message */

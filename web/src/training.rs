@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pyr_wgpu::data::{Crop, Dataset, DatasetKind, open_shapes};
+use pyr_wgpu::data::{Dataset, DatasetKind, shapes};
 use pyr_wgpu::engine::{Device, built_in};
 use pyr_wgpu::graph::Passes;
 use pyr_wgpu::model::{Description, Network, Preprocessing, preset};
@@ -46,7 +46,7 @@ impl Training {
     pub(crate) fn new(device: &Device, seed: u64) -> Result<Training, Fault> {
         let failed = |error: &dyn std::fmt::Display| Fault::new("failed", error);
         let mut spec = preset("demo").map_err(|e| failed(&e))?;
-        let shapes = open_shapes(spec.image_size, Crop::Shorter, true);
+        let shapes = shapes::open(spec.resize(), true);
         spec.classes = shapes.classes.len() as u32;
         let network = Network::new(&spec).map_err(|e| failed(&e))?;
         let description = Description {
@@ -145,7 +145,7 @@ fn first_images(shapes: &Dataset) -> Result<(Vec<u8>, Vec<u32>), TrainError> {
     let length = 3 * (shapes.test.size() as usize).pow(2);
     let mut images = vec![0; EXAM * length];
     for (index, slot) in images.chunks_exact_mut(length).enumerate() {
-        shapes.test.read(index, slot)?;
+        shapes.test.read(index, None, slot)?;
     }
     let truth = (0..EXAM).map(|index| shapes.test.label(index));
     Ok((images, truth.collect()))

@@ -151,7 +151,7 @@ describe('with WebGPU', { timeout: 10 * patience }, () => {
   });
 
   test('a lost device comes back', async () => {
-    const workers = page.workers().filter((worker) => worker.url().endsWith('/worker.js') && !worker.url().includes('samples'));
+    const workers = page.workers().filter((worker) => worker.url().endsWith('/worker.js'));
     assert.equal(workers.length, 1);
     await workers[0].evaluate(() => dispatchEvent(new MessageEvent('message', { data: { id: -1, type: 'lose' } })));
     await page.click('#again');

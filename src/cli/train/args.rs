@@ -10,7 +10,7 @@ use super::super::network::NetworkArgs;
 use super::super::tuning::TuneArgs;
 use crate::data::DatasetKind;
 use crate::graph::Precision;
-use crate::train::SaveInterval;
+use crate::train::{Recipe, SaveInterval};
 
 /// Arguments of `train`.
 #[derive(ClapArgs)]
@@ -33,8 +33,7 @@ pub(in super::super) struct Args {
 #[derive(ClapArgs)]
 #[command(next_help_heading = "Data")]
 pub(super) struct DataArgs {
-    /// shapes (drawn by the program), cifar10, cifar100 or folder [default: shapes]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = format!("{} [default: shapes]", DatasetKind::names("or")))]
     pub(super) dataset: Option<DatasetKind>,
     /// Where the dataset's files are
     #[arg(long, value_name = "DIR")]
@@ -48,14 +47,16 @@ pub(super) struct DataArgs {
 #[derive(ClapArgs)]
 #[command(next_help_heading = "Recipe")]
 pub(super) struct RecipeArgs {
-    /// Passes over the training images [default: shapes 5, others 300]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help = help("Passes over the training images", |r| r.epochs.to_string()))]
     pub(super) epochs: Option<u32>,
-    /// Images of one step [default: shapes 32, others 128]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help = help("Images of one step", |r| r.batch_size.to_string()))]
     pub(super) batch_size: Option<usize>,
-    /// Learning rate before the first milestone [default: 0.1, shapes 0.05, cifar100 0.5]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "X",
+        allow_negative_numbers = true,
+        help = help("Learning rate before the first milestone", |r| r.learning_rate.to_string())
+    )]
     pub(super) lr: Option<f32>,
     /// Nesterov momentum [default: 0.9]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
@@ -63,8 +64,12 @@ pub(super) struct RecipeArgs {
     /// Weight decay of every parameter [default: 0.0001]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(super) weight_decay: Option<f32>,
-    /// Epochs at whose start the rate drops to a tenth [default: shapes 4,5, others 150,225]
-    #[arg(long, value_name = "E,E", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "E,E",
+        value_delimiter = ',',
+        help = help("Epochs at whose start the rate drops to a tenth", milestones)
+    )]
     pub(super) milestones: Option<Vec<u32>>,
     /// Images that go through the network at once, if fewer than a batch; gradients are
     /// summed, batch norm sees only these
@@ -80,6 +85,27 @@ pub(super) struct RecipeArgs {
     /// Key of all random numbers [default: 1]
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
+}
+
+/// What an option does, with its default per dataset: the commonest one comes last.
+fn help(what: &str, value: impl Fn(&Recipe) -> String) -> String {
+    let defaults = DatasetKind::ALL
+        .iter()
+        .map(|kind| (kind.name(), value(&Recipe::for_dataset(*kind))));
+    let defaults: Vec<(&str, String)> = defaults.collect();
+    let count = |wanted: &str| defaults.iter().filter(|(_, value)| value == wanted).count();
+    let common = defaults.iter().max_by_key(|(_, value)| count(value));
+    let (_, common) = common.expect("there are datasets");
+    let others = defaults.iter().filter(|(_, value)| value != common);
+    let others: String = others
+        .map(|(name, value)| format!("{name} {value}, "))
+        .collect();
+    format!("{what} [default: {others}others {common}]")
+}
+
+fn milestones(recipe: &Recipe) -> String {
+    let epochs: Vec<String> = recipe.milestones.iter().map(u32::to_string).collect();
+    epochs.join(",")
 }
 
 /// Where the run lives.

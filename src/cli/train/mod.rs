@@ -17,7 +17,7 @@ use crate::data::{self, Dataset, DatasetKind};
 use crate::engine::{Device, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
-use crate::model::{Description, Network, Preprocessing, Stem, crop_padding};
+use crate::model::{Description, Network, Preprocessing, crop_padding};
 use crate::run::{Config, Environment, RunDirectory};
 use crate::train::{
     Best, Options, SaveInterval, Session, SessionOptions, Snapshot, TrainError, Trainer,
@@ -125,19 +125,35 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     drive(session, recorder, &signals)
 }
 
-/// Opens data and, of a run that continues, its state.
+/// Opens the state of a run that continues, and the data.
 fn prepare(mut config: Config, resumed: Option<&RunDirectory>) -> Result<Plan, CliError> {
     let kind: DatasetKind = config.dataset.parse()?;
-    let spec = &config.network;
+    let loaded = match resumed {
+        Some(run) => {
+            let loaded = run.load(&Network::new(&config.network)?)?;
+            if loaded.0.position.epoch > config.recipe.epochs {
+                return Err(CliError::Usage(format!(
+                    "{} has done all of its {} epochs; to go on, give more with --epochs",
+                    run.path().display(),
+                    config.recipe.epochs
+                )));
+            }
+            Some(loaded)
+        }
+        None => None,
+    };
+    let resize = match &loaded {
+        Some((.., description)) => description.preprocessing.resize,
+        None => config.network.resize(),
+    };
     let dataset = data::open(&data::Request {
         kind,
         dir: config.data.clone(),
-        image_size: spec.image_size,
-        crop: crop(spec.stem),
+        resize,
         need_train: true,
     })?;
     let classes = dataset.classes.len() as u32;
-    if resumed.is_none() {
+    if loaded.is_none() {
         config.network.classes = classes;
         config.network.validate()?;
     }
@@ -148,18 +164,8 @@ fn prepare(mut config: Config, resumed: Option<&RunDirectory>) -> Result<Plan, C
         )));
     }
     let network = Network::new(&config.network)?;
-    let (start, description) = match resumed {
-        Some(run) => {
-            let (snapshot, best, description) = run.load(&network)?;
-            if snapshot.position.epoch > config.recipe.epochs {
-                return Err(CliError::Usage(format!(
-                    "{} has done all of its {} epochs; to go on, give more with --epochs",
-                    run.path().display(),
-                    config.recipe.epochs
-                )));
-            }
-            (Some((snapshot, best)), description)
-        }
+    let (start, description) = match loaded {
+        Some((snapshot, best, description)) => (Some((snapshot, best)), description),
         None => {
             let preprocessing = Preprocessing::new(&config.network, dataset.mean, dataset.std);
             let description = Description {
@@ -177,14 +183,6 @@ fn prepare(mut config: Config, resumed: Option<&RunDirectory>) -> Result<Plan, C
         dataset,
         start,
     })
-}
-
-/// How images of other sizes are brought to the network's.
-pub(super) fn crop(stem: Stem) -> data::Crop {
-    match stem {
-        Stem::Cifar => data::Crop::Shorter,
-        Stem::ImageNet => data::Crop::ImageNet,
-    }
 }
 
 fn build(

@@ -5,14 +5,19 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
+use crate::data::{DatasetKind, Resize};
 
 /// A manifest of two training files of two records and a test file of one.
 fn small(label_bytes: usize) -> Manifest {
     let record = label_bytes + 3072;
     let text = format!(
         r#"
-        name = "small"
         title = "Small"
+        [recipe]
+        epochs = 1
+        batch_size = 2
+        learning_rate = 0.1
+        milestones = []
         [published]
         mean = [1.0, 2.0, 3.0]
         std = [4.0, 5.0, 6.0]
@@ -53,8 +58,22 @@ fn write(folder: &Path, label_bytes: usize) {
     fs::write(folder.join("test.bin"), record(&labels(1), 7, 8, 9)).unwrap();
 }
 
+/// Both parts at their own size.
+fn request(dir: Option<&Path>) -> Request {
+    Request {
+        kind: DatasetKind::Cifar10,
+        dir: dir.map(Path::to_path_buf),
+        resize: Resize::whole(SIZE),
+        need_train: true,
+    }
+}
+
 fn open_small(folder: &Path, need_train: bool) -> Result<Dataset, DataError> {
-    open(small(1), Some(folder), 32, Crop::Shorter, need_train)
+    let request = Request {
+        need_train,
+        ..request(Some(folder))
+    };
+    open(small(1), &request)
 }
 
 fn error(folder: &Path) -> String {
@@ -67,7 +86,7 @@ fn both_formats_are_read_with_the_last_label_byte() {
         let folder = TempDir::new().unwrap();
         write(folder.path(), label_bytes);
         let manifest = small(label_bytes);
-        let data = open(manifest, Some(folder.path()), 32, Crop::Shorter, true).unwrap();
+        let data = open(manifest, &request(Some(folder.path()))).unwrap();
         let train = data.train.unwrap();
         let labels: Vec<u32> = (0..train.len()).map(|i| train.label(i)).collect();
         assert_eq!(labels, [0, 1, 2, 0]);
@@ -76,7 +95,7 @@ fn both_formats_are_read_with_the_last_label_byte() {
         assert_eq!(data.classes, ["a", "b", "c"]);
 
         let mut image = vec![0; 3072];
-        data.test.read(0, &mut image).unwrap();
+        data.test.read(0, None, &mut image).unwrap();
         // Pixel 33 is row 1, column 1; the planes begin with 7, 8 and 9.
         assert_eq!(image[..6], [7, 8, 9, 8, 9, 10]);
         assert_eq!(image[33 * 3..34 * 3], [40, 41, 42]);
@@ -103,13 +122,17 @@ fn evaluation_needs_the_test_file_alone() {
 fn images_may_get_another_size() {
     let folder = TempDir::new().unwrap();
     write(folder.path(), 1);
-    let data = open(small(1), Some(folder.path()), 8, Crop::Shorter, true).unwrap();
+    let request = Request {
+        resize: Resize::whole(8),
+        ..request(Some(folder.path()))
+    };
+    let data = open(small(1), &request).unwrap();
     assert_eq!((data.test.size(), data.train.unwrap().size()), (8, 8));
 }
 
 #[test]
 fn missing_data_says_what_to_fetch() {
-    let nowhere = open(small(1), None, 32, Crop::Shorter, true);
+    let nowhere = open(small(1), &request(None));
     let message = nowhere.err().unwrap().to_string();
     assert!(message.starts_with("the dataset Small needs a directory: give it with --data DIR"));
 

@@ -19,13 +19,13 @@ fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
 
 /// Decodes an image of plain colour and returns the colour.
 fn plain(bytes: &[u8]) -> [u8; 3] {
-    let image = decode_image(bytes, 4, Crop::Shorter).unwrap();
+    let image = decode_image(bytes, Resize::whole(4)).unwrap();
     assert!(image.chunks(3).all(|p| p == &image[..3]), "{image:?}");
     pixel(&image, 4, 0, 0)
 }
 
 fn error(bytes: &[u8]) -> String {
-    decode_image(bytes, 4, Crop::Shorter)
+    decode_image(bytes, Resize::whole(4))
         .unwrap_err()
         .to_string()
 }
@@ -57,7 +57,7 @@ fn every_format_is_known_by_its_content() {
 #[test]
 fn pixels_keep_their_places() {
     let image = RgbImage::from_fn(4, 4, |x, y| Rgb([x as u8, y as u8, 9]));
-    let found = decode_image(&encode(image, ImageFormat::Png), 4, Crop::Shorter).unwrap();
+    let found = decode_image(&encode(image, ImageFormat::Png), Resize::whole(4)).unwrap();
     assert_eq!(pixel(&found, 4, 3, 1), [3, 1, 9]);
 }
 
@@ -126,7 +126,7 @@ fn inks_become_the_colours_that_pillow_gives() {
             [[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 120, 40]],
         ),
     ] {
-        let image = decode_image(bytes, 32, Crop::Shorter).unwrap();
+        let image = decode_image(bytes, Resize::whole(32)).unwrap();
         for (index, expected) in expected.into_iter().enumerate() {
             let (x, y) = (index % 2 * 16 + 8, index / 2 * 16 + 8);
             close(pixel(&image, 32, x, y), expected, tolerance);
@@ -160,7 +160,7 @@ fn any_size_is_brought_to_the_networks_size() {
     JpegEncoder::new_with_quality(&mut bytes, 90)
         .encode_image(&photograph)
         .unwrap();
-    let image = decode_image(&bytes, 32, Crop::Shorter).unwrap();
+    let image = decode_image(&bytes, Resize::whole(32)).unwrap();
     for (x, expected) in [(1, [255, 0, 0]), (16, [0, 255, 0]), (30, [0, 0, 255])] {
         close(pixel(&image, 32, x, 16), expected, 3);
     }
@@ -176,7 +176,7 @@ fn what_is_no_image_is_refused() {
 }
 
 #[test]
-fn a_image_that_breaks_off_is_refused() {
+fn an_image_that_breaks_off_is_refused() {
     let image = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * y) as u8, x as u8, y as u8]));
     for format in [
         ImageFormat::Jpeg,
@@ -206,7 +206,7 @@ fn the_end_of_a_small_jpeg_in_the_metadata_is_not_the_end() {
 
 /// A header that promises 60,000 x 60,000 pixels costs nothing.
 #[test]
-fn a_image_too_large_for_memory_is_refused() {
+fn an_image_too_large_for_memory_is_refused() {
     let mut bytes = encode(RgbImage::new(1, 1), ImageFormat::Bmp);
     bytes[18..22].copy_from_slice(&60_000u32.to_le_bytes());
     bytes[22..26].copy_from_slice(&60_000u32.to_le_bytes());

@@ -4,7 +4,21 @@ use image::{Rgb, RgbImage};
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::RESIDENT_LIMIT;
+use crate::data::DatasetKind;
+
+fn manifest() -> Manifest {
+    DatasetKind::Folder.manifest()
+}
+
+/// Both parts, with images of 4 x 4.
+fn request(dir: Option<&Path>) -> Request {
+    Request {
+        kind: DatasetKind::Folder,
+        dir: dir.map(Path::to_path_buf),
+        resize: Resize::whole(4),
+        need_train: true,
+    }
+}
 
 /// A dataset folder that is deleted in the end.
 struct Folder(TempDir);
@@ -41,7 +55,7 @@ impl Folder {
     }
 
     fn open_within(&self, resident_limit: u64) -> Result<Dataset, DataError> {
-        open(Some(self.0.path()), 4, Crop::Shorter, true, resident_limit)
+        open_within(manifest(), &request(Some(self.0.path())), resident_limit)
     }
 
     fn error(&self) -> String {
@@ -54,7 +68,7 @@ fn colours(source: &dyn Source) -> Vec<([u8; 3], u32)> {
     let mut image = vec![0; image_bytes(source.size())];
     (0..source.len())
         .map(|index| {
-            source.read(index, &mut image).unwrap();
+            source.read(index, None, &mut image).unwrap();
             (image[..3].try_into().unwrap(), source.label(index))
         })
         .collect()
@@ -119,19 +133,20 @@ fn val_stands_in_for_test() {
 fn evaluation_does_not_need_the_training_part() {
     let folder = Folder::new(&["a", "b"], 1);
     fs::remove_dir_all(folder.path("train")).unwrap();
-    let directory = Some(folder.0.path());
-    let data = open(directory, 4, Crop::Shorter, false, RESIDENT_LIMIT).unwrap();
+    let mut request = request(Some(folder.0.path()));
+    request.need_train = false;
+    let data = open(manifest(), &request).unwrap();
     assert!(data.train.is_none());
     assert_eq!(data.mean, [25.0, 0.0, 9.0]);
 }
 
 #[test]
 fn a_missing_part_is_named() {
-    let none = open(None, 4, Crop::Shorter, true, RESIDENT_LIMIT);
+    let none = open(manifest(), &request(None));
     assert_has(&none.err().unwrap().to_string(), "give it with --data DIR");
     let folder = Folder::new(&[], 0);
     let nowhere = folder.path("nowhere");
-    let missing = open(Some(&nowhere), 4, Crop::Shorter, true, RESIDENT_LIMIT);
+    let missing = open(manifest(), &request(Some(&nowhere)));
     assert_has(&missing.err().unwrap().to_string(), "no directory ");
     let empty = folder.error();
     assert_has(
@@ -200,7 +215,7 @@ fn a_hundredth_of_the_files_may_be_unreadable() {
 }
 
 #[test]
-fn a_image_damaged_on_disk_is_replaced_by_the_next_of_its_class() {
+fn an_image_damaged_on_disk_is_replaced_by_the_next_of_its_class() {
     let folder = Folder::new(&["a", "b"], 50);
     let data = folder.open_within(0).unwrap();
     let train = data.train.unwrap();
@@ -213,7 +228,7 @@ fn a_image_damaged_on_disk_is_replaced_by_the_next_of_its_class() {
     assert_eq!(colours(&*train)[49], found[49]);
 
     folder.write("train/b/000.png", &damaged_png());
-    let error = train.read(50, &mut [0; 48]).unwrap_err().to_string();
+    let error = train.read(50, None, &mut [0; 48]).unwrap_err().to_string();
     assert_has(&error, "2 of 100 files in ");
 }
 

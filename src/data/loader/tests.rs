@@ -7,9 +7,10 @@ use std::thread;
 
 use super::*;
 use crate::data::Images;
+use crate::rng::Purpose;
 
-/// Images of one pixel that know their number; reading is slow now and then, and number
-/// `fails` or `panics` does what it says.
+/// Images of one pixel that show their number, or random bytes if there is a key. Reading is
+/// slow now and then, and number `fails` or `panics` does what it says.
 #[derive(Default)]
 struct Slow {
     fails: Option<usize>,
@@ -31,12 +32,12 @@ impl Source for Slow {
         1
     }
 
-    fn read(&self, index: usize, out: &mut [u8]) -> Result<(), DataError> {
+    fn read(&self, index: usize, key: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let reader = format!("{:?}", thread::current().id());
         self.readers.lock().unwrap().insert(reader);
         if self.fails == Some(index) {
-            return Err(DataError::NotAImage);
+            return Err(DataError::NotAnImage);
         }
         assert!(
             self.panics != Some(index),
@@ -44,6 +45,10 @@ impl Source for Slow {
         );
         thread::sleep(Duration::from_micros(index as u64 % 5 * 300));
         out.fill(index as u8);
+        if let Some(key) = key {
+            let mut stream = key.stream(Purpose::Augment, index);
+            out.fill_with(|| stream.next_u32() as u8);
+        }
         Ok(())
     }
 
@@ -64,7 +69,7 @@ fn batches_come_in_order_whoever_reads_them() {
     for (workers, ahead) in [(0, 0), (1, 1), (1, 8), (4, 2), (4, 16), (9, 100)] {
         let source = Arc::new(Slow::default());
         let shared: Arc<dyn Source> = source.clone();
-        let loader = Loader::new(shared, order.clone(), workers, ahead);
+        let loader = Loader::new(shared, order.clone(), None, workers, ahead);
         let batches: Vec<Batch> = loader.map(Result::unwrap).collect();
         assert_eq!(batches.len(), 40);
         for (batch, indices) in batches.iter().zip(&order) {
@@ -81,10 +86,40 @@ fn batches_come_in_order_whoever_reads_them() {
     }
 }
 
+/// What a source with a random stage reads in an epoch, sample by sample.
+fn drawn(key: EpochKey, batch: u32, workers: usize) -> Vec<(u32, Vec<u8>)> {
+    let source = Arc::new(Slow::default());
+    let loader = Loader::new(source, order(60 / batch, batch), Some(key), workers, 5);
+    let mut samples = Vec::new();
+    for batch in loader.map(Result::unwrap) {
+        let images = batch.images.chunks(3).map(<[u8]>::to_vec);
+        samples.extend(batch.indices.iter().copied().zip(images));
+    }
+    samples
+}
+
+#[test]
+fn the_random_stage_depends_on_seed_epoch_and_sample_alone() {
+    let key = EpochKey { seed: 7, epoch: 2 };
+    let expected = drawn(key, 6, 1);
+    for (batch, workers) in [(6, 4), (1, 3), (20, 2), (60, 1)] {
+        assert_eq!(drawn(key, batch, workers), expected, "{batch}, {workers}");
+    }
+    let mut images: Vec<_> = expected.iter().map(|(_, image)| image).collect();
+    images.sort();
+    images.dedup();
+    assert!(images.len() > 50, "samples differ: {}", images.len());
+    for other in [EpochKey { epoch: 3, ..key }, EpochKey { seed: 8, ..key }] {
+        let same = drawn(other, 6, 1).into_iter().zip(&expected);
+        let same = same.filter(|(a, b)| a == *b).count();
+        assert!(same < 5, "{other:?}: {same} samples are the same");
+    }
+}
+
 #[test]
 fn a_source_in_memory_needs_no_thread() {
     let source = Images::new(1, (0..30).collect(), (0..10).collect());
-    let loader = Loader::new(Arc::new(source), vec![vec![9, 0], vec![4]], 4, 4);
+    let loader = Loader::new(Arc::new(source), vec![vec![9, 0], vec![4]], None, 4, 4);
     assert!(matches!(loader.batches, Batches::Inline { .. }));
     let images: Vec<_> = loader.map(|batch| batch.unwrap().images).collect();
     assert_eq!(images, [vec![27, 28, 29, 0, 1, 2], vec![12, 13, 14]]);
@@ -94,7 +129,7 @@ fn a_source_in_memory_needs_no_thread() {
 fn no_more_is_read_ahead_than_was_asked_for() {
     let source = Arc::new(Slow::default());
     let shared: Arc<dyn Source> = source.clone();
-    let mut loader = Loader::new(shared, order(30, 5), 3, 4);
+    let mut loader = Loader::new(shared, order(30, 5), None, 3, 4);
     loader.next().unwrap().unwrap();
     // One taken, four ahead: after these the threads wait.
     let until = std::time::Instant::now() + Duration::from_secs(10);
@@ -110,7 +145,7 @@ fn dropping_it_half_way_stops_the_threads() {
     for taken in [0, 1, 7] {
         let source = Arc::new(Slow::default());
         let shared: Arc<dyn Source> = source.clone();
-        let mut loader = Loader::new(shared, order(40, 6), 3, 5);
+        let mut loader = Loader::new(shared, order(40, 6), None, 3, 5);
         for _ in 0..taken {
             loader.next().unwrap().unwrap();
         }
@@ -126,11 +161,11 @@ fn an_error_comes_in_its_place_and_ends_the_batches() {
         fails: Some(37 * 4 * 6 % 250),
         ..Slow::default()
     };
-    let mut loader = Loader::new(Arc::new(failing), order(40, 6), 3, 8);
+    let mut loader = Loader::new(Arc::new(failing), order(40, 6), None, 3, 8);
     for _ in 0..4 {
         loader.next().unwrap().unwrap();
     }
-    assert!(matches!(loader.next(), Some(Err(DataError::NotAImage))));
+    assert!(matches!(loader.next(), Some(Err(DataError::NotAnImage))));
     assert!(loader.next().is_none());
 }
 
@@ -140,7 +175,7 @@ fn a_panic_of_a_thread_is_an_error() {
         panics: Some(0),
         ..Slow::default()
     };
-    let mut loader = Loader::new(Arc::new(panicking), order(40, 6), 2, 8);
+    let mut loader = Loader::new(Arc::new(panicking), order(40, 6), None, 2, 8);
     let error = loader.next().unwrap().unwrap_err().to_string();
     assert!(error.contains("number 0 does not like it"), "{error}");
     assert!(loader.next().is_none());
@@ -148,7 +183,7 @@ fn a_panic_of_a_thread_is_an_error() {
 
 #[test]
 fn waiting_is_measured() {
-    let mut loader = Loader::new(Arc::new(Slow::default()), vec![vec![4; 100]], 1, 1);
+    let mut loader = Loader::new(Arc::new(Slow::default()), vec![vec![4; 100]], None, 1, 1);
     assert_eq!(loader.waited(), Duration::ZERO);
     loader.next().unwrap().unwrap();
     // A hundred reads of 1.2 ms, less what passed before the call.
@@ -157,6 +192,6 @@ fn waiting_is_measured() {
 
 #[test]
 fn no_batches_is_no_batch() {
-    let mut loader = Loader::new(Arc::new(Slow::default()), Vec::new(), 2, 2);
+    let mut loader = Loader::new(Arc::new(Slow::default()), Vec::new(), None, 2, 2);
     assert!(loader.next().is_none());
 }

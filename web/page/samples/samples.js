@@ -1,47 +1,31 @@
 /**
- * The sample pictures: one for each class that the shipped model knows, drawn when the page opens.
+ * The sample images: one for each class that the shipped model knows.
  *
- * They are not photographs and the page says so. The names are those of the scenes, not of the
- * network's classes: what the network makes of them is its own business.
- *
- * @typedef {{ name: string, size: number, rgba: Uint8ClampedArray<ArrayBuffer> }} Sample
+ * They are rendered, not photographs, and the page says so. The names are those of the scenes, not
+ * of the network's classes: what the network makes of them is its own business.
  */
 
-import { scenes } from './scenes.js';
-
 /** Names of all samples. */
-export const names = Object.keys(scenes);
+export const names = ['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck'];
 
-/** Rows and columns of a sample: sharp beside its 32x32 copy, and drawn in a fraction of a second. */
-const SIZE = 160;
+/** @type {Map<string, Promise<{ name: string, blob: Blob }>>} */
+const fetched = new Map();
 
-/** @type {Map<string, Promise<Sample>>} */
-const drawn = new Map();
-/** @type {Map<string, (sample: Sample) => void>} */
-const waiting = new Map();
-/** @type {Worker | null} */
-let painter = null;
-
-/** A sample by name; drawn once. @param {string} name @returns {Promise<Sample>} */
+/** A sample by name; fetched once. @param {string} name */
 export function sample(name) {
-  let promise = drawn.get(name);
-  if (!promise) {
-    promise = new Promise((resolve, reject) => {
-      painter ??= start();
-      painter.addEventListener('error', () => reject(new Error('the samples could not be drawn')), { once: true });
-      waiting.set(name, resolve);
-      painter.postMessage({ name, size: SIZE });
-    });
-    drawn.set(name, promise);
-  }
+  const promise = fetched.get(name) ?? bring(name);
+  fetched.set(name, promise);
   return promise;
 }
 
-function start() {
-  const worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'samples' });
-  worker.addEventListener('message', ({ data }) => {
-    waiting.get(data.name)?.(data);
-    waiting.delete(data.name);
-  });
-  return worker;
+/** Where the file of a sample is. @param {string} name */
+export function address(name) {
+  return new URL(`./${name}.webp`, import.meta.url).href;
+}
+
+/** @param {string} name */
+async function bring(name) {
+  const response = await fetch(address(name));
+  if (!response.ok) throw new Error(`the sample ${name} could not be fetched: ${response.status}`);
+  return { name: `sample, ${name}`, blob: await response.blob() };
 }

@@ -146,7 +146,7 @@ mod tests {
             std::fs::write(path, text).unwrap();
         };
         write("index.html", "a");
-        write("samples/b.js", "b");
+        write("samples/b.webp", "b");
         write("sw.js", "c");
         let first = list(&folder, "m", json!({})).unwrap();
         let paths: Vec<&str> = first["files"]
@@ -155,7 +155,7 @@ mod tests {
             .iter()
             .map(|f| f["path"].as_str().unwrap())
             .collect();
-        assert_eq!(paths, ["index.html", "samples/b.js"]);
+        assert_eq!(paths, ["index.html", "samples/b.webp"]);
         assert_eq!(list(&folder, "m", json!({})).unwrap(), first);
         write("sw.js", "d");
         let second = list(&folder, "m", json!({})).unwrap();

@@ -54,6 +54,7 @@ fn content_type(path: &Path) -> &'static str {
         Some("md") => "text/markdown; charset=utf-8",
         Some("svg") => "image/svg+xml",
         Some("wasm") => "application/wasm",
+        Some("webp") => "image/webp",
         Some("webmanifest") => "application/manifest+json",
         _ => "application/octet-stream",
     }

@@ -1,0 +1,140 @@
+//! The table of datasets: a row has everything that is particular to one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{DataError, Manifest, manifest};
+#[cfg(not(target_arch = "wasm32"))]
+use super::{Dataset, Request, cifar, folder, shapes};
+
+/// Opens a dataset.
+#[cfg(not(target_arch = "wasm32"))]
+type Opener = fn(Manifest, &Request) -> Result<Dataset, DataError>;
+
+/// Declares [`DatasetKind`] from rows of variant, name on the command line, manifest and opener.
+macro_rules! datasets {
+    ($($(#[$doc:meta])+ $variant:ident = $name:literal, $manifest:expr, $open:expr;)+) => {
+        /// The datasets there are.
+        ///
+        /// ```
+        /// use pyr_wgpu::data::DatasetKind;
+        ///
+        /// assert_eq!("cifar10".parse::<DatasetKind>().unwrap(), DatasetKind::Cifar10);
+        /// assert_eq!(DatasetKind::Folder.to_string(), "folder");
+        /// let error = "cifar".parse::<DatasetKind>().unwrap_err().to_string();
+        /// assert!(error.contains("`cifar`") && error.contains("cifar100"));
+        /// ```
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum DatasetKind {
+            $($(#[$doc])+ $variant,)+
+        }
+
+        impl DatasetKind {
+            /// Every dataset.
+            pub const ALL: &[DatasetKind] = &[$(DatasetKind::$variant),+];
+
+            /// The name on the command line.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(DatasetKind::$variant => $name,)+
+                }
+            }
+
+            /// What is known about the dataset before its files are there.
+            pub fn manifest(self) -> Manifest {
+                manifest::parse(match self {
+                    $(DatasetKind::$variant => $manifest,)+
+                })
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            pub(super) fn opener(self) -> Opener {
+                match self {
+                    $(DatasetKind::$variant => $open,)+
+                }
+            }
+        }
+    };
+}
+
+datasets! {
+    /// Drawn by the program.
+    Shapes = "shapes", include_str!("../../datasets/shapes.toml"),
+        |_, request| Ok(shapes::open(request.resize, request.need_train));
+    /// CIFAR-10, binary files.
+    Cifar10 = "cifar10", include_str!("../../datasets/cifar10.toml"), cifar::open;
+    /// CIFAR-100 with its fine labels, binary files.
+    Cifar100 = "cifar100", include_str!("../../datasets/cifar100.toml"), cifar::open;
+    /// Any folder of images.
+    Folder = "folder", include_str!("../../datasets/folder.toml"), folder::open;
+}
+
+impl DatasetKind {
+    /// All names in a sentence, the last one after `conjunction`.
+    pub fn names(conjunction: &str) -> String {
+        let names: Vec<&str> = DatasetKind::ALL.iter().map(|kind| kind.name()).collect();
+        let (last, others) = names.split_last().expect("there are datasets");
+        format!("{} {conjunction} {last}", others.join(", "))
+    }
+}
+
+impl fmt::Display for DatasetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for DatasetKind {
+    type Err = DataError;
+
+    fn from_str(name: &str) -> Result<DatasetKind, DataError> {
+        let found = DatasetKind::ALL.iter().find(|kind| kind.name() == name);
+        found.copied().ok_or_else(|| DataError::UnknownDataset {
+            name: name.to_string(),
+            known: DatasetKind::names("and"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::RecordFile;
+
+    #[test]
+    fn the_manifests_have_the_published_constants() {
+        let cifar10 = DatasetKind::Cifar10.manifest().published.unwrap();
+        assert_eq!(cifar10.classes.len(), 10);
+        assert_eq!(cifar10.classes[9], "truck");
+        assert_eq!(cifar10.mean, [125.3, 123.0, 113.9]);
+        let cifar100 = DatasetKind::Cifar100.manifest().published.unwrap();
+        assert_eq!(cifar100.classes.len(), 100);
+        assert!(cifar100.classes.is_sorted(), "the fine labels are in order");
+        assert_eq!(cifar100.std, [68.2, 65.4, 70.4]);
+    }
+
+    #[test]
+    fn files_hold_whole_records() {
+        for (kind, train) in [(DatasetKind::Cifar10, 5), (DatasetKind::Cifar100, 1)] {
+            let published = kind.manifest().published.unwrap();
+            assert_eq!(published.train.len(), train);
+            let count = |files: &[RecordFile]| -> u64 {
+                let record = published.label_bytes as u64 + 3072;
+                assert!(files.iter().all(|file| file.bytes % record == 0));
+                files.iter().map(|file| file.bytes / record).sum()
+            };
+            assert_eq!(count(&published.train), 50_000);
+            assert_eq!(count(&published.test), 10_000);
+            let archive = published.archive;
+            assert_eq!((archive.md5.len(), archive.sha256.len()), (32, 64));
+        }
+    }
+
+    #[test]
+    fn every_manifest_is_valid() {
+        for kind in DatasetKind::ALL {
+            let published = matches!(kind, DatasetKind::Cifar10 | DatasetKind::Cifar100);
+            assert_eq!(kind.manifest().published.is_some(), published, "{kind}");
+        }
+    }
+}
