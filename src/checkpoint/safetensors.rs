@@ -394,8 +394,8 @@ mod tests {
         assert!(message(b"\x80\x02\x8a\x0a").contains("pickle"));
         assert!(message(b"<!DOCTYPE html>").contains("web page"));
         assert!(message(b"version https://git-lfs.github.com/spec/v1\n").contains("Git LFS"));
-        assert!(message(b"Dear diary, today I trained").contains("no header"));
-        assert!(message(&[]).contains("no header"));
+        assert!(message(b"Dear diary, today I trained").contains("begin with a header"));
+        assert!(message(&[]).contains("begin with a header"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Most variants are usage errors; [`SpecError::is_about_checkpoint`] tells those about a file
 //! from them, so that the command line can choose its exit code.
 
-use super::words::{Block, Growth, Stem};
+use super::words::{Block, Growth, Stem, UnknownWord};
 
 /// A network that cannot be built, or a file that does not hold it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -88,15 +88,8 @@ pub enum SpecError {
     },
 
     /// An option's word is not among its words.
-    #[error("`{word}` is not a {what}; the choices are {known}")]
-    UnknownWord {
-        /// Which option.
-        what: &'static str,
-        /// The word given.
-        word: String,
-        /// The words it knows.
-        known: String,
-    },
+    #[error(transparent)]
+    UnknownWord(#[from] UnknownWord),
 
     /// The tensors are not those of a network that this program knows.
     #[error(
@@ -179,7 +172,7 @@ impl SpecError {
             | SpecError::Dropout { .. }
             | SpecError::PreResNet { .. }
             | SpecError::UnknownPreset { .. }
-            | SpecError::UnknownWord { .. } => false,
+            | SpecError::UnknownWord(_) => false,
         }
     }
 }

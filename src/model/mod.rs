@@ -42,6 +42,7 @@ pub use layers::{
 pub use packing::PackedValue;
 pub use parameters::{Parameter, ParameterRole};
 pub use presets::{preset, preset_names};
-pub use spec::{MAX_CLASSES, MAX_DEPTH, MAX_IMAGE_SIZE, MAX_WIDTH, NetworkSpec};
+pub use spec::{MAX_CLASSES, MAX_IMAGE_SIZE, MAX_WIDTH, NetworkSpec};
 pub use state::TensorKind;
-pub use words::{Block, Family, Growth, Rounding, Stem};
+pub use units::MAX_DEPTH;
+pub use words::{Block, Family, Growth, Rounding, Stem, UnknownWord};

@@ -8,14 +8,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::error::SpecError;
-use super::units::{pyramid_widths, stages};
+use super::units::{MAX_DEPTH, pyramid_widths, stages};
 use super::words::{Block, Family, Growth, Rounding, Stem};
 use crate::data::Resize;
 
 /// Wider layers are refused: their 3x3 weights alone pass 2 GiB, more than a GPU binding holds.
 pub const MAX_WIDTH: u32 = 8192;
-/// Deeper networks are refused as typos; the deepest published ones have some 1200 layers.
-pub const MAX_DEPTH: u32 = 10_000;
 /// More classes are refused as typos; the largest public label set has some 22,000.
 pub const MAX_CLASSES: u32 = 65_536;
 /// Larger images are refused as typos; one activation would fill a GPU.

@@ -14,8 +14,10 @@
 //! Torch code uses their unit counts with bottlenecks whatever the depth), 18 and 34 also
 //! with basic ones, as is usual. PreResNet has the six rows only, each with its own block.
 
-use super::spec::MAX_DEPTH;
 use super::words::{Block, Family, Growth, Rounding, Stem};
+
+/// Deeper networks are refused as typos; the deepest published ones have some 1200 layers.
+pub const MAX_DEPTH: u32 = 10_000;
 
 /// Units per stage of the ResNet papers' ImageNet table, and the block that it has there.
 const TABLE: [(u32, [u32; 4], Block); 6] = [
@@ -60,6 +62,21 @@ pub(super) fn depth_of(family: Family, stem: Stem, block: Block, units: &[u32]) 
             .find(|depth| stages(family, stem, block, *depth).is_some_and(|found| found == units))
     };
     own_row.map(|_| weights).or_else(other_row)
+}
+
+impl Block {
+    /// The block meant when a depth is given without one: for the CIFAR stem basic if the
+    /// depth fits, else bottleneck; for the ImageNet stem basic for 18 and 34, else
+    /// bottleneck if the depth fits, else basic. A depth that fits neither gets the
+    /// preferred one, and validation names the nearest depths.
+    pub fn default_for(stem: Stem, depth: u32) -> Block {
+        let order = match (stem, depth) {
+            (Stem::Cifar, _) | (Stem::ImageNet, 18 | 34) => [Block::Basic, Block::Bottleneck],
+            (Stem::ImageNet, _) => [Block::Bottleneck, Block::Basic],
+        };
+        let fits = |block: &&Block| stages(Family::PyramidNet, stem, **block, depth).is_some();
+        *order.iter().find(fits).unwrap_or(&order[0])
+    }
 }
 
 /// The widening rule of the paper, as the authors' programs compute it.

@@ -4,8 +4,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::SpecError;
-use super::units::stages;
+/// An option's word that is not among its words.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("`{word}` is not a {what}; the choices are {known}")]
+pub struct UnknownWord {
+    /// Which option.
+    pub what: &'static str,
+    /// The word given.
+    pub word: String,
+    /// The words it knows.
+    pub known: String,
+}
 
 /// Declares an enum whose variants are words on the command line and in checkpoints.
 macro_rules! words {
@@ -35,11 +44,11 @@ macro_rules! words {
         }
 
         impl std::str::FromStr for $name {
-            type Err = SpecError;
+            type Err = UnknownWord;
 
-            fn from_str(word: &str) -> Result<$name, SpecError> {
+            fn from_str(word: &str) -> Result<$name, UnknownWord> {
                 let found = $name::ALL.iter().find(|choice| choice.word() == word);
-                found.copied().ok_or_else(|| SpecError::UnknownWord {
+                found.copied().ok_or_else(|| UnknownWord {
                     what: $what,
                     word: word.to_string(),
                     known: [$($word),+].join(", "),
@@ -114,19 +123,6 @@ impl Block {
             Block::Basic => 1,
             Block::Bottleneck => 4,
         }
-    }
-
-    /// The block meant when a depth is given without one: for the CIFAR stem basic if the
-    /// depth fits, else bottleneck; for the ImageNet stem basic for 18 and 34, else
-    /// bottleneck if the depth fits, else basic. A depth that fits neither gets the
-    /// preferred one, and validation names the nearest depths.
-    pub fn default_for(stem: Stem, depth: u32) -> Block {
-        let order = match (stem, depth) {
-            (Stem::Cifar, _) | (Stem::ImageNet, 18 | 34) => [Block::Basic, Block::Bottleneck],
-            (Stem::ImageNet, _) => [Block::Bottleneck, Block::Basic],
-        };
-        let fits = |block: &&Block| stages(Family::PyramidNet, stem, **block, depth).is_some();
-        *order.iter().find(fits).unwrap_or(&order[0])
     }
 
     /// Layers with weights in one unit.
