@@ -24,7 +24,7 @@ every value is far enough from its kink.
 
 A network with the ImageNet stem has too many parameters to be stored whole. Its recording is
 abridged: the weights of convolutions and classifier are drawn from a seed, alike in
-`initialize.py` and in the Rust code, and long tensors of gradients and states are sampled.
+`initialise.py` and in the Rust code, and long tensors of gradients and states are sampled.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from safetensors.torch import save
 from torch import nn
 from torch.nn import functional
 
-from initialize import initial_weights
+from initialise import initial_weights
 from pyramidnet import Model, Network
 
 MOMENTUM = 0.9
