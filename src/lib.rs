@@ -17,12 +17,15 @@
 //! parameters ─ checkpoint ─▶ safetensors with PyTorch's names ─▶ eval, predict, other programs
 //! ```
 //!
-//! A batch passes `data/loader.rs`, `train/input_pipeline.rs`, `train/trainer.rs` and the operator
-//! `assemble_batch`. A convolution is `graph/ops/conv2d.rs` (meaning), `graph/rewrite.rs` (what is
-//! fused into it), `kernels/conv2d.rs` and `kernels/convolution` (which kernel, with what grid),
-//! `shaders/conv2d_*.wgsl` or `cpu/conv2d.rs`. A checkpoint passes `checkpoint` (files),
-//! `trained_model.rs` (names and shapes against the network) and `engine/weights.rs` (layout in
-//! memory).
+//! A batch passes `src/data/loader.rs`, `src/train/input_pipeline.rs`, `src/train/trainer.rs`
+//! and the operator `assemble_batch`.
+//!
+//! A convolution is `src/graph/ops/conv2d.rs` (meaning), `src/graph/rewrite.rs` (what is fused
+//! into it), `src/kernels/conv2d.rs` and `src/kernels/convolution` (which kernel, with what
+//! grid), `shaders/conv2d_*.wgsl` or `src/cpu/conv2d.rs`.
+//!
+//! A checkpoint passes `src/checkpoint` (files), `src/trained_model.rs` (names and shapes
+//! against the network) and `src/engine/weights.rs` (layout in memory).
 //!
 //! # The rooms
 //!
@@ -79,9 +82,9 @@
 //! # Adding things
 //!
 //! - An operator `x`: four files of its stem, in the rooms `graph::ops`, `kernels` and `cpu` and
-//!   in `shaders`, and one line in each of four lists: `operators!` (`graph/ops/mod.rs`), the
-//!   match of `kernels/lower.rs`, the table of shaders in `kernels/mod.rs`, the match of
-//!   `cpu/mod.rs`. The compiler or a test names each list that lacks it. No other file changes:
+//!   in `shaders`, and one line in each of four lists: `operators!` (`src/graph/ops/mod.rs`), the
+//!   match of `src/kernels/lower.rs`, the table of shaders in `src/kernels/mod.rs`, the match of
+//!   `src/cpu/mod.rs`. The compiler or a test names each list that lacks it. No other file changes:
 //!   half precision is declared by the operator ([`graph::ops::HalfMaps`]), operands have names
 //!   (`inputs!`), and tests walk the lists. Dropout, which once touched eleven files, would be
 //!   these four and the four lines.
