@@ -12,7 +12,7 @@ use crate::shape::Shape;
 pub struct NormalizeGrad {
     /// Added to the variance.
     pub epsilon: f32,
-    /// As in [`Normalize`].
+    /// As in [`super::Normalize`].
     pub batch: bool,
     /// Whether ReLU follows.
     pub relu: bool,

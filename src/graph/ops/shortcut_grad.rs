@@ -9,7 +9,7 @@ use crate::shape::Shape;
 /// dy [N, P, Q, O] → dx [N, H, W, I].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShortcutGrad {
-    /// As in [`ShortcutAdd`].
+    /// As in [`super::ShortcutAdd`].
     pub stride: usize,
     /// Rows, columns and channels of x.
     pub input: [usize; 3],
