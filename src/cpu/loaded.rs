@@ -85,7 +85,7 @@ impl LoadedGraphs {
             }
         });
         for range in &placed.clears {
-            memory[range.region].fill(0);
+            memory[range.region][range.offset..][..range.words].fill(0);
         }
     }
 }

@@ -51,6 +51,12 @@ pub(crate) fn root() -> PathBuf {
     package.parent().map_or(package.clone(), Path::to_owned)
 }
 
+/// Whether two files are there and equal: what is installed is what is wanted.
+pub(crate) fn same_contents(wanted: &Path, installed: &Path) -> bool {
+    let [wanted, installed] = [wanted, installed].map(|path| std::fs::read(path).ok());
+    wanted.is_some() && wanted == installed
+}
+
 /// The cargo that runs this task, in the repository's root.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

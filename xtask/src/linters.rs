@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::{
-    Failure, cannot_start, exit_code, interrupted, root, run, shell_line, succeed,
+    Failure, cannot_start, exit_code, interrupted, root, run, same_contents, shell_line, succeed,
 };
 use crate::test::Outcome;
 
@@ -27,8 +27,7 @@ impl Linters {
         });
         let wanted = root().join("xtask").join("tools.txt");
         let installed = environment.join("tools.txt");
-        let read = |path: &Path| std::fs::read(path).ok();
-        if read(&wanted) == read(&installed) {
+        if same_contents(&wanted, &installed) {
             return Ok(Linters(Ok(folder)));
         }
         println!(

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::command::{Failure, cargo, root, run, succeed};
+use crate::command::{Failure, cargo, root, run, same_contents, succeed};
 use crate::test::Outcome;
 use crate::web;
 
@@ -35,10 +35,9 @@ pub(crate) fn test() -> Result<Outcome, Failure> {
 /// # Errors
 /// If the installation fails.
 fn install(folder: &Path) -> Result<(), Failure> {
-    let read = |path: &Path| std::fs::read(path).ok();
-    let wanted = read(&folder.join("package-lock.json"));
-    let mark = folder.join("node_modules").join("installed.json");
-    if wanted.is_some() && read(&mark) == wanted {
+    let wanted = folder.join("package-lock.json");
+    let installed = folder.join("node_modules").join("installed.json");
+    if same_contents(&wanted, &installed) {
         return Ok(());
     }
     let program = if cfg!(windows) { "npm.cmd" } else { "npm" };
@@ -46,6 +45,7 @@ fn install(folder: &Path) -> Result<(), Failure> {
     npm.args(["ci", "--no-audit", "--no-fund"])
         .current_dir(folder);
     succeed(&mut npm, &format!("npm ci in {}", folder.display()))?;
-    std::fs::write(&mark, wanted.unwrap_or_default())
-        .map_err(|error| Failure::new(format!("{}: {error}", mark.display())))
+    std::fs::copy(&wanted, &installed)
+        .map_err(|error| Failure::new(format!("{}: {error}", installed.display())))?;
+    Ok(())
 }
