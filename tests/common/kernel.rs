@@ -19,11 +19,12 @@ const AROUND: f64 = 16.0;
 /// the result sums, and the reference of Σ|terms|; `half` where feature maps are.
 pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices, half: bool) -> f64 {
     let choice = choices.get("").unwrap_or_default();
-    if let Some(factor) = amplification(choice) {
+    // An operator that is no convolution has the kernel that it would have without the choice.
+    if let Some((factor, (x, weights))) = amplification(choice).zip(convolved(sample)) {
         // Channels are summed in the domains.
-        let weights = &convolved(sample).1.shape.dims;
-        let channels = weights[2].max(weights[3]) as f64;
-        return (channels + AROUND) * EPSILON * factor * magnitude(sample);
+        let [inputs, outputs] = [2, 3].map(|axis| weights.shape.dims[axis]);
+        let channels = inputs.max(outputs) as f64;
+        return (channels + AROUND) * EPSILON * factor * magnitude(sample, x, weights);
     }
     let shape = |i: usize| &sample.inputs[i].shape;
     let absolute = || {
@@ -79,8 +80,7 @@ fn amplification(choice: &str) -> Option<f64> {
 }
 
 /// The largest of the source by the largest sum of weights of a result channel.
-fn magnitude(sample: &ops::Sample) -> f64 {
-    let (x, weights) = convolved(sample);
+fn magnitude(sample: &ops::Sample, x: &Tensor, weights: &Tensor) -> f64 {
     let [_, _, inputs, outputs] = [0, 1, 2, 3].map(|axis| weights.shape.dims[axis]);
     let result_of = |at: usize| match &sample.op {
         Op::Conv2dGradInput(_) => at / outputs % inputs,
@@ -119,18 +119,18 @@ fn magnitude(sample: &ops::Sample) -> f64 {
 }
 
 /// What a convolution or its gradient by the input reads: the source and the weights.
-fn convolved(sample: &ops::Sample) -> (&Tensor, &Tensor) {
+fn convolved(sample: &ops::Sample) -> Option<(&Tensor, &Tensor)> {
     let operands: Vec<&Tensor> = sample.inputs.iter().collect();
     match &sample.op {
         Op::Conv2d(op) => {
             let named = op.inputs(&operands);
-            (named.x, named.w)
+            Some((named.x, named.w))
         }
         Op::Conv2dGradInput(op) => {
             let named = op.inputs(&operands);
-            (named.dy, named.w)
+            Some((named.dy, named.w))
         }
-        other => panic!("{other:?} has no Winograd form"),
+        _ => None,
     }
 }
 
