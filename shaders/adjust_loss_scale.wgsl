@@ -1,6 +1,6 @@
-// Dynamic loss scaling after a step: the scale halves where a gradient overflowed, and doubles
-// after `growth_interval` steps without overflow. An overflow at a scale of 1 is the network's
-// own, and sets a flag in the metrics.
+// Dynamic loss scaling after a step: the scale halves if a gradient overflowed, and doubles after
+// `growth_interval` steps without overflow. An overflow at a scale of 1 is not due to scaling, and
+// sets a flag in the metrics.
 //
 // loss_scale: see lib/loss_scale.wgsl. metrics: word 4 holds flags.
 // One invocation does everything.

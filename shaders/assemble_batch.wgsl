@@ -3,8 +3,8 @@
 //     x[n, h, w, c] = (byte - mean[c]) / std[c]   inside the image, 0 in the padding
 //
 // images: u32 [M, words], bytes in the order H W RGB, four to a word, lowest byte first.
-// rows, samples: u32 [N]: the row of `images` that each batch element shows, and its number in
-// the dataset, which determines crop and flip together with seed and epoch.
+// rows, samples: u32 [N]: the row of `images` for each batch element, and its index in the
+// dataset, which together with seed and epoch determines crop and flip.
 // x: [N, size, size] vectors: red, green, blue, 0.
 // One invocation owns one pixel of x.
 

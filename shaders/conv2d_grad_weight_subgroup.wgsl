@@ -19,7 +19,7 @@
 // channels, over one slice. An invocation holds 4 * OUT_VECS sums. A step takes PIXELS
 // neighbouring pixels of an output row: each invocation loads the input at its own tap and a
 // share of the gradient, which shuffles with constant lanes broadcast. There is no workgroup
-// memory and no barrier; conv2d_subgroup.wgsl says why.
+// memory and no barrier; conv2d_subgroup.wgsl gives the reason.
 //
 // Assumes: subgroups of exactly SUBGROUP invocations; all counts are at least 1. Workgroup
 // (x, y, z) owns quads x * SUBGROUP and following, slice y and channel chunk z; the grid holds
@@ -90,7 +90,7 @@ fn main(
         }
     }
 
-    // A loop over vectors keeps the code small: each iteration moves the next vector up.
+    // A loop over vectors keeps the code small: each iteration moves the next vector to index 0.
     let end_vec = min(first_vec + OUT_VECS, parameters.output_vecs);
     for (var vec = first_vec; vec < end_vec; vec++) {
         let row = (group.y * quads + quad) * 4u;

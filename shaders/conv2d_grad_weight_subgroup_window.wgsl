@@ -1,5 +1,5 @@
-// Gradient of a convolution with respect to its weights, with subgroup shuffles, for windows
-// that move by one pixel: partial sums, where all columns of taps share the loads of the input.
+// Gradient of a convolution with respect to its weights, with subgroup shuffles, for windows with
+// stride 1: partial sums, where all columns of taps share the loads of the input.
 //
 // conv2d_grad_weight_subgroup.wgsl explains the operation, parameters and bindings. This kernel is
 // for strides of 1 and kernels of TAPS columns.
@@ -88,7 +88,7 @@ fn main(
         }
     }
 
-    // A loop over vectors keeps the code small: each iteration moves the next vector up.
+    // A loop over vectors keeps the code small: each iteration moves the next vector to index 0.
     let end_vec = min(first_vec + OUT_VECS, parameters.output_vecs);
     for (var vec = first_vec; vec < end_vec; vec++) {
         for (var b = 0u; b < TAPS; b++) { //@unroll

@@ -37,8 +37,8 @@
 //
 // Assumes: subgroups of exactly SUBGROUP invocations; all counts are at least 1 except taps_*;
 // source and result do not overlap. Workgroup (x, y, z) owns pixel block y * groups.x + x and
-// channel chunk z (of a Winograd component, where there are several); blocks and chunks past
-// the end compute on clamped addresses and store nothing.
+// channel chunk z (of a Winograd component, where there are several). Pixels and vectors past the
+// end compute on clamped addresses and are neither stored nor part of the partial statistics.
 
 // import activation
 // import conv2d_broadcast

@@ -1,5 +1,5 @@
 // Convolution of NHWC activations, and its gradient with respect to the input, with subgroup
-// shuffles, for windows that move by one pixel: neighbouring pixels share what they load.
+// shuffles, for source steps of 1: neighbouring pixels share what they load.
 //
 // conv2d_subgroup.wgsl explains the operations, parameters and bindings. This kernel is for
 // stride phases whose source steps are 1, with at most TAPS rows of taps, and columns of taps
@@ -14,7 +14,7 @@
 // where a load costs as much as dozens of multiply-adds.
 //
 // Assumes: what conv2d_subgroup.wgsl assumes. Workgroup (x, y, z) owns block y * groups.x + x
-// and channel chunk z; blocks and pixels past the end store nothing.
+// and channel chunk z. Pixels past the end are neither stored nor part of the partial statistics.
 
 // import activation
 // import conv2d_broadcast

@@ -5,9 +5,9 @@
 // product: [components][tiles][result_vecs] vectors: the elements of m.
 // result: [batch][result_height][result_width][result_vecs] vectors, of which the dispatch
 // writes its images.
-// On request an epilogue normalises the result or writes partial statistics of it to `partial`:
-// its moments, as batch_moments.wgsl does, or the gradients of scale and shift with respect to
-// x, as normalize_grad_reduce.wgsl does.
+// An optional epilogue normalises the result or writes partial statistics of it to `partial`: its
+// moments, as batch_moments.wgsl does, or the gradients of scale and shift of the normalisation
+// of x, as normalize_grad_reduce.wgsl does.
 // One invocation owns one column of every few tiles (lib/row_partition.wgsl).
 
 // import activation

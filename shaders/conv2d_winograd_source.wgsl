@@ -1,6 +1,6 @@
 // Winograd convolution, step 1 of 3: input transform.
 //
-// A convolution of 3x3 taps that moves by one pixel, or its input gradient, is computed in
+// A convolution with 3x3 taps and stride 1, or its input gradient, is computed in
 // tiles of OUT x OUT result pixels, each from a window d of INPUT_EXTENT x INPUT_EXTENT source
 // pixels (lib/winograd2.wgsl or lib/winograd4.wgsl; the matrices are named as in Lavin and Gray
 // 2016):
@@ -11,7 +11,7 @@
 // the Winograd components, the sum over channels is a matrix product of tiles by channels and
 // channels by channels, which conv2d_tiled.wgsl or conv2d_subgroup.wgsl computes, all components
 // in one dispatch. This takes OUT * OUT * 9 / INPUT_EXTENT^2 times fewer multiplications and
-// more memory traffic, so it pays off where channels are many.
+// more memory traffic, so it pays off with many channels.
 //
 //     transformed[component, tile, vec] = (B^T d B)[component]
 //
@@ -19,7 +19,7 @@
 // count as zero.
 // transformed: [components][tiles][source_vecs] vectors, for the tiles of the images of the
 // dispatch.
-// On request the source is normalised first.
+// Optionally, the source is normalised first.
 // One invocation owns one vector of a tile.
 
 // import activation

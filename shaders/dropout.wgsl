@@ -1,7 +1,7 @@
 // y = x / (1 - p) where a random word is at least p * 2^32, else 0.
 //
-// x, y: [N, columns] vectors of four channels. samples: u32 [N], each row's number in the
-// dataset, which with seed, epoch and channel is the key of the mask.
+// x, y: [N, columns] vectors of four channels. samples: u32 [N], the index of each row in the
+// dataset, which together with seed, epoch and channel determines the mask.
 // One invocation owns one vector.
 
 // import philox

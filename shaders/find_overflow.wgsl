@@ -1,4 +1,4 @@
-// Whether any gradient is NaN or infinite, over flat arenas.
+// Overflow check over flat arenas: whether any gradient is NaN or infinite.
 //
 // gradients: `count` vectors of four. loss_scale: the word LOSS_SCALE_OVERFLOW becomes 1 if one
 // is (an atomic or, so the order does not matter). One invocation owns one vector.

@@ -47,7 +47,7 @@ fn main(
         var argmax_of_best = vec4<u32>(0u);
         var found = false;
         for (var r = 0u; r < params.kernel; r++) {
-            // A coordinate above or left of the image wraps around to a huge number, outside too.
+            // A coordinate above or left of the image wraps around to a huge number, also outside.
             let h = p * params.stride + r - params.padding;
             for (var c = 0u; c < params.kernel; c++) {
                 let w = q * params.stride + c - params.padding;

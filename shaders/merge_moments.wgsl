@@ -1,17 +1,18 @@
 // Combines partial statistics by Chan's formula (Chan, Golub and LeVeque 1979):
 //
-//     mean = mean_a + d * n_b / n,   M2 = M2_a + M2_b + d * d * n_a * n_b / n,   d = mean_b - mean_a
+//     d = mean_b - mean_a,   mean = mean_a + d * n_b / n,
+//     M2 = M2_a + M2_b + d * d * n_a * n_b / n
 //
-// partial: [slices, 3, columns], as batch_moments.wgsl or the kernel that computes x writes
-// them; slices without rows have no effect.
+// partial: [slices, 3, columns], as batch_moments.wgsl or the epilogue of the kernel that
+// computes x writes them; slices without rows have no effect.
 // moments: [2, columns]: mean, then M2 / rows, the biased variance.
-// running: [2, columns], updated on request as in running_average.wgsl.
+// running: [2, columns], optionally updated as in running_average.wgsl.
 // One workgroup owns one column. Its invocations merge every 64th slice, then each other in a
 // tree, so the order is fixed.
 
 // import running
 
-// Whether there are running statistics. Without them `running` is not touched.
+// Whether there are running statistics. Without them `running` is not accessed.
 const RUNNING: bool = false;
 
 struct Params {

@@ -2,7 +2,7 @@
 //
 //     dx = scale / sqrt(variance + epsilon) * (dy - share * (dshift + normalized * dscale))
 //
-// where `normalized` is (x - mean) / sqrt(variance + epsilon), dy counts only where ReLU passes
+// where `normalized` is (x - mean) / sqrt(variance + epsilon), dy counts as zero where ReLU blocks
 // it, and share is 1 / rows when the moments are those of x itself, 0 when they are constants.
 //
 // x, dy, dx: [rows, columns] vectors of four channels. moments, affine: as in normalize.wgsl.

@@ -2,7 +2,7 @@
 //
 //     dscale = sum dy * (x - mean) / sqrt(variance + epsilon),   dshift = sum dy
 //
-// where dy counts only where ReLU, if there is one, passes it.
+// where dy counts as zero where ReLU, if there is one, blocks it.
 //
 // x, dy: [rows, columns] vectors of four channels. moments, affine: as in normalize.wgsl.
 // partial: [slices, 2, columns]: dscale, dshift; sum_slices.wgsl adds the slices.

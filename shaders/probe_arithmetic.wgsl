@@ -4,8 +4,8 @@
 //
 // Every sequence converges to term / (1 - factor), so no number leaves the normal range.
 // factor and term are parameters, so no compiler can compute the result in advance.
-// result: one vec4 for each invocation of a workgroup; it is written only if the sums have a
-// value that they never have, so that memory plays no part and no work can be eliminated.
+// result: one vec4 for each invocation of a workgroup. It is written only if the sum has a value
+// that never occurs, so that no memory is accessed and no work can be eliminated.
 // One invocation performs 8 * ACCUMULATORS * REPEATS * rounds operations.
 
 const WORKGROUP: u32 = 64u;
@@ -29,7 +29,7 @@ struct Params {
 fn main(@builtin(local_invocation_index) lane: u32) {
     let factor = vec4<f32>(params.factor);
     let term = vec4<f32>(params.term);
-    // All numbers start from different values: equal sequences could be computed once.
+    // Every sequence starts from a different value: equal ones could be computed only once.
     let start = vec4<f32>(0.0, 0.25, 0.5, 0.75) + f32(lane) * 1e-3;
     var a: array<vec4<f32>, ACCUMULATORS>;
     for (var i = 0u; i < ACCUMULATORS; i++) { //@unroll

@@ -3,10 +3,10 @@
 // branch, y: [N, P, Q, columns] vectors of four channels.
 // x: [N, H, W, input_columns]. At stride 1, P = H and Q = W; at stride 2, 2x2 windows are
 // averaged, and the last window of an odd extent averages the cells it has.
-// On request the branch is normalised first, by moments and affine [2, columns], as in
+// Optionally, the branch is normalised first, by moments and affine [2, columns], as in
 // normalize.wgsl.
 // Columns past those of x receive the branch alone; the pads of x are zero.
-// On request partial statistics of y are written to `partial`, as in batch_moments.wgsl.
+// Optionally, partial statistics of y are written to `partial`, as in batch_moments.wgsl.
 // One invocation owns one column of every few pixels (lib/row_partition.wgsl).
 
 // import activation
@@ -18,7 +18,7 @@
 // not read.
 const NORMALIZE: bool = false;
 
-// Whether partial statistics are written. If not, `partial` is not touched.
+// Whether partial statistics are written. If not, `partial` is not accessed.
 const MOMENTS: bool = false;
 
 struct Params {

@@ -1,4 +1,4 @@
-//! Images in, classes with probabilities out: what the command line and the page share.
+//! Prediction: from images to classes with probabilities, for the command line and the page.
 
 use crate::data::{self, DataError};
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
@@ -8,49 +8,50 @@ use crate::kernels::Choices;
 use crate::model::{Description, Input, LayerKind, Network, Unit, names};
 use crate::trained_model::TrainedModel;
 
-/// A class and how probable it is.
+/// A class and its probability.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// Number of the class.
+    /// Index of the class.
     pub index: usize,
     /// Its name.
     pub class: String,
-    /// Softmax of its score.
+    /// Softmax of its logit, 0 to 1.
     pub probability: f64,
 }
 
-/// What the network made of an image at one place: rows, columns, channels.
+/// Feature maps of one image, [size, size, channels].
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureMaps {
-    /// Name of the layer.
+    /// Name of the layer, or of the class.
     pub name: String,
-    /// Rows and columns.
+    /// Number of rows and of columns.
     pub size: usize,
     /// Number of maps.
     pub channels: usize,
-    /// Pixel by pixel, channels last.
+    /// Row by row, channels last.
     pub values: Vec<f32>,
 }
 
-/// A network ready to classify images, one or some at a time.
+/// A network ready to classify images, in batches of a fixed size.
 pub struct Predictor {
     engine: Engine,
     network: Network,
     description: Description,
-    /// Images of one run.
+    /// Batch size.
     count: usize,
     images: ValueHandle,
     logits: ValueHandle,
-    /// Names and values of what [`Predictor::stages`] and [`Predictor::evidence`] read.
+    /// Layers that [`Predictor::stages`] reads.
     stages: Vec<(String, ValueHandle)>,
+    /// The layer that [`Predictor::evidence`] reads.
     features: (String, ValueHandle),
     /// The classifier: weights [classes, features], biases.
     classifier: (Vec<f32>, Vec<f32>),
 }
 
 impl Predictor {
-    /// Builds the network of a checkpoint for one image at a time; `choose` says which kernels
-    /// compute it.
+    /// Builds the network of a checkpoint for one image at a time. `choose` selects the kernels of
+    /// the graph.
     ///
     /// # Errors
     /// If the device cannot hold or run it.
@@ -62,7 +63,8 @@ impl Predictor {
         Predictor::of_many(device, trained, 1, choose)
     }
 
-    /// Builds the network of a checkpoint for `count` images at a time.
+    /// Builds the network of a checkpoint for batches of `count` images. `choose` selects the
+    /// kernels of the graph.
     ///
     /// # Errors
     /// If the device cannot hold or run it.
@@ -109,7 +111,7 @@ impl Predictor {
         Ok(predictor)
     }
 
-    /// What the network is for, and what it expects.
+    /// The network, its classes and its preprocessing.
     pub fn description(&self) -> &Description {
         &self.description
     }
@@ -117,32 +119,32 @@ impl Predictor {
     /// Replaces parameters and running statistics.
     ///
     /// # Panics
-    /// If the tensors are not those of the network.
+    /// If the tensors do not match the network.
     pub fn set_weights(&mut self, tensors: &Tensors) {
         self.engine
             .write_tensors(&self.network, TensorKind::Weights, tensors);
         self.classifier = (tensors["fc.weight"].clone(), tensors["fc.bias"].clone());
     }
 
-    /// Decodes a file's bytes to the image that the network sees: N·N·3 bytes, rows of RGB.
+    /// Decodes an image file and resizes it to the network's input: u8 [N, N, 3], RGB.
     ///
     /// # Errors
-    /// If the bytes are no image.
+    /// If the bytes are not an image in a supported format.
     pub fn decode(&self, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
         data::decode_image(bytes, self.description.preprocessing.resize)
     }
 
-    /// Resizes decoded pixels, `width` times `height` times RGB, to the network's size as
+    /// Resizes decoded pixels, `height` rows of `width` RGB triples, to the network's input as
     /// [`Predictor::decode`] does.
     ///
     /// # Errors
-    /// If there are not as many bytes as the extents say, or none.
+    /// If the number of bytes does not match the extents, or is zero.
     pub fn fit(&self, width: u32, height: u32, rgb: Vec<u8>) -> Result<Vec<u8>, DataError> {
         data::fit_pixels(width, height, rgb, self.description.preprocessing.resize)
     }
 
-    /// Classes of an image as [`Predictor::decode`] gives it, the most probable first; of
-    /// several back to back, those of the first.
+    /// Classifies an image from [`Predictor::decode`], the most probable class first. Of a batch of
+    /// several images, returns the first one's classes.
     ///
     /// # Errors
     /// If the device fails.
@@ -150,13 +152,13 @@ impl Predictor {
         Ok(self.classify_all(image).await?.remove(0))
     }
 
-    /// Classes of each of the images, which lie back to back, the most probable first.
+    /// Classifies a batch of contiguous images, the most probable class of each first.
     ///
     /// # Errors
     /// If the device fails.
     ///
     /// # Panics
-    /// If they are not as many as the predictor was built for.
+    /// If their number is not the predictor's batch size.
     pub async fn classify_all(
         &mut self,
         images: &[u8],
@@ -172,7 +174,7 @@ impl Predictor {
         Ok(images.map(|logits| self.ranked(logits)).collect())
     }
 
-    /// Classes by their scores, the most probable first.
+    /// Classes of an image, the most probable first.
     fn ranked(&self, logits: &[f32]) -> Vec<Prediction> {
         let mut predictions: Vec<Prediction> = softmax(logits)
             .into_iter()
@@ -188,8 +190,7 @@ impl Predictor {
         predictions
     }
 
-    /// What the last unit of each stage made of the image classified last, or of the first
-    /// of several.
+    /// Outputs of the last unit of each stage, for the first image of the last batch.
     ///
     /// # Errors
     /// If the device fails.
@@ -201,10 +202,10 @@ impl Predictor {
         Ok(maps)
     }
 
-    /// Where the image classified last, or the first of several, speaks for a class: the class activation map of Zhou
-    /// et al. (CVPR 2016, "Learning Deep Features for Discriminative Localization").
+    /// Class activation map of a class, for the first image of the last batch (Zhou et al., CVPR
+    /// 2016, "Learning Deep Features for Discriminative Localization").
     ///
-    /// Row by row; its mean plus the class's bias is the class's score.
+    /// Its mean plus the class's bias is the class's logit.
     ///
     /// # Errors
     /// If the device fails.
@@ -240,22 +241,22 @@ impl Predictor {
     }
 }
 
-/// Whether the evidence is thin: no class is more probable than all others together.
+/// Whether the prediction is uncertain: no class has more than half of the probability.
 ///
-/// A network with softmax knows its classes only; whatever else it is shown is divided among
-/// them, and mostly without a majority.
+/// Softmax distributes all probability over the known classes, so an image of anything else mostly
+/// has no majority.
 pub fn thin(predictions: &[Prediction]) -> bool {
     predictions.iter().all(|p| p.probability <= 0.5)
 }
 
-/// Makes a value of a graph readable under its own name.
+/// Marks a value of a graph as an output, under its own name.
 fn make_readable(graph: &mut Graph, name: &str) {
     let named = graph.values.iter().position(|value| value.name == name);
-    let id = ValueId(named.expect("layers give their name to a value"));
+    let id = ValueId(named.expect("every layer names a value"));
     graph.output(id, name);
 }
 
-/// The last unit of each stage.
+/// Names of the last unit of each stage.
 fn last_units(network: &Network) -> impl Iterator<Item = &str> {
     let units = &network.units;
     let last = |(at, unit): (usize, &'_ Unit)| {
@@ -266,14 +267,14 @@ fn last_units(network: &Network) -> impl Iterator<Item = &str> {
     ends.map(|(_, unit)| unit.name.as_str())
 }
 
-/// The layer whose maps the classifier sees the means of.
+/// Name of the layer before global average pooling.
 fn last_map(network: &Network) -> &str {
     let head = network.head.iter();
     let maps = head.take_while(|layer| layer.kind != LayerKind::GlobalAveragePool);
     &maps.last().expect("a head begins with a batch norm").name
 }
 
-/// Probabilities of scores.
+/// Softmax, in double precision.
 fn softmax(logits: &[f32]) -> Vec<f64> {
     let logits: Vec<f64> = logits.iter().map(|l| f64::from(*l)).collect();
     let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);

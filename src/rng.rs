@@ -2,12 +2,11 @@
 //!
 //! Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a
 //! counter and a key to four random words, without state.
-//! The key is the seed; the counter says what the number is for: (block, a, b, purpose),
-//! where a and b name the thing (a sample and an epoch, a parameter, an image) and block
-//! counts within it.
-//! So nothing depends on the order in which numbers are drawn, and a run that stops and
-//! resumes draws what it would have drawn.
-//! The GPU's half is `shaders/lib/philox.wgsl`.
+//! The key is the seed. The counter is (block, a, b, purpose), where a and b identify the subject
+//! (a sample and an epoch, a parameter, an image) and block counts within it.
+//! So no number depends on the order of drawing, and a resumed run draws the same numbers as an
+//! uninterrupted one.
+//! `shaders/lib/philox.wgsl` implements the same generator.
 
 /// Ten rounds of Philox-4x32.
 pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
@@ -30,7 +29,7 @@ pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-/// What a random number is for; the last word of the counter.
+/// Use of a random number; the last word of the counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
@@ -46,7 +45,12 @@ pub enum Purpose {
     Shapes = 5,
 }
 
-/// Random numbers one after another, for a seed, a purpose and two names.
+/// The key of [`philox4x32`] for a seed.
+pub fn key(seed: u64) -> [u32; 2] {
+    [seed as u32, (seed >> 32) as u32]
+}
+
+/// A sequence of random numbers for a seed, a purpose and two identifiers.
 #[derive(Clone, Debug)]
 pub struct Stream {
     key: [u32; 2],
@@ -56,17 +60,17 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Starts at block 0.
+    /// A sequence from block 0; `a` and `b` identify the subject.
     pub fn new(seed: u64, purpose: Purpose, a: u32, b: u32) -> Stream {
         Stream {
-            key: [seed as u32, (seed >> 32) as u32],
+            key: key(seed),
             counter: [0, a, b, purpose as u32],
             words: [0; 4],
             used: 4,
         }
     }
 
-    /// Any word.
+    /// Uniform over all 32-bit words.
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
             self.words = philox4x32(self.counter, self.key);
@@ -77,12 +81,12 @@ impl Stream {
         self.words[self.used - 1]
     }
 
-    /// A whole number below `bound`, every one equally likely (Lemire 2019).
+    /// Uniform integer in 0..`bound`, without bias (Lemire 2019).
     ///
     /// # Panics
     /// If `bound` is 0.
     pub fn below(&mut self, bound: u32) -> u32 {
-        assert!(bound > 0, "no number is below zero");
+        assert!(bound > 0, "bound must be positive");
         let reject = bound.wrapping_neg() % bound;
         loop {
             let product = u64::from(self.next_u32()) * u64::from(bound);
@@ -104,14 +108,14 @@ impl Stream {
         (word >> 11) as f64 / 9_007_199_254_740_992.0
     }
 
-    /// Normal with mean 0 and standard deviation 1 (Box and Muller 1958).
+    /// Standard normal (Box and Muller 1958).
     pub fn normal(&mut self) -> f64 {
-        // One minus a number in [0, 1) is never zero.
+        // In (0, 1], so that the logarithm is finite.
         let radius = libm::sqrt(-2.0 * libm::log(1.0 - self.uniform_f64()));
         radius * libm::cos(std::f64::consts::TAU * self.uniform_f64())
     }
 
-    /// The numbers 0 to n − 1 in random order (Fisher and Yates).
+    /// A uniformly random permutation of 0..`n` (Fisher and Yates).
     ///
     /// # Panics
     /// If `n` does not fit 32 bits.
@@ -130,7 +134,7 @@ impl Stream {
 mod tests {
     use super::*;
 
-    /// Known answers of the Random123 distribution.
+    /// Known answers from the Random123 distribution.
     #[test]
     fn philox_gives_the_known_answers() {
         let ones = u32::MAX;

@@ -1,19 +1,20 @@
-//! The run directory: everything about a training run, in files that people can read.
+//! The run directory: the configuration, results and state of a training run, in documented files.
 //!
 //! ```text
 //! config.toml          the resolved configuration: network, dataset, recipe, seed
 //! environment.json     version, adapter, driver, operating system
-//! choices.json         the kernels in use; the same ones give the same bits
-//! classes.txt          class names, one a line
+//! choices.json         the kernels in use, frozen so that a resumed run computes the same bits
+//! classes.txt          class names, one per line
 //! metrics.csv          one row per epoch
-//! events.jsonl         what happened, one JSON document a line
+//! events.jsonl         events, one JSON document per line
 //! last.safetensors     weights of the last save
 //! best.safetensors     weights of the epoch with the lowest test error
 //! state.safetensors    weights, momentum and position: what `--resume` needs, in one file
 //! ```
 //!
-//! A new run never writes into a directory that has anything in it.
-//! Every file is replaced whole; a save that fails leaves the previous one.
+//! A new run never writes into a directory that is not empty.
+//! Files are appended to (`events.jsonl`, `metrics.csv`) or replaced atomically, so a failed save
+//! leaves the previous file.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -31,43 +32,43 @@ use crate::model::{Description, Network, NetworkSpec, SpecError, TensorKind, che
 use crate::train::{Best, EpochMetrics, Event, Position, Recipe, SCHEMA, Save, Snapshot};
 use crate::trained_model::{checkpoint, floats};
 
-/// Metadata key of the position in the state file.
+/// Metadata key of [`Progress`] in the state file.
 const PROGRESS_KEY: &str = "pyr_wgpu_progress";
 
-/// What can go wrong with a run directory.
+/// Errors of run directories.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The directory cannot be made or written.
+    /// The directory cannot be created or written.
     #[error("run directory {path}: {source}; choose another with --run-dir")]
     Directory {
         /// The path.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Something is there already.
+    /// The directory is not empty.
     #[error(
         "run directory {0} is not empty, and a run never overwrites another; choose another \
          with --run-dir, or continue it with --resume {0}"
     )]
     Occupied(PathBuf),
-    /// It is no run directory.
-    #[error("{path} cannot be resumed: {reason}; --resume takes a directory that `train` made")]
+    /// Not a valid run directory.
+    #[error("{path} cannot be resumed: {reason}; --resume takes a directory written by `train`")]
     NotARun {
         /// The path.
         path: PathBuf,
         /// What is missing or damaged.
         reason: String,
     },
-    /// A checkpoint in it.
+    /// A checkpoint in it cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A checkpoint that does not fit the configuration.
+    /// A checkpoint does not match the configuration.
     #[error(transparent)]
     Spec(#[from] SpecError),
 }
 
-/// The configuration of a run, as the user can read and repeat it.
+/// The configuration of a run, sufficient to repeat it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// Dataset: `shapes`, `cifar10`, ….
@@ -75,17 +76,18 @@ pub struct Config {
     /// Its directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
-    /// Key of all random numbers.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// Images that go through the network at once, if fewer than a batch.
+    /// Size of a micro-batch, if smaller than the batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
     /// Whether fusion rules were applied.
     pub fuse: bool,
-    /// Whether units were computed again in the backward pass.
+    /// Whether the backward pass recomputes the activations of units
+    /// ([`ActivationCheckpointing::Units`]).
     #[serde(default)]
     pub recompute: bool,
-    /// How feature maps are stored.
+    /// Storage precision of activations.
     #[serde(default)]
     pub precision: Precision,
     /// The network.
@@ -95,7 +97,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// What is done to the graphs.
+    /// The passes over the graphs.
     pub fn passes(&self) -> Passes {
         Passes {
             fuse: self.fuse,
@@ -108,25 +110,25 @@ impl Config {
     }
 }
 
-/// What a run ran on.
+/// The software and hardware of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Environment {
     /// Version of this program.
     pub version: &'static str,
     /// Operating system and processor architecture.
     pub system: String,
-    /// Backend library.
+    /// Major version of wgpu.
     pub wgpu: &'static str,
-    /// What `--device` must be to get this device again.
+    /// The value of `--device` that selects this device again.
     pub device: String,
-    /// The device for people.
+    /// Display name of the device.
     pub device_name: String,
-    /// Facts about it, if it is an adapter.
+    /// Its properties, if it is an adapter.
     pub adapter: Option<gpu::Description>,
 }
 
 impl Environment {
-    /// Of this process and a device.
+    /// The environment of this process on a device.
     pub fn new(device: &Device) -> Environment {
         Environment {
             version: env!("CARGO_PKG_VERSION"),
@@ -161,10 +163,10 @@ fn csv(row: &EpochMetrics) -> String {
     )
 }
 
-/// What has happened in a run, oldest first, over all its sessions.
+/// The events of a run over all its sessions, oldest first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
-    /// The lasting events; epochs that a later session trained again are left out.
+    /// The recorded events, without epochs that a later session repeated.
     pub events: Vec<Event>,
 }
 
@@ -187,10 +189,10 @@ impl History {
     }
 }
 
-/// What the state file says besides tensors.
+/// The metadata of the state file.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Where the run stands.
+    /// Position of the run.
     pub position: Position,
     /// The best epoch so far.
     pub best: Option<Best>,
@@ -203,7 +205,7 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Makes a new one: `path`, or `runs/NAME-N` with the next free number.
+    /// Creates a directory: `path`, or `runs/NAME-N` with the next free number.
     ///
     /// # Errors
     /// If it exists and is not empty, or cannot be written.
@@ -223,12 +225,12 @@ impl RunDirectory {
             }
         }
         fs::create_dir_all(&path).map_err(failed)?;
-        // A directory that cannot be written should fail now, not after the first epoch.
+        // Fail now rather than after the first epoch if the directory is not writable.
         tempfile::tempfile_in(&path).map_err(failed)?;
         Ok(RunDirectory { path })
     }
 
-    /// Opens one that exists.
+    /// Opens an existing run directory.
     ///
     /// # Errors
     /// If it has no configuration or no state.
@@ -238,7 +240,7 @@ impl RunDirectory {
         };
         for file in ["config.toml", "state.safetensors"] {
             if !run.file(file).is_file() {
-                return Err(run.no_run(format!("it has no {file}")));
+                return Err(run.not_a_run(format!("it has no {file}")));
             }
         }
         Ok(run)
@@ -254,7 +256,7 @@ impl RunDirectory {
         self.path.join(name)
     }
 
-    /// What `--device` must be to get the device that the run began on, if it says so.
+    /// The value of `--device` that selects the device on which the run began, if it is recorded.
     pub fn device(&self) -> Option<String> {
         #[derive(Deserialize)]
         struct Recorded {
@@ -265,10 +267,10 @@ impl RunDirectory {
         Some(recorded.device)
     }
 
-    /// Writes what is known before the first step.
+    /// Writes the files that are known before the first step.
     ///
     /// # Errors
-    /// If the disk refuses.
+    /// If writing fails.
     pub fn begin(
         &self,
         config: &Config,
@@ -283,10 +285,10 @@ impl RunDirectory {
         self.write("metrics.csv", &format!("{CSV_HEADER}\n"))
     }
 
-    /// Replaces the configuration, where a run continues with more epochs.
+    /// Replaces the configuration, for a run that resumes with more epochs.
     ///
     /// # Errors
-    /// If the disk refuses.
+    /// If writing fails.
     pub fn update_config(&self, config: &Config) -> Result<(), RunError> {
         let text = toml::to_string(config).expect("a configuration is plain data");
         self.write("config.toml", &text)
@@ -295,26 +297,27 @@ impl RunDirectory {
     /// The configuration.
     ///
     /// # Errors
-    /// If it is damaged.
+    /// If it is missing or damaged.
     pub fn config(&self) -> Result<Config, RunError> {
         let text = self.read("config.toml")?;
-        toml::from_str(&text).map_err(|e| self.no_run(format!("config.toml is damaged: {e}")))
+        toml::from_str(&text).map_err(|e| self.not_a_run(format!("config.toml is damaged: {e}")))
     }
 
-    /// The kernels that the run used.
+    /// The kernels of the run.
     ///
     /// # Errors
     /// If the file is missing or damaged.
     pub fn choices(&self) -> Result<Choices, RunError> {
         let text = self.read("choices.json")?;
         serde_json::from_str(&text)
-            .map_err(|e| self.no_run(format!("choices.json is damaged: {e}")))
+            .map_err(|e| self.not_a_run(format!("choices.json is damaged: {e}")))
     }
 
-    /// Writes an event down, if it is one that lasts, and the row of an epoch.
+    /// Appends an event to `events.jsonl`, unless it is for display only, and an epoch to
+    /// `metrics.csv`.
     ///
     /// # Errors
-    /// If the disk refuses.
+    /// If writing fails.
     pub fn record(&self, event: &Event) -> Result<(), RunError> {
         if let Event::Epoch(metrics) = event {
             self.append("metrics.csv", &format!("{}\n", csv(metrics)))?;
@@ -325,25 +328,24 @@ impl RunDirectory {
         }
     }
 
-    /// What [`RunDirectory::record`] wrote down, in this version of the program or an older
-    /// one.
+    /// The events that [`RunDirectory::record`] wrote, in this version or an older one. An
+    /// incomplete last line is ignored.
     ///
     /// # Errors
-    /// If the file is missing, damaged, or of a later version. A last line that was cut off is
-    /// left out.
+    /// If the file is missing, damaged, or of a later version.
     pub fn history(&self) -> Result<History, RunError> {
         let text = self.read("events.jsonl")?;
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
         let mut history = History::default();
         for (index, line) in complete.lines().enumerate() {
             let event: Event = serde_json::from_str(line).map_err(|e| {
-                self.no_run(format!("events.jsonl, line {}, is damaged: {e}", index + 1))
+                self.not_a_run(format!("events.jsonl, line {}, is damaged: {e}", index + 1))
             })?;
             if let Event::Started(beginning) | Event::Resumed(beginning) = &event
                 && beginning.schema > SCHEMA
             {
-                return Err(self.no_run(format!(
-                    "events.jsonl has schema {}, and this version knows {SCHEMA} at most",
+                return Err(self.not_a_run(format!(
+                    "events.jsonl has schema {}, but this version reads {SCHEMA} at most",
                     beginning.schema
                 )));
             }
@@ -352,10 +354,10 @@ impl RunDirectory {
         Ok(history)
     }
 
-    /// Drops rows of epochs that a resumed run will do again.
+    /// Removes the rows of `metrics.csv` from an epoch on, which a resumed run repeats.
     ///
     /// # Errors
-    /// If the disk refuses.
+    /// If reading or writing fails.
     pub fn forget_from(&self, epoch: u32) -> Result<(), RunError> {
         let text = self.read("metrics.csv")?;
         let kept = text.lines().filter(|line| {
@@ -366,11 +368,11 @@ impl RunDirectory {
         self.write("metrics.csv", &text)
     }
 
-    /// Saves what a session hands out: `last.safetensors`, the state to continue from and,
-    /// after the best epoch so far, `best.safetensors`.
+    /// Saves a state of a session: `last.safetensors`, `state.safetensors` and, after the best
+    /// epoch so far, `best.safetensors`.
     ///
     /// # Errors
-    /// If the disk refuses; the previous files then stay.
+    /// If writing fails; a file that could not be written keeps its previous contents.
     pub fn save(&self, description: &Description, save: Save<'_>) -> Result<(), RunError> {
         let Save {
             network,
@@ -404,10 +406,10 @@ impl RunDirectory {
         Ok(weights.save(&self.file("last.safetensors"))?)
     }
 
-    /// Reads the state to continue from, with the description it was saved with.
+    /// Reads the saved state, the best epoch so far and the network's description.
     ///
     /// # Errors
-    /// If it is damaged or of another network than the configuration's.
+    /// If the state is damaged, holds NaN or infinities, or does not match `network`.
     pub fn load(
         &self,
         network: &Network,
@@ -417,9 +419,9 @@ impl RunDirectory {
         let progress = state.metadata.get(PROGRESS_KEY);
         let progress: Progress = progress
             .and_then(|text| serde_json::from_str(text).ok())
-            .ok_or_else(|| self.no_run("state.safetensors does not say where it stands".into()))?;
+            .ok_or_else(|| self.not_a_run("state.safetensors has no valid position".into()))?;
         let description = Description::read(&state.metadata)?
-            .ok_or_else(|| self.no_run("state.safetensors does not describe its network".into()))?;
+            .ok_or_else(|| self.not_a_run("state.safetensors has no network description".into()))?;
         let is_optimizer = |name: &String| {
             let mut prefixes = TensorKind::optimizer_state().filter_map(TensorKind::prefix);
             prefixes.any(|prefix| name.starts_with(prefix))
@@ -443,7 +445,7 @@ impl RunDirectory {
                 let fits = |tensor: &StoredTensor| tensor.shape() == parameter.shape;
                 let Some(tensor) = tensor.filter(fits) else {
                     let missing = kind.value_name(&parameter.name);
-                    return Err(self.no_run(format!("state.safetensors lacks {missing}")));
+                    return Err(self.not_a_run(format!("state.safetensors lacks {missing}")));
                 };
                 tensors.insert(parameter.name, tensor);
             }
@@ -457,7 +459,7 @@ impl RunDirectory {
         Ok((snapshot, progress.best, description))
     }
 
-    fn no_run(&self, reason: String) -> RunError {
+    fn not_a_run(&self, reason: String) -> RunError {
         RunError::NotARun {
             path: self.path.clone(),
             reason,
@@ -466,7 +468,7 @@ impl RunDirectory {
 
     fn read(&self, name: &str) -> Result<String, RunError> {
         fs::read_to_string(self.file(name))
-            .map_err(|e| self.no_run(format!("{name} cannot be read: {e}")))
+            .map_err(|e| self.not_a_run(format!("{name} cannot be read: {e}")))
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), RunError> {
@@ -493,7 +495,7 @@ fn pretty(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect("plain data is always JSON") + "\n"
 }
 
-/// `NAME-N` below a directory, with the first number above all that are there.
+/// `NAME-N` in a directory, with N above all existing numbers.
 fn next_free(directory: &Path, name: &str) -> PathBuf {
     let prefix = format!("{name}-");
     let taken = fs::read_dir(directory).into_iter().flatten().flatten();

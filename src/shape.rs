@@ -1,30 +1,40 @@
-//! Words everybody uses: element types, shapes, and how a shape lies in memory.
+//! Element types, shapes, and the memory layout of a shape.
 //!
 //! Axes are named by letter: N images, H rows, W columns, C channels; convolution
 //! weights are H W I O (kernel rows, kernel columns, input channels, output channels).
-//! Memory is row-major over the *stored* axes, where channel axes are rounded up to a
-//! multiple of [`LANES`] so that every kernel reads whole `vec4<f32>` and PyramidNet's
+//! Memory is row-major over the *stored* extents, where channel axes are rounded up to a
+//! multiple of [`LANES`], so that every kernel reads whole `vec4<f32>` and PyramidNet's
 //! odd widths need no scalar tails.
-//! Pad elements are zero, always: every kernel relies on it and none may break it.
+//! Padding elements are always zero: every kernel relies on this and must preserve it.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Channels are stored in groups of this many numbers, one vector.
+/// Channels are stored in groups of this many elements, one vector.
 pub const LANES: usize = 4;
 
-/// What an element is in memory.
+/// Element type in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DType {
     /// IEEE single precision.
     F32,
-    /// IEEE half precision: how feature maps may be stored. All arithmetic is in single, but
-    /// that matrix units multiply halves.
+    /// IEEE half precision, for the storage of feature maps. Arithmetic is in single precision,
+    /// except that matrix units multiply halves.
     F16,
     /// Labels, indices, packed bytes, bit patterns.
     U32,
+}
+
+impl DType {
+    /// Size of an element in bytes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            DType::F16 => 2,
+            DType::F32 | DType::U32 => 4,
+        }
+    }
 }
 
 /// Which axes are padded in memory.
@@ -36,9 +46,8 @@ pub enum Layout {
     Channels,
     /// The last two axes are padded: HWIO weights.
     Weights,
-    /// Partial results of a reduction: in memory there are as many slices of these extents,
-    /// their last axis padded, as the kernel that makes them leaves. Everything here describes
-    /// one slice.
+    /// Partial results of a reduction: several slices of these extents, the last axis padded.
+    /// The kernel that computes them determines their number; a [`Shape`] describes one slice.
     Slices,
 }
 
@@ -54,7 +63,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// An `f32` tensor whose last axis counts channels.
+    /// An `f32` tensor whose last axis is channels.
     pub fn channels(dims: &[usize]) -> Shape {
         Shape {
             dims: dims.to_vec(),
@@ -63,7 +72,7 @@ impl Shape {
         }
     }
 
-    /// Convolution weights [kernel rows, kernel columns, input channels, output channels].
+    /// `f32` convolution weights [kernel rows, kernel columns, input channels, output channels].
     pub fn weights(dims: [usize; 4]) -> Shape {
         Shape {
             dims: dims.to_vec(),
@@ -72,7 +81,7 @@ impl Shape {
         }
     }
 
-    /// `f32` partial results of a reduction, by the extents of one slice.
+    /// `f32` partial results of a reduction, given the extents of one slice.
     pub fn slices(dims: &[usize]) -> Shape {
         Shape {
             dims: dims.to_vec(),
@@ -104,7 +113,7 @@ impl Shape {
         self.dims.iter().product()
     }
 
-    /// Whether there is no element.
+    /// Whether the shape has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -129,18 +138,18 @@ impl Shape {
         self.stored_dims().iter().product()
     }
 
-    /// Bytes in memory.
+    /// Size in memory in bytes, padding included.
     pub fn bytes(&self) -> u64 {
-        let elements = self.stored_len() as u64;
+        let bytes = self.dtype.bytes() * self.stored_len() as u64;
         match self.dtype {
-            DType::F32 | DType::U32 => 4 * elements,
-            // At least a vector in single precision: kernels bind it in place of one that
-            // they do not read.
-            DType::F16 => (2 * elements).max(16),
+            DType::F32 | DType::U32 => bytes,
+            // At least one `vec4<f32>`: kernels may bind this buffer as a placeholder for an `f32`
+            // operand that they do not read.
+            DType::F16 => bytes.max(16),
         }
     }
 
-    /// The same with the element type in which kernels compute.
+    /// The same shape with the element type in which kernels compute: `f32` for `f16`.
     pub fn computed(&self) -> Shape {
         let dtype = match self.dtype {
             DType::F16 => DType::F32,
@@ -155,17 +164,17 @@ impl Shape {
     /// The last extent.
     ///
     /// # Panics
-    /// On a shape without axes, which no operator makes.
+    /// If the shape has no axes, which no operator produces.
     pub fn last(&self) -> usize {
         *self.dims.last().expect("a tensor has at least one axis")
     }
 
-    /// Product of all extents but the last: the rows of the matrix view.
+    /// Product of all extents but the last: the rows of the tensor viewed as a matrix.
     pub fn rows(&self) -> usize {
         self.len() / self.last().max(1)
     }
 
-    /// Copies true elements into their places in memory; pads become `T::default()`.
+    /// Copies true elements into the memory layout; padding becomes `T::default()`.
     ///
     /// # Panics
     /// If `values` does not have [`Shape::len`] elements.
@@ -178,7 +187,7 @@ impl Shape {
         stored
     }
 
-    /// Copies true elements out of memory; the inverse of [`Shape::pack`].
+    /// Copies true elements out of the memory layout; the inverse of [`Shape::pack`].
     ///
     /// # Panics
     /// If `stored` does not have [`Shape::stored_len`] elements.
@@ -191,7 +200,7 @@ impl Shape {
         values
     }
 
-    /// Visits runs along the last axis: start among the true elements, start in memory, length.
+    /// Visits the runs along the last axis: start without padding, start in memory, length.
     fn for_each_run(&self, mut visit: impl FnMut(usize, usize, usize)) {
         if self.is_empty() {
             return;

@@ -1,5 +1,4 @@
-//! A network with its weights: what a checkpoint of ours holds, and what can be found out
-//! about one of others.
+//! A network with its weights, read from our checkpoints or inferred from those of other programs.
 
 use std::collections::BTreeMap;
 
@@ -10,37 +9,37 @@ use crate::model::{
     Description, Network, NetworkSpec, ParameterRole, Preprocessing, SpecError, check, infer,
 };
 
-/// A network and tensors that fit it.
+/// A network and its tensors.
 pub struct TrainedModel {
     /// Network, classes, preprocessing.
     pub description: Description,
-    /// Its layers.
+    /// Layers.
     pub network: Network,
     /// Parameters and running statistics.
     pub tensors: Tensors,
-    /// Whether the file described itself; else classes are numbers and the preprocessing is
-    /// CIFAR-10's.
+    /// Whether the checkpoint had a description. If not, classes are named by their indices and
+    /// the preprocessing uses CIFAR-10's mean and standard deviation.
     pub described: bool,
 }
 
-/// Why a checkpoint is of no use.
+/// Why a checkpoint cannot be loaded as a model.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainedModelError {
     /// The file is damaged, or holds NaN or infinities.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The network cannot be told, or the tensors are not its.
+    /// The network cannot be determined, or the tensors do not fit it.
     #[error(transparent)]
     Network(#[from] SpecError),
 }
 
 impl TrainedModel {
-    /// Takes a checkpoint's network from `network`, else from its metadata, else from the
-    /// shapes of its tensors.
+    /// Loads a checkpoint as `network`, else as the network in its metadata, else as the one
+    /// inferred from the shapes of its tensors.
     ///
     /// # Errors
-    /// If it holds NaN or infinities, its network cannot be told, or its tensors are of
-    /// another one.
+    /// If it holds NaN or infinities, its network cannot be determined, or its tensors do not fit
+    /// the network.
     pub fn read(
         checkpoint: Checkpoint,
         network: Option<NetworkSpec>,
@@ -74,18 +73,19 @@ impl TrainedModel {
     }
 }
 
-/// What we assume of a file that says nothing: numbered classes, CIFAR-10's constants.
+/// The description assumed for a checkpoint without one: numbered classes, CIFAR-10's mean and
+/// standard deviation.
 fn undescribed(spec: NetworkSpec) -> Description {
     let published = DatasetKind::Cifar10.manifest().published;
-    let (mean, std) = published.map_or(([127.5; 3], [127.5; 3]), |p| (p.mean, p.std));
+    let published = published.expect("CIFAR-10's manifest has mean and standard deviation");
     Description {
         classes: (0..spec.classes).map(|c| c.to_string()).collect(),
-        preprocessing: Preprocessing::new(&spec, mean, std),
+        preprocessing: Preprocessing::new(&spec, published.mean, published.std),
         network: spec,
     }
 }
 
-/// The tensors of real numbers.
+/// The `f32` tensors; integer ones, which count batches, are dropped.
 pub fn floats(tensors: BTreeMap<String, StoredTensor>) -> Tensors {
     let real = |(name, tensor): (String, StoredTensor)| match tensor.into_parts() {
         (_, Values::F32(values)) => Some((name, values)),
@@ -94,11 +94,11 @@ pub fn floats(tensors: BTreeMap<String, StoredTensor>) -> Tensors {
     tensors.into_iter().filter_map(real).collect()
 }
 
-/// A checkpoint of weights, complete as other programs expect it: with the number of batches
-/// that the running statistics have seen.
+/// A checkpoint with every tensor that PyTorch expects, including `num_batches_tracked`, the
+/// number of batches in the running statistics.
 ///
 /// # Panics
-/// If a tensor of the network is missing: a mistake of ours.
+/// If a tensor of the network is missing, which is a bug.
 pub fn checkpoint(
     network: &Network,
     description: &Description,

@@ -1,5 +1,5 @@
-//! Runs a network on recorded arrays and says how far the results are from a recording:
-//! how anyone can prove our numerics against PyTorch.
+//! Runs a network on recorded arrays and measures the difference of its results from recorded
+//! ones, for example from PyTorch.
 
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors};
 use crate::graph::ops::Metrics;
@@ -9,21 +9,21 @@ use crate::kernels::Choices;
 use crate::model::{Input, Network, names};
 use crate::train::{Mode, step_graph};
 
-/// A batch as PyTorch has it.
+/// A recorded batch, in PyTorch's layout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordedBatch {
-    /// Images, f32 [N, 3, H, W], normalised already.
+    /// Normalised images, f32 [N, 3, H, W].
     pub input: Vec<f32>,
     /// N.
     pub size: usize,
-    /// Classes; empty if only scores are wanted.
+    /// Class indices `[N]`; [`logits`] does not need them.
     pub labels: Vec<u32>,
 }
 
 /// Hyper-parameters of a few steps of SGD on one batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sgd {
-    /// Steps.
+pub struct SgdSteps {
+    /// Number of steps.
     pub steps: usize,
     /// Learning rate.
     pub learning_rate: f32,
@@ -33,21 +33,22 @@ pub struct Sgd {
     pub weight_decay: f32,
 }
 
-/// How far two sets of numbers are apart.
+/// Difference between two sets of numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
     /// Largest absolute difference.
     pub max_abs: f64,
-    /// Length of the difference over the length of the reference.
+    /// L2 norm of the difference over that of the reference.
     pub rel_l2: f64,
     /// Largest absolute value of the reference.
     pub largest: f64,
 }
 
 impl Difference {
-    /// Compares, over all numbers together; anything that is not finite is infinitely far.
+    /// Compares all pairs (ours, reference) together; a difference that is not finite counts as
+    /// infinite.
     pub fn between<'a>(pairs: impl IntoIterator<Item = (&'a [f32], &'a [f32])>) -> Difference {
-        let (mut max_abs, mut distance, mut length, mut largest) = (0.0f64, 0.0, 0.0, 0.0f64);
+        let (mut max_abs, mut distance, mut norm, mut largest) = (0.0f64, 0.0, 0.0, 0.0f64);
         for (ours, reference) in pairs {
             for (a, b) in ours.iter().zip(reference) {
                 let (a, b) = (f64::from(*a), f64::from(*b));
@@ -57,13 +58,13 @@ impl Difference {
                 };
                 max_abs = max_abs.max(difference);
                 distance += difference * difference;
-                length += b * b;
+                norm += b * b;
                 largest = largest.max(b.abs());
             }
         }
         let rel_l2 = match distance == 0.0 {
             true => 0.0,
-            false => (distance / length).sqrt(),
+            false => (distance / norm).sqrt(),
         };
         Difference {
             max_abs,
@@ -73,7 +74,7 @@ impl Difference {
     }
 }
 
-/// Scores of the batch with running statistics, f32 [N, K].
+/// Logits of the batch, computed with running statistics, f32 [N, K].
 ///
 /// # Errors
 /// If the device cannot run the network.
@@ -104,7 +105,8 @@ pub async fn gradients(
     engine.read_tensors(network, TensorKind::Gradients).await
 }
 
-/// The state after some steps of SGD on the batch, and the loss before each step.
+/// Parameters and running statistics after some steps of SGD on the batch, and the mean loss
+/// before each step's update.
 ///
 /// # Errors
 /// If the device cannot run the network.
@@ -113,7 +115,7 @@ pub async fn steps(
     network: &Network,
     weights: &Tensors,
     batch: &RecordedBatch,
-    sgd: Sgd,
+    sgd: SgdSteps,
 ) -> Result<(Tensors, Vec<f32>), EngineError> {
     let mut engine = load_step(device, network, weights, batch, Mode::Train)?;
     let step = Step {
@@ -136,7 +138,7 @@ pub async fn steps(
     Ok((state, losses))
 }
 
-/// A graph that learns from the batch, with everything it needs.
+/// Loads the graph of a training step, with the batch, its labels and loss weights 1/N.
 fn load_step(
     device: &Device,
     network: &Network,

@@ -1,6 +1,6 @@
-//! What `bench` reports, on the plain reference, which runs on every machine.
+//! The report of `bench`, on the plain reference, which runs on every machine.
 
-use pyr_wgpu::bench::{Mode, Report, Workload, measure};
+use pyr_wgpu::bench::{Report, Task, Workload, measure};
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::graph::Passes;
 use pyr_wgpu::kernels::Choices;
@@ -14,7 +14,7 @@ fn tiny() -> Network {
     Network::new(&spec).expect("a legal network")
 }
 
-fn measured(mode: Mode) -> Report {
+fn measured(mode: Task) -> Report {
     let network = tiny();
     let workload = Workload {
         network: &network,
@@ -35,7 +35,7 @@ fn measured(mode: Mode) -> Report {
 
 #[test]
 fn the_reference_counts_operations_but_has_no_limits() {
-    let report = measured(Mode::Infer);
+    let report = measured(Task::Infer);
     assert_eq!(report.samples, 1);
     assert_eq!((report.peak_gflops, report.limit_ratio), (None, None));
     assert_eq!((report.dispatches, report.kernels.len()), (0, 0));
@@ -48,7 +48,7 @@ fn the_reference_counts_operations_but_has_no_limits() {
 
 #[test]
 fn training_takes_about_three_times_the_operations() {
-    let [train, infer] = [Mode::Train, Mode::Infer].map(measured);
+    let [train, infer] = [Task::Train, Task::Infer].map(measured);
     let ratio = train.flops as f64 / infer.flops as f64;
     // The stem needs no gradient of its input.
     assert!((2.5..3.0).contains(&ratio), "{ratio}");
@@ -56,7 +56,7 @@ fn training_takes_about_three_times_the_operations() {
 
 #[test]
 fn the_document_has_the_keys_that_scripts_read() {
-    let value = serde_json::to_value(measured(Mode::Infer)).expect("plain data");
+    let value = serde_json::to_value(measured(Task::Infer)).expect("plain data");
     for key in [
         "images_per_second",
         "step_ms",

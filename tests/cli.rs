@@ -1,5 +1,5 @@
-//! The binary as users meet it: output, exit codes, and the text of errors, which must name
-//! the thing and the next step. Nothing here needs an adapter, except where it says so.
+//! The binary as users run it: output, exit codes, and the text of errors, which must name the
+//! cause and the next step. No test needs an adapter.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ fn run(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
 
-/// Runs, and checks exit code and words of the error.
+/// Runs a command that must fail; checks its exit code and words of its error.
 fn fails(arguments: &[&str], code: i32, words: &[&str]) {
     let output = run(arguments);
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -230,7 +230,7 @@ fn bad_checkpoints_are_refused() {
         5,
         &["layer1.0.conv1.weight", "[23, 16, 3, 3]", "[19, 16, 3, 3]"],
     );
-    // Poison the last number of the data.
+    // Replace the last value of the data by NaN.
     let mut poisoned = weights;
     let end = poisoned.len();
     poisoned[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
@@ -279,7 +279,7 @@ fn predict_gives_probabilities() {
 /// The shipped model, written to a directory with another shorter side before the crop.
 fn with_shorter_side(directory: &Path, side: u32) -> String {
     let mut bytes = fs::read(MODEL).unwrap();
-    // The description is JSON in a string of JSON.
+    // The description is JSON inside a JSON string.
     let [old, new] = [32, side].map(|side| format!("shorter_side\\\":{side}"));
     let start = bytes.windows(old.len()).position(|w| w == old.as_bytes());
     let start = start.expect("the model describes itself");
@@ -317,7 +317,7 @@ fn wide_and_centre(directory: &Path) -> [String; 2] {
     ["wide", "centre"].map(|part| path(directory, part))
 }
 
-/// A checkpoint says how images become its input; the network's stem has no say in it.
+/// A checkpoint's preprocessing decides how images are resized, not the network's stem.
 #[test]
 fn eval_and_predict_obey_the_checkpoint_s_preprocessing() {
     let directory = tempfile::tempdir().unwrap();
@@ -330,7 +330,11 @@ fn eval_and_predict_obey_the_checkpoint_s_preprocessing() {
     };
     let expected = eval(MODEL, &centre);
     assert_eq!(eval(&obeying, &wide), expected);
-    assert_eq!(eval(&obeying, &centre), expected, "the right size already");
+    assert_eq!(
+        eval(&obeying, &centre),
+        expected,
+        "images of the network's size are not resized"
+    );
     assert_ne!(eval(MODEL, &wide)["loss"], expected["loss"]);
 
     let predict = |model: &str, data: &str| {
@@ -367,7 +371,6 @@ fn verify_agrees_with_pytorch_and_notices_a_difference() {
     assert!(String::from_utf8_lossy(&strict.stdout).contains("DIFFERENT"));
 }
 
-/// A tiny folder of two classes, and a run on it that stops and continues.
 #[test]
 fn half_precision_needs_an_adapter() {
     let temporary = tempfile::tempdir().unwrap();
@@ -375,7 +378,10 @@ fn half_precision_needs_an_adapter() {
     let words = ["in single precision only", "--device"];
     let flags = ["train", "--precision", "f16", "--device", "cpu"];
     fails(&[&flags[..], &["--run-dir", &run]].concat(), 3, &words);
-    assert!(!Path::new(&run).exists(), "a run directory of nothing");
+    assert!(
+        !Path::new(&run).exists(),
+        "a run that failed to start left a directory"
+    );
     fails(
         &["bench", "--precision", "f16", "--device", "cpu"],
         3,
@@ -390,6 +396,7 @@ fn half_precision_needs_an_adapter() {
     assert!((0.45..0.55).contains(&share), "{share}");
 }
 
+/// A run on a tiny folder of two classes, which finishes and is extended by an epoch.
 #[test]
 fn a_run_trains_saves_and_continues() {
     let directory = tempfile::tempdir().unwrap();
@@ -515,7 +522,7 @@ fn an_unknown_adapter_lists_the_others() {
     fails(&["bench", "--device", "no such adapter"], 3, &words);
 }
 
-/// Without any driver: the error says what to install.
+/// Without any driver, the error names what to install.
 #[test]
 fn no_adapter_says_what_to_install() {
     let output = command(&["train", "--backend", "vulkan"])
@@ -549,7 +556,7 @@ fn a_profile_is_a_trace_of_every_dispatch() {
         count += 1;
     }
     assert_eq!(report["dispatches"], count);
-    // A device without a clock says so, and the directory is looked at before the work.
+    // A device without timestamps is an error, and the path is checked before measuring.
     fails(&[&on("reference")[..], &[&trace]].concat(), 3, &["trace"]);
     let nowhere = path(directory.path(), "no/step.json");
     fails(

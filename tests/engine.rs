@@ -1,4 +1,4 @@
-//! What an engine promises on every device: arenas can be read and written whole, in one layout.
+//! The contract of an engine on every device: arenas are read and written whole, in one layout.
 
 mod common;
 
@@ -11,7 +11,7 @@ use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::{Network, initial_values};
 use pyr_wgpu::train::update_graph;
 
-/// The update after the last micro-batch: of all graphs the one with every arena.
+/// The update after the last micro-batch: the only graph that has every arena.
 fn update(network: &Network) -> Graph {
     let graph = update_graph(network, Passes::default());
     graph.unwrap_or_else(|e| panic!("{e}"))
@@ -21,7 +21,7 @@ fn read(engine: &Engine, arena: Arena) -> Vec<f32> {
     pollster::block_on(engine.read_arena(arena)).unwrap()
 }
 
-/// An arena's numbers: each element of each value another one, pads and gaps zero.
+/// Contents of an arena: every element of every value is different, padding and gaps are zero.
 fn numbers(graph: &Graph, arena: Arena, first: f32) -> Vec<f32> {
     let (offsets, bytes) = graph.arena_offsets(arena);
     let mut numbers = vec![0.0; bytes as usize / 4];
@@ -46,7 +46,7 @@ fn arenas_are_whole_and_alike_on_every_device() {
     for device in devices() {
         let name = device.name();
         let mut engine = Engine::new(device, vec![graph.clone()], &Choices::default()).unwrap();
-        // What the device itself lays out, value by value, is the same everywhere.
+        // Values written one by one are laid out alike on every device.
         engine.write_tensors(network, TensorKind::Weights, &weights);
         let found = [Arena::Parameters, Arena::Statistics].map(|arena| read(&engine, arena));
         assert_eq!(
@@ -54,7 +54,7 @@ fn arenas_are_whole_and_alike_on_every_device() {
             &found,
             "{name}"
         );
-        // What is written whole is read whole, and each value lies where the layout says.
+        // An arena written whole is read back whole, and each value is at its offset.
         for (count, arena) in (1u8..).zip(Arena::ALL) {
             let numbers = numbers(&graph, arena, 1e4 * f32::from(count));
             engine.write_arena(arena, &numbers);
@@ -81,7 +81,7 @@ fn arenas_are_whole_and_alike_on_every_device() {
     }
 }
 
-/// The next step's micro-batches add to nothing.
+/// The next step's micro-batches must start from zero sums.
 #[test]
 fn an_update_applies_the_sums_and_clears_them() {
     let graph = update(&small_networks()[0].network);
@@ -93,7 +93,7 @@ fn an_update_applies_the_sums_and_clears_them() {
         let sums = read(&engine, Arena::Sums);
         let zero = |sums: &[f32]| sums.iter().all(|sum| sum.to_bits() == 0);
         assert!(!sums.is_empty() && zero(&sums), "{name}");
-        // Velocities were zero: now they are the sums.
+        // The velocities were zero: now they hold the sums.
         assert!(!zero(&read(&engine, Arena::Momentum)), "{name}");
     }
 }

@@ -1,5 +1,5 @@
-//! Every rule of `graph::rewrite`: before and after compute the same in the interpreter, and
-//! the replacement prints as `tests/snapshots/fusion.txt` has it.
+//! Every rule of `graph::rewrite`: the graphs before and after compute the same in the
+//! interpreter, and their text is that of `tests/snapshots/fusion.txt`.
 //!
 //! The references of fused operators do the same arithmetic in the same order, so that even
 //! the bits agree.
@@ -80,8 +80,7 @@ impl Case {
         self.graph.push_one(op, inputs, name).unwrap()
     }
 
-    /// Applies rules; the results must be what they were, to the bit. Returns both graphs in
-    /// print.
+    /// Applies rules, which must not change a bit of the results; returns both graphs as text.
     fn fused(mut self, what: &str, results: &[ValueId], rules: fn(&mut Graph)) -> String {
         for (number, id) in results.iter().enumerate() {
             self.graph.output(*id, &format!("result {number}"));
@@ -256,7 +255,7 @@ fn every_rule_keeps_what_is_computed() {
     snapshot("fusion", &cases.concat());
 }
 
-/// A reduction whose other operands are made after the producer stays apart.
+/// A reduction whose other operands are computed after the producer is not fused.
 #[test]
 fn a_reduction_of_later_values_stays_apart() {
     let mut case = Case::new();

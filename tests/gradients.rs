@@ -7,14 +7,14 @@
 //! D4 = (8·(s(x+h) − s(x−h)) − (s(x+2h) − s(x−2h))) / 12h = s' + O(h⁴)
 //! ```
 //!
-//! measure it. The tolerance follows from them: D4 is closer to s' than D2 as soon as h is
-//! small enough for the series, so |D4 − D2| bounds what D4 leaves out; to it comes the
-//! rounding of s, divided by h. The check then asserts that a tolerance is far below the
-//! gradients that it judges, so that it can fail.
+//! approximate it. The tolerance follows from them: D4 is closer to s' than D2 once h is small
+//! enough for the series, so |D4 − D2| bounds the truncation error of D4; the rounding of s,
+//! divided by h, is added. The check also asserts that the tolerance is far below the gradients,
+//! so that it can fail.
 //!
-//! A step that crosses the kink of a ReLU or changes the winner of a max-pool measures
-//! nothing: the pattern of zeros and winners at all four points must be that of the centre,
-//! else the step is made smaller.
+//! A step that crosses the kink of a ReLU or changes the argmax of a max-pool is invalid: the
+//! pattern of zeros and argmax indices at all four points must equal that of the centre,
+//! otherwise a smaller step is tried.
 
 mod common;
 
@@ -34,19 +34,19 @@ use pyr_wgpu::train::{Mode, step_graph};
 /// Steps that are tried, the largest first.
 const STEPS: [f64; 4] = [1e-3, 1e-4, 1e-5, 1e-6];
 
-/// Error of a derivative, relative to it, for which no smaller step is tried.
+/// Relative error of a derivative below which no smaller step is tried.
 const ENOUGH: f64 = 1e-5;
 
 /// A scalar function of a graph's operands: Σ u·y over some results, node by node.
 struct Scalar {
     graph: Graph,
-    /// Names of results and of the operands that weigh them.
+    /// Names of the results and of their weights u.
     terms: Vec<(String, String)>,
-    /// Units in the last place that a result may be off, relative to Σ|u|·(|y| + 1).
+    /// Rounding error of a result in ULP, relative to Σ|u|·(|y| + 1).
     roundings: f64,
 }
 
-/// Whether an operator has kinks: zeros or winners that must stay where they are.
+/// Whether an operator has kinks: zeros or argmax indices that must not change.
 fn kinked(op: &Op) -> bool {
     match op {
         Op::Relu(_) | Op::MaxPool(_) => true,
@@ -55,15 +55,15 @@ fn kinked(op: &Op) -> bool {
     }
 }
 
-/// What one evaluation gives: results with their weights, and the pattern of kinks.
+/// The outcome of one evaluation: results with their weights, and the pattern at the kinks.
 struct Point {
     terms: Vec<(f64, f64)>,
     pattern: Vec<u32>,
 }
 
 impl Scalar {
-    /// Makes all results readable whose pattern of zeros or winners must not change; those of
-    /// a convolution that normalises its input are computed once more to be seen.
+    /// Makes all results readable whose pattern of zeros or argmax indices must not change; the
+    /// normalised input of a convolution is computed again for that.
     fn watch_kinks(&mut self) {
         for node in self.graph.nodes.clone() {
             let Op::Conv2d(op) = &node.op else { continue };
@@ -105,7 +105,7 @@ impl Scalar {
         for node in self.graph.nodes.iter().filter(|node| kinked(&node.op)) {
             for id in &node.outputs {
                 match (&store[&self.graph.value(*id).name].data, &node.op) {
-                    (Data::Index(places), _) => point.pattern.extend(places),
+                    (Data::Index(indices), _) => point.pattern.extend(indices),
                     (Data::Real(_), Op::MaxPool(_)) => {}
                     (Data::Real(y), _) => {
                         point.pattern.extend(y.iter().map(|y| u32::from(*y > 0.0)));
@@ -118,7 +118,7 @@ impl Scalar {
 
     /// Derivative by one element and the largest error it can have; `None` next to a kink.
     ///
-    /// Of the steps that cross no kink, the first that says enough counts, else the best.
+    /// Of the steps that cross no kink, the first that is accurate enough is used, else the best.
     fn derivative(&self, store: &Store, name: &str, element: usize) -> Option<(f64, f64)> {
         let centre = self.at(store);
         let mut best: Option<(f64, f64)> = None;
@@ -136,7 +136,7 @@ impl Scalar {
         best
     }
 
-    /// The same with one step.
+    /// The same with a given step.
     fn difference(
         &self,
         centre: &Point,
@@ -166,7 +166,7 @@ impl Scalar {
             let [y_2, y_1, y1, y2] = [0, 1, 2, 3].map(|p: usize| points[p].terms[i].1);
             near += u * (y1 - y_1);
             far += u * (y2 - y_2);
-            // A result that the element does not touch is the same number each time.
+            // A result that does not depend on the element is the same each time.
             if y1 != y_1 || y2 != y_2 {
                 rounding += u.abs() * (y1.abs() + 1.0);
             }
@@ -203,7 +203,7 @@ impl Tally {
                 continue;
             };
             let exact = gradient[element];
-            // The rule rounds as well, where a gradient cancels against larger ones.
+            // The gradient rule also rounds, where larger terms cancel.
             let tolerance = tolerance + scalar.roundings * f64::EPSILON * largest;
             let distance = (exact - difference).abs();
             assert!(
@@ -213,8 +213,8 @@ impl Tally {
             );
             assert!(
                 tolerance <= 1e-4 * largest.max(1e-3),
-                "{what}: gradient by {name}, element {element}: tolerance {tolerance:e} says \
-                 nothing about gradients up to {largest:e}"
+                "{what}: gradient by {name}, element {element}: tolerance {tolerance:e} is \
+                 too large for gradients up to {largest:e}"
             );
             self.compared += 1;
         }
@@ -248,7 +248,7 @@ fn chosen(len: usize, most: usize) -> BTreeSet<usize> {
 struct Alone {
     scalar: Scalar,
     store: Store,
-    /// Operands whose gradient is asked for.
+    /// Operands whose gradient is requested.
     wanted: Vec<ValueId>,
     seeds: Vec<(ValueId, ValueId)>,
 }
@@ -300,8 +300,8 @@ fn alone(op: &Op, inputs: &[Tensor]) -> Alone {
         store.insert(weight.clone(), draw.real(shape));
         terms.push((result, weight));
     }
-    // The longest sum of a sample has some thousand terms, whose roundings add up like
-    // their square root.
+    // The longest sum of a sample has some thousand terms, and rounding errors grow like the
+    // square root of their number.
     let mut scalar = Scalar {
         graph,
         terms,
@@ -379,7 +379,7 @@ fn every_gradient_rule_agrees_with_central_differences() {
     tally.finish(1000);
 }
 
-/// A gradient that is asked for twice, or through two paths, is the sum.
+/// The gradient of a value that is used several times is the sum over all paths.
 #[test]
 fn paths_that_meet_add_up() {
     use pyr_wgpu::graph::ops::{Add, Relu, ShortcutAdd};
@@ -451,7 +451,7 @@ fn loss_of(graph: &Graph) -> Scalar {
         .expect("a loss");
     graph.nodes.truncate(last + 1);
     graph.output(graph.nodes[last].outputs[0], "losses");
-    // Batch norm after batch norm multiplies what a layer rounds, by less than a hundred in
+    // Successive batch norms amplify the rounding errors of a layer, by less than a hundred in
     // networks of this depth.
     let mut scalar = Scalar {
         graph,
@@ -494,7 +494,7 @@ fn gradients_of_whole_networks_agree_with_central_differences() {
     let mut tally = Tally::default();
     for small in networks::small_networks() {
         match small.name {
-            // Larger than the others: projections, and one tensor of each kind around them.
+            // Larger than the others: only one unit, which has a projection.
             "preresnet" => check_network(&mut tally, &small, 1, |parameter| {
                 parameter.contains("layer2.0")
             }),

@@ -21,9 +21,8 @@ fn every_kernel_agrees_with_its_reference() {
     }
 }
 
-/// Kernels that leave partial results for the reduction that follows (moments of a
-/// convolution's result or of a unit's sum; gradients of scale and shift from the gradient by
-/// what was normalised) leave what the reduction itself would find.
+/// Kernels that write partial statistics in their epilogue (moments of a convolution's output or
+/// of a unit's sum; gradients of scale and shift) give the result of the separate reduction.
 #[test]
 fn reductions_beside_their_producers_agree_with_the_reference() {
     let mut checked = 0;
@@ -73,10 +72,10 @@ fn checked_and_unchecked_shaders_give_the_same_bits() {
 #[test]
 fn all_vectors_of_the_processor_give_the_same_bits() {
     let [best, others @ ..] = common::processors() else {
-        panic!("a processor has at least one kind of instructions");
+        panic!("a processor has at least one instruction set");
     };
     if others.is_empty() {
-        eprintln!("skipped: {} is the only kind", best.name());
+        eprintln!("skipped: {} is the only instruction set", best.name());
     }
     for sample in &Op::samples() {
         let case = Case::new(&sample.op, &sample.inputs);
@@ -90,7 +89,7 @@ fn all_vectors_of_the_processor_give_the_same_bits() {
     }
 }
 
-/// A NaN or an infinity that goes in comes out, wherever the reference says so.
+/// A NaN or an infinity in the input appears in the output wherever the reference has one.
 #[test]
 fn nan_and_infinity_stay_visible() {
     for device in common::fast_devices() {
@@ -134,5 +133,5 @@ fn check_visible(device: &Device) {
             }
         }
     }
-    assert!(seen > 1000, "only {seen} visible");
+    assert!(seen > 1000, "only {seen} values were NaN or infinite");
 }

@@ -1,8 +1,8 @@
 //! Matrix units, on adapters that have them; Mesa's software adapter does since version 26.
 //!
-//! What an adapter offers is tested with all kernels in `tests/kernels.rs`. That software
-//! adapter computes more kinds of matrices than it offers, so here it stands for the cards that
-//! have those: each kind against the operators' references.
+//! The units that an adapter offers are tested with all kernels in `tests/kernels.rs`. The
+//! software adapter can compute more kinds of matrices than it offers, so here it emulates cards
+//! that offer those: each kind is compared with the operators' references.
 //!
 //! Other adapters are skipped, unless `PYR_WGPU_TEST_MATRICES` is `required`.
 
@@ -21,9 +21,9 @@ use pyr_wgpu::program::MatrixUnit;
 use pyr_wgpu::shape::DType;
 use pyr_wgpu::train::{EpochMetrics, Snapshot};
 
-/// The adapter with some matrix units as if it offered them, tried.
+/// The adapter after the self-check of the given matrix units, as if it offered them.
 fn gpu_with(units: &[MatrixUnit]) -> Option<Gpu> {
-    // Says whether there has to be one, and which.
+    // This decides whether an adapter is required, and which.
     let known = common::gpu()?.description()?;
     let selection = Selection {
         device: Some(known.index.to_string()),
@@ -56,8 +56,8 @@ const fn unit(size: u32, operands: DType, subgroup: [u32; 2]) -> MatrixUnit {
     }
 }
 
-/// Matrices of sixteen rows, as NVIDIA and AMD have them; of single precision, as Apple has
-/// them; and subgroups that could be larger than they are.
+/// Matrices of sixteen rows, as on NVIDIA and AMD; in single precision, as on Apple; and
+/// subgroups of a variable size.
 #[test]
 fn every_kind_of_matrices_agrees_with_the_reference() {
     for unit in [
@@ -93,7 +93,7 @@ fn every_kind_of_matrices_agrees_with_the_reference() {
     }
 }
 
-/// A unit whose subgroups are not what it says leaves out half of the rows, and is refused.
+/// A unit with a wrong subgroup size skips half of the rows, and fails the self-check.
 #[test]
 fn a_unit_that_computes_wrong_numbers_is_refused() {
     let wrong = unit(8, DType::F16, [4, 4]);
@@ -105,7 +105,7 @@ fn a_unit_that_computes_wrong_numbers_is_refused() {
     assert_eq!(gpu.check(), Ok(()));
 }
 
-/// An adapter that has none rejects the kernels, and can be used all the same.
+/// An adapter without matrix units rejects the kernels, and remains usable.
 #[test]
 fn a_unit_that_is_not_there_is_refused() {
     let Some(device) = common::gpu() else { return };
@@ -128,8 +128,8 @@ fn a_unit_that_is_not_there_is_refused() {
     });
 }
 
-/// A run whose convolutions are by matrix units learns, the same bits every time, and nearly as
-/// one without them does.
+/// A run with convolutions on matrix units learns, repeats to the bit, and stays close to a run
+/// without them.
 #[test]
 fn a_run_by_matrix_units_learns() {
     let unit = unit(8, DType::F16, [8, 8]);
@@ -143,7 +143,7 @@ fn a_run_by_matrix_units_learns() {
         let by_matrices = |name: &str| MATRIX_NAMES.contains(&name);
         let choices = trainer.engine().choices().iter();
         let count = choices.filter(|(_, name)| by_matrices(name)).count();
-        assert_eq!(count > 10, matrices, "{count} by matrix units");
+        assert_eq!(count > 10, matrices, "{count} on matrix units");
         pollster::block_on(finish(trainer))
     });
     for (a, b) in first.iter().zip(&second) {
@@ -152,6 +152,6 @@ fn a_run_by_matrix_units_learns() {
     let losses = |epochs: &[(EpochMetrics, Snapshot)]| [0, 2].map(|at| epochs[at].0.train_loss);
     let ([early, late], [other, _]) = (losses(&first), losses(&others));
     assert!(late < 0.8 * early, "{early} {late}");
-    // The weights' roundings, each of a two thousandth, in eight steps.
+    // Weights are rounded by up to 1/2048 of their value, in eight steps.
     assert!((early - other).abs() < 0.01 * other, "{early} {other}");
 }

@@ -1,5 +1,5 @@
-//! Recordings of PyTorch: scores, every gradient by name, states after one and several
-//! steps of SGD. See tests/golden/README.md for how they were made and for the distances
+//! Comparison with recordings of PyTorch: logits, every gradient by name, states after one and
+//! several steps of SGD. `tests/golden/README.md` describes the recordings, and the differences
 //! between PyTorch in single and in double precision from which the tolerances follow.
 //!
 //! Recordings of wide networks are abridged: the seed of the weights takes the place of the
@@ -13,16 +13,16 @@ use std::path::Path;
 use pyr_wgpu::checkpoint::{Checkpoint, Values, read_npy_file};
 use pyr_wgpu::engine::{Device, Tensors};
 use pyr_wgpu::model::{Network, NetworkSpec, initial_values};
-use pyr_wgpu::verify::{self, Difference, RecordedBatch, Sgd};
+use pyr_wgpu::verify::{self, Difference, RecordedBatch, SgdSteps};
 use serde::Deserialize;
 
-/// Scores may differ by this times the larger of 1 and the largest score.
+/// Logits may differ by this times the larger of 1 and the largest logit.
 const LOGITS: f64 = 2e-5;
 
-/// Relative length of the difference of all gradients, and of one tensor's.
+/// Relative L2 norm of the difference of all gradients, and of those of one tensor.
 ///
-/// PyTorch's own f32 and f64 gradients differ by up to 5e-7 over all tensors; a hundred
-/// times that is still a thousand times below what any wrong factor gives.
+/// PyTorch's own f32 and f64 gradients differ by up to 6.8e-6 over all tensors; seven times that
+/// is still a thousand times below the effect of a wrong factor.
 const GRADIENTS: f64 = 5e-5;
 
 struct Recording {
@@ -46,7 +46,7 @@ struct Abridged {
 }
 
 impl Recording {
-    /// What the recording keeps of gradients or of a state.
+    /// The values of gradients or of a state that the recording stores.
     fn kept(&self, mut tensors: Tensors) -> Tensors {
         if let Some(abridged) = &self.abridged {
             let long = |values: &&mut Vec<f32>| values.len() > abridged.longest_complete;
@@ -66,7 +66,7 @@ fn recording(name: &str) -> Recording {
     let input = read_npy_file(Path::new(&format!("{stem}.input.npy"))).unwrap();
     let labels = read_npy_file(Path::new(&format!("{stem}.labels.npy"))).unwrap();
     let Values::I64(labels) = labels.values() else {
-        panic!("labels must be whole numbers");
+        panic!("labels must be integers");
     };
     let network = Network::new(&spec).unwrap();
     let abridged: Option<Abridged> = serde_json::from_value(json["abridged"].clone()).unwrap();
@@ -185,7 +185,7 @@ async fn check(device: &Device, name: &str) {
 
     let start = recording.kept(weights.clone());
     for (key, suffix) in [("state1", "1"), ("state", "")] {
-        let sgd = Sgd {
+        let sgd = SgdSteps {
             steps: json[key]["steps"].as_u64().unwrap() as usize,
             learning_rate: json[key]["learning_rate"].as_f64().unwrap() as f32,
             momentum: json["momentum"].as_f64().unwrap() as f32,

@@ -1,9 +1,9 @@
 //! The passes between a network and its program: autodiff, fusion, lowering, memory plan.
 //!
-//! What they print for a tiny network is kept in `tests/snapshots`, so that a change of any
-//! pass shows as a difference in text; `UPDATE_SNAPSHOTS=1` rewrites the files.
-//! What must hold for every network is checked on small ones and on presets of full size,
-//! by counting again what the passes claim.
+//! Their output for a tiny network is in `tests/snapshots`, so that a change of any pass shows as
+//! a difference in text; `UPDATE_SNAPSHOTS=1` rewrites the files.
+//! Invariants are checked on small networks and on presets of full size, by computing again what
+//! the passes claim.
 
 mod common;
 
@@ -30,7 +30,7 @@ fn tiny() -> Network {
     Network::new(&spec).unwrap()
 }
 
-/// Six images on the device, augmented on the way.
+/// Images on the device, augmented when batches are assembled.
 fn images(network: &Network, count: usize) -> Input {
     Input::Images {
         name: names::TRAIN_IMAGES,
@@ -65,7 +65,7 @@ fn lowered(graph: &Graph, target: &Target) -> Program {
     lowered.unwrap_or_else(|e| panic!("{e}")).program
 }
 
-/// A processor that pretends to be a GPU, with subgroups of eight.
+/// A software adapter with subgroups of eight.
 fn software() -> Target {
     Target {
         subgroup_size: Some(8),
@@ -74,7 +74,7 @@ fn software() -> Target {
     }
 }
 
-/// Slots with their buffers in order of life.
+/// Slots with their buffers in the order of their lifetimes.
 fn describe(plan: &Plan, program: &Program) -> String {
     let mut text = String::new();
     let lives = lives(program);
@@ -110,8 +110,8 @@ fn a_tiny_network_prints_as_before() {
     snapshot("train_plan", &describe(&Plan::new(&program), &program));
 }
 
-/// A fused graph computes what the unfused one computes: scores, loss, every gradient, and
-/// everything that a step of training leaves.
+/// A fused graph computes what the unfused one computes: logits, loss, every gradient, and all
+/// state after a training step.
 ///
 /// The fused references do the same arithmetic in the same order, so even the bits agree.
 #[test]
@@ -151,7 +151,7 @@ fn fusion_changes_nothing() {
             prepared,
         ];
         assert_eq!(rules.map(|rule| count(&unfused, rule)), [0; 6], "{name}");
-        // In these networks every ReLU stands behind a batch norm.
+        // In these networks every ReLU follows a batch norm.
         assert_eq!(count(&fused, with_relu), count(&unfused, relu), "{name}");
         assert_eq!(count(&fused, relu), 0, "{name}");
         for (fired, rule) in fired.iter_mut().zip(rules) {
@@ -173,11 +173,11 @@ fn fusion_changes_nothing() {
     }
     assert!(
         fired.iter().all(|fired| *fired > 0),
-        "rules fired {fired:?} times"
+        "rules were applied {fired:?} times"
     );
 }
 
-/// Training with micro-batches and the update that follows leave what one step leaves.
+/// One micro-batch and the update that follows give the state after one step.
 #[test]
 fn one_micro_batch_is_a_batch() {
     let network = tiny();
@@ -227,7 +227,7 @@ fn check_program(what: &str, program: &Program, target: &Target) {
     let mut written = BTreeSet::new();
     for (at, dispatch) in program.dispatches.iter().enumerate() {
         let what = format!("{what}, dispatch {at} ({})", dispatch.label);
-        // Memory: whoever is alive has a slot of its own, large enough.
+        // Memory: every live buffer has its own slot, which is large enough.
         let alive: Vec<usize> = (0..lives.len())
             .filter(|b| temporary(*b) && lives[*b].is_some_and(|(f, l)| f <= at && at <= l))
             .collect();
@@ -235,7 +235,7 @@ fn check_program(what: &str, program: &Program, target: &Target) {
         for buffer in &alive {
             let name = &program.buffers[*buffer].name;
             let slot =
-                plan.slot_of[*buffer].unwrap_or_else(|| panic!("{what}: {name} lies nowhere"));
+                plan.slot_of[*buffer].unwrap_or_else(|| panic!("{what}: {name} has no slot"));
             assert!(
                 plan.slots[slot] >= program.buffers[*buffer].bytes,
                 "{what}: {name}"
@@ -247,7 +247,7 @@ fn check_program(what: &str, program: &Program, target: &Target) {
         }
         most_live = most_live.max(alive.iter().map(|b| program.buffers[*b].bytes).sum());
 
-        // Bindings: within their buffers, aligned, few, no aliases of what is written.
+        // Bindings: within their buffers, aligned, at most eight, no aliasing of written ranges.
         assert!(
             dispatch.bindings.len() <= 8,
             "{what}: {} bindings",
@@ -277,7 +277,7 @@ fn check_program(what: &str, program: &Program, target: &Target) {
                 );
             }
             for (j, other) in dispatch.bindings.iter().enumerate().skip(i + 1) {
-                // WebGPU allows one usage of a buffer in a dispatch, or several to read.
+                // A dispatch may use a buffer for writing once, or several times for reading.
                 let same = binding.buffer == other.buffer;
                 let mixed = binding.access != other.access;
                 assert!(
@@ -287,7 +287,7 @@ fn check_program(what: &str, program: &Program, target: &Target) {
                 let writes = binding.access == Access::Write;
                 assert!(
                     !(same && writes && overlap(binding, other)),
-                    "{what}: bindings {i} and {j} write one place"
+                    "{what}: bindings {i} and {j} write the same range"
                 );
             }
         }
@@ -401,7 +401,7 @@ fn the_optimiser_covers_arenas_larger_than_a_binding() {
         let arena = &program.buffers[updates[0].bindings[0].buffer.0];
         assert_eq!(arena.name, "parameters");
         assert_eq!(updates.len() > 1, arena.bytes > limit, "{limit}");
-        // Parameters, gradients and velocities move along together.
+        // Parameters, gradients and velocities are split alike.
         let mut covered: Vec<(u64, u64)> = Vec::new();
         for update in updates {
             let [p, g, v] = [0, 1, 2].map(|i| &update.bindings[i]);
@@ -488,13 +488,13 @@ fn a_choice_that_cannot_run_is_named() {
     }
 }
 
-/// Choices that were made can be given back and give the same program.
+/// The choices that lowering returns reproduce the program.
 #[test]
 fn choices_repeat_a_program() {
     let train = graph(&tiny(), 2, &Input::Tensor, Mode::Train, true);
     let mut repeated = 0;
     for variant in kernels::variants() {
-        // Some tiles are for pixels only, and some for weights.
+        // Some tiles exist only for convolutions and input gradients, some for weight gradients.
         let choices = Choices::everywhere(variant);
         let Ok(first) = kernels::lower(&train, &software(), &choices) else {
             continue;
@@ -508,7 +508,7 @@ fn choices_repeat_a_program() {
     assert!(repeated >= 8, "only {repeated}");
 }
 
-/// What is computed again has the same bits, and memory shrinks from level to level.
+/// Recomputation changes no bit, and memory shrinks from level to level.
 #[test]
 fn computing_again_changes_memory_only() {
     let levels = [

@@ -1,5 +1,5 @@
-//! Feature maps in half precision: small errors, half the memory, a loss scale that finds
-//! itself. The kernels have their tests in `tests/kernels.rs`.
+//! Feature maps in half precision: small errors, half the memory, a loss scale that adapts.
+//! `tests/kernels.rs` tests the kernels.
 
 mod common;
 
@@ -30,7 +30,7 @@ fn run(graph: &Graph, seed: u64) -> Store {
     store
 }
 
-/// With the roundings taken away, nothing else has changed: conversions stand where they must.
+/// Without the rounding, results are unchanged: conversions are where they must be.
 #[test]
 fn halves_change_roundings_only() {
     for Small {
@@ -53,14 +53,14 @@ fn halves_change_roundings_only() {
     }
 }
 
-/// Scores with feature maps in half precision stay near those in single.
+/// Logits with feature maps in half precision stay near those in single precision.
 ///
-/// Every store of a half rounds by 2⁻¹¹ of the value at most, and batch norm keeps the size of
-/// what passes: to first order the errors of all stores on the way add up.
-/// That holds as long as every maximum keeps its choice and no channel varies much less than
-/// its mean is away from zero, which depends on the numbers: the best of several draws counts,
-/// where a mistake would spoil all. (A gradient jumps with every ReLU that falls to the other
-/// side of zero, and knows no such bound.)
+/// Every store of a half rounds by at most 2⁻¹¹ of the value, and batch norm preserves
+/// magnitudes: to first order the errors of all stores on the path add up.
+/// That holds as long as no max-pool changes its argmax and no channel's deviation is much
+/// smaller than its mean, which depends on the draw: the best of several draws is compared, while
+/// a bug would affect all. (Gradients have no such bound, because they jump wherever the input of
+/// a ReLU changes its sign.)
 #[test]
 fn scores_from_halves_are_near() {
     for Small {
@@ -91,7 +91,7 @@ fn relative(first: &[f64], second: &[f64]) -> f64 {
     norm(&mut differences) / norm(&mut first.iter().copied())
 }
 
-/// Nearly all temporary memory of a training step is feature maps: half of it goes.
+/// Nearly all temporary memory of a training step is feature maps, so it is halved.
 #[test]
 fn halves_take_half_the_memory() {
     let network = Network::new(&preset("pyramidnet110-a48").unwrap()).unwrap();
@@ -109,8 +109,8 @@ fn halves_take_half_the_memory() {
     assert!(share < 0.55, "{share}");
 }
 
-/// Steps whose gradients overflow change no weight and halve the scale of the loss, until it
-/// fits; the run then goes on as any other.
+/// Steps whose gradients overflow change no weight and halve the loss scale until they do not;
+/// the run then continues as usual.
 #[test]
 fn the_scale_of_the_loss_finds_itself() {
     for (device, precision) in precisions() {
@@ -124,7 +124,7 @@ fn the_scale_of_the_loss_finds_itself() {
             let mut start = run.start();
             let too_much = LossScale {
                 scale: 2f32.powi(30),
-                ..LossScale::start()
+                ..LossScale::initial()
             };
             start.position.loss_scale = Some(too_much.to_words());
             let mut trainer = run.trainer(device, &start);

@@ -1,5 +1,5 @@
-//! What the command line and the page make of images: input, scores, evidence and several at
-//! once.
+//! Prediction, as the command line and the page use it: preprocessing, probabilities, class
+//! activation maps, and several images at once.
 
 mod common;
 
@@ -54,7 +54,7 @@ fn the_shorter_side_of_a_checkpoint_is_obeyed() {
     let mut file = Cursor::new(Vec::new());
     image.write_to(&mut file, ImageFormat::Png).unwrap();
 
-    // It survives the file.
+    // The preprocessing survives writing and reading the checkpoint.
     let trained = trained_on_centres();
     let (network, tensors) = (&trained.network, &trained.tensors);
     let written = checkpoint(network, &trained.description, tensors, 0).to_bytes();
@@ -68,7 +68,7 @@ fn the_shorter_side_of_a_checkpoint_is_obeyed() {
     assert_eq!(predictor.fit(16, 16, centre.clone()).unwrap(), centre);
 }
 
-/// Flags may say another size; the proportion stays that of the checkpoint.
+/// Flags may set another size; the proportion stays that of the checkpoint.
 #[test]
 fn another_size_keeps_the_proportions() {
     let trained = trained_on_centres();
@@ -105,7 +105,7 @@ fn evidence_adds_up_to_the_score() {
         });
         for p in &predictions {
             let expected = powers[p.index] / powers.iter().sum::<f64>();
-            // Sixteen terms of single precision.
+            // The mean has sixteen terms in single precision.
             assert!((p.probability - expected).abs() < 1e-5, "{p:?} {expected}");
         }
         let stages = pollster::block_on(predictor.stages()).unwrap();

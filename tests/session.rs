@@ -1,6 +1,6 @@
-//! A training session as its consumers meet it: events in order, saves and stops when they are
-//! due, and a record that can be read back. What the steps compute is tested in
-//! `tests/training.rs`; here the processor computes them.
+//! A training session as its callers use it: events in order, saves and stops when they are due,
+//! and a record that can be read back. `tests/training.rs` tests what the steps compute; here the
+//! CPU device runs them.
 
 mod common;
 
@@ -105,7 +105,7 @@ fn events_come_in_order_with_their_units() {
     assert_eq!(errors[*best_epoch as usize - 1], *best_top1_error);
 }
 
-/// Between two events lies as much work as the interval allows, but a save is not missed.
+/// Between two events there is as much work as the interval allows, but no save is missed.
 #[test]
 fn saves_come_when_they_are_due() {
     let saved = |save: SaveInterval, max_steps: u32| -> Vec<(u32, u32)> {
@@ -114,7 +114,7 @@ fn saves_come_when_they_are_due() {
         let mut options = talkative(save);
         options.max_steps = max_steps;
         options.interval = Duration::from_secs(1000);
-        // Every look at the clock takes a second.
+        // Every reading of the clock advances it by a second.
         let clock = Box::new(move || {
             clock.set(clock.get() + Duration::from_secs(1));
             clock.get()
@@ -162,7 +162,7 @@ fn a_stop_saves_what_is_done() {
     }
 }
 
-/// A disk that is full.
+/// A store on a full disk.
 struct Full;
 
 impl Store for Full {
@@ -180,7 +180,7 @@ fn a_failing_store_ends_the_session() {
     let error = loop {
         match next() {
             Ok(Some(_)) => {}
-            Ok(None) => panic!("it goes on without saving"),
+            Ok(None) => panic!("the session continues without saving"),
             Err(error) => break error,
         }
     };
@@ -188,7 +188,7 @@ fn a_failing_store_ends_the_session() {
     assert!(next().unwrap().is_none());
 }
 
-/// A run directory, and what its states are described by.
+/// A run directory, with the description that is stored with its states.
 struct Kept {
     run: RunDirectory,
     description: Description,
@@ -231,7 +231,7 @@ impl Kept {
         }
     }
 
-    /// Records events until one of them, after which the process is killed or asked to stop.
+    /// Records events up to one for which `until` holds.
     fn record(&mut self, session: &mut Session, until: impl Fn(&Event) -> bool) {
         while let Some(event) = pollster::block_on(session.next(self)).unwrap() {
             self.run.record(&event).unwrap();
@@ -250,7 +250,7 @@ impl Kept {
     }
 }
 
-/// A run that is stopped, killed and continued twice ends at the bits of one that was not, and
+/// A run that is stopped, killed and twice resumed ends with the bits of an uninterrupted one, and
 /// its record has every epoch once.
 #[test]
 fn a_run_is_recorded_and_read_back() {
@@ -276,7 +276,7 @@ fn a_run_is_recorded_and_read_back() {
     kept.record(&mut third, |_| false);
 
     let (last, best, _) = kept.run.load(&run.network()).unwrap();
-    assert!(bits(&last) == bits(&whole[2].1), "other bits");
+    assert!(bits(&last) == bits(&whole[2].1), "the bits differ");
     let history = kept.run.history().unwrap();
     assert_eq!(
         tags(&history.events),
@@ -294,7 +294,7 @@ fn a_run_is_recorded_and_read_back() {
     assert_eq!(table.lines().count(), 4, "{table}");
 }
 
-/// Lines of the first version are read; what is damaged or from the future is named.
+/// Lines of the first schema are read; damaged lines and newer schemas are named in the error.
 #[test]
 fn records_of_other_times() {
     let temporary = tempfile::tempdir().unwrap();

@@ -27,7 +27,7 @@ const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
 const MAX_STORAGE_BUFFERS: usize = 8;
 const MAX_UNIFORM_BYTES: u32 = 64 << 10;
 
-/// What a device without matrix units can differ in, as far as lowering asks; `software` only
+/// The differences between devices without matrix units that lowering considers; `software` only
 /// decides which family is the default.
 fn targets() -> Vec<Target> {
     let mut targets = vec![Target::portable()];
@@ -44,8 +44,8 @@ fn targets() -> Vec<Target> {
     targets
 }
 
-/// What devices with matrix units can differ in: every size and precision of matrices, and few
-/// and many rows of them to a subgroup.
+/// The differences between devices with matrix units: size and precision of the matrices, and the
+/// size of subgroups.
 fn matrix_targets() -> Vec<Target> {
     let units = [
         (8, DType::F16, [8, 8]),
@@ -77,8 +77,7 @@ impl Kernels {
         }
     }
 
-    /// Adds the kernels of a graph for all targets, by each family that is wanted and by
-    /// default.
+    /// Adds the kernels of a graph for all targets: those of each wanted family and the defaults.
     fn of_graph(&mut self, graph: &Graph, wanted: impl Fn(&Choices) -> bool) {
         self.of_targets(graph, &targets(), wanted);
     }
@@ -144,7 +143,7 @@ fn all_kernels() -> Kernels {
                     None => network.prediction_graph(batch, &input, passes),
                 };
                 let graph = graph.unwrap_or_else(|e| panic!("{}: {e}", small.name));
-                // The samples have the forms, networks the sizes.
+                // The samples cover the variants, the networks the sizes.
                 all.of_graph(&graph, stands);
             }
         }
@@ -164,7 +163,7 @@ fn all_kernels() -> Kernels {
     all
 }
 
-/// Shaders that measure an adapter and belong to no graph, as they stand in their files.
+/// Shaders that measure an adapter and belong to no graph, read from their files.
 fn probes() -> [Kernel; 2] {
     let probe = |name: &str, bindings: &[Access]| Kernel {
         name: name.to_owned(),
@@ -208,7 +207,7 @@ fn validate(kernel: &Kernel, module: &Module) -> ModuleInfo {
         let without = validate(capabilities - capability);
         assert!(
             without.is_err(),
-            "{} declares {name} for nothing",
+            "{} declares {name} without using it",
             kernel.name
         );
     }
@@ -360,7 +359,7 @@ fn every_kernel_is_legal_everywhere_it_claims_to_be() {
          matrices",
         all.len()
     );
-    // One to a file at least, and the subgroup family at three sizes in many widths.
+    // At least one per file, and the subgroup family at three sizes in many widths.
     assert!(
         all.len() - subgroups >= stems.len() - 2,
         "{} kernels",
@@ -372,8 +371,7 @@ fn every_kernel_is_legal_everywhere_it_claims_to_be() {
     );
 }
 
-/// A target without subgroups gets none, whatever its size; nor 64-bit integers, halves or
-/// matrices.
+/// A portable target gets kernels without subgroups, 64-bit integers, halves or matrices.
 #[test]
 fn a_portable_target_gets_portable_kernels() {
     for small in small_networks() {

@@ -1,9 +1,9 @@
-//! The order of the house, checked by reading the source as text.
+//! Checks of the source's structure, which read it as text.
 //!
-//! One crate cannot keep its rooms from using each other; this table of allowed edges can.
-//! The other checks are on what rots first and no compiler sees: file heads, shaders that
-//! nothing includes, paths in the documentation, manifests.
-//! Every check collects all its findings, and makes sure that it has looked at something.
+//! Within one crate the compiler cannot restrict which room uses which; the table of allowed
+//! edges does. The other checks are on what no compiler sees: file heads, shaders that nothing
+//! includes, paths in the documentation, manifests.
+//! Every check reports all its findings, and fails if it has inspected nothing.
 
 #[path = "tidy/scan.rs"]
 mod scan;
@@ -21,7 +21,7 @@ struct Room {
 }
 
 enum Uses {
-    /// These.
+    /// The rooms of this list.
     Only(&'static [&'static str]),
     /// All rooms of lower layers.
     AllBelow,
@@ -31,9 +31,9 @@ const fn room(name: &'static str, layer: usize, uses: Uses) -> Room {
     Room { name, layer, uses }
 }
 
-/// The house. `kernels` knows no device and `gpu` no operator: they share `program`.
-/// `run` writes down what `train` hands out, and `verify` and `bench` run steps of its making:
-/// they stand above it and do not know each other.
+/// All rooms. `kernels` depends on no device and `gpu` on no operator: they share `program`.
+/// `run` records what `train` emits, and `verify` and `bench` run its graphs: they are above it
+/// and independent of each other.
 const ROOMS: [Room; 18] = [
     room("shape", 0, Uses::Only(&[])),
     room("rng", 0, Uses::Only(&[])),
@@ -85,10 +85,10 @@ const RESERVED: [(&str, &[&str]); 9] = [
 ];
 const FILE_SYSTEM: [&str; 4] = ["data", "checkpoint", "run", "cli"];
 
-/// Lines of a source file, at most: a longer one hides two ideas.
+/// Lines of the longest source file: a longer one usually has two topics.
 const LONGEST_FILE: usize = 600;
 
-/// Fewer files than this mean that a check looked in the wrong place.
+/// Fewer files than this mean that a check searched the wrong place.
 const SEEN_AT_LEAST: usize = 5;
 
 struct File {
@@ -117,7 +117,7 @@ fn collect(folder: &Path, endings: &[&str], found: &mut Vec<File>) {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
         if path.is_dir() {
-            // Build outputs are not ours.
+            // Build outputs are not checked.
             if !["target", "dist", "node_modules"].contains(&name.as_str()) {
                 collect(&path, endings, found);
             }
@@ -174,7 +174,7 @@ fn rooms_use_only_what_lies_below() {
         let name = room_of(path).to_owned();
         let code = scan::code(&file.text);
         match name.as_str() {
-            // The map declares the rooms and uses none; the binary only calls the command line.
+            // `lib` declares the rooms and uses none; the binary only calls the command line.
             "lib" => {
                 for used in scan::names_below(&code, "crate") {
                     problems.push(format!("{path} uses crate::{used}; it only declares rooms"));
@@ -272,7 +272,7 @@ fn reserved_crates_stay_in_their_rooms() {
     }
     assert!(
         used.contains_key("wgpu"),
-        "nothing names wgpu: the check is blind"
+        "nothing names wgpu: the check inspects nothing"
     );
     report(&problems);
 }
@@ -304,7 +304,7 @@ fn no_files_use_each_other_in_circles() {
         .filter(|file| file.path != "src/main.rs")
         .filter_map(|file| {
             let code = scan::code(&file.text);
-            // Tests may use what they like.
+            // Tests may use any file.
             let body = code.split("\nmod tests {").next().unwrap_or_default();
             Some((below(file)?, body.to_owned()))
         });
@@ -443,7 +443,7 @@ fn no_source_file_is_too_long() {
         .filter(|file| too_long(file))
         .map(|file| {
             format!(
-                "{} has {} lines; past {LONGEST_FILE} a file hides two ideas: give each its own",
+                "{} has {} lines, more than {LONGEST_FILE}; split it by topic",
                 file.path,
                 file.text.lines().count()
             )
@@ -488,7 +488,7 @@ fn documents_name_files_that_exist() {
     }
     assert!(
         seen >= SEEN_AT_LEAST,
-        "only {seen} paths seen: the check is blind"
+        "only {seen} paths seen: the check inspects nothing"
     );
     report(&problems);
 }
@@ -501,7 +501,7 @@ fn exists_or_is_built(path: &str) -> bool {
     root().join(path).exists() || outputs.any(|output| Path::new(path).starts_with(output))
 }
 
-/// The project's Markdown, outside folders that hold no text of ours.
+/// The project's Markdown files.
 fn documents() -> Vec<File> {
     let entries = std::fs::read_dir(root()).unwrap();
     let names = entries
@@ -522,8 +522,8 @@ fn documents() -> Vec<File> {
 
 /// Paths of this repository in backticks; fenced blocks are left out.
 ///
-/// What begins with a folder of the root must exist, and so must any path to a kind of file
-/// that only the repository has. Other words with a slash are places on the user's disk, and
+/// A path that begins with a folder of the root must exist, and so must any path to a kind of
+/// file that only the repository has. Other words with a slash are paths on the user's disk, and
 /// `NAME` stands for any name.
 fn prose_paths(text: &str) -> Vec<String> {
     let mut paths = Vec::new();
@@ -630,7 +630,7 @@ fn manifests_agree() {
             problems.push(format!("{path} does not take the lints of the workspace"));
         }
         if !path.starts_with("Cargo") && !text.contains("\npublish = false") {
-            problems.push(format!("{path} is not kept from being published"));
+            problems.push(format!("{path} lacks publish = false"));
         }
     }
     let root_manifest = read("Cargo.toml");

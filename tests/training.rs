@@ -1,4 +1,4 @@
-//! Training as a whole: it learns, repeats, resumes, and its steps are the recipe's.
+//! Training as a whole: it learns, is reproducible, resumes, and its steps are the recipe's.
 
 mod common;
 
@@ -17,15 +17,15 @@ fn one_batch_is_learnt_by_heart() {
         run.options.recipe.milestones = vec![30];
         let epochs = pollster::block_on(finish(run.trainer(device, &run.start())));
         let (first, last) = (&epochs[0].0, &epochs[39].0);
-        // At the start the classes are equally likely, give or take.
+        // At the start the classes are about equally likely.
         assert!(first.train_loss > 1.0, "{}: {first:?}", device.name());
         assert!(last.train_loss < 0.01, "{}: {last:?}", device.name());
         assert_eq!(last.train_top1_error, 0.0, "{}", device.name());
     }
 }
 
-/// A run that stops in the middle of an epoch, with nothing kept but the snapshot, goes on to
-/// the bits of the run that did not stop.
+/// A run that stops in the middle of an epoch and resumes from its snapshot alone ends with the
+/// bits of an uninterrupted run.
 #[test]
 fn a_resumed_run_equals_an_uninterrupted_one() {
     let cases = precisions().into_iter();
@@ -67,7 +67,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
                 assert_eq!(rest.len(), 2);
                 for ((ours, state), (reference, expected)) in rest.iter().zip(&whole[1..]) {
                     assert_eq!(learnt(ours), learnt(reference), "{what}");
-                    assert!(bits(state) == bits(expected), "{what}: other bits");
+                    assert!(bits(state) == bits(expected), "{what}: the bits differ");
                 }
                 let last = rest[1].1.position;
                 let chunks = if micro_batch.is_some() { 8 } else { 3 };
@@ -95,11 +95,11 @@ fn seeds_decide_all_bits() {
         let reference = train(7, &start);
         assert!(
             train(7, &start) == reference,
-            "{}: one seed, other bits",
+            "{}: the same seed gives other bits",
             device.name()
         );
-        // Even from the same weights another seed shuffles, crops and drops otherwise; the
-        // high half of a seed counts as well.
+        // Even from the same weights another seed shuffles, crops and drops differently; the
+        // upper half of a seed matters too.
         for other in [8, 7 + (1 << 32)] {
             assert!(
                 train(other, &start) != reference,
@@ -110,8 +110,8 @@ fn seeds_decide_all_bits() {
     }
 }
 
-/// Where images live and how many threads read them change no bit; fusion and a
-/// micro-batch of the whole batch change nothing but roundings, if that.
+/// Where images are stored and how many threads read them changes no bit; fusion, and a
+/// micro-batch of the whole batch, change at most the rounding.
 #[test]
 fn what_must_not_matter_does_not() {
     for device in devices() {
@@ -155,7 +155,7 @@ fn what_must_not_matter_does_not() {
             Device::Gpu(_) | Device::Cpu(_) => {
                 check("one micro-batch", &|run| run.options.micro_batch = Some(8))
             }
-            // It rounds gradients to single precision only where a graph ends.
+            // The reference rounds gradients to single precision only at the end of a graph.
             Device::Reference => {
                 resembles("one micro-batch", &|run| run.options.micro_batch = Some(8));
             }
@@ -181,7 +181,7 @@ fn memory_stays_as_it_was() {
     }
 }
 
-/// What one step must make of a state, given the gradient: Torch's Nesterov momentum.
+/// Weights and velocities after one step, given the gradient: Torch's Nesterov momentum.
 fn sgd(before: &Snapshot, gradient: &Tensors, recipe: &Recipe, epoch: u32) -> (Tensors, Tensors) {
     let [rate, momentum, decay] = [
         recipe.learning_rate(epoch),
@@ -210,11 +210,10 @@ fn sgd(before: &Snapshot, gradient: &Tensors, recipe: &Recipe, epoch: u32) -> (T
     (weights, velocities)
 }
 
-/// Relative length of the difference between two updates of the trained tensors.
+/// Bounds the relative L2 norm of the difference between two updates of the trained tensors.
 ///
-/// Both come from the same kernels; what differs is the rounding of the input, of weights
-/// 1/N and of sums, which batch norm multiplies: less than the 5e-5 of the comparison with
-/// PyTorch.
+/// Both come from the same kernels; they differ in the rounding of the input, of the weights 1/N
+/// and of sums, which batch norm amplifies: by less than the 5e-5 of the comparison with PyTorch.
 fn check_update(what: &str, before: &Tensors, ours: &Tensors, expected: &Tensors) {
     let change = |after: &Tensors| -> Vec<f32> {
         let pairs = expected

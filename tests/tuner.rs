@@ -1,4 +1,4 @@
-//! The tuner, on whatever adapter there is, for a target that has a choice.
+//! The tuner on the available adapter, for a target that has several candidates.
 
 mod common;
 
@@ -9,7 +9,7 @@ use pyr_wgpu::kernels::{Choices, Target};
 use pyr_wgpu::model::Input;
 use pyr_wgpu::train::{Mode, step_graph};
 
-/// As if the adapter were a graphics card.
+/// The adapter's target as if it were a graphics card.
 fn target(device: &Device) -> Target {
     Target {
         software: false,
@@ -47,7 +47,7 @@ fn check(device: &Device, graphs: &[Graph]) {
     };
     let first = tune(&mut tuner, &Choices::default());
     assert!(first.measured > 0 && first.measured == first.choices.iter().count());
-    // Once more, without measuring, from what was written down: the same.
+    // Again without measuring, from the serialised measurements: the same choices.
     let text = serde_json::to_string(&tuner.memory).unwrap();
     let mut tuner = Tuner {
         memory: serde_json::from_str(&text).unwrap(),
@@ -55,15 +55,15 @@ fn check(device: &Device, graphs: &[Graph]) {
     };
     let again = tune(&mut tuner, &Choices::default());
     assert_eq!((again.measured, &again.choices), (0, &first.choices));
-    // What is given counts more than what is remembered.
+    // Given choices take precedence over cached ones.
     let (key, _) = first.choices.iter().next().unwrap();
     let mut given = Choices::default();
     given.set(key.to_owned(), "direct");
     let kept = tune(&mut tuner, &given);
     assert_eq!(kept.choices.get(key), Some("direct"));
-    // What was found can be run.
+    // The choices can be run.
     Engine::new(device, graphs.to_vec(), &first.choices).unwrap_or_else(|e| panic!("{e}"));
-    // Without memory and measuring, the built-in table decides.
+    // Without cache and measurements, the built-in table decides.
     let built_in = tune(&mut Tuner::default(), &Choices::default());
     assert_eq!(
         built_in,

@@ -1,5 +1,5 @@
 // Activations in half precision: the form of the interface `activation` with two numbers to a
-// word. Every device converts them; none needs `enable f16`.
+// word. Core WGSL has the conversions, so `enable f16` is not needed.
 
 alias ActivationVec = vec2<u32>;
 

@@ -1,5 +1,5 @@
-// Activations in single precision: the form of the interface `activation` that is f32 storage,
-// whichever form that has.
+// Activations in single precision: the form of the interface `activation` that delegates to
+// `f32_storage`.
 
 // import f32_storage
 

@@ -20,7 +20,7 @@ fn coefficients_of(
     return Coefficients(mean, inverse, scale * inverse, shift);
 }
 
-// Before ReLU: the backward pass must compute the same sign.
+// The value before ReLU. The backward pass calls this too, so that it finds the same sign.
 fn normalized(x: vec4<f32>, n: Coefficients) -> vec4<f32> {
     return (x - n.mean) * n.scale + n.shift;
 }
@@ -30,7 +30,7 @@ fn relu(value: vec4<f32>, relu: u32) -> vec4<f32> {
     return select(value, vec4<f32>(0.0), (value < vec4<f32>(0.0)) & vec4<bool>(relu != 0u));
 }
 
-// The gradient where ReLU passes it, else zero. ReLU's output is computed again from the input x
+// The gradient where ReLU passes it, else zero. The output of ReLU is recomputed from the input x
 // of the normalisation.
 fn relu_mask(gradient: vec4<f32>, x: vec4<f32>, n: Coefficients, relu: u32) -> vec4<f32> {
     let closed = (normalized(x, n) <= vec4<f32>(0.0)) & vec4<bool>(relu != 0u);

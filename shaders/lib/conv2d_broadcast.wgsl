@@ -1,4 +1,4 @@
-// What the subgroup kernels share that gather one result pixel from the source pixels its taps
+// Shared by the subgroup kernels that gather each result pixel from the source pixels its taps
 // reach: weights, loaded once per workgroup and broadcast among its invocations by shuffles with
 // constant lanes (see conv2d_subgroup.wgsl), and the epilogue of the sums.
 //
@@ -108,7 +108,7 @@ fn store_sums(
     }
     let count = subgroupAdd(own_count);
     let none = vec4<f32>(0.0);
-    // A loop over vectors keeps the code small: each iteration moves the next vector up.
+    // A loop over vectors keeps the code small: each iteration moves the next vector to index 0.
     let end = min(first_vec + OUT_VECS, parameters.result_vecs);
     for (var vec = first_vec; vec < end; vec++) {
         let output_norm = output_coefficients(vec);

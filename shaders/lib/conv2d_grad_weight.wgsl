@@ -1,6 +1,6 @@
-// What the kernels share that compute the gradient of a convolution with respect to its
-// weights: parameters (see conv2d_grad_weight_subgroup.wgsl) and input normalisation.
-// Host half: src/kernels/conv2d/weights.rs.
+// Shared by the kernels that compute the gradient of a convolution with respect to its weights:
+// parameters (see conv2d_grad_weight_subgroup.wgsl) and input normalisation.
+// Host half: src/kernels/convolution/weights.rs.
 
 // import batch_norm
 

@@ -1,4 +1,4 @@
-// What the subgroup kernels share that compute the gradient of a convolution with respect to its
+// Shared by the subgroup kernels that compute the gradient of a convolution with respect to its
 // weights: the output rows of a slice, and the output gradient, of which each invocation loads a
 // share that the kernel broadcasts by shuffles with constant lanes.
 //

@@ -1,5 +1,5 @@
-// What the kernels share that compute a tile of the gradient of a convolution with respect to
-// its weights from operands in workgroup memory: loading the operands, and storing the sums.
+// Shared by the kernels that compute a tile of the gradient of a convolution with respect to its
+// weights from operands in workgroup memory: loading the operands, and storing the sums.
 //
 // It is a matrix product: rows are the weights' quads (a tap and a vector of four input
 // channels), columns are output channels, and the inner dimension is the pixels of slice y. A
@@ -7,8 +7,8 @@
 // tile x of slice y and channel tile z. It advances PIXELS pixels at a time: all invocations
 // load vectors of input and gradient into workgroup memory, wait, and then multiply.
 //
-// Coordinates of pixels take divisions, so one invocation per pixel computes them for all, one
-// round ahead.
+// The coordinates of a pixel require divisions, so one invocation computes them for the whole
+// workgroup, one round ahead.
 //
 // The kernel defines the layout of workgroup memory and the product: `stage_input`,
 // `stage_gradient` and `multiply`. `sums_of` gives every invocation the sums of QUADS quads,
@@ -42,7 +42,7 @@ struct Invocation {
     subgroup: u32,
 }
 
-// The window of an output pixel. A row that no image has marks a pixel past the slice's end.
+// The window of an output pixel. A row outside every image marks a pixel past the slice's end.
 fn window_of(pixel: u32, end: u32) -> vec3<u32> {
     let line = pixel / parameters.output_width;
     let image = line / parameters.output_height;
@@ -72,7 +72,7 @@ fn compute_tile(group: vec3<u32>, invocation: Invocation) {
     let own_quad = first_quad + slot;
     let tap = own_quad / parameters.input_vecs;
     let tap_row = tap / parameters.kernel_width;
-    // A quad past the end would lie below the kernel; its row is one that no image has.
+    // A quad past the end would be below the kernel; it gets a row outside every image.
     let row_shift = select(0x40000000u, tap_row - parameters.padding_height, own_quad < quads);
     let column_shift = tap - tap_row * parameters.kernel_width - parameters.padding_width;
     let channel = own_quad - tap * parameters.input_vecs;

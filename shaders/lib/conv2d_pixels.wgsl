@@ -1,6 +1,6 @@
-// What the kernels share that gather one result pixel from the source pixels its taps reach:
+// Shared by the kernels that gather each result pixel from the source pixels its taps reach:
 // parameters (see conv2d_subgroup.wgsl), input normalisation and the epilogue.
-// Host half: src/kernels/conv2d/pixels.rs.
+// Host half: src/kernels/convolution/pixels.rs.
 
 // import batch_norm
 // import f32_storage
@@ -12,10 +12,10 @@ const NORMALIZE_INPUT: bool = false;
 
 // Epilogue: partial statistics of the result, written to `partial`. MOMENTS: mean and sum of
 // squared deviations of each channel, as in batch_moments.wgsl. REDUCE: gradients of scale and
-// shift of the normalisation before the convolution, as in normalize_grad_reduce.wgsl; the
-// result is then the gradient with respect to its output, moments and affine are its own, and
-// its input x, of the shape of the result, is bound to `source_moments`. With neither,
-// `partial` is not touched.
+// shift of the normalisation before the convolution, as in normalize_grad_reduce.wgsl. The
+// result is then the gradient of that normalisation's output; `moments` and `affine` are its
+// operands, and its input x, with the shape of the result, is bound to `source_moments`. With
+// neither, `partial` is not accessed.
 const MOMENTS: bool = false;
 const REDUCE: bool = false;
 

@@ -1,5 +1,5 @@
-// What the kernels share that compute a tile of result pixels by result channels from operands
-// in workgroup memory: loading the operands, and the epilogue of the sums.
+// Shared by the kernels that compute a tile of result pixels by result channels from operands in
+// workgroup memory: loading the operands, and the epilogue of the sums.
 //
 // A convolution is a matrix product whose left matrix is never stored: rows are the pixels of
 // the stride phase, columns their result channels, and the inner dimension runs through all
@@ -77,7 +77,8 @@ fn weights_at(tap: u32, channel: u32, vec: u32) -> mat4x4<f32> {
     return w;
 }
 
-// Partial statistics of a block past the end: zeros, which mean no pixels or nothing to add.
+// Partial statistics of a block past the end: zeros, that is, no pixels (MOMENTS) or no gradient
+// (REDUCE).
 fn store_empty_partial(block: u32, first_vec: u32, local: u32) {
     let rows = select(2u, 3u, MOMENTS);
     let slice = parameters.first_slice + block;
@@ -103,7 +104,7 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, invocation: Invocation) {
     }
 
     // The pixels that this invocation loads: source coordinates of the first tap, and the first
-    // source row of the image. A row that no image has marks a pixel past the end.
+    // source row of the image. A row outside every image marks a pixel past the end.
     let depth = local % DEPTH;
     let slot = local / DEPTH;
     var source_row: array<u32, SOURCE_LOADS>;

@@ -1,5 +1,5 @@
 // f32 storage as vectors of four floats: the form of the interface `f32_storage` that every
-// device has.
+// device supports.
 
 alias F32Vec = vec4<f32>;
 

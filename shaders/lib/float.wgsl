@@ -1,5 +1,5 @@
-// Tests on the bits of a float: comparisons cannot make them, since compilers may assume that
-// NaN and infinity do not occur.
+// Classification of floats by their bits: comparisons are not reliable, because compilers may
+// assume that NaN and infinity do not occur.
 
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;

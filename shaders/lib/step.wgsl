@@ -1,4 +1,4 @@
-// Words of the values that change from step to step. Host half: src/graph/step.rs.
+// Words of the step tensor. Host half: src/graph/step.rs.
 
 const STEP_SEED_LOW: u32 = 0u;
 const STEP_SEED_HIGH: u32 = 1u;

@@ -1,5 +1,5 @@
-// Parameters and tiles of Winograd convolution, see conv2d_winograd_source.wgsl.
-// Host half: src/kernels/conv2d/winograd.rs.
+// Parameters and tiles of Winograd convolution; see conv2d_winograd_source.wgsl.
+// Host half: src/kernels/convolution/winograd.rs.
 
 // import winograd_filter
 

@@ -1,17 +1,17 @@
-//! Taking time, and what to make of many times.
+//! Timing of repeated work, and statistics of the samples.
 //!
-//! Work that runs on an adapter is timed from the first submission to the end of the last,
-//! over enough runs that the waiting at the end does not count.
+//! Work on an adapter is timed from the first submission to the completion of the last one, over
+//! enough runs to amortise the final wait.
 
 use crate::engine::EngineError;
 
-/// Does something a number of times, waits until all of it is done, and says how many
-/// seconds one time took.
+/// Runs some work the given number of times, waits for its completion, and returns the seconds
+/// per run.
 pub(super) type Stopwatch<'a> = dyn FnMut(u32) -> Result<f64, EngineError> + 'a;
 
-/// Runs that take at least some seconds together; the adapter warms up meanwhile.
+/// The number of runs that together take at least `seconds`. Finding it also warms the adapter up.
 ///
-/// The very first run does not count: some drivers compile as late as that.
+/// The first run does not count, because some drivers compile lazily.
 pub(super) fn runs_for(seconds: f64, watch: &mut Stopwatch<'_>) -> Result<u32, EngineError> {
     watch(1)?;
     let mut runs = 1;
@@ -20,17 +20,17 @@ pub(super) fn runs_for(seconds: f64, watch: &mut Stopwatch<'_>) -> Result<u32, E
         if took >= seconds {
             return Ok(runs);
         }
-        // Early samples mislead, so the number grows by no more than this.
+        // Early samples are unreliable, so the number grows by a factor of 16 at most.
         let wanted = (f64::from(runs) * seconds / took.max(1e-9)).ceil();
         runs = wanted.clamp(f64::from(runs + 1), f64::from(runs.saturating_mul(16))) as u32;
     }
 }
 
-/// Samples that are enough, however long they took.
+/// Minimum number of samples.
 const FEWEST: usize = 5;
 
-/// The best of the samples that fit a time, and of five at least, each at least `sample`
-/// seconds long: what the adapter can do when nothing disturbs it.
+/// Minimum seconds per run over `seconds` of samples, five at least, each at least `sample` seconds
+/// long. The minimum excludes disturbances.
 pub(super) fn best(
     seconds: f64,
     sample: f64,
@@ -47,19 +47,18 @@ pub(super) fn best(
     Ok(best)
 }
 
-/// The value below which a share of the samples lies, between neighbours in proportion.
+/// A quantile of the samples, with linear interpolation; `share` is between 0 and 1.
 ///
 /// # Panics
 /// If there are no samples.
 pub(super) fn quantile(samples: &[f64], share: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let place = share * (sorted.len() - 1) as f64;
-    let (below, above) = (place.floor() as usize, place.ceil() as usize);
-    sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64)
+    let rank = share * (sorted.len() - 1) as f64;
+    let (below, above) = (rank.floor() as usize, rank.ceil() as usize);
+    sorted[below] + (sorted[above] - sorted[below]) * (rank - below as f64)
 }
 
-/// The middle one.
 pub(super) fn median(samples: &[f64]) -> f64 {
     quantile(samples, 0.5)
 }

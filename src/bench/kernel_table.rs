@@ -1,4 +1,4 @@
-//! Where the time of a program goes: one row for each kernel.
+//! Time of a program by kernel.
 
 use serde::Serialize;
 
@@ -6,31 +6,32 @@ use super::limits::{Bound, Limits};
 use super::work::Work;
 use crate::gpu::KernelTime;
 
-/// All launches of one kernel in a program.
+/// All launches of a kernel in a program.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KernelRow {
     /// Stem of the shader's file, with the values of its constants.
     pub kernel: String,
-    /// How often it runs.
+    /// Number of launches.
     pub launches: usize,
-    /// Milliseconds of all launches together.
+    /// Total time of all launches in milliseconds.
     pub ms: f64,
-    /// Part of the time of all kernels, 0 to 1.
+    /// Share of the time of all kernels, 0 to 1.
     pub share: f64,
-    /// Operations on true channels, 10⁹ per second; 0 for kernels whose few are not counted.
+    /// Operations without pad channels, 10⁹ per second; 0 for kernels whose operations are not
+    /// counted.
     pub gflops: f64,
-    /// Bytes of the bindings, each counted once, 10⁹ per second.
+    /// Memory traffic (each binding once), 10⁹ bytes per second.
     pub gb_s: f64,
-    /// Time that the adapter's limits ask for over the time taken.
+    /// Lower bound from the device's limits / measured time.
     ///
-    /// Above 1 where launches are the limit: timestamps do not see what lies between two
+    /// May exceed 1 where launches are the limit: timestamps exclude the gap between two
     /// dispatches.
     pub limit_ratio: f64,
-    /// The limit that asks for most of that time.
+    /// The limit that contributes most to the lower bound.
     pub bound: Bound,
 }
 
-/// The fastest of several timings of each dispatch, in seconds: limits are best cases as well.
+/// The fastest of several timings of each dispatch, in seconds, as limits are best cases too.
 ///
 /// # Panics
 /// If the timings are of different programs, or there are none.
@@ -43,7 +44,7 @@ pub(super) fn fastest(timings: &[Vec<KernelTime>]) -> Vec<f64> {
         .collect()
 }
 
-/// The rows of some work whose tasks take these seconds, the slowest kernel first.
+/// The rows of some work, given the seconds of each task; the slowest kernel first.
 pub(super) fn rows(work: &Work, seconds: &[f64], limits: &Limits) -> Vec<KernelRow> {
     let all: f64 = seconds.iter().sum();
     let mut sums = vec![Sum::default(); work.kernels.len()];
@@ -73,7 +74,7 @@ pub(super) fn rows(work: &Work, seconds: &[f64], limits: &Limits) -> Vec<KernelR
     rows
 }
 
-/// One row for each shader: its variants together, the slowest first.
+/// Merges the variants of each shader into one row, the slowest first.
 pub fn by_shader(rows: &[KernelRow]) -> Vec<KernelRow> {
     let mut shaders: Vec<KernelRow> = Vec::new();
     for row in rows {
@@ -86,8 +87,8 @@ pub fn by_shader(rows: &[KernelRow]) -> Vec<KernelRow> {
             continue;
         };
         let ms = sum.ms + row.ms;
-        // Rates of variants count by the time they were kept up; the bound is that of the
-        // slowest variant, which came first.
+        // Rates are averages weighted by time; the bound is that of the slowest variant, which
+        // comes first.
         let mean = |a: f64, b: f64| (a * sum.ms + b * row.ms) / ms;
         sum.gflops = mean(sum.gflops, row.gflops);
         sum.gb_s = mean(sum.gb_s, row.gb_s);
@@ -106,7 +107,7 @@ struct Sum {
     seconds: f64,
     flops: u64,
     bytes: u64,
-    /// Least seconds, by [`Bound`].
+    /// Sums of lower bounds in seconds, by [`Bound`].
     least: [f64; 3],
 }
 
@@ -128,7 +129,7 @@ mod tests {
 
     #[test]
     fn launches_of_a_kernel_share_a_row() {
-        // Two copies of 64 KiB to and fro: 128 KiB each.
+        // Two copies of 64 KiB, there and back: 128 KiB of traffic each.
         let program = probe::copy(1 << 16, 1, 2);
         let limits = Limits {
             peak_gflops: 1.0,

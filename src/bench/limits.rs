@@ -1,9 +1,9 @@
-//! What a device can do at best, measured on it: multiply-adds, memory, launches.
+//! Measured limits of a device: multiply-adds, memory bandwidth, launches.
 //!
-//! Datasheets are no use here: clocks, drivers, software adapters and shared machines decide.
-//! The three numbers make a roofline: no dispatch takes less time than its arithmetic, its
-//! memory traffic or a launch takes. (Matrix units may: they do more than the multiply-adds
-//! that are measured.)
+//! Datasheets do not apply: clocks, drivers, software adapters and shared machines matter.
+//! The three limits form a roofline: no dispatch is faster than its arithmetic, its memory
+//! traffic or a launch. (Matrix units are an exception: they exceed the measured multiply-add
+//! rate.)
 
 use std::time::Instant;
 
@@ -17,42 +17,42 @@ use crate::gpu::{Gpu, LoadedPrograms};
 use crate::kernels::probe::{self, Arithmetic};
 use crate::program::Program;
 
-/// Invocations of a workgroup and accumulators of an invocation that compete: processors want
-/// as few accumulators as stay in registers and hide the latency of an addition, GPUs want
-/// many accumulators or many invocations.
+/// Candidates for the arithmetic probe: invocations per workgroup, accumulators per invocation.
+/// Processors need just enough accumulators to hide the latency of a multiply-add within their
+/// registers; GPUs need many accumulators or many invocations.
 const ARITHMETIC: [(u32, u32); 4] = [(64, 3), (64, 8), (64, 16), (256, 8)];
 
-/// Vectors of four that an invocation of the copy moves; they compete as well.
+/// Candidates for the copy probe: vec4s per invocation.
 const VECTORS: [u32; 2] = [1, 8];
 
-/// Sizes of one buffer of the copy, bytes: both buffers together from what fits every cache to
-/// what fits hardly any.
+/// Sizes of one buffer of the copy in bytes, from sizes that fit every cache to one that fits
+/// hardly any.
 const BUFFERS: [u64; 4] = [1 << 20, 4 << 20, 16 << 20, 128 << 20];
 
-/// Dispatches of a program that measures launches: as long as a training step.
+/// Dispatches of the launch probe: about as many as in a training step.
 const LAUNCHES: usize = 1000;
 
-/// Limits of a device.
+/// Measured limits of a device.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Limits {
     /// Multiply-adds in single precision, each counted as two operations, 10⁹ per second.
     pub peak_gflops: f64,
-    /// Copying between two buffers over growing working sets.
+    /// Copy bandwidth over growing working sets.
     pub copies: Vec<Bandwidth>,
-    /// Microseconds from one dispatch to the next that waits for it.
+    /// Microseconds per dispatch, in a chain of dependent ones.
     pub launch_us: f64,
 }
 
 /// One point of the bandwidth curve.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bandwidth {
-    /// Both buffers together.
+    /// Size of both buffers together.
     pub working_set_bytes: u64,
     /// Bytes read and bytes written, 10⁹ per second.
     pub gb_s: f64,
 }
 
-/// Which limit a dispatch meets first.
+/// The limit that bounds a dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bound {
@@ -65,7 +65,7 @@ pub enum Bound {
 }
 
 impl Limits {
-    /// Measures them; takes some seconds.
+    /// Measures the limits of an adapter, which takes some seconds.
     ///
     /// # Errors
     /// If the device fails.
@@ -77,7 +77,7 @@ impl Limits {
         })
     }
 
-    /// Measures those of the processor, where a launch is the start of a parallel loop.
+    /// Measures the limits of the processor, where a launch is the start of a parallel loop.
     ///
     /// # Errors
     /// None.
@@ -109,10 +109,11 @@ impl Limits {
         self.copies.last().expect("some working set was measured")
     }
 
-    /// The bandwidth that a dispatch of some bytes may hope for: the highest over any working
-    /// set that is not smaller.
+    /// Attainable bandwidth for a dispatch of some bytes, in bytes per second: the highest over any
+    /// working set at least as large.
     ///
-    /// Small tensors may still lie in a cache; measuring them against memory would flatter.
+    /// Small tensors may be cached; comparing them with DRAM bandwidth would overstate their
+    /// efficiency.
     fn bandwidth_for(&self, bytes: u64) -> f64 {
         let enough = self.copies.iter().filter(|c| c.working_set_bytes >= bytes);
         let highest = enough.map(|c| c.gb_s).fold(0.0, f64::max);
@@ -122,7 +123,7 @@ impl Limits {
         }
     }
 
-    /// Seconds that a dispatch takes at least, and why.
+    /// Lower bound of a dispatch's duration in seconds, and the limit that sets it.
     pub(super) fn least(&self, task: &Task) -> (f64, Bound) {
         let arithmetic = task.flops as f64 / (1e9 * self.peak_gflops);
         let memory = task.bytes as f64 / self.bandwidth_for(task.bytes);
@@ -137,7 +138,7 @@ impl Limits {
     }
 }
 
-/// Best time of some work on the processor.
+/// Minimum seconds of some work on the processor.
 fn watch(mut work: impl FnMut()) -> Result<f64, EngineError> {
     let mut stopwatch = |runs: u32| -> Result<f64, EngineError> {
         let start = Instant::now();
@@ -153,10 +154,10 @@ fn watch(mut work: impl FnMut()) -> Result<f64, EngineError> {
 /// [`sampling`] on processors.
 const SOFTWARE_SAMPLING: (f64, f64) = (0.4, 0.01);
 
-/// Seconds to sample a probe, and seconds that one sample lasts at least.
+/// Seconds to sample a probe, and minimum length of a sample in seconds.
 ///
-/// Processors are disturbed by other programs: of many short samples some are not. GPUs
-/// raise their clocks only under lasting work.
+/// On processors, other programs interfere, so many short samples are taken. GPUs raise their
+/// clocks only under sustained load.
 fn sampling(gpu: &Gpu) -> (f64, f64) {
     match gpu.description.software() {
         true => SOFTWARE_SAMPLING,
@@ -164,7 +165,7 @@ fn sampling(gpu: &Gpu) -> (f64, f64) {
     }
 }
 
-/// Best time of one run of a program.
+/// Minimum seconds of one run of a program.
 fn run_best(gpu: &Gpu, program: &Program) -> Result<f64, EngineError> {
     let loaded = LoadedPrograms::new(gpu, &[program])?;
     let mut watch = |runs: u32| -> Result<f64, EngineError> {
@@ -179,9 +180,9 @@ fn run_best(gpu: &Gpu, program: &Program) -> Result<f64, EngineError> {
     best(seconds, sample, &mut watch)
 }
 
-/// Operations per second.
+/// Peak multiply-add rate in operations per second.
 fn peak(gpu: &Gpu) -> Result<f64, EngineError> {
-    // A dispatch should fill the largest GPU, and not freeze the smallest.
+    // Large enough to fill the largest GPU, small enough not to hang the smallest.
     let (workgroups, rounds) = match gpu.description.software() {
         true => (16, 256),
         false => (4096, 256),
@@ -198,14 +199,14 @@ fn peak(gpu: &Gpu) -> Result<f64, EngineError> {
     Ok(peak)
 }
 
-/// The bandwidth curve, as far as buffers may be large.
+/// The bandwidth curve, up to the adapter's largest buffer.
 fn copies(gpu: &Gpu) -> Result<Vec<Bandwidth>, EngineError> {
     let limit = gpu.description.max_binding.min(gpu.description.max_buffer);
     let mut copies = Vec::new();
     for bytes in BUFFERS.into_iter().filter(|bytes| *bytes <= limit) {
         let mut highest = 0.0f64;
         for vectors in VECTORS {
-            // Several short ones to a submission, so that submitting does not count.
+            // Several short dispatches per submission amortise its cost.
             let dispatches = if bytes < 16 << 20 { 16 } else { 2 };
             let program = probe::copy(bytes, vectors, dispatches);
             let moved: u64 = program.dispatches.iter().map(Program::bytes).sum();
@@ -219,7 +220,7 @@ fn copies(gpu: &Gpu) -> Result<Vec<Bandwidth>, EngineError> {
     Ok(copies)
 }
 
-/// Seconds from launch to launch.
+/// Seconds per launch.
 fn launch(gpu: &Gpu) -> Result<f64, EngineError> {
     Ok(run_best(gpu, &probe::launches(LAUNCHES))? / LAUNCHES as f64)
 }
@@ -269,7 +270,7 @@ mod tests {
     #[test]
     fn small_tensors_are_measured_against_the_cache() {
         let gb_s = [1, 2_000, 2_000_000, 1 << 40].map(|bytes| limits().bandwidth_for(bytes));
-        // The smallest set was slow for its launches, not for its memory.
+        // The smallest working set was slow because of its launches, not its memory.
         assert_eq!(gb_s, [20e9, 20e9, 10e9, 10e9]);
     }
 }

@@ -1,14 +1,14 @@
-//! How fast a network runs on a device, and what share of the device's own limit that is.
+//! Benchmark of a network on a device: speed, and its share of the device's own limits.
 //!
-//! Speed alone says little about shaders: it depends on the adapter.
-//! So the same adapter first shows what it can do at best ([`Limits`]), then runs steps on
-//! random images, and each step is held against a roofline: the sum, over its dispatches,
-//! of the least time that arithmetic, memory or the launch allow.
-//! The roofline is that of the program as it is: kernels that should not exist at all count
-//! as necessary, and operations on pad channels count as none.
+//! Absolute speed depends on the adapter and says little about the shaders. The benchmark
+//! therefore measures the adapter's limits first ([`Limits`]), then runs steps on random images
+//! and compares them with a roofline: the sum, over the dispatches of a step, of the lower bound
+//! that arithmetic, memory traffic or the launch sets.
+//! The roofline is that of the given program: every dispatch counts as necessary, and operations
+//! on pad channels do not count.
 //!
-//! It leaves out the data: images lie on the device, nothing is decoded or augmented.
-//! It needs a clock and waits for the device, which a browser's page cannot.
+//! The input pipeline is excluded: images are on the device, nothing is decoded or augmented.
+//! It is native only, because it needs a clock and blocks on the device.
 
 mod clock;
 mod kernel_table;
@@ -39,73 +39,74 @@ use work::Work;
 /// What a step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
+pub enum Task {
     /// Forward, backward and the update of all parameters.
     Train,
-    /// Scores from running statistics.
+    /// Logits, with running statistics.
     Infer,
 }
 
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Workload<'a> {
-    /// The network; its weights are drawn as for training.
+    /// The network, with the initial weights of training.
     pub network: &'a Network,
-    /// Images of a step.
+    /// Batch size.
     pub batch: usize,
     /// What a step does.
-    pub mode: Mode,
-    /// What is done to the graph.
+    pub mode: Task,
+    /// The passes over the graph.
     pub passes: Passes,
-    /// Seconds to measure steps, and to warm up before at most.
+    /// Seconds to measure steps, and time limit of the warm-up.
     pub seconds: f64,
 }
 
-/// What was measured.
+/// The results of a benchmark.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// The network.
     pub network: NetworkSpec,
     /// What a step did.
-    pub mode: Mode,
-    /// How feature maps are stored.
+    pub mode: Task,
+    /// Storage precision of activations.
     pub precision: Precision,
-    /// Images of a step.
+    /// Batch size.
     pub batch_size: usize,
-    /// Name of the adapter, or of the reference.
+    /// Name of the adapter, the CPU or the reference.
     pub adapter: String,
-    /// Name and version of its driver; `None` for the reference.
+    /// Name and version of the adapter's driver; `None` for other devices.
     pub driver: Option<String>,
-    /// Images of a step over its median time.
+    /// Batch size / median step time.
     pub images_per_second: f64,
-    /// Milliseconds of a step, median.
+    /// Median step time in milliseconds.
     pub step_ms: f64,
-    /// The fastest sample.
+    /// Minimum step time in milliseconds.
     pub step_ms_min: f64,
-    /// First and third quartile.
+    /// First and third quartile of the step time in milliseconds.
     pub step_ms_quartiles: [f64; 2],
-    /// Samples behind these numbers.
+    /// Number of samples.
     pub samples: usize,
-    /// Steps of a sample, submitted together before waiting.
+    /// Steps per sample, submitted together before waiting.
     pub steps_per_sample: u32,
-    /// Whether the medians of two windows of samples agreed within 3 % before measuring.
+    /// Whether the medians of two windows of samples agreed within 3 % before measuring; always
+    /// true for the reference, which is not warmed up.
     pub settled: bool,
-    /// Operations of a step on true channels; a multiply-add is two.
+    /// Operations of a step without pad channels; a multiply-add counts as two.
     pub flops: u64,
-    /// Bytes of the bindings of all dispatches, each counted once for each dispatch; 0 for the
+    /// Memory traffic of a step in bytes: every binding of every dispatch, once; 0 for the
     /// reference.
     pub bytes: u64,
-    /// Dispatches of a step; 0 for the reference.
+    /// Dispatches of a step, or nodes on the CPU; 0 for the reference.
     pub dispatches: usize,
-    /// Bytes of all buffers.
+    /// Bytes of all buffers on the device.
     pub memory_bytes: u64,
-    /// Operations of a step over its median time, 10⁹ per second.
+    /// Operations of a step / median step time, 10⁹ per second.
     pub achieved_gflops: f64,
     /// [`Limits::peak_gflops`].
     pub peak_gflops: Option<f64>,
-    /// Achieved over peak.
+    /// Achieved / peak.
     pub fma_share: Option<f64>,
-    /// Copying over the largest working set, read and written, 10⁹ bytes per second.
+    /// Bandwidth of a copy over the largest working set, read and written, 10⁹ bytes per second.
     pub bandwidth_gb_s: Option<f64>,
     /// Both buffers of that copy together.
     pub bandwidth_working_set_bytes: Option<u64>,
@@ -113,24 +114,23 @@ pub struct Report {
     pub bandwidths: Vec<Bandwidth>,
     /// [`Limits::launch_us`].
     pub launch_us: Option<f64>,
-    /// Milliseconds that the limits allow for the step's dispatches.
+    /// Roofline of the step in milliseconds: sum of the lower bounds of its dispatches.
     pub limit_ms: Option<f64>,
-    /// [`Report::limit_ms`] over [`Report::step_ms`].
+    /// [`Report::limit_ms`] / [`Report::step_ms`].
     pub limit_ratio: Option<f64>,
-    /// The kernel of each layer where there was a choice.
+    /// The kernels in use, where there was a choice.
     pub choices: Choices,
-    /// Where the time goes: on a GPU by timestamps around a pass for each dispatch, empty
-    /// without them.
+    /// Time by kernel; on a GPU from timestamps around each dispatch, empty without them.
     pub kernels: Vec<KernelRow>,
-    /// The fastest of the timed steps, dispatch by dispatch.
+    /// The fastest timed step, dispatch by dispatch.
     #[serde(skip)]
     pub timeline: Vec<Span>,
 }
 
-/// Measures; `choose` says which kernels compute the graph, `say` is called with what is being done.
+/// Runs the benchmark. `choose` selects the kernels of the graph; `say` receives progress messages.
 ///
-/// On the reference a single step may take minutes: it is not warmed up, and there is no
-/// second one when the time is spent.
+/// On the reference, a step may take minutes: there is no warm-up, and a single sample if the time
+/// is spent after it.
 ///
 /// # Errors
 /// If the device cannot run the network.
@@ -142,20 +142,20 @@ pub async fn measure(
 ) -> Result<Report, EngineError> {
     let (network, batch, passes) = (workload.network, workload.batch, workload.passes);
     let graph = match workload.mode {
-        Mode::Train => {
+        Task::Train => {
             train::step_graph(network, batch, &Input::Tensor, train::Mode::Train, passes)?
         }
-        Mode::Infer => network.prediction_graph(batch, &Input::Tensor, passes)?,
+        Task::Infer => network.prediction_graph(batch, &Input::Tensor, passes)?,
     };
-    // Before anything that takes time: this is where a batch is found to be too large.
+    // Before anything slow: this fails if the batch is too large.
     work(&graph, device, &Choices::default())?;
     let limits = match device {
         Device::Gpu(gpu) => {
-            say("measuring what the adapter can do at best");
+            say("measuring the adapter's limits");
             Some(Limits::of_gpu(gpu)?)
         }
         Device::Cpu(cpu) => {
-            say("measuring what the processor can do at best");
+            say("measuring the processor's limits");
             Some(Limits::of_cpu(cpu)?)
         }
         Device::Reference => None,
@@ -185,7 +185,7 @@ pub async fn measure(
     })
 }
 
-/// What the engine will do for a step.
+/// The work of a step on a device.
 fn work(graph: &Graph, device: &Device, choices: &Choices) -> Result<Work, EngineError> {
     Ok(match device {
         Device::Gpu(_) => {
@@ -196,7 +196,7 @@ fn work(graph: &Graph, device: &Device, choices: &Choices) -> Result<Work, Engin
     })
 }
 
-/// Random weights, images and labels.
+/// Writes random weights, images and labels.
 fn load(engine: &mut Engine, workload: &Workload<'_>) {
     let Workload { network, batch, .. } = *workload;
     let weights = initial_values(network, 0).into_iter().collect();
@@ -207,15 +207,15 @@ fn load(engine: &mut Engine, workload: &Workload<'_>) {
         .map(|_| stream.normal() as f32)
         .collect();
     engine.write_values(engine.value(names::INPUT), &images);
-    if workload.mode == Mode::Train {
+    if workload.mode == Task::Train {
         let classes = network.spec().classes;
         let labels: Vec<u32> = (0..batch).map(|_| stream.below(classes)).collect();
         engine.write(engine.value(names::LABELS), &labels);
         let weight = (1.0 / batch as f32).to_bits();
         let weights = vec![weight; batch];
         engine.write(engine.value(names::LOSS_WEIGHTS), &weights);
-        // Noise cannot be learned; at rate zero the numbers stay what they are in a real
-        // step, and the update costs the same.
+        // Training on noise diverges. With a learning rate of zero the weights stay in their
+        // usual range, at the same cost.
         let step = Step {
             epoch: 1,
             momentum: 0.9,
@@ -225,23 +225,23 @@ fn load(engine: &mut Engine, workload: &Workload<'_>) {
         engine.write(engine.value(names::STEP), &step.to_words());
         if workload.passes.precision == Precision::F16 {
             let scale = engine.value(names::LOSS_SCALE);
-            engine.write(scale, &LossScale::start().to_words());
+            engine.write(scale, &LossScale::initial().to_words());
         }
     }
 }
 
-/// Times of steps.
+/// Step times.
 struct Steps {
-    /// Seconds of a step, for each sample.
+    /// Seconds per step, for each sample.
     samples: Vec<f64>,
     steps_per_sample: u32,
     settled: bool,
 }
 
-/// Samples of a window; two windows that agree end the warm-up.
+/// Samples per window; the warm-up ends when two windows agree.
 const WINDOW: usize = 3;
 
-/// Samples of a measurement, at least and at most.
+/// Minimum and maximum number of samples.
 const SAMPLES: [usize; 2] = [5, 1000];
 
 impl Steps {
@@ -260,7 +260,7 @@ impl Steps {
             Ok(start.elapsed().as_secs_f64() / f64::from(runs))
         };
         if slow {
-            say("running steps on the reference, which may take minutes for one");
+            say("running steps on the reference; each may take minutes");
             let start = Instant::now();
             let mut samples = vec![watch(1)?];
             while samples.len() < SAMPLES[0] && start.elapsed().as_secs_f64() < seconds {
@@ -296,7 +296,7 @@ impl Steps {
         })
     }
 
-    /// The report, as far as it does not need the engine.
+    /// The report, without the fields that need the engine.
     fn report(
         &self,
         workload: &Workload<'_>,
@@ -307,7 +307,7 @@ impl Steps {
         let step = median(&self.samples);
         let achieved_gflops = 1e-9 * work.flops() as f64 / step;
         let on_device = limits.map(|_| work);
-        let least = limits.map(|limits| {
+        let bound = limits.map(|limits| {
             let seconds = work.tasks.iter().map(|task| limits.least(task).0);
             seconds.sum::<f64>()
         });
@@ -337,8 +337,8 @@ impl Steps {
             bandwidth_working_set_bytes: limits.map(|l| l.bandwidth().working_set_bytes),
             bandwidths: limits.map_or_else(Vec::new, |l| l.copies.clone()),
             launch_us: limits.map(|l| l.launch_us),
-            limit_ms: least.map(|seconds| 1e3 * seconds),
-            limit_ratio: least.map(|seconds| seconds / step),
+            limit_ms: bound.map(|seconds| 1e3 * seconds),
+            limit_ratio: bound.map(|seconds| seconds / step),
             choices: Choices::default(),
             kernels: Vec::new(),
             timeline: Vec::new(),
@@ -356,11 +356,11 @@ fn settled(samples: &[f64]) -> bool {
     (before - now).abs() <= 0.03 * before
 }
 
-/// Timings of each dispatch, of which the fastest counts.
+/// Number of timings of each dispatch, of which the fastest counts.
 const TIMINGS: usize = 5;
 
-/// Times every dispatch a few times, if the device can tell: the fastest time of each, and
-/// the fastest step.
+/// Times every dispatch a few times: returns the table of kernels, from the fastest time of each
+/// dispatch, and the fastest step. Both are empty if the device has no timestamps.
 async fn time_kernels(
     engine: &mut Engine,
     work: &Work,

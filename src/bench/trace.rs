@@ -1,5 +1,5 @@
-//! One step on a time line, in the trace event format that <https://ui.perfetto.dev> and
-//! `chrome://tracing` open.
+//! Timeline of a step in the Trace Event Format, for <https://ui.perfetto.dev> and
+//! `chrome://tracing`.
 
 use serde_json::{Value, json};
 
@@ -7,28 +7,28 @@ use super::limits::{Bound, Limits};
 use super::work::Work;
 use crate::gpu::KernelTime;
 
-/// One dispatch of a step that was timed.
+/// One dispatch of a timed step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
-    /// What it computed.
+    /// Display name of what it computed.
     pub label: String,
     /// Stem of the shader's file, with the values of its constants.
     pub kernel: String,
-    /// Seconds from the begin of the step.
+    /// Start, in seconds after the start of the step.
     pub start: f64,
-    /// Seconds it took.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// Operations on true channels.
+    /// Operations, without pad channels.
     pub flops: u64,
-    /// Bytes of the bindings, each counted once.
+    /// Memory traffic in bytes: each binding once.
     pub bytes: u64,
-    /// Seconds that the limits ask for.
+    /// Lower bound of the duration in seconds, from the limits.
     pub least: f64,
-    /// The limit that asks for them.
+    /// The limit that sets the lower bound.
     pub bound: Bound,
 }
 
-/// The tasks of some work with their times.
+/// The timed tasks of some work.
 pub(super) fn spans(work: &Work, times: &[KernelTime], limits: &Limits) -> Vec<Span> {
     times
         .iter()
@@ -49,7 +49,8 @@ pub(super) fn spans(work: &Work, times: &[KernelTime], limits: &Limits) -> Vec<S
         .collect()
 }
 
-/// A trace file: complete events (phase `X`) on one thread called `device`, in microseconds.
+/// The contents of a trace file: complete events (phase `X`) on one thread named `device`, in
+/// microseconds.
 ///
 /// Format: "Trace Event Format" of the Chromium project, JSON object form.
 pub fn trace_events(device: &str, step: &str, spans: &[Span]) -> Value {

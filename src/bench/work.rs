@@ -1,9 +1,9 @@
-//! What a device does for a step, as a roofline sees it.
+//! The work of a step, for the roofline: operations and memory traffic.
 
 use crate::graph::{Graph, Node, ValueId};
 use crate::program::Program;
 
-/// The dispatches of a program, or the nodes of a graph where nothing is lowered.
+/// The dispatches of a program, or the nodes of a graph that is not lowered.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Work {
     /// Names of kernels, or of operators.
@@ -15,13 +15,13 @@ pub(super) struct Work {
 /// One dispatch, or one node.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Task {
-    /// Number of its kernel.
+    /// Index of its kernel.
     pub(super) kernel: usize,
-    /// What it computes, for people.
+    /// Display name of what it computes.
     pub(super) label: String,
-    /// Arithmetic on true elements.
+    /// Operations, without pads.
     pub(super) flops: u64,
-    /// Bytes that it reads or writes, each counted once: what it moves at least.
+    /// Lower bound of its memory traffic in bytes: all operands and results, once.
     pub(super) bytes: u64,
 }
 
@@ -59,7 +59,7 @@ impl Work {
         Work { kernels, tasks }
     }
 
-    /// Arithmetic of the whole step on true elements.
+    /// Operations of the whole step, without pads.
     pub(super) fn flops(&self) -> u64 {
         self.tasks.iter().map(|task| task.flops).sum()
     }

@@ -1,4 +1,4 @@
-//! What can be wrong with a file of tensors.
+//! Errors of reading and writing tensor files.
 
 use std::io;
 
@@ -30,7 +30,7 @@ pub enum CheckpointError {
         advice: &'static str,
     },
 
-    /// The bytes are of another format.
+    /// The bytes are in another format.
     #[error("{found}, not a safetensors file; {advice}")]
     OtherFormat {
         /// What the bytes look like.
@@ -39,10 +39,10 @@ pub enum CheckpointError {
         advice: &'static str,
     },
 
-    /// The bytes are of the right format, but incomplete or damaged.
+    /// The format is right, but the bytes are incomplete or damaged.
     #[error("damaged or cut short: {reason}; copy or download it again")]
     Damaged {
-        /// What does not fit.
+        /// What is inconsistent.
         reason: String,
     },
 
@@ -53,12 +53,12 @@ pub enum CheckpointError {
         name: String,
         /// Its element type.
         found: String,
-        /// The types that would do.
+        /// The types that can be read.
         expected: &'static str,
     },
 
     /// Two tensors have the same name without the prefix `module.`.
-    #[error("tensor `{name}` is there twice, with and without the prefix `module.`; remove one")]
+    #[error("tensor `{name}` occurs twice, with and without the prefix `module.`; remove one")]
     DuplicateTensor {
         /// Name without the prefix.
         name: String,
@@ -69,7 +69,7 @@ pub enum CheckpointError {
     MissingTensor {
         /// Name of the tensor.
         name: String,
-        /// What is there instead.
+        /// The neighbouring names in the file.
         nearest: String,
     },
 
@@ -91,8 +91,8 @@ pub enum CheckpointError {
         count: usize,
     },
 
-    /// An array of NumPy that cannot be used.
-    #[error("not an array that can be used: {reason}")]
+    /// A NumPy array that cannot be used.
+    #[error("not a usable NumPy array: {reason}")]
     Npy {
         /// What is wrong and what to do.
         reason: String,

@@ -1,8 +1,8 @@
-//! Checkpoints on a disk.
+//! Checkpoints in files.
 //!
 //! A file is written under a temporary name in the same directory, synchronised to the disk,
-//! and then renamed over the previous one: a reader sees either the old file or the new one,
-//! complete, even after a full disk, a kill or a power cut.
+//! and then renamed over the previous one: a reader sees the complete old file or the complete
+//! new one, even if the disk was full, the process was killed or the power failed.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -14,7 +14,7 @@ impl Checkpoint {
     /// Reads a safetensors file.
     ///
     /// # Errors
-    /// Those of the file system and of [`Checkpoint::from_bytes`], with the path.
+    /// Errors of the file system and of [`Checkpoint::from_bytes`], with the path.
     pub fn load(path: &Path) -> Result<Checkpoint, CheckpointError> {
         let read = fs::read(path).map_err(|source| CheckpointError::Read { source });
         let checkpoint = read.and_then(|bytes| Checkpoint::from_bytes(&bytes));
@@ -24,7 +24,7 @@ impl Checkpoint {
     /// Writes a safetensors file; see [`write_atomically`].
     ///
     /// # Errors
-    /// Those of the file system, with the path; the previous file is then unchanged.
+    /// Errors of the file system, with the path; the previous file is then unchanged.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
         write_atomically(path, |writer| self.write(writer))
     }
@@ -33,19 +33,19 @@ impl Checkpoint {
 /// Reads a `.npy` file.
 ///
 /// # Errors
-/// Those of the file system and of [`read_npy`], with the path.
+/// Errors of the file system and of [`read_npy`], with the path.
 pub fn read_npy_file(path: &Path) -> Result<StoredTensor, CheckpointError> {
     let read = fs::read(path).map_err(|source| CheckpointError::Read { source });
     let tensor = read.and_then(|bytes| read_npy(&bytes));
     tensor.map_err(|error| error.in_file(path.display()))
 }
 
-/// Writes a file completely or not at all: what `write` produces appears at `path` only when all
+/// Writes a file completely or not at all: the output of `write` appears at `path` only when all
 /// of it is on the disk.
 ///
 /// # Errors
-/// Those of the file system and of `write`, with the path; the previous file at `path`, if
-/// any, is then unchanged and nothing is left beside it.
+/// Errors of the file system and of `write`, with the path; the previous file at `path`, if
+/// any, is then unchanged and no temporary file remains.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -68,8 +68,8 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     builder.prefix(".pyr-wgpu-").suffix(".tmp");
     #[cfg(unix)]
     {
-        // Temporary files are private by default; a checkpoint gets the permissions of any
-        // other file, within the user's mask.
+        // Temporary files are private by default; a checkpoint gets the usual permissions under
+        // the user's umask.
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
@@ -93,13 +93,13 @@ fn directory(path: &Path) -> PathBuf {
     }
 }
 
-/// Synchronises the new name to the disk, where directories can be opened.
+/// Synchronises the new directory entry to the disk, on systems that can open directories.
 fn sync_directory(directory: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }
     match File::open(directory)?.sync_all() {
-        // Some network file systems cannot; the file itself is safe by then.
+        // Some network file systems cannot do this; the file itself is already on the disk.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         result => result,
     }
@@ -205,7 +205,7 @@ mod tests {
         let text = Checkpoint::load(directory.path()).unwrap_err().to_string();
         assert!(text.contains("cannot be read"), "{text}");
         let text = read_npy_file(&path).unwrap_err().to_string();
-        assert!(text.contains("weights.safetensors: not an array"), "{text}");
+        assert!(text.contains("weights.safetensors: not a usable"), "{text}");
     }
 
     #[test]

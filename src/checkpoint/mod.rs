@@ -1,18 +1,17 @@
 //! Named tensors to and from files.
 //!
-//! A [`Checkpoint`] is a map from names to [`StoredTensor`]s plus a map of strings; it knows no
-//! network and no GPU. Extents are the true ones, as other programs see them.
-//! Everything here works on bytes, so that the web page reads the same files; only
-//! `load`, `save` and `write_atomically` touch a file system and exist natively alone.
+//! A [`Checkpoint`] is a map from names to [`StoredTensor`]s plus a map of strings, independent
+//! of networks and devices. Shapes are unpadded, as in other programs.
+//! Everything works on bytes, so that the web page reads the same files; only `load`, `save`,
+//! `read_npy_file` and `write_atomically` use the file system, and they exist natively only.
 //!
 //! - `safetensors`: the format of checkpoints, read and written.
-//! - `npy`: single arrays of NumPy, read and written, for comparisons with other programs.
-//! - `files`: reading with an error that names the path, writing so that the previous file
-//!   survives whatever happens.
+//! - `npy`: single NumPy arrays, read and written, for comparisons with other programs.
+//! - `files`: reading with the path in every error, and atomic writing.
 //!
-//! Names that PyTorch's `DataParallel` prefixed by `module.` lose the prefix when read.
-//! Half and double precision become `f32`; values are kept as found, and
-//! [`Checkpoint::check_finite`] says whether they are finite.
+//! The prefix `module.` of PyTorch's `DataParallel` is removed from names when read.
+//! Half and double precision become `f32`. NaN and infinities are kept;
+//! [`Checkpoint::check_finite`] finds them.
 
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
@@ -32,7 +31,7 @@ pub use npy::{read_npy, write_npy};
 pub enum Values {
     /// Single precision.
     F32(Vec<f32>),
-    /// Whole numbers: labels, counters.
+    /// Integers: labels, counters.
     I64(Vec<i64>),
 }
 
@@ -51,7 +50,7 @@ impl Values {
     }
 }
 
-/// Extents and values.
+/// Shape and values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredTensor {
     shape: Vec<usize>,
@@ -59,7 +58,7 @@ pub struct StoredTensor {
 }
 
 impl StoredTensor {
-    /// A tensor of these extents; a scalar has none.
+    /// A tensor of the given shape; a scalar's is empty.
     ///
     /// # Panics
     /// If the number of values is not the product of the extents.
@@ -69,7 +68,7 @@ impl StoredTensor {
         StoredTensor { shape, values }
     }
 
-    /// A tensor of single precision; see [`StoredTensor::new`].
+    /// A single-precision tensor; see [`StoredTensor::new`].
     ///
     /// # Panics
     /// If the number of values is not the product of the extents.
@@ -77,7 +76,7 @@ impl StoredTensor {
         StoredTensor::new(shape, Values::F32(values))
     }
 
-    /// A tensor of whole numbers; see [`StoredTensor::new`].
+    /// An integer tensor; see [`StoredTensor::new`].
     ///
     /// # Panics
     /// If the number of values is not the product of the extents.
@@ -85,7 +84,7 @@ impl StoredTensor {
         StoredTensor::new(shape, Values::I64(values))
     }
 
-    /// Its extents.
+    /// The extents of its axes.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -95,13 +94,13 @@ impl StoredTensor {
         &self.values
     }
 
-    /// Takes it apart.
+    /// Its shape and values.
     pub fn into_parts(self) -> (Vec<usize>, Values) {
         (self.shape, self.values)
     }
 }
 
-/// Tensors by name, and what the file says about itself.
+/// Tensors by name, and the file's metadata.
 ///
 /// ```
 /// use pyr_wgpu::checkpoint::{Checkpoint, StoredTensor};
@@ -121,10 +120,10 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The values of a tensor of single precision.
+    /// The values of a single-precision tensor.
     ///
     /// # Errors
-    /// If there is no such tensor, or it holds whole numbers.
+    /// If there is no such tensor, or it holds integers.
     pub fn f32(&self, name: &str) -> Result<&[f32], CheckpointError> {
         let tensor = self.tensors.get(name);
         let tensor = tensor.ok_or_else(|| CheckpointError::MissingTensor {
@@ -141,7 +140,7 @@ impl Checkpoint {
         }
     }
 
-    /// The extents of every tensor by name.
+    /// The shape of every tensor by name.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         let pairs = self.tensors.iter();
         pairs
@@ -172,7 +171,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The names next to where a name would be in alphabetical order, for an error message.
+    /// The alphabetical neighbours of a missing name, for an error message.
     fn neighbours(&self, name: &str) -> String {
         let names = || self.tensors.keys().map(String::as_str);
         let before = names().take_while(|other| *other < name).last();

@@ -1,8 +1,8 @@
-//! Single arrays of NumPy: inputs, logits and labels for comparisons with other programs.
+//! Single NumPy arrays: inputs, logits and labels for comparisons with other programs.
 //!
 //! Reads little- and big-endian floats of 4 and 8 bytes as `f32`, integers of 4 and 8 bytes
-//! as `i64`, in C order or Fortran order (brought to C order).
-//! Half precision, structures, strings and pickled objects are refused by name.
+//! as `i64`, in C order or Fortran order (converted to C order).
+//! Other types, such as half precision, strings and pickled objects, are an error that names them.
 
 use std::io;
 
@@ -13,8 +13,7 @@ use super::{CheckpointError, StoredTensor, Values};
 /// Reads a `.npy` file.
 ///
 /// # Errors
-/// If the bytes are not such a file, hold another type, or are fewer or more than the header
-/// says.
+/// If the bytes are not such a file, hold another type, or do not match the header's shape.
 ///
 /// ```
 /// use pyr_wgpu::checkpoint::{StoredTensor, read_npy, write_npy};
@@ -26,7 +25,7 @@ use super::{CheckpointError, StoredTensor, Values};
 pub fn read_npy(bytes: &[u8]) -> Result<StoredTensor, CheckpointError> {
     let mut rest = bytes;
     let header = NpyHeader::from_reader(&mut rest)
-        .map_err(|cause| error(format!("{cause}; write it by numpy.save")))?;
+        .map_err(|cause| error(format!("{cause}; write it with numpy.save")))?;
     let (kind, size) = match header.dtype() {
         DType::Plain(plain) => (plain.type_char(), plain.size_field() as usize),
         other => return Err(wrong_type(&other)),
@@ -40,13 +39,13 @@ pub fn read_npy(bytes: &[u8]) -> Result<StoredTensor, CheckpointError> {
         let factors = shape.iter().chain([&size]);
         factors.copied().try_fold(1usize, usize::checked_mul)
     };
-    // Checked before anything is allocated: a header may ask for more memory than there is.
+    // Checked before anything is allocated: a damaged header may describe any size.
     let shape = match shape {
         Some(shape) if count(&shape) == Some(rest.len()) => shape,
         _ => {
             return Err(error(format!(
-                "its header says {} elements {:?} of {size} bytes, but {} bytes follow; \
-                 copy it again",
+                "its header describes {} elements {:?} of {size} bytes, but {} bytes follow; \
+                 copy the file again",
                 header.dtype().descr(),
                 header.shape(),
                 rest.len()
@@ -80,7 +79,7 @@ pub fn read_npy(bytes: &[u8]) -> Result<StoredTensor, CheckpointError> {
     Ok(StoredTensor::new(shape, values))
 }
 
-/// A `.npy` file of single precision in C order.
+/// A single-precision `.npy` file in C order.
 ///
 /// # Panics
 /// If the number of values is not the product of the extents.
@@ -95,7 +94,7 @@ pub fn write_npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
         writer.extend(values.iter().copied())?;
         writer.finish()
     };
-    write(&mut bytes).expect("a vector takes every byte");
+    write(&mut bytes).expect("writing to a vector cannot fail");
     bytes
 }
 
@@ -125,12 +124,13 @@ fn error(reason: String) -> CheckpointError {
 }
 
 fn unreadable(cause: io::Error) -> CheckpointError {
-    error(format!("{cause}; write it again by numpy.save"))
+    error(format!("{cause}; write it again with numpy.save"))
 }
 
 fn wrong_type(dtype: &DType) -> CheckpointError {
     error(format!(
-        "its elements are {}; images and logits are .astype('float32'), labels .astype('int64')",
+        "its elements are {}; convert images and logits with .astype('float32'), labels with \
+         .astype('int64')",
         dtype.descr()
     ))
 }
@@ -248,7 +248,7 @@ mod tests {
         assert!(message(&file("<f2", false, "(1,)", &[0; 2])).contains("<f2"));
         assert!(message(&file("<U4", false, "(1,)", &[0; 16])).contains("U4"));
         assert!(message(&file("|O", false, "(1,)", &[0; 8])).contains("O"));
-        assert!(message(&file("<f4", false, "(1099511627776,)", &[0; 8])).contains("copy it"));
+        assert!(message(&file("<f4", false, "(1099511627776,)", &[0; 8])).contains("copy"));
         assert!(message(b"hello").contains("numpy.save"));
         assert!(message(&[]).contains("numpy.save"));
     }

@@ -13,15 +13,15 @@ use serde_json::{Map, Value, json};
 
 use super::{Checkpoint, CheckpointError, StoredTensor, Values};
 
-/// The header is padded with blanks to a multiple of this, so that values are aligned.
+/// The header is padded with spaces to a multiple of this, so that values are aligned.
 const ALIGNMENT: usize = 8;
 
 impl Checkpoint {
     /// Reads a safetensors file.
     ///
     /// # Errors
-    /// If the bytes are of another format (which one, where it is recognised), damaged, or
-    /// hold a type that is neither floating-point nor `I64`.
+    /// If the bytes are in another format (named if recognised), damaged, or hold a type that
+    /// cannot be read.
     pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
         let (header_length, header) =
             SafeTensors::read_metadata(bytes).map_err(|cause| explain(bytes, &cause))?;
@@ -54,14 +54,15 @@ impl Checkpoint {
     /// The checkpoint as a safetensors file; equal checkpoints give equal bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        self.write(&mut bytes).expect("a vector takes every byte");
+        self.write(&mut bytes)
+            .expect("writing to a vector cannot fail");
         bytes
     }
 
     /// Writes the checkpoint as a safetensors file.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// Errors of the writer.
     pub fn write(&self, writer: &mut dyn Write) -> io::Result<()> {
         // Wider elements first, so that each value is aligned to its size.
         let (wide, narrow): (Vec<_>, Vec<_>) = self
@@ -101,7 +102,7 @@ impl Checkpoint {
     }
 }
 
-/// Writes values in chunks of a size that suits files and caches.
+/// Writes values in chunks that fit the caches.
 fn write_values<T: Copy, const BYTES: usize>(
     writer: &mut dyn Write,
     values: &[T],
@@ -143,40 +144,48 @@ fn collect<T, const BYTES: usize>(data: &[u8], convert: impl Fn([u8; BYTES]) -> 
         .collect()
 }
 
-/// How other files begin, what they are, and what to do with them.
+/// Other formats: their first bytes, what they are, and the next step.
 const OTHER_FORMATS: [(&[u8], &str, &str); 7] = [
     (
         b"PK\x03\x04",
         "this is a zip archive, perhaps a PyTorch checkpoint",
-        "save the state_dict by safetensors.torch.save_file",
+        "save its state_dict with safetensors.torch.save_file",
     ),
     (
         b"\x80\x02",
         "this is a Python pickle, perhaps an old PyTorch checkpoint",
-        "save the state_dict by safetensors.torch.save_file",
+        "save its state_dict with safetensors.torch.save_file",
     ),
     (
         b"\x93NUMPY",
-        "this is an array of NumPy",
-        "checkpoints hold many tensors by name",
+        "this is a NumPy array",
+        "name a checkpoint that ends in .safetensors",
     ),
     (
         b"version https://git-lfs",
-        "this is a pointer of Git LFS",
+        "this is a Git LFS pointer",
         "run `git lfs pull` to get the file itself",
     ),
     (
         b"<",
         "this is a web page",
-        "look at the address that it was downloaded from",
+        "check the address that it was downloaded from",
     ),
-    (b"\x89PNG", "this is a PNG image", "name a checkpoint"),
-    (b"\xff\xd8\xff", "this is a JPEG image", "name a checkpoint"),
+    (
+        b"\x89PNG",
+        "this is a PNG image",
+        "name a checkpoint instead",
+    ),
+    (
+        b"\xff\xd8\xff",
+        "this is a JPEG image",
+        "name a checkpoint instead",
+    ),
 ];
 
-/// Turns the crate's error into one that says what the file is, or what is wrong with it.
+/// Replaces the crate's error by one that names the file's format or its damage.
 fn explain(bytes: &[u8], cause: &SafeTensorError) -> CheckpointError {
-    // A header is JSON and its length fits a few bytes: a file that has both was a checkpoint.
+    // A header length below 2^40 followed by JSON: the file was a checkpoint.
     let was_one = bytes.get(8) == Some(&b'{') && bytes.get(5..8) == Some(&[0, 0, 0]);
     let other = OTHER_FORMATS
         .iter()
@@ -319,7 +328,7 @@ mod tests {
         let header = r#"{"module.a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
             "a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
         let error = Checkpoint::from_bytes(&file(header, &[0; 8])).unwrap_err();
-        assert!(error.to_string().contains("`a` is there twice"), "{error}");
+        assert!(error.to_string().contains("`a` occurs twice"), "{error}");
     }
 
     #[test]
@@ -409,7 +418,7 @@ mod tests {
                 let place = (state >> 8) as usize % bytes.len();
                 bytes[place] = state as u8;
             }
-            // Damage in values or names goes unnoticed; anything else is an error.
+            // Damage in values or names cannot be detected; any other is an error.
             drop(Checkpoint::from_bytes(&bytes));
         }
     }

@@ -1,5 +1,4 @@
-//! `pyr-wgpu bench`: how fast a network runs here, and what share of the adapter's own limit
-//! that is.
+//! `pyr-wgpu bench`: the speed of a network on a device, and its share of the device's limits.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use super::network::NetworkArgs;
 use super::step::StepArgs;
 use super::tuning::{TuneArgs, complete};
 use super::{print_json, print_line};
-use crate::bench::{Bound, KernelRow, Mode, Report, Workload, by_shader, measure, trace_events};
+use crate::bench::{Bound, KernelRow, Report, Task, Workload, by_shader, measure, trace_events};
 use crate::engine::Device;
 use crate::graph::{Graph, Precision};
 use crate::kernels::Choices;
@@ -24,18 +23,18 @@ use crate::model::Network;
 pub(super) struct Args {
     #[command(flatten)]
     network: NetworkArgs,
-    /// Images of one step
+    /// Images per step
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
-    /// What a step does: train (forward, backward, update) or infer (scores alone)
+    /// What a step computes: train (forward, backward, update) or infer (logits only)
     #[arg(long, value_name = "WORD", default_value = "train", value_parser = ["train", "infer"])]
     mode: String,
     #[command(flatten)]
     step: StepArgs,
-    /// Seconds to measure steps, and to warm up before at most
+    /// Seconds to measure for, after a warm-up of at most as long
     #[arg(long, value_name = "X", default_value_t = 10.0)]
     seconds: f64,
-    /// Write one step, dispatch by dispatch, as a trace that ui.perfetto.dev opens
+    /// Write a trace of one step, dispatch by dispatch, for ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
     /// Print one JSON document
@@ -53,11 +52,13 @@ pub(super) struct Args {
 /// If the flags describe no network, or no device can run it.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     if args.batch_size == 0 {
-        return Err(CliError::Usage("--batch-size 0 is no batch".to_owned()));
+        return Err(CliError::Usage(
+            "--batch-size must be at least 1".to_owned(),
+        ));
     }
     if !(args.seconds > 0.0 && args.seconds.is_finite()) {
         return Err(CliError::Usage(format!(
-            "--seconds {} is no time to measure; 10 is the default",
+            "--seconds must be a positive number, not {}; the default is 10",
             args.seconds
         )));
     }
@@ -67,8 +68,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         network: &network,
         batch: args.batch_size,
         mode: match args.mode.as_str() {
-            "infer" => Mode::Infer,
-            _ => Mode::Train,
+            "infer" => Task::Infer,
+            _ => Task::Train,
         },
         passes: args.step.passes(),
         seconds: args.seconds,
@@ -85,7 +86,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         )
     };
     if let Some(path) = &args.profile {
-        // Found out before minutes of measuring, not after.
+        // An unwritable path fails before minutes of measuring, not after.
         let file = std::fs::File::options()
             .create(true)
             .append(true)
@@ -111,14 +112,14 @@ fn write_trace(path: &Path, report: &Report, log: &DeviceArgs) -> Result<(), Cli
     let adapter = &report.adapter;
     if report.timeline.is_empty() {
         return Err(CliError::Device(format!(
-            "no trace: {adapter} cannot tell when a dispatch begins and ends; \
-             `devices` says which adapters have timestamps"
+            "no trace: {adapter} cannot time single dispatches; `pyr-wgpu devices` shows which \
+             adapters have timestamps"
         )));
     }
     let trace = trace_events(adapter, &title(report), &report.timeline);
     std::fs::write(path, trace.to_string()).map_err(|error| unwritable(path, &error))?;
     log.say(&format!(
-        "trace of one step: {}; https://ui.perfetto.dev opens it",
+        "trace of one step: {}; open it in https://ui.perfetto.dev",
         path.display()
     ));
     Ok(())
@@ -126,15 +127,15 @@ fn write_trace(path: &Path, report: &Report, log: &DeviceArgs) -> Result<(), Cli
 
 fn title(report: &Report) -> String {
     let task = match report.mode {
-        Mode::Train => "training",
-        Mode::Infer => "inference",
+        Task::Train => "training",
+        Task::Infer => "inference",
     };
     let (network, batch) = (&report.network, report.batch_size);
     let precision = match report.precision {
         Precision::F32 => "",
         Precision::F16 => ", feature maps in f16",
     };
-    format!("{task} of {network}, {batch} images a step{precision}")
+    format!("{task} of {network}, {batch} images per step{precision}")
 }
 
 fn print_text(report: &Report, device: &Device) -> Result<(), CliError> {
@@ -153,14 +154,16 @@ fn print_text(report: &Report, device: &Device) -> Result<(), CliError> {
     print_line("")?;
     let sum: f64 = report.kernels.iter().map(|row| row.ms).sum();
     let how = match device {
-        Device::Gpu(_) => "timestamps around a pass for each dispatch, the fastest of five",
+        Device::Gpu(_) => "timestamps around one pass per dispatch, the fastest of five",
         _ => "from the end of one node to the end of the next, the fastest of five",
     };
     print_line(&format!(
-        "Times of kernels: {how}; together {sum:.1} ms, the fastest step {:.1} ms; --json has every variant.\n\
-         Operations and limits count true channels, bytes count each binding once.\n\
-         More than 100 % of a limit: the launch is not in its time, its data was in a cache, it \
-         stands for more operations than it does (Winograd's convolution), or matrix units did it.",
+        "Kernel times: {how}. They add up to {sum:.1} ms; the fastest step took {:.1} ms. --json \
+         lists every variant.\n\
+         Operations and limits count unpadded channels; bytes count each binding once.\n\
+         A kernel can exceed 100 % of its limit: its time excludes the launch, its data may be \
+         cached, Winograd's convolution does fewer operations than are counted, and matrix units \
+         are faster than multiply-adds.",
         report.step_ms_min
     ))
 }
@@ -178,7 +181,7 @@ fn summary(report: &Report, device: &Device) -> Vec<(&'static str, String)> {
     };
     let unsettled = match report.settled {
         true => "",
-        false => "; times had not settled, repeat with more --seconds",
+        false => "; times did not settle, repeat with a larger --seconds",
     };
     lines.extend([
         ("speed", format!("{:.1} images/s", report.images_per_second)),
@@ -194,10 +197,10 @@ fn summary(report: &Report, device: &Device) -> Vec<(&'static str, String)> {
     ]);
     let choices = choices(report);
     if !choices.is_empty() {
-        lines.push(("choices", format!("kinds of layers by kernel: {choices}")));
+        lines.push(("choices", format!("distinct layers by kernel: {choices}")));
     }
     let operations = format!(
-        "{:.2} GFLOP a step at {:.1} GFLOP/s",
+        "{:.2} GFLOP per step at {:.1} GFLOP/s",
         1e-9 * report.flops as f64,
         report.achieved_gflops
     );
@@ -205,8 +208,8 @@ fn summary(report: &Report, device: &Device) -> Vec<(&'static str, String)> {
         lines.push(("arithmetic", operations));
         lines.push((
             "note",
-            "the reference is one thread in double precision, made for checking results: it \
-             says nothing about this processor, and has no limits to compare with"
+            "the reference runs on one thread in double precision to check results: its speed \
+             says nothing about this processor, and it has no limits to compare with"
                 .to_owned(),
         ));
         return lines;
@@ -214,21 +217,21 @@ fn summary(report: &Report, device: &Device) -> Vec<(&'static str, String)> {
     lines.push((
         "arithmetic",
         format!(
-            "{operations}: {:.1} % of the {peak:.0} GFLOP/s that multiply-adds alone reach here",
+            "{operations}: {:.1} % of the {peak:.0} GFLOP/s measured for multiply-adds alone",
             100.0 * share
         ),
     ));
     let curve: Vec<String> = report
         .bandwidths
         .iter()
-        .map(|point| format!("{:.1} over {}", point.gb_s, bytes(point.working_set_bytes)))
+        .map(|point| {
+            let size = bytes(point.working_set_bytes);
+            format!("{:.1} GB/s over {size}", point.gb_s)
+        })
         .collect();
     lines.push((
         "bandwidth",
-        format!(
-            "copying reaches {} GB/s (read and written)",
-            curve.join(", ")
-        ),
+        format!("copying reaches {} (read and written)", curve.join(", ")),
     ));
     if let (Some(launch), Some(limit_ms), Some(ratio)) =
         (report.launch_us, report.limit_ms, report.limit_ratio)
@@ -236,15 +239,15 @@ fn summary(report: &Report, device: &Device) -> Vec<(&'static str, String)> {
         lines.push((
             "launches",
             format!(
-                "{} a step; a dispatch that waits for another costs {launch:.1} µs",
+                "{} per step; each dependent dispatch costs {launch:.1} µs",
                 report.dispatches
             ),
         ));
         lines.push((
             "limit",
             format!(
-                "at these rates the step's dispatches need {limit_ms:.2} ms: {:.1} % of the \
-                 limit",
+                "at these rates the dispatches of a step would take {limit_ms:.2} ms: the step \
+                 reaches {:.1} % of that",
                 100.0 * ratio
             ),
         ));
@@ -252,15 +255,16 @@ fn summary(report: &Report, device: &Device) -> Vec<(&'static str, String)> {
     if third - first > 0.1 * report.step_ms {
         lines.push((
             "note",
-            "times of steps vary by more than 10 %: other work, or changing clocks; limits are \
-             best cases, the step is a median, so shares are lower than on a quiet machine"
+            "step times vary by more than 10 %, because of other load or changing clock rates; \
+             limits are best cases and the step is a median, so shares are lower than on an idle \
+             machine"
                 .to_owned(),
         ));
     }
     lines
 }
 
-/// How many kinds of layers of each operator each kernel computes, where there was a choice.
+/// For each operator with a choice of kernels: how many distinct layers each kernel computes.
 fn choices(report: &Report) -> String {
     let mut counts: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
     for (layer, kernel) in report.choices.iter() {

@@ -1,6 +1,6 @@
-//! Files where the system keeps what can be had again: kernel choices, compiled pipelines.
+//! Files in the user's cache directory: kernel choices and compiled pipelines.
 //!
-//! A file that cannot be read or written costs time, no more, so nothing is said.
+//! A file that cannot be read or written only costs time, so such errors are ignored.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ fn path(name: &str) -> Option<PathBuf> {
     Some(dirs::cache_dir()?.join("pyr-wgpu").join(name))
 }
 
-/// A file's bytes, if it is there.
+/// The bytes of a cached file; `None` if it cannot be read.
 pub(super) fn read(name: &str) -> Option<Vec<u8>> {
     fs::read(path(name)?).ok()
 }
 
-/// Writes a file.
+/// Writes a file to the cache.
 pub(super) fn write(name: &str, bytes: &[u8]) {
     let Some(path) = path(name) else { return };
     if let Some(directory) = path.parent() {
@@ -27,31 +27,31 @@ pub(super) fn write(name: &str, bytes: &[u8]) {
     drop(write_atomically(&path, |writer| writer.write_all(bytes)));
 }
 
-/// Lets a device compile with what an earlier process compiled, and keeps what it compiles.
+/// Gives a device the pipeline cache of earlier processes, and stores its cache for later ones.
 pub(super) fn keep_pipelines(gpu: &Gpu) {
     let Some(key) = gpu.pipelines_key() else {
         return;
     };
     let name = format!("{key}.bin");
-    let known = read(&name).and_then(unsealed);
-    let keep = move |bytes: &[u8]| write(&name, &sealed(bytes));
-    // SAFETY: the seal says that the bytes are those that were handed over.
-    unsafe { gpu.keep_pipelines(known.as_deref(), Box::new(keep)) };
+    let cached = read(&name).and_then(without_checksum);
+    let keep = move |bytes: &[u8]| write(&name, &with_checksum(bytes));
+    // SAFETY: the checksum matches, so the bytes are those that a device passed to `keep`.
+    unsafe { gpu.keep_pipelines(cached.as_deref(), Box::new(keep)) };
 }
 
-/// Bytes with their sum behind them, by which a damaged file is known.
-fn sealed(bytes: &[u8]) -> Vec<u8> {
-    [bytes, &sum(bytes).to_le_bytes()].concat()
+/// The bytes, followed by a checksum that reveals damage.
+fn with_checksum(bytes: &[u8]) -> Vec<u8> {
+    [bytes, &checksum(bytes).to_le_bytes()].concat()
 }
 
-/// The bytes, if their sum is right.
-fn unsealed(mut file: Vec<u8>) -> Option<Vec<u8>> {
+/// The bytes before the checksum, if it matches.
+fn without_checksum(mut file: Vec<u8>) -> Option<Vec<u8>> {
     let end = file.len().checked_sub(8)?;
-    let seal = file.split_off(end);
-    (seal == sum(&file).to_le_bytes()).then_some(file)
+    let stored = file.split_off(end);
+    (stored == checksum(&file).to_le_bytes()).then_some(file)
 }
 
-fn sum(bytes: &[u8]) -> u64 {
+fn checksum(bytes: &[u8]) -> u64 {
     fingerprint(bytes.iter().copied())
 }
 
@@ -60,14 +60,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn damage_breaks_the_seal() {
-        let file = sealed(b"pipelines");
-        assert_eq!(unsealed(file.clone()).as_deref(), Some(&b"pipelines"[..]));
+    fn the_checksum_reveals_damage() {
+        let file = with_checksum(b"pipelines");
+        let whole = without_checksum(file.clone());
+        assert_eq!(whole.as_deref(), Some(&b"pipelines"[..]));
         for at in 0..file.len() {
             let mut damaged = file.clone();
             damaged[at] ^= 1;
-            assert_eq!(unsealed(damaged), None);
-            assert_eq!(unsealed(file[..at].to_vec()), None);
+            assert_eq!(without_checksum(damaged), None);
+            assert_eq!(without_checksum(file[..at].to_vec()), None);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The flags that say where to run, and what is said about the choice.
+//! The flags that select a device, and the messages about the selection.
 
 use clap::Args;
 
@@ -11,23 +11,23 @@ use crate::gpu::adapter::BACKENDS;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Device")]
 pub(super) struct DeviceArgs {
-    /// auto, cpu, reference (slow, for checking), a number, or part of a name; see
+    /// auto, cpu, reference (slow, for checking), an adapter's number, or part of its name; see
     /// `pyr-wgpu devices`
     #[arg(long, value_name = "WHICH", default_value = "auto")]
     pub(super) device: String,
     /// Only adapters of this backend
     #[arg(long, value_name = "NAME", value_parser = BACKENDS)]
     pub(super) backend: Option<String>,
-    /// Let shaders check every index, as browsers do
+    /// Check every index in shaders, as browsers do
     #[arg(long)]
     pub(super) checked: bool,
-    /// Say nothing but results and errors
+    /// Print results and errors only
     #[arg(long, short)]
     pub(super) quiet: bool,
 }
 
 impl DeviceArgs {
-    /// Opens the device and says which one and why.
+    /// Opens the device and prints which one and why.
     ///
     /// # Errors
     /// If there is no such device.
@@ -35,7 +35,7 @@ impl DeviceArgs {
         self.open_again(None)
     }
 
-    /// The same, where a run that continues recorded its device: `auto` takes that one.
+    /// As [`DeviceArgs::open`], for a resumed run: `auto` selects the device that it recorded.
     ///
     /// # Errors
     /// If there is no such device.
@@ -51,8 +51,8 @@ impl DeviceArgs {
             let error = CliError::from(error);
             match (recorded, error) {
                 (Some(name), CliError::Device(text)) => CliError::Device(format!(
-                    "the run began on {name}: {text}; --device cpu, or any other, continues it \
-                     there, with other roundings"
+                    "the run was started on {name}: {text}; to resume it on another device, whose \
+                     rounding differs, name one, as in --device cpu"
                 )),
                 (_, error) => error,
             }
@@ -61,7 +61,7 @@ impl DeviceArgs {
             cache::keep_pipelines(gpu);
         }
         let reason = match recorded {
-            Some(_) => ", on which the run began".to_owned(),
+            Some(_) => ", on which the run was started".to_owned(),
             None => self.reason(&device),
         };
         self.say(&format!("device: {}{reason}", device.name()));
@@ -74,8 +74,8 @@ impl DeviceArgs {
         }
         if device.description().is_some_and(|d| d.software()) {
             self.say(
-                "note: this adapter is software: it runs the same shaders as a GPU, several times \
-                 slower than --device cpu",
+                "note: this is a software adapter: it runs the same shaders as a GPU, several \
+                 times slower than --device cpu",
             );
         }
         Ok(device)
@@ -96,7 +96,7 @@ impl DeviceArgs {
             }
             Device::Gpu(_) => ", the first hardware adapter".to_owned(),
             Device::Cpu(_) => {
-                ", as no graphics card was found; if there is one, install its Vulkan driver"
+                ", because no graphics card was found; if there is one, install its Vulkan driver"
                     .to_owned()
             }
             Device::Reference => String::new(),

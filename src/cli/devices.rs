@@ -1,4 +1,4 @@
-//! `pyr-wgpu devices`: every adapter, with what matters about it.
+//! `pyr-wgpu devices`: every adapter with its features and limits.
 
 use clap::Args as ClapArgs;
 
@@ -62,7 +62,8 @@ fn describe(d: &Description) -> String {
     };
     format!(
         "{}\n   driver {} {}\n   f16 {}, matrix units {matrices}, subgroups {subgroups}, \
-         timestamps {}\n   buffers up to {}, bindings up to {}, workgroups of {} with {} of memory",
+         timestamps {}\n   buffers up to {}, bindings up to {}, workgroups up to {} with {} of \
+         memory",
         d.line(),
         d.driver,
         d.driver_info,

@@ -17,21 +17,21 @@ pub(super) enum CliError {
     Usage(String),
     /// Something failed that has no code of its own.
     Failed(String),
-    /// A comparison found a difference; the result is printed already.
+    /// A comparison exceeded its tolerance; the result has been printed.
     Different,
-    /// The data.
+    /// A dataset or an image cannot be used.
     Data(String),
-    /// A checkpoint.
+    /// A checkpoint cannot be used.
     Checkpoint(String),
-    /// The adapter, or its limits.
+    /// There is no suitable adapter, or its limits do not suffice.
     Device(String),
-    /// The device went away.
+    /// The device was lost.
     Lost(String),
-    /// The numbers left the reals.
+    /// The loss or a gradient became NaN or infinite.
     Diverged(String),
     /// A signal stopped the run, after saving.
     Stopped(u8),
-    /// Nobody reads our output any more.
+    /// The reader of stdout closed the pipe.
     ClosedPipe,
 }
 
@@ -51,7 +51,7 @@ impl CliError {
         }
     }
 
-    /// What to record besides the words.
+    /// The cause to record with the message in the `failed` event.
     pub(super) fn cause(&self) -> Option<Cause> {
         match self {
             CliError::Diverged(_) => Some(Cause::Diverged),
@@ -61,7 +61,7 @@ impl CliError {
         }
     }
 
-    /// What to tell the user, if it was not told yet.
+    /// The message for the user; `None` if it has been printed or none is needed.
     pub(super) fn message(&self) -> Option<&str> {
         match self {
             CliError::ClosedPipe | CliError::Different | CliError::Stopped(_) => None,

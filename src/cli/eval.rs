@@ -17,7 +17,7 @@ use crate::kernels::Choices;
 use crate::train::{Evaluation, Evaluator, EvaluatorOptions};
 use crate::trained_model::TrainedModel;
 
-/// Largest confusion matrix that is printed.
+/// Number of classes up to which the confusion matrix is printed.
 const MAX_MATRIX: usize = 20;
 
 /// Arguments of `eval`.
@@ -30,10 +30,10 @@ pub(super) struct Args {
     /// Where the dataset's files are
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Images at once
+    /// Images per batch
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
-    /// Threads that prepare batches which do not fit the device
+    /// Threads that decode images, for datasets over 1 GiB
     #[arg(long, value_name = "N", default_value_t = 2)]
     workers: usize,
     /// Print one JSON document
@@ -53,7 +53,9 @@ pub(super) struct Args {
 /// See [`CliError`].
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     if args.batch_size == 0 {
-        return Err(CliError::Usage("--batch-size 0 is no batch".to_owned()));
+        return Err(CliError::Usage(
+            "--batch-size must be at least 1".to_owned(),
+        ));
     }
     let loaded = files::load(&args.checkpoint, &args.network)?;
     let dataset = data::open(&data::Request {
@@ -100,12 +102,13 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
 }
 
-/// A checkpoint that names its classes must name the dataset's.
+/// Checks that checkpoint and dataset have the same classes, by name if the checkpoint names
+/// them.
 fn compare_classes(loaded: &TrainedModel, classes: &[String]) -> Result<(), CliError> {
     let own = &loaded.description.classes;
     if own.len() != classes.len() {
         return Err(CliError::Checkpoint(format!(
-            "the checkpoint has {} classes, the dataset {}; is it of another dataset?",
+            "the checkpoint has {} classes, the dataset {}; was it trained on another dataset?",
             own.len(),
             classes.len()
         )));
@@ -113,20 +116,20 @@ fn compare_classes(loaded: &TrainedModel, classes: &[String]) -> Result<(), CliE
     let mut pairs = own.iter().zip(classes).enumerate();
     match pairs.find(|(_, (a, b))| loaded.described && a != b) {
         Some((index, (a, b))) => Err(CliError::Checkpoint(format!(
-            "class {index} is `{a}` in the checkpoint and `{b}` in the dataset; is it of another \
-             dataset?"
+            "class {index} is `{a}` in the checkpoint and `{b}` in the dataset; was it trained on \
+             another dataset?"
         ))),
         None => Ok(()),
     }
 }
 
-/// Images of a class, and how many of them were found.
-fn recall(evaluation: &Evaluation, class: usize) -> (u64, u64) {
+/// Images of a class, and how many of them were classified correctly.
+fn class_counts(evaluation: &Evaluation, class: usize) -> (u64, u64) {
     let row = &evaluation.confusion[class];
     (row.iter().sum(), row[class])
 }
 
-/// Images that were taken for a class.
+/// Images that were classified as a class.
 fn predicted(evaluation: &Evaluation, class: usize) -> u64 {
     evaluation.confusion.iter().map(|row| row[class]).sum()
 }
@@ -140,12 +143,12 @@ fn as_json(classes: &[String], evaluation: &Evaluation) -> serde_json::Value {
         .iter()
         .enumerate()
         .map(|(class, name)| {
-            let (images, right) = recall(evaluation, class);
+            let (images, correct) = class_counts(evaluation, class);
             json!({
                 "class": name,
                 "images": images,
-                "recall": ratio(right, images),
-                "precision": ratio(right, predicted(evaluation, class)),
+                "recall": ratio(correct, images),
+                "precision": ratio(correct, predicted(evaluation, class)),
             })
         })
         .collect();
@@ -182,15 +185,15 @@ fn as_text(classes: &[String], evaluation: &Evaluation) -> Result<(), CliError> 
     let percent =
         |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{:.1} %", 100.0 * v));
     for (class, name) in classes.iter().enumerate() {
-        let (images, right) = recall(evaluation, class);
+        let (images, correct) = class_counts(evaluation, class);
         print_line(&format!(
             "{name:<width$} {images:>7} {:>8} {:>10}",
-            percent(ratio(right, images)),
-            percent(ratio(right, predicted(evaluation, class)))
+            percent(ratio(correct, images)),
+            percent(ratio(correct, predicted(evaluation, class)))
         ))?;
     }
     if classes.len() > MAX_MATRIX {
-        return print_line("\nthe confusion matrix is in --json");
+        return print_line("\nthe confusion matrix is too large to print; --json has it");
     }
     print_line("\nconfusion (rows: true class, columns: predicted class)")?;
     let columns: Vec<String> = (0..classes.len()).map(|c| format!("{c:>5}")).collect();

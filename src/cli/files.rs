@@ -1,4 +1,4 @@
-//! Checkpoints as the command line reads them.
+//! Reads the checkpoints named on the command line.
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +8,11 @@ use crate::checkpoint::Checkpoint;
 use crate::model::{Description, Network, NetworkSpec};
 use crate::trained_model::TrainedModel;
 
-/// Reads a checkpoint; the network comes from flags, else from its metadata, else from its
-/// tensors' shapes.
+/// Reads a checkpoint. The network comes from flags, otherwise from the metadata, otherwise from
+/// the shapes of the tensors.
 ///
 /// # Errors
-/// If the file is damaged, holds NaN or infinities, or is of another network.
+/// If the file is damaged, holds NaN or infinities, or belongs to another network.
 pub(super) fn load(path: &Path, flags: &NetworkArgs) -> Result<TrainedModel, CliError> {
     let (path, checkpoint) = open(path)?;
     if !flags.any() {
@@ -23,17 +23,17 @@ pub(super) fn load(path: &Path, flags: &NetworkArgs) -> Result<TrainedModel, Cli
     read_as(&path, checkpoint, spec)
 }
 
-/// Reads a checkpoint of a network that is known.
+/// Reads a checkpoint of a given network.
 ///
 /// # Errors
-/// If there is no such network, or the file is damaged, holds NaN or infinities, or is of
-/// another one.
+/// If the network is illegal, or the file is damaged, holds NaN or infinities, or belongs to
+/// another network.
 pub(super) fn load_as(path: &Path, spec: NetworkSpec) -> Result<TrainedModel, CliError> {
     let (path, checkpoint) = open(path)?;
     read_as(&path, checkpoint, spec)
 }
 
-/// A run directory stands for its best weights.
+/// Opens a checkpoint; a run directory means its best weights.
 fn open(path: &Path) -> Result<(PathBuf, Checkpoint), CliError> {
     let path = match path.is_dir() {
         true => path.join("best.safetensors"),
@@ -48,7 +48,7 @@ fn read_as(
     checkpoint: Checkpoint,
     spec: NetworkSpec,
 ) -> Result<TrainedModel, CliError> {
-    // What is wrong with the flags is not wrong with the file.
+    // An error in the flags must not be reported as one in the file.
     Network::new(&spec)?;
     TrainedModel::read(checkpoint, Some(spec)).map_err(|e| in_file(path, e))
 }

@@ -46,13 +46,13 @@ enum Command {
     Summary(summary::Args),
     /// Compare with arrays recorded from another program
     Verify(verify::Args),
-    /// List the adapters of this machine
+    /// List this machine's adapters
     Devices(devices::Args),
-    /// Measure speed, and what share of the adapter's own limit it is
+    /// Measure speed, and compare it with the adapter's measured limits
     Bench(bench::Args),
 }
 
-/// Parses the command line, runs it, reports errors on stderr.
+/// Parses the command line, runs the command, and prints an error on stderr.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
@@ -75,7 +75,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints a line of results; a closed pipe ends the program quietly.
+/// Prints a line of results; a closed pipe ends the program without a message.
 fn print_line(text: &str) -> Result<(), CliError> {
     use std::io::{ErrorKind, Write};
     match writeln!(std::io::stdout(), "{text}") {

@@ -1,21 +1,20 @@
-//! The flags that say which network, the same on every subcommand.
+//! The flags that describe the network, the same on every subcommand.
 
 use clap::Args;
 
 use super::error::CliError;
 use crate::model::{Block, Family, Growth, NetworkSpec, Rounding, Stem, preset, preset_names};
 
-/// Which network.
+/// The network's flags.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Network")]
 pub(super) struct NetworkArgs {
-    /// A network by name; flags after it override its parts
     #[arg(long, value_name = "NAME", help = preset_help())]
     pub(super) preset: Option<String>,
     /// Layers with weights: 6n+2 for basic and 9n+2 for bottleneck units on the cifar stem
     #[arg(long, value_name = "N")]
     pub(super) depth: Option<u32>,
-    /// Channels added over all units (add), or their factor (mul)
+    /// Channels added over all units (add), or the factor over all units (mul)
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(super) alpha: Option<f64>,
     /// How widths grow: add or mul [default: add]
@@ -24,7 +23,7 @@ pub(super) struct NetworkArgs {
     /// Residual unit: basic or bottleneck [default: by depth]
     #[arg(long, value_name = "WORD")]
     pub(super) block: Option<Block>,
-    /// What stands before the units: cifar or imagenet [default: cifar]
+    /// Layers before the units: cifar or imagenet [default: cifar]
     #[arg(long, value_name = "WORD")]
     pub(super) stem: Option<Stem>,
     /// Classes [default: the dataset's, else 10 or 1000]
@@ -36,7 +35,7 @@ pub(super) struct NetworkArgs {
     /// Rows and columns of the images [default: 32 or 224]
     #[arg(long, value_name = "N")]
     pub(super) image_size: Option<u32>,
-    /// What becomes of a width that is not whole: half-up or half-even [default: half-up]
+    /// How fractional widths are rounded: half-up or half-even [default: half-up]
     #[arg(long, value_name = "WORD")]
     pub(super) rounding: Option<Rounding>,
 }
@@ -44,7 +43,7 @@ pub(super) struct NetworkArgs {
 fn preset_help() -> String {
     let names: Vec<&str> = preset_names().collect();
     format!(
-        "A network by name; flags beside it override its parts: {}",
+        "A network by name, whose parts other flags override: {}",
         names.join(", ")
     )
 }
@@ -53,7 +52,7 @@ fn preset_help() -> String {
 struct NetworkFlag {
     name: &'static str,
     is_given: fn(&NetworkArgs) -> bool,
-    /// Takes over its value, if it was given.
+    /// Sets the field, if the flag was given.
     apply: fn(&NetworkArgs, &mut NetworkSpec),
 }
 
@@ -96,11 +95,11 @@ impl NetworkArgs {
         FLAGS.iter().filter(differs).map(|flag| flag.name)
     }
 
-    /// The network that the flags describe, `demo` without any; `classes` is the dataset's
-    /// number.
+    /// The network that the flags describe, `demo` without any; `classes` is the number of
+    /// classes of the dataset.
     ///
     /// # Errors
-    /// If they describe none.
+    /// If they describe no legal network.
     pub(super) fn resolve(&self, classes: Option<u32>) -> Result<NetworkSpec, CliError> {
         let named = match (&self.preset, self.depth, self.alpha) {
             (Some(name), _, _) => Some(preset(name)?),

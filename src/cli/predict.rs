@@ -17,7 +17,7 @@ use crate::predict::{Prediction, Predictor};
 
 /// Arguments of `predict`.
 #[derive(ClapArgs)]
-// Measuring takes longer than classifying an image.
+// Measuring kernels would take longer than classifying an image.
 #[command(mut_arg("tune", |tune| tune.default_value("cached")))]
 pub(super) struct Args {
     /// A .safetensors file, or a run directory (its best weights)
@@ -42,10 +42,11 @@ pub(super) struct Args {
 /// Classifies.
 ///
 /// # Errors
-/// If an image cannot be read: after classifying those that can.
+/// If a file cannot be read, before classifying any; if an image cannot be decoded, after
+/// classifying the others.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     if args.top == 0 {
-        return Err(CliError::Usage("--top 0 shows nothing".to_owned()));
+        return Err(CliError::Usage("--top must be at least 1".to_owned()));
     }
     let loaded = files::load(&args.checkpoint, &args.network)?;
     let mut files = Vec::new();

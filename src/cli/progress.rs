@@ -1,4 +1,4 @@
-//! What a long run shows: a bar on a terminal, plain lines elsewhere, nothing with `--quiet`.
+//! Progress of long runs: a bar on a terminal, plain lines elsewhere, nothing with `--quiet`.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Shortest time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Progress of one thing that counts images.
+/// Progress of one phase, counted in images.
 pub(super) struct Progress {
     kind: Display,
     label: String,
     total: u64,
     done: u64,
     start: Instant,
-    /// Images that were done before the start.
+    /// Images done before the start.
     before: u64,
 }
 
@@ -56,7 +56,7 @@ impl Progress {
         (self.done - self.before) as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
     }
 
-    /// Moves on; `text` is asked for only when something is shown.
+    /// Sets the images done; `text` is called only if something is shown.
     pub(super) fn update(&mut self, done: u64, text: impl FnOnce() -> String) {
         self.done = done;
         let left = (self.total - done) as f64 / self.rate().max(1e-9);
@@ -77,7 +77,7 @@ impl Progress {
         }
     }
 
-    /// Removes the bar; what follows is printed by the caller.
+    /// Removes the bar, if there is one.
     pub(super) fn finish(self) {
         if let Display::Bar(bar) = self.kind {
             bar.finish_and_clear();
@@ -85,7 +85,7 @@ impl Progress {
     }
 }
 
-/// Seconds in words a person reads at a glance.
+/// Seconds as text, in at most two units: `2 min 08 s`.
 pub(super) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks the run to save and stop, the second ends it at once.
+//! Ctrl-C and SIGTERM: the first makes the run save and stop, the second ends it at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,9 +8,9 @@ use signal_hook::flag;
 
 use super::error::CliError;
 
-/// What the handlers leave behind.
+/// What the signal handlers record.
 pub(super) struct Signals {
-    /// Exit code of the first signal; 0 while there was none.
+    /// Exit code of the signal that arrived; 0 for none.
     asked: Arc<AtomicUsize>,
 }
 
@@ -23,7 +23,7 @@ impl Signals {
         let asked = Arc::new(AtomicUsize::new(0));
         let armed = Arc::new(AtomicBool::new(false));
         for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)] {
-            // Order matters: the shutdown looks at the flag before this signal sets it.
+            // Order matters: the shutdown checks the flag before this signal sets it.
             flag::register_conditional_shutdown(signal, code, Arc::clone(&armed))
                 .and_then(|_| flag::register(signal, Arc::clone(&armed)))
                 .and_then(|_| flag::register_usize(signal, Arc::clone(&asked), code as usize))

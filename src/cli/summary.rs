@@ -1,4 +1,4 @@
-//! `pyr-wgpu summary`: layers, size and memory of a network, without touching a device.
+//! `pyr-wgpu summary`: layers, size and memory of a network; it needs no device.
 
 use clap::Args as ClapArgs;
 use serde_json::json;
@@ -19,7 +19,7 @@ use crate::train::{Mode, step_graph};
 pub(super) struct Args {
     #[command(flatten)]
     network: NetworkArgs,
-    /// Images of one step, for the memory plan
+    /// Images per step, for the memory plan
     #[arg(long, value_name = "N", default_value_t = 128)]
     batch_size: usize,
     #[command(flatten)]
@@ -35,7 +35,9 @@ pub(super) struct Args {
 /// If the flags describe no network.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     if args.batch_size == 0 {
-        return Err(CliError::Usage("--batch-size 0 is no batch".to_owned()));
+        return Err(CliError::Usage(
+            "--batch-size must be at least 1".to_owned(),
+        ));
     }
     let network = Network::new(&args.network.resolve(None)?)?;
     let plan = memory(&network, args.batch_size, args.step.passes())?;
@@ -45,7 +47,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
 }
 
-/// A target without limits: the plan says what the limits must be.
+/// A target without a binding limit: the summary reports what the limit must be.
 fn unlimited() -> Target {
     Target {
         max_binding: u64::MAX,
@@ -144,7 +146,7 @@ fn as_text(network: &Network, plan: &MemoryPlan, batch: usize) -> Result<(), Cli
     let counts = network.counts();
     print_line("")?;
     print_line(&format!("parameters         {:>16}", counts.parameters))?;
-    print_line(&format!("MACs an image     {:>16}", counts.macs))?;
+    print_line(&format!("MACs per image    {:>16}", counts.macs))?;
     print_line(&format!("convolutions       {:>16}", counts.convolutions))?;
     print_line(&format!("feature dimension  {:>16}", network.feature_dim()))?;
     print_line("")?;
@@ -157,7 +159,7 @@ fn as_text(network: &Network, plan: &MemoryPlan, batch: usize) -> Result<(), Cli
         "temporary",
         bytes(plan.temporary)
     ))?;
-    print_line(&format!("  {:<20} {:>12}", "all", bytes(plan.total())))?;
+    print_line(&format!("  {:<20} {:>12}", "total", bytes(plan.total())))?;
     print_line(&format!(
         "  largest binding      {:>12}",
         bytes(plan.largest_binding)

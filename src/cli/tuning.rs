@@ -1,5 +1,4 @@
-//! The flag that says how kernels are chosen, the file that remembers, and what is said about
-//! the choice.
+//! The flag for tuning kernels, the file that caches the choices, and the messages about them.
 
 use clap::Args;
 
@@ -12,8 +11,8 @@ use crate::kernels::Choices;
 /// How to choose kernels.
 #[derive(Args, Clone, Debug)]
 pub(super) struct TuneArgs {
-    /// on: measure which kernels are fastest on this adapter, once; cached: use what was
-    /// measured before; off: use the built-in table
+    /// on: measure once which kernels are fastest on this adapter; cached: use earlier
+    /// measurements only; off: use the built-in table
     #[arg(
         long,
         value_name = "WORD",
@@ -25,19 +24,19 @@ pub(super) struct TuneArgs {
 }
 
 impl TuneArgs {
-    /// The tuner, with what it remembers.
+    /// The tuner, with the cached choices.
     pub(super) fn tuner(&self) -> Tuner {
         Tuner {
             memory: match self.tune.as_str() {
                 "off" => TuningCache::default(),
-                _ => recall(),
+                _ => load_choices(),
             },
             measure: self.tune == "on",
         }
     }
 }
 
-/// Completes choices for some graphs, remembers them, and says what that took.
+/// Completes the choices for some graphs, caches new measurements, and prints how long they took.
 ///
 /// # Errors
 /// If the device fails, or cannot run the graphs.
@@ -46,7 +45,7 @@ pub(super) fn complete(
     device: &Device,
     graphs: &[Graph],
     choices: &Choices,
-    talk: &DeviceArgs,
+    log: &DeviceArgs,
 ) -> Result<Choices, EngineError> {
     let target = device.target();
     let tuned = tuner.complete(device, &target, graphs, choices);
@@ -57,30 +56,29 @@ pub(super) fn complete(
         seconds,
     } = pollster::block_on(tuned)?;
     if measured > 0 {
-        remember(&tuner.memory);
-        talk.say(&format!(
+        save_choices(&tuner.memory);
+        log.say(&format!(
             "kernels: {measured} layers measured in {seconds:.1} s"
         ));
     }
     if skipped > 0 {
-        talk.say(&format!(
-            "kernels: time was up for {skipped} layers, which the next run measures"
+        log.say(&format!(
+            "kernels: the time limit left {skipped} layers, which the next run measures"
         ));
     }
     Ok(choices)
 }
 
-/// What the file of choices remembers; nothing if it is missing or damaged, for it can be had
-/// again.
-fn recall() -> TuningCache {
+/// The cached choices; empty if the file is missing or damaged, since they can be measured again.
+fn load_choices() -> TuningCache {
     let text = cache::read(CHOICES);
     text.and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default()
 }
 
-/// Writes that file.
-fn remember(memory: &TuningCache) {
-    let text = serde_json::to_string_pretty(memory).expect("names are always JSON");
+/// Writes the choices to the cache.
+fn save_choices(choices: &TuningCache) {
+    let text = serde_json::to_string_pretty(choices).expect("names are always JSON");
     cache::write(CHOICES, text.as_bytes());
 }
 

@@ -1,4 +1,4 @@
-//! `pyr-wgpu verify`: our numbers against arrays recorded from another program.
+//! `pyr-wgpu verify`: compares our results with arrays recorded from another program.
 
 use std::path::{Path, PathBuf};
 
@@ -14,16 +14,16 @@ use crate::checkpoint::{Checkpoint, StoredTensor, Values, read_npy_file};
 use crate::engine::Tensors;
 use crate::model::NetworkSpec;
 use crate::trained_model::{TrainedModel, floats};
-use crate::verify::{self, Difference, RecordedBatch, Sgd};
+use crate::verify::{self, Difference, RecordedBatch, SgdSteps};
 
-/// Default tolerance of scores and losses: times the larger of 1 and the largest reference.
-const SCORES: f64 = 2e-5;
+/// Default tolerance of logits and losses, relative to the larger of 1 and the largest reference.
+const LOGITS: f64 = 2e-5;
 
-/// Default tolerance of gradients: relative length of the difference.
+/// Default tolerance of gradients: relative L2 norm of the difference.
 const GRADIENTS: f64 = 5e-5;
 
-/// Default tolerance of a state after some steps: relative length of the difference of the
-/// whole state. Gradients off by their tolerance move the state by less than a tenth of it.
+/// Default tolerance of the state after the steps: relative L2 norm of the difference of the
+/// whole state. Gradients off by their tolerance move the state by less than a tenth of this.
 const STATE: f64 = 5e-5;
 
 /// Arguments of `verify`.
@@ -31,10 +31,10 @@ const STATE: f64 = 5e-5;
 pub(super) struct Args {
     /// The weights, a .safetensors file
     weights: PathBuf,
-    /// The batch: .npy, float32 [N, 3, H, W], normalised already
+    /// The batch: .npy, float32 [N, 3, H, H], already normalised
     #[arg(long, value_name = "X.npy")]
     input: PathBuf,
-    /// Recorded scores of evaluation, float32 [N, K]
+    /// Recorded logits in evaluation mode, float32 [N, K]
     #[arg(long, value_name = "Y.npy")]
     logits: Option<PathBuf>,
     /// Classes of the batch, int64 `[N]`
@@ -80,7 +80,7 @@ pub(super) struct Args {
 struct Outcome {
     name: &'static str,
     difference: Difference,
-    /// Relative length of the difference of the updates.
+    /// Relative L2 norm of the difference of the updates.
     update_rel_l2: Option<f64>,
     passed: bool,
     tensors: Vec<(String, Difference)>,
@@ -89,7 +89,7 @@ struct Outcome {
 /// Compares.
 ///
 /// # Errors
-/// [`CliError::Different`] past the tolerance.
+/// [`CliError::Different`] if a comparison exceeds its tolerance; else see [`CliError`].
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     if args.logits.is_none()
         && args.grads.is_none()
@@ -116,7 +116,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         let difference = Difference::between([(ours.as_slice(), reference.as_slice())]);
         let limit = args
             .tolerance
-            .unwrap_or(SCORES * difference.largest.max(1.0));
+            .unwrap_or(LOGITS * difference.largest.max(1.0));
         outcomes.push(Outcome::new(
             "logits",
             difference,
@@ -133,7 +133,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         outcomes.push(outcome);
     }
     if let Some(steps) = args.steps {
-        let sgd = Sgd {
+        let sgd = SgdSteps {
             steps,
             learning_rate: args.lr,
             momentum: args.momentum,
@@ -156,7 +156,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             let difference = Difference::between([(losses.as_slice(), reference.as_slice())]);
             let limit = args
                 .tolerance
-                .unwrap_or(SCORES * difference.largest.max(1.0));
+                .unwrap_or(LOGITS * difference.largest.max(1.0));
             outcomes.push(Outcome::new(
                 "losses",
                 difference,
@@ -230,7 +230,7 @@ fn print(args: &Args, outcomes: &[Outcome]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The weights; a network that nothing describes takes its image size from the batch.
+/// The weights; where neither flags nor metadata give the image size, it is the batch's.
 fn load(args: &Args, input: &StoredTensor) -> Result<TrainedModel, CliError> {
     let loaded = files::load(&args.weights, &args.network)?;
     let extent = match input.shape() {
@@ -290,7 +290,7 @@ fn batch(
     };
     if loaded.network.spec().dropout > 0.0 && !labels.is_empty() {
         return Err(CliError::Usage(
-            "dropout draws other random numbers in every program; verify with --dropout 0"
+            "dropout draws different random numbers in every program; verify with --dropout 0"
                 .to_owned(),
         ));
     }
@@ -301,7 +301,7 @@ fn batch(
     })
 }
 
-/// A recorded array of a shape.
+/// A recorded float32 array of the given shape.
 fn array(path: &Path, shape: &[usize]) -> Result<Vec<f32>, CliError> {
     let tensor = read_npy_file(path)?;
     match (tensor.shape() == shape, tensor.into_parts()) {
@@ -313,14 +313,15 @@ fn array(path: &Path, shape: &[usize]) -> Result<Vec<f32>, CliError> {
     }
 }
 
-/// Recorded tensors; those that we have must be there, counters apart.
+/// The recorded tensors; they must include all of ours, except counters.
 fn reference(path: &Path, ours: &Tensors) -> Result<Tensors, CliError> {
     let recorded = floats(Checkpoint::load(path)?.tensors);
     for (name, values) in ours {
         let found = recorded.get(name).map(Vec::len);
         if found != Some(values.len()) {
             return Err(CliError::Checkpoint(format!(
-                "{}: tensor {name} has {}, ours {} values",
+                "{}: tensor {name} has {} values, ours has {}; was it recorded from another \
+                 network?",
                 path.display(),
                 found.map_or("no".to_owned(), |n| n.to_string()),
                 values.len()

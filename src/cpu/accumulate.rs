@@ -1,4 +1,4 @@
-//! Gradients, added to their sums.
+//! Adds gradients to their sums over micro-batches.
 
 use rayon::prelude::*;
 

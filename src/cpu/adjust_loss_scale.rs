@@ -1,4 +1,4 @@
-//! The loss scale after a step.
+//! Adjusts the loss scale after a step.
 
 use super::Cpu;
 use super::call::Call;
@@ -6,9 +6,9 @@ use super::loss_scale::change;
 use crate::graph::ops::{AdjustLossScale, Metrics};
 
 pub(super) fn run(_: &Cpu, _: &AdjustLossScale, mut call: Call<'_>) {
-    let mut hopeless = false;
-    change(call.result_words(0), |scale| hopeless = scale.adjust());
-    if hopeless {
+    let mut diverged = false;
+    change(call.result_words(0), |scale| diverged = scale.adjust());
+    if diverged {
         let words = call.result_words(1);
         let mut metrics = Metrics::from_words(words);
         metrics.flags |= Metrics::BAD_GRADIENT;

@@ -1,4 +1,4 @@
-//! Images of bytes to a normalised and augmented batch.
+//! Assembles a normalised, augmented batch from u8 images.
 
 use rayon::prelude::*;
 
@@ -21,7 +21,7 @@ pub(super) fn run(_: &Cpu, op: &AssembleBatch, mut call: Call<'_>) {
         let (down, right, flip) = op.augmentation(step, *sample);
         for (pixel, x) in x.chunks_exact_mut(LANES).enumerate() {
             x.fill(0.0);
-            // A shift past the left or upper edge wraps to a huge number, past any edge.
+            // A shift past the left or upper edge wraps to a large value, past any extent.
             let h = (pixel / op.size + down).wrapping_sub(op.padding);
             let w = (pixel % op.size + right).wrapping_sub(op.padding);
             if h >= op.size || w >= op.size {

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::Cpu;
 use super::call::Call;
 use super::columns::Columns;
-use super::running_average::take_in;
+use super::running_average::update_running;
 use crate::graph::ops::BatchMoments;
 
 pub(super) fn run(cpu: &Cpu, op: &BatchMoments, mut call: Call<'_>) {
@@ -14,11 +14,11 @@ pub(super) fn run(cpu: &Cpu, op: &BatchMoments, mut call: Call<'_>) {
     let batch = call.result(results.moments);
     moments(cpu, x.numbers, x.channels, batch);
     if let (Some(op), Some(running)) = (&op.running, results.running) {
-        take_in(op, call.result(running), batch);
+        update_running(op, call.result(running), batch);
     }
 }
 
-/// Partial moments of an activation, for [`super::merge_moments`]: this device leaves one slice
+/// Partial moments of an activation, for [`super::merge_moments`]: this device writes one slice
 /// of weight one, which holds the moments themselves.
 pub(super) fn partial(cpu: &Cpu, x: &[f32], channels: usize, partial: &mut [f32]) {
     let (weight, batch) = partial.split_at_mut(channels);
@@ -28,9 +28,9 @@ pub(super) fn partial(cpu: &Cpu, x: &[f32], channels: usize, partial: &mut [f32]
 
 /// Mean and variance of each channel.
 ///
-/// Each task finds the mean and the sum of squared deviations of its rows, in two passes
-/// over what lies in a cache; they are merged in order, by the formula of Chan et al.
-/// (1983, "Algorithms for computing the sample variance").
+/// Each task computes the mean and the sum of squared deviations of its rows, in two passes
+/// over cached data. The tasks' results are merged in order, by the formula of Chan et al. (1983,
+/// "Algorithms for computing the sample variance").
 pub(super) fn moments(cpu: &Cpu, x: &[f32], channels: usize, moments: &mut [f32]) {
     let columns = Columns::new(channels);
     let parts: Vec<(usize, Vec<f64>)> = x
@@ -80,7 +80,7 @@ fn part_moments(columns: &Columns, part: &[f32], moments: &mut [f64]) {
         *sum += x;
     }
     columns.fold(&sums, |c, sum| mean[c] += sum / rows);
-    // Deviations from the rounded mean: what rounding changes is of second order.
+    // Deviations from the mean rounded to f32: the error is of second order.
     let centre = columns.repeat(|c| mean[c] as f32);
     sums.fill(0.0);
     for block in blocks.chunks_exact(columns.block) {

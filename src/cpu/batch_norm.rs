@@ -1,15 +1,16 @@
-//! What normalisation and its gradients share: the coefficients of each channel.
+//! Batch-norm coefficients, shared by normalisation and its gradients.
 
 use pulp::Simd;
 
 use super::columns::{Columns, vectors};
 
-/// What normalisation needs of each channel, repeated over a block.
+/// Batch-norm coefficients of each channel, repeated over a block.
 pub(super) struct Channels {
     pub(super) columns: Columns,
     pub(super) mean: Vec<f32>,
+    /// 1 / standard deviation.
     pub(super) inverse: Vec<f32>,
-    /// Scale over standard deviation.
+    /// Scale / standard deviation.
     pub(super) factor: Vec<f32>,
     pub(super) shift: Vec<f32>,
 }
@@ -28,7 +29,7 @@ impl Channels {
     }
 }
 
-/// The normalised number, before ReLU: the backward pass must find the same sign.
+/// The normalised value before ReLU. The backward pass must reproduce its sign.
 #[inline(always)]
 fn normalized(x: f32, mean: f32, factor: f32, shift: f32) -> f32 {
     (x - mean) * factor + shift
@@ -51,13 +52,13 @@ fn normalize_rows<const RELU: bool>(channels: &Channels, y: &mut [f32], x: &[f32
         let numbers = numbers.zip(&channels.factor).zip(&channels.shift);
         for ((((y, x), mean), factor), shift) in numbers {
             let number = normalized(*x, *mean, *factor, *shift);
-            // Not max, which would swallow a NaN.
+            // Not `max`, which would hide a NaN.
             *y = if RELU && number < 0.0 { 0.0 } else { number };
         }
     }
 }
 
-/// Normalises what a convolution has just computed, while it is in a cache.
+/// Normalises cached rows of a convolution's input or output in place.
 #[inline(always)]
 pub(super) fn normalize_in_place(channels: &Channels, relu: bool, y: &mut [f32]) {
     for y in y.chunks_mut(channels.columns.block) {
@@ -70,7 +71,7 @@ pub(super) fn normalize_in_place(channels: &Channels, relu: bool, y: &mut [f32])
     }
 }
 
-/// dy where ReLU let the normalised number through, else 0; and x less its mean.
+/// dy where ReLU passed the normalised value, else 0; and x minus its mean.
 #[inline(always)]
 pub(super) fn masked<S: Simd>(
     simd: S,
@@ -83,10 +84,10 @@ pub(super) fn masked<S: Simd>(
     if !relu {
         return [dy, centred];
     }
-    // As in `normalized`, rounding by rounding.
-    let normal = simd.mul_f32s(centred, vectors::<S>(&channels.factor)[at]);
-    let normal = simd.add_f32s(normal, vectors::<S>(&channels.shift)[at]);
+    // The same operations as in `normalized`, so that both round alike.
+    let value = simd.mul_f32s(centred, vectors::<S>(&channels.factor)[at]);
+    let value = simd.add_f32s(value, vectors::<S>(&channels.shift)[at]);
     let zero = simd.splat_f32s(0.0);
-    let off = simd.less_than_or_equal_f32s(normal, zero);
+    let off = simd.less_than_or_equal_f32s(value, zero);
     [simd.select_f32s(off, zero, dy), centred]
 }

@@ -1,4 +1,4 @@
-//! A bias, added to every row.
+//! Adds a bias to every row.
 
 use super::Cpu;
 use super::call::Call;

@@ -6,16 +6,16 @@ use crate::graph::step::Step;
 use crate::graph::{Graph, Node};
 use crate::shape::Shape;
 
-/// What a node computes from, and into. Numbers lie as in [`Shape::stored_dims`].
+/// A node's operands and results, laid out as [`Shape::stored_dims`] describes.
 pub(super) struct Call<'a> {
     graph: &'a Graph,
     node: &'a Node,
-    /// Empty for a value that the node updates: it is among the results.
+    /// Empty for a value that the node updates in place: it is a result only.
     inputs: Vec<&'a [u32]>,
     results: Vec<&'a mut [u32]>,
 }
 
-/// Images, rows and columns, stored channels.
+/// Stored extents of an activation: images, rows and columns, channels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
     pub(super) batch: usize,
@@ -30,7 +30,8 @@ pub(super) struct Plane<'a> {
     pub(super) numbers: &'a [f32],
 }
 
-/// Convolution weights [kernel rows, kernel columns, inputs, outputs], as stored.
+/// Convolution weights [kernel rows, kernel columns, input channels, output channels], as
+/// stored.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Weights<'a> {
     pub(super) kernel: [usize; 2],
@@ -54,12 +55,12 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The numbers of all operands, for an operator to name.
+    /// The indices of all operands, for the operator's named inputs.
     pub(super) fn operands(&self) -> Vec<usize> {
         (0..self.inputs.len()).collect()
     }
 
-    /// The numbers of all results, likewise.
+    /// The indices of all results, for the operator's named outputs.
     pub(super) fn results(&self) -> Vec<usize> {
         (0..self.results.len()).collect()
     }
@@ -69,12 +70,12 @@ impl<'a> Call<'a> {
         self.graph.shape(self.node.inputs[operand])
     }
 
-    /// An operand's words.
+    /// An operand as 32-bit words.
     pub(super) fn words(&self, operand: usize) -> &'a [u32] {
         self.inputs[operand]
     }
 
-    /// An operand's numbers.
+    /// An operand as f32.
     pub(super) fn numbers(&self, operand: usize) -> &'a [f32] {
         bytemuck::cast_slice(self.inputs[operand])
     }
@@ -87,7 +88,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// An operand that is weights.
+    /// An operand that holds convolution weights.
     pub(super) fn weights(&self, operand: usize) -> Weights<'a> {
         let stored = self.shape(operand).stored_dims();
         Weights {
@@ -98,7 +99,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// An operand that is the step's hyper-parameters.
+    /// An operand that holds the step's hyper-parameters.
     pub(super) fn step(&self, operand: usize) -> Step {
         Step::from_words(self.words(operand))
     }
@@ -108,19 +109,20 @@ impl<'a> Call<'a> {
         Extent::new(self.graph.shape(self.node.outputs[result]))
     }
 
-    /// A result's words; each can be taken once.
+    /// A result as 32-bit words; each can be taken once.
     pub(super) fn result_words(&mut self, result: usize) -> &'a mut [u32] {
         std::mem::take(&mut self.results[result])
     }
 
-    /// A result's numbers; each can be taken once.
+    /// A result as f32; each can be taken once.
     pub(super) fn result(&mut self, result: usize) -> &'a mut [f32] {
         bytemuck::cast_slice_mut(self.result_words(result))
     }
 }
 
 impl Extent {
-    /// Of an activation [N, H, W, C]; with other axes, all but the last count as images.
+    /// Extents of an activation [N, H, W, C]; of any other shape, all axes but the last count as
+    /// images.
     fn new(shape: &Shape) -> Extent {
         let stored = shape.stored_dims();
         match stored[..] {
@@ -142,7 +144,7 @@ impl Extent {
         self.batch * self.size[0] * self.size[1]
     }
 
-    /// Numbers of one image.
+    /// Elements of one image.
     pub(super) fn image_len(&self) -> usize {
         self.size[0] * self.size[1] * self.channels
     }
@@ -157,7 +159,7 @@ impl Deref for Plane<'_> {
 }
 
 impl<'a> Plane<'a> {
-    /// The numbers of one image.
+    /// The elements of one image.
     pub(super) fn image(&self, image: usize) -> &'a [f32] {
         let len = self.image_len();
         &self.numbers[image * len..(image + 1) * len]

@@ -1,8 +1,8 @@
-//! Loops over rows of channels, in vector instructions whatever the number of channels.
+//! Vectorised loops over rows of channels, for any number of channels.
 //!
-//! A row of 20 channels fills no whole number of vectors; a few rows together do. So numbers
-//! that belong to channels are repeated until they fill whole vectors, and loops go through
-//! such *blocks* of rows; the rows that are left over fill the beginning of one.
+//! A row of 20 channels does not fill a whole number of vectors, but a few rows together do.
+//! Per-channel coefficients are therefore repeated until they fill whole vectors, and loops
+//! process such *blocks* of rows; the remaining rows fill the beginning of a block.
 
 use pulp::Simd;
 use rayon::prelude::*;
@@ -10,24 +10,24 @@ use rayon::prelude::*;
 use super::Cpu;
 use crate::shape::LANES;
 
-/// A block's numbers are a multiple of this: two of the widest vectors there are.
+/// The length of a block is a multiple of this: two of the widest vectors.
 const FILL: usize = 32;
 
-/// Numbers that are worth a task of their own.
+/// Minimum number of elements that justifies a task.
 pub(super) const TASK: usize = 1 << 14;
 
 /// Rows of channels, divided into blocks, and blocks into tasks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Columns {
     pub(super) channels: usize,
-    /// Numbers of a block.
+    /// Elements of a block.
     pub(super) block: usize,
-    /// Numbers of a task, a multiple of the block.
+    /// Elements of a task, a multiple of the block.
     pub(super) task: usize,
 }
 
 impl Columns {
-    /// Of rows of so many stored channels.
+    /// For rows of `channels` stored channels.
     pub(super) fn new(channels: usize) -> Columns {
         debug_assert_eq!(channels % LANES, 0);
         let rows = FILL / gcd(channels.max(1), FILL);
@@ -39,13 +39,13 @@ impl Columns {
         }
     }
 
-    /// Numbers of channels, repeated for all rows of a block.
+    /// Per-channel values, repeated for all rows of a block.
     pub(super) fn repeat(&self, channels: impl Fn(usize) -> f32) -> Vec<f32> {
         let row: Vec<f32> = (0..self.channels).map(channels).collect();
         row.repeat(self.block / self.channels.max(1))
     }
 
-    /// Sums a block's numbers by channel.
+    /// Calls `add(channel, value)` for each element of a block.
     pub(super) fn fold(&self, block: &[f32], mut add: impl FnMut(usize, f64)) {
         for (i, number) in block.iter().enumerate() {
             add(i % self.channels, f64::from(*number));
@@ -57,10 +57,10 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Calls `work` with corresponding vectors of some operands, and their number within a block;
-/// the last vector may be filled up with zeros.
+/// Calls `work` with corresponding vectors of the operands and their index within a block; the
+/// last vector may be zero-padded.
 ///
-/// For loops over so many operands that the compiler gives up on them.
+/// For loops with too many operands for automatic vectorisation.
 #[inline(always)]
 pub(super) fn for_each_vector<S: Simd, const N: usize>(
     simd: S,
@@ -84,14 +84,14 @@ pub(super) fn for_each_vector<S: Simd, const N: usize>(
     }
 }
 
-/// The vectors of a block's numbers.
+/// A block as vectors.
 #[inline(always)]
 pub(super) fn vectors<S: Simd>(numbers: &[f32]) -> &[S::f32s] {
     S::as_simd_f32s(numbers).0
 }
 
-/// Calls `work` with corresponding parts of a result and two operands, in parallel; parts
-/// hold `task` numbers, but for the last.
+/// Calls `work` with corresponding parts of a result and two operands, in parallel; each part
+/// but the last has `task` elements.
 pub(super) fn for_each_part(
     cpu: &Cpu,
     task: usize,

@@ -1,4 +1,4 @@
-//! Gradient of a convolution by its input: see [`super::convolution`].
+//! Input gradient of a convolution: see [`super::convolution`].
 
 use super::Cpu;
 use super::batch_norm::Channels;

@@ -1,8 +1,8 @@
-//! The gradient of a convolution by its weights: for each tap, the products of the input's
-//! pixels by the output's gradient, summed over all pixels.
+//! Weight gradient of a convolution: for each tap, input pixels times output gradients, summed
+//! over all pixels.
 //!
-//! The lines of the batch are divided into slices, whose number depends on sizes only; a
-//! task sums one slice, and then the slices are added in order, so that the bits do not
+//! The pixel rows ("lines") of the batch are divided into slices, whose number depends on sizes
+//! only. Each task sums one slice; the slices are then added in order, so the result does not
 //! depend on the number of threads.
 
 use pulp::Simd;
@@ -12,17 +12,17 @@ use super::Cpu;
 use super::call::{Call, Plane};
 use super::convolution::FusedNormalize;
 use super::simd::SimdKernel;
-use super::tile::{self, RegisterTile, places_by_gradient};
+use super::tile::{self, RegisterTile, elements_by_gradient};
 use crate::graph::ops::{Conv2dGradWeight, Taps};
 
-/// Slices, at most.
+/// Maximum number of slices.
 const MAX_SLICES: usize = 16;
 
-/// Numbers that all partial sums together should not exceed, but for what fills up vectors.
+/// Limit of all partial sums together, in elements, vector padding apart.
 const PARTIAL: usize = 1 << 23;
 
-/// Numbers of source and gradient that a task works on at a time: they stay in the fastest
-/// cache while all weights pass over them.
+/// Limit of the input and gradient that a task copies at a time, in elements: they stay in the
+/// first-level cache while all window elements are processed.
 const STAGED: usize = 6 << 10;
 
 pub(super) fn run(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) {
@@ -38,12 +38,12 @@ pub(super) fn run(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) {
     let dw = call.result(0);
     let lanes = cpu.lanes;
     let vectors = dy.channels.div_ceil(lanes);
-    // Places of a window: numbers of x that a pixel of y sees.
-    let places = op.kernel[0] * op.kernel[1] * x.channels;
-    let sums = places * vectors * lanes;
+    // Elements of x in the window of a pixel of y.
+    let window_len = op.kernel[0] * op.kernel[1] * x.channels;
+    let sums = window_len * vectors * lanes;
     let lines = dy.batch * dy.size[0];
-    // Whatever the vectors, so that they do not change the bits.
-    let most = PARTIAL / (places * dy.channels).max(1);
+    // Independent of the vector width, which must not change the result.
+    let most = PARTIAL / (window_len * dy.channels).max(1);
     let slices = MAX_SLICES.min(lines).min(most.max(1));
     let lines_per_slice = lines.div_ceil(slices.max(1)).max(1);
     let slices = lines.div_ceil(lines_per_slice);
@@ -65,7 +65,7 @@ pub(super) fn run(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) {
                         normalize_input: normalize_input.as_ref(),
                         dy,
                         taps,
-                        places,
+                        window_len,
                         vectors,
                         lines: first..(first + lines_per_slice).min(lines),
                         lines_at_once,
@@ -75,18 +75,18 @@ pub(super) fn run(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) {
                     });
                 });
             });
-        add_slices(cpu, partial, slices, [places, vectors, dy.channels], dw);
+        add_slices(cpu, partial, slices, [window_len, vectors, dy.channels], dw);
     });
 }
 
 /// A task: the sums over some lines of the batch.
 struct Slice<'a> {
     x: Plane<'a>,
-    /// What is done to x as it is copied.
+    /// Input normalisation, applied while x is copied.
     normalize_input: Option<&'a FusedNormalize>,
     dy: Plane<'a>,
     taps: [Taps; 2],
-    places: usize,
+    window_len: usize,
     vectors: usize,
     lines: std::ops::Range<usize>,
     lines_at_once: usize,
@@ -132,13 +132,13 @@ impl SimdKernel for Slice<'_> {
                 let group = Group {
                     taps: &self.taps,
                     channels: self.x.channels,
-                    places: self.places,
+                    window_len: self.window_len,
                     columns,
                     source: self.staged_x,
                     gradient: part,
-                    sums: &mut self.sums[sums..sums + self.places * lanes],
+                    sums: &mut self.sums[sums..sums + self.window_len * lanes],
                 };
-                sums += self.places * lanes;
+                sums += self.window_len * lanes;
                 tile::with_rows::<S, REGISTERS>(simd, vectors, group);
             }
             line += count;
@@ -146,7 +146,7 @@ impl SimdKernel for Slice<'_> {
     }
 }
 
-/// Copies some channels of each pixel, with zeros past the last.
+/// Copies some channels of each pixel, zero-padded past the last.
 #[inline(always)]
 fn gather(pixels: &[f32], channels: usize, first: usize, count: usize, part: &mut [f32]) {
     let inside = count.min(channels - first);
@@ -159,13 +159,13 @@ fn gather(pixels: &[f32], channels: usize, first: usize, count: usize, part: &mu
     }
 }
 
-/// All places by one group of channels.
+/// All elements of a window by one group of output channels.
 struct Group<'a> {
     taps: &'a [Taps; 2],
-    /// Of x.
+    /// Channels of x.
     channels: usize,
-    places: usize,
-    /// Of y.
+    window_len: usize,
+    /// Columns of y.
     columns: usize,
     source: &'a [f32],
     gradient: &'a [f32],
@@ -184,20 +184,21 @@ impl RegisterTile for Group<'_> {
             .as_chunks_mut::<VECTORS>()
             .0;
         let mut done = 0;
-        while done < self.places {
-            // Past the last place the last one is computed again, and not stored.
-            let place = |row: usize| (done + row).min(self.places - 1);
-            let mut tile: [[S::f32s; VECTORS]; ROWS] = std::array::from_fn(|row| sums[place(row)]);
+        while done < self.window_len {
+            // Rows past the last element recompute it and are not stored.
+            let element = |row: usize| (done + row).min(self.window_len - 1);
+            let mut tile: [[S::f32s; VECTORS]; ROWS] =
+                std::array::from_fn(|row| sums[element(row)]);
             for (line, gradient) in gradient.chunks_exact(self.columns).enumerate() {
                 let first = line * height.source_step * pitch;
-                let places = std::array::from_fn(|row| {
-                    let place = place(row);
-                    first + place / run * pitch + place % run
+                let offsets = std::array::from_fn(|row| {
+                    let element = element(row);
+                    first + element / run * pitch + element % run
                 });
                 let step = width.source_step * self.channels;
-                places_by_gradient(simd, self.source, places, step, gradient, &mut tile);
+                elements_by_gradient(simd, self.source, offsets, step, gradient, &mut tile);
             }
-            for (row, tile) in tile.iter().enumerate().take(self.places - done) {
+            for (row, tile) in tile.iter().enumerate().take(self.window_len - done) {
                 sums[done + row] = *tile;
             }
             done += ROWS;
@@ -205,23 +206,23 @@ impl RegisterTile for Group<'_> {
     }
 }
 
-/// Adds the slices, and brings groups of vectors into the order of weights.
+/// Sums the slices, and reorders groups of vectors to the layout of the weights.
 fn add_slices(
     cpu: &Cpu,
     partial: &[f32],
     slices: usize,
-    [places, vectors, channels]: [usize; 3],
+    [window_len, vectors, channels]: [usize; 3],
     dw: &mut [f32],
 ) {
     let lanes = cpu.lanes;
-    let slice = places * vectors * lanes;
+    let slice = window_len * vectors * lanes;
     dw.par_chunks_mut(channels)
         .with_min_len(64)
         .enumerate()
-        .for_each(|(place, row)| {
+        .for_each(|(element, row)| {
             for (first, count) in tile::groups(vectors, cpu.widest) {
                 let width = count * lanes;
-                let start = places * first * lanes + place * width;
+                let start = window_len * first * lanes + element * width;
                 let from = first * lanes;
                 let row = &mut row[from..channels.min(from + width)];
                 row.copy_from_slice(&partial[start..start + row.len()]);

@@ -1,4 +1,4 @@
-//! Change of the element type: this device has one.
+//! Element-type conversion: a copy, as this device stores f32 only.
 
 use super::Cpu;
 use super::call::Call;

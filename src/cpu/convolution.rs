@@ -1,10 +1,10 @@
-//! What a convolution and its gradient by the input share: sums over the taps of each result
-//! pixel.
+//! The product of windows and weights that a convolution and its input gradient share.
 //!
-//! Both are products of windows of a source by weights, see [`crate::graph::ops::Taps`].
-//! A task owns some rows of one result image: it copies the source's rows, with zeros
-//! where windows reach outside, so that a window's rows are runs of numbers, and then goes
-//! through its pixels tile by tile.
+//! Both sum over the taps of each result pixel (see [`crate::graph::ops::Taps`]). The source is
+//! x in the forward pass and dy in the backward pass; the result is y or dx.
+//! A task owns some rows of one result image. It copies the source rows, zero-padded where
+//! windows reach outside, so that a window row is contiguous, and then computes its pixels tile
+//! by tile.
 
 use pulp::Simd;
 use rayon::prelude::*;
@@ -17,33 +17,33 @@ use super::tile::{self, RegisterTile, rows_by_weights};
 use crate::graph::ops::{NormOperands, Normalize, Taps};
 use crate::shape::LANES;
 
-/// Numbers that the copied rows of a task should not exceed: they stay in a core's cache.
+/// Limit of a task's copied source rows, in elements: they should stay in the core's cache.
 const STAGED: usize = 1 << 16;
 
-/// Pixels that are worth a task of their own.
+/// Minimum number of pixels that justifies a task.
 const LEAST_PIXELS: usize = 64;
 
-/// A source, and weights in the order in which the tiles read them.
+/// A source, and weights packed in the order in which the tiles read them.
 pub(super) struct Product<'a> {
     source: Plane<'a>,
     phases: Vec<Phase>,
-    /// Vectors of channels of the result.
+    /// Vectors that hold the result's channels.
     vectors: usize,
     packed: Vec<f32>,
-    /// What is done to the source as it is copied.
+    /// Normalisation of the source, applied while it is copied.
     pub(super) normalize_input: Option<FusedNormalize>,
-    /// What is done to the result.
+    /// Normalisation of the result.
     pub(super) epilogue: Option<FusedNormalize>,
 }
 
-/// A normalisation on the way in or out.
+/// A normalisation fused into the convolution.
 pub(super) struct FusedNormalize {
     channels: Channels,
     relu: bool,
 }
 
 impl FusedNormalize {
-    /// Of an operator's attribute and operands, which are there together.
+    /// From an operator's attribute and operands: either both are present or neither.
     pub(super) fn of(
         op: &Option<Normalize>,
         operands: Option<NormOperands<usize>>,
@@ -65,12 +65,12 @@ impl FusedNormalize {
     }
 }
 
-/// Result pixels that see the same taps.
+/// A stride phase: result pixels with the same taps.
 struct Phase {
     taps: [Taps; 2],
-    /// The runs of numbers of a pixel's window: offset from its first number, length.
+    /// Contiguous parts of a pixel's window: offset from its first element, length.
     segments: Vec<(usize, usize)>,
-    /// First of its weights.
+    /// Offset of its weights in `packed`.
     weights: usize,
 }
 
@@ -115,7 +115,7 @@ impl<'a> Product<'a> {
         product
     }
 
-    /// Appends the weights of some channels of the result, zeros past the last.
+    /// Appends the weights of some result channels, zero-padded past the last.
     fn pack(
         &mut self,
         weights: &Weights<'_>,
@@ -150,7 +150,7 @@ impl<'a> Product<'a> {
         if numbers.is_empty() {
             return;
         }
-        // Few images are divided, so that all cores have work.
+        // Small batches are split within images, to occupy all cores.
         let wanted = (4 * cpu.threads).div_ceil(result.batch);
         let columns = self
             .phases
@@ -194,7 +194,7 @@ impl<'a> Product<'a> {
         cpu.scratch.give(self.packed);
     }
 
-    /// Numbers that the copied source of so many rows of the result takes, at most.
+    /// Maximum number of elements of the copied source for `rows` rows of the result.
     fn staged_len(&self, rows: usize) -> usize {
         let phase = |phase: &Phase| {
             let [height, width] = &phase.taps;
@@ -274,7 +274,7 @@ impl SimdKernel for Block<'_, '_> {
     }
 }
 
-/// All pixels of a block by one group of channels.
+/// All pixels of a block by one group of result channels.
 struct Group<'a> {
     phase: &'a Phase,
     cells: std::ops::Range<usize>,
@@ -297,7 +297,7 @@ impl RegisterTile for Group<'_> {
         let pixels = self.cells.len() * width.count;
         let mut done = 0;
         while done < pixels {
-            // Past the last pixel the last one is computed again, and not stored.
+            // Rows past the last pixel recompute it and are not stored.
             let at = |row: usize| {
                 let pixel = (done + row).min(pixels - 1);
                 (pixel / width.count, pixel % width.count)
@@ -321,7 +321,7 @@ impl RegisterTile for Group<'_> {
     }
 }
 
-/// Stores vectors, as far as there is room.
+/// Stores vectors, truncated to the length of `numbers`.
 #[inline(always)]
 fn store<S: Simd>(simd: S, numbers: &mut [f32], vectors: &[S::f32s]) {
     let (whole, rest) = S::as_mut_simd_f32s(numbers);
@@ -334,7 +334,7 @@ fn store<S: Simd>(simd: S, numbers: &mut [f32], vectors: &[S::f32s]) {
 }
 
 impl Plane<'_> {
-    /// Whether the windows of some cells lie inside, row after row without a gap.
+    /// Whether the windows of some cells are contiguous in the source and need no padding.
     fn holds(&self, height: &Taps, width: &Taps, cells: &std::ops::Range<usize>) -> bool {
         let last = height.source_base + (height.source_step * (cells.end - 1)) as isize;
         height.source_base + (height.source_step * cells.start) as isize >= 0
@@ -343,7 +343,7 @@ impl Plane<'_> {
             && width.receptive_extent() == self.size[1]
     }
 
-    /// Copies the windows of some cells, normalised on request, with zeros outside.
+    /// Copies the windows of some cells, optionally normalised, zero-padded outside.
     #[inline(always)]
     pub(super) fn stage(
         &self,
@@ -359,7 +359,7 @@ impl Plane<'_> {
         let lines = (cells.len() - 1) * height.source_step + height.taps;
         let first = height.source_base + (height.source_step * cells.start) as isize;
         let [rows, columns] = self.size.map(|extent| extent as isize);
-        // Columns of the window that lie inside.
+        // Columns of the window inside the source.
         let start = (-width.source_base).clamp(0, width.receptive_extent() as isize) as usize;
         let end =
             (columns - width.source_base).clamp(start as isize, width.receptive_extent() as isize);

@@ -1,4 +1,4 @@
-//! Loss and number of correct answers, accumulated.
+//! Accumulates the loss and the number of correct answers.
 
 use super::Cpu;
 use super::call::Call;

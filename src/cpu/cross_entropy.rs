@@ -1,9 +1,9 @@
-//! What softmax cross-entropy and its gradient share: a few numbers, in double precision on one
-//! thread.
+//! Shared by softmax cross-entropy and its gradient. Logits are few, so both run in double
+//! precision on one thread.
 
 use super::call::Call;
 
-/// Rows of logits, as true classes only.
+/// Rows of logits without pad channels, each with its label.
 pub(super) fn rows<'a>(
     call: &Call<'a>,
     logits: usize,

@@ -1,18 +1,18 @@
-//! Dropout: the mask is drawn again in the backward pass.
+//! Dropout; the backward pass regenerates the mask.
 
 use rayon::prelude::*;
 
 use super::Cpu;
 use super::call::Call;
 use crate::graph::ops::Dropout;
-use crate::rng::{Purpose, philox4x32};
+use crate::rng::{self, Purpose, philox4x32};
 use crate::shape::LANES;
 
 pub(super) fn run(cpu: &Cpu, op: &Dropout, mut call: Call<'_>) {
     let named = op.inputs(&call.operands());
     let (x, samples) = (call.plane(named.x), call.words(named.samples));
     let step = call.step(named.step);
-    let key = [step.seed as u32, (step.seed >> 32) as u32];
+    let key = rng::key(step.seed);
     let rows = call.result(0).par_chunks_mut(x.channels);
     let operands = x.numbers.par_chunks(x.channels).zip(samples);
     rows.zip(operands).for_each(|(y, (x, sample))| {

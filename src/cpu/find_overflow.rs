@@ -1,4 +1,4 @@
-//! Whether a gradient is NaN or infinite.
+//! Flags an overflow if any gradient is NaN or infinite.
 
 use super::Cpu;
 use super::call::Call;

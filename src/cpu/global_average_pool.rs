@@ -1,4 +1,4 @@
-//! Average over the whole map.
+//! Global average pooling.
 
 use super::Cpu;
 use super::call::Call;

@@ -1,4 +1,4 @@
-//! Gradient of the average over the whole map.
+//! Gradient of global average pooling.
 
 use super::Cpu;
 use super::call::Call;

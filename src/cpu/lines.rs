@@ -1,4 +1,4 @@
-//! Loops over the lines of an activation.
+//! Loops over the pixel rows of an activation.
 
 use rayon::prelude::*;
 
@@ -6,7 +6,7 @@ use super::Cpu;
 use super::call::Extent;
 use super::columns::TASK;
 
-/// Calls `work` with each line of pixels of a result: image, row, numbers.
+/// Calls `work(image, row, elements)` for each pixel row of a result, in parallel.
 pub(super) fn for_each_line(
     cpu: &Cpu,
     result: Extent,

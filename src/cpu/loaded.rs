@@ -7,7 +7,7 @@ use super::call::Call;
 use super::{Cpu, apply};
 use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Graph, Node, Role, ValueId};
-use crate::program::plan::{Interval, Plan, intervals};
+use crate::program::plan::{Interval, Plan, intervals, shared_slots};
 
 /// Graphs with their memory.
 #[derive(Debug)]
@@ -22,29 +22,24 @@ pub struct LoadedGraphs {
 #[derive(Debug)]
 struct PlacedGraph {
     graph: Graph,
-    /// Where each value lies; `None` for those that no node uses.
+    /// Memory of each value; `None` for those that no node uses.
     ranges: Vec<Option<MemoryRange>>,
-    /// What a run fills with zeros in the end.
+    /// Ranges that are zeroed at the end of a run.
     clears: Vec<MemoryRange>,
 }
 
 impl LoadedGraphs {
-    /// Gives every value of some graphs a place; lasting ones begin as zeros.
+    /// Allocates memory for every value of the graphs; lasting values start as zeros.
     pub fn new(cpu: Arc<Cpu>, graphs: Vec<Graph>, lasting: &LastingMemory) -> LoadedGraphs {
         let plans: Vec<Plan> = graphs.iter().map(|graph| Plan::of(&uses(graph))).collect();
-        let mut slots: Vec<usize> = Vec::new();
-        for plan in &plans {
-            slots.resize(slots.len().max(plan.slots.len()), 0);
-            for (slot, bytes) in slots.iter_mut().zip(&plan.slots) {
-                *slot = (*slot).max(*bytes as usize / 4);
-            }
-        }
-        let temporary: usize = slots.iter().sum();
+        let slots = shared_slots(&plans);
+        let temporary: u64 = slots.iter().sum();
+        let slots = slots.iter().map(|bytes| *bytes as usize / 4);
         let regions = lasting.regions.iter().map(|region| region.words);
         LoadedGraphs {
             cpu,
             memory: regions.chain(slots).map(|words| vec![0; words]).collect(),
-            bytes: lasting.bytes() + 4 * temporary as u64,
+            bytes: lasting.bytes() + temporary,
             graphs: graphs
                 .into_iter()
                 .zip(&plans)
@@ -53,17 +48,17 @@ impl LoadedGraphs {
         }
     }
 
-    /// Bytes of all values, without what aligns them.
+    /// Bytes of all lasting values and slots, without alignment padding.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Words of lasting values.
+    /// The words of a range of lasting values.
     pub fn words(&self, range: MemoryRange) -> &[u32] {
         &self.memory[range.region][range.offset..][..range.words]
     }
 
-    /// The same, to be written.
+    /// The words of a range of lasting values, mutably.
     pub fn words_mut(&mut self, range: MemoryRange) -> &mut [u32] {
         &mut self.memory[range.region][range.offset..][..range.words]
     }
@@ -77,10 +72,10 @@ impl LoadedGraphs {
             ..
         } = self;
         let placed = &graphs[index];
-        // On a thread of the pool: from outside every parallel loop would wait for one.
+        // Entering the pool once saves a hand-over to it for every parallel loop.
         rayon::scope(|_| {
             for node in &placed.graph.nodes {
-                step(cpu, placed, node, memory);
+                run_node(cpu, placed, node, memory);
                 done();
             }
         });
@@ -111,7 +106,7 @@ impl PlacedGraph {
     }
 }
 
-/// From which to which node each temporary value lives.
+/// Live interval of each temporary value, in nodes.
 fn uses(graph: &Graph) -> Vec<Option<Interval>> {
     let values = graph.values.iter();
     let bytes: Vec<Option<u64>> = values
@@ -126,11 +121,11 @@ fn uses(graph: &Graph) -> Vec<Option<Interval>> {
 }
 
 /// Runs one node.
-fn step(cpu: &Cpu, placed: &PlacedGraph, node: &Node, memory: &mut [Vec<u32>]) {
+fn run_node(cpu: &Cpu, placed: &PlacedGraph, node: &Node, memory: &mut [Vec<u32>]) {
     let PlacedGraph { graph, ranges, .. } = placed;
     let range = |id: &ValueId| ranges[id.0].expect("values of nodes have places");
-    // Regions that the node writes are taken out and cut into its operands; the others can be
-    // read where they are.
+    // Regions that the node writes are moved out of `memory` and split into its operands; the
+    // others are borrowed in place.
     let mut written: Vec<usize> = node.outputs.iter().map(|id| range(id).region).collect();
     written.sort_unstable();
     written.dedup();
@@ -152,9 +147,9 @@ fn step(cpu: &Cpu, placed: &PlacedGraph, node: &Node, memory: &mut [Vec<u32>]) {
         let (mut rest, mut start) = (words.as_mut_slice(), 0);
         for (_, offset, id) in cuts.iter().filter(|cut| cut.0 == *region) {
             let words = range(id).words;
-            let (piece, behind) = rest.split_at_mut(offset - start).1.split_at_mut(words);
+            let (piece, after) = rest.split_at_mut(offset - start).1.split_at_mut(words);
             pieces.insert(*id, piece);
-            (rest, start) = (behind, offset + words);
+            (rest, start) = (after, offset + words);
         }
     }
     let results = node
@@ -177,8 +172,9 @@ fn step(cpu: &Cpu, placed: &PlacedGraph, node: &Node, memory: &mut [Vec<u32>]) {
             } = range(id);
             match pieces.get(id) {
                 Some(piece) => &**piece,
-                // What the node updates is gone: it is among the results only.
-                None => memory[region].get(offset..offset + words).unwrap_or(&[]),
+                // A value updated in place is among the results only.
+                None if written.contains(&region) => &[],
+                None => &memory[region][offset..offset + words],
             }
         })
         .collect();

@@ -1,4 +1,4 @@
-//! The state of loss scaling, changed in place.
+//! In-place update of the loss-scaling state.
 
 use crate::graph::ops::LossScale;
 

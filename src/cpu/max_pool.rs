@@ -1,4 +1,4 @@
-//! Maximum of each window, and where it lies.
+//! Max-pooling: the maximum of each window and its argmax index.
 
 use rayon::prelude::*;
 
@@ -36,9 +36,11 @@ pub(super) fn run(cpu: &Cpu, op: &MaxPool, mut call: Call<'_>) {
 struct Source<'a> {
     numbers: &'a [f32],
     size: [usize; 2],
-    /// True ones, and as stored.
+    /// True channels.
     channels: usize,
+    /// Stored channels.
     stored: usize,
+    /// Row of the output.
     row: usize,
 }
 
@@ -51,17 +53,17 @@ fn pool_line(op: &MaxPool, from: &Source<'_>, y: &mut [f32], argmax: &mut [u32])
         argmax[from.channels..].fill(0);
         let mut found = false;
         for tap in 0..op.kernel * op.kernel {
-            let row = op.window.source(from.row, tap / op.kernel, height);
-            let column = op.window.source(column, tap % op.kernel, width);
+            let row = op.window.input_index(from.row, tap / op.kernel, height);
+            let column = op.window.input_index(column, tap % op.kernel, width);
             let (Some(row), Some(column)) = (row, column) else {
                 continue;
             };
             let at = (row * width + column) * from.stored;
             let x = &from.numbers[at..at + from.channels];
-            for ((y, place), x) in y.iter_mut().zip(argmax.iter_mut()).zip(x) {
-                // A NaN wins over any number, and the first of equals wins.
+            for ((y, index), x) in y.iter_mut().zip(argmax.iter_mut()).zip(x) {
+                // NaN wins over any number; of equal values, the first wins.
                 if !found || *x > *y || (x.is_nan() && !y.is_nan()) {
-                    (*y, *place) = (*x, tap as u32);
+                    (*y, *index) = (*x, tap as u32);
                 }
             }
             found = true;

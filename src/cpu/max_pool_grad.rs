@@ -17,12 +17,16 @@ pub(super) fn run(_: &Cpu, op: &MaxPoolGrad, mut call: Call<'_>) {
     images.enumerate().for_each(|(image, dx)| {
         dx.fill(0.0);
         let argmax = &argmax[image * image_len..(image + 1) * image_len];
-        for (cell, (dy, place)) in dy.image(image).iter().zip(argmax).enumerate() {
+        for (cell, (dy, index)) in dy.image(image).iter().zip(argmax).enumerate() {
             let (pixel, channel) = (cell / channels, cell % channels);
-            let tap = *place as usize;
-            let row = op.window.source(pixel / columns, tap / op.kernel, height);
-            let column = op.window.source(pixel % columns, tap % op.kernel, width);
-            // The pads of an activation have no place, and a gradient of zero.
+            let tap = *index as usize;
+            let row = op
+                .window
+                .input_index(pixel / columns, tap / op.kernel, height);
+            let column = op
+                .window
+                .input_index(pixel % columns, tap % op.kernel, width);
+            // Pad channels hold index 0, which may lie outside, and a zero gradient.
             if let (Some(row), Some(column)) = (row, column) {
                 dx[(row * width + column) * channels + channel] += dy;
             }

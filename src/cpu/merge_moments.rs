@@ -2,16 +2,16 @@
 
 use super::Cpu;
 use super::call::Call;
-use super::running_average::take_in;
+use super::running_average::update_running;
 use crate::graph::ops::MergeMoments;
 
 pub(super) fn run(_: &Cpu, op: &MergeMoments, mut call: Call<'_>) {
     let partial = call.numbers(op.inputs(&call.operands()).partial);
     let results = op.outputs(&call.results());
     let batch = call.result(results.moments);
-    // The one slice has weight one.
+    // This device writes a single slice, of weight one.
     batch.copy_from_slice(&partial[partial.len() / 3..]);
     if let (Some(op), Some(running)) = (&op.running, results.running) {
-        take_in(op, call.result(running), batch);
+        update_running(op, call.result(running), batch);
     }
 }

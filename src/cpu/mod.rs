@@ -1,15 +1,15 @@
 //! The CPU device: runs graphs in single precision with vector instructions, on all cores.
 //!
-//! It computes what the kernels compute on a GPU, from the same graph and in the same layout
-//! of memory; results agree to rounding.
-//! A [`LoadedGraphs`] holds some graphs with all their memory: lasting values in regions
-//! ([`crate::graph::lasting`]), temporary ones in slots by the plan that programs use as well
+//! It computes what the GPU kernels compute, from the same graph and in the same memory layout;
+//! results agree to rounding.
+//! A [`LoadedGraphs`] holds graphs with all their memory: lasting values in regions
+//! ([`crate::graph::lasting`]), temporary ones in slots, planned as for GPU programs
 //! ([`crate::program::plan`]).
-//! Sums over many numbers are divided by sizes, never by the number of threads or the width of
-//! vectors, so one processor gives the same bits every time.
+//! Reductions are partitioned by tensor sizes, never by thread count or vector width, so one
+//! processor gives the same bits every time.
 //!
-//! Convolutions are sums kept in vector registers, tile by tile (`tile.rs`); everything else
-//! is a loop that the compiler vectorises (`columns.rs`).
+//! Convolutions accumulate tiles in vector registers (`tile.rs`); everything else is a loop
+//! over vectors (`columns.rs`).
 
 mod accumulate;
 mod add;
@@ -68,21 +68,21 @@ use simd::Instructions;
 #[derive(Debug)]
 pub struct Cpu {
     instructions: Instructions,
-    /// Numbers in a vector.
+    /// f32 lanes of a vector.
     lanes: usize,
-    /// Most vectors in a group of channels.
+    /// Maximum number of vectors in a group of channels.
     widest: usize,
     threads: usize,
     scratch: Scratch,
 }
 
 impl Cpu {
-    /// Finds out what the processor can do.
+    /// Detects the processor's fastest vector instructions.
     pub fn detect() -> Cpu {
         Cpu::with(by_speed().remove(0))
     }
 
-    /// The same processor with every kind of vector instructions it has, the best first.
+    /// The processor once for each vector instruction set it supports, the fastest first.
     pub fn kinds() -> Vec<Cpu> {
         by_speed().into_iter().map(Cpu::with).collect()
     }
@@ -98,18 +98,18 @@ impl Cpu {
         }
     }
 
-    /// Kind of vector instructions, for people.
+    /// Display name of the vector instruction set.
     pub fn instructions(&self) -> &'static str {
         self.instructions.name()
     }
 
-    /// Threads that work on a graph.
+    /// Number of threads that run a graph.
     pub fn threads(&self) -> usize {
         self.threads
     }
 }
 
-/// Every kind of vector instructions that this processor has, the best first.
+/// Every vector instruction set of this processor, the fastest first.
 fn by_speed() -> Vec<Instructions> {
     #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "one kind"))]
     let mut kinds = Instructions::all();
@@ -122,7 +122,7 @@ fn by_speed() -> Vec<Instructions> {
     kinds
 }
 
-/// Computes one node.
+/// Runs one node.
 fn apply(cpu: &Cpu, op: &Op, call: Call<'_>) {
     match op {
         Op::Accumulate(op) => accumulate::run(cpu, op, call),

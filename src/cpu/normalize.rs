@@ -1,4 +1,4 @@
-//! Normalisation by batch-norm coefficients, alone or with ReLU.
+//! Normalisation by batch-norm coefficients, optionally with ReLU.
 
 use super::Cpu;
 use super::batch_norm::{Channels, normalize_part};

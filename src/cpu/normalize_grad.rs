@@ -1,4 +1,4 @@
-//! Gradient of batch norm by its input.
+//! Input gradient of batch norm.
 
 use pulp::Simd;
 use rayon::prelude::*;
@@ -18,7 +18,7 @@ pub(super) fn run(cpu: &Cpu, op: &NormalizeGrad, mut call: Call<'_>) {
     let channels = Channels::new(x.channels, moments, affine, op.epsilon);
     let (columns, count) = (channels.columns, x.channels);
     let daffine = call.numbers(named.daffine);
-    // dx = factor · (dy − Σdy/rows − x̂ · Σ(dy·x̂)/rows), the sums only in training.
+    // dx = factor · (dy − Σdy/rows − x̂ · Σ(dy·x̂)/rows); the sums only with batch statistics.
     let share = match op.batch {
         true => 1.0 / x.rows() as f32,
         false => 0.0,

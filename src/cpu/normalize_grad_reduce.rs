@@ -1,4 +1,4 @@
-//! Gradients of scale and shift of batch norm.
+//! Gradients of batch norm's scale and shift.
 
 use pulp::Simd;
 use rayon::prelude::*;
@@ -65,7 +65,7 @@ impl SimdKernel for Reduce<'_> {
     #[inline(always)]
     fn run<S: Simd, const REGISTERS: usize>(self, simd: S) {
         let columns = &self.channels.columns;
-        // Of dy · (x − mean), and of dy; the standard deviation comes at the end.
+        // Sums of dy · (x − mean) and of dy; division by the standard deviation comes last.
         let mut scale = vec![0.0f32; columns.block];
         let mut shift = vec![0.0f32; columns.block];
         let scales = S::as_mut_simd_f32s(&mut scale).0;

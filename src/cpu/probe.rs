@@ -1,4 +1,4 @@
-//! What the processor can do at best: multiply-adds, copying, starting a parallel loop.
+//! Probes of the processor's limits: multiply-adds, copying, starting a parallel loop.
 
 use pulp::Simd;
 use rayon::prelude::*;
@@ -11,10 +11,11 @@ use {
     std::time::{Duration, Instant},
 };
 
-/// Sums that one thread keeps: enough to hide the latency of an addition.
+/// Independent accumulators per thread: enough to hide the latency of a multiply-add.
 const SUMS: usize = 12;
 
-/// Multiply-adds on registers alone, on all threads; returns the operations, two for each.
+/// Runs multiply-adds on registers, on all threads; returns the number of operations, two for
+/// each multiply-add.
 pub fn arithmetic(cpu: &Cpu, rounds: u32) -> u64 {
     (0..cpu.threads).into_par_iter().for_each(|_| {
         cpu.instructions.run(MultiplyAdds(rounds));
@@ -27,7 +28,7 @@ struct MultiplyAdds(u32);
 impl SimdKernel for MultiplyAdds {
     #[inline(always)]
     fn run<S: Simd, const REGISTERS: usize>(self, simd: S) {
-        // Hidden from the compiler, which would foresee the result.
+        // Opaque to the compiler, which would otherwise compute the result itself.
         let factor = std::hint::black_box(simd.splat_f32s(0.999));
         let term = std::hint::black_box(simd.splat_f32s(1e-3));
         let mut sums = [simd.splat_f32s(1.0); SUMS];
@@ -40,15 +41,15 @@ impl SimdKernel for MultiplyAdds {
     }
 }
 
-/// Multiply-adds and times of them that [`as_fast`] measures, some microseconds each: the
-/// least time counts, so that neither other programs nor a processor that wakes up matter.
+/// Rounds per sample and number of samples in [`as_fast`]. A sample takes some microseconds;
+/// the minimum excludes the effects of other programs and of rising clocks.
 #[cfg(target_arch = "x86_64")]
 const PROBE_ROUNDS: u32 = 1000;
 #[cfg(target_arch = "x86_64")]
 const PROBES: usize = 25;
 
-/// Whether a multiply-add of one kind takes less than one and a half times as long as one of
-/// another, on this thread.
+/// Whether a multiply-add with `one` takes less than 1.5 times as long as with `other`, on this
+/// thread.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn as_fast(one: Instructions, other: Instructions) -> bool {
     let time = |kind: Instructions| {
@@ -64,13 +65,13 @@ pub(super) fn as_fast(one: Instructions, other: Instructions) -> bool {
     2 * least < 3 * least_other
 }
 
-/// Copies numbers, on all threads.
+/// Copies a slice, on all threads.
 pub fn copy(from: &[f32], to: &mut [f32]) {
     let parts = to.par_chunks_mut(1 << 16).zip(from.par_chunks(1 << 16));
     parts.for_each(|(to, from)| to.copy_from_slice(from));
 }
 
-/// Starts so many parallel loops that do nothing, one after another.
+/// Starts `count` empty parallel loops, one after another.
 pub fn launches(cpu: &Cpu, count: usize) {
     rayon::scope(|_| {
         for _ in 0..count {

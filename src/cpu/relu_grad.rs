@@ -16,7 +16,7 @@ pub(super) fn run(cpu: &Cpu, op: &ReluGrad, mut call: Call<'_>) {
         #[inline(always)]
         |dx, y, dy| {
             for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
-                // A NaN lets the gradient through.
+                // NaN passes the gradient.
                 *dx = if *y <= 0.0 { 0.0 } else { *dy };
             }
         },

@@ -6,11 +6,11 @@ use crate::graph::ops::RunningAverage;
 
 pub(super) fn run(_: &Cpu, op: &RunningAverage, mut call: Call<'_>) {
     let moments = op.inputs(&call.operands()).moments;
-    take_in(op, call.result(0), call.numbers(moments));
+    update_running(op, call.result(0), call.numbers(moments));
 }
 
-/// Running statistics take in a batch's own, with the unbiased variance.
-pub(super) fn take_in(op: &RunningAverage, running: &mut [f32], moments: &[f32]) {
+/// Updates running statistics with those of a batch, its variance unbiased.
+pub(super) fn update_running(op: &RunningAverage, running: &mut [f32], moments: &[f32]) {
     let channels = moments.len() / 2;
     let correction = op.correction() as f32;
     for (i, (running, moment)) in running.iter_mut().zip(moments).enumerate() {

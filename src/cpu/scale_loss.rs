@@ -1,4 +1,4 @@
-//! Weights of the losses, times the loss scale.
+//! Loss weights times the loss scale.
 
 use super::Cpu;
 use super::call::Call;

@@ -1,4 +1,4 @@
-//! Memory that is borrowed for a moment and kept for the next one: a step allocates nothing.
+//! A pool of scratch buffers, which convolutions reuse from step to step.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(super) struct Scratch(Mutex<Vec<Vec<f32>>>);
 
 impl Scratch {
-    /// Calls `work` with so many numbers of any value.
+    /// Calls `work` with `len` elements of unspecified contents.
     pub(super) fn lend<T>(&self, len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
         let mut numbers = self.take();
         if numbers.len() < len {
@@ -18,18 +18,18 @@ impl Scratch {
         result
     }
 
-    /// A vector with any contents, to be given back.
+    /// A vector of unspecified length and contents; [`Scratch::give`] returns it.
     pub(super) fn take(&self) -> Vec<f32> {
         self.lock().pop().unwrap_or_default()
     }
 
-    /// Gives back what [`Scratch::take`] took.
+    /// Returns a vector from [`Scratch::take`].
     pub(super) fn give(&self, numbers: Vec<f32>) {
         self.lock().push(numbers);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<f32>>> {
-        // A panic leaves at worst fewer vectors behind.
+        // After a panic the pool holds at worst fewer vectors.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,7 @@ pub(super) fn run(cpu: &Cpu, op: &Sgd, mut call: Call<'_>) {
     let results = op.outputs(&call.results());
     let scale = match named.scale {
         Some(scale) => LossScale::from_words(call.words(scale)),
-        None => LossScale::none(),
+        None => LossScale::unscaled(),
     };
     if scale.overflow != 0 {
         return;

@@ -1,14 +1,14 @@
-//! What the zero-padded shortcut and its gradient share.
+//! Shared by the zero-padded shortcut and its gradient.
 
 use super::call::Plane;
 use crate::graph::ops::ShortcutGrad;
 
-/// Cells of the window at `at` along an axis of `extent`.
+/// Input range of pooling window `at` along an axis of `extent`.
 pub(super) fn window(at: usize, stride: usize, extent: usize) -> std::ops::Range<usize> {
     at * stride..((at + 1) * stride).min(extent)
 }
 
-/// The gradient that comes through a shortcut, pixel by pixel.
+/// Average-pool backward through a shortcut, pixel by pixel.
 pub(super) struct PoolBackward<'a> {
     stride: usize,
     /// Rows, columns and true channels of the shortcut's input.
@@ -26,7 +26,8 @@ impl<'a> PoolBackward<'a> {
         }
     }
 
-    /// Adds to pixels of `stored` channels, of which the first has number `first` in the batch.
+    /// Adds the gradient to pixels of `stored` channels; `first` is the first one's index in the
+    /// batch.
     #[inline(always)]
     pub(super) fn add_to(&self, dx: &mut [f32], first: usize, stored: usize) {
         let [height, width, channels] = self.input;
@@ -36,10 +37,10 @@ impl<'a> PoolBackward<'a> {
             first % width,
         ];
         for dx in dx.chunks_exact_mut(stored) {
-            let (row, place) = (line / self.stride, column / self.stride);
-            let rows = window(row, self.stride, height).len();
-            let share = 1.0 / (rows * window(place, self.stride, width).len()) as f32;
-            let at = (row * self.dy.size[1] + place) * self.dy.channels;
+            let (p, q) = (line / self.stride, column / self.stride);
+            let rows = window(p, self.stride, height).len();
+            let share = 1.0 / (rows * window(q, self.stride, width).len()) as f32;
+            let at = (p * self.dy.size[1] + q) * self.dy.channels;
             let dy = &self.dy.image(image)[at..at + channels];
             for (dx, dy) in dx.iter_mut().zip(dy) {
                 *dx += dy * share;

@@ -1,4 +1,4 @@
-//! The sum of a unit: branch and zero-padded shortcut.
+//! The residual sum of a unit: branch plus zero-padded shortcut.
 
 use super::Cpu;
 use super::batch_moments;

@@ -1,4 +1,4 @@
-//! Gradient of the zero-padded shortcut by its input.
+//! Input gradient of the zero-padded shortcut.
 
 use super::Cpu;
 use super::call::Call;

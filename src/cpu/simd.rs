@@ -1,33 +1,33 @@
-//! Vector instructions: which kind the processor has, and code that is compiled for each.
+//! Vector instruction sets: detection, and dispatch to code compiled for each.
 
 use pulp::{Simd, WithSimd};
 
-/// Code over vectors of a kind that is known when it is compiled, with the number of vector
-/// registers there are.
+/// Code that is compiled for each instruction set, given its vector type and its number of
+/// vector registers.
 pub(super) trait SimdKernel {
     fn run<S: Simd, const REGISTERS: usize>(self, simd: S);
 }
 
-/// A kind of vector instructions that this processor has.
+/// A vector instruction set that this processor supports.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Instructions {
     /// AVX-512.
     #[cfg(target_arch = "x86_64")]
     Avx512(pulp::x86::V4),
-    /// AVX-512 on vectors of 256 bits, for processors that take twice as long for wider ones,
-    /// which PyramidNet's narrow layers would leave half empty; what is left of it beside AVX2
-    /// is twice as many registers.
+    /// AVX-512 on vectors of 256 bits, for processors that execute wider ones at half the rate:
+    /// PyramidNet's narrow layers would not fill those. Its advantage over AVX2 is twice as many
+    /// registers.
     #[cfg(target_arch = "x86_64")]
     Avx512Narrow(pulp::x86::V4, pulp::x86::V3),
     /// AVX2 with fused multiply-adds.
     #[cfg(target_arch = "x86_64")]
     Avx2(pulp::x86::V3),
-    /// What the library knows for other processors.
+    /// The instruction set that `pulp` detects on other processors.
     Other(pulp::Arch),
 }
 
-/// Vector registers where the kind is not known by name. Browsers keep one of sixteen for
-/// themselves, on the processors that have so few.
+/// Vector registers of the other instruction sets. WebAssembly engines reserve one of sixteen
+/// on processors with no more.
 const OTHER_REGISTERS: usize = if cfg!(target_arch = "aarch64") {
     32
 } else if cfg!(target_arch = "wasm32") {
@@ -37,7 +37,7 @@ const OTHER_REGISTERS: usize = if cfg!(target_arch = "aarch64") {
 };
 
 impl Instructions {
-    /// Every kind that this processor has, the widest first.
+    /// Every instruction set of this processor, the widest first.
     pub(super) fn all() -> Vec<Instructions> {
         #[cfg(target_arch = "x86_64")]
         if let Some(v3) = pulp::x86::V3::try_new() {
@@ -54,7 +54,7 @@ impl Instructions {
         vec![Instructions::Other(pulp::Arch::new())]
     }
 
-    /// For people.
+    /// Display name.
     pub(super) fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -69,7 +69,7 @@ impl Instructions {
         }
     }
 
-    /// Numbers in a vector, and vector registers.
+    /// f32 lanes of a vector, and number of vector registers.
     pub(super) fn sizes(self) -> (usize, usize) {
         struct Sizes<'a>(&'a mut (usize, usize));
         impl SimdKernel for Sizes<'_> {
@@ -82,7 +82,7 @@ impl Instructions {
         sizes
     }
 
-    /// Runs code compiled for this kind.
+    /// Runs a kernel compiled for this instruction set.
     #[inline]
     pub(super) fn run<K: SimdKernel>(self, kernel: K) {
         match self {
@@ -96,7 +96,7 @@ impl Instructions {
         }
     }
 
-    /// Runs a loop that the compiler turns into vector instructions of this kind.
+    /// Runs a loop that the compiler vectorises for this instruction set.
     #[inline]
     pub(super) fn vectorise(self, work: impl FnOnce()) {
         self.run(Loop(work));

@@ -1,4 +1,4 @@
-//! Gradient of softmax cross-entropy by the logits.
+//! Gradient of softmax cross-entropy with respect to the logits.
 
 use super::Cpu;
 use super::call::Call;

@@ -1,4 +1,4 @@
-//! The sum of slices of partial sums, of which this device leaves one.
+//! Sum over slices of partial statistics: a copy, as this device writes a single slice.
 
 use super::Cpu;
 use super::call::Call;

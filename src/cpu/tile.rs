@@ -1,12 +1,12 @@
-//! The inner loops of the convolutions: a tile of sums that stays in vector registers.
+//! The inner loops of the convolutions: a tile of accumulators in vector registers.
 //!
-//! Channels of the result are divided into groups of a few vectors; a tile is some rows by
-//! one group, as large as the registers allow, so that every number loaded serves many
-//! multiply-adds: a row's number serves all vectors of the group, a group's vector all rows.
+//! Output channels are divided into groups of a few vectors. A tile is some rows by one group,
+//! as large as the registers allow, so that every load serves many multiply-adds: a row's element
+//! all vectors of the group, a group's vector all rows.
 
 use pulp::Simd;
 
-/// Most vectors in a group, for a number of registers.
+/// Maximum number of vectors in a group, for a number of registers.
 pub(super) const fn widest(registers: usize) -> usize {
     match registers {
         32 => 5,
@@ -15,7 +15,7 @@ pub(super) const fn widest(registers: usize) -> usize {
     }
 }
 
-/// Groups that cover some vectors, as equal as can be: first vector and number of vectors.
+/// Divides vectors into groups as equal as possible: first vector and number of vectors.
 pub(super) fn groups(vectors: usize, widest: usize) -> impl Iterator<Item = (usize, usize)> {
     let count = vectors.div_ceil(widest);
     (0..count).map(move |group| {
@@ -24,14 +24,14 @@ pub(super) fn groups(vectors: usize, widest: usize) -> impl Iterator<Item = (usi
     })
 }
 
-/// What a tile computes, for any number of rows and vectors.
+/// The computation of a tile, generic over its rows and vectors.
 pub(super) trait RegisterTile {
     fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S);
 }
 
-/// Runs a tile's code with as many rows as the registers allow beside so many vectors.
+/// Runs a tile with as many rows as the registers allow for its number of vectors.
 ///
-/// Measured: more rows spill registers to memory, fewer repeat loads.
+/// The sizes are measured: more rows spill registers, fewer repeat loads.
 #[inline(always)]
 pub(super) fn with_rows<S: Simd, const REGISTERS: usize>(
     simd: S,
@@ -44,9 +44,9 @@ pub(super) fn with_rows<S: Simd, const REGISTERS: usize>(
         (32, 3) => tile.run::<S, 8, 3>(simd),
         (32, 4) => tile.run::<S, 6, 4>(simd),
         (32, 5) => tile.run::<S, 5, 5>(simd),
-        // Browsers load the numbers of all rows first, and a product needs a register before it
-        // is added. A single sum too many doubles the time: each step waits for its way through
-        // memory.
+        // WebAssembly engines load the elements of all rows first, and without a fused
+        // multiply-add a product needs a register. One accumulator too many doubles the time:
+        // each step then waits for a store and a reload.
         (15, 1) => tile.run::<S, 6, 1>(simd),
         (15, 2) => tile.run::<S, 4, 2>(simd),
         (15, 3) => tile.run::<S, 2, 3>(simd),
@@ -58,10 +58,10 @@ pub(super) fn with_rows<S: Simd, const REGISTERS: usize>(
     }
 }
 
-/// Sum over k of row[k] · weights[k], for rows of a source and vectors of channels.
+/// Sum over k of row[k] · weights[k], for rows of `source` and vectors of channels.
 ///
 /// Each row starts at its base in `source`; `segments` are the parts of a row that are read,
-/// as (offset from the base, length); `weights` has one entry for each number read.
+/// as (offset from the base, length); `weights` has one entry for each element read.
 #[inline(always)]
 pub(super) fn rows_by_weights<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
@@ -89,15 +89,13 @@ pub(super) fn rows_by_weights<S: Simd, const ROWS: usize, const VECTORS: usize>(
     sums
 }
 
-/// Adds to `sums` the sum over pixels of source[place + pixel] · gradient[pixel], for places
-/// within a pixel's window and vectors of channels.
-///
-/// A line of pixels starts at `base` in `source`; the next pixel is `step` numbers further.
+/// Adds to `sums` the sum over pixels of source[offset + step · pixel] · gradient[pixel], for
+/// offsets of window elements in `source` and vectors of channels.
 #[inline(always)]
-pub(super) fn places_by_gradient<S: Simd, const ROWS: usize, const VECTORS: usize>(
+pub(super) fn elements_by_gradient<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     source: &[f32],
-    places: [usize; ROWS],
+    offsets: [usize; ROWS],
     step: usize,
     gradient: &[[S::f32s; VECTORS]],
     sums: &mut [[S::f32s; VECTORS]; ROWS],
@@ -107,7 +105,7 @@ pub(super) fn places_by_gradient<S: Simd, const ROWS: usize, const VECTORS: usiz
     }
     let span = (gradient.len() - 1) * step + 1;
     // All slices have the same length, so one check of the index serves all.
-    let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &source[places[row]..][..span]);
+    let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &source[offsets[row]..][..span]);
     let mut at = 0;
     for now in gradient {
         for row in 0..ROWS {

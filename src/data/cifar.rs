@@ -1,10 +1,10 @@
 //! CIFAR-10 and CIFAR-100 in their published binary form.
 //!
 //! A file is a sequence of records of fixed length: one label byte (CIFAR-100: the coarse label,
-//! then the fine one, which counts), then 32 x 32 red, green and blue bytes, each plane row by
-//! row. The planes are interleaved to pixels here, once.
-//! Sizes and names of the files come from the manifest; sizes and labels are checked, since
-//! broken downloads are the usual trouble. Archives are not unpacked.
+//! then the fine one, which is used), then 32 x 32 red, green and blue bytes, each plane row by
+//! row. The planes are interleaved into pixels when read.
+//! Sizes and names of the files come from the manifest; sizes and labels are checked, because
+//! incomplete downloads are common. Archives are not unpacked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ const PLANE: usize = (SIZE * SIZE) as usize;
 /// archive creates there.
 ///
 /// # Panics
-/// If nothing is published of the dataset.
+/// If the manifest lists no published files.
 pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, DataError> {
     let Manifest {
         title, published, ..
@@ -51,7 +51,7 @@ pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, Dat
     })
 }
 
-/// The directory that holds every file that is needed.
+/// The directory that holds all files needed.
 fn locate(title: &str, published: &Published, request: &Request) -> Result<PathBuf, DataError> {
     let Some(directory) = &request.dir else {
         return Err(DataError::NoDirectory {

@@ -1,4 +1,4 @@
-//! The table of datasets: a row has everything that is particular to one.
+//! The table of datasets; everything specific to one is in its row.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ type Opener = fn(Manifest, &Request) -> Result<Dataset, DataError>;
 /// Declares [`DatasetKind`] from rows of variant, name on the command line, manifest and opener.
 macro_rules! datasets {
     ($($(#[$doc:meta])+ $variant:ident = $name:literal, $manifest:expr, $open:expr;)+) => {
-        /// The datasets there are.
+        /// The supported datasets.
         ///
         /// ```
         /// use pyr_wgpu::data::DatasetKind;
@@ -40,7 +40,7 @@ macro_rules! datasets {
                 }
             }
 
-            /// What is known about the dataset before its files are there.
+            /// What is known about the dataset before its files are present.
             pub fn manifest(self) -> Manifest {
                 manifest::parse(match self {
                     $(DatasetKind::$variant => $manifest,)+
@@ -70,7 +70,7 @@ datasets! {
 }
 
 impl DatasetKind {
-    /// All names in a sentence, the last one after `conjunction`.
+    /// All names as a list in a sentence, the last one after `conjunction`.
     pub fn names(conjunction: &str) -> String {
         let names: Vec<&str> = DatasetKind::ALL.iter().map(|kind| kind.name()).collect();
         let (last, others) = names.split_last().expect("there are datasets");

@@ -1,11 +1,11 @@
-//! From the bytes of an image file to pixels.
+//! Decodes the bytes of an image file to pixels.
 //!
-//! The format is recognised by content, never by name: JPEG, PNG, GIF, BMP and WebP. Whatever the
-//! file holds becomes 8-bit RGB, the way a person sees it in a viewer:
+//! The format is recognised by content, never by name: JPEG, PNG, GIF, BMP and WebP. Every image
+//! becomes 8-bit RGB as a viewer shows it:
 //!
 //! - grey is repeated over the channels; 16 bits are rounded to 8;
-//! - transparent pixels are blended with white, the background they are usually drawn for;
-//! - inks (CMYK and YCCK JPEG) become RGB by (255 − ink)·(255 − black)/255, as in Pillow;
+//! - transparent pixels are blended with white, the usual background;
+//! - CMYK and YCCK JPEGs become RGB by (255 − ink)·(255 − black)/255, as in Pillow;
 //! - the EXIF orientation is applied;
 //! - an animation yields its first frame.
 //!
@@ -20,7 +20,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
 use super::{DataError, Resize};
 
-/// A decoded image may take this many bytes: about 178 million pixels of RGB.
+/// Bytes of the largest decoded image: about 178 million RGB pixels.
 const LARGEST: u64 = 512 << 20;
 
 /// Decodes the content of an image file and resizes it to N x N: rows from the top, pixels from
@@ -28,7 +28,7 @@ const LARGEST: u64 = 512 << 20;
 ///
 /// # Errors
 /// If the bytes are empty, not an image, damaged, or would take too much memory. The error
-/// does not know the file's name; [`DataError::in_file`] adds it.
+/// lacks the file's name; [`DataError::in_file`] adds it.
 ///
 /// ```
 /// use pyr_wgpu::data::{Resize, decode_image};
@@ -48,10 +48,10 @@ pub fn decode_image(bytes: &[u8], resize: Resize) -> Result<Vec<u8>, DataError> 
     Ok(resize.apply(&decode(bytes)?))
 }
 
-/// Resizes pixels decoded elsewhere, `width` x `height` x RGB, to N x N.
+/// Resizes pixels decoded elsewhere, [height, width, RGB], to N x N.
 ///
 /// # Errors
-/// If there are not as many bytes as the extents say, or none.
+/// [`DataError::EmptyImage`] if the number of bytes does not match the extents, or is zero.
 pub fn fit_pixels(
     width: u32,
     height: u32,
@@ -68,7 +68,7 @@ pub fn fit_pixels(
 /// Recognises the format by the first bytes, without decoding.
 ///
 /// # Errors
-/// If there are none, or no supported format begins with them.
+/// If there are none, or they belong to no supported format.
 pub(super) fn sniff(start: &[u8]) -> Result<ImageFormat, DataError> {
     if start.is_empty() {
         return Err(DataError::EmptyImage);
@@ -79,7 +79,7 @@ pub(super) fn sniff(start: &[u8]) -> Result<ImageFormat, DataError> {
     }
 }
 
-/// How many bytes [`sniff`] looks at, at most.
+/// Bytes that [`sniff`] needs at most.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) const SNIFFED: u64 = 16;
 
@@ -103,7 +103,7 @@ fn decode(bytes: &[u8]) -> Result<RgbImage, DataError> {
         reason,
     };
     if format == ImageFormat::Jpeg && !has_end_marker(bytes) {
-        return Err(damaged("it breaks off before its end".to_string()));
+        return Err(damaged("it is truncated".to_string()));
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     // The limit below reports the extents in its own error.
@@ -111,7 +111,7 @@ fn decode(bytes: &[u8]) -> Result<RgbImage, DataError> {
     let mut decoder = reader.into_decoder().map_err(|e| damaged(e.to_string()))?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
-        return Err(damaged(format!("it is {width} x {height} pixels large")));
+        return Err(damaged(format!("its size is {width} x {height} pixels")));
     }
     if decoder.total_bytes() > LARGEST {
         return Err(DataError::ImageTooLarge { width, height });
@@ -123,7 +123,7 @@ fn decode(bytes: &[u8]) -> Result<RgbImage, DataError> {
     Ok(to_rgb(image))
 }
 
-/// Eight bits of red, green and blue, transparency blended with white.
+/// 8-bit RGB, with transparency blended with white.
 fn to_rgb(image: DynamicImage) -> RgbImage {
     if !image.color().has_alpha() {
         return image.into_rgb8();
@@ -138,7 +138,7 @@ fn to_rgb(image: DynamicImage) -> RgbImage {
     })
 }
 
-/// Whether a JPEG has its end marker, FF D9, after its images.
+/// Whether a JPEG has its end marker, FF D9, outside its metadata.
 ///
 /// Segments are skipped by their length, since metadata may contain a thumbnail JPEG. In
 /// entropy-coded data FF is followed by 00 or a restart marker unless a real marker begins.
@@ -148,7 +148,7 @@ fn has_end_marker(bytes: &[u8]) -> bool {
         rest = &rest[position + 1..];
         match rest.first() {
             None => return false,
-            // Any number of FF may stand before a marker.
+            // Any number of FF bytes may precede a marker.
             Some(0xFF) => {}
             Some(0xD9) => return true,
             // An escaped FF, or a marker without a segment.

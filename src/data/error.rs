@@ -1,4 +1,4 @@
-//! What can be wrong with data, in words that tell the user what to do next.
+//! Errors of datasets and images; the messages name the next step.
 
 use std::path::PathBuf;
 
@@ -8,16 +8,16 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// A dataset's name is not known.
+    /// No dataset has this name.
     #[error("unknown dataset `{name}`; there are {known}")]
     UnknownDataset {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
         /// Every name.
         known: String,
     },
 
-    /// A dataset that lives in files was asked for without saying where they are.
+    /// A dataset of files was requested without its directory.
     #[error("the dataset {title} needs a directory: give it with --data DIR; {expected}")]
     NoDirectory {
         /// The dataset.
@@ -29,13 +29,13 @@ pub enum DataError {
     /// The directory does not exist, or is a file.
     #[error("no directory {path}; {expected}")]
     MissingDirectory {
-        /// The directory that was asked for.
+        /// The requested directory.
         path: PathBuf,
         /// Which files belong there, and where they come from.
         expected: String,
     },
 
-    /// The directory exists but what is needed is not in it.
+    /// The directory lacks files or folders that are needed.
     #[error("{path} lacks {}; {expected}", missing.join(", "))]
     MissingEntries {
         /// The directory.
@@ -49,13 +49,13 @@ pub enum DataError {
     /// The operating system cannot read a file or folder.
     #[error("cannot read {path}: {source}; check the path and its permissions")]
     Io {
-        /// What was to be read.
+        /// The file or folder.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         source: std::io::Error,
     },
 
-    /// A file of records is truncated or has too much.
+    /// A file of records is truncated or too long.
     #[error(
         "{path} is {found} bytes long but should have {expected} ({records} records of {record} \
          bytes): it is {}; fetch and unpack the archive again",
@@ -74,7 +74,7 @@ pub enum DataError {
         record: u64,
     },
 
-    /// A record carries a class that does not exist.
+    /// The label of a record is out of range.
     #[error(
         "{path}: record {record} (counted from 0) has the label {label}, but {title} has the \
          labels 0 to {}; the file is damaged or of another dataset, fetch it again",
@@ -83,7 +83,7 @@ pub enum DataError {
     Label {
         /// The file.
         path: PathBuf,
-        /// Position of the record, from 0.
+        /// Index of the record, from 0.
         record: usize,
         /// The label found.
         label: u8,
@@ -106,7 +106,7 @@ pub enum DataError {
         class: Option<String>,
     },
 
-    /// A class has nothing to learn from.
+    /// A class has no readable image.
     #[error(
         "the class folder {path} has no readable image{}; add images (JPEG, PNG, GIF, BMP or \
          WebP) or remove the folder",
@@ -135,7 +135,7 @@ pub enum DataError {
         only_test: Vec<String>,
     },
 
-    /// So many files are unreadable that more must be wrong than a stray file.
+    /// More than 1 % of the files are unreadable.
     #[error(
         "{unreadable} of {files} files in {path} are not readable images, more than 1 %: {}; \
          repair or remove them",
@@ -152,7 +152,7 @@ pub enum DataError {
         listed: Vec<String>,
     },
 
-    /// An image without a single byte.
+    /// An image file without content, or pixels that do not match their extents.
     #[error("the file is empty")]
     EmptyImage,
 
@@ -165,7 +165,7 @@ pub enum DataError {
     DamagedImage {
         /// The format by the first bytes.
         format: &'static str,
-        /// What the decoder says.
+        /// The decoder's error.
         reason: String,
     },
 
@@ -190,13 +190,13 @@ pub enum DataError {
     /// The thread that prepared a batch panicked, which is a bug.
     #[error("a thread that prepares batches panicked: {message}; this is a bug, please report it")]
     Worker {
-        /// What the thread said.
+        /// The panic message.
         message: String,
     },
 }
 
 impl DataError {
-    /// Says in which file it happened.
+    /// The same error with the path of the file.
     pub fn in_file(self, path: impl Into<PathBuf>) -> DataError {
         DataError::File {
             path: path.into(),
@@ -205,7 +205,7 @@ impl DataError {
     }
 }
 
-/// Names the classes that only one part has, a few of each.
+/// Names a few of the classes that only one part has.
 fn difference(only_train: &[String], only_test: &[String]) -> String {
     let part = |classes: &[String], part: &str| match classes.len() {
         0 => None,

@@ -7,8 +7,7 @@
 //! If the images of the opened parts fit into memory together, they are decoded once, on all
 //! cores; otherwise only the first bytes of each file are checked here, and files are decoded
 //! when they are read (`image_files`).
-//! Unreadable files are skipped and noted; beyond 1 % of a part's files they are an error,
-//! because then more is wrong than a stray file.
+//! Unreadable files are skipped and noted; more than 1 % of a part's files is an error.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -24,7 +23,7 @@ use super::statistics::measure;
 use super::unreadable::Unreadable;
 use super::{DataError, Dataset, Manifest, RESIDENT_LIMIT, Request, Resize, Source};
 
-/// What a dataset folder looks like, for error messages.
+/// The layout of a dataset folder, for error messages.
 const EXPECTED: &str = "expected DIR/train/<class>/<image> and DIR/test/<class>/<image> \
                         (or DIR/val), in JPEG, PNG, GIF, BMP or WebP format";
 
@@ -120,7 +119,7 @@ fn locate(
 struct Class(OsString);
 
 impl Class {
-    /// The name for people and checkpoints.
+    /// The name for messages and checkpoints.
     fn name(&self) -> String {
         self.0.to_string_lossy().into_owned()
     }
@@ -142,7 +141,7 @@ fn class_folders(part: &Path) -> Result<Vec<Class>, DataError> {
     }
 }
 
-/// Both parts must have the same classes.
+/// Checks that both parts have the same classes.
 fn compare(
     train: &Path,
     train_classes: &[Class],
@@ -171,7 +170,7 @@ struct Entry {
     is_folder: bool,
 }
 
-/// What is in a folder, in byte-wise order, without hidden entries.
+/// The entries of a folder in byte-wise order, without hidden ones.
 fn entries(folder: &Path) -> Result<Vec<Entry>, DataError> {
     let io = |source| DataError::Io {
         path: folder.to_path_buf(),
@@ -184,7 +183,7 @@ fn entries(folder: &Path) -> Result<Vec<Entry>, DataError> {
         if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
-        // Only a link needs a second look to know what it leads to.
+        // Only a symbolic link needs another system call.
         let kind = entry.file_type().map_err(io)?;
         let is_folder = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
         entries.push(Entry { name, is_folder });
@@ -261,7 +260,7 @@ impl Part {
         Ok(Arc::new(Images::new(resize.size, bytes, labels)))
     }
 
-    /// Checks only how every file begins; images are decoded when they are read.
+    /// Checks only the first bytes of every file; images are decoded when they are read.
     fn postpone(
         self,
         resize: Resize,
@@ -295,7 +294,10 @@ impl Part {
         unreadable
     }
 
-    /// An error if a class has nothing left or too much is unreadable, else a note.
+    /// Adds a note on unreadable files.
+    ///
+    /// # Errors
+    /// If a class has no readable file, or too many files are unreadable.
     fn check(&self, unreadable: &Unreadable, notes: &mut Vec<String>) -> Result<(), DataError> {
         let mut left = vec![0usize; self.classes.len()];
         for index in unreadable.kept() {

@@ -1,7 +1,7 @@
 //! Image files that are decoded when they are read.
 //!
-//! A file that turns out to be damaged during a run does not end it: the next readable image
-//! of the same class replaces it, always the same one, and the file is noted.
+//! A file found damaged during a run does not end it: the next readable image of the same class
+//! replaces it, always the same one, and the file is noted.
 
 use std::fs;
 use std::io::Read;
@@ -20,7 +20,7 @@ pub(super) struct ImageFiles {
     /// The images of this source, as positions in `files`: those readable at opening.
     kept: Vec<usize>,
     resize: Resize,
-    /// All unreadable files, those skipped at opening included.
+    /// All unreadable files, including those skipped at opening.
     unreadable: Mutex<Unreadable>,
     /// How many were skipped at opening.
     skipped: usize,
@@ -116,7 +116,7 @@ impl Source for ImageFiles {
 /// Reads and decodes a file.
 ///
 /// # Errors
-/// If that fails; only an error of the operating system names the file.
+/// If that fails; only errors of the operating system name the file.
 pub(super) fn decode_file(path: &Path, resize: Resize) -> Result<Vec<u8>, DataError> {
     decode_image(&fs::read(path).map_err(refused(path))?, resize)
 }

@@ -34,7 +34,7 @@ impl Images {
         }
     }
 
-    /// Resizes every image: now if the result may stay in memory, else whenever one is read.
+    /// Resizes every image: now if the result may stay in memory, otherwise when it is read.
     pub(super) fn resized(self, resize: Resize) -> Arc<dyn Source> {
         self.resized_within(resize, RESIDENT_LIMIT)
     }
@@ -86,7 +86,7 @@ impl Source for Images {
     }
 }
 
-/// Images in memory that would take too much of it at the requested size.
+/// Images that would exceed the memory limit at the requested size; each is resized when read.
 struct Resized {
     images: Images,
     resize: Resize,

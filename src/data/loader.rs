@@ -1,11 +1,11 @@
 //! Reads batches ahead of their use.
 //!
-//! Threads claim batches in order and put them on a shelf; the caller takes them off in order.
-//! A thread claims a batch only if it is among the next `ahead`, which bounds the memory. The
-//! caller's batches thus depend on the source, the order and the key only, not on the number of
+//! Threads claim batches in order and put them into a reorder buffer; the caller takes them out in
+//! order. A thread claims a batch only if it is among the next `ahead`, which bounds the memory.
+//! The batches therefore depend only on the source, the order and the key, not on the number of
 //! threads.
-//! A source in memory needs no threads, and the browser has none: there a batch is read on
-//! request.
+//! A source in memory needs no threads, and the browser has none: in both cases a batch is read
+//! on request.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use std::time::Duration;
 use super::images::image_bytes;
 use super::{DataError, EpochKey, Source};
 
-/// Images and labels, one after another.
+/// Images with their labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// The images back to back, as [`Source::read`] gives them.
+    /// The images back to back, as [`Source::read`] writes them.
     pub images: Vec<u8>,
     /// The class of each.
     pub labels: Vec<u32>,
-    /// Which images of the source they are.
+    /// The index of each in the source.
     pub indices: Vec<u32>,
 }
 
@@ -46,13 +46,13 @@ pub struct Loader {
 }
 
 enum Batches {
-    /// Read by the caller when it asks.
+    /// Read by the caller on request.
     Inline {
         source: Arc<dyn Source>,
         order: VecDeque<Vec<u32>>,
         key: Option<EpochKey>,
     },
-    /// Read by threads beforehand.
+    /// Read ahead by threads.
     #[cfg(not(target_arch = "wasm32"))]
     Ahead(ahead::Ahead),
 }
@@ -61,8 +61,8 @@ impl Loader {
     /// Reads `order`, batches of indices into `source`, on `workers` threads, at most `ahead`
     /// batches before the one the caller asks for next. Both count as 1 if 0.
     ///
-    /// In training, `key` is what the source's random stage draws from; in evaluation there is
-    /// none. Sources in memory, and all sources in the browser, are read without threads.
+    /// `key` is the key of the source's random stage in training; evaluation has none. Sources in
+    /// memory, and all sources in the browser, are read without threads.
     pub fn new(
         source: Arc<dyn Source>,
         order: Vec<Vec<u32>>,
@@ -172,7 +172,7 @@ fn gather(
     })
 }
 
-/// The threads.
+/// The threads that read ahead.
 #[cfg(not(target_arch = "wasm32"))]
 mod ahead {
     use std::any::Any;
@@ -184,7 +184,7 @@ mod ahead {
     use super::{Batch, gather};
     use crate::data::{DataError, EpochKey, Source};
 
-    /// Threads that fill the shelf. Dropping it stops and joins them.
+    /// Threads that fill the buffer. Dropping this stops and joins them.
     pub(super) struct Ahead {
         shared: Arc<Shared>,
         threads: Vec<JoinHandle<()>>,
@@ -195,15 +195,15 @@ mod ahead {
         order: Vec<Vec<u32>>,
         key: Option<EpochKey>,
         ahead: usize,
-        shelf: Mutex<Shelf>,
+        buffer: Mutex<Buffer>,
         /// Notified when a batch may be claimed, or when the threads should stop.
-        room: Condvar,
-        /// Notified when a batch was put on the shelf.
+        space: Condvar,
+        /// Notified when a batch was added.
         arrival: Condvar,
     }
 
     #[derive(Default)]
-    struct Shelf {
+    struct Buffer {
         /// The next batch that a thread will claim.
         claimed: usize,
         /// The next batch that the caller will take.
@@ -226,8 +226,8 @@ mod ahead {
                 order,
                 key,
                 ahead,
-                shelf: Mutex::new(Shelf::default()),
-                room: Condvar::new(),
+                buffer: Mutex::new(Buffer::default()),
+                space: Condvar::new(),
                 arrival: Condvar::new(),
             });
             let threads = (0..workers)
@@ -241,31 +241,31 @@ mod ahead {
 
         /// The next batch, after waiting for it; nothing after the last one or an error.
         pub(super) fn take(&mut self) -> Option<Result<Batch, DataError>> {
-            let mut shelf = self.shared.shelf();
-            if shelf.stopped || shelf.taken == self.shared.order.len() {
+            let mut buffer = self.shared.buffer();
+            if buffer.stopped || buffer.taken == self.shared.order.len() {
                 return None;
             }
-            let next = shelf.taken;
+            let next = buffer.taken;
             let batch = loop {
-                match shelf.ready.remove(&next) {
+                match buffer.ready.remove(&next) {
                     Some(batch) => break batch,
                     None => {
-                        let woken = self.shared.arrival.wait(shelf);
-                        shelf = woken.unwrap_or_else(PoisonError::into_inner);
+                        let woken = self.shared.arrival.wait(buffer);
+                        buffer = woken.unwrap_or_else(PoisonError::into_inner);
                     }
                 }
             };
-            shelf.taken += 1;
-            shelf.stopped = batch.is_err();
-            self.shared.room.notify_all();
+            buffer.taken += 1;
+            buffer.stopped = batch.is_err();
+            self.shared.space.notify_all();
             Some(batch)
         }
     }
 
     impl Drop for Ahead {
         fn drop(&mut self) {
-            self.shared.shelf().stopped = true;
-            self.shared.room.notify_all();
+            self.shared.buffer().stopped = true;
+            self.shared.space.notify_all();
             for thread in self.threads.drain(..) {
                 // Panics were caught and passed on as errors.
                 let _ = thread.join();
@@ -274,12 +274,12 @@ mod ahead {
     }
 
     impl Shared {
-        fn shelf(&self) -> MutexGuard<'_, Shelf> {
-            // Nothing that could panic runs under the lock, so the shelf is consistent.
-            self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+        fn buffer(&self) -> MutexGuard<'_, Buffer> {
+            // Nothing that could panic runs under the lock, so the buffer is consistent.
+            self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
-        /// What a thread does: claims batch after batch until none is left.
+        /// The loop of a thread: claims and reads batches until none is left.
         fn fill(&self) {
             while let Some(number) = self.claim() {
                 let indices = self.order[number].clone();
@@ -290,29 +290,29 @@ mod ahead {
                         message: message(&*panic),
                     })
                 });
-                self.shelf().ready.insert(number, batch);
+                self.buffer().ready.insert(number, batch);
                 self.arrival.notify_all();
             }
         }
 
         /// The next batch to read, after waiting until it is among the next `ahead`.
         fn claim(&self) -> Option<usize> {
-            let mut shelf = self.shelf();
+            let mut buffer = self.buffer();
             loop {
-                if shelf.stopped || shelf.claimed == self.order.len() {
+                if buffer.stopped || buffer.claimed == self.order.len() {
                     return None;
                 }
-                if shelf.claimed < shelf.taken + self.ahead {
-                    shelf.claimed += 1;
-                    return Some(shelf.claimed - 1);
+                if buffer.claimed < buffer.taken + self.ahead {
+                    buffer.claimed += 1;
+                    return Some(buffer.claimed - 1);
                 }
-                let woken = self.room.wait(shelf);
-                shelf = woken.unwrap_or_else(PoisonError::into_inner);
+                let woken = self.space.wait(buffer);
+                buffer = woken.unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
 
-    /// What a panic said.
+    /// The message of a panic.
     fn message(panic: &(dyn Any + Send)) -> String {
         let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
         text.or_else(|| panic.downcast_ref::<String>().cloned())

@@ -1,8 +1,7 @@
-//! What is known about a dataset before its files are there: `datasets/*.toml`.
+//! What is known about a dataset before its files are present: `datasets/*.toml`.
 //!
-//! The manifests are part of the program, so that it can say what to fetch, from where, and
-//! which checksums the archives have. The checksums are for people and their tools; the
-//! readers check sizes and labels only.
+//! The manifests are compiled in, so that errors can name what to download, from where, and its
+//! checksums. The checksums are for the user; the readers check sizes and labels only.
 
 use serde::Deserialize;
 
@@ -10,12 +9,12 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The name for people.
+    /// The name for messages.
     pub title: String,
-    /// How a network is trained on it unless flags say otherwise.
+    /// The default recipe for training on it.
     pub recipe: RecipeDefaults,
-    /// The publication, if there is one. Where there is none, the program draws the images, or
-    /// the user brings them; the reader then provides classes and constants.
+    /// What is published, if anything. Other datasets are drawn by the program or supplied by the
+    /// user, and their reader provides classes and constants.
     pub published: Option<Published>,
 }
 
@@ -23,7 +22,7 @@ pub struct Manifest {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecipeDefaults {
-    /// Passes over the training part.
+    /// Passes over the training images.
     pub epochs: u32,
     /// Images of one optimiser step.
     pub batch_size: usize,
@@ -48,9 +47,9 @@ pub struct Published {
     pub folder: String,
     /// Bytes before the pixels; the last of them is the class.
     pub label_bytes: usize,
-    /// Files of the training part, in order.
+    /// Files of the training set, in order.
     pub train: Vec<RecordFile>,
-    /// Files of the test part, in order.
+    /// Files of the test set, in order.
     pub test: Vec<RecordFile>,
     /// Where the files come from.
     pub archive: Archive,
@@ -82,7 +81,7 @@ pub struct Archive {
     pub sha256: String,
 }
 
-/// Reads a manifest that is part of the program.
+/// Parses a compiled-in manifest.
 pub(super) fn parse(text: &str) -> Manifest {
-    toml::from_str(text).expect("the manifests inside the program are valid")
+    toml::from_str(text).expect("the compiled-in manifests are valid")
 }

@@ -1,24 +1,24 @@
 //! Datasets: from bytes on disk to 8-bit images and labels.
 //!
-//! - [`open`] turns a [`Request`] into a [`Dataset`]: names, constants and two [`Source`]s.
+//! - [`open`] turns a [`Request`] into a [`Dataset`]: class names, constants and two [`Source`]s.
 //! - A [`Source`] is a sequence of square RGB images of one size. In memory it is [`Images`],
-//!   and the GPU may take all of it at once; otherwise images are decoded when they are read.
+//!   which a device may hold as a whole; otherwise images are decoded when they are read.
 //! - [`Loader`] reads batches from a source ahead of their use.
 //! - [`Resize`] is the geometric half of preprocessing: how an image of any extents becomes the
-//!   square that the network sees. Every dataset obeys it, and so does [`decode_image`], which
+//!   square input of the network. Every dataset applies it, and so does [`decode_image`], which
 //!   does for one image what opening a folder does for many.
 //!
 //! The table of `datasets` has a row for each dataset: its name, its manifest (`manifest`: what is
 //! published about it, and the recipe's defaults), and its reader. The readers are `shapes` (drawn
-//! by the program), `cifar` (the published binary files) and `folder` (image files; those too many
-//! for memory are in `image_files`, unreadable ones are tallied by `unreadable`). `decode` and
-//! `resize` make pixels of the network's size, `statistics` measures mean and deviation where none
-//! are published.
+//! by the program), `cifar` (the published binary files) and `folder` (image files; `image_files`
+//! reads those that exceed memory, `unreadable` counts those that cannot be read). `decode` and
+//! `resize` produce pixels of the network's size, `statistics` measures mean and deviation where
+//! none are published.
 //!
-//! Images stay bytes here: padding, cropping, flipping and normalising happen on the GPU, so this
-//! room knows neither the network nor the recipe. It does not fetch or unpack anything. Files and
-//! threads exist natively only; drawing, decoding and the loader's interface exist in the browser
-//! too.
+//! Images stay bytes here: padding, cropping, flipping and normalising happen on the device, so
+//! this room depends on neither the network nor the recipe. It does not download or unpack
+//! anything. Files and threads exist natively only; drawing, decoding and the loader's interface
+//! exist in the browser too.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod cifar;
@@ -55,7 +55,7 @@ pub use resize::{Resampling, Resize};
 /// Decoded images stay in memory if the parts that are opened take at most this many bytes.
 pub const RESIDENT_LIMIT: u64 = 1 << 30;
 
-/// What the random stage of a source, such as a random crop, draws its numbers from.
+/// The key of the random numbers of a source's random stage, such as a random crop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochKey {
     /// The seed of the run.
@@ -65,8 +65,8 @@ pub struct EpochKey {
 }
 
 impl EpochKey {
-    /// The random numbers of a sample for a purpose: the same in whatever batch it is, whichever
-    /// thread reads it.
+    /// The random numbers of a sample for a purpose, independent of the batch and of the thread
+    /// that reads it.
     pub fn stream(self, purpose: Purpose, sample: usize) -> Stream {
         let sample = u32::try_from(sample).expect("datasets have at most 2^32 images");
         Stream::new(self.seed, purpose, sample, self.epoch)
@@ -81,7 +81,7 @@ pub trait Source: Send + Sync {
     /// Number of images.
     fn len(&self) -> usize;
 
-    /// Whether there is no image; sources that [`open`] gives always have some.
+    /// Whether there is no image; never so for sources from [`open`].
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -98,11 +98,11 @@ pub trait Source: Send + Sync {
     /// Writes an image to `out`, N·N·3 bytes: rows from the top, pixels from the left,
     /// bytes R, G, B.
     ///
-    /// A source with a random stage draws from `key`; without a key, as in evaluation, it gives
-    /// the image that [`Resize`] alone makes. Other sources ignore the key.
+    /// A source with a random stage draws from `key`; without a key, as in evaluation, it writes
+    /// the image as [`Resize`] produces it. Other sources ignore the key.
     ///
     /// # Errors
-    /// If the image cannot be read and nothing can take its place.
+    /// If the image cannot be read and no other image can replace it.
     ///
     /// # Panics
     /// If there is no such image, or `out` is of another length.
@@ -111,8 +111,8 @@ pub trait Source: Send + Sync {
     /// All images back to back, if they are in memory and no key changes them.
     fn resident(&self) -> Option<&[u8]>;
 
-    /// What the user should know about what was read so far, such as files that turned out
-    /// damaged and were replaced. What opening found is in [`Dataset::notes`].
+    /// Notes for the user on the images read so far, such as damaged files that were replaced.
+    /// Notes from opening are in [`Dataset::notes`].
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
@@ -126,19 +126,19 @@ pub struct Dataset {
     pub mean: [f32; 3],
     /// Standard deviation per channel on the scale 0..255.
     ///
-    /// The published constants where there are some. For a folder both are measured on the
-    /// training part, or on the test part if only that was opened; the evaluation of a trained
+    /// The published constants, if there are any. For a folder both are measured on the training
+    /// images, or on the test images if only those were opened; the evaluation of a trained
     /// network uses the constants it was trained with instead.
     pub std: [f32; 3],
-    /// The training part, if it was asked for.
+    /// The training images, if requested.
     pub train: Option<Arc<dyn Source>>,
-    /// The test part.
+    /// The test images.
     pub test: Arc<dyn Source>,
-    /// What the user should know, such as files that were skipped.
+    /// Notes for the user, such as files that were skipped.
     pub notes: Vec<String>,
 }
 
-/// What to open, and how its images become those that a network sees.
+/// Which dataset to open, and how to resize its images.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Which dataset.
@@ -147,14 +147,14 @@ pub struct Request {
     pub dir: Option<PathBuf>,
     /// How images of another size become N x N.
     pub resize: Resize,
-    /// Whether to open the training part as well.
+    /// Whether to open the training images as well.
     pub need_train: bool,
 }
 
 /// Opens a dataset.
 ///
 /// # Errors
-/// If the files are missing, damaged, or do not make a dataset; each says what was expected.
+/// If the files are missing, damaged, or not a dataset; the error states what was expected.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn open(request: &Request) -> Result<Dataset, DataError> {
     request.kind.opener()(request.kind.manifest(), request)

@@ -1,10 +1,9 @@
-//! From an image of any extents to the square that a network sees: resize, then cut out the
-//! centre.
+//! Resizes an image of any extents to the square input of a network, by resampling and a centre
+//! crop.
 //!
-//! The filter is a triangle that reaches one pixel of the coarser grid to either side, so
-//! shrinking averages (anti-aliasing) and growing interpolates linearly; other programs call
-//! this bilinear with anti-aliasing.
-//! Only the pixels that survive the crop are computed: a panorama of 60,000 x 10 costs no more
+//! The filter is bilinear with anti-aliasing: a triangle that extends one pixel of the coarser
+//! grid to either side.
+//! Only the pixels inside the crop are computed: a panorama of 60,000 x 10 costs no more
 //! than the square in its middle.
 //! Arithmetic is plain addition and multiplication, so every platform gets the same bytes.
 
@@ -13,13 +12,13 @@ use serde::{Deserialize, Serialize};
 
 /// How an image of any extents becomes a square of N x N.
 ///
-/// An image that is N x N already is taken unchanged. Of any other the shorter side is
-/// resized to `shorter_side`, the longer one in proportion, and the centre is cropped.
+/// An image of N x N is used unchanged. In any other, the shorter side is resized to
+/// `shorter_side`, the longer one in proportion, and the centre is cropped.
 ///
 /// ```
 /// use pyr_wgpu::data::Resize;
 ///
-/// // ImageNet evaluation: 256 for 224, and so in proportion.
+/// // ImageNet evaluation: 256 for 224, and in proportion at other sizes.
 /// let imagenet = Resize::new(224, 256);
 /// assert_eq!(imagenet.scaled_to(32).shorter_side, 37);
 /// assert_eq!(Resize::whole(224).scaled_to(32), Resize::whole(32));
@@ -38,8 +37,8 @@ pub struct Resize {
 
 /// The resampling filter.
 ///
-/// There is one so far, and files that name none mean it; a file that names another is refused
-/// rather than resampled wrongly.
+/// There is one so far, the default of files that name none; a file that names another is
+/// refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Resampling {
@@ -55,7 +54,7 @@ impl Resampling {
 }
 
 impl Resize {
-    /// To `size` x `size`, by way of a shorter side of `shorter_side` pixels.
+    /// Resizes the shorter side to `shorter_side` pixels and crops to `size` x `size`.
     pub const fn new(size: u32, shorter_side: u32) -> Resize {
         Resize {
             size,
@@ -83,8 +82,8 @@ impl Resize {
 
     /// The centre of the resized image, N x N, rows of R, G, B.
     ///
-    /// The longer side becomes longer/shorter·target, cut off to a whole number; the offset of
-    /// the crop is half of the rest, rounded up (both as in fb.resnet.torch).
+    /// The longer side becomes longer/shorter·target, truncated to an integer; the offset of the
+    /// crop is half of the excess, rounded up (both as in fb.resnet.torch).
     ///
     /// # Panics
     /// If the shorter side is below N.
@@ -103,7 +102,7 @@ impl Resize {
         let columns = taps(width, shorter, target, size);
         let rows = taps(height, shorter, target, size);
 
-        // Rows first: whole stretches of the source are added up, which vectorises.
+        // Rows first: whole row segments of the source are summed, which vectorises.
         let left = columns[0].start;
         let right = columns.iter().map(Tap::end).max().unwrap_or(left);
         let stride = width as usize * 3;
@@ -135,7 +134,7 @@ impl Resize {
     }
 }
 
-/// Which source pixels make one target pixel, and how much each of them counts.
+/// The source pixels of one target pixel, with their weights.
 struct Tap {
     start: usize,
     weights: Vec<f32>,
@@ -210,7 +209,7 @@ mod tests {
         assert_eq!(Resize::whole(32).scaled_to(48), Resize::whole(48));
     }
 
-    /// The shorter side decides how much of the border is lost.
+    /// The shorter side determines how much of the border is cropped.
     #[test]
     fn the_shorter_side_is_obeyed() {
         // A ramp over 80 columns: the outermost of the 32 kept ones show where they were.

@@ -1,12 +1,12 @@
 //! `shapes`: the embedded dataset, drawn by the program.
 //!
 //! Ten classes of figures on textured backgrounds, 32 x 32 pixels in colour: 8,000 images for
-//! training, 2,000 for testing, the classes in turn.
+//! training, 2,000 for testing; image i has class i mod 10.
 //! Position, size, angle, stretch, colours, textures, noise, distracting spots and a bar across
-//! the figure vary, so that pixels alone say little about the class; every class stays
-//! itself when tilted or mirrored.
+//! the figure vary, so that single pixels carry little information about the class; tilting or
+//! mirroring never changes it.
 //!
-//! Each image depends on its part and number only, and on no function of the platform's
+//! Each image depends only on its part and index, and on no function of the platform's
 //! mathematics library, so that native and wasm builds draw the same bytes.
 
 use std::sync::LazyLock;
@@ -60,10 +60,10 @@ const LIGHT: [f64; 2] = [0.45, 1.0];
 /// Largest angle by which a figure is turned, radians.
 const MAX_TILT: f64 = 0.4;
 
-/// Seed of all images: another number would make another dataset.
+/// Seed of all images; another seed gives another dataset.
 const SEED: u64 = 0x5348_4150_4553;
 
-/// Which images.
+/// A part of the dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// For training.
@@ -74,7 +74,7 @@ pub enum Part {
 
 type Colour = [f64; 3];
 
-/// Draws the dataset at its own size and resizes it. Works everywhere.
+/// Draws the dataset at its own size and resizes it, natively or in the browser.
 ///
 /// ```
 /// use pyr_wgpu::data::{Resize, shapes};
@@ -110,7 +110,7 @@ fn draw_all(part: Part, count: u32) -> Images {
     Images::new(SIZE, bytes, labels)
 }
 
-/// Draws an image: 32·32·3 bytes, rows of RGB, and its class.
+/// Draws an image; returns its 32·32·3 bytes, rows of RGB, and its class.
 pub fn draw(part: Part, index: u32) -> (Vec<u8>, u32) {
     let class = index % CLASSES.len() as u32;
     let mut stream = Stream::new(SEED, Purpose::Shapes, index, part as u32);
@@ -129,7 +129,7 @@ pub fn draw(part: Part, index: u32) -> (Vec<u8>, u32) {
     (bytes, class)
 }
 
-/// Everything random about an image but its noise.
+/// Everything random about an image except its noise.
 struct Scene {
     class: usize,
     figure: Paint,
@@ -317,7 +317,8 @@ static SIDES: LazyLock<[[f64; 2]; 5]> = LazyLock::new(|| {
     })
 });
 
-/// Five points: inside at least four of the five half-planes through its inner pentagon.
+/// A five-pointed star: the points inside at least four of the five half-planes of its inner
+/// pentagon.
 fn star([x, y]: [f64; 2]) -> bool {
     let outside = |[cos, sin]: &&[f64; 2]| cos * x + sin * y < -0.36;
     SIDES.iter().filter(outside).count() <= 1 && x * x + y * y <= 1.4
@@ -348,7 +349,7 @@ mod tests {
         }
     }
 
-    /// The same bytes on every platform: FNV-1a over all images of both parts.
+    /// The same bytes on every platform: FNV-1a over every seventh image of both parts.
     #[test]
     fn the_images_never_change() {
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

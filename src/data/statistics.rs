@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::images::image_bytes;
 use super::{DataError, Source};
 
-/// Images that are measured at most; so many give the mean to about a third of a grey level.
+/// Largest number of images measured; it gives the mean to about a third of a grey level.
 const SAMPLE: usize = 10_000;
 
 /// Mean and standard deviation of R, G and B on the scale 0..255, over all pixels of all
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_large_source_is_sampled_all_over() {
-        // The second half is white: a sample of the beginning would say 0.
+        // The second half is white: a sample of the beginning would give 0.
         let count = 3 * SAMPLE;
         let bytes = [vec![0; count / 2 * 3], vec![255; count / 2 * 3]].concat();
         let source = Images::new(1, bytes, vec![0; count]);

@@ -1,7 +1,6 @@
-//! The tally of files in a part of a dataset that are not readable images.
+//! Counts the files in a part of a dataset that are not readable images.
 //!
-//! A stray file or two is skipped and noted; more than 1 % of the files is an error, because
-//! then something else is wrong.
+//! A few stray files are skipped and noted; more than 1 % of the files is an error.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,7 +27,7 @@ impl Unreadable {
         }
     }
 
-    /// Notes file number `index`.
+    /// Records file number `index` as unreadable.
     pub(super) fn add(&mut self, index: usize, file: &Path, error: &DataError) {
         let name = file.strip_prefix(&self.part).unwrap_or(file).display();
         self.reasons.insert(index, format!("{name}: {error}"));
@@ -55,7 +54,7 @@ impl Unreadable {
         found.map(|(_, reason)| reason.clone())
     }
 
-    /// An error beyond 1 % of the files.
+    /// An error if more than 1 % of the files are unreadable.
     pub(super) fn check(&self) -> Result<(), DataError> {
         match self.len() * 100 > self.files {
             false => Ok(()),
@@ -68,7 +67,7 @@ impl Unreadable {
         }
     }
 
-    /// What the user should know, if any file is unreadable.
+    /// A note for the user, if any file is unreadable.
     pub(super) fn note(&self) -> Option<String> {
         match self.len() {
             0 => None,

@@ -1,4 +1,4 @@
-//! The devices a user can ask for.
+//! The devices that a user can select.
 
 use std::sync::Arc;
 
@@ -7,42 +7,42 @@ use crate::cpu::Cpu;
 use crate::gpu::{self, Adapter, Checks, Description, Gpu, GpuError, Selection};
 use crate::kernels::Target;
 
-/// Where graphs run; a clone is the same device.
+/// Where graphs run. Clones share the device.
 #[derive(Clone)]
 pub enum Device {
-    /// An adapter.
+    /// A GPU or software adapter.
     Gpu(Arc<Gpu>),
-    /// The processor itself: all cores, vector instructions.
+    /// The CPU: all cores, vector instructions.
     Cpu(Arc<Cpu>),
-    /// The plain reference beside each operator: one thread, double precision, slow.
+    /// The operators' plain references: one thread, double precision, slow.
     Reference,
 }
 
-/// What the user asked for.
+/// The device requested by the user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceRequest {
-    /// `auto`, `cpu`, `reference`, a number, or part of a name.
+    /// `auto`, `cpu`, `reference`, an adapter's number, or part of its name; `None` is `auto`.
     pub device: Option<String>,
-    /// A backend's name.
+    /// A backend's name; `None` allows all.
     pub backend: Option<String>,
-    /// Turn on every check of shaders.
+    /// Whether shaders check their bounds ([`Checks::On`]).
     pub checked: bool,
 }
 
 impl Device {
-    /// The processor.
+    /// The CPU.
     pub fn cpu() -> Device {
         Device::Cpu(Arc::new(Cpu::detect()))
     }
 
-    /// Opens the device that was asked for.
+    /// Opens the requested device.
     ///
-    /// `auto` takes a hardware GPU, else the processor, which is several times faster than
-    /// an adapter that is software on the same processor. With a backend named it takes an
-    /// adapter of that backend.
+    /// `auto` selects a hardware GPU, else the CPU, which is several times faster than a software
+    /// adapter on the same processor. With a backend named, it selects the first adapter of that
+    /// backend.
     ///
     /// # Errors
-    /// If there is no such device.
+    /// If there is no such device, or the driver fails to open it.
     #[cfg_attr(
         target_arch = "wasm32",
         expect(clippy::arc_with_non_send_sync, reason = "browsers have one thread")
@@ -76,18 +76,18 @@ impl Device {
         Ok(Device::Gpu(Arc::new(gpu)))
     }
 
-    /// Gives way until everything that was started on it is done.
+    /// Resolves when everything submitted to the device is done.
     ///
     /// # Errors
-    /// What went wrong on the way.
-    pub async fn finished(&self) -> Result<(), GpuError> {
+    /// Any error that the device has reported so far.
+    pub async fn idle(&self) -> Result<(), GpuError> {
         match self {
-            Device::Gpu(gpu) => gpu.finished().await,
+            Device::Gpu(gpu) => gpu.idle().await,
             Device::Cpu(_) | Device::Reference => Ok(()),
         }
     }
 
-    /// Facts about the adapter; `None` for what is none.
+    /// Properties of the adapter; `None` for a device that is not an adapter.
     pub fn description(&self) -> Option<&Description> {
         match self {
             Device::Gpu(gpu) => Some(&gpu.description),
@@ -95,7 +95,7 @@ impl Device {
         }
     }
 
-    /// One line for people.
+    /// Display name, one line.
     pub fn name(&self) -> String {
         match self {
             Device::Gpu(gpu) => {
@@ -115,7 +115,7 @@ impl Device {
         }
     }
 
-    /// What [`DeviceRequest::device`] must be to get this device again.
+    /// The [`DeviceRequest::device`] that selects this device again.
     pub fn selector(&self) -> String {
         match self {
             Device::Gpu(gpu) => gpu.description.name.clone(),
@@ -124,7 +124,7 @@ impl Device {
         }
     }
 
-    /// What lowering needs to know.
+    /// The properties that lowering depends on.
     pub fn target(&self) -> Target {
         match self {
             Device::Gpu(gpu) => Target {
@@ -139,13 +139,13 @@ impl Device {
     }
 }
 
-/// Opens an adapter, with its matrix units if they work.
+/// Opens an adapter, with its matrix units if they pass the self-check.
 ///
 /// # Errors
-/// If the driver refuses.
+/// If the driver fails to open it.
 async fn open(mut adapter: Adapter, checks: Checks) -> Result<Gpu, GpuError> {
     if adapter.description.software() {
-        // It computes matrices no faster than everything else.
+        // Software adapters gain nothing from matrix units.
         adapter.description.matrices.clear();
     }
     let opened = Gpu::open(&adapter, checks).await;
@@ -163,7 +163,7 @@ async fn open(mut adapter: Adapter, checks: Checks) -> Result<Gpu, GpuError> {
             }
         }
     };
-    // A driver that fails over its matrix units may work without them.
+    // A driver whose matrix units make it fail may work without them.
     let mut gpu = Gpu::open(&adapter, checks).await?;
     let refuse = |unit| (unit, failure.to_string());
     gpu.refused = offered.into_iter().map(refuse).collect();

@@ -1,5 +1,5 @@
-//! A graph alone on an adapter, on random numbers: how the tuner and the proof of matrix units
-//! run kernels.
+//! Runs one graph on an adapter with random operands, for the tuner and for the self-check of
+//! matrix units.
 
 use super::EngineError;
 use crate::gpu::{BufferRange, Gpu, LoadedPrograms};
@@ -8,13 +8,13 @@ use crate::kernels::{self, Choices, Target};
 use crate::rng::{Purpose, Stream};
 use crate::shape::{DType, Shape};
 
-/// Largest relative difference (of lengths) between two right results: sums of some thousand
-/// terms in different order stay a hundred times below; where maps are halves, which round by
-/// up to 5e-4, as factors on their way to matrix units do, four times below.
+/// Largest relative difference (in the Euclidean norm) between two correct results. Sums of some
+/// thousand terms in different order stay a hundred times below; with f16 activations or matrix
+/// operands, which round by up to 5e-4, four times below.
 const AGREE: f64 = 1e-4;
 const AGREE_HALF: f64 = 2e-3;
 
-/// Random numbers, repeated through operands of any size.
+/// Number of random values, which repeat in larger operands.
 const NUMBERS: usize = 1 << 16;
 
 /// A graph, ready to run with random operands.
@@ -26,7 +26,7 @@ pub(super) struct KernelCheck<'a> {
 }
 
 impl<'a> KernelCheck<'a> {
-    /// Builds it.
+    /// Lowers and loads the graph, and writes its operands.
     ///
     /// # Errors
     /// If it cannot be lowered, or the driver rejects a kernel.
@@ -45,7 +45,7 @@ impl<'a> KernelCheck<'a> {
         Ok(KernelCheck { gpu, graph, loaded })
     }
 
-    /// The numbers of a result, as the last run left them.
+    /// Reads a result of the last run.
     ///
     /// # Errors
     /// If the device fails.
@@ -63,14 +63,14 @@ impl<'a> KernelCheck<'a> {
     }
 }
 
-/// The same random numbers for the operands of a graph every time.
+/// Random operands of a graph, the same for every call.
 pub(super) fn operands(graph: &Graph) -> interp::Store {
     let mut stream = Stream::new(0, Purpose::Initialise, 0, 0);
     let numbers: Vec<f32> = (0..NUMBERS).map(|_| stream.uniform() - 0.5).collect();
-    let wanted = graph.values.iter();
-    let wanted = wanted.filter(|v| v.role == Role::External && v.shape.dtype != DType::U32);
+    let external = graph.values.iter();
+    let external = external.filter(|v| v.role == Role::External && v.shape.dtype != DType::U32);
     let tensor = |shape: &Shape| {
-        // Moments and affines: variances and scales are positive.
+        // Moments and affine coefficients: variances and scales are positive.
         let vectors = shape.dims.len() == 2 && shape.dims[0] == 2;
         let number = |number: &f32| if vectors { number.abs() + 0.5 } else { *number };
         let elements = numbers.iter().map(number).cycle().take(shape.len());
@@ -80,12 +80,12 @@ pub(super) fn operands(graph: &Graph) -> interp::Store {
         };
         Tensor::real(single, elements.map(f64::from).collect()).stored_as(shape)
     };
-    wanted
+    external
         .map(|value| (value.name.clone(), tensor(&value.shape)))
         .collect()
 }
 
-/// Whether two results of a graph are the same but for rounding.
+/// Whether two results of a graph are equal up to rounding.
 pub(super) fn agree(graph: &Graph, expected: &[f64], found: &[f64]) -> bool {
     let limit = match precision::is_half(graph) {
         true => AGREE_HALF,

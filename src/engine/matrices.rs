@@ -1,4 +1,4 @@
-//! The proof of matrix units: drivers offer some that do not work.
+//! Kernel self-check of matrix units: drivers offer some that do not work.
 
 use super::EngineError;
 use super::kernel_check::{KernelCheck, agree, operands};
@@ -9,11 +9,12 @@ use crate::kernels::{Choices, MATRIX_NAMES, Target};
 use crate::program::MatrixUnit;
 use crate::shape::Shape;
 
-/// Tries the matrix units that an adapter offers; those that compute a small convolution and
-/// its gradients as the operators' references do can be used from then on.
+/// Checks the matrix units that an adapter offers. Those that compute a small convolution and its
+/// gradients like the operators' references are enabled ([`Gpu::matrices`]).
 ///
-/// A unit that computes wrong numbers, or whose kernels the driver rejects, is left out, with
-/// the reason; a device that fails over it says so when it is used next.
+/// A unit that computes wrong values, or whose kernels the driver rejects, is recorded with the
+/// reason ([`Gpu::refused`]). A device error other than a rejection stays recorded: the next call
+/// on the device returns it.
 pub async fn try_matrices(gpu: &mut Gpu) {
     for unit in gpu.description.matrices.clone() {
         match works(gpu, unit).await {
@@ -26,12 +27,12 @@ pub async fn try_matrices(gpu: &mut Gpu) {
     }
 }
 
-/// Tries a unit.
+/// Checks a unit.
 ///
 /// # Errors
 /// Why it cannot be used.
 async fn works(gpu: &Gpu, unit: MatrixUnit) -> Result<(), String> {
-    let graph = sample(unit).expect("the sample is legal");
+    let graph = sample(unit).expect("the sample is valid");
     let target = Target {
         matrices: vec![unit],
         ..Target::portable()
@@ -51,7 +52,7 @@ async fn works(gpu: &Gpu, unit: MatrixUnit) -> Result<(), String> {
     for name in RESULTS {
         let found = check.read(name).await.map_err(failed)?;
         if !agree(&graph, expected[name].values(), &found) {
-            return Err(format!("its {name} of a small convolution is wrong"));
+            return Err(format!("wrong {name} of a small convolution"));
         }
     }
     Ok(())
@@ -59,8 +60,8 @@ async fn works(gpu: &Gpu, unit: MatrixUnit) -> Result<(), String> {
 
 const RESULTS: [&str; 3] = ["y", "dx", "dw"];
 
-/// A convolution and its gradients, with maps of the unit's precision: several tiles of
-/// pixels, the last of them not full, and channels that fill no tile.
+/// A convolution and its gradients, with activations in the unit's precision: several tiles of
+/// pixels, the last one partial, and numbers of channels that are no multiple of a tile.
 fn sample(unit: MatrixUnit) -> Result<Graph, GraphError> {
     let map = |dims: [usize; 4]| Shape {
         dtype: unit.operands,

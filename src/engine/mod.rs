@@ -1,10 +1,10 @@
-//! Graphs in, runnable things out: the one place where graphs, kernels and devices meet.
+//! Runs graphs on devices: the one place where graphs, kernels and devices meet.
 //!
 //! An [`Engine`] holds some graphs on a device, with everything built: pipelines, buffers,
-//! bind groups. Lasting values are found by name once, then written and read by handle, in the
-//! layout of memory; arenas can be read and written whole; a run executes one graph.
-//! Three devices are known ([`Device`]), all behind one interface: a GPU, the processor, and
-//! the plain reference in double precision.
+//! bind groups. Lasting values are looked up by name once, then written and read by handle, in
+//! their memory layout; arenas can be read and written whole; a run executes one graph.
+//! There are three kinds of [`Device`] behind one interface: a GPU, the CPU, and the operators'
+//! plain references in double precision.
 
 mod backend;
 mod device;
@@ -31,10 +31,10 @@ use crate::kernels::{Choices, LowerError};
 use crate::shape::Shape;
 use backend::{AnyBackend, Backend, CpuBackend, GpuBackend, ReferenceBackend, delegate};
 
-/// What can go wrong in running graphs.
+/// Errors of building and running graphs.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum EngineError {
-    /// On the way to or on the adapter.
+    /// In opening or using the adapter.
     #[error(transparent)]
     Gpu(#[from] GpuError),
     /// In lowering.
@@ -43,10 +43,10 @@ pub enum EngineError {
     /// In the graph.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// Feature maps in half precision, on a device that has none.
+    /// Half-precision activations on a device that supports f32 only.
     #[error(
-        "{0} stores feature maps in single precision only; leave out --precision f16, or name a \
-         graphics adapter with --device (`devices` lists them)"
+        "{0} stores activations in single precision only; leave out --precision f16, or select a \
+         GPU with --device (`pyr-wgpu devices` lists them)"
     )]
     Precision(String),
 }
@@ -59,13 +59,13 @@ pub struct Engine {
     choices: Choices,
 }
 
-/// A lasting value of an engine's graphs: external, kept or an output.
+/// Handle of a lasting value of an engine's graphs: external, kept or an output.
 ///
-/// Get it from [`Engine::value`]; it is good for that engine only.
+/// [`Engine::value`] returns it; it is valid for that engine only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValueHandle(usize);
 
-/// Chooses nothing for any graph: every node keeps the kernel of the built-in table.
+/// Chooses no kernels: every node keeps that of the built-in table.
 ///
 /// # Errors
 /// None.
@@ -74,7 +74,7 @@ pub fn built_in(_: &[Graph]) -> Result<Choices, EngineError> {
 }
 
 impl Engine {
-    /// Builds everything for some graphs that share lasting values; these begin as zeros.
+    /// Builds everything for graphs that share lasting values, which start as zeros.
     ///
     /// # Errors
     /// If the device cannot hold or run them.
@@ -84,12 +84,12 @@ impl Engine {
         choices: &Choices,
     ) -> Result<Engine, EngineError> {
         let lasting = LastingMemory::of(&graphs);
-        let mut made = Choices::default();
+        let mut used = Choices::default();
         let backend = match device {
             Device::Gpu(gpu) => {
                 let target = device.target();
                 let (backend, chosen) = GpuBackend::new(gpu, &target, &graphs, &lasting, choices)?;
-                made = chosen;
+                used = chosen;
                 AnyBackend::Gpu(backend)
             }
             Device::Cpu(_) if graphs.iter().any(precision::is_half) => {
@@ -102,7 +102,7 @@ impl Engine {
             device: device.clone(),
             lasting,
             backend,
-            choices: made,
+            choices: used,
         })
     }
 
@@ -121,16 +121,16 @@ impl Engine {
         delegate!(&self.backend, backend => backend.bytes())
     }
 
-    /// The lasting value of a name.
+    /// The lasting value with a name.
     ///
     /// # Panics
-    /// If no graph has such a value: a mistake of ours.
+    /// If no graph has such a value, which is a bug.
     pub fn value(&self, name: &str) -> ValueHandle {
         let found = self.lasting.find(name);
         ValueHandle(found.unwrap_or_else(|| panic!("no graph has a lasting value {name}")))
     }
 
-    /// Shape of a value; the largest, if graphs differ.
+    /// Shape of a value: the largest, if graphs differ.
     pub fn shape(&self, value: ValueHandle) -> &Shape {
         &self.lasting.values[value.0].shape
     }
@@ -139,10 +139,10 @@ impl Engine {
         self.lasting.values[value.0].range
     }
 
-    /// Writes the first words of a value, as they lie in memory.
+    /// Writes the first words of a value, in its memory layout.
     ///
     /// # Panics
-    /// If the value has fewer words: a mistake of ours.
+    /// If the value has fewer words, which is a bug.
     pub fn write(&mut self, value: ValueHandle, words: &[u32]) {
         let range = self.range(value);
         assert!(
@@ -155,22 +155,22 @@ impl Engine {
         delegate!(&mut self.backend, backend => backend.write(range, words));
     }
 
-    /// Writes the true elements of an `f32` value.
+    /// Writes the elements of an `f32` value, without pads.
     ///
     /// # Panics
-    /// If the value has another number of elements: a mistake of ours.
+    /// If the value has another number of elements, which is a bug.
     pub fn write_values(&mut self, value: ValueHandle, elements: &[f32]) {
         let packed = self.shape(value).pack(elements);
         self.write(value, bytemuck::cast_slice(&packed));
     }
 
-    /// Fills all of a value with zeros.
+    /// Fills a value with zeros.
     pub fn clear(&mut self, value: ValueHandle) {
         let range = self.range(value);
         delegate!(&mut self.backend, backend => backend.clear(range));
     }
 
-    /// Reads a value, as it lies in memory.
+    /// Reads a value, in its memory layout.
     ///
     /// # Errors
     /// If the device fails.
@@ -187,7 +187,7 @@ impl Engine {
         delegate!(&self.backend, backend => backend.read(&ranges).await)
     }
 
-    /// Reads the true elements of an `f32` value.
+    /// Reads the elements of an `f32` value, without pads.
     ///
     /// # Errors
     /// If the device fails.
@@ -197,10 +197,10 @@ impl Engine {
         Ok(shape.unpack(bytemuck::cast_slice::<u32, f32>(&words)))
     }
 
-    /// Reads an arena whole; empty if no graph has it.
+    /// Reads a whole arena; empty if no graph has it.
     ///
-    /// The layout is that of [`crate::graph::lasting`], the same on every device: what was
-    /// read here can be written to an engine with the same arena anywhere.
+    /// The layout is that of [`crate::graph::lasting`], the same on every device, so the result
+    /// can be written to any engine with the same arena.
     ///
     /// # Errors
     /// If the device fails.
@@ -212,10 +212,10 @@ impl Engine {
         Ok(bytemuck::cast_slice(&read[0]).to_vec())
     }
 
-    /// Writes an arena whole, in the layout of [`Engine::read_arena`].
+    /// Writes a whole arena, in the layout of [`Engine::read_arena`].
     ///
     /// # Panics
-    /// If the arena has another length: a mistake of ours.
+    /// If the arena has another length, which is a bug.
     pub fn write_arena(&mut self, arena: Arena, numbers: &[f32]) {
         let range = self.lasting.arena(arena);
         let words = range.map_or(0, |range| range.words);
@@ -233,24 +233,24 @@ impl Engine {
         }
     }
 
-    /// Starts a run of a graph; only on a GPU it returns before the run has ended.
+    /// Runs a graph; on a GPU, submits it and returns before it has finished.
     ///
     /// # Errors
-    /// What the device reported since the last call.
+    /// Any error that the device has reported so far.
     pub fn run(&mut self, graph: usize) -> Result<(), EngineError> {
         delegate!(&mut self.backend, backend => backend.run(graph))
     }
 
-    /// Waits for all runs.
+    /// Waits for all runs; in browsers, which cannot block, only checks for errors.
     ///
     /// # Errors
-    /// What went wrong in them.
+    /// Any error that the device has reported so far.
     pub fn finish(&self) -> Result<(), EngineError> {
         delegate!(&self.backend, backend => backend.finish())
     }
 
-    /// Runs a graph and times every dispatch of its program, or every node where there is
-    /// none; `None` without timestamps.
+    /// Runs a graph and times each dispatch of its program, or each node on the CPU; `None` if
+    /// the device has no timestamps.
     ///
     /// # Errors
     /// If the device fails.

@@ -1,15 +1,13 @@
-//! The tuner: measures, on the adapter itself, which kernel computes a node fastest, and
-//! remembers it.
+//! The tuner: measures on the adapter which kernel computes a node fastest, and caches the
+//! result.
 //!
-//! No table made elsewhere knows an adapter, so every node that several kernels can compute
-//! is run alone, on random numbers, by each of the few that may be the fastest
-//! ([`crate::kernels::Offer`]). A kernel whose results differ from the default's is struck
-//! out: drivers have faults. What does not fit the time that tuning may take keeps its
-//! default.
+//! A built-in table cannot cover every adapter. Each node with several candidates
+//! ([`crate::kernels::Offer`]) is therefore run alone, on random operands, with each of them. A
+//! candidate whose results differ from those of the first is dropped, because drivers have bugs.
+//! Nodes that exceed the time limit of tuning keep their default.
 //!
-//! What is remembered goes by adapter, driver and text of the kernels, and within by node: a
-//! driver or a kernel that changes is measured again. Where it is kept is the caller's
-//! affair.
+//! The cache is keyed by adapter, driver and kernel sources, then by node, so a change of driver
+//! or kernels triggers a new measurement. The caller stores the cache.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -22,46 +20,47 @@ use crate::gpu::{Gpu, GpuError, LoadedPrograms};
 use crate::graph::{Graph, Node, ValueId};
 use crate::kernels::{self, Choices, Offer, Target};
 
-/// How kernels are chosen where no choice was given.
+/// Completes a table of kernel choices.
 #[derive(Clone, Debug, Default)]
 pub struct Tuner {
-    /// What was measured before.
+    /// Earlier measurements.
     pub memory: TuningCache,
-    /// Whether to measure what is not remembered.
+    /// Whether to measure nodes that are not cached.
     pub measure: bool,
 }
 
-/// Choices by adapter, driver and kernels.
+/// Measured choices, by adapter, driver and kernel sources.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TuningCache(BTreeMap<String, Choices>);
 
-/// What a [`Tuner`] found.
+/// The result of [`Tuner::complete`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tuned {
-    /// What was given, and what was found.
+    /// The given choices, completed with cached and measured ones.
     pub choices: Choices,
-    /// Nodes that were measured.
+    /// Number of nodes that were measured.
     pub measured: usize,
-    /// Nodes for which time was up.
+    /// Number of nodes skipped after the time limit.
     pub skipped: usize,
-    /// Seconds that measuring took.
+    /// Duration of the call in seconds.
     pub seconds: f64,
 }
 
-/// Seconds that tuning may take: on hardware, and on software adapters, which compile slowly.
+/// Time limit of tuning in seconds: on hardware, and on software adapters, which compile slowly.
 const SECONDS: [f64; 2] = [3.0, 10.0];
 
-/// Seconds of a sample, and samples of which the fastest counts.
+/// Length of a sample in seconds, and number of samples, of which the fastest counts.
 const SAMPLE: f64 = 0.002;
 const SAMPLES: usize = 3;
 
-/// A kernel whose first run takes this much longer than the best is dropped.
+/// A candidate is not sampled further if its first timed run takes this many times the best time.
 const DROP: f64 = 1.5;
 
 impl Tuner {
-    /// Adds to some choices those for all nodes of the graphs that they do not cover, as far
-    /// as they are to be lowered for a target: the device's own, but for tests.
+    /// Adds choices for the nodes of `graphs` that `choices` does not cover. The graphs are lowered
+    /// for `target`, which is the device's own except in tests. Other devices than GPUs have no
+    /// choices.
     ///
     /// # Errors
     /// If the device fails, or a graph cannot be lowered.
@@ -108,7 +107,7 @@ impl Tuner {
     }
 }
 
-/// What measurements are valid for.
+/// The cache key: what measurements are valid for.
 fn identity(gpu: &Gpu) -> String {
     let d = &gpu.description;
     format!(
@@ -121,7 +120,7 @@ fn identity(gpu: &Gpu) -> String {
     )
 }
 
-/// The fastest kernel of an offer.
+/// The fastest candidate of an offer.
 async fn fastest(
     gpu: &Gpu,
     target: &Target,
@@ -135,7 +134,7 @@ async fn fastest(
         let mut choices = Choices::default();
         choices.set(offer.key.clone(), name);
         let check = match KernelCheck::new(gpu, target, &alone, &choices) {
-            // A kernel that the driver rejects is no reason to give up.
+            // A rejected kernel only loses its candidacy.
             Err(EngineError::Gpu(GpuError::Rejected(_))) => {
                 gpu.forget_rejection();
                 continue;
@@ -157,10 +156,10 @@ async fn fastest(
     Ok(best.map_or(offer.candidates[0], |(_, name)| name))
 }
 
-/// What the result of a node alone is called.
+/// Name of the result in the graph of [`alone`].
 const RESULT: &str = "result";
 
-/// A graph of one node, with everything from outside.
+/// A graph of one node, whose operands are external.
 fn alone(graph: &Graph, node: &Node) -> Graph {
     let mut alone = Graph::new();
     let operand = |(number, id): (usize, &ValueId)| {
@@ -168,16 +167,16 @@ fn alone(graph: &Graph, node: &Node) -> Graph {
     };
     let inputs: Vec<ValueId> = node.inputs.iter().enumerate().map(operand).collect();
     let outputs = alone.push(node.op.clone(), &inputs, RESULT);
-    let outputs = outputs.expect("the node is legal in its own graph");
+    let outputs = outputs.expect("the node is valid in its own graph");
     for (own, original) in outputs.iter().zip(&node.outputs) {
-        // Inferred shapes do not know of halves.
+        // Inferred shapes have f32 storage even where the original has f16.
         alone.values[own.0].shape = graph.shape(*original).clone();
     }
     alone.output(outputs[0], RESULT);
     alone
 }
 
-/// Seconds of a run, the fastest of a few samples, or of the first if it exceeds the limit.
+/// Seconds per run: the fastest of a few samples, or the first run if it exceeds `limit`.
 fn time(gpu: &Gpu, loaded: &LoadedPrograms, limit: f64) -> Result<f64, EngineError> {
     let watch = |runs: usize| -> Result<f64, EngineError> {
         let start = Instant::now();
@@ -187,7 +186,7 @@ fn time(gpu: &Gpu, loaded: &LoadedPrograms, limit: f64) -> Result<f64, EngineErr
         gpu.finish()?;
         Ok(start.elapsed().as_secs_f64() / runs as f64)
     };
-    // The first run compiles what drivers left for later.
+    // Not counted: the first run may include compilation by the driver.
     watch(1)?;
     let first = watch(1)?;
     if first > limit {

@@ -1,4 +1,4 @@
-//! A network's tensors between files and an engine's memory.
+//! Transfer of a network's tensors between checkpoints and an engine's memory.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::{Engine, EngineError, ValueHandle};
 pub use crate::model::TensorKind;
 use crate::model::{Network, PackedValue};
 
-/// Tensors by the name they have in a file, without those that only count.
+/// Tensors by their name in a checkpoint, without batch norm's batch counters.
 pub type Tensors = BTreeMap<String, Vec<f32>>;
 
 /// The values of a kind, each with its name in the graph.
@@ -21,7 +21,7 @@ impl Engine {
     /// Writes all tensors of a kind.
     ///
     /// # Panics
-    /// If one is missing or has the wrong size: callers compare with the network first.
+    /// If one is missing or has the wrong size; callers check against the network first.
     pub fn write_tensors(&mut self, network: &Network, kind: TensorKind, tensors: &Tensors) {
         for (name, value) in values(kind, network) {
             let parts: Vec<&[f32]> = value

@@ -1,4 +1,4 @@
-//! Which adapters there are, and which one to take.
+//! Listing and selecting adapters.
 
 use serde::Serialize;
 
@@ -10,16 +10,16 @@ use crate::shape::DType;
 #[derive(Clone, Debug)]
 pub struct Adapter {
     pub(super) raw: wgpu::Adapter,
-    /// Facts for people and files.
+    /// Properties, for display and for records.
     pub description: Description,
 }
 
-/// Facts about an adapter.
+/// Properties of an adapter.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Description {
     /// Number in the list, for `--device`.
     pub index: usize,
-    /// The driver's name for it.
+    /// Name, as the driver reports it.
     pub name: String,
     /// `discrete-gpu`, `integrated-gpu`, `virtual-gpu`, `cpu` or `other`.
     #[serde(rename = "type")]
@@ -32,7 +32,7 @@ pub struct Description {
     pub driver_info: String,
     /// Half-precision arithmetic in shaders.
     pub f16: bool,
-    /// Matrix units that our kernels can use, if they work.
+    /// Matrix units that our kernels can use, before the kernel self-check.
     pub matrices: Vec<MatrixUnit>,
     /// Subgroup operations in shaders.
     pub subgroups: bool,
@@ -42,16 +42,16 @@ pub struct Description {
     pub timestamps: bool,
     /// Largest buffer, bytes.
     pub max_buffer: u64,
-    /// Largest part of a buffer that a binding shows, bytes.
+    /// Largest storage buffer binding, bytes.
     pub max_binding: u64,
-    /// Memory of a workgroup, bytes.
+    /// Largest workgroup memory, bytes.
     pub max_workgroup_storage: u32,
-    /// Invocations of a workgroup.
+    /// Largest number of invocations of a workgroup.
     pub max_workgroup_invocations: u32,
 }
 
 impl Description {
-    /// Whether a processor pretends to be this GPU.
+    /// Whether this is a software adapter, which runs on the CPU.
     pub fn software(&self) -> bool {
         self.kind == "cpu"
     }
@@ -69,10 +69,10 @@ impl Description {
     }
 }
 
-/// What the user asked for.
+/// The adapter requested by the user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// A number in the list or part of a name; `None` lets us choose.
+    /// A number in the list or part of a name; `None` selects the first adapter.
     pub device: Option<String>,
     /// A backend's name; `None` allows all.
     pub backend: Option<String>,
@@ -105,12 +105,17 @@ fn kind_name(kind: wgpu::DeviceType) -> &'static str {
 /// All adapters that can compute, hardware first, in a stable order.
 pub async fn list(backend: Option<&str>) -> Vec<Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    // Unless WGPU_DEBUG asks for it, no debug information in shaders: naga computes it in time
+    // that grows with the square of their length, and debug builds would include it by default.
+    let flags = wgpu::InstanceFlags::from_build_config() - wgpu::InstanceFlags::DEBUG;
+    descriptor.flags = flags.with_env();
     if let Some(name) = backend {
         descriptor.backends = match name {
             "vulkan" => wgpu::Backends::VULKAN,
             "metal" => wgpu::Backends::METAL,
             "dx12" => wgpu::Backends::DX12,
-            _ => wgpu::Backends::GL,
+            "gl" => wgpu::Backends::GL,
+            _ => wgpu::Backends::empty(),
         };
     }
     let backends = descriptor.backends;
@@ -163,7 +168,7 @@ fn describe(index: usize, raw: &wgpu::Adapter) -> Description {
     }
 }
 
-/// The matrix units among what an adapter offers that our kernels can use.
+/// The adapter's matrix units that our kernels can use.
 fn matrix_units(raw: &wgpu::Adapter) -> Vec<MatrixUnit> {
     use wgpu::{CooperativeScalarType as Scalar, Features};
     let (info, limits, features) = (raw.get_info(), raw.limits(), raw.features());
@@ -174,7 +179,7 @@ fn matrix_units(raw: &wgpu::Adapter) -> Vec<MatrixUnit> {
         return Vec::new();
     }
     let subgroup = match info.backend {
-        // wgpu does not ask Metal; what has these matrices there has subgroups of 32.
+        // wgpu does not query Metal; devices with these matrices have subgroups of 32 there.
         wgpu::Backend::Metal => [32, 32],
         _ => [info.subgroup_min_size, info.subgroup_max_size],
     };
@@ -197,10 +202,10 @@ fn matrix_units(raw: &wgpu::Adapter) -> Vec<MatrixUnit> {
     units.collect()
 }
 
-/// Picks an adapter: the one asked for, else the first of [`list`].
+/// Selects an adapter: the requested one, else the first of [`list`].
 ///
 /// # Errors
-/// If there is none, or none fits.
+/// If there is no adapter, or none matches the request.
 pub async fn select(selection: &Selection) -> Result<Adapter, GpuError> {
     let mut adapters = list(selection.backend.as_deref()).await;
     if adapters.is_empty() {
@@ -220,7 +225,7 @@ pub async fn select(selection: &Selection) -> Result<Adapter, GpuError> {
     Ok(adapters.swap_remove(index))
 }
 
-/// The adapter with a number, or the first whose name or driver contains a text.
+/// The adapter with a number, or the first whose name or driver contains `wanted`.
 fn find(adapters: &[&Description], wanted: &str) -> Result<usize, GpuError> {
     let text = wanted.to_lowercase();
     let by_number = text.parse().ok().filter(|i| *i < adapters.len());

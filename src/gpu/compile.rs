@@ -57,8 +57,8 @@ pub(super) fn compile_one(
     };
     let module = match checks {
         Checks::On => device.create_shader_module(descriptor),
-        // SAFETY: all shader text is ours, and its indices stay in range for the parameters
-        // that lowering computes; the tests run every kernel with checks as well and compare.
+        // SAFETY: all shaders are our own, and their indices stay in range for the parameters
+        // that lowering computes; the tests also run every kernel with checks and compare.
         Checks::Off => unsafe {
             device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         },
@@ -96,7 +96,7 @@ pub(super) fn compile_one(
         module: &module,
         entry_point: Some("main"),
         compilation_options: wgpu::PipelineCompilationOptions {
-            // Our kernels write workgroup memory before they read it.
+            // Every kernel writes workgroup memory before reading it.
             zero_initialize_workgroup_memory: false,
             ..Default::default()
         },

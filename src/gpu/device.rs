@@ -1,4 +1,4 @@
-//! An opened adapter: device, queue, its errors, and reading buffers back.
+//! An open adapter: device, queue, error handling and readback.
 
 use std::collections::VecDeque;
 #[cfg(not(target_arch = "wasm32"))]
@@ -11,10 +11,10 @@ use super::pipelines::{Keep, Pipelines};
 use super::{Adapter, Description, GpuError};
 use crate::program::MatrixUnit;
 
-/// Whether shaders check their own indices.
+/// Whether the driver adds bounds checks to shaders.
 ///
-/// Our kernels prove their indices in range, so the checks cost time and find nothing; the
-/// tests run both ways and compare. Browsers always check.
+/// Our kernels keep their indices in range, so the checks only cost time; the tests run both ways
+/// and compare. Browsers always check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checks {
     /// Every access is checked.
@@ -23,28 +23,28 @@ pub enum Checks {
     Off,
 }
 
-/// Submissions that may wait for the adapter before the host waits for it.
+/// Maximum number of submissions in flight before the host waits for the oldest.
 const MAX_IN_FLIGHT: usize = 3;
 
-/// Devices of a software adapter beside the main one, at most.
+/// Maximum number of spare devices of a software adapter.
 #[cfg(not(target_arch = "wasm32"))]
 const SPARE: usize = 3;
 
-/// An opened adapter.
+/// An open adapter.
 pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) checks: Checks,
-    /// Further devices of a software adapter, which compile beside the main one.
+    /// Spare devices of a software adapter, which compile concurrently with the main one.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) spare: Vec<(wgpu::Device, wgpu::Queue)>,
-    /// Facts about the adapter.
+    /// Properties of the adapter.
     pub description: Description,
-    /// Its matrix units that have proved to work: none before the self-check.
+    /// Matrix units that passed the kernel self-check; none before it.
     pub matrices: Vec<MatrixUnit>,
-    /// Those that have not, and why.
+    /// Matrix units that failed it, with the reason.
     pub refused: Vec<(MatrixUnit, String)>,
-    /// Where compiled pipelines come from and go to.
+    /// The pipeline cache, if one is kept.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) pipelines: OnceLock<Pipelines>,
     failure: Arc<Mutex<Option<GpuError>>>,
@@ -55,7 +55,7 @@ impl Gpu {
     /// Opens an adapter with all its limits and the features that our kernels can use.
     ///
     /// # Errors
-    /// If the driver refuses.
+    /// If the driver fails to open it.
     pub async fn open(adapter: &Adapter, checks: Checks) -> Result<Gpu, GpuError> {
         let mut wanted = wgpu::Features::SUBGROUP
             | wgpu::Features::SHADER_INT64
@@ -64,8 +64,8 @@ impl Gpu {
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if !adapter.description.matrices.is_empty() {
             wanted |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
-            // SAFETY: kernels with matrices load them from and store them to workgroup memory
-            // of their own, within its bounds and by whole subgroups.
+            // SAFETY: kernels load and store matrices only in their own workgroup memory, within
+            // its bounds and by whole subgroups.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
         let descriptor = wgpu::DeviceDescriptor {
@@ -95,7 +95,7 @@ impl Gpu {
             };
             let mut spare = Vec::new();
             for _ in 0..wanted {
-                // One that cannot be had leaves more work to the others.
+                // If one cannot be opened, the others take over its work.
                 spare.extend(adapter.raw.request_device(&descriptor).await.ok());
             }
             spare
@@ -119,7 +119,7 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// Keeps the first error that arrives outside a call.
+    /// Registers callbacks that record the first asynchronous error.
     fn listen(&self) {
         let failure = Arc::clone(&self.failure);
         let adapter = self.description.name.clone();
@@ -138,13 +138,13 @@ impl Gpu {
         self.device.set_device_lost_callback(move |reason, text| {
             if reason != wgpu::DeviceLostReason::Destroyed {
                 let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                // What follows from a lost device must not hide the cause.
+                // Errors that result from the loss must not hide it.
                 *failure = Some(GpuError::Lost(text));
             }
         });
     }
 
-    /// The first error since the device was opened.
+    /// Reports the first error since the device was opened, if any.
     ///
     /// # Errors
     /// That error.
@@ -156,8 +156,8 @@ impl Gpu {
         }
     }
 
-    /// Forgets that something was rejected, after which the device can still be used: what
-    /// asks for a kernel that may be rejected, does this if it is. Other failures stay.
+    /// Clears a recorded [`GpuError::Rejected`], after which the device is still usable. For
+    /// callers that try a kernel which the driver may reject. Other errors stay.
     pub fn forget_rejection(&self) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*failure, Some(GpuError::Rejected(_))) {
@@ -165,22 +165,22 @@ impl Gpu {
         }
     }
 
-    /// Invocations of a subgroup, where that number is fixed and subgroups can be used; our
-    /// kernels want at least four.
+    /// Invocations of a subgroup, if subgroup operations are available and the number is fixed
+    /// and at least four, as our kernels require.
     pub fn subgroup_size(&self) -> Option<u32> {
         let [smallest, largest] = self.description.subgroup_size;
         let usable = self.device.features().contains(wgpu::Features::SUBGROUP);
         (usable && smallest == largest && largest >= 4).then_some(largest)
     }
 
-    /// Whether shaders have 64-bit integers.
+    /// Whether shaders support 64-bit integers.
     pub fn int64(&self) -> bool {
         self.device
             .features()
             .contains(wgpu::Features::SHADER_INT64)
     }
 
-    /// Name under which this device's pipelines can be kept; `None` if they cannot.
+    /// Key under which this device's pipeline cache can be stored; `None` if it has none.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn pipelines_key(&self) -> Option<String> {
         let features = self.device.features();
@@ -188,21 +188,21 @@ impl Gpu {
         key.filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE))
     }
 
-    /// Compiles from now on with what an earlier process kept under the same name.
+    /// From now on compiles with the pipeline cache that an earlier process stored under the
+    /// same key. A second call has no effect.
     ///
     /// # Safety
-    /// `data` must be what [`Gpu::hand_over_pipelines`] once gave to `keep`, or nothing.
+    /// `data` must be `None`, or bytes that [`Gpu::hand_over_pipelines`] passed to `keep`.
     #[cfg(not(target_arch = "wasm32"))]
     pub unsafe fn keep_pipelines(&self, data: Option<&[u8]>, keep: Keep) {
         if self.pipelines_key().is_some() {
-            // SAFETY: by the caller's promise.
+            // SAFETY: guaranteed by the caller.
             let pipelines = unsafe { Pipelines::new(&self.device, data, keep) };
-            // A second call changes nothing.
             drop(self.pipelines.set(pipelines));
         }
     }
 
-    /// Hands over all pipelines if there are new ones and a store for them.
+    /// Stores the pipeline cache if one is kept and it has changed.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn hand_over_pipelines(&self) {
         if let Some(pipelines) = self.pipelines.get() {
@@ -210,7 +210,7 @@ impl Gpu {
         }
     }
 
-    /// Submits commands; natively waits for the adapter when it is too far behind.
+    /// Submits commands; natively blocks while more than [`MAX_IN_FLIGHT`] submissions are pending.
     pub(super) fn submit(&self, commands: wgpu::CommandBuffer) -> Result<(), GpuError> {
         let submission = self.queue.submit([commands]);
         let mut in_flight = self
@@ -226,8 +226,8 @@ impl Gpu {
         self.check()
     }
 
-    /// Natively blocks until a submission (all, if `None`) is done; browsers have an event
-    /// loop for that.
+    /// Natively blocks until a submission (all, if `None`) is done; returns at once in browsers,
+    /// which cannot block.
     fn wait(&self, submission: Option<wgpu::SubmissionIndex>) {
         if cfg!(target_arch = "wasm32") {
             return;
@@ -242,35 +242,35 @@ impl Gpu {
         }
     }
 
-    /// Gives the adapter up, as a driver's reset does: whatever follows fails.
+    /// Destroys the device; later calls fail as after a driver reset.
     pub fn destroy(&self) {
         self.device.destroy();
     }
 
-    /// Blocks until everything submitted is done; browsers have an event loop instead.
+    /// Natively blocks until everything submitted is done; in browsers, only checks for errors.
     ///
     /// # Errors
-    /// What went wrong on the way.
+    /// Any error that the device has reported so far.
     pub fn finish(&self) -> Result<(), GpuError> {
         self.wait(None);
         self.check()
     }
 
-    /// Gives way until everything submitted is done: [`Gpu::finish`] for event loops.
+    /// Resolves when everything submitted is done: [`Gpu::finish`] for event loops.
     ///
     /// # Errors
-    /// What went wrong on the way.
-    pub async fn finished(&self) -> Result<(), GpuError> {
+    /// Any error that the device has reported so far.
+    pub async fn idle(&self) -> Result<(), GpuError> {
         let done = Arrival::default();
         let signal = done.clone();
         self.queue.on_submitted_work_done(move || signal.arrive(()));
-        // A device that failed may never answer.
+        // A failed device may never call back.
         self.finish()?;
         done.arrived().await;
         self.check()
     }
 
-    /// Reads parts (buffer, first byte, bytes) after everything submitted so far.
+    /// Reads ranges (buffer, offset, length in bytes) after everything submitted so far.
     ///
     /// # Errors
     /// If the device fails.
@@ -297,14 +297,14 @@ impl Gpu {
             .map_err(|e| GpuError::Rejected(e.to_string()))?;
         let mut rest = &view[..];
         let split = parts.iter().map(|(_, _, bytes)| {
-            let (part, behind) = rest.split_at(*bytes as usize);
-            rest = behind;
+            let (part, after) = rest.split_at(*bytes as usize);
+            rest = after;
             part.to_vec()
         });
         Ok(split.collect())
     }
 
-    /// Waits until a staging buffer can be read.
+    /// Maps a staging buffer for reading.
     async fn map(&self, staging: &wgpu::Buffer) -> Result<(), GpuError> {
         let mapped = Arrival::default();
         let signal = mapped.clone();
@@ -316,7 +316,7 @@ impl Gpu {
     }
 }
 
-/// Hand-over between a callback and the future that waits for it.
+/// A one-shot channel from a callback to the future that awaits it.
 struct Arrival<T>(Arc<Mutex<(Option<T>, Option<Waker>)>>);
 
 impl<T> Clone for Arrival<T> {

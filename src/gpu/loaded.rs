@@ -1,13 +1,13 @@
 //! Programs ready to run: pipelines, buffers and bind groups built once.
 //!
-//! Programs that are loaded together share the buffers they both name (parameters, metrics,
-//! …) and, since they run one after another, one set of physical buffers for temporaries.
+//! Programs that are loaded together share kept buffers by name (parameters, metrics, …) and,
+//! since they run one after another, one set of physical buffers for temporaries.
 
 use std::collections::HashMap;
 
 use super::compile::{Compiled, compile_all};
 use super::{Gpu, GpuError};
-use crate::program::plan::Plan;
+use crate::program::plan::{self, Plan};
 use crate::program::{Kernel, Lifetime, OFFSET_ALIGNMENT, Program};
 
 /// A set of programs on a device.
@@ -18,7 +18,7 @@ pub struct LoadedPrograms {
     bytes: u64,
 }
 
-/// Names a kept buffer of some loaded programs.
+/// Handle of a kept buffer of some loaded programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeptBuffer(usize);
 
@@ -33,13 +33,13 @@ pub struct BufferRange {
     pub bytes: u64,
 }
 
-/// A program with everything it needs.
+/// A program with its pipelines and bind groups.
 struct BoundProgram {
     dispatches: Vec<BoundDispatch>,
     clears: Vec<KeptBuffer>,
 }
 
-/// A dispatch with everything it needs.
+/// A dispatch with its pipeline and bind group.
 pub(super) struct BoundDispatch {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) bind_group: wgpu::BindGroup,
@@ -47,9 +47,8 @@ pub(super) struct BoundDispatch {
 }
 
 impl LoadedPrograms {
-    /// Builds everything that the programs need.
-    ///
-    /// Kept buffers start as zeros.
+    /// Compiles the kernels, allocates the buffers and builds the bind groups of programs. Kept
+    /// buffers start as zeros.
     ///
     /// # Errors
     /// If a buffer exceeds the adapter's limits, or the driver rejects a kernel.
@@ -82,16 +81,15 @@ impl LoadedPrograms {
         Ok(loaded)
     }
 
-    /// Bytes of all buffers: what the programs take on the adapter, the driver's own
-    /// overhead apart.
+    /// Bytes of all kept and temporary buffers on the adapter.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The kept buffer of a name.
+    /// The kept buffer with a name.
     ///
     /// # Panics
-    /// If no program names such a buffer: a mistake of ours.
+    /// If no program has such a buffer, which is a bug.
     pub fn buffer(&self, name: &str) -> KeptBuffer {
         let buffer = self.kept_of.get(name);
         *buffer.unwrap_or_else(|| panic!("no program names a buffer {name}"))
@@ -124,7 +122,7 @@ impl LoadedPrograms {
     /// Submits a whole program.
     ///
     /// # Errors
-    /// What the device reported since the last call.
+    /// Any error that the device has reported so far.
     pub fn run(&self, gpu: &Gpu, program: usize) -> Result<(), GpuError> {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
@@ -140,7 +138,7 @@ impl LoadedPrograms {
         &self.programs[program].dispatches
     }
 
-    /// Records the clears that end a program.
+    /// Records the clears at the end of a program.
     pub(super) fn record_clears(&self, program: usize, encoder: &mut wgpu::CommandEncoder) {
         for buffer in &self.programs[program].clears {
             encoder.clear_buffer(self.raw(*buffer), 0, None);
@@ -151,7 +149,7 @@ impl LoadedPrograms {
         &self.kept[buffer.0]
     }
 
-    /// Makes bind groups, with the parameters of all dispatches in one uniform buffer.
+    /// Builds the bind groups, with the parameters of all dispatches in one uniform buffer.
     fn bind<'a>(
         &'a self,
         gpu: &Gpu,
@@ -239,43 +237,34 @@ fn buffer(
     Ok(buffer)
 }
 
-/// One buffer for each name, as large as the largest program wants it.
+/// One buffer for each name, as large as any program needs.
 fn kept_buffers(
     gpu: &Gpu,
     programs: &[&Program],
 ) -> Result<(Vec<wgpu::Buffer>, HashMap<String, KeptBuffer>), GpuError> {
-    let mut sizes: HashMap<&str, u64> = HashMap::new();
-    for buffer in programs.iter().flat_map(|p| &p.buffers) {
-        if buffer.lifetime == Lifetime::Kept {
-            let size = sizes.entry(&buffer.name).or_default();
-            *size = (*size).max(buffer.bytes);
-        }
-    }
     let usage =
         wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
     let mut buffers = Vec::new();
     let mut names = HashMap::new();
-    for (name, bytes) in sizes {
+    for (name, bytes) in plan::kept_buffers(programs) {
         names.insert(name.to_owned(), KeptBuffer(buffers.len()));
         buffers.push(buffer(gpu, name, bytes, usage)?);
     }
     Ok((buffers, names))
 }
 
-/// Physical buffers for temporaries: slot by slot as large as any program needs.
+/// Physical buffers for temporaries, each slot as large as any program needs.
 fn slot_buffers(gpu: &Gpu, plans: &[Plan]) -> Result<Vec<wgpu::Buffer>, GpuError> {
-    let count = plans.iter().map(|plan| plan.slots.len()).max().unwrap_or(0);
-    (0..count)
-        .map(|slot| {
-            let sizes = plans.iter().filter_map(|plan| plan.slots.get(slot));
-            let bytes = sizes.copied().max().unwrap_or(0);
+    let slots = plan::shared_slots(plans).into_iter().enumerate();
+    slots
+        .map(|(slot, bytes)| {
             let name = format!("temporary {slot}");
             buffer(gpu, &name, bytes, wgpu::BufferUsages::STORAGE)
         })
         .collect()
 }
 
-/// The parameters of all dispatches, each at a legal offset.
+/// The parameters of all dispatches, each at an aligned offset.
 fn uniform_buffer(gpu: &Gpu, program: &Program) -> (wgpu::Buffer, Vec<u64>) {
     let mut words: Vec<u32> = Vec::new();
     let mut offsets = Vec::new();

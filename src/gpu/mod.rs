@@ -1,8 +1,8 @@
-//! The only room that names wgpu: adapters, the device, and running programs on it.
+//! The only room that names wgpu: adapters, devices, and running programs on them.
 //!
-//! [`adapter`] lists adapters and picks one; [`Gpu`] is an opened device; [`LoadedPrograms`] holds
+//! [`adapter`] lists adapters and selects one; [`Gpu`] is an open device; [`LoadedPrograms`] holds
 //! programs ready to run, with every pipeline, buffer and bind group built once.
-//! The room knows no operator.
+//! The room is independent of operators.
 
 pub mod adapter;
 mod compile;
@@ -19,13 +19,13 @@ pub use device::{Checks, Gpu};
 pub use loaded::{BufferRange, KeptBuffer, LoadedPrograms};
 pub use timing::KernelTime;
 
-/// Version of the backend library.
+/// Major version of wgpu.
 pub const WGPU_VERSION: &str = "30";
 
-/// What can go wrong between the program and the adapter.
+/// Errors of adapters and devices.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GpuError {
-    /// There is nothing to run on.
+    /// No adapter was found.
     #[error(
         "no GPU adapter was found{looked}; install your GPU's driver, or on Linux the software \
          adapter lavapipe (Debian and Ubuntu: `apt-get install mesa-vulkan-drivers`, Fedora: \
@@ -33,50 +33,50 @@ pub enum GpuError {
          needs no adapter"
     )]
     NoAdapter {
-        /// Restriction that was in force, such as ` for the backend metal`.
+        /// The restriction on the search, such as ` for the backend metal`, or empty.
         looked: String,
     },
-    /// A device name or number that fits no adapter.
-    #[error("no adapter fits `{wanted}`; adapters are: {known}")]
+    /// A device name or number that matches no adapter.
+    #[error("no adapter fits `{wanted}`; available adapters: {known}")]
     UnknownAdapter {
-        /// What was asked for.
+        /// The requested name or number.
         wanted: String,
-        /// All adapters.
+        /// All adapters, one [`Description::line`] each.
         known: String,
     },
-    /// The driver refused to open the adapter.
+    /// The driver failed to open the adapter.
     #[error("{adapter} could not be opened: {reason}; `pyr-wgpu devices` lists the others")]
     Open {
-        /// Its name.
+        /// Name of the adapter.
         adapter: String,
-        /// The driver's words.
+        /// The driver's message.
         reason: String,
     },
-    /// Not enough memory on the adapter.
+    /// The adapter is out of memory.
     #[error("{adapter} ran out of memory; use a smaller --batch-size or --micro-batch")]
     OutOfMemory {
-        /// Its name.
+        /// Name of the adapter.
         adapter: String,
     },
-    /// A buffer that the adapter cannot make.
+    /// A buffer exceeds the adapter's limit.
     #[error(
-        "{name} needs a buffer of {bytes} bytes, {adapter} makes at most {limit}; use a smaller \
+        "{name} needs a buffer of {bytes} bytes; {adapter} allows at most {limit}; use a smaller \
          network or batch"
     )]
     BufferTooLarge {
         /// What the buffer is for.
         name: String,
-        /// Its size.
+        /// Its size in bytes.
         bytes: u64,
-        /// The limit.
+        /// The limit in bytes.
         limit: u64,
-        /// The adapter.
+        /// Name of the adapter.
         adapter: String,
     },
-    /// The device went away: driver reset, unplugged, suspended.
+    /// The device was lost: driver reset, unplugged, suspended.
     #[error("the device was lost: {0}; the last checkpoint is intact, `--resume` continues")]
     Lost(String),
-    /// The driver or wgpu rejected something of ours.
+    /// The driver or wgpu rejected a call or a shader.
     #[error("GPU error, a bug in pyr-wgpu or the driver: {0}")]
     Rejected(String),
 }

@@ -1,29 +1,29 @@
-//! Compiled pipelines from one process to the next, where the backend can hand them out.
+//! The pipeline cache, kept across processes where the backend supports it (today: Vulkan).
 //!
-//! Today that is Vulkan. Drivers check themselves whether what they are given is theirs;
-//! anything else they compile anew. Where the bytes are kept is the caller's affair.
+//! Drivers validate the cache data themselves and recompile what they do not recognise. The
+//! caller decides where the bytes are stored.
 
 use std::sync::{Mutex, PoisonError};
 
-/// Receives all pipelines of a device, to be kept.
+/// Stores the cache data of a device.
 pub(super) type Keep = Box<dyn Fn(&[u8]) + Send + Sync>;
 
-/// The pipelines of a device, and where they go.
+/// The pipeline cache of a device, and where it is stored.
 pub(super) struct Pipelines {
     pub(super) cache: wgpu::PipelineCache,
     keep: Keep,
-    /// What was kept last: nothing is kept twice.
+    /// The data stored last, to skip storing it again.
     kept: Mutex<Vec<u8>>,
 }
 
 impl Pipelines {
-    /// Pipelines of a device that begins with what an earlier process kept.
+    /// A cache that starts with the data stored by an earlier process.
     ///
     /// # Safety
-    /// `data` must be what [`Pipelines::hand_over`] once gave to `keep`, or nothing.
+    /// `data` must be `None`, or bytes that [`Pipelines::hand_over`] passed to `keep`.
     pub(super) unsafe fn new(device: &wgpu::Device, data: Option<&[u8]>, keep: Keep) -> Pipelines {
-        // SAFETY: by the caller's promise; what another driver or device left is recognised
-        // by its header and not used.
+        // SAFETY: guaranteed by the caller; the driver recognises data of another driver or
+        // device by its header and ignores it.
         let cache = unsafe {
             device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
                 label: Some("pipelines"),
@@ -35,7 +35,7 @@ impl Pipelines {
         Pipelines { cache, keep, kept }
     }
 
-    /// Hands over all pipelines if there are new ones.
+    /// Stores the cache data if it has changed.
     pub(super) fn hand_over(&self) {
         let Some(data) = self.cache.get_data() else {
             return;

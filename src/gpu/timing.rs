@@ -1,25 +1,25 @@
-//! Time of each dispatch, by timestamp queries around a pass of its own.
+//! Timing of each dispatch, by timestamp queries around a pass of its own.
 
 use super::{Gpu, GpuError, LoadedPrograms};
 
 /// Time that one dispatch took on the adapter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KernelTime {
-    /// Number of the dispatch in its program.
+    /// Index of the dispatch in its program.
     pub dispatch: usize,
-    /// When it began: seconds from the begin of the first one.
+    /// Start, in seconds after the start of the first dispatch.
     pub start: f64,
-    /// How long it took in seconds.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
-/// Queries of one set, at most (WebGPU).
+/// Maximum number of queries in a set (WebGPU).
 const MAX_QUERIES: usize = 4096;
 
 impl LoadedPrograms {
     /// Runs a program with every dispatch in a pass of its own, and times each.
     ///
-    /// Returns `None` where the adapter has no timestamps.
+    /// Returns `None` if the adapter has no timestamp queries.
     ///
     /// # Errors
     /// If the device fails.

@@ -1,9 +1,9 @@
-//! Compiling ahead where drivers compile late.
+//! Ahead-of-time compilation for drivers that compile lazily.
 //!
-//! Software adapters turn a shader into machine code when it first runs, one after another,
-//! which takes the better part of a second each. A launch of no workgroups makes them do it
-//! without running anything, and several devices do it at the same time: each takes the next
-//! kernel, and leaves the result in the driver's cache on disk, where the main device finds it.
+//! Software adapters compile a shader to machine code at its first dispatch, one after another,
+//! most of a second each. An empty dispatch triggers the compilation without running anything,
+//! and several devices compile concurrently: each takes the next kernel and leaves the result in
+//! the driver's cache on disk, where the main device finds it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,16 +11,15 @@ use super::compile::{Compiled, compile_one};
 use super::{Gpu, GpuError};
 use crate::program::Kernel;
 
-/// Bytes of a buffer that stands for any operand.
+/// Bytes of the placeholder buffer bound for each operand.
 const OPERAND: u64 = 4096;
 
-/// Makes the driver compile some kernels of the main device, which are `compiled` already as
-/// far as the device itself goes.
+/// Makes the driver compile `kernels`, whose pipelines on the main device are `compiled`.
 ///
 /// # Errors
-/// What the device reported.
+/// Any error that the device has reported.
 pub(super) fn warm(gpu: &Gpu, kernels: &[&Kernel], compiled: &[Compiled]) -> Result<(), GpuError> {
-    // Long ones first; whoever is done takes the next one.
+    // The longest source first; each device takes the next kernel when it is idle.
     let mut order: Vec<usize> = (0..kernels.len()).collect();
     order.sort_by_key(|kernel| std::cmp::Reverse(kernels[*kernel].source.len()));
     let taken = AtomicUsize::new(0);
@@ -31,19 +30,19 @@ pub(super) fn warm(gpu: &Gpu, kernels: &[&Kernel], compiled: &[Compiled]) -> Res
                 while let Some(kernel) = next() {
                     let kernel = kernels[kernel];
                     let compiled = compile_one(device, gpu.checks, kernel, None);
-                    launch_nothing(device, queue, kernel, &compiled);
+                    dispatch_empty(device, queue, kernel, &compiled);
                 }
             });
         }
         while let Some(kernel) = next() {
-            launch_nothing(&gpu.device, &gpu.queue, kernels[kernel], &compiled[kernel]);
+            dispatch_empty(&gpu.device, &gpu.queue, kernels[kernel], &compiled[kernel]);
         }
     });
     gpu.check()
 }
 
-/// Launches no workgroup of a kernel, and waits.
-fn launch_nothing(
+/// Dispatches zero workgroups of a kernel, and waits.
+fn dispatch_empty(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
     kernel: &Kernel,
@@ -52,7 +51,7 @@ fn launch_nothing(
     let buffers: Vec<wgpu::Buffer> = (0..=kernel.bindings.len())
         .map(|_| {
             device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("nothing"),
+                label: Some("placeholder"),
                 size: OPERAND,
                 usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM,
                 mapped_at_creation: false,
@@ -78,6 +77,6 @@ fn launch_nothing(
     pass.dispatch_workgroups(0, 0, 0);
     drop(pass);
     queue.submit([encoder.finish()]);
-    // A failure shows when the kernel runs in earnest.
+    // A failure here recurs at the first real dispatch.
     drop(device.poll(wgpu::PollType::wait_indefinitely()));
 }

@@ -1,9 +1,10 @@
-//! Memory for time: the backward pass computes again what the forward pass does not keep.
+//! Activation checkpointing: the backward pass recomputes values that the forward pass does not
+//! keep, which trades time for memory.
 //!
-//! Without this pass every forward value that a gradient needs lives from one half of the
-//! step to the other. Here the gradient's nodes get copies of cheap values, computed from
-//! what is kept just before they are needed; a copy has the same operator and operands, so
-//! it has the same bits. The idea is that of Chen et al. (2016, "Training Deep Nets with
+//! Without this pass every forward value that a gradient needs stays in memory until the
+//! backward pass reads it. This pass lets backward nodes read copies of cheap values, recomputed
+//! from kept ones just before their first use. A copy has the same operator and operands, and
+//! therefore the same bits. The idea is that of Chen et al. (2016, "Training Deep Nets with
 //! Sublinear Memory Cost") and, for normalisation, of Rota Bulò et al. (2018, "In-Place
 //! Activated BatchNorm").
 
@@ -13,26 +14,26 @@ use serde::{Deserialize, Serialize};
 
 use super::{Graph, Node, Op, Role, ValueId};
 
-/// What the backward pass computes again.
+/// What the backward pass recomputes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ActivationCheckpointing {
-    /// Nothing: the most memory, the least time.
+    /// Nothing: most memory, least time.
     Off,
-    /// Results of normalisation and ReLU: one pass over an activation each.
+    /// Results of normalisation and ReLU, each an elementwise pass over an activation.
     #[default]
     Normalized,
-    /// Large values inside units as well; what is kept is the sum of every third unit.
+    /// Also the large convolution outputs and unit outputs, except every third unit output.
     Units,
 }
 
-/// Units from one kept sum to the next. More would keep fewer sums, and have more units alive
-/// while they are computed again; for a stage of 18 equal units, each of which has three large
-/// values, their number is least at the square root of 18 / 3, and flat around it.
+/// Units from one kept unit output to the next. A longer segment keeps fewer outputs but has more
+/// units live during recomputation. For 18 equal units of three large values each, 18/s kept
+/// outputs and 3·s live values are fewest near s = √(18/3), with a flat minimum.
 const SEGMENT: usize = 3;
 
-/// Values smaller than the largest one by this factor cost more time than they free memory:
-/// convolutions of late stages have as many operations on fewer elements.
+/// Convolution and unit outputs of at most 1/`SMALL` of the largest value's elements are kept:
+/// late stages do as many operations for fewer elements, so recomputation saves little memory.
 const SMALL: usize = 8;
 
 fn normalizes(op: &Op) -> bool {
@@ -40,7 +41,7 @@ fn normalizes(op: &Op) -> bool {
 }
 
 impl ActivationCheckpointing {
-    /// What of a forward pass is not kept.
+    /// The values of a forward pass that are not kept.
     fn dropped(self, graph: &Graph) -> HashSet<ValueId> {
         let size = |node: &Node| graph.value(node.outputs[0]).shape.len();
         let largest = graph.nodes.iter().map(size).max().unwrap_or(0);
@@ -65,22 +66,22 @@ impl ActivationCheckpointing {
     }
 }
 
-/// Lets the nodes from `first_backward` on use copies of what is not kept.
+/// Makes the nodes from `first_backward` on read recomputed copies of the values not kept.
 pub fn apply(graph: &mut Graph, first_backward: usize, what: ActivationCheckpointing) {
     if what == ActivationCheckpointing::Off {
         return;
     }
     let backward = graph.nodes.split_off(first_backward);
-    let mut makers: HashMap<ValueId, usize> = HashMap::new();
+    let mut producers: HashMap<ValueId, usize> = HashMap::new();
     for (number, node) in graph.nodes.iter().enumerate() {
         for output in &node.outputs {
-            makers.insert(*output, number);
+            producers.insert(*output, number);
         }
     }
     let mut copies = Copies {
         dropped: what.dropped(graph),
         forward: graph.nodes.clone(),
-        makers,
+        producers,
         made: HashMap::new(),
     };
     for mut node in backward {
@@ -93,24 +94,25 @@ pub fn apply(graph: &mut Graph, first_backward: usize, what: ActivationCheckpoin
 
 struct Copies {
     forward: Vec<Node>,
-    /// The forward node that makes a value.
-    makers: HashMap<ValueId, usize>,
+    /// The forward node that computes each value.
+    producers: HashMap<ValueId, usize>,
     dropped: HashSet<ValueId>,
+    /// The copy of each recomputed value.
     made: HashMap<ValueId, ValueId>,
 }
 
 impl Copies {
-    /// The value that a backward node should use for a value: itself if it is kept, else a
-    /// copy, which is computed now if it was not before.
+    /// The value that a backward node reads in place of `id`: `id` itself if it is kept, else
+    /// its copy, whose node is appended on first use.
     fn of(&mut self, graph: &mut Graph, id: ValueId) -> ValueId {
         if let Some(copy) = self.made.get(&id) {
             return *copy;
         }
-        let maker = self
-            .makers
+        let producer = self
+            .producers
             .get(&id)
             .map(|number| self.forward[*number].clone());
-        let Some(mut node) = maker else { return id };
+        let Some(mut node) = producer else { return id };
         if graph.value(id).role != Role::Temporary || !self.dropped.contains(&id) {
             return id;
         }
@@ -131,14 +133,15 @@ impl Copies {
         self.made[&id]
     }
 
-    /// A sum ends a unit, whose gradient may be far: then its normalised values are made anew.
+    /// Drops copies of normalised values when a unit output is recomputed: the backward pass may
+    /// reach their unit much later, and recomputes them then.
     fn forget_normalized(&mut self) {
         let Copies {
             made,
-            makers,
+            producers,
             forward,
             ..
         } = self;
-        made.retain(|id, _| !normalizes(&forward[makers[id]].op));
+        made.retain(|id, _| !normalizes(&forward[producers[id]].op));
     }
 }

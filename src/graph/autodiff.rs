@@ -1,19 +1,20 @@
 //! Reverse-mode differentiation as a pass: walks the nodes backwards and appends, for each,
-//! the nodes that its operator's gradient rule asks for.
+//! the nodes of its operator's gradient rule.
 //!
-//! Contributions to one value are summed by [`super::ops::Add`] in the order in which they
-//! arise, so that the same graph always gives the same bits.
+//! [`super::ops::Add`] sums the contributions to one value, last use first: a fixed order, so
+//! that the same graph always gives the same bits.
 
 use super::ops::Tape;
 use super::{Graph, GraphError, Node, ValueId, ops};
 
-/// Appends the gradient computation of everything in `wanted`.
+/// Appends the nodes that compute the gradients of the values in `wanted`.
 ///
-/// `seeds` pairs results with the values that hold their upstream gradients.
-/// Returns the gradient of each wanted value; `None` where the results do not depend on it.
+/// `seeds` pairs each differentiated result with the value of its upstream gradient.
+/// Returns the gradient of each wanted value; `None` if no result depends on it.
 ///
 /// # Errors
-/// If the path leads through an operator without gradient.
+/// [`GraphError::NotDifferentiable`] if a wanted value reaches a result through an operator
+/// without a gradient.
 pub fn backward(
     graph: &mut Graph,
     seeds: &[(ValueId, ValueId)],
@@ -51,8 +52,8 @@ fn differentiate(
     gradients: &mut [Option<ValueId>],
 ) -> Result<(), GraphError> {
     let upstream: Vec<Option<ValueId>> = node.outputs.iter().map(|id| gradients[id.0]).collect();
-    let asked = node.inputs.iter().any(|id| tape.wants(*id));
-    if !asked || upstream.iter().all(Option::is_none) {
+    let needed = node.inputs.iter().any(|id| tape.wants(*id));
+    if !needed || upstream.iter().all(Option::is_none) {
         return Ok(());
     }
     let contributions = node.op.gradient(tape, node, &upstream)?;

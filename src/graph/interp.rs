@@ -1,17 +1,17 @@
-//! Executes a graph by the operators' plain references, in double precision, on one thread.
+//! Executes a graph with the operators' references, in double precision, on one thread.
 
 use std::collections::HashMap;
 
 use super::{Graph, GraphError, Role, Tensor, ValueId};
 
-/// Values that outlive a run: external and kept ones, by name.
+/// Values that outlive a run (external, kept and output) by name.
 pub type Store = HashMap<String, Tensor>;
 
 /// Runs all nodes: reads external and kept values from `store`, writes updated values and
-/// outputs back to it, and clears what the graph clears.
+/// outputs back to it, and then zeroes the arenas in [`Graph::clears`].
 ///
 /// # Errors
-/// [`GraphError::Missing`] if the store lacks a value.
+/// [`GraphError::Missing`] if the store lacks a value or holds one of another shape.
 pub fn run(graph: &Graph, store: &mut Store) -> Result<(), GraphError> {
     let mut values: Vec<Option<Tensor>> = vec![None; graph.values.len()];
     let mut last_use = vec![0; graph.values.len()];

@@ -1,11 +1,11 @@
-//! Where lasting values lie: one layout of memory for every device.
+//! Memory layout of lasting values, the same on every device.
 //!
-//! Values that outlive a run lie in *regions*. All values of an arena share the arena's region;
-//! every external value and every output has a region of its own. Graphs that are loaded
-//! together share regions by name, each as large as the largest of them needs.
+//! A lasting value outlives a run and occupies a *region*. All values of an arena share the
+//! arena's region; every external value and every output has a region of its own. Graphs that
+//! are loaded together share regions by name, each as large as the largest of them needs.
 //!
-//! In an arena, values follow one another in order of declaration. Each begins at a multiple
-//! of [`ARENA_ALIGNMENT`] bytes, and lies there as its shape says, pads included. The words
+//! An arena holds its values in order of declaration. Each starts at a multiple of
+//! [`ARENA_ALIGNMENT`] bytes and is stored as its shape prescribes, padding included. The words
 //! between two values are zero. An arena read from one device can therefore be written to any
 //! other that has loaded graphs of the same network.
 
@@ -14,23 +14,23 @@ use std::collections::HashMap;
 use super::{Arena, Graph, Role, Value};
 use crate::shape::Shape;
 
-/// Bytes of which the offset of each value in its arena is a multiple: the alignment that
-/// WebGPU asks of storage bindings by default.
+/// Alignment in bytes of a value's offset in its arena: WebGPU's default limit
+/// `minStorageBufferOffsetAlignment`.
 pub const ARENA_ALIGNMENT: u64 = 256;
 
 /// Contiguous memory of an arena, or of one lasting value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
-    /// The arena's or the value's.
+    /// Name of the arena or the value.
     pub name: String,
-    /// Size.
+    /// Size in 32-bit words.
     pub words: usize,
 }
 
-/// Part of a region, in words of 32 bits.
+/// Part of a region, in 32-bit words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryRange {
-    /// Number of the region.
+    /// Index of the region.
     pub region: usize,
     /// First word.
     pub offset: usize,
@@ -41,11 +41,11 @@ pub struct MemoryRange {
 /// A value that outlives a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LastingValue {
-    /// Its name in all graphs.
+    /// Name, the same in all graphs.
     pub name: String,
-    /// Its shape; the largest, if graphs differ.
+    /// Shape; the largest one if graphs differ.
     pub shape: Shape,
-    /// Where it lies.
+    /// Location, as large as the shape needs.
     pub range: MemoryRange,
 }
 
@@ -64,7 +64,7 @@ impl LastingMemory {
     /// Lays out the lasting values of graphs that are loaded together.
     ///
     /// # Panics
-    /// If graphs disagree on where a value lies in its arena: a mistake of ours.
+    /// If graphs place a value in different locations, which is a bug.
     pub fn of(graphs: &[Graph]) -> LastingMemory {
         let mut memory = LastingMemory::default();
         for graph in graphs {
@@ -92,7 +92,7 @@ impl LastingMemory {
         }
     }
 
-    /// The region of a name, enlarged to some words.
+    /// The region of this name, created if new and enlarged to `words`.
     fn region(&mut self, name: &str, words: usize) -> usize {
         let regions = &mut self.regions;
         let region = *self.region_of.entry(name.to_owned()).or_insert_with(|| {
@@ -126,7 +126,7 @@ impl LastingMemory {
         assert_eq!(
             (known.range.region, known.range.offset),
             (region, offset),
-            "{} lies in two places",
+            "graphs place {} in different locations",
             value.name
         );
         if known.range.words < range.words {
@@ -135,18 +135,18 @@ impl LastingMemory {
         }
     }
 
-    /// Bytes of all values, without what aligns them.
+    /// Bytes of all values, without the padding between them.
     pub fn bytes(&self) -> u64 {
         let values = self.values.iter();
         values.map(|value| 4 * value.range.words as u64).sum()
     }
 
-    /// Number of the value of a name.
+    /// Index of the value with this name.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.value_of.get(name).copied()
     }
 
-    /// The whole region of an arena, if a graph has it.
+    /// The whole region of an arena, if any graph declares it.
     pub fn arena(&self, arena: Arena) -> Option<MemoryRange> {
         let region = *self.region_of.get(arena.name())?;
         Some(MemoryRange {
@@ -156,11 +156,11 @@ impl LastingMemory {
         })
     }
 
-    /// Where each value of one of the graphs lies, as large as that graph has it; `None` for
-    /// temporary values.
+    /// Location of each value of one of the graphs, with the size it has in that graph; `None`
+    /// for temporary values.
     ///
     /// # Panics
-    /// If it is not one of the graphs: a mistake of ours.
+    /// If the graph is not one of those laid out, which is a bug.
     pub fn ranges(&self, graph: &Graph) -> Vec<Option<MemoryRange>> {
         let range = |value: &Value| MemoryRange {
             words: words(&value.shape),
@@ -174,7 +174,7 @@ impl LastingMemory {
 }
 
 impl Graph {
-    /// First byte of each value of an arena, in order, and the bytes of the arena.
+    /// Byte offset of each value of an arena, in order, and the size of the arena in bytes.
     pub fn arena_offsets(&self, arena: Arena) -> (Vec<u64>, u64) {
         let mut bytes = 0;
         let mut offsets = Vec::new();
@@ -205,7 +205,7 @@ mod tests {
         };
         let graphs = [graph(2), graph(7)];
         let memory = LastingMemory::of(&graphs);
-        // 9 taps of 4 times 8 stored weights are 288 words; 64 words align.
+        // The weight has 9 taps of 4·8 stored words, 288 in all; offsets are multiples of 64.
         let region = |name: &str, words| Region {
             name: name.to_owned(),
             words,

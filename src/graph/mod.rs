@@ -1,17 +1,17 @@
 //! Networks as data: values, operators on them, and passes over both.
 //!
 //! A [`Graph`] is a list of nodes in execution order; each applies an operator of [`ops`] to
-//! values and makes new ones.
-//! [`autodiff`] appends the nodes that compute gradients, [`rewrite`] replaces patterns by
-//! cheaper equals, [`activation_checkpointing`] trades time for memory, [`precision`] halves the bytes of
-//! feature maps, [`interp`] executes a graph in double precision by the plain reference beside
-//! each operator, and `Display` prints it.
+//! values and produces new ones.
+//! [`autodiff`] appends the nodes that compute gradients, [`rewrite`] fuses patterns of nodes,
+//! [`activation_checkpointing`] trades time for memory, [`precision`] stores feature maps in
+//! half precision, [`interp`] executes a graph with the double-precision reference of each
+//! operator, and `Display` prints it.
 //!
-//! Values are single assignment, except that a few operators update *kept* values in place
-//! (running averages, metrics, the optimiser's state): there the node lists the same value
-//! among its inputs and its outputs.
-//! [`lasting`] says where values that outlive a run lie in memory.
-//! The graph performs no input or output and knows no device.
+//! Values are single assignment, except that a few operators update external and kept values in
+//! place (running statistics, metrics, the optimiser's state): such a node lists the value among
+//! both its inputs and its outputs.
+//! [`lasting`] lays out the values that outlive a run.
+//! The graph performs no input or output and is independent of any device.
 
 pub mod activation_checkpointing;
 pub mod autodiff;
@@ -32,12 +32,12 @@ use std::fmt;
 
 use crate::shape::Shape;
 
-/// Which passes go over the graph of a network, besides differentiation.
+/// The passes applied to the graph of a network, besides differentiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passes {
     /// Whether the rules of [`rewrite`] are applied.
     pub fuse: bool,
-    /// What the backward pass computes again.
+    /// What the backward pass recomputes.
     pub checkpointing: ActivationCheckpointing,
     /// How feature maps are stored.
     pub precision: Precision,
@@ -53,20 +53,20 @@ impl Default for Passes {
     }
 }
 
-/// Names a value of one graph.
+/// Index of a value in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub usize);
 
-/// Vectors that hold many kept values one after another, in order of declaration.
+/// Contiguous memory of many kept values, in order of declaration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Arena {
-    /// What is trained.
+    /// Trainable parameters.
     Parameters,
-    /// The gradient of the loss, value by value as in `Parameters`.
+    /// Gradients of the loss, one for each value of `Parameters` and in the same order.
     Gradients,
-    /// The optimiser's velocity, likewise.
+    /// Velocities of the optimiser, in the same order.
     Momentum,
-    /// Gradients summed over micro-batches, likewise.
+    /// Gradients summed over micro-batches, in the same order.
     Sums,
     /// Running statistics of batch norm.
     Statistics,
@@ -82,7 +82,7 @@ impl Arena {
         Arena::Statistics,
     ];
 
-    /// Name for buffers and messages.
+    /// Name of the arena's buffer, also used in messages.
     pub fn name(self) -> &'static str {
         match self {
             Arena::Parameters => "parameters",
@@ -94,14 +94,14 @@ impl Arena {
     }
 }
 
-/// How long a value lives and who may touch it.
+/// Lifetime and storage of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Written (and perhaps read) from outside, kept between runs, a buffer of its own.
+    /// Kept between runs in a buffer of its own; the caller writes it, and may read it.
     External,
     /// Kept between runs in an arena.
     Kept(Arena),
-    /// Made by a run and readable after it.
+    /// Computed by a run and readable after it.
     Output,
     /// Lives only inside a run.
     Temporary,
@@ -110,22 +110,22 @@ pub enum Role {
 /// One value of a graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
-    /// For people, and for finding kept and external values across graphs.
+    /// Shown when printed; identifies kept, external and output values across graphs.
     pub name: String,
-    /// Extents and layout.
+    /// Extents, element type and layout.
     pub shape: Shape,
-    /// Lifetime.
+    /// Lifetime and storage.
     pub role: Role,
 }
 
 /// One operator applied to values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// What is computed.
+    /// The operator and its attributes.
     pub op: Op,
     /// Operands, in the operator's order.
     pub inputs: Vec<ValueId>,
-    /// Results, in the operator's order; updated values appear in `inputs` as well.
+    /// Results, in the operator's order; values updated in place are in `inputs` too.
     pub outputs: Vec<ValueId>,
 }
 
@@ -136,34 +136,34 @@ pub struct Graph {
     pub values: Vec<Value>,
     /// Nodes in execution order.
     pub nodes: Vec<Node>,
-    /// Arenas that a run fills with zeros when all nodes are done.
+    /// Arenas that a run fills with zeros after its last node.
     pub clears: Vec<Arena>,
 }
 
-/// What can be wrong with a graph.
+/// Why a graph is invalid or cannot run.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GraphError {
-    /// Operand shapes that an operator cannot take.
+    /// Operand shapes that an operator does not accept.
     #[error("{op} ({name}): {reason}; operands are {operands}")]
     Shapes {
         /// Operator.
         op: &'static str,
         /// Name of the first operand.
         name: String,
-        /// The rule that is broken.
+        /// The violated rule.
         reason: String,
-        /// All operand shapes.
+        /// Shapes of the first eight operands.
         operands: String,
     },
-    /// A gradient through an operator that has none.
+    /// A gradient through an operator that is not differentiable.
     #[error("{op} ({name}) has no gradient; it must not lie between parameters and loss")]
     NotDifferentiable {
         /// Operator.
         op: &'static str,
-        /// Name of the result whose gradient was wanted.
+        /// Name of the operator's first result.
         name: String,
     },
-    /// A value that a run needs and that was not provided.
+    /// A value that was not provided, or that no earlier node computes.
     #[error("value {0} was not provided")]
     Missing(String),
 }
@@ -174,20 +174,20 @@ impl Graph {
         Graph::default()
     }
 
-    /// Declares a value that comes from outside.
+    /// Declares an external value.
     pub fn external(&mut self, name: &str, shape: Shape) -> ValueId {
         self.declare(name, shape, Role::External)
     }
 
-    /// Declares a value that is kept in an arena.
+    /// Declares a value kept in an arena.
     pub fn kept(&mut self, name: &str, shape: Shape, arena: Arena) -> ValueId {
         self.declare(name, shape, Role::Kept(arena))
     }
 
-    /// Applies an operator; checks shapes; returns its results.
+    /// Appends a node and returns its results.
     ///
     /// # Errors
-    /// [`GraphError::Shapes`] if the operator does not take such operands.
+    /// [`GraphError::Shapes`] if the operator does not accept the operands' shapes.
     pub fn push(
         &mut self,
         op: impl Into<Op>,
@@ -221,7 +221,7 @@ impl Graph {
         Ok(outputs)
     }
 
-    /// [`Graph::push`] for operators with one result.
+    /// [`Graph::push`] for an operator with one result.
     ///
     /// # Errors
     /// As [`Graph::push`].
@@ -234,12 +234,12 @@ impl Graph {
         Ok(self.push(op, inputs, name)?[0])
     }
 
-    /// The value behind an id.
+    /// The value with this id.
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.0]
     }
 
-    /// The shape behind an id.
+    /// The shape of the value with this id.
     pub fn shape(&self, id: ValueId) -> &Shape {
         &self.values[id.0].shape
     }
@@ -258,19 +258,25 @@ impl Graph {
             .collect()
     }
 
-    /// Makes a temporary value readable after the run, under a name.
+    /// Turns a temporary value into an output with this name.
     pub fn output(&mut self, id: ValueId, name: &str) {
         let value = &mut self.values[id.0];
         value.name = name.to_owned();
         value.role = Role::Output;
     }
 
-    /// Makes a temporary value the new contents of a kept one.
+    /// Replaces a temporary value by a kept one in every node, so that the nodes that compute
+    /// the temporary value write the kept one.
     ///
     /// # Panics
-    /// If the shapes differ: a mistake of ours.
+    /// If the shapes differ or no node computes the temporary value, which is a bug.
     pub fn store(&mut self, temporary: ValueId, kept: ValueId) {
         assert_eq!(self.shape(temporary), self.shape(kept), "store");
+        let computed = self
+            .nodes
+            .iter()
+            .any(|node| node.outputs.contains(&temporary));
+        assert!(computed, "no node computes {}", self.value(temporary).name);
         for node in &mut self.nodes {
             for id in node.inputs.iter_mut().chain(&mut node.outputs) {
                 if *id == temporary {
@@ -280,28 +286,36 @@ impl Graph {
         }
     }
 
-    /// Checks every node: operands exist before use, shapes agree with the operators' rules,
-    /// only kept and external values are updated.
+    /// Checks every node: operands are defined before use, shapes satisfy the operators' rules,
+    /// and only kept and external values are updated in place.
     ///
     /// # Errors
-    /// The first broken rule.
+    /// The first violation.
     pub fn validate(&self) -> Result<(), GraphError> {
-        let mut known: Vec<bool> = self
+        let mut defined: Vec<bool> = self
             .values
             .iter()
             .map(|v| matches!(v.role, Role::External | Role::Kept(_)))
             .collect();
         for node in &self.nodes {
-            if let Some(id) = node.inputs.iter().find(|id| !known[id.0]) {
+            if let Some(id) = node.inputs.iter().find(|id| !defined[id.0]) {
                 return Err(GraphError::Missing(self.value(*id).name.clone()));
             }
             let shapes = self.infer(&node.op, &node.inputs)?;
+            if node.outputs.len() != shapes.len() {
+                let counts = format!(
+                    "computes {} values, not {}",
+                    shapes.len(),
+                    node.outputs.len()
+                );
+                return Err(self.shape_error(&node.op, &node.inputs, counts));
+            }
             for (output, shape) in node.outputs.iter().zip(&shapes) {
                 if self.shape(*output).computed() != *shape {
                     return Err(self.shape_error(
                         &node.op,
                         &node.inputs,
-                        format!("makes {shape}, not {}", self.shape(*output)),
+                        format!("computes {shape}, not {}", self.shape(*output)),
                     ));
                 }
                 let updated = node.inputs.contains(output);
@@ -310,10 +324,10 @@ impl Graph {
                     return Err(self.shape_error(
                         &node.op,
                         &node.inputs,
-                        "updates a value that is not kept".to_owned(),
+                        "updates a value that is neither kept nor external".to_owned(),
                     ));
                 }
-                known[output.0] = true;
+                defined[output.0] = true;
             }
         }
         Ok(())

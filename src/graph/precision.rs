@@ -1,12 +1,12 @@
-//! Half precision as a pass: feature maps and their gradients take two bytes a number.
+//! Half precision as a pass: feature maps and their gradients are stored in two bytes a number.
 //!
 //! Only storage changes. Kernels load halves, compute in single precision and round what they
-//! store (those with matrix units multiply halves and add in single precision); parameters,
-//! their gradients, statistics, features behind the pooling, scores and losses stay in single
-//! precision (Micikevicius et al., *Mixed Precision Training*, ICLR 2018). What comes from
-//! outside or is read there stays so as well: a [`ops::Convert`] stands at the border.
+//! store (matrix units multiply halves and add in single precision). Parameters, their
+//! gradients, statistics, pooled features, logits and losses stay in single precision
+//! (Micikevicius et al., *Mixed Precision Training*, ICLR 2018). So do external values and
+//! outputs: [`ops::Convert`] converts between them and half-precision operands.
 //!
-//! Gradients of feature maps are small; [`ops::ScaleLoss`] keeps them above the least half.
+//! Gradients of feature maps are small; [`ops::ScaleLoss`] keeps them from underflowing.
 
 use std::fmt;
 use std::str::FromStr;
@@ -44,7 +44,7 @@ impl FromStr for Precision {
         match word {
             "f32" => Ok(Precision::F32),
             "f16" => Ok(Precision::F16),
-            _ => Err("it is f32 or f16".to_owned()),
+            _ => Err("expected f32 or f16".to_owned()),
         }
     }
 }
@@ -57,9 +57,9 @@ pub fn is_half(graph: &Graph) -> bool {
 
 /// Stores feature maps in half precision.
 ///
-/// A map becomes half if it lives only inside the run and all operators that touch it can
-/// take it so. Where such an operator has another operand that stays as it is, that one is
-/// converted on the way.
+/// A feature map becomes half-precision if it is temporary and every operator that reads or
+/// writes it supports that ([`HalfMaps`]). If a node has both such maps and maps that stay in
+/// single precision, the latter are converted before or after it.
 pub fn halve(graph: &mut Graph) {
     let mut half: Vec<bool> = graph.values.iter().map(is_map).collect();
     for (value, half) in graph.values.iter().zip(&mut half) {
@@ -84,7 +84,7 @@ fn is_map(value: &super::Value) -> bool {
     shape.dims.len() == 4 && shape.layout == Layout::Channels && shape.dtype == DType::F32
 }
 
-/// The operands and results of a node that may be half, all of them or none.
+/// The feature maps of a node that its operator supports in half precision: all or none are.
 fn maps(graph: &Graph, node: &Node) -> Vec<ValueId> {
     let (inputs, outputs): (&[ValueId], &[ValueId]) = match node.op.half_maps() {
         HalfMaps::All => (&node.inputs, &node.outputs),
@@ -97,7 +97,7 @@ fn maps(graph: &Graph, node: &Node) -> Vec<ValueId> {
     ids.filter(map).collect()
 }
 
-/// Where a node touches halves, gives it halves of its other maps as well.
+/// Converts the remaining single-precision maps of each node that has half-precision ones.
 fn convert_borders(graph: &mut Graph, half: &[bool]) {
     let nodes = std::mem::take(&mut graph.nodes);
     for mut node in nodes {
@@ -111,16 +111,16 @@ fn convert_borders(graph: &mut Graph, half: &[bool]) {
             let mut shape = graph.shape(id).clone();
             shape.dtype = DType::F16;
             let name = format!("{} as f16", graph.value(id).name);
-            let stand_in = graph.declare(&name, shape, Role::Temporary);
+            let converted = graph.declare(&name, shape, Role::Temporary);
             let read = node.inputs.contains(&id);
             for operand in node.inputs.iter_mut().chain(&mut node.outputs) {
                 if *operand == id {
-                    *operand = stand_in;
+                    *operand = converted;
                 }
             }
             match read {
-                true => graph.nodes.push(conversion(id, stand_in)),
-                false => after.push(conversion(stand_in, id)),
+                true => graph.nodes.push(conversion(id, converted)),
+                false => after.push(conversion(converted, id)),
             }
         }
         graph.nodes.push(node);

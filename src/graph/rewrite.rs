@@ -1,7 +1,7 @@
-//! Fusion: rules that replace a pattern of nodes by one node of the same meaning.
+//! Fusion: rules that replace a pattern of nodes by one equivalent node.
 //!
-//! A rule never changes what is computed: before and after agree in [`super::interp`], and a
-//! test holds every rule to it.
+//! A rule never changes what is computed: [`super::interp`] gives the same results before and
+//! after, which `tests/fusion.rs` checks for every rule.
 //! Forward rules run before differentiation, so that the fused operator's own gradient is
 //! used; backward rules run after it.
 
@@ -23,12 +23,13 @@ pub fn fuse_forward(graph: &mut Graph) {
     );
 }
 
-/// Lets convolutions normalise what they load. After [`fuse_inference`], which needs less.
+/// Fuses normalisations into the loads of the convolutions that follow. For inference, runs after
+/// [`fuse_inference`], whose fusion is cheaper.
 pub fn fuse_loads(graph: &mut Graph) {
     apply(graph, &[normalize_conv2d]);
 }
 
-/// Fuses patterns of a forward pass that nothing is differentiated through.
+/// Fuses patterns of a forward pass that is never differentiated.
 pub fn fuse_inference(graph: &mut Graph) {
     apply(graph, &[conv2d_normalize]);
 }
@@ -38,9 +39,9 @@ pub fn fuse_backward(graph: &mut Graph) {
     apply(graph, &[normalize_grad_add, shortcut_grad_normalize_grad]);
 }
 
-/// Lets the operators that make an activation, or its gradient, do the first half of the
-/// reductions that follow in their epilogue. Runs after every pass that moves or copies nodes:
-/// a copy must not repeat the reduction.
+/// Moves the first half of a reduction over an activation, or over its gradient, into the epilogue
+/// of the operator that computes it. Runs after every pass that moves or copies nodes: a copy
+/// must not repeat the reduction.
 pub fn fuse_reductions(graph: &mut Graph) {
     for index in 0..graph.nodes.len() {
         partial_moments(graph, index);
@@ -48,8 +49,8 @@ pub fn fuse_reductions(graph: &mut Graph) {
     }
 }
 
-/// One application: `node` takes the place of the node that the rule was asked about, and
-/// the node `absorbed` goes.
+/// The result of a rule: `node` replaces the matched node, and the node at index `absorbed` is
+/// removed.
 struct Replacement {
     absorbed: usize,
     node: Node,
@@ -64,7 +65,7 @@ fn apply(graph: &mut Graph, rules: &[Rule]) {
             Some(Replacement { absorbed, node }) => {
                 graph.nodes[index] = node;
                 graph.nodes.remove(absorbed);
-                // The new node may be part of another pattern.
+                // The new node may match another rule.
                 index -= usize::from(absorbed < index);
             }
             None => index += 1,
@@ -95,7 +96,7 @@ fn normalize_relu(graph: &Graph, index: usize) -> Option<Replacement> {
     })
 }
 
-/// normalize, conv2d → conv2d that normalises what it loads.
+/// normalize, conv2d → conv2d that normalises its input.
 fn normalize_conv2d(graph: &Graph, index: usize) -> Option<Replacement> {
     let node = &graph.nodes[index];
     let Op::Conv2d(plain) = &node.op else {
@@ -127,7 +128,7 @@ fn normalize_conv2d(graph: &Graph, index: usize) -> Option<Replacement> {
     })
 }
 
-/// conv2d, normalize by running statistics → conv2d that normalises its result.
+/// conv2d, normalize with running statistics → conv2d that normalises its output.
 fn conv2d_normalize(graph: &Graph, index: usize) -> Option<Replacement> {
     let node = &graph.nodes[index];
     let Op::Normalize(normalize) = &node.op else {
@@ -226,7 +227,7 @@ fn normalize_shortcut_add(graph: &Graph, index: usize) -> Option<Replacement> {
     })
 }
 
-/// normalize_grad, add → normalize_grad with an identity as shortcut.
+/// normalize_grad, add → normalize_grad with an identity shortcut.
 fn normalize_grad_add(graph: &Graph, index: usize) -> Option<Replacement> {
     let add = &graph.nodes[index];
     let Op::Add(op) = &add.op else { return None };
@@ -261,8 +262,8 @@ fn normalize_grad_add(graph: &Graph, index: usize) -> Option<Replacement> {
     })
 }
 
-/// shortcut_grad, normalize_grad with an identity as shortcut → normalize_grad with that
-/// shortcut.
+/// shortcut_grad, normalize_grad with an identity shortcut → normalize_grad with the shortcut of
+/// shortcut_grad.
 fn shortcut_grad_normalize_grad(graph: &Graph, index: usize) -> Option<Replacement> {
     let node = &graph.nodes[index];
     let Op::NormalizeGrad(op) = &node.op else {
@@ -275,7 +276,7 @@ fn shortcut_grad_normalize_grad(graph: &Graph, index: usize) -> Option<Replaceme
     let Op::ShortcutGrad(shortcut) = &producer.op else {
         return None;
     };
-    // Only of an identity: no shortcut leads through two.
+    // Only an identity shortcut: a node holds one shortcut and cannot compose two.
     let identity = op.shortcut.as_ref().is_some_and(|s| s.stride == 1)
         && graph.shape(sum) == graph.shape(node.outputs[0]);
     let op = ops::NormalizeGrad {
@@ -296,8 +297,8 @@ fn shortcut_grad_normalize_grad(graph: &Graph, index: usize) -> Option<Replaceme
     })
 }
 
-/// conv2d or shortcut_add, batch_moments → the same with partial moments of its result,
-/// merge_moments.
+/// conv2d or shortcut_add, batch_moments → conv2d or shortcut_add with partial moments of its
+/// result, merge_moments.
 fn partial_moments(graph: &mut Graph, reducer: usize) {
     let node = &graph.nodes[reducer];
     let Op::BatchMoments(op) = &node.op else {
@@ -312,12 +313,12 @@ fn partial_moments(graph: &mut Graph, reducer: usize) {
     let Some(producer) = producer(graph, named.x).filter(|at| *at < reducer) else {
         return;
     };
-    let asked = match &mut graph.nodes[producer].op {
+    let enabled = match &mut graph.nodes[producer].op {
         Op::Conv2d(conv) if conv.normalize_output.is_none() => &mut conv.partial_moments,
         Op::ShortcutAdd(sum) => &mut sum.partial_moments,
         _ => return,
     };
-    if std::mem::replace(asked, true) {
+    if std::mem::replace(enabled, true) {
         return;
     }
     let partial = add_result(graph, producer, named.x, "partial moments");
@@ -349,14 +350,14 @@ fn partial_affine(graph: &mut Graph, reducer: usize) {
     let Some(at) = producer(graph, dy).filter(|at| *at < reducer) else {
         return;
     };
-    // What was normalised may be computed again only later.
-    let early = |id: ValueId| producer(graph, id).is_none_or(|made| made < at);
-    let all_early = [x, moments, affine].into_iter().all(early);
+    // Activation checkpointing may recompute these only after `at`.
+    let defined = |id: ValueId| producer(graph, id).is_none_or(|index| index < at);
+    let all_defined = [x, moments, affine].into_iter().all(defined);
     let node = &mut graph.nodes[at];
     let Op::Conv2dGradInput(op) = &mut node.op else {
         return;
     };
-    if !all_early || op.partial_affine.is_some() {
+    if !all_defined || op.partial_affine.is_some() {
         return;
     }
     let inputs = ops::Conv2dGradInputInputs {
@@ -373,26 +374,26 @@ fn partial_affine(graph: &mut Graph, reducer: usize) {
     };
 }
 
-/// Declares the second result of a node that was asked for one, named after the first.
+/// Declares the second result of a node whose operator now has two; named after the first.
 fn add_result(graph: &mut Graph, node: usize, first: ValueId, name: &str) -> ValueId {
     let Node { op, inputs, .. } = &graph.nodes[node];
     let shapes = graph
         .infer(op, inputs)
-        .expect("the rule keeps the node legal");
+        .expect("the rule keeps the node valid");
     let name = format!("{} {name}", graph.value(first).name);
-    let shape = shapes.into_iter().nth(1).expect("it was asked for");
+    let shape = shapes.into_iter().nth(1).expect("a second result");
     let partial = graph.declare(&name, shape, Role::Temporary);
     graph.nodes[node].outputs.push(partial);
     partial
 }
 
-/// The node that makes a value; what is only updated has none.
+/// Index of the node that computes a value; updating it in place does not count.
 fn producer(graph: &Graph, id: ValueId) -> Option<usize> {
-    let makes = |node: &Node| node.outputs.contains(&id) && !node.inputs.contains(&id);
-    graph.nodes.iter().position(makes)
+    let computes = |node: &Node| node.outputs.contains(&id) && !node.inputs.contains(&id);
+    graph.nodes.iter().position(computes)
 }
 
-/// The node that makes a value, if that is temporary and has one use.
+/// Index of the node that computes a value, if the value is temporary and read exactly once.
 fn only_producer(graph: &Graph, id: ValueId) -> Option<usize> {
     let uses = graph.nodes.iter().flat_map(|n| &n.inputs);
     let alone = uses.filter(|used| **used == id).count() == 1;

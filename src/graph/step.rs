@@ -1,18 +1,18 @@
-//! The numbers that change from step to step, as a small `u32` tensor every graph can read.
+//! Hyper-parameters and random-number key of a training step, as a small `u32` tensor.
 //!
-//! Kernels see the same words: see `shaders/lib/step.wgsl`.
+//! `shaders/lib/step.wgsl` declares the same words.
 
 use crate::shape::Shape;
 
 /// Words in the step tensor.
-pub const WORDS: usize = 8;
+pub const STEP_WORDS: usize = 8;
 
-/// Hyper-parameters and random-number keys of one training step.
+/// Hyper-parameters and random-number key of one training step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Step {
     /// Key of all random numbers.
     pub seed: u64,
-    /// Epoch, counted from 1: part of the random numbers' counter.
+    /// Epoch, counted from 1; part of the counter of the random numbers.
     pub epoch: u32,
     /// Learning rate.
     pub learning_rate: f32,
@@ -25,11 +25,11 @@ pub struct Step {
 impl Step {
     /// Shape of the step tensor.
     pub fn shape() -> Shape {
-        Shape::indices(&[WORDS])
+        Shape::indices(&[STEP_WORDS])
     }
 
-    /// Encodes: seed low, seed high, epoch, then the bits of the three floats.
-    pub fn to_words(self) -> [u32; WORDS] {
+    /// Encodes as low and high word of the seed, epoch, then the bits of the three floats.
+    pub fn to_words(self) -> [u32; STEP_WORDS] {
         [
             self.seed as u32,
             (self.seed >> 32) as u32,
@@ -42,10 +42,10 @@ impl Step {
         ]
     }
 
-    /// Decodes what [`Step::to_words`] encoded.
+    /// The inverse of [`Step::to_words`].
     ///
     /// # Panics
-    /// If there are fewer than [`WORDS`] words.
+    /// If there are fewer than six words.
     pub fn from_words(words: &[u32]) -> Step {
         Step {
             seed: u64::from(words[0]) | u64::from(words[1]) << 32,

@@ -1,4 +1,4 @@
-//! Values of the reference: true elements only, real numbers in double precision.
+//! Tensors of the reference: unpadded, with real numbers in double precision.
 
 use half::f16;
 
@@ -13,10 +13,10 @@ pub enum Data {
     Index(Vec<u32>),
 }
 
-/// A shape with its true elements, row-major, without padding.
+/// A shape and its elements, row-major, without padding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
-    /// Extents.
+    /// Extents, element type and layout in device memory.
     pub shape: Shape,
     /// Elements.
     pub data: Data,
@@ -26,7 +26,7 @@ impl Tensor {
     /// A tensor of real numbers.
     ///
     /// # Panics
-    /// If shape and element count disagree.
+    /// If the number of elements differs from the shape's, or its element type is `u32`.
     pub fn real(shape: Shape, values: Vec<f64>) -> Tensor {
         assert_eq!(shape.len(), values.len());
         assert_ne!(shape.dtype, DType::U32);
@@ -39,7 +39,7 @@ impl Tensor {
     /// A tensor of indices.
     ///
     /// # Panics
-    /// If shape and element count disagree.
+    /// If the number of elements differs from the shape's, or its element type is not `u32`.
     pub fn index(shape: Shape, values: Vec<u32>) -> Tensor {
         assert_eq!((shape.len(), shape.dtype), (values.len(), DType::U32));
         Tensor {
@@ -63,7 +63,7 @@ impl Tensor {
     /// The real elements.
     ///
     /// # Panics
-    /// On indices: the operators' shape rules exclude it.
+    /// If the tensor holds indices.
     pub fn values(&self) -> &[f64] {
         match &self.data {
             Data::Real(values) => values,
@@ -74,7 +74,7 @@ impl Tensor {
     /// The indices.
     ///
     /// # Panics
-    /// On real numbers: the operators' shape rules exclude it.
+    /// If the tensor holds real numbers.
     pub fn indices(&self) -> &[u32] {
         match &self.data {
             Data::Index(values) => values,
@@ -82,7 +82,7 @@ impl Tensor {
         }
     }
 
-    /// The same numbers as a value of this shape holds them: rounded where it is `f16`.
+    /// The tensor with this shape, its elements rounded if the element type is `f16`.
     ///
     /// # Panics
     /// If the number of elements differs.
@@ -97,7 +97,7 @@ impl Tensor {
         self
     }
 
-    /// Memory image as a device holds it: padded, an element to a word, of halves two.
+    /// Contents of device memory: padded; a word holds one element, or two of `f16`.
     pub fn to_words(&self) -> Vec<u32> {
         match &self.data {
             Data::Real(values) if self.shape.dtype == DType::F16 => {
@@ -122,7 +122,7 @@ impl Tensor {
     /// The inverse of [`Tensor::to_words`].
     ///
     /// # Panics
-    /// If the number of words is not that of the shape.
+    /// If the number of words differs from the shape's.
     pub fn from_words(shape: &Shape, words: &[u32]) -> Tensor {
         assert_eq!(4 * words.len() as u64, shape.bytes(), "shape {shape}");
         let data = match shape.dtype {
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves_lie_two_to_a_word() {
+    fn a_word_holds_two_halves() {
         let shape = Shape {
             dtype: DType::F16,
             ..Shape::channels(&[1, 1, 2, 3])

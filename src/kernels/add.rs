@@ -9,6 +9,6 @@ use crate::graph::ops::Add;
 pub(super) const SHADER: Shader = shader!("add", [Read, Read, Write], Params);
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, _: &Add, node: &Node) -> Result<(), LowerError> {
-    elementwise::launch(lowering, node, &SHADER);
+    elementwise::lower(lowering, node, &SHADER);
     Ok(())
 }

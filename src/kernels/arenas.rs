@@ -1,43 +1,24 @@
-//! Kernels over whole arenas: one dispatch, or a few where an arena is larger than a binding may
-//! be.
+//! Kernels over whole arenas: one dispatch, or a few where an arena exceeds the largest binding.
 
-use super::grid;
-use super::lowering::{Launch, Lowering};
-use super::shader::parameters;
+use super::elementwise;
+use super::lowering::Lowering;
 use crate::graph::ValueId;
 use crate::program::Access::{Read, Write};
 use crate::program::{Access, Binding, Kernel, OFFSET_ALIGNMENT};
 
-parameters! {
-    pub(super) struct Params {
-        /// Groups of four.
-        count,
-    }
-}
-
-/// The first binding says how much there is to do.
+/// Emits a dispatch over the elements of the first binding.
 pub(super) fn launch(
     lowering: &mut Lowering<'_>,
     kernel: &Kernel,
     of: ValueId,
     bindings: Vec<Binding>,
 ) {
-    let count = bindings[0].bytes / 16;
-    let launch = Launch {
-        kernel: kernel.clone(),
-        uniforms: Params {
-            count: count as u32,
-        }
-        .words(),
-        bindings,
-        grid: grid((count as usize).div_ceil(64)),
-        flops: 0,
-    };
-    lowering.launch(of, launch);
+    let count = (bindings[0].bytes / 16) as usize;
+    elementwise::launch(lowering, of, kernel.clone(), bindings, count);
 }
 
-/// Bindings that cover runs of values which lie one after another in memory, the same runs
-/// for every operand, each at most as large as a binding may be.
+/// Merges values that are contiguous in memory into as few bindings as the target allows.
+/// Each list holds the bindings of one dispatch, one for each operand.
 pub(super) fn parts(
     lowering: &Lowering<'_>,
     operands: &[(&[ValueId], Access)],
@@ -65,7 +46,7 @@ pub(super) fn parts(
     runs.iter().flat_map(|run| split(run, limit)).collect()
 }
 
-/// Whether each value of `next` lies right behind its run, up to alignment.
+/// Whether each value of `next` starts where its run ends, up to alignment.
 fn follows(run: &[Binding], next: &[Binding]) -> bool {
     let pairs = run.iter().zip(next);
     pairs.into_iter().all(|(run, next)| {
@@ -74,9 +55,10 @@ fn follows(run: &[Binding], next: &[Binding]) -> bool {
     })
 }
 
-/// Cuts a run where bindings would become too large.
+/// Splits a run into bindings of at most `limit` bytes.
 fn split(run: &[Binding], limit: u64) -> Vec<Vec<Binding>> {
     let bytes = run[0].bytes;
+    debug_assert!(run.iter().all(|binding| binding.bytes == bytes), "{run:?}");
     let part = |start: u64| {
         let cut = |binding: &Binding| Binding {
             offset: binding.offset + start,

@@ -52,7 +52,7 @@ pub(super) fn lower(
         std_blue: std[2],
     };
     let launch = Launch {
-        kernel: SHADER.suited(lowering.memory(x), &[]),
+        kernel: SHADER.with_storage(lowering.storage(x), &[]),
         uniforms: params.words(),
         bindings,
         grid: grid(pixels.div_ceil(64)),

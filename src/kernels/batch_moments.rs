@@ -1,26 +1,16 @@
-//! Host half of `shaders/batch_moments.wgsl`: partial moments of slices of the rows, which
+//! Host half of `shaders/batch_moments.wgsl`: partial statistics of slices of the rows, which
 //! [`merge_moments`] combines.
 
 use super::lowering::{Launch, LowerError, Lowering};
 use super::merge_moments;
-use super::row_partition::RowPartition;
-use super::shader::{Shader, parameters, shader};
+use super::row_partition::{Params, RowPartition};
+use super::shader::{Shader, shader};
 use crate::graph::ops::BatchMoments;
 use crate::graph::{Node, ValueId};
 use crate::program::Binding;
 use crate::shape::Shape;
 
 pub(super) const SHADER: Shader = shader!("batch_moments", [Read, Write], Params);
-
-parameters! {
-    struct Params {
-        rows,
-        /// Groups of four channels.
-        columns,
-        /// Rows of a workgroup.
-        chunk,
-    }
-}
 
 pub(super) fn lower(
     lowering: &mut Lowering<'_>,
@@ -31,36 +21,30 @@ pub(super) fn lower(
     let results = op.outputs(&node.outputs);
     let shape = lowering.shape(x);
     let slice = Shape::slices(&[3, shape.last()]);
-    let partial = partial(lowering, x, results.moments, |lowering, slices| {
-        lowering.scratch(results.moments, u64::from(slices) * slice.bytes())
-    });
+    let partition = RowPartition::reduction(shape);
+    let bytes = u64::from(partition.slices()) * slice.bytes();
+    let partial = lowering.scratch(results.moments, "slices", bytes);
+    launch_partial(lowering, x, results.moments, &partition, partial.clone());
     let running = op.running.as_ref().zip(results.running);
     merge_moments::launch(lowering, &partial, shape.rows(), running, results.moments);
     Ok(())
 }
 
-/// Emits the dispatch that leaves the partial moments of x where `place` says, given the number
-/// of slices.
-pub(super) fn partial(
+/// Emits the dispatch that writes the partial statistics of x, one slice for each of
+/// `partition`, to `partial`.
+pub(super) fn launch_partial(
     lowering: &mut Lowering<'_>,
     x: ValueId,
     of: ValueId,
-    place: impl FnOnce(&mut Lowering<'_>, u32) -> Binding,
-) -> Binding {
-    let partition = RowPartition::reduction(lowering.shape(x));
-    let partial = place(lowering, partition.slices());
-    let params = Params {
-        rows: partition.rows,
-        columns: partition.columns,
-        chunk: partition.chunk,
-    };
+    partition: &RowPartition,
+    partial: Binding,
+) {
     let launch = Launch {
-        kernel: SHADER.suited(lowering.memory(x), &[]),
-        uniforms: params.words(),
-        bindings: vec![lowering.read(x), partial.clone()],
+        kernel: SHADER.with_storage(lowering.storage(x), &[]),
+        uniforms: partition.params().words(),
+        bindings: vec![lowering.read(x), partial],
         grid: partition.grid(),
         flops: 0,
     };
     lowering.launch(of, launch);
-    partial
 }

@@ -6,7 +6,7 @@ use super::shader::parameters;
 parameters! {
     pub(super) struct Params {
         rows,
-        /// Groups of four channels.
+        /// Vectors of four channels.
         columns,
         /// Rows of a workgroup.
         chunk,

@@ -1,32 +1,12 @@
 //! Host half of `shaders/bias_add.wgsl`.
 
 use super::lowering::{Launch, LowerError, Lowering};
-use super::row_partition::RowPartition;
-use super::shader::{Shader, parameters, shader};
+use super::row_partition::{Params, RowPartition};
+use super::shader::{Shader, shader};
 use crate::graph::Node;
 use crate::graph::ops::BiasAdd;
 
 pub(super) const SHADER: Shader = shader!("bias_add", [Read, Read, Write], Params);
-
-parameters! {
-    struct Params {
-        rows,
-        /// Groups of four channels.
-        columns,
-        /// Rows of a workgroup.
-        chunk,
-    }
-}
-
-impl Params {
-    fn new(partition: &RowPartition) -> Params {
-        Params {
-            rows: partition.rows,
-            columns: partition.columns,
-            chunk: partition.chunk,
-        }
-    }
-}
 
 pub(super) fn lower(
     lowering: &mut Lowering<'_>,
@@ -39,7 +19,7 @@ pub(super) fn lower(
     bindings.push(lowering.write(y));
     let launch = Launch {
         kernel: SHADER.kernel(),
-        uniforms: Params::new(&partition).words(),
+        uniforms: partition.params().words(),
         bindings,
         grid: partition.grid(),
         flops: 0,

@@ -1,33 +1,13 @@
 //! Host half of `shaders/column_sum.wgsl`.
 
 use super::lowering::{Launch, LowerError, Lowering};
-use super::row_partition::RowPartition;
-use super::shader::{Shader, parameters, shader};
+use super::row_partition::{Params, RowPartition};
+use super::shader::{Shader, shader};
 use super::sum_slices;
 use crate::graph::Node;
 use crate::graph::ops::ColumnSum;
 
 pub(super) const SHADER: Shader = shader!("column_sum", [Read, Write], Params);
-
-parameters! {
-    struct Params {
-        rows,
-        /// Groups of four channels.
-        columns,
-        /// Rows of a workgroup.
-        chunk,
-    }
-}
-
-impl Params {
-    fn new(partition: &RowPartition) -> Params {
-        Params {
-            rows: partition.rows,
-            columns: partition.columns,
-            chunk: partition.chunk,
-        }
-    }
-}
 
 pub(super) fn lower(
     lowering: &mut Lowering<'_>,
@@ -37,10 +17,10 @@ pub(super) fn lower(
     let (x, y) = (op.inputs(&node.inputs).x, node.outputs[0]);
     let partition = RowPartition::reduction(lowering.shape(x));
     let bytes = 16 * u64::from(partition.slices()) * u64::from(partition.columns);
-    let partial = lowering.scratch(y, bytes);
+    let partial = lowering.scratch(y, "slices", bytes);
     let launch = Launch {
         kernel: SHADER.kernel(),
-        uniforms: Params::new(&partition).words(),
+        uniforms: partition.params().words(),
         bindings: vec![lowering.read(x), partial.clone()],
         grid: partition.grid(),
         flops: 0,

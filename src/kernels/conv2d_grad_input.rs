@@ -1,4 +1,4 @@
-//! Lowering of the gradient of a convolution by its input: see [`super::convolution`].
+//! Lowering of the input gradient of a convolution: see [`super::convolution`].
 
 use super::convolution::{Convolution, Reduction, Sizes, lower as lower_convolution};
 use super::lowering::{LowerError, Lowering};

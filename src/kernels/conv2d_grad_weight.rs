@@ -1,3 +1,3 @@
-//! Lowering of the gradient of a convolution by its weights: see [`super::convolution`].
+//! Lowering of the weight gradient of a convolution: see [`super::convolution`].
 
 pub(super) use super::convolution::lower_weights as lower;

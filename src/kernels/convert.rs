@@ -1,8 +1,8 @@
 //! Host half of `shaders/convert_to_activation.wgsl` and `shaders/convert_to_f32.wgsl`.
 
-use super::grid;
-use super::lowering::{Launch, LowerError, Lowering};
-use super::shader::{Shader, parameters, shader};
+use super::elementwise::{self, Params};
+use super::lowering::{LowerError, Lowering};
+use super::shader::{Shader, shader};
 use crate::graph::Node;
 use crate::graph::ops::Convert;
 use crate::shape::{DType, LANES};
@@ -11,14 +11,7 @@ pub(super) const TO_ACTIVATION: Shader = shader!("convert_to_activation", [Read,
 
 pub(super) const TO_F32: Shader = shader!("convert_to_f32", [Read, Write], Params);
 
-parameters! {
-    struct Params {
-        /// Groups of four.
-        count,
-    }
-}
-
-/// To or from half precision, which is that of the activation: the other side is f32.
+/// Converts between f32 and activations in half precision.
 pub(super) fn lower(
     lowering: &mut Lowering<'_>,
     op: &Convert,
@@ -29,19 +22,10 @@ pub(super) fn lower(
     let half = |id| lowering.shape(id).dtype == DType::F16;
     debug_assert!(!(half(x) && half(y)), "nothing to convert");
     let kernel = match half(x) {
-        true => TO_F32.suited(lowering.memory(x), &[]),
-        false => TO_ACTIVATION.suited(lowering.memory(y), &[]),
+        true => TO_F32.with_storage(lowering.storage(x), &[]),
+        false => TO_ACTIVATION.with_storage(lowering.storage(y), &[]),
     };
-    let launch = Launch {
-        kernel,
-        uniforms: Params {
-            count: count as u32,
-        }
-        .words(),
-        bindings: vec![lowering.read(x), lowering.write(y)],
-        grid: grid(count.div_ceil(64)),
-        flops: 0,
-    };
-    lowering.launch(y, launch);
+    let bindings = vec![lowering.read(x), lowering.write(y)];
+    elementwise::launch(lowering, y, kernel, bindings, count);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What softmax cross-entropy and its gradient share: an invocation for each row of logits.
+//! Shared by softmax cross-entropy and its gradient: one invocation for each row of logits.
 
 use super::lowering::{Launch, Lowering};
 use super::shader::{Shader, parameters};

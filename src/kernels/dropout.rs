@@ -11,13 +11,13 @@ pub(super) const SHADER: Shader = shader!("dropout", [Read, Read, Read, Write], 
 
 parameters! {
     struct Params {
-        /// Groups of four.
+        /// Vectors of four.
         count,
-        /// Groups of four channels.
+        /// Vectors of four channels.
         columns,
         /// Random words below it drop their element.
         threshold,
-        /// Float: factor on the others.
+        /// Float: factor on kept elements.
         scale,
     }
 }

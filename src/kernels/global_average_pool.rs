@@ -11,11 +11,11 @@ pub(super) const SHADER: Shader = shader!("global_average_pool", [Read, Write], 
 
 parameters! {
     struct Params {
-        /// Groups of four in y.
+        /// Vectors of y.
         count,
-        /// Pixels of a map.
+        /// Pixels of a feature map.
         pixels,
-        /// Groups of four channels.
+        /// Vectors of four channels.
         columns,
     }
 }
@@ -34,7 +34,7 @@ pub(super) fn lower(
         columns: columns as u32,
     };
     let launch = Launch {
-        kernel: SHADER.suited(lowering.memory(x), &[]),
+        kernel: SHADER.with_storage(lowering.storage(x), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(x), lowering.write(y)],
         grid: grid((dims[0] * columns).div_ceil(64)),

@@ -33,7 +33,7 @@ pub(super) fn lower(
         pixels: (shape.dims[1] * shape.dims[2]) as u32,
     };
     let launch = Launch {
-        kernel: SHADER.suited(lowering.memory(dx), &[]),
+        kernel: SHADER.with_storage(lowering.storage(dx), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(dy), lowering.write(dx)],
         grid: partition.grid(),

@@ -1,4 +1,4 @@
-//! Graph to program: dispatches for every node.
+//! Lowers a graph to a program: the dispatches of every node.
 
 use super::lowering::{LowerError, Lowered, Lowering};
 use super::{Choices, Target};

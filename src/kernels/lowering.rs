@@ -1,4 +1,4 @@
-//! A program under construction: a place for every value, and what kernels need to emit their
+//! A program under construction: the place of every value, and what operators need to emit their
 //! dispatches.
 
 use super::shader::{ActivationStorage, F32Storage, StorageForms};
@@ -12,12 +12,12 @@ use crate::shape::{DType, Layout, Shape};
 
 const _: () = assert!(ARENA_ALIGNMENT.is_multiple_of(OFFSET_ALIGNMENT));
 
-/// Where a value lies.
+/// Location of a value in a program's buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Which buffer.
+    /// The buffer.
     pub buffer: BufferId,
-    /// First byte.
+    /// Offset of the first byte.
     pub offset: u64,
 }
 
@@ -26,71 +26,71 @@ pub struct Place {
 pub struct Lowered {
     /// The program.
     pub program: Program,
-    /// Place of each value; `None` for values that nothing uses.
+    /// Place of each value; `None` for temporaries that no node uses.
     pub places: Vec<Option<Place>>,
-    /// The kernels that were chosen, for every node that had a choice.
+    /// The kernel selected for each node that has a choice.
     pub choices: Choices,
-    /// What else could have been chosen.
+    /// Nodes that have a choice, the first for each key.
     pub offers: Vec<Offer>,
 }
 
 /// A node that several kernels can compute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// Its number in the graph.
+    /// Its index in the graph.
     pub node: usize,
     /// Its key in the table of choices.
     pub key: String,
-    /// Those that may be the fastest, the default first.
+    /// Variants that may be the fastest, the default first.
     pub candidates: Vec<&'static str>,
 }
 
-/// Why a graph cannot become a program for a target.
+/// Why a graph cannot be lowered for a target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LowerError {
-    /// A tensor that no binding can show.
+    /// A tensor that exceeds the largest binding.
     #[error(
-        "{name} {shape} takes {bytes} bytes, more than the {limit} bytes that one binding of \
-         this adapter can show; use a smaller batch"
+        "{name} {shape} takes {bytes} bytes, more than the {limit} bytes that one buffer binding \
+         of this adapter can hold; use a smaller batch"
     )]
     TooLarge {
-        /// The value.
+        /// Name of the value.
         name: String,
         /// Its shape.
         shape: String,
-        /// Its size.
+        /// Its size in memory.
         bytes: u64,
-        /// The adapter's limit.
+        /// The target's largest binding, in bytes.
         limit: u64,
     },
-    /// A choice that names no kernel, or one that cannot run.
-    #[error("kernel choice `{key}`: `{variant}` cannot run here; it can be {legal}")]
+    /// A choice that names no variant, or one that cannot compute the node on the target.
+    #[error("kernel choice `{key}`: `{variant}` is not available here; choose {legal}")]
     Variant {
-        /// Which node.
+        /// Key of the node.
         key: String,
-        /// What was chosen.
+        /// The variant that was chosen.
         variant: String,
-        /// What could be.
+        /// The variants that can compute the node.
         legal: String,
     },
 }
 
-/// What the kernels' files emit their dispatches into.
+/// The program under construction, and the context in which operators emit dispatches.
 pub(super) struct Lowering<'a> {
     pub(super) graph: &'a Graph,
     pub(super) target: &'a Target,
     program: Program,
     places: Vec<Option<Place>>,
     choices: &'a Choices,
-    made: Choices,
+    selected: Choices,
     offers: Vec<Offer>,
-    /// Slices of each value that holds partial results, once they are known.
+    /// Number of slices of each value: 1 until the kernel that writes partial results sets it.
     slices: Vec<u32>,
-    /// Of the node that is being lowered.
+    /// Index of the node that is being lowered.
     pub(super) number: usize,
 }
 
-/// One launch, before it becomes a dispatch.
+/// A dispatch whose kernel is not yet registered in the program.
 pub(super) struct Launch {
     pub(super) kernel: Kernel,
     pub(super) uniforms: Vec<u32>,
@@ -111,7 +111,7 @@ impl<'a> Lowering<'a> {
             program: Program::new(),
             places: vec![None; graph.values.len()],
             choices,
-            made: Choices::default(),
+            selected: Choices::default(),
             offers: Vec::new(),
             slices: vec![1; graph.values.len()],
             number: 0,
@@ -138,7 +138,7 @@ impl<'a> Lowering<'a> {
             let lifetime = match value.role {
                 Role::Kept(_) => continue,
                 Role::External | Role::Output => Lifetime::Kept,
-                // The kernel that makes partial results says how many slices there are.
+                // Allocated by `Lowering::slices`: their number depends on the kernel.
                 Role::Temporary if value.shape.layout == Layout::Slices => continue,
                 Role::Temporary if used[index] => Lifetime::Temporary,
                 Role::Temporary => continue,
@@ -154,12 +154,12 @@ impl<'a> Lowering<'a> {
         Lowered {
             program: self.program,
             places: self.places,
-            choices: self.made,
+            choices: self.selected,
             offers: self.offers,
         }
     }
 
-    /// Values of an arena follow one another, each at a legal offset.
+    /// Allocates an arena: its values follow one another, each at an aligned offset.
     fn place_arena(&mut self, arena: Arena) {
         let ids = self.graph.arena(arena);
         let (offsets, bytes) = self.graph.arena_offsets(arena);
@@ -180,10 +180,10 @@ impl<'a> Lowering<'a> {
         self.graph.shape(id)
     }
 
-    /// How vectors are stored for a kernel that reads or writes this activation.
+    /// Storage forms for a kernel that reads or writes this activation.
     ///
-    /// Software adapters with 64-bit integers load and store f32 in pairs of those.
-    pub(super) fn memory(&self, activation: ValueId) -> StorageForms {
+    /// Software adapters with 64-bit integers load and store four f32 as a pair of those.
+    pub(super) fn storage(&self, activation: ValueId) -> StorageForms {
         StorageForms {
             activation: match self.shape(activation).dtype {
                 DType::F16 => ActivationStorage::F16,
@@ -196,12 +196,12 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// A value as a kernel reads it.
+    /// A read-only binding of a value.
     pub(super) fn read(&self, id: ValueId) -> Binding {
         self.bind(id, Access::Read)
     }
 
-    /// A value as a kernel writes (and perhaps reads) it.
+    /// A binding of a value that a kernel writes, and may read.
     pub(super) fn write(&self, id: ValueId) -> Binding {
         self.bind(id, Access::Write)
     }
@@ -216,8 +216,8 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Room for so many slices of a value that holds partial results, as the kernel that makes
-    /// it writes them.
+    /// Allocates a number of slices for a value that holds partial results; returns the binding
+    /// for the kernel that writes them.
     pub(super) fn slices(&mut self, id: ValueId, slices: u32) -> Binding {
         let value = self.graph.value(id);
         let bytes = u64::from(slices) * value.shape.bytes();
@@ -228,15 +228,22 @@ impl<'a> Lowering<'a> {
         self.write(id)
     }
 
-    /// A buffer that lives from its first to its last use, as a kernel writes it.
-    pub(super) fn scratch(&mut self, of: ValueId, bytes: u64) -> Binding {
-        let name = format!("{} slices", self.graph.value(of).name);
+    /// Allocates a temporary buffer for the computation of `of`, named after it and `purpose`;
+    /// returns a binding to write it.
+    pub(super) fn scratch(&mut self, of: ValueId, purpose: &str, bytes: u64) -> Binding {
+        let name = format!("{} {purpose}", self.graph.value(of).name);
         Binding {
             buffer: self.program.buffer(&name, bytes, Lifetime::Temporary),
             offset: 0,
             bytes,
             access: Access::Write,
         }
+    }
+
+    /// A binding for an output that the kernel of `of` does not write: it must be bound too, to
+    /// a buffer that nothing else binds.
+    pub(super) fn unused(&mut self, of: ValueId) -> Binding {
+        self.scratch(of, "unused", 16)
     }
 
     /// Emits a dispatch that computes `of`.
@@ -256,14 +263,17 @@ impl<'a> Lowering<'a> {
         });
     }
 
-    /// Arithmetic of a node on true elements.
+    /// Floating-point operations of a node, those on padding excluded.
     pub(super) fn flops(&self, node: &Node) -> u64 {
         let shapes = |ids: &[ValueId]| ids.iter().map(|id| self.shape(*id)).collect::<Vec<_>>();
         node.op.flops(&shapes(&node.inputs), &shapes(&node.outputs))
     }
 
-    /// Picks a kernel among the legal ones, the default first; of these the first `candidates`
-    /// may be the fastest.
+    /// Selects a kernel among the legal ones, of which the first is the default and the first
+    /// `candidates` may be the fastest.
+    ///
+    /// # Errors
+    /// If the table of choices names a variant that is not legal.
     pub(super) fn choose(
         &mut self,
         key: String,
@@ -272,13 +282,13 @@ impl<'a> Lowering<'a> {
     ) -> Result<&'static str, LowerError> {
         let variant = match self.choices.get(&key) {
             None => legal[0],
-            Some(wanted) => {
+            Some(chosen) => {
                 *legal
                     .iter()
-                    .find(|v| **v == wanted)
+                    .find(|v| **v == chosen)
                     .ok_or_else(|| LowerError::Variant {
                         key: key.clone(),
-                        variant: wanted.to_owned(),
+                        variant: chosen.to_owned(),
                         legal: legal.join(" or "),
                     })?
             }
@@ -290,12 +300,12 @@ impl<'a> Lowering<'a> {
                 candidates: legal[..candidates.min(legal.len())].to_vec(),
             });
         }
-        self.made.set(key, variant);
+        self.selected.set(key, variant);
         Ok(variant)
     }
 }
 
-/// The same binding, read only.
+/// The same binding, read-only.
 pub(super) fn reading(binding: &Binding) -> Binding {
     Binding {
         access: Access::Read,

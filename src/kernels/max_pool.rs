@@ -26,7 +26,7 @@ pub(super) fn lower(
         lowering.shape(x),
     );
     let launch = Launch {
-        kernel: SHADER.suited(lowering.memory(x), &[]),
+        kernel: SHADER.with_storage(lowering.storage(x), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(x), lowering.write(y), lowering.write(argmax)],
         grid: partition.grid(),

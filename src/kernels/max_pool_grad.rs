@@ -25,7 +25,7 @@ pub(super) fn lower(
         lowering.shape(dx),
     );
     let launch = Launch {
-        kernel: SHADER.suited(lowering.memory(dx), &[]),
+        kernel: SHADER.with_storage(lowering.storage(dx), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(dy), lowering.read(argmax), lowering.write(dx)],
         grid: partition.grid(),

@@ -36,8 +36,8 @@ pub(super) fn lower(
     Ok(())
 }
 
-/// Emits the dispatch that combines slices of partial moments of so many rows, and takes them
-/// into running statistics.
+/// Emits the dispatch that combines the partial statistics of a number of rows and updates the
+/// running statistics, if there are any.
 pub(super) fn launch(
     lowering: &mut Lowering<'_>,
     partial: &Binding,
@@ -46,7 +46,7 @@ pub(super) fn launch(
     moments: ValueId,
 ) {
     let columns = lowering.shape(moments).last().div_ceil(LANES) as u32;
-    // Number of rows, mean and sum of squared deviations.
+    // A slice holds the number of rows, the mean and the sum of squared deviations.
     let slices = (partial.bytes / (3 * 16 * u64::from(columns))) as u32;
     let params = Params {
         rows: rows as u32,
@@ -56,10 +56,9 @@ pub(super) fn launch(
         weight: running.map_or(0, |(op, _)| op.weight.to_bits()),
         correction: running.map_or(0, |(op, _)| (op.correction() as f32).to_bits()),
     };
-    // What is not written needs a place all the same, which nothing else binds.
     let updated = match running {
         Some((_, running)) => lowering.write(running),
-        None => lowering.scratch(moments, 16),
+        None => lowering.unused(moments),
     };
     let launch = Launch {
         kernel: SHADER.variant(&[("RUNNING", u32::from(running.is_some()))]),

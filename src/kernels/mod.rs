@@ -1,17 +1,17 @@
-//! The host half of the shaders: parameters, bindings, grids, variants; and the lowering of
+//! The host half of the shaders (parameters, bindings, grids, variants), and the lowering of
 //! graphs to programs.
 //!
 //! Each operator has a file here with the stem of its WGSL file in `shaders/`.
-//! [`lower()`] walks a graph and lets each node's file emit its dispatches; where an operator
-//! has several kernels, [`Choices`] say which, and a rule of sound defaults decides the rest.
-//! The room knows no device: what it needs to know of one is a [`Target`].
+//! [`lower()`] walks a graph and emits the dispatches of each node. Where several kernels can
+//! compute a node, [`Choices`] select one; a node without an entry gets the default.
+//! The room depends on no device: a [`Target`] describes what lowering needs of one.
 //!
-//! Two conventions serve nearly all kernels that are limited by memory.
-//! The *row partition*: an activation is a matrix of pixels by groups of four channels; a workgroup
-//! owns a run of rows, an invocation one column of every few rows, so that a channel's
-//! numbers stay in registers (`shaders/lib/row_partition.wgsl`).
-//! The *slice*: reductions write partial results for slices of the rows, and a second
-//! dispatch combines the slices in fixed order; no atomics, the same bits every time.
+//! Nearly all memory-bound kernels follow two conventions.
+//! *Row partition*: an activation is a matrix of rows (pixels) by columns (vectors of four
+//! channels). A workgroup owns a range of rows, an invocation one column of every few of them, so
+//! per-channel values stay in registers (`shaders/lib/row_partition.wgsl`).
+//! *Slices*: a reduction writes partial results for slices of the rows, and a second dispatch
+//! combines the slices in a fixed order, so the result is bitwise reproducible.
 
 mod accumulate;
 mod add;
@@ -66,7 +66,7 @@ pub use lowering::{LowerError, Lowered, Offer, Place};
 use crate::program::MatrixUnit;
 use crate::shape::DType;
 
-/// Names of all variants; each operator supports some of them.
+/// Names of all kernel variants; each operator supports some of them.
 pub fn variants() -> Vec<&'static str> {
     let tiles = convolution::tile_names();
     let winograd = choices::WINOGRAD.map(|(name, _)| name);
@@ -76,23 +76,23 @@ pub fn variants() -> Vec<&'static str> {
     all.chain(tiles).collect()
 }
 
-/// What lowering needs to know of a device.
+/// What lowering needs to know about a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Largest part of a buffer that one binding may show, in bytes.
+    /// Largest storage-buffer binding, in bytes.
     pub max_binding: u64,
-    /// Invocations in a subgroup, where that number is fixed and subgroups can be used.
+    /// Invocations in a subgroup, if subgroups are available and their size is fixed.
     pub subgroup_size: Option<u32>,
-    /// 64-bit integers in shaders.
+    /// Whether shaders may use 64-bit integers.
     pub int64: bool,
-    /// Matrix units, which are known to work.
+    /// Matrix units that kernels may use: on a device, those that passed the self-check.
     pub matrices: Vec<MatrixUnit>,
-    /// The device is a processor that pretends to be a GPU.
+    /// Whether the adapter is a software implementation that runs on the CPU.
     pub software: bool,
 }
 
 impl Target {
-    /// What WebGPU guarantees everywhere.
+    /// The limits and features that WebGPU guarantees on every device.
     pub fn portable() -> Target {
         Target {
             max_binding: 128 << 20,
@@ -103,7 +103,7 @@ impl Target {
         }
     }
 
-    /// The matrix unit with the largest matrices, for feature maps of a precision.
+    /// The unit with the largest matrices whose operands have the feature maps' precision.
     fn matrix_unit(&self, half: bool) -> Option<MatrixUnit> {
         let operands = if half { DType::F16 } else { DType::F32 };
         let able = self
@@ -114,19 +114,19 @@ impl Target {
     }
 }
 
-/// Workgroups along one dimension of a grid, at most (WebGPU).
+/// WebGPU's default limit of workgroups along one dimension of a grid.
 const MAX_WORKGROUPS: u32 = 65_535;
 
-/// A grid for a number of workgroups: along x, and along y when x is not enough.
+/// A grid of at least `workgroups` workgroups: along x, and along y where x is too short.
 ///
-/// Kernels number their workgroups y·width + x and check the count.
+/// Kernels number their workgroups y·width + x and ignore those past the count.
 fn grid(workgroups: usize) -> [u32; 3] {
     let workgroups = workgroups.max(1) as u32;
     let rows = workgroups.div_ceil(MAX_WORKGROUPS);
     [workgroups.div_ceil(rows), rows, 1]
 }
 
-/// Every kernel but the convolutions', which are in [`convolution::SHADERS`].
+/// All shaders except the convolutions', which are in [`convolution::SHADERS`].
 #[cfg(test)]
 const SHADERS: [&shader::Shader; 33] = [
     &accumulate::SHADER,
@@ -168,7 +168,7 @@ const SHADERS: [&shader::Shader; 33] = [
 mod tests {
     use super::*;
 
-    /// Names and order of parameters, and access of bindings, as the WGSL files have them.
+    /// Names and order of parameters and access of bindings match the WGSL files.
     #[test]
     fn every_shader_agrees_with_its_host_half() {
         for shader in SHADERS.into_iter().chain(convolution::SHADERS) {

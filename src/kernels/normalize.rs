@@ -19,7 +19,7 @@ pub(super) fn lower(
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(lowering.write(y));
     let launch = Launch {
-        kernel: SHADER.suited(lowering.memory(y), &[]),
+        kernel: SHADER.with_storage(lowering.storage(y), &[]),
         uniforms: Params::new(&partition, op.epsilon, op.relu).words(),
         bindings,
         grid: partition.grid(),

@@ -22,13 +22,13 @@ parameters! {
         relu,
         /// Float: 1 / rows in training, else 0.
         share,
-        /// Of the shortcut: extents of its sum and of x.
+        /// Of the shortcut: stride, and extents of its sum and of x.
         stride,
         p,
         q,
         h,
         w,
-        /// Groups of four channels of its sum.
+        /// Vectors of four channels of its sum.
         sum_columns,
         /// Channels in x's last group.
         tail,
@@ -81,8 +81,8 @@ pub(super) fn lower(
         tail: ((channels - 1) % LANES + 1) as u32,
     };
     let launch = Launch {
-        kernel: SHADER.suited(
-            lowering.memory(x),
+        kernel: SHADER.with_storage(
+            lowering.storage(x),
             &[("SHORTCUT", u32::from(op.shortcut.is_some()))],
         ),
         uniforms: params.words(),

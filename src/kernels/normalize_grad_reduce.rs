@@ -21,37 +21,35 @@ pub(super) fn lower(
     node: &Node,
 ) -> Result<(), LowerError> {
     let daffine = node.outputs[0];
-    let bytes = lowering.shape(daffine).bytes();
     let operands = op.inputs(&node.inputs);
-    let partial = partial(lowering, op, operands, daffine, |lowering, slices| {
-        lowering.scratch(daffine, u64::from(slices) * bytes)
-    });
+    let partition = RowPartition::reduction(lowering.shape(operands.x));
+    let bytes = u64::from(partition.slices()) * lowering.shape(daffine).bytes();
+    let partial = lowering.scratch(daffine, "slices", bytes);
+    launch_partial(lowering, op, operands, daffine, &partition, partial.clone());
     sum_slices::launch(lowering, &partial, daffine);
     Ok(())
 }
 
-/// Emits the dispatch that leaves the partial gradients of scale and shift where `place` says,
-/// given the number of slices.
-pub(super) fn partial(
+/// Emits the dispatch that writes the partial gradients of scale and shift, one slice for each
+/// of `partition`, to `partial`.
+pub(super) fn launch_partial(
     lowering: &mut Lowering<'_>,
     op: &NormalizeGradReduce,
     operands: NormalizeGradReduceInputs<ValueId>,
     of: ValueId,
-    place: impl FnOnce(&mut Lowering<'_>, u32) -> Binding,
-) -> Binding {
-    let x = operands.x;
-    let partition = RowPartition::reduction(lowering.shape(x));
-    let partial = place(lowering, partition.slices());
+    partition: &RowPartition,
+    partial: Binding,
+) {
+    let storage = lowering.storage(operands.x);
     let operands = operands.list().into_iter();
     let mut bindings: Vec<_> = operands.map(|id| lowering.read(id)).collect();
-    bindings.push(partial.clone());
+    bindings.push(partial);
     let launch = Launch {
-        kernel: SHADER.suited(lowering.memory(x), &[]),
-        uniforms: Params::new(&partition, op.epsilon, op.relu).words(),
+        kernel: SHADER.with_storage(storage, &[]),
+        uniforms: Params::new(partition, op.epsilon, op.relu).words(),
         bindings,
         grid: partition.grid(),
         flops: 0,
     };
     lowering.launch(of, launch);
-    partial
 }

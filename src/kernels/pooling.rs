@@ -8,7 +8,7 @@ use crate::shape::{LANES, Shape};
 parameters! {
     pub(super) struct Params {
         rows,
-        /// Groups of four channels.
+        /// Vectors of four channels.
         columns,
         /// Rows of a workgroup.
         chunk,

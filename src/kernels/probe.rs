@@ -1,10 +1,10 @@
-//! Small programs that find an adapter's limits; host half of `shaders/probe_arithmetic.wgsl`
+//! Programs that measure an adapter's limits; host half of `shaders/probe_arithmetic.wgsl`
 //! and `shaders/probe_copy.wgsl`.
 //!
-//! What a network could reach at best is told by three numbers: multiply-adds per second,
-//! bytes per second, and the cost of a launch.
-//! Each program here does one of the three things and nothing else; the caller takes the
-//! time. No single shape of such a kernel suits all adapters, so the callers try a few.
+//! Three numbers bound the speed of a network: multiply-adds per second, bytes per second, and
+//! the cost of a launch.
+//! Each program here exercises one of the three; the caller measures its time. No single
+//! configuration is the fastest on all adapters, so callers try a few.
 
 use super::grid;
 use super::shader::{Shader, parameters, shader};
@@ -20,34 +20,34 @@ parameters! {
         rounds,
         /// Float: near one.
         factor,
-        /// Float: one minus the factor, so that all numbers go to one.
+        /// Float: one minus the factor, so that all sequences converge to one.
         term,
     }
 }
 
 parameters! {
     struct CopyParams {
-        /// Workgroups that have something to copy.
+        /// Workgroups that copy; the grid may have more.
         groups,
     }
 }
 
-/// Multiply-adds of each sequence between two tests of the loop.
+/// Multiply-adds of each sequence per iteration of the loop.
 const REPEATS: u32 = 8;
 
-/// Invocations of a workgroup of the copy.
+/// Invocations in a workgroup of the copy kernel.
 const COPY_WORKGROUP: u64 = 64;
 
-/// Shape of the arithmetic kernel.
+/// Configuration of the arithmetic kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arithmetic {
-    /// Invocations of a workgroup.
+    /// Invocations in a workgroup.
     pub workgroup: u32,
-    /// Sequences of four multiply-adds in one invocation that do not wait for each other.
+    /// Independent sequences of `vec4` multiply-adds in one invocation.
     pub accumulators: u32,
 }
 
-/// A program of one dispatch that only multiplies and adds; its [`Program::flops`] count a
+/// A program of one dispatch that only multiplies and adds; its [`Program::flops`] counts a
 /// multiply-add as two operations.
 pub fn arithmetic(shape: Arithmetic, workgroups: u32, rounds: u32) -> Program {
     let Arithmetic {
@@ -80,12 +80,11 @@ pub fn arithmetic(shape: Arithmetic, workgroups: u32, rounds: u32) -> Program {
     program
 }
 
-/// A program of `dispatches` copies between two buffers, to and fro, so that each must wait
-/// for the one before.
+/// A program of `dispatches` copies between two buffers, back and forth, so that each depends
+/// on the previous one.
 ///
 /// `bytes` is the size of one buffer, rounded up to whole workgroups; a dispatch moves twice
-/// that, which is also the working set. `vectors` says how many groups of four one
-/// invocation copies.
+/// that, which is also the working set. One invocation copies `vectors` vectors of four.
 pub fn copy(bytes: u64, vectors: u32, dispatches: usize) -> Program {
     let run = 16 * COPY_WORKGROUP * u64::from(vectors);
     let groups = bytes.div_ceil(run);
@@ -114,7 +113,7 @@ pub fn copy(bytes: u64, vectors: u32, dispatches: usize) -> Program {
     program
 }
 
-/// A program of dependent dispatches that do next to nothing: one workgroup copies 1 KiB.
+/// A program of dependent dispatches with negligible work: one workgroup copies 1 KiB.
 pub fn launches(dispatches: usize) -> Program {
     copy(1, 1, dispatches)
 }

@@ -9,6 +9,6 @@ use crate::graph::ops::Relu;
 pub(super) const SHADER: Shader = shader!("relu", [Read, Write], Params);
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, _: &Relu, node: &Node) -> Result<(), LowerError> {
-    elementwise::launch(lowering, node, &SHADER);
+    elementwise::lower(lowering, node, &SHADER);
     Ok(())
 }

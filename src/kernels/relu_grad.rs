@@ -13,6 +13,6 @@ pub(super) fn lower(
     _: &ReluGrad,
     node: &Node,
 ) -> Result<(), LowerError> {
-    elementwise::launch(lowering, node, &SHADER);
+    elementwise::lower(lowering, node, &SHADER);
     Ok(())
 }

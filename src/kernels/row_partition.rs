@@ -1,29 +1,41 @@
-//! The row partition: how kernels that are limited by memory divide a matrix of rows (pixels) by
-//! columns (groups of four channels) among workgroups.
+//! The row partition: how memory-bound kernels divide a matrix of rows (pixels) by columns
+//! (vectors of four channels) among workgroups.
 //!
 //! A workgroup of 64 invocations owns `chunk` consecutive rows of one block of at most 64
 //! columns; invocation (offset, column) visits rows offset, offset + height, … of the chunk.
 //! The WGSL half is `shaders/lib/row_partition.wgsl`.
 
 use super::Target;
+use super::shader::parameters;
 use crate::shape::{LANES, Shape};
 
 /// Invocations in a workgroup.
 const WORKGROUP: usize = 64;
 
-/// Workgroups along the rows, at most: enough to fill a large GPU, few enough that partial
-/// results stay small.
+/// Maximum number of workgroups along the rows: enough to fill a large GPU, few enough that
+/// partial results stay small.
 const MAX_CHUNKS: usize = 512;
 
-/// Rows that one invocation visits, at least, if there are enough.
+/// Minimum number of rows that one invocation visits, if there are enough.
 const MIN_VISITS: usize = 8;
 
-/// A division of rows and columns.
+parameters! {
+    /// Parameters of a kernel that needs only its partition.
+    pub(super) struct Params {
+        rows,
+        /// Vectors of four channels.
+        columns,
+        /// Rows of a workgroup.
+        chunk,
+    }
+}
+
+/// A partition of a matrix among workgroups.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RowPartition {
     /// Rows of the matrix.
     pub(super) rows: u32,
-    /// Columns: groups of four channels.
+    /// Columns: vectors of four channels.
     pub(super) columns: u32,
     /// Rows of a workgroup.
     pub(super) chunk: u32,
@@ -31,10 +43,10 @@ pub(super) struct RowPartition {
 }
 
 impl RowPartition {
-    /// Divides an activation.
+    /// Partitions an activation.
     ///
-    /// Starting a workgroup costs a processor more than a row, so software adapters get
-    /// longer chunks, in a number that divides evenly among their threads.
+    /// On software adapters, starting a workgroup costs more than a row, so chunks are longer
+    /// there, and their number is chosen to divide evenly among threads.
     pub(super) fn new(shape: &Shape, target: &Target) -> RowPartition {
         let columns = shape.last().div_ceil(LANES);
         let height = WORKGROUP / columns.min(WORKGROUP);
@@ -46,7 +58,7 @@ impl RowPartition {
         RowPartition::of(shape.rows(), columns, most)
     }
 
-    /// Divides an activation into few workgroups, because each leaves partial results.
+    /// Partitions an activation among few workgroups, because each writes partial results.
     pub(super) fn reduction(shape: &Shape) -> RowPartition {
         let columns = shape.last().div_ceil(LANES);
         let height = WORKGROUP / columns.min(WORKGROUP);
@@ -65,14 +77,22 @@ impl RowPartition {
         }
     }
 
+    /// The partition as parameters of a kernel.
+    pub(super) fn params(&self) -> Params {
+        Params {
+            rows: self.rows,
+            columns: self.columns,
+            chunk: self.chunk,
+        }
+    }
+
     /// Workgroups: chunks along x, blocks of columns along y.
     pub(super) fn grid(&self) -> [u32; 3] {
         let block = self.columns.min(WORKGROUP as u32);
         [self.chunks, self.columns.div_ceil(block), 1]
     }
 
-    /// Partial results for each column that a reduction leaves: one for each offset of each
-    /// chunk.
+    /// Slices of partial results that a reduction writes: one for each offset of each chunk.
     pub(super) fn slices(&self) -> u32 {
         self.chunks * (WORKGROUP as u32 / self.columns.min(WORKGROUP as u32))
     }

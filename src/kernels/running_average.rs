@@ -10,11 +10,11 @@ pub(super) const SHADER: Shader = shader!("running_average", [Write, Read], Para
 
 parameters! {
     struct Params {
-        /// Groups of four channels.
+        /// Vectors of four channels.
         columns,
         /// Float.
         weight,
-        /// Float: from biased to unbiased variance.
+        /// Float: factor from biased to unbiased variance.
         correction,
     }
 }

@@ -1,6 +1,7 @@
 //! Host half of `shaders/sgd.wgsl`.
 
-use super::arenas::{self, Params};
+use super::arenas;
+use super::elementwise::Params;
 use super::lowering::{LowerError, Lowering};
 use super::shader::{Shader, shader};
 use crate::graph::Node;

@@ -16,7 +16,7 @@ pub(super) const SHADER: Shader = shader!(
 parameters! {
     struct Params {
         rows,
-        /// Groups of four channels of y.
+        /// Vectors of four channels of y.
         columns,
         /// Rows of a workgroup.
         chunk,
@@ -25,7 +25,7 @@ parameters! {
         q,
         h,
         w,
-        /// Groups of four channels of x.
+        /// Vectors of four channels of x.
         input_columns,
         /// Float.
         epsilon,
@@ -69,13 +69,12 @@ pub(super) fn lower(
         ("NORMALIZE", u32::from(op.normalize.is_some())),
         ("MOMENTS", u32::from(op.partial_moments)),
     ];
-    // What is not written needs a place all the same.
     bindings.push(match results.partial_moments {
         Some(partial) => lowering.slices(partial, partition.slices()),
-        None => lowering.scratch(y, 16),
+        None => lowering.unused(y),
     });
     let launch = Launch {
-        kernel: SHADER.suited(lowering.memory(branch), &constants),
+        kernel: SHADER.with_storage(lowering.storage(branch), &constants),
         uniforms: params.words(),
         bindings,
         grid: partition.grid(),

@@ -12,7 +12,7 @@ pub(super) const SHADER: Shader = shader!("shortcut_grad", [Read, Write], Params
 parameters! {
     struct Params {
         rows,
-        /// Groups of four channels of x.
+        /// Vectors of four channels of x.
         columns,
         chunk,
         stride,
@@ -20,7 +20,7 @@ parameters! {
         q,
         h,
         w,
-        /// Groups of four channels of dy.
+        /// Vectors of four channels of dy.
         output_columns,
         /// Channels in x's last group.
         tail,
@@ -48,7 +48,7 @@ pub(super) fn lower(
         tail: ((dx_shape.last() - 1) % LANES + 1) as u32,
     };
     let launch = Launch {
-        kernel: SHADER.suited(lowering.memory(dy), &[]),
+        kernel: SHADER.with_storage(lowering.storage(dy), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(dy), lowering.write(dx)],
         grid: partition.grid(),

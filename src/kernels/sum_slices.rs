@@ -1,5 +1,5 @@
-//! Host half of `shaders/sum_slices.wgsl` and `shaders/sum_slices_many.wgsl`: the second half
-//! of every sum that is split.
+//! Host half of `shaders/sum_slices.wgsl` and `shaders/sum_slices_many.wgsl`: the second pass of
+//! every sum over slices.
 
 use super::grid;
 use super::lowering::{Launch, LowerError, Lowering, reading};
@@ -12,12 +12,12 @@ pub(super) const SHADER: Shader = shader!("sum_slices", [Read, Write], Params);
 
 pub(super) const MANY: Shader = shader!("sum_slices_many", [Read, Write], Params);
 
-/// Slices from which on a workgroup adds them together.
+/// Number of slices from which a whole workgroup adds them.
 const MANY_SLICES: u32 = 128;
 
 parameters! {
     struct Params {
-        /// Groups of four in one slice.
+        /// Vectors of one slice.
         vecs,
         slices,
     }

@@ -1,25 +1,25 @@
-//! How large a network is and how much work one image takes.
+//! The size of a network and its work per image.
 //!
-//! Parameters are all trained values, batch norm's included (the paper's tables leave those
-//! out). MACs are the multiply-adds of convolutions and classifier for one image, one
-//! forward pass; zeros at the border count as if they were multiplied, as everybody counts.
+//! Parameters are all trained values, including batch norm's (which the paper's tables
+//! exclude). MACs are the multiply-adds of convolutions and classifier for one image, one
+//! forward pass; padding zeros count as multiplied, as is usual.
 
 use super::layers::{Layer, LayerKind, Network, Shortcut};
 
 /// Sums over a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
-    /// TrainedModel values.
+    /// Number of trained values.
     pub parameters: u64,
     /// Multiply-adds of convolutions and classifier, one image, forward.
     pub macs: u64,
     /// Convolutions, projections included.
     pub convolutions: u64,
-    /// Channels that reach the classifier.
+    /// Input features of the classifier.
     pub feature_dim: usize,
 }
 
-/// One line of a network's table.
+/// A row of a network's table of layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Name of the layer.
@@ -28,7 +28,7 @@ pub struct Row {
     pub kind: String,
     /// Extents of its output for one image: rows, columns, channels, or channels alone.
     pub output: Vec<usize>,
-    /// TrainedModel values.
+    /// Number of trained values.
     pub parameters: u64,
     /// Multiply-adds, one image, forward.
     pub macs: u64,
@@ -103,7 +103,7 @@ impl Network {
         }
     }
 
-    /// The network as a table: every layer, and one line for the sum that ends a unit.
+    /// The network as a table: a row for every layer, and one for the sum at the end of each unit.
     pub fn rows(&self) -> Vec<Row> {
         let mut rows: Vec<Row> = self.stem.iter().map(Layer::row).collect();
         for unit in &self.units {

@@ -1,4 +1,4 @@
-//! What a checkpoint says about itself besides its tensors.
+//! The description of a network in a checkpoint's metadata.
 //!
 //! One JSON string under one metadata key holds the network, the classes and the
 //! preprocessing, with the version of this format. A newer minor version only adds fields
@@ -18,7 +18,7 @@ pub const METADATA_KEY: &str = "pyr_wgpu";
 /// The version written, and the newest major version read.
 const VERSION: Version = Version { major: 1, minor: 0 };
 
-/// From a decoded image to the network's input: resize, then (byte - mean) / std, channel by
+/// How a decoded image becomes the network's input: resize, then (byte - mean) / std for each
 /// channel.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
@@ -32,7 +32,7 @@ pub struct Preprocessing {
 }
 
 impl Preprocessing {
-    /// The network's usual resize with a dataset's statistics on the scale 0 to 255.
+    /// The network's default resize with a dataset's statistics on the scale 0 to 255.
     pub fn new(spec: &NetworkSpec, mean: [f32; 3], std: [f32; 3]) -> Preprocessing {
         Preprocessing {
             mean,
@@ -74,8 +74,8 @@ struct Version {
     minor: u32,
 }
 
-/// What is read first, so that a newer format is reported as such instead of failing on
-/// whichever field changed.
+/// Parsed first, so that a newer format is reported as such instead of failing on whichever
+/// field changed.
 #[derive(Deserialize)]
 struct Versioned {
     version: String,
@@ -90,7 +90,7 @@ struct Envelope<'a> {
 }
 
 impl Description {
-    /// Puts the description into a checkpoint's metadata.
+    /// Writes the description to a checkpoint's metadata.
     pub fn write(&self, metadata: &mut BTreeMap<String, String>) {
         let envelope = Envelope {
             version: format!("{}.{}", VERSION.major, VERSION.minor),
@@ -100,10 +100,10 @@ impl Description {
         metadata.insert(METADATA_KEY.to_string(), text);
     }
 
-    /// Takes the description out of a checkpoint's metadata; nothing if there is none.
+    /// Reads the description from a checkpoint's metadata; `None` if there is none.
     ///
     /// # Errors
-    /// If it is damaged, of a newer major version, or of a network that cannot be built.
+    /// If it is damaged, has a newer major version, or describes an illegal network.
     pub fn read(metadata: &BTreeMap<String, String>) -> Result<Option<Description>, SpecError> {
         metadata
             .get(METADATA_KEY)
@@ -142,7 +142,7 @@ fn parse(text: &str) -> Result<Description, SpecError> {
         Some(_) => {}
     }
     let mut description: Description = serde_json::from_str(text).map_err(damaged)?;
-    // The file has the size once, with the network.
+    // The file stores the size once, with the network.
     description.preprocessing.resize.size = description.network.image_size;
     let Description {
         network,

@@ -1,7 +1,7 @@
-//! What can be wrong with a network's description, or between a description and a file.
+//! Errors in the specification of a network, or between it and a checkpoint.
 //!
-//! Most variants are usage errors; [`SpecError::is_about_checkpoint`] tells those about a file
-//! from them, so that the command line can choose its exit code.
+//! Most variants are usage errors; [`SpecError::is_about_checkpoint`] identifies those about a
+//! file, so that the command line can choose its exit code.
 
 use super::words::{Block, Growth, Stem, UnknownWord};
 
@@ -11,44 +11,44 @@ pub enum SpecError {
     /// No network of this stem and block has this depth.
     #[error("depth {depth} does not fit {block} units with the {stem} stem ({rule}); {nearest}")]
     Depth {
-        /// The depth asked for.
+        /// The requested depth.
         depth: u32,
-        /// The stem asked for.
+        /// The requested stem.
         stem: Stem,
-        /// The block asked for.
+        /// The requested block.
         block: Block,
         /// Which depths exist.
         rule: String,
-        /// What to ask for instead.
+        /// The nearest legal depths.
         nearest: String,
     },
 
-    /// The widening is out of range.
+    /// Alpha is out of range.
     #[error("alpha {alpha:?} with {growth} growth: {reason}")]
     Alpha {
-        /// The alpha asked for.
+        /// The requested alpha.
         alpha: f64,
-        /// The growth asked for.
+        /// The requested growth.
         growth: Growth,
         /// What is wrong with it and which values are legal.
         reason: String,
     },
 
-    /// The number of classes is zero or absurd.
-    #[error("a network with {classes} classes cannot be built; ask for 1 to {most}")]
+    /// The number of classes is zero or implausibly large.
+    #[error("a network with {classes} classes cannot be built; choose 1 to {most}")]
     Classes {
-        /// The number asked for.
+        /// The requested number.
         classes: u32,
         /// The largest number accepted.
         most: u32,
     },
 
-    /// Images of this size vanish before the last stage, or are absurd.
-    #[error("images of {size}x{size} do not fit the {stem} stem; ask for {least} to {most}")]
+    /// The image size is too small for the strides of the network, or implausibly large.
+    #[error("images of {size}x{size} do not fit the {stem} stem; choose {least} to {most}")]
     ImageSize {
-        /// The size asked for.
+        /// The requested size.
         size: u32,
-        /// The stem asked for.
+        /// The requested stem.
         stem: Stem,
         /// The smallest size accepted.
         least: u32,
@@ -57,13 +57,13 @@ pub enum SpecError {
     },
 
     /// The probability of dropping a feature is not a probability, or 1.
-    #[error("dropout {dropout} is not a probability below 1; ask for 0 (none) up to, say, 0.5")]
+    #[error("dropout {dropout} is not a probability below 1; choose 0 (none) up to, say, 0.5")]
     Dropout {
-        /// The probability asked for.
+        /// The requested probability.
         dropout: f32,
     },
 
-    /// PreResNet has nothing to choose but its depth.
+    /// A field of a PreResNet that cannot be chosen has another than its fixed value.
     #[error(
         "PreResNet has fixed widths and only the imagenet stem: {what} must be {expected}, not {found}"
     )]
@@ -72,14 +72,14 @@ pub enum SpecError {
         what: &'static str,
         /// Its only legal value.
         expected: &'static str,
-        /// The value asked for.
+        /// The requested value.
         found: String,
     },
 
     /// No preset has this name.
     #[error("there is no preset `{name}`; did you mean `{nearest}`? All presets: {known}")]
     UnknownPreset {
-        /// The name asked for.
+        /// The requested name.
         name: String,
         /// The most similar name.
         nearest: &'static str,
@@ -87,17 +87,17 @@ pub enum SpecError {
         known: String,
     },
 
-    /// An option's word is not among its words.
+    /// The value of an option is not among its choices.
     #[error(transparent)]
     UnknownWord(#[from] UnknownWord),
 
-    /// The tensors are not those of a network that this program knows.
+    /// The tensors are not those of a supported network.
     #[error(
         "the tensors are not the weights of a PyramidNet or PreResNet: {reason}; \
-         name the network by --preset, or by --depth, --alpha and so on, if they should be"
+         if they should be, name the network with --preset, or with --depth and --alpha"
     )]
     NotANetwork {
-        /// The first thing that does not fit.
+        /// The first mismatch.
         reason: String,
     },
 

@@ -1,8 +1,8 @@
-//! A network as a graph: the forward pass, with running statistics or those of the batch.
+//! The forward pass of a network as a graph, with running statistics or those of the batch.
 //!
-//! Values from outside, by name: [`names`]. Kept values: see [`super::packing`] and
-//! [`TensorKind`]. All graphs of one network declare their kept values in the same order, so
-//! that programs made of them share arenas. What training adds is in `crate::train`.
+//! External values have the names in [`names`]. Kept values: see [`super::packing`] and
+//! [`TensorKind`]. All graphs of a network declare their kept values in the same order, so that
+//! their programs share arenas. What training adds is in `crate::train`.
 
 use super::description::Preprocessing;
 use super::layers::{BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Layer, LayerKind, Network, Shortcut};
@@ -12,15 +12,15 @@ use crate::graph::step::Step;
 use crate::graph::{Graph, GraphError, Passes, Precision, ValueId, precision, rewrite};
 use crate::shape::Shape;
 
-/// Names of the values that come from or go outside.
+/// Names of a graph's external inputs and outputs.
 pub mod names {
     /// Images as bytes, u32 [M, words]; see [`crate::graph::ops::AssembleBatch`].
     pub const TRAIN_IMAGES: &str = "training images";
     /// The same for evaluation.
     pub const EVAL_IMAGES: &str = "evaluation images";
-    /// Which image stands where in the batch, u32 `[N]`.
+    /// Index of each image of the batch among the images, u32 `[N]`.
     pub const ROWS: &str = "rows";
-    /// Number of each image in its dataset, u32 `[N]`.
+    /// Index of each image in its dataset, which keys its random numbers, u32 `[N]`.
     pub const SAMPLES: &str = "samples";
     /// Class of each image, u32 `[N]`.
     pub const LABELS: &str = "labels";
@@ -32,32 +32,32 @@ pub mod names {
     pub const METRICS: &str = "metrics";
     /// State of loss scaling; see [`crate::graph::ops::LossScale`].
     pub const LOSS_SCALE: &str = "loss scale";
-    /// The batch itself, f32 [N, H, W, 3], where it does not come from images.
+    /// The normalised batch, f32 [N, H, W, 3].
     pub const INPUT: &str = "input";
-    /// Scores, f32 [N, 1, 1, K].
+    /// Logits, f32 [N, 1, 1, K].
     pub const LOGITS: &str = "logits";
 }
 
 /// Where batches come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// The value [`names::INPUT`], normalised already.
+    /// The external value [`names::INPUT`], already normalised.
     Tensor,
-    /// Images of bytes, normalised on the way.
+    /// 8-bit images, assembled and normalised on the device.
     Images {
-        /// Name of the images' value.
+        /// Name of the value that holds the images.
         name: &'static str,
-        /// Images it holds.
+        /// Number of images in it.
         count: usize,
         /// Mean and standard deviation of the channels.
         preprocessing: Preprocessing,
-        /// Random flip, and crop after padding by four (one eighth of the size at other
-        /// sizes than 32).
+        /// Whether to flip at random, and to crop at random after padding by
+        /// [`crop_padding`].
         augment: bool,
     },
 }
 
-/// Whose mean and variance batch norm divides by.
+/// Which mean and variance batch norm uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistics {
     /// The running averages: evaluation and prediction.
@@ -69,13 +69,14 @@ pub enum Statistics {
     },
 }
 
-/// Pixels of padding before a random crop: four at 32 pixels, as in the recipe.
+/// Pixels of padding before a random crop: one eighth of the size, 4 at 32 pixels as in the
+/// authors' recipe.
 pub fn crop_padding(image_size: usize) -> usize {
     image_size / 8
 }
 
 impl Network {
-    /// The graph that gives scores alone: no labels needed.
+    /// The graph that computes logits only, without labels.
     ///
     /// # Errors
     /// If the network cannot take such a batch.
@@ -89,7 +90,7 @@ impl Network {
         self.forward(&mut graph, batch, input, Statistics::Running)?;
         if passes.fuse {
             rewrite::fuse_forward(&mut graph);
-            // Evaluation shares its kernels with training instead, which has to compile them.
+            // Prediction only: evaluation uses the kernels that training has compiled.
             rewrite::fuse_inference(&mut graph);
             rewrite::fuse_loads(&mut graph);
         }
@@ -114,8 +115,8 @@ impl Network {
         graph
     }
 
-    /// Appends the forward pass to [`Network::declarations`]; returns the scores, which are
-    /// readable as [`names::LOGITS`].
+    /// Appends the forward pass to [`Network::declarations`]; returns the logits, an output
+    /// named [`names::LOGITS`].
     ///
     /// # Errors
     /// If the network cannot take such a batch: batch norm of a single value.
@@ -138,16 +139,16 @@ impl Network {
     }
 }
 
-/// The value of a name that [`Network::declarations`] has put into a graph.
+/// The value of this name among the [`Network::declarations`] of a graph.
 ///
 /// # Panics
-/// If there is none: a mistake of ours.
+/// If there is none, which is a bug.
 pub fn declared(graph: &Graph, name: &str) -> ValueId {
     let found = graph.find(name);
     found.unwrap_or_else(|| panic!("the graph declares no value {name}"))
 }
 
-/// Appends layer after layer.
+/// Appends the layers of a network to a graph.
 struct Forward<'a> {
     network: &'a Network,
     graph: &'a mut Graph,
@@ -159,7 +160,7 @@ impl Forward<'_> {
         declared(self.graph, &format!("{layer}.{suffix}"))
     }
 
-    /// Numbers of the images, which crops, flips and dropout draw by.
+    /// The value [`names::SAMPLES`], declared on first use.
     fn samples(&mut self, batch: usize) -> ValueId {
         match self.graph.find(names::SAMPLES) {
             Some(id) => id,

@@ -1,11 +1,11 @@
-//! Reading a network out of tensor names and shapes, and comparing the two.
+//! Infers a network from tensor names and shapes, and compares the two.
 //!
-//! Weights from elsewhere carry no description, but their names and shapes leave little
-//! open. Stem, block, depth and classes can be read off; the widths of the units bound
+//! Weights from other programs have no description, but their names and shapes determine nearly
+//! everything. Stem, block, depth and classes follow directly; the widths of the units bound
 //! alpha from both sides, because width k is the rounding of a known function of alpha and
-//! k. Any alpha in between builds the same network; the roundest one is what was meant.
-//! Dropout and image size leave no trace in the tensors and get their defaults, and where
-//! additive and multiplicative growth both fit, additive is preferred.
+//! k. Any alpha in between builds the same network; the roundest one is chosen.
+//! Dropout and image size do not affect the tensors and get their defaults, and where additive
+//! and multiplicative growth both fit, additive is preferred.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,14 +16,14 @@ use super::spec::NetworkSpec;
 use super::units::{depth_of, pyramid_widths};
 use super::words::{Block, Family, Growth, Rounding, Stem};
 
-/// Extents of tensors by name.
+/// Shapes of tensors by name.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// Compares a network with the tensors of a file, in the network's order.
 /// `num_batches_tracked` may be missing: PyTorch before 0.4.1 did not write it.
 ///
 /// # Errors
-/// The first tensor that is missing, has other extents, or is not the network's.
+/// The first tensor that is missing, has another shape, or is not the network's.
 pub fn check(network: &Network, tensors: &Shapes) -> Result<(), SpecError> {
     let parameters = network.parameters();
     for parameter in &parameters {
@@ -61,7 +61,7 @@ pub fn check(network: &Network, tensors: &Shapes) -> Result<(), SpecError> {
     }
 }
 
-/// What usually makes this tensor differ.
+/// The likely reason why this tensor differs.
 fn hint(parameter: &Parameter, found: &[usize]) -> &'static str {
     let Parameter {
         name,
@@ -82,7 +82,7 @@ fn hint(parameter: &Parameter, found: &[usize]) -> &'static str {
     }
 }
 
-/// Reads the network off the tensors of a file.
+/// Infers the network from the tensors of a file.
 ///
 /// ```
 /// use pyr_wgpu::model::{Network, infer, preset};
@@ -94,7 +94,7 @@ fn hint(parameter: &Parameter, found: &[usize]) -> &'static str {
 /// ```
 ///
 /// # Errors
-/// If they are of no network of the family, naming the first thing that does not fit.
+/// If they fit no supported network; the error names the first mismatch.
 pub fn infer(tensors: &Shapes) -> Result<NetworkSpec, SpecError> {
     let stem = stem(tensors)?;
     let (units, widths) = units(tensors)?;
@@ -213,9 +213,9 @@ fn growth(stem: Stem, widths: &[usize]) -> Result<(Growth, f64, Rounding), SpecE
     })
 }
 
-/// The interval of alphas that could have given these widths: width k of U lies within half
-/// a channel of start + alpha k/U, or of start * alpha^(k/U). A little wider than the truth,
-/// because the true rule adds up rounding errors; empty (least above most) if there is none.
+/// The interval of alphas that can give these widths: width k of U lies within half a channel
+/// of start + alpha k/U, or of start * alpha^(k/U). Slightly widened, because the exact rule
+/// accumulates rounding errors; empty (least above most) if no alpha fits.
 fn alpha_bounds(start: usize, widths: &[usize], growth: Growth) -> (f64, f64) {
     let start = start as f64;
     let units = widths.len() as f64;
@@ -226,7 +226,7 @@ fn alpha_bounds(start: usize, widths: &[usize], growth: Growth) -> (f64, f64) {
     let mut bounds = (0.0f64, f64::INFINITY);
     for (index, &width) in widths.iter().enumerate() {
         let number = (index + 1) as f64;
-        // A width of 0 would ask for the root of a negative number.
+        // A width of 0 would lead to the root of a negative number.
         let least = alpha((width as f64 - 0.5).max(0.0), number);
         let most = alpha(width as f64 + 0.5, number);
         bounds = (bounds.0.max(least), bounds.1.min(most));
@@ -235,8 +235,8 @@ fn alpha_bounds(start: usize, widths: &[usize], growth: Growth) -> (f64, f64) {
     (bounds.0 - slack, bounds.1 + slack)
 }
 
-/// A few fractions of this denominator between the bounds, those around the middle first:
-/// near the ends rounding errors decide, in the middle all give the same widths.
+/// Up to three fractions of this denominator between the bounds, the middle one first: near the
+/// bounds rounding errors decide, near the middle all give the same widths.
 fn multiples(least: f64, most: f64, denominator: f64) -> Vec<f64> {
     let (first, last) = ((least * denominator).ceil(), (most * denominator).floor());
     if first > last || !last.is_finite() {
@@ -301,7 +301,7 @@ mod tests {
             cifar(110, 31.5),
             multiplicative(cifar(20, 6.0)),
             multiplicative(imagenet(50, 8.0)),
-            // Widths that only the other rounding makes.
+            // Widths that only half-even rounding gives.
             half_even(cifar(110, 27.0)),
             half_even(imagenet(50, 60.0)),
             NetworkSpec::preresnet(18),

@@ -1,19 +1,20 @@
 //! Initial values, as in the authors' Torch code.
 //!
-//! Convolutions: normal with mean 0 and standard deviation sqrt(2 / (rows * columns *
-//! output channels)), the fan-out rule of He et al. (2015), not truncated. Batch norm: scale 1, shift 0, running mean 0, running
-//! variance 1. Classifier: weights uniform within 1/sqrt(input features) of zero, bias zero.
+//! Convolutions: normal with mean 0 and standard deviation sqrt(2 / (rows * columns * output
+//! channels)), the fan-out rule of He et al. (2015), not truncated. Batch norm: scale 1, shift 0,
+//! running mean 0, running variance 1. Classifier: weights uniform within 1/sqrt(input features)
+//! of zero, bias zero.
 //!
-//! Every tensor draws from a stream of its own, keyed by its place among the trained
-//! tensors, so that the values of one do not depend on the size of another.
+//! Every tensor draws from its own random stream, keyed by its index among the trained tensors,
+//! so that the values of one do not depend on the size of another.
 //! The same seed gives the same bits on every platform.
 
 use super::layers::Network;
 use super::parameters::{Parameter, ParameterRole};
 use crate::rng::{Purpose, Stream};
 
-/// Values of every floating-point tensor of the network by name, in file order and file
-/// shape; `num_batches_tracked` is no such tensor and starts at 0.
+/// Initial values of every floating-point tensor of the network by name, in file order and file
+/// layout. The integer `num_batches_tracked` is not included; it starts at 0.
 pub fn initial_values(network: &Network, seed: u64) -> Vec<(String, Vec<f32>)> {
     let mut trained = 0;
     let mut values = Vec::new();
@@ -141,7 +142,7 @@ mod tests {
         let large = Network::new(&NetworkSpec::pyramid(Stem::Cifar, 8, 56.0)).unwrap();
         let (small, large) = (initial_values(&small, 3), initial_values(&large, 3));
         assert_eq!(small[0], large[0]);
-        // Behind tensors of other sizes the draws are still the same, scaled by another
+        // After tensors of other sizes the draws are still the same, scaled by another
         // fan-out: 9 * 35 against 9 * 53.
         let at = small
             .iter()

@@ -1,28 +1,27 @@
-//! The layers of a network, by name, in order: what parameters, counts and graph follow.
+//! The named layers of a network in order, from which parameters, counts and graph are derived.
 //!
-//! A [`Network`] is a stem, a list of residual units and a head. Stem, head and the paths
-//! of a unit are plain sequences of [`Layer`]s, so that whoever walks them needs no case
-//! distinction by family or block. A unit computes, from its input `x`:
+//! A [`Network`] is a stem, a list of residual units and a head. Stem, head and the paths of a
+//! unit are plain sequences of [`Layer`]s, so that code that iterates over them does not
+//! distinguish families and blocks. A unit computes, from its input `x`:
 //!
 //! ```text
 //! y      = lead(x)                      lead is empty except where PreResNet changes width
 //! output = branch(y) + shortcut(y)
 //! ```
 //!
-//! PyramidNet's units have no ReLU before their first
-//! convolution, a batch norm after their last and nothing after the sum. Their shortcut has
-//! no parameters: average-pool 2x2 where the branch has stride 2, then zero channels
-//! appended after the existing ones ([`Shortcut::PoolAndPad`]). For odd sizes the pool's last
-//! window averages the cells inside the image only, so that it matches the convolution's
-//! rounding up.
+//! PyramidNet's units have no ReLU before their first convolution, a batch norm after their last
+//! and nothing after the sum. Their shortcut has no parameters: 2x2 average pooling where the
+//! branch has stride 2, then zero channels appended after the existing ones
+//! ([`Shortcut::PoolAndPad`]). For odd sizes the pooled size is rounded up, as the convolution's
+//! is, and the last window averages only the pixels inside the image.
 //!
-//! PreResNet's units start with batch norm and ReLU. Where the width changes these stand
-//! before both paths (they are the unit's lead) and the shortcut is a bare 1x1 convolution
-//! with the unit's stride; the very first unit has none, because the stem ends in ReLU.
+//! PreResNet's units start with batch norm and ReLU. Where the width changes, these precede both
+//! paths (the unit's lead) and the shortcut is a bare 1x1 convolution with the unit's stride; the
+//! very first unit has no lead, because the stem ends in ReLU.
 //!
-//! Names are those of the authors' PyTorch modules (`layer1.0.conv1`, `bn_final`, `fc`);
-//! layers without parameters follow the same scheme. Numbers inside the layers are not kept
-//! here: see [`parameters`](Network::parameters).
+//! Names are those of the authors' PyTorch modules (`layer1.0.conv1`, `bn_final`, `fc`); layers
+//! without parameters follow the same scheme. For the tensors of the layers see
+//! [`parameters`](Network::parameters).
 
 use super::spec::NetworkSpec;
 
@@ -36,15 +35,15 @@ pub const BATCH_NORM_MOMENTUM: f32 = 0.1;
 pub enum LayerKind {
     /// Square convolution without bias.
     Convolution {
-        /// Channels coming in.
+        /// Input channels.
         input_channels: usize,
-        /// Channels going out.
+        /// Output channels.
         output_channels: usize,
         /// Rows and columns of the kernel.
         kernel: usize,
-        /// Step of the window in both directions.
+        /// Stride in both directions.
         stride: usize,
-        /// Zeros around the image on each side.
+        /// Zeros padded on each side.
         padding: usize,
     },
     /// Batch norm over images, rows and columns.
@@ -52,57 +51,57 @@ pub enum LayerKind {
         /// Channels, each with its own statistics.
         channels: usize,
     },
-    /// Negative values become zero.
+    /// max(x, 0).
     Relu,
-    /// Largest value of each window; padding never wins.
+    /// Maximum of each window; padding is never the maximum.
     MaxPool {
         /// Rows and columns of the window.
         kernel: usize,
-        /// Step of the window.
+        /// Stride in both directions.
         stride: usize,
-        /// Border on each side.
+        /// Padding on each side.
         padding: usize,
     },
     /// Mean over all rows and columns.
     GlobalAveragePool,
-    /// In training, features become zero with this probability and the others grow to match.
+    /// In training, zeroes features with this probability p and scales the others by 1/(1 - p).
     Dropout {
         /// The probability.
         probability: f32,
     },
-    /// Matrix product and bias.
+    /// Matrix product plus bias.
     Linear {
-        /// Features coming in.
+        /// Input features.
         inputs: usize,
-        /// Values going out.
+        /// Output values.
         outputs: usize,
     },
 }
 
-/// One step of a sequence.
+/// A layer of a sequence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     /// Name of the PyTorch module; parameters are called `name.weight` and so on.
     pub name: String,
     /// What it computes.
     pub kind: LayerKind,
-    /// Extents of its output for one image: rows, columns, channels, or channels alone
-    /// behind the global pool.
+    /// Extents of its output for one image: rows, columns, channels; channels alone after the
+    /// global average pool.
     pub output: Vec<usize>,
 }
 
-/// The way around a unit's branch.
+/// The shortcut connection of a unit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shortcut {
     /// The input itself.
     Identity,
-    /// Average-pool where the stride is 2, then zero channels appended up to the output's.
+    /// Average pooling where the stride is 2, then zero channels appended up to the output's.
     PoolAndPad {
         /// Stride of the pool and size of its window: 1 (no pool) or 2.
         stride: usize,
-        /// Channels coming in.
+        /// Input channels.
         input_channels: usize,
-        /// Channels going out, never fewer.
+        /// Output channels, at least as many.
         output_channels: usize,
     },
     /// A 1x1 convolution.
@@ -116,27 +115,27 @@ pub struct Unit {
     pub name: String,
     /// Stage, counted from 0.
     pub stage: usize,
-    /// Place within the stage, counted from 0.
+    /// Index within the stage, counted from 0.
     pub index_in_stage: usize,
-    /// Channels coming in.
+    /// Input channels.
     pub input_channels: usize,
     /// Output channels of the first convolution.
     pub width: usize,
-    /// Channels going out: the width, or four times it.
+    /// Output channels: the width, or four times the width.
     pub output_channels: usize,
     /// 2 in the first unit of every stage but the first, else 1.
     pub stride: usize,
-    /// Before both paths.
+    /// The layers before both paths.
     pub lead: Vec<Layer>,
-    /// The path with the convolutions.
+    /// The residual branch.
     pub branch: Vec<Layer>,
-    /// The other path.
+    /// The shortcut connection.
     pub shortcut: Shortcut,
     /// Extents of the sum for one image: rows, columns, channels.
     pub output: Vec<usize>,
 }
 
-/// All layers of a legal network; made by [`Network::new`].
+/// All layers of a valid network; built by [`Network::new`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     pub(super) spec: NetworkSpec,
@@ -149,7 +148,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// What the network was laid out from.
+    /// The specification that the network was built from.
     pub fn spec(&self) -> &NetworkSpec {
         &self.spec
     }
@@ -172,7 +171,7 @@ impl Network {
         self.units.iter().map(|unit| unit.width).collect()
     }
 
-    /// Channels that reach the classifier.
+    /// Input features of the classifier.
     pub fn feature_dim(&self) -> usize {
         let last = self.units.last().expect("every network has units");
         last.output_channels

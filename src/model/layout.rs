@@ -1,6 +1,6 @@
-//! From a spec to its layers: the one place that knows how the networks are put together.
+//! Builds the layers of a spec. Only this file defines the structure of the networks.
 //!
-//! A [`Cursor`] walks from the image to the logits and remembers size and channels.
+//! A [`Cursor`] tracks size and channels from the image to the logits.
 
 use super::error::SpecError;
 use super::layers::{Layer, LayerKind, Network, Shortcut, Unit};
@@ -8,10 +8,10 @@ use super::spec::NetworkSpec;
 use super::words::{Block, Family, Stem};
 
 impl Network {
-    /// Lays out a network.
+    /// Builds the layers of a network.
     ///
     /// # Errors
-    /// If the spec describes none; see [`NetworkSpec::validate`].
+    /// If the spec is invalid; see [`NetworkSpec::validate`].
     pub fn new(spec: &NetworkSpec) -> Result<Network, SpecError> {
         spec.validate()?;
         let mut at = Cursor {
@@ -36,7 +36,7 @@ impl Network {
     }
 }
 
-/// Rows (equal to columns) and channels at a place in the network.
+/// Rows (equal to columns) and channels at a point in the network.
 #[derive(Clone, Copy)]
 struct Cursor {
     size: usize,
@@ -44,7 +44,7 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Appends one layer behind this place and moves there.
+    /// Builds a layer at this point and moves to its output.
     fn layer(&mut self, name: String, kind: LayerKind) -> Layer {
         match kind {
             LayerKind::Convolution {
@@ -281,7 +281,7 @@ mod tests {
             expected.map(|name| format!("layer2.0.{name}"))
         );
         assert_eq!((unit.input_channels, unit.output_channels), (100, 140));
-        // The stride sits in the 3x3 convolution.
+        // The 3x3 convolution has the stride.
         assert_eq!(unit.branch[1].output, [32, 32, 35]);
         assert_eq!(unit.branch[4].output, [16, 16, 35]);
         assert!(names(&network.head).contains(&"dropout"));

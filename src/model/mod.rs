@@ -1,4 +1,4 @@
-//! PyramidNet as a small description, and everything that follows from it.
+//! PyramidNet from a short specification, and everything derived from it.
 //!
 //! ```text
 //! preset name ──┐
@@ -10,9 +10,9 @@
 //!                                                               between files and graphs
 //! ```
 //!
-//! A [`NetworkSpec`] may be wrong; a [`Network`] never is, because [`Network::new`] checks.
-//! This room does no input or output: checkpoints reach it as metadata strings and as
-//! names with shapes.
+//! A [`NetworkSpec`] may be invalid; a [`Network`] is always valid, because [`Network::new`]
+//! checks. This room performs no input or output: checkpoints reach it as metadata strings and
+//! as names with shapes.
 
 mod count;
 mod description;

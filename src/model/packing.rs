@@ -1,19 +1,19 @@
-//! Between the tensors of a file and the values of a graph.
+//! Converts between the tensors of a file and the kept values of a graph.
 //!
 //! Graphs keep fewer, packed tensors: a batch norm's scale and shift are one value
 //! `….affine` [2, C], its running mean and variance one value `….moments` [2, C];
-//! convolution weights turn from [out, in, rows, columns] to HWIO, the classifier's from
-//! [out, in] to [1, 1, in, out].
+//! convolution weights are transposed from [out, in, rows, columns] to HWIO, the classifier's
+//! from [out, in] to [1, 1, in, out].
 
 use super::layers::{LayerKind, Network};
 use super::parameters::{Parameter, ParameterRole};
 use crate::graph::Arena;
 use crate::shape::Shape;
 
-/// A value that a graph keeps, and the file's tensors it is made of.
+/// A kept value of a graph, and the file's tensors that it packs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PackedValue {
-    /// Name of the graph's value.
+    /// Name of the value in the graph.
     pub name: String,
     /// Its shape.
     pub shape: Shape,
@@ -93,7 +93,7 @@ impl PackedValue {
     /// The graph's elements from the file's tensors, in the order of `tensors`.
     ///
     /// # Panics
-    /// If a tensor has the wrong number of elements; [`super::check`] excludes it.
+    /// If a tensor has the wrong number of elements, which [`super::check`] rules out.
     pub fn join(&self, tensors: &[&[f32]]) -> Vec<f32> {
         match self.tensors[0].role {
             ParameterRole::ConvWeight | ParameterRole::LinearWeight => {
@@ -134,14 +134,15 @@ impl PackedValue {
         }
     }
 
-    /// Kernel cells, input channels, output channels.
+    /// Kernel taps, input channels, output channels.
     fn weight_extents(&self) -> [usize; 3] {
         let dims = &self.shape.dims;
         [dims[0] * dims[1], dims[2], dims[3]]
     }
 }
 
-/// Visits all weights: place in a file [out, in, taps], place in a graph [taps, in, out].
+/// Calls `visit` for each weight with its index in a file, [out, in, taps], and in a graph,
+/// [taps, in, out].
 fn for_each_weight([taps, inputs, outputs]: [usize; 3], mut visit: impl FnMut(usize, usize)) {
     for output in 0..outputs {
         for input in 0..inputs {

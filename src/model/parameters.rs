@@ -1,15 +1,15 @@
-//! Every tensor of a network by the name it has in a file.
+//! Every tensor of a network, named as in a file.
 //!
 //! Names, order and shapes are those of the authors' PyTorch code, so that checkpoints need
-//! no dictionary: a convolution has `weight` [out, in, rows, columns]; a batch norm `weight`
+//! no renaming: a convolution has `weight` [out, in, rows, columns]; a batch norm `weight`
 //! (the scale gamma), `bias` (the shift beta), `running_mean` and `running_var`, all
-//! [channels], and `num_batches_tracked`, a whole number without axes; the classifier
+//! [channels], and `num_batches_tracked`, an integer scalar; the classifier
 //! `weight` [out, in] and `bias` [out].
-//! These are true extents; padding for the GPU happens elsewhere.
+//! These shapes are unpadded; [`Shape`](crate::shape::Shape) adds the padding in memory.
 
 use super::layers::{Layer, LayerKind, Network};
 
-/// What a tensor is to its layer.
+/// The role of a tensor in its layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ParameterRole {
     /// Convolution weights [out, in, rows, columns].
@@ -22,7 +22,8 @@ pub enum ParameterRole {
     RunningMean,
     /// Running variance of a batch norm; not trained.
     RunningVar,
-    /// Number of batches in the running statistics: one `i64`; not trained, nothing reads it.
+    /// Number of batches in the running statistics: one `i64`; not trained, and used in no
+    /// computation.
     BatchesTracked,
     /// Classifier weights [out, in].
     LinearWeight,
@@ -31,7 +32,7 @@ pub enum ParameterRole {
 }
 
 impl ParameterRole {
-    /// Whether the optimiser changes it.
+    /// Whether the optimiser updates it.
     pub fn is_trainable(self) -> bool {
         match self {
             ParameterRole::ConvWeight
@@ -51,9 +52,9 @@ impl ParameterRole {
 pub struct Parameter {
     /// Its name in a file.
     pub name: String,
-    /// Its extents in a file.
+    /// Its shape in a file.
     pub shape: Vec<usize>,
-    /// What it is to its layer.
+    /// Its role in the layer.
     pub role: ParameterRole,
 }
 
@@ -70,7 +71,7 @@ impl Parameter {
 }
 
 impl Layer {
-    /// The layer's tensors in file order; none for layers that only compute.
+    /// The layer's tensors in file order; empty for layers without parameters.
     pub fn parameters(&self) -> Vec<Parameter> {
         let parameter = |suffix: &str, shape: Vec<usize>, role| Parameter {
             name: format!("{}.{suffix}", self.name),
@@ -180,7 +181,7 @@ layer2.0.bn1.weight [100]";
             "fc.bias [10]",
         ];
         assert_eq!(text[text.len() - end.len()..], end);
-        // 9 convolutions and the stem's, 4 batch norms a unit and two, the classifier.
+        // 9 convolutions and the stem's, 4 batch norms per unit and two, the classifier.
         assert_eq!(parameters.len(), 10 + 5 * 14 + 2);
     }
 

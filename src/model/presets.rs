@@ -1,7 +1,7 @@
-//! Networks by name: the rows of the paper's tables, the baseline, and the demonstration.
+//! Networks by name: the rows of the paper's tables, the baseline, and the demo network.
 //!
 //! A preset is one row of data. The number of classes is the stem's default, which the dataset
-//! or a flag overrides. How flags modify a preset is the command line's business.
+//! or a flag overrides.
 
 use super::error::SpecError;
 use super::spec::NetworkSpec;
@@ -45,7 +45,7 @@ pub fn preset_names() -> impl Iterator<Item = &'static str> {
 /// The network of a preset.
 ///
 /// # Errors
-/// If there is none of this name: names the most similar one and lists all.
+/// If no preset has this name; the error names the most similar one and lists all.
 ///
 /// ```
 /// let spec = pyr_wgpu::model::preset("pyramidnet110-a270").unwrap();
@@ -69,9 +69,9 @@ pub fn preset(name: &str) -> Result<NetworkSpec, SpecError> {
     })
 }
 
-/// The preset whose name takes the fewest edits to reach; the first among equals.
+/// The preset with the smallest edit distance; the first of several.
 fn nearest(name: &str) -> &'static str {
-    // The cost grows with the length, and a name as long as a novel resembles nothing anyway.
+    // The cost grows with the length, and no preset has more than 64 characters.
     let start: String = name.to_lowercase().chars().take(64).collect();
     preset_names()
         .min_by_key(|known| strsim::levenshtein(known, &start))

@@ -1,7 +1,7 @@
-//! A network in a dozen words: everything that decides its parameters and its arithmetic.
+//! The specification of a network: everything that determines its parameters and arithmetic.
 //!
-//! A spec is plain data and may be invalid; [`NetworkSpec::validate`] says how.
-//! [`Network::new`](super::Network::new) refuses an invalid one, so later code need not check.
+//! A spec is plain data and may be invalid; [`NetworkSpec::validate`] checks it.
+//! [`Network::new`](super::Network::new) rejects an invalid one, so later code need not check.
 
 use std::fmt;
 
@@ -12,14 +12,14 @@ use super::units::{MAX_DEPTH, pyramid_widths, stages};
 use super::words::{Block, Family, Growth, Rounding, Stem};
 use crate::data::Resize;
 
-/// Wider layers are refused: their 3x3 weights alone pass 2 GiB, more than a GPU binding holds.
+/// Wider layers are refused: their 3x3 weights alone exceed 2 GiB, more than a GPU binding holds.
 pub const MAX_WIDTH: u32 = 8192;
-/// More classes are refused as typos; the largest public label set has some 22,000.
+/// More classes are refused as typos; the largest public label set has about 22,000.
 pub const MAX_CLASSES: u32 = 65_536;
 /// Larger images are refused as typos; one activation would fill a GPU.
 pub const MAX_IMAGE_SIZE: u32 = 4096;
 
-/// A network.
+/// The specification of a network.
 ///
 /// ```
 /// use pyr_wgpu::model::{NetworkSpec, Stem};
@@ -34,14 +34,14 @@ pub struct NetworkSpec {
     pub family: Family,
     /// Layers with weights on the longest path.
     pub depth: u32,
-    /// Channels added over the whole network, or the factor of the whole network.
-    /// PreResNet has none: 0.
+    /// Channels added over all units (additive growth), or the factor over all units
+    /// (multiplicative growth); 0 for PreResNet.
     pub alpha: f64,
     /// What alpha means.
     pub growth: Growth,
     /// The residual unit.
     pub block: Block,
-    /// What stands before the units.
+    /// The layers before the units.
     pub stem: Stem,
     /// Outputs of the classifier.
     pub classes: u32,
@@ -49,12 +49,12 @@ pub struct NetworkSpec {
     pub dropout: f32,
     /// Rows and columns of the images.
     pub image_size: u32,
-    /// What becomes of a width that is not whole.
+    /// How fractional widths are rounded.
     pub rounding: Rounding,
 }
 
 impl NetworkSpec {
-    /// An additive PyramidNet with everything else at its default for the stem and depth.
+    /// An additive PyramidNet with all other fields at their defaults for the stem and depth.
     pub fn pyramid(stem: Stem, depth: u32, alpha: f64) -> NetworkSpec {
         NetworkSpec {
             family: Family::PyramidNet,
@@ -70,7 +70,7 @@ impl NetworkSpec {
         }
     }
 
-    /// A PreResNet of the ImageNet table, with everything else at its default.
+    /// A PreResNet of the ImageNet table, with all other fields at their defaults.
     pub fn preresnet(depth: u32) -> NetworkSpec {
         NetworkSpec {
             family: Family::PreResNet,
@@ -79,9 +79,9 @@ impl NetworkSpec {
         }
     }
 
-    /// How images become the network's size unless a checkpoint says otherwise: the CIFAR
-    /// stem sees the whole shorter side, the ImageNet stem 224 of 256 pixels, or the same
-    /// proportion at other sizes.
+    /// The resize to the network's input unless a checkpoint specifies another: the CIFAR stem
+    /// uses the whole shorter side, the ImageNet stem 224 of 256 pixels, and the same proportion
+    /// at other sizes.
     pub fn resize(&self) -> Resize {
         match self.stem {
             Stem::Cifar => Resize::whole(self.image_size),
@@ -92,7 +92,7 @@ impl NetworkSpec {
     /// Checks that such a network exists.
     ///
     /// # Errors
-    /// The first field that is wrong, with the values that it can have.
+    /// The first illegal field, with its legal values.
     pub fn validate(&self) -> Result<(), SpecError> {
         if self.family == Family::PreResNet {
             self.validate_preresnet()?;
@@ -188,7 +188,7 @@ impl NetworkSpec {
                 format!("it must be at least 1 (the paper uses 4.75 to 27) and at most {most}")
             }
             _ if last > widest => format!(
-                "the last unit would be {last:?} wide; at most {MAX_WIDTH} can be built, alpha {most}"
+                "the last unit would be {last:?} wide; the maximum is {MAX_WIDTH}, at alpha {most}"
             ),
             _ => return Ok(()),
         };
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn halves_go_up_or_to_the_even_neighbour() {
-        // Differences known from the authors' two programs, units counted from 1.
+        // Differences between the authors' two programs, units counted from 1.
         let mut spec = imagenet(50, Block::Bottleneck);
         spec.alpha = 60.0;
         let up = spec.widths();

@@ -1,13 +1,13 @@
-//! What training keeps beside each parameter, in one table: gradients, the optimiser's state,
-//! sums over micro-batches.
+//! What training keeps for each parameter, in one table: gradients, the optimiser's state, and
+//! gradient sums over micro-batches.
 //!
 //! Graphs declare these values, engines read and write them, and run directories store those
-//! that a run continues from; all of them ask this table.
+//! that a run resumes from; all of them use this table.
 
 use super::packing::PackedValue;
 use crate::graph::{Arena, Graph};
 
-/// One kind of tensors that belong to parameters.
+/// A kind of tensor that is kept for each parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TensorKind {
     /// Parameters and running statistics.
@@ -23,9 +23,9 @@ pub enum TensorKind {
 struct Row {
     kind: TensorKind,
     arena: Arena,
-    /// What stands before the parameter's name in a graph.
+    /// Prefix of the parameter's name in a graph.
     label: &'static str,
-    /// What stands before the tensor's name in a state file, if a run continues from it.
+    /// Prefix of the tensor's name in a state file, if it is stored there.
     prefix: Option<&'static str>,
 }
 
@@ -57,7 +57,7 @@ const TABLE: [Row; 4] = [
 ];
 
 impl TensorKind {
-    /// The kinds that an optimiser keeps from step to step besides the weights.
+    /// The kinds that the optimiser keeps from step to step, apart from the weights.
     pub fn optimizer_state() -> impl Iterator<Item = TensorKind> {
         let kept = |row: &&Row| row.kind != TensorKind::Weights && row.prefix.is_some();
         TABLE.iter().filter(kept).map(|row| row.kind)
@@ -67,13 +67,13 @@ impl TensorKind {
         &TABLE[self as usize]
     }
 
-    /// Where the graph keeps them; of the weights, the parameters.
+    /// The arena in which the graph keeps them; for weights, that of the parameters.
     pub fn arena(self) -> Arena {
         self.row().arena
     }
 
-    /// What stands before the name of such a tensor in a state file: nothing for weights,
-    /// `None` for kinds that are not stored.
+    /// Prefix of such a tensor's name in a state file: empty for weights, `None` for kinds that
+    /// are not stored.
     pub fn prefix(self) -> Option<&'static str> {
         self.row().prefix
     }
@@ -83,7 +83,7 @@ impl TensorKind {
         format!("{}{packed}", self.row().label)
     }
 
-    /// Whether a packed value has such a companion: running statistics are weights only.
+    /// Whether this kind exists for a packed value: of running statistics, only the weights.
     pub fn covers(self, packed: &PackedValue) -> bool {
         self == TensorKind::Weights || packed.arena == Arena::Parameters
     }

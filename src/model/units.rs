@@ -1,25 +1,25 @@
-//! How many units a network has and how wide each one is.
+//! The number of units of a network and the width of each.
 //!
 //! Widths follow section 3.1 of "Deep Pyramidal Residual Networks" (Han, Kim, Kim, CVPR
 //! 2017): every unit is wider than the one before it, by a constant number of channels
 //! (additive) or by a constant factor (multiplicative). The unrounded width is carried from
-//! unit to unit in double precision by repeated addition or multiplication, exactly as the
-//! authors' programs do, so that rounding never feeds back and no width differs by one.
+//! unit to unit in double precision by repeated addition or multiplication, exactly as in the
+//! authors' programs, so that rounded widths never feed back and no width differs by one.
 //!
 //! Depth counts layers with weights on the longest path, as in the paper's tables.
 //! With the CIFAR stem three equal stages follow: depth = 6n + 2 (basic) or 9n + 2
 //! (bottleneck). With the ImageNet stem four stages follow: the six depths of the ResNet
-//! papers name a row of a table, every other depth is four equal stages, depth = 8n + 2
+//! papers name a row of a table, every other depth has four equal stages, depth = 8n + 2
 //! (basic) or 12n + 2 (bottleneck). All six rows exist with bottleneck units (the authors'
 //! Torch code uses their unit counts with bottlenecks whatever the depth), 18 and 34 also
 //! with basic ones, as is usual. PreResNet has the six rows only, each with its own block.
 
 use super::words::{Block, Family, Growth, Rounding, Stem};
 
-/// Deeper networks are refused as typos; the deepest published ones have some 1200 layers.
+/// Deeper networks are refused as typos; the deepest published ones have about 1200 layers.
 pub const MAX_DEPTH: u32 = 10_000;
 
-/// Units per stage of the ResNet papers' ImageNet table, and the block that it has there.
+/// Units per stage in the ResNet papers' ImageNet table, and the block of each row.
 const TABLE: [(u32, [u32; 4], Block); 6] = [
     (18, [2, 2, 2, 2], Block::Basic),
     (34, [3, 4, 6, 3], Block::Basic),
@@ -29,7 +29,7 @@ const TABLE: [(u32, [u32; 4], Block); 6] = [
     (200, [3, 24, 36, 3], Block::Bottleneck),
 ];
 
-/// Units per stage, or nothing if there is no such network.
+/// Units per stage; `None` if there is no such network.
 pub(super) fn stages(family: Family, stem: Stem, block: Block, depth: u32) -> Option<Vec<u32>> {
     if stem == Stem::ImageNet {
         let row = TABLE.iter().find(|(row_depth, _, row_block)| {
@@ -54,7 +54,7 @@ pub(super) fn stages(family: Family, stem: Stem, block: Block, depth: u32) -> Op
 pub(super) fn depth_of(family: Family, stem: Stem, block: Block, units: &[u32]) -> Option<u32> {
     let weights = block.layers() * units.iter().sum::<u32>() + 2;
     let own_row = stages(family, stem, block, weights).filter(|found| found == units);
-    // Rows whose name is not the number of layers: 18 and 34 with bottlenecks.
+    // Rows whose depth is not the number of layers: 18 and 34 with bottlenecks.
     let other_row = || {
         TABLE
             .iter()
@@ -65,10 +65,10 @@ pub(super) fn depth_of(family: Family, stem: Stem, block: Block, units: &[u32]) 
 }
 
 impl Block {
-    /// The block meant when a depth is given without one: for the CIFAR stem basic if the
-    /// depth fits, else bottleneck; for the ImageNet stem basic for 18 and 34, else
-    /// bottleneck if the depth fits, else basic. A depth that fits neither gets the
-    /// preferred one, and validation names the nearest depths.
+    /// The block of a depth that is given without one. CIFAR stem: basic if the depth fits, else
+    /// bottleneck. ImageNet stem: basic for 18 and 34, else bottleneck if the depth fits, else
+    /// basic. A depth that fits neither gets the preferred one, and validation names the nearest
+    /// depths.
     pub fn default_for(stem: Stem, depth: u32) -> Block {
         let order = match (stem, depth) {
             (Stem::Cifar, _) | (Stem::ImageNet, 18 | 34) => [Block::Basic, Block::Bottleneck],

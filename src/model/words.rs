@@ -1,10 +1,10 @@
-//! The choices that make up a network, each with its word, and what follows from one alone.
+//! The options of a network as enums, with their words on the command line and in checkpoints.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An option's word that is not among its words.
+/// A word that is not among an option's choices.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("`{word}` is not a {what}; the choices are {known}")]
 pub struct UnknownWord {
@@ -12,7 +12,7 @@ pub struct UnknownWord {
     pub what: &'static str,
     /// The word given.
     pub word: String,
-    /// The words it knows.
+    /// The legal words.
     pub known: String,
 }
 
@@ -72,12 +72,12 @@ words! {
     Block, "block":
     /// Two 3x3 convolutions of the unit's width.
     Basic = "basic",
-    /// 1x1, 3x3 and 1x1 convolutions; the last makes four times the unit's width.
+    /// 1x1, 3x3 and 1x1 convolutions; the last has four times the unit's width in outputs.
     Bottleneck = "bottleneck",
 }
 
 words! {
-    /// What stands before the units, and with it the number of stages.
+    /// The layers before the units, which also determine the number of stages.
     Stem, "stem":
     /// 3x3 convolution to 16 channels, batch norm; three stages.
     Cifar = "cifar",
@@ -87,7 +87,7 @@ words! {
 }
 
 words! {
-    /// What becomes of a width that is not whole.
+    /// How fractional widths are rounded.
     Rounding, "rounding":
     /// floor(x + 1/2): the authors' Torch code, and PyTorch code under Python 2.
     HalfUp = "half-up",
@@ -96,7 +96,7 @@ words! {
 }
 
 words! {
-    /// Which network it is.
+    /// The family of networks.
     Family, "family":
     /// The paper's network: growing widths, shortcuts without parameters.
     PyramidNet = "pyramidnet",
@@ -106,8 +106,8 @@ words! {
 }
 
 impl Growth {
-    /// Whether the paper's rule makes sense: additive growth adds something, multiplicative
-    /// growth never narrows (1 keeps every width).
+    /// Whether an alpha is legal: additive growth must add channels, multiplicative growth must
+    /// not narrow (1 keeps every width).
     pub(super) fn allows(self, alpha: f64) -> bool {
         match self {
             Growth::Additive => alpha > 0.0,
@@ -117,7 +117,7 @@ impl Growth {
 }
 
 impl Block {
-    /// Output channels of a unit over its width.
+    /// Ratio of a unit's output channels to its width.
     pub fn expansion(self) -> usize {
         match self {
             Block::Basic => 1,
@@ -135,7 +135,7 @@ impl Block {
 }
 
 impl Stem {
-    /// Channels that the stem makes.
+    /// Output channels of the stem.
     pub fn channels(self) -> usize {
         match self {
             Stem::Cifar => 16,
@@ -143,7 +143,7 @@ impl Stem {
         }
     }
 
-    /// Classes when neither a flag nor a dataset says otherwise.
+    /// The default number of classes, without a flag or a dataset.
     pub fn default_classes(self) -> u32 {
         match self {
             Stem::Cifar => 10,
@@ -151,7 +151,7 @@ impl Stem {
         }
     }
 
-    /// Rows and columns of an image when no flag says otherwise.
+    /// The default rows and columns of an image.
     pub fn default_image_size(self) -> u32 {
         match self {
             Stem::Cifar => 32,
@@ -159,7 +159,7 @@ impl Stem {
         }
     }
 
-    /// The smallest image that every halving still finds something to halve in.
+    /// The smallest image size: the product of all strides of the network.
     pub fn least_image_size(self) -> u32 {
         match self {
             Stem::Cifar => 4,

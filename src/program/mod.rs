@@ -1,8 +1,8 @@
 //! A GPU program as plain data: numbered buffers and a list of dispatches.
 //!
-//! A program knows neither operators nor devices: it prints, compares, counts its own bytes
-//! and flops, and any device room can run it.
-//! [`plan`] assigns its temporary buffers to few physical ones.
+//! A program is independent of operators and devices. It can be printed and compared, and counts
+//! its bytes and flops.
+//! [`plan`] assigns its temporary buffers to fewer physical ones.
 
 pub mod plan;
 
@@ -13,42 +13,42 @@ use serde::Serialize;
 
 use crate::shape::DType;
 
-/// A number that changes when a text does (FNV-1a).
+/// 64-bit FNV-1a hash of a text.
 pub fn fingerprint(text: impl IntoIterator<Item = u8>) -> u64 {
     text.into_iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
     })
 }
 
-/// Names a buffer of one program.
+/// Index of a buffer in its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub usize);
 
-/// Names a kernel of one program.
+/// Index of a kernel in its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KernelId(pub usize);
 
 /// How long a buffer's contents live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// Between runs; programs that name the same buffer share it.
+    /// Across runs; programs share kept buffers of the same name.
     Kept,
     /// From its first write to its last use inside one run.
     Temporary,
 }
 
-/// A buffer before it has a place.
+/// A logical buffer, not yet allocated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buffer {
-    /// For people; for kept buffers also the identity.
+    /// Shown when printed; identifies kept buffers.
     pub name: String,
-    /// Size.
+    /// Size in bytes.
     pub bytes: u64,
     /// Lifetime.
     pub lifetime: Lifetime,
 }
 
-/// Whether a dispatch may write through a binding.
+/// Whether a kernel may write through a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// `var<storage, read>`.
@@ -57,10 +57,10 @@ pub enum Access {
     Write,
 }
 
-/// A part of a buffer as a kernel sees it.
+/// A range of a buffer that is bound to a kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binding {
-    /// Which buffer.
+    /// The buffer.
     pub buffer: BufferId,
     /// First byte; a multiple of [`OFFSET_ALIGNMENT`].
     pub offset: u64,
@@ -70,7 +70,8 @@ pub struct Binding {
     pub access: Access,
 }
 
-/// Offsets of bindings are multiples of this: WebGPU's default limit.
+/// Alignment of binding offsets in bytes: WebGPU's default limit
+/// `minStorageBufferOffsetAlignment`.
 pub const OFFSET_ALIGNMENT: u64 = 256;
 
 /// A compute shader: WGSL with entry point `main`, a uniform of parameters at binding 0 and
@@ -83,54 +84,54 @@ pub struct Kernel {
     pub source: String,
     /// Access of the storage bindings, in order.
     pub bindings: Vec<Access>,
-    /// What the text uses beyond what every adapter has.
+    /// Optional adapter features that the shader uses.
     pub needs: Needs,
 }
 
-/// What not every adapter has.
+/// Optional adapter features.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Needs {
     /// Subgroup operations.
     pub subgroups: bool,
     /// 64-bit integers.
     pub int64: bool,
-    /// Halves as numbers of their own.
+    /// Half-precision arithmetic (`f16` in WGSL).
     pub f16: bool,
-    /// Products of matrices.
+    /// Cooperative matrices.
     pub matrices: bool,
 }
 
-/// Products of matrices that an adapter computes in one instruction (cooperative matrices):
-/// square ones, with sums in single precision.
+/// A cooperative-matrix configuration of an adapter: square matrices, multiplied by a subgroup
+/// and accumulated in single precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct MatrixUnit {
     /// Rows and columns of a matrix.
     pub size: u32,
-    /// Elements of the factors: [`DType::F16`] or [`DType::F32`].
+    /// Element type of the factors: [`DType::F16`] or [`DType::F32`].
     pub operands: DType,
-    /// Invocations of the smallest and of the largest subgroup; those of a subgroup share a
-    /// matrix.
+    /// Invocations of the smallest and of the largest subgroup.
     pub subgroup: [u32; 2],
 }
 
 impl MatrixUnit {
-    /// Invocations of a workgroup of the kernels that use it, at most.
+    /// Maximum workgroup size, in invocations, of kernels that use matrix units.
     pub const INVOCATIONS: u32 = 128;
 
-    /// Workgroup memory that they take, at most, in bytes.
+    /// Maximum workgroup memory of these kernels, in bytes.
     pub const STORAGE: u32 = 32 << 10;
 
-    /// Whether the kernels can use it: WGSL has matrices of 8 and 16 rows, and they take sizes of
-    /// subgroups that differ by a factor of two, and with factors in single precision, which take
-    /// more memory, by none.
+    /// Whether the kernels support this unit: 8 or 16 rows, as WGSL has, and subgroups of at most
+    /// [`MatrixUnit::INVOCATIONS`] whose sizes differ by at most a factor of two. With `f32`
+    /// operands, which need more workgroup memory, the subgroup size must be fixed.
     pub fn usable(&self) -> bool {
         let [smallest, largest] = self.subgroup;
-        let differ = match self.operands {
+        let factor = match self.operands {
             DType::F16 => 2,
-            _ => 1,
+            DType::F32 => 1,
+            DType::U32 => return false,
         };
         [8, 16].contains(&self.size)
-            && (smallest..=smallest * differ).contains(&largest)
+            && (smallest..=smallest * factor).contains(&largest)
             && (1..=Self::INVOCATIONS).contains(&largest)
     }
 }
@@ -144,32 +145,32 @@ impl fmt::Display for MatrixUnit {
 /// One launch of a kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dispatch {
-    /// Which kernel.
+    /// The kernel.
     pub kernel: KernelId,
-    /// What it computes, for people.
+    /// Description of what it computes.
     pub label: String,
-    /// The kernel's parameters, word by word.
+    /// Words of the kernel's uniform parameters.
     pub uniforms: Vec<u32>,
-    /// Storage bindings, in order.
+    /// Storage bindings, in the kernel's order.
     pub bindings: Vec<Binding>,
-    /// Workgroups along x, y, z.
+    /// Number of workgroups along x, y, z.
     pub grid: [u32; 3],
-    /// Arithmetic on true elements.
+    /// Multiplications and additions on true elements.
     pub flops: u64,
 }
 
-/// Buffers, kernels and dispatches in execution order, then what is cleared.
+/// Buffers, kernels, dispatches in execution order, and the buffers cleared after them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
     /// Buffers by [`BufferId`].
     pub buffers: Vec<Buffer>,
-    /// Kernels by [`KernelId`], each once.
+    /// Kernels by [`KernelId`], without duplicates.
     pub kernels: Vec<Kernel>,
-    /// Launches in order.
+    /// Dispatches in execution order.
     pub dispatches: Vec<Dispatch>,
-    /// Kept buffers that a run fills with zeros when all dispatches are done.
+    /// Kept buffers that a run fills with zeros after its last dispatch.
     pub clears: Vec<BufferId>,
-    known: HashMap<Kernel, KernelId>,
+    kernel_ids: HashMap<Kernel, KernelId>,
 }
 
 impl Program {
@@ -188,28 +189,29 @@ impl Program {
         BufferId(self.buffers.len() - 1)
     }
 
-    /// Adds a kernel, unless the program has it already.
+    /// Adds a kernel, unless the program already has it.
     pub fn kernel(&mut self, kernel: Kernel) -> KernelId {
-        if let Some(id) = self.known.get(&kernel) {
+        if let Some(id) = self.kernel_ids.get(&kernel) {
             return *id;
         }
         let id = KernelId(self.kernels.len());
         self.kernels.push(kernel.clone());
-        self.known.insert(kernel, id);
+        self.kernel_ids.insert(kernel, id);
         id
     }
 
-    /// Bytes that a dispatch's bindings show, each place counted once: what it moves at least.
+    /// Total bytes of a dispatch's bindings, bindings with the same buffer and offset counted once:
+    /// its memory traffic if it accesses every byte once.
     pub fn bytes(dispatch: &Dispatch) -> u64 {
         let bindings = &dispatch.bindings;
-        let again = |at: usize| {
+        let repeated = |at: usize| {
             let place = |b: &Binding| (b.buffer, b.offset);
             bindings[..at]
                 .iter()
                 .any(|b| place(b) == place(&bindings[at]))
         };
-        let places = (0..bindings.len()).filter(|at| !again(*at));
-        places.map(|at| bindings[at].bytes).sum()
+        let distinct = (0..bindings.len()).filter(|at| !repeated(*at));
+        distinct.map(|at| bindings[at].bytes).sum()
     }
 
     /// The kernel of a dispatch.
@@ -217,7 +219,7 @@ impl Program {
         &self.kernels[dispatch.kernel.0]
     }
 
-    /// Arithmetic of the whole program on true elements.
+    /// Multiplications and additions of all dispatches on true elements.
     pub fn flops(&self) -> u64 {
         self.dispatches.iter().map(|d| d.flops).sum()
     }

@@ -1,21 +1,22 @@
-//! Memory plan: which temporary buffers share a physical one.
+//! Memory plan: temporary buffers that share physical ones.
 //!
-//! A temporary buffer lives over an [`Interval`] of steps: the dispatches of a program, or
-//! whatever else runs in order.
-//! Buffers whose intervals meet in one step never share a slot, as WebGPU's usage rules demand.
-//! From the largest to the smallest, each buffer takes the smallest slot that is free while
-//! it lives, and of equal ones the one that was in use most recently; so no slot ever grows
+//! A temporary buffer is live over an [`Interval`] of steps: the dispatches of a program, or the
+//! nodes of a graph.
+//! Buffers that are live in the same step never share a slot, as WebGPU's usage rules require.
+//! In order of decreasing size, each buffer takes the smallest slot that is free while it is
+//! live, and among equal slots the one used most recently before; so no slot ever grows
 //! ("greedy by size" of Pisarchyk and Lee, 2020, "Efficient Memory Management for Deep
 //! Neural Net Inference", section 4).
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use super::{Lifetime, Program};
 
-/// What a temporary buffer needs: bytes, from its first to its last use.
+/// Size and live interval of a temporary buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
-    /// Size.
+    /// Size in bytes.
     pub bytes: u64,
     /// The first step that uses it.
     pub first: usize,
@@ -23,10 +24,10 @@ pub struct Interval {
     pub last: usize,
 }
 
-/// The interval of each buffer, from the buffers that each step uses, in order.
+/// The interval of each buffer, from the buffers that each step uses.
 ///
-/// `bytes` holds the size of each temporary buffer and `None` for those that lie elsewhere,
-/// which have no interval; neither have buffers that no step uses.
+/// `bytes` holds the size of each temporary buffer and `None` for all others. The interval is
+/// `None` for those and for buffers that no step uses.
 pub fn intervals<Uses: IntoIterator<Item = usize>>(
     bytes: &[Option<u64>],
     steps: impl IntoIterator<Item = Uses>,
@@ -47,17 +48,41 @@ pub fn intervals<Uses: IntoIterator<Item = usize>>(
     intervals
 }
 
-/// Physical buffers for temporary ones.
+/// Slot sizes that suffice for each of the plans: programs that are loaded together share slots.
+pub fn shared_slots(plans: &[Plan]) -> Vec<u64> {
+    let mut slots: Vec<u64> = Vec::new();
+    for plan in plans {
+        slots.resize(slots.len().max(plan.slots.len()), 0);
+        for (slot, bytes) in slots.iter_mut().zip(&plan.slots) {
+            *slot = (*slot).max(*bytes);
+        }
+    }
+    slots
+}
+
+/// Bytes of each kept buffer, by name: the most that any of the programs needs.
+pub fn kept_buffers<'a>(programs: &[&'a Program]) -> BTreeMap<&'a str, u64> {
+    let mut kept = BTreeMap::new();
+    for buffer in programs.iter().flat_map(|program| &program.buffers) {
+        if buffer.lifetime == Lifetime::Kept {
+            let bytes: &mut u64 = kept.entry(buffer.name.as_str()).or_default();
+            *bytes = (*bytes).max(buffer.bytes);
+        }
+    }
+    kept
+}
+
+/// Assignment of temporary buffers to slots, the physical buffers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Size of each slot in bytes, the largest first.
+    /// Size of each slot in bytes, in decreasing order.
     pub slots: Vec<u64>,
-    /// Slot of each buffer; `None` for those without an interval.
+    /// Index of each buffer's slot; `None` for buffers without an interval.
     pub slot_of: Vec<Option<usize>>,
 }
 
 impl Plan {
-    /// Plans a program's temporaries.
+    /// Plans the temporary buffers of a program.
     pub fn new(program: &Program) -> Plan {
         let buffers = program.buffers.iter();
         let bytes: Vec<Option<u64>> = buffers
@@ -68,7 +93,7 @@ impl Plan {
         Plan::of(&intervals(&bytes, steps))
     }
 
-    /// Plans buffers by their intervals.
+    /// Plans buffers from their intervals.
     pub fn of(intervals: &[Option<Interval>]) -> Plan {
         let numbered = intervals.iter().enumerate();
         let mut order: Vec<(usize, Interval)> = numbered
@@ -99,27 +124,28 @@ impl Plan {
         }
     }
 
-    /// Bytes of all slots.
+    /// Total size of all slots in bytes.
     pub fn bytes(&self) -> u64 {
         self.slots.iter().sum()
     }
 }
 
-/// A physical buffer and when it is in use.
+/// A physical buffer and the intervals in which it is used.
 struct Slot {
     bytes: u64,
-    /// In order of time.
+    /// In order of their first steps.
     taken: Vec<Interval>,
 }
 
 impl Slot {
-    /// Where in `taken` an interval would stand.
+    /// Index in `taken` at which an interval is inserted.
     fn place(&self, interval: Interval) -> usize {
         self.taken
             .partition_point(|other| other.first < interval.first)
     }
 
-    /// Steps since the use before an interval; `None` if another use overlaps.
+    /// Steps between an interval and the previous use, `usize::MAX` if there is none; `None` if a
+    /// use overlaps the interval.
     fn gap(&self, interval: Interval) -> Option<usize> {
         let place = self.place(interval);
         let next = self.taken.get(place);
@@ -144,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intervals_span_all_uses_of_what_lies_here() {
+    fn intervals_span_all_uses_of_temporary_buffers() {
         let bytes = [Some(8), None, Some(4), Some(2)];
         let found = intervals(&bytes, [vec![0, 1], vec![2], vec![1, 0]]);
         let interval = |bytes, first, last| Some(Interval { bytes, first, last });

@@ -1,4 +1,4 @@
-//! Evaluation: scores with running statistics, no augmentation, every image once.
+//! Evaluation: running statistics, no augmentation, every image once.
 
 use std::sync::Arc;
 
@@ -12,16 +12,16 @@ use crate::graph::{Graph, Passes};
 use crate::kernels::Choices;
 use crate::model::{Network, Preprocessing, names};
 
-/// What an evaluation found.
+/// The result of an evaluation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
     /// Loss and correct answers.
     pub totals: Totals,
-    /// Rows: true class, columns: predicted class; empty unless it was asked for.
+    /// Confusion matrix: rows are true classes, columns predicted ones. Empty if not requested.
     pub confusion: Vec<Vec<u64>>,
 }
 
-/// The values of an engine that an evaluation fills and reads.
+/// The engine's values that an evaluation writes and reads.
 pub(super) struct EvaluationValues {
     batch: BatchValues,
     logits: ValueHandle,
@@ -29,7 +29,7 @@ pub(super) struct EvaluationValues {
 }
 
 impl EvaluationValues {
-    /// Sends a resident split to the device, and finds the values.
+    /// Uploads a resident split and looks the values up.
     pub(super) fn new(input: &InputPipeline, engine: &mut Engine) -> EvaluationValues {
         EvaluationValues {
             batch: input.upload(engine),
@@ -39,11 +39,11 @@ impl EvaluationValues {
     }
 }
 
-/// One evaluation under way, batch by batch: of a trainer's weights, or of an [`Evaluator`]'s.
+/// One evaluation in progress, batch by batch: of a trainer's weights, or of an [`Evaluator`]'s.
 pub(super) struct EvaluationPass {
-    /// Number of the engine's graph.
+    /// Index of the evaluation graph in the engine.
     graph: usize,
-    /// Images of a batch.
+    /// Batch size.
     size: usize,
     batches: Batches,
     done: usize,
@@ -51,7 +51,7 @@ pub(super) struct EvaluationPass {
 }
 
 impl EvaluationPass {
-    /// Clears the metrics; `classes` asks for the confusion matrix of so many classes.
+    /// Clears the metrics. `classes` is the size of the confusion matrix; 0 omits it.
     pub(super) fn begin(
         engine: &mut Engine,
         input: &InputPipeline,
@@ -93,7 +93,7 @@ impl EvaluationPass {
         if classes > 0 {
             let logits = engine.read_values(values.logits).await?;
             for (scores, label) in logits.chunks_exact(classes).zip(&batch.labels) {
-                self.confusion[*label as usize][largest(scores)] += 1;
+                self.confusion[*label as usize][argmax(scores)] += 1;
             }
         }
         self.done += batch.labels.len();
@@ -117,18 +117,18 @@ impl EvaluationPass {
     }
 }
 
-/// What an [`Evaluator`] needs besides network and data.
+/// Options of an [`Evaluator`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EvaluatorOptions {
-    /// Images of a batch.
+    /// Batch size.
     pub batch_size: usize,
-    /// Threads that prepare batches of sets that do not fit the device.
+    /// Threads that prepare batches if the split does not fit the device.
     pub workers: usize,
     /// Mean and standard deviation of the channels.
     pub preprocessing: Preprocessing,
 }
 
-/// A network ready to be evaluated on its own, outside training.
+/// A network ready for evaluation outside training.
 pub struct Evaluator {
     engine: Engine,
     input: InputPipeline,
@@ -138,11 +138,11 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// Builds the evaluation of a network's weights on a split; `choose` says which kernels
-    /// compute it.
+    /// Builds the evaluation of a network's weights on a split. `choose` selects the kernels of the
+    /// graph.
     ///
     /// # Errors
-    /// If the device cannot hold it.
+    /// If the device cannot hold or run it.
     pub fn new(
         device: &Device,
         network: &Network,
@@ -172,7 +172,7 @@ impl Evaluator {
     /// Evaluates every image; `progress` is called with the number of images done.
     ///
     /// # Errors
-    /// If data or device fail, or a score is NaN or infinite.
+    /// If data or device fail, or a logit is NaN or infinite.
     pub async fn run(&mut self, mut progress: impl FnMut(usize)) -> Result<Evaluation, TrainError> {
         let (engine, input, values) = (&mut self.engine, &self.input, &self.values);
         let mut pass = EvaluationPass::begin(engine, input, values, 0, self.batch, self.classes);
@@ -184,8 +184,8 @@ impl Evaluator {
     }
 }
 
-/// Index of the largest score; the first of equal ones.
-fn largest(scores: &[f32]) -> usize {
+/// Index of the largest score; of equal scores, the first.
+fn argmax(scores: &[f32]) -> usize {
     let mut best = 0;
     for (class, score) in scores.iter().enumerate() {
         if *score > scores[best] {

@@ -1,4 +1,4 @@
-//! What a training session tells, as data: the lines of `events.jsonl`, the rows of
+//! Events of a training session, as data: the lines of `events.jsonl`, the rows of
 //! `metrics.csv`, and the messages of the page.
 //!
 //! Names and units are the same everywhere: errors in percent, times in seconds, losses as the
@@ -6,13 +6,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the schema that [`Event`] describes, written into the first event of every
-/// session. It grows when a field changes its meaning or disappears, not when one joins.
-/// Lines without it are older than the schema (0).
+/// Version of the schema of [`Event`], written into the first event of every session. It
+/// increases when a field changes its meaning or is removed, not when one is added.
+/// Lines without it predate the schema (version 0).
 pub const SCHEMA: u32 = 1;
 
-/// Something that happened in a session. As JSON an object with the tag `event`, the variant's
-/// name in lower case, and the fields beside it:
+/// An event of a session. In JSON, an object with the variant's name in snake case as `event`,
+/// next to the fields:
 ///
 /// ```
 /// # use pyr_wgpu::train::Event;
@@ -21,18 +21,18 @@ pub const SCHEMA: u32 = 1;
 /// ```
 ///
 /// A session begins with [`Event::Started`] or [`Event::Resumed`] and ends with one of
-/// [`Event::Finished`], [`Event::Stopped`] and [`Event::Failed`], or without a word when its
+/// [`Event::Finished`], [`Event::Stopped`] and [`Event::Failed`], or with none of them if its
 /// process was killed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A new run begins.
+    /// A new run started.
     Started(Beginning),
-    /// A run continues: epochs from this one on are trained again if earlier sessions did so.
+    /// A run resumed: epochs from this one on replace those of earlier sessions.
     Resumed(Beginning),
-    /// Some optimiser steps are done. For displays: run directories leave it out.
+    /// Some optimiser steps are done. For display only, not recorded in run directories.
     Progress(StepProgress),
-    /// Part of the test images is evaluated. For displays likewise.
+    /// Part of the test images is evaluated. For display only.
     Testing {
         /// From 1.
         epoch: u32,
@@ -43,14 +43,14 @@ pub enum Event {
     },
     /// An epoch is trained and evaluated.
     Epoch(EpochMetrics),
-    /// The state to continue from was saved; it stands before this step.
+    /// The state was saved; a resumed run continues from this position.
     Saved {
         /// From 1.
         epoch: u32,
         /// Optimiser steps done in the epoch.
         step: u32,
     },
-    /// The session ended early because it was asked to, after saving.
+    /// The session ended early on request, after saving.
     Stopped {
         /// From 1.
         epoch: u32,
@@ -59,24 +59,24 @@ pub enum Event {
     },
     /// The session ended early because of an error.
     Failed {
-        /// What kind of error, if it is a usual one.
+        /// The kind of error, if it is a common one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<Cause>,
-        /// In words.
+        /// The error message.
         error: String,
     },
     /// All epochs are done.
     Finished {
         /// The epoch with the lowest test error, from 1.
         best_epoch: u32,
-        /// Its test error, percent.
+        /// Its test error in percent.
         best_top1_error: f64,
-        /// Seconds since the session began.
+        /// Duration of the session in seconds.
         seconds: f64,
     },
 }
 
-/// Where a session begins.
+/// The position at which a session begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Beginning {
     /// [`SCHEMA`].
@@ -86,12 +86,12 @@ pub struct Beginning {
     pub epoch: u32,
     /// Optimiser steps done in the epoch.
     pub step: u32,
-    /// Where the run is kept, if anywhere.
+    /// The run directory, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
 }
 
-/// How far an epoch has come.
+/// Progress of an epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepProgress {
     /// From 1.
@@ -110,17 +110,17 @@ pub struct StepProgress {
     pub recent_loss: f64,
     /// Mean loss of the epoch so far.
     pub train_loss: f64,
-    /// Percent, of the epoch so far.
+    /// Top-1 error of the epoch so far, in percent.
     pub train_top1_error: f64,
-    /// Training images per second in the epoch so far, pauses apart.
+    /// Training images per second in the epoch so far, without pauses.
     pub images_per_second: f64,
-    /// Seconds the device waited for data in the epoch so far.
+    /// Seconds spent waiting for data in the epoch so far.
     pub data_wait_seconds: f64,
     /// Bytes of all buffers on the device.
     pub device_bytes: u64,
 }
 
-/// What is known of a finished epoch: one row of `metrics.csv`.
+/// Metrics of a finished epoch: one row of `metrics.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
     /// From 1.
@@ -129,17 +129,17 @@ pub struct EpochMetrics {
     pub learning_rate: f32,
     /// Mean loss on the augmented training images.
     pub train_loss: f64,
-    /// Percent.
+    /// Top-1 error on the augmented training images, in percent.
     pub train_top1_error: f64,
     /// Mean loss on the test images.
     pub test_loss: f64,
-    /// Percent.
+    /// Top-1 error on the test images, in percent.
     pub test_top1_error: f64,
-    /// Percent; empty below five classes.
+    /// Top-5 error on the test images, in percent; `None` with fewer than five classes.
     pub test_top5_error: Option<f64>,
-    /// Training images per second, evaluation apart.
+    /// Training images per second, without evaluation.
     pub images_per_second: f64,
-    /// Seconds the device waited for data.
+    /// Seconds spent waiting for data.
     pub data_wait_seconds: f64,
     /// Seconds of the epoch, evaluation included.
     pub epoch_seconds: f64,
@@ -147,7 +147,7 @@ pub struct EpochMetrics {
     pub device_bytes: u64,
 }
 
-/// The usual kinds of errors.
+/// Common kinds of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
@@ -155,7 +155,7 @@ pub enum Cause {
     Diverged,
     /// Images could not be read.
     Data,
-    /// The device failed or went away.
+    /// The device failed or was lost.
     Device,
 }
 
@@ -164,7 +164,7 @@ pub enum Cause {
 pub struct Best {
     /// From 1.
     pub epoch: u32,
-    /// Percent.
+    /// Its top-1 test error, in percent.
     pub test_top1_error: f64,
 }
 
@@ -174,7 +174,7 @@ impl Event {
         serde_json::to_string(self).expect("events are plain data")
     }
 
-    /// Whether it belongs into the record of a run, and not only on a display.
+    /// Whether run directories record the event.
     pub fn is_lasting(&self) -> bool {
         !matches!(self, Event::Progress(_) | Event::Testing { .. })
     }

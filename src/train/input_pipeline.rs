@@ -1,8 +1,8 @@
-//! From a data source to the batches of an engine.
+//! The input pipeline: from a data source to the batches of an engine.
 //!
-//! A set that fits one binding of the device lives there as bytes, and a batch is a list of
-//! row numbers; a larger one sends the bytes of each batch, which a pool of threads has
-//! prepared meanwhile.
+//! A split that fits one binding of the device is uploaded once, as bytes, and a batch is a list
+//! of row indices. For a larger split, a pool of threads prepares batches ahead, and the bytes of
+//! each batch are uploaded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,22 +13,22 @@ use crate::engine::{Device, Engine, ValueHandle};
 use crate::graph::ops::{AssembleBatch, IGNORED};
 use crate::model::{Input, Preprocessing, names};
 
-/// Largest set that is kept on the device, bytes: half of it should stay for the network.
+/// Largest split that is kept on the device, in bytes; it should leave room for the network.
 const MAX_RESIDENT: u64 = 1 << 30;
 
-/// Batches that the loader prepares ahead.
+/// Number of batches that the loader prepares ahead.
 const AHEAD: usize = 4;
 
 /// One split of a dataset, on its way to a device.
 pub struct InputPipeline {
     source: Arc<dyn Source>,
-    /// The graph's value that holds the images.
+    /// Name of the graph's value that holds the images.
     value: &'static str,
     resident: bool,
     workers: usize,
 }
 
-/// The values of an engine that a batch fills.
+/// The engine's values that a batch writes.
 pub(super) struct BatchValues {
     images: ValueHandle,
     rows: ValueHandle,
@@ -44,7 +44,8 @@ pub(super) struct Batches {
 }
 
 impl InputPipeline {
-    /// Decides where the images live.
+    /// Decides whether the split stays on the device. `value` names the graph's value that holds
+    /// the images; `workers` is the number of threads of the loader.
     pub fn new(
         source: Arc<dyn Source>,
         value: &'static str,
@@ -55,7 +56,7 @@ impl InputPipeline {
         let limit = match device {
             Device::Gpu(_) => device.target().max_binding.min(MAX_RESIDENT),
             Device::Cpu(_) => MAX_RESIDENT,
-            // The reference would copy the whole set at every step.
+            // The reference would convert the whole split at every step.
             Device::Reference => 0,
         };
         InputPipeline {
@@ -76,7 +77,7 @@ impl InputPipeline {
         self.len() == 0
     }
 
-    /// The input of a graph for batches of a size.
+    /// The input of a graph for batches of `batch` images.
     pub fn input(&self, batch: usize, preprocessing: &Preprocessing, augment: bool) -> Input {
         Input::Images {
             name: self.value,
@@ -86,7 +87,7 @@ impl InputPipeline {
         }
     }
 
-    /// Sends a resident set to the device; returns the values that batches fill.
+    /// Uploads a resident split; returns the values that batches write.
     pub(super) fn upload(&self, engine: &mut Engine) -> BatchValues {
         let values = BatchValues {
             images: engine.value(self.value),
@@ -100,7 +101,7 @@ impl InputPipeline {
         values
     }
 
-    /// Batches of the given image numbers, prepared ahead; `key` as in [`Loader::new`].
+    /// Batches of the given image indices, prepared ahead; `key` as in [`Loader::new`].
     pub(super) fn batches(&self, order: Vec<Vec<u32>>, key: Option<EpochKey>) -> Batches {
         let loader = (!self.resident).then(|| {
             let source = Arc::clone(&self.source);
@@ -113,8 +114,8 @@ impl InputPipeline {
         }
     }
 
-    /// Writes a batch of images; rows past the end repeat the first one, with a label that
-    /// does not count.
+    /// Writes a batch, filled up to `size` with copies of its first image whose label is
+    /// [`IGNORED`].
     pub(super) fn write(
         &self,
         engine: &mut Engine,
@@ -141,14 +142,14 @@ impl InputPipeline {
         engine.write(values.labels, &labels);
     }
 
-    /// Bytes of images as the words of the graph's value: each image starts a word.
+    /// Packs images into the words of the graph's value; each image is word-aligned.
     fn words(&self, bytes: &[u8]) -> Vec<u32> {
         AssembleBatch::pack_images(bytes, self.source.size() as usize)
     }
 }
 
 impl Batches {
-    /// The next batch; `None` behind the last.
+    /// The next batch; `None` after the last.
     pub(super) fn next(&mut self) -> Option<Result<Batch, TrainError>> {
         let indices = self.order.next()?;
         match &mut self.loader {

@@ -1,17 +1,17 @@
-//! Loss and correct answers over many images.
+//! Loss and correct answers, summed over images.
 
 use crate::graph::ops::Metrics;
 
-/// Sums over images, from which means follow.
+/// Sums over images.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Totals {
     /// Sum of the losses.
     pub loss: f64,
-    /// Images whose class came first.
+    /// Images whose class has the highest score.
     pub top1: u64,
-    /// Images whose class came among the first five.
+    /// Images whose class is among the five highest scores.
     pub top5: u64,
-    /// Images.
+    /// Number of images.
     pub images: u64,
 }
 
@@ -27,7 +27,7 @@ impl From<&Metrics> for Totals {
 }
 
 impl Totals {
-    /// What has come on top of former totals of the same epoch.
+    /// The difference from earlier totals of the same epoch.
     pub fn since(&self, before: &Totals) -> Totals {
         Totals {
             loss: self.loss - before.loss,
@@ -37,18 +37,17 @@ impl Totals {
         }
     }
 
-    /// Mean loss.
+    /// Mean loss; NaN without images.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.images as f64
     }
 
-    /// Share of images, in percent, whose class did not come first.
+    /// Top-1 error in percent.
     pub fn top1_error(&self) -> f64 {
         100.0 * (1.0 - self.top1 as f64 / self.images as f64)
     }
 
-    /// Share of images, in percent, whose class did not come among the first five; `None`
-    /// with fewer than five classes.
+    /// Top-5 error in percent; `None` with fewer than five classes.
     pub fn top5_error(&self, classes: usize) -> Option<f64> {
         let error = 100.0 * (1.0 - self.top5 as f64 / self.images as f64);
         (classes >= 5).then_some(error)

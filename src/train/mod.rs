@@ -1,10 +1,10 @@
 //! Training and evaluation: recipe, batches, steps, metrics.
 //!
-//! [`step_graph`] is a training step as data, a [`Trainer`] runs such steps on a device, and a
-//! [`Session`] is the loop around it, which yields [`Event`]s: the command line draws a progress
-//! bar from them and writes them down, the page draws a curve.
-//! Nothing here blocks on the device or owns a file: what a checkpoint needs comes out as a
-//! [`Snapshot`] and goes in as one.
+//! [`step_graph`] builds the graph of a training step, a [`Trainer`] runs such steps on a device,
+//! and a [`Session`] is the loop over epochs, which yields [`Event`]s: the command line records
+//! them and draws a progress bar, the page draws a curve.
+//! Nothing here blocks on the device or accesses files: the state of a run is exported and
+//! restored as a [`Snapshot`].
 
 mod evaluate;
 mod event;
@@ -31,7 +31,7 @@ use crate::engine::EngineError;
 use crate::graph::GraphError;
 use crate::kernels::LowerError;
 
-/// What can end a training or an evaluation.
+/// Errors of training and evaluation.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// In the engine.
@@ -40,10 +40,13 @@ pub enum TrainError {
     /// In the data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A network whose scores are no numbers.
-    #[error("a score is NaN or infinite: the checkpoint is of a run that diverged")]
+    /// The network computes NaN or infinite logits.
+    #[error(
+        "a logit is NaN or infinite: the checkpoint comes from a run that diverged; use an earlier \
+         one"
+    )]
     Scores,
-    /// The numbers left the reals.
+    /// A loss, gradient or parameter became NaN or infinite.
     #[error(
         "training diverged in epoch {epoch}, at or before step {step}: {what}; what was saved \
          before is intact; try a smaller --lr"
@@ -53,7 +56,7 @@ pub enum TrainError {
         epoch: u32,
         /// Step within the epoch, from 1.
         step: u32,
-        /// What was seen first.
+        /// The first NaN or infinity found.
         what: String,
     },
 }

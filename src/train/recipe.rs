@@ -1,4 +1,4 @@
-//! The training recipe: what the optimiser and the schedule need.
+//! The training recipe: hyper-parameters of the optimiser and the schedule.
 //!
 //! The defaults for CIFAR are those of the authors' Torch code (`fb.resnet.torch` with the
 //! changes of PyramidNet's README).
@@ -12,13 +12,13 @@ use crate::data::DatasetKind;
 pub struct Recipe {
     /// Passes over the training set.
     pub epochs: u32,
-    /// Images of one optimiser step.
+    /// Images per optimiser step.
     pub batch_size: usize,
     /// Learning rate before the first milestone.
     pub learning_rate: f32,
-    /// Momentum of Nesterov's kind.
+    /// Nesterov momentum.
     pub momentum: f32,
-    /// Decay of every parameter, batch norm and bias included.
+    /// L2 penalty on every parameter, including batch norm and biases.
     pub weight_decay: f32,
     /// Epochs (from 1) at whose start the learning rate is divided by ten.
     pub milestones: Vec<u32>,
@@ -27,7 +27,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The default recipe of a dataset; its manifest has what differs from others.
+    /// The default recipe of a dataset; its manifest holds the values specific to it.
     pub fn for_dataset(kind: DatasetKind) -> Recipe {
         let defaults = kind.manifest().recipe;
         Recipe {
@@ -41,21 +41,21 @@ impl Recipe {
         }
     }
 
-    /// Learning rate of an epoch (from 1): a tenth for every milestone that has begun.
+    /// Learning rate of an epoch (from 1): divided by ten at every milestone reached.
     pub fn learning_rate(&self, epoch: u32) -> f32 {
-        let begun = self.milestones.iter().filter(|m| epoch >= **m).count();
-        let rate = f64::from(self.learning_rate) * 0.1f64.powi(begun as i32);
+        let reached = self.milestones.iter().filter(|m| epoch >= **m).count();
+        let rate = f64::from(self.learning_rate) * 0.1f64.powi(reached as i32);
         rate as f32
     }
 
-    /// Milestones that would suit the number of epochs: one half and three quarters, as 150
-    /// and 225 are of 300.
+    /// Milestones for the number of epochs: at one half and at three quarters, as 150 and 225 of
+    /// 300.
     pub fn proposed_milestones(&self) -> Vec<u32> {
         let at = |numerator: u32| (self.epochs * numerator).div_ceil(4).max(1);
         vec![at(2), at(3)]
     }
 
-    /// Whether no milestone lies within the run, so that the rate never drops.
+    /// Whether the learning rate never drops, because no milestone lies within the run.
     pub fn never_drops(&self) -> bool {
         !self.milestones.iter().any(|m| *m <= self.epochs)
     }
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(recipe.proposed_milestones(), [150, 225]);
     }
 
-    /// The rates that runs had before the manifests held them, bit for bit.
+    /// The manifests hold exactly the rates of earlier versions.
     #[test]
     fn manifests_hold_the_recipes() {
         let rates = DatasetKind::ALL.iter().map(|kind| {

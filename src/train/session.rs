@@ -1,9 +1,9 @@
-//! A training session: the one loop through steps, evaluations, saves and epochs.
+//! A training session: the loop over steps, evaluations, saves and epochs.
 //!
-//! [`Session::next`] goes on to the next [`Event`] and returns: whoever drives a session pauses
-//! it by not asking, and does other things in between. Nothing blocks, and no file, clock or
-//! signal is touched: states go to a [`Store`], time comes from a function, and whoever hears
-//! of a signal calls [`Session::stop`].
+//! [`Session::next`] runs to the next [`Event`] and returns, so a caller can pause a session or do
+//! other work in between. A session does not block and uses no files, clocks or signals: states
+//! go to a [`Store`], a [`Clock`] function returns the time, and a signal handler calls
+//! [`Session::stop`].
 
 use std::time::Duration;
 
@@ -17,52 +17,52 @@ use crate::model::Network;
 /// When a session saves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SaveInterval {
-    /// Never: the store hears nothing.
+    /// Never: the store is not called.
     Never,
     /// After every epoch.
     Epoch,
-    /// Also whenever so many steps of an epoch are done.
+    /// After every epoch, and every so many steps within it.
     Steps(u32),
-    /// Also when so much time has passed since the last save.
+    /// After every epoch, and when so much time has passed since the last save.
     Time(Duration),
 }
 
-/// What a session needs besides its trainer.
+/// Options of a [`Session`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionOptions {
-    /// Where the run is kept, if anywhere: for the first event.
+    /// The run directory, if there is one, for the first event.
     pub run: Option<String>,
-    /// When to save, besides at a stop.
+    /// When to save, in addition to a stop.
     pub save: SaveInterval,
-    /// How much time should lie between two events, about.
+    /// Approximate time between two events.
     pub interval: Duration,
-    /// Steps between two events, at most: where submitting a step takes no time, as in
-    /// browsers, the interval alone would queue too many.
+    /// Maximum number of steps between two events. In browsers, where submitting a step returns at
+    /// once, the interval alone would queue too many.
     pub max_steps: u32,
 }
 
-/// What is to be saved.
+/// A state to save.
 #[derive(Clone, Copy, Debug)]
 pub struct Save<'a> {
-    /// Whose state it is.
+    /// The network.
     pub network: &'a Network,
-    /// The state to continue from.
+    /// The state from which the run can resume.
     pub snapshot: &'a Snapshot,
     /// The best epoch so far.
     pub best: Option<Best>,
-    /// Whether that is the epoch which has just ended: then these are the best weights.
+    /// Whether that is the epoch that has just ended, so that these are the best weights.
     pub improved: bool,
 }
 
-/// Where a session's states go.
+/// Stores the states of a session.
 pub trait Store {
-    /// Why saving, or the training itself, failed.
+    /// Error of saving, or of the training itself.
     type Error: From<TrainError>;
 
-    /// Keeps a state.
+    /// Stores a state.
     ///
     /// # Errors
-    /// If it cannot: the session then ends.
+    /// If storing fails, which ends the session.
     fn save(&mut self, save: Save<'_>) -> Result<(), Self::Error>;
 }
 
@@ -75,10 +75,10 @@ impl Store for () {
     }
 }
 
-/// Time since any fixed moment.
+/// Time since a fixed moment.
 pub type Clock = Box<dyn Fn() -> Duration>;
 
-/// A trainer on its way through the epochs of its recipe.
+/// A run of a trainer through the epochs of its recipe.
 pub struct Session {
     trainer: Trainer,
     options: SessionOptions,
@@ -91,11 +91,11 @@ pub struct Session {
     steps: Pace,
     batches: Pace,
     epoch: EpochClock,
-    /// The epoch's totals when they were last read.
+    /// The epoch's totals as of the last read.
     totals: Totals,
 }
 
-/// What comes next.
+/// What [`Session::next`] does next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The first event.
@@ -106,17 +106,17 @@ enum Phase {
     Save,
     /// The test images.
     Test,
-    /// The save after an epoch, and the next one.
+    /// The save after an epoch, and the start of the next one.
     EpochEnd { improved: bool },
-    /// The last event of a session that was asked to stop.
+    /// The last event of a session stopped on request.
     Stop,
-    /// The last event of a session that has done all epochs.
+    /// The last event of a session that has completed all epochs.
     Finish,
-    /// Nothing.
+    /// Nothing more.
     Done,
 }
 
-/// What is measured in an epoch.
+/// Timing of an epoch.
 #[derive(Clone, Copy, Default)]
 struct EpochClock {
     begun: Duration,
@@ -132,7 +132,7 @@ impl EpochClock {
     }
 }
 
-/// How many steps or batches fill the interval between two events.
+/// Estimates how many steps or batches fill the interval between two events.
 struct Pace {
     count: u32,
     interval: Duration,
@@ -148,20 +148,20 @@ impl Pace {
         }
     }
 
-    /// Whether a turn that has done so much, in such a time, should end.
+    /// Whether a turn of `done` steps in `took` time should end.
     fn is_over(&self, done: u32, took: Duration) -> bool {
         done >= self.count || took >= self.interval
     }
 
-    /// Learns from a turn how long the next one should be.
-    fn learn(&mut self, done: u32, took: Duration) {
+    /// Adapts the length of the next turn to the duration of this one.
+    fn adapt(&mut self, done: u32, took: Duration) {
         let share = self.interval.as_secs_f64() / took.as_secs_f64().max(1e-9);
         self.count = ((f64::from(done) * share).round() as u32).clamp(1, self.max);
     }
 }
 
 impl Session {
-    /// A new run, from the trainer's present state.
+    /// A new run, from the trainer's current state.
     pub fn start(trainer: Trainer, options: SessionOptions, clock: Clock) -> Session {
         Session::new(
             trainer,
@@ -172,7 +172,7 @@ impl Session {
         )
     }
 
-    /// A run that continues from the trainer's present state; `best` is its best epoch so far.
+    /// A resumed run, from the trainer's current state; `best` is its best epoch so far.
     pub fn resume(
         trainer: Trainer,
         best: Option<Best>,
@@ -220,7 +220,7 @@ impl Session {
         &self.trainer
     }
 
-    /// The present state.
+    /// The current state.
     ///
     /// # Errors
     /// If the device fails, or the run has diverged.
@@ -228,17 +228,18 @@ impl Session {
         self.trainer.snapshot().await
     }
 
-    /// Asks for an early end: the session saves as soon as the steps under way are done, or the
-    /// epoch if it is being evaluated. A session that is finished by then does not stop.
+    /// Requests an early end. The session saves and stops after the current turn of steps, or at
+    /// the end of the epoch if that is being evaluated. If the run is complete by then, it finishes
+    /// as usual.
     pub fn stop(&mut self) {
         self.stopping = true;
     }
 
-    /// Goes on to the next event; `None` after the last.
+    /// Runs to the next event; `None` after the last.
     ///
     /// # Errors
-    /// If data, device or store fail, or the training diverged. The session is over then; a
-    /// consumer that keeps a record adds [`Event::Failed`].
+    /// If data, device or store fail, or the training diverged. The session is then over; a caller
+    /// that keeps a record adds [`Event::Failed`].
     pub async fn next<S: Store>(&mut self, store: &mut S) -> Result<Option<Event>, S::Error> {
         let result = self.advance(store).await;
         if result.is_err() {
@@ -324,7 +325,7 @@ impl Session {
         }
         let totals = self.trainer.collect().await?;
         let took = (self.clock)() - begun;
-        self.steps.learn(done, took);
+        self.steps.adapt(done, took);
         self.epoch.training += took;
         let recent = totals.since(&self.totals);
         self.totals = totals;
@@ -346,7 +347,7 @@ impl Session {
         }))
     }
 
-    /// A turn of test batches; the epoch's metrics after the last one.
+    /// A turn of test batches; after the last one, the epoch's metrics.
     async fn test(&mut self) -> Result<Event, TrainError> {
         let begun = (self.clock)();
         let mut done = 0;
@@ -357,9 +358,9 @@ impl Session {
                 return Ok(self.epoch_event(&totals));
             }
             if self.batches.is_over(done, (self.clock)() - begun) {
-                let finished = self.trainer.engine().device().finished().await;
+                let finished = self.trainer.engine().device().idle().await;
                 finished.map_err(EngineError::from)?;
-                self.batches.learn(done, (self.clock)() - begun);
+                self.batches.adapt(done, (self.clock)() - begun);
                 return Ok(Event::Testing {
                     epoch: self.trainer.position().epoch,
                     images,
@@ -422,7 +423,7 @@ impl Session {
         }
     }
 
-    /// Hands the present state to the store, if anything is saved at all.
+    /// Passes the current state to the store, unless saving is off.
     async fn save<S: Store>(
         &mut self,
         store: &mut S,

@@ -1,4 +1,4 @@
-//! What a run continues from: where it stands, and every tensor it needs.
+//! The state from which a run resumes: its position and every tensor it needs.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use crate::engine::{TensorKind, Tensors};
 use crate::graph::ops::{LOSS_SCALE_WORDS, METRIC_WORDS, Metrics};
 use crate::model::{Network, initial_values};
 
-/// How far a run has come.
+/// Progress of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Position {
-    /// The epoch under way, from 1.
+    /// The current epoch, from 1.
     pub epoch: u32,
     /// Optimiser steps done in it.
     pub step: u32,
-    /// Batches that went through batch norm since the beginning.
+    /// Batches processed by batch norm since the start of the run.
     pub batches_tracked: u64,
-    /// The device's metrics of the epoch so far, as it holds them: a resumed epoch continues
-    /// the same sums.
+    /// The device's metrics of the epoch so far, as words, so that a resumed epoch continues the
+    /// same sums.
     pub metrics: [u32; METRIC_WORDS],
-    /// The state of loss scaling, where feature maps are halves.
+    /// The state of loss scaling, with half-precision activations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<[u32; LOSS_SCALE_WORDS]>,
 }
@@ -44,19 +44,19 @@ impl Position {
     }
 }
 
-/// Everything that a checkpoint must hold to continue.
+/// Everything that a checkpoint must hold to resume a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     /// Parameters and running statistics.
     pub weights: Tensors,
-    /// What the optimiser keeps besides: every kind of [`TensorKind::optimizer_state`].
+    /// Optimiser state: every kind of [`TensorKind::optimizer_state`].
     pub optimizer: BTreeMap<TensorKind, Tensors>,
-    /// Where the run stands.
+    /// Progress of the run.
     pub position: Position,
 }
 
 impl Snapshot {
-    /// Before the first step: fresh weights of a seed, an optimiser that has seen nothing.
+    /// Before the first step: initial weights from a seed, optimiser state of zeros.
     pub fn initial(network: &Network, seed: u64) -> Snapshot {
         let parameters = network.parameters().into_iter();
         let trainable = parameters.filter(|p| p.role.is_trainable());

@@ -1,12 +1,11 @@
-//! The graph of a training step, top to bottom as the step runs: forward pass, loss, backward
-//! pass, update. Evaluation ends after the loss.
+//! The graph of a training step, in execution order: forward pass, loss, backward pass, update.
+//! Evaluation ends after the loss.
 //!
-//! Between these stand the passes over what has been built so far, in an order that matters:
-//! the forward pass is fused before the backward pass is derived from it, the backward pass is
-//! fused before checkpointing decides what it computes again, reductions move into the epilogues
-//! of what they reduce when no node is copied any more, and activations are halved last, when
-//! every operator that touches them is there.
-//! With half-precision activations the loss is scaled, so that small gradients survive.
+//! Graph passes run in between, and their order matters. The forward pass is fused before autodiff
+//! derives the backward pass from it. The backward pass is fused before activation checkpointing
+//! decides what to recompute. Reductions move into epilogues once no pass copies nodes any more.
+//! Activations become f16 last, when all operators on them exist.
+//! With half-precision activations the loss is scaled, so that small gradients do not underflow.
 
 use crate::graph::{
     Arena, Graph, GraphError, Passes, Precision, ValueId, activation_checkpointing, autodiff, ops,
@@ -15,21 +14,21 @@ use crate::graph::{
 use crate::model::{Input, Network, Statistics, TensorKind, declared, names};
 use crate::shape::Shape;
 
-/// What a graph computes besides the scores.
+/// What a graph computes besides the logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// With running statistics: loss and correct answers into the metrics.
+    /// Running statistics; loss and correct answers are added to the metrics.
     Evaluate,
-    /// Training-mode forward and backward; gradients stay readable.
+    /// Forward pass in training mode and backward pass; gradients stay readable.
     Gradients,
-    /// The same, then the running averages and the update of all parameters.
+    /// [`Mode::Gradients`], then updates of the running statistics and all parameters.
     Train,
-    /// The same as [`Mode::Train`], but gradients are added to sums instead of applied.
+    /// [`Mode::Train`], but gradients are added to sums instead of applied.
     MicroBatch,
 }
 
 impl Mode {
-    /// What the graph keeps besides weights, in the order of all graphs of a network.
+    /// Tensors that the graph keeps besides weights, in the same order for all graphs of a network.
     fn kinds(self) -> Vec<TensorKind> {
         let optimizer = TensorKind::optimizer_state();
         match self {
@@ -54,7 +53,7 @@ impl Mode {
     fn statistics(self) -> Statistics {
         match self {
             Mode::Evaluate => Statistics::Running,
-            _ => Statistics::Batch {
+            Mode::Gradients | Mode::Train | Mode::MicroBatch => Statistics::Batch {
                 update_running: self.updates(),
             },
         }
@@ -64,7 +63,7 @@ impl Mode {
 /// The graph of one batch.
 ///
 /// # Errors
-/// If the network cannot take such a batch: batch norm of a single value.
+/// If the batch is too small: batch norm needs more than one value per channel.
 pub fn step_graph(
     network: &Network,
     batch: usize,
@@ -109,25 +108,25 @@ pub fn step_graph(
 /// The graph that applies the summed gradients after the last micro-batch.
 ///
 /// # Errors
-/// None for a legal network.
+/// None for a valid network.
 pub fn update_graph(network: &Network, passes: Passes) -> Result<Graph, GraphError> {
     let mode = Mode::MicroBatch;
     let mut graph = network.declarations(&mode.kinds());
     let loss_scale = loss_scale(&mut graph, mode, passes);
     update(&mut graph, Arena::Sums, loss_scale)?;
-    // The next step's sums begin at zero.
+    // The next step's sums start at zero.
     graph.clears.push(Arena::Sums);
     graph.validate()?;
     Ok(graph)
 }
 
-/// Declares the state of loss scaling, where the loss is scaled.
+/// Declares the state of loss scaling, if the loss is scaled.
 fn loss_scale(graph: &mut Graph, mode: Mode, passes: Passes) -> Option<ValueId> {
     let scaled = mode.updates() && passes.precision == Precision::F16;
     scaled.then(|| graph.external(names::LOSS_SCALE, ops::LossScale::shape()))
 }
 
-/// Cross-entropy of each image, and its contribution to the metrics.
+/// Appends the cross-entropy of each image, and its contribution to the metrics.
 fn loss(graph: &mut Graph, batch: usize, logits: ValueId) -> Result<ValueId, GraphError> {
     let labels = graph.external(names::LABELS, Shape::indices(&[batch]));
     let operands = ops::SoftmaxCrossEntropyInputs { logits, labels };
@@ -143,7 +142,7 @@ fn loss(graph: &mut Graph, batch: usize, logits: ValueId) -> Result<ValueId, Gra
     Ok(losses)
 }
 
-/// Gradients of the weighted sum of the losses, into their arena.
+/// Appends the gradients of the weighted sum of the losses, stored in their arena.
 fn backward(
     graph: &mut Graph,
     batch: usize,
@@ -164,7 +163,7 @@ fn backward(
     Ok(())
 }
 
-/// Adds the gradients to their sums.
+/// Appends the addition of the gradients to their sums.
 fn accumulate(graph: &mut Graph) -> Result<(), GraphError> {
     let operands = ops::AccumulateInputs {
         sums: graph.arena(Arena::Sums),
@@ -174,8 +173,8 @@ fn accumulate(graph: &mut Graph) -> Result<(), GraphError> {
     Ok(())
 }
 
-/// Stochastic gradient descent with the gradients of an arena. With a scaled loss, a step whose
-/// gradients overflow changes nothing but the scale.
+/// Appends SGD with the gradients of an arena. With a scaled loss, a step whose gradients
+/// overflow changes only the loss scale.
 fn update(
     graph: &mut Graph,
     gradients: Arena,

@@ -1,8 +1,8 @@
-//! The training loop's body: one optimiser step at a time.
+//! The body of the training loop: one optimiser step at a time.
 //!
-//! Everything that a run depends on is either an argument or part of a [`Snapshot`]: a run
-//! that stops at any step and resumes on the same adapter with the same kernels computes the
-//! same bits as one that did not stop.
+//! A run depends only on arguments and on its [`Snapshot`]: a run that stops at any step and
+//! resumes on the same adapter with the same kernels computes the same bits as one that did not
+//! stop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,19 +22,19 @@ use crate::kernels::Choices;
 use crate::model::{Network, Preprocessing, names};
 use crate::rng::{Purpose, Stream};
 
-/// What a trainer needs besides the data.
+/// Options of a [`Trainer`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Optimiser and schedule.
     pub recipe: Recipe,
-    /// Images that go through the network at once, if fewer than a batch: gradients are
-    /// summed, batch norm sees the micro-batch only.
+    /// Size of a micro-batch, if smaller than the batch: gradients are accumulated, and batch norm
+    /// uses the statistics of the micro-batch.
     pub micro_batch: Option<usize>,
-    /// Key of all random numbers.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// What is done to the graphs.
+    /// The passes over the graphs.
     pub passes: Passes,
-    /// Threads that prepare batches of sets that do not fit the device.
+    /// Threads that prepare batches if a split does not fit the device.
     pub workers: usize,
     /// Mean and standard deviation of the channels.
     pub preprocessing: Preprocessing,
@@ -48,28 +48,31 @@ pub struct Trainer {
     train: InputPipeline,
     test: InputPipeline,
     values: Values,
-    /// Sizes of the chunks for which there is a graph; the graph's number is the index.
+    /// Sizes of the micro-batches, or batches, by the index of their graph.
     sizes: Vec<usize>,
+    evaluation_graph: usize,
+    /// With micro-batches, the graph of the update.
+    update_graph: Option<usize>,
     position: Position,
     batches: Option<Batches>,
-    /// Where the metrics on the device are those of the test split.
+    /// The evaluation in progress; the device's metrics are then those of the test split.
     evaluation: Option<EvaluationPass>,
 }
 
-/// The values that a step writes, and those that say how it went.
+/// The values that a step writes and reads.
 struct Values {
     train: BatchValues,
     test: EvaluationValues,
     loss_weights: ValueHandle,
     step: ValueHandle,
     metrics: ValueHandle,
-    /// Where feature maps are halves.
+    /// With half-precision activations.
     loss_scale: Option<ValueHandle>,
 }
 
 impl Trainer {
-    /// Builds all graphs of a run: training on whole batches, on the smaller last one,
-    /// evaluation. `choose` says which kernels compute them.
+    /// Builds all graphs of a run: training on full batches and on the smaller last one, and
+    /// evaluation. `choose` selects their kernels.
     ///
     /// # Errors
     /// If the device cannot hold or run them.
@@ -90,14 +93,17 @@ impl Trainer {
         };
         let mut graphs = Vec::new();
         for size in &sizes {
-            // All sizes share the value that holds the images: as large as the largest.
+            // All sizes share the value that holds the images, so it has the largest size.
             let input = train.input(sizes[0], &options.preprocessing, options.recipe.augment);
             graphs.push(step_graph(&network, *size, &input, mode, options.passes)?);
         }
         let input = test.input(sizes[0], &options.preprocessing, false);
         let evaluation = step_graph(&network, sizes[0], &input, Mode::Evaluate, options.passes);
+        let evaluation_graph = graphs.len();
         graphs.push(evaluation?);
-        if mode == Mode::MicroBatch {
+        let micro_batches = mode == Mode::MicroBatch;
+        let update = micro_batches.then_some(graphs.len());
+        if micro_batches {
             graphs.push(update_graph(&network, options.passes)?);
         }
         let choices = choose(&graphs)?;
@@ -119,16 +125,18 @@ impl Trainer {
             test,
             values,
             sizes,
+            evaluation_graph,
+            update_graph: update,
             position: Position::start(),
             batches: None,
             evaluation: None,
         })
     }
 
-    /// Starts from, or continues, a state.
+    /// Restores a state, to start or resume a run.
     ///
     /// # Panics
-    /// If the tensors are not those of the network: callers compare first.
+    /// If the tensors do not match the network; callers check first.
     pub fn restore(&mut self, snapshot: &Snapshot) {
         self.engine
             .write_tensors(&self.network, TensorKind::Weights, &snapshot.weights);
@@ -139,17 +147,17 @@ impl Trainer {
             .write(self.values.metrics, &snapshot.position.metrics);
         self.position = snapshot.position;
         if let Some(loss_scale) = self.values.loss_scale {
-            let fresh = LossScale::start().to_words();
+            let fresh = LossScale::initial().to_words();
             let words = snapshot.position.loss_scale.unwrap_or(fresh);
             self.engine.write(loss_scale, &words);
         }
-        // A step that failed may have left sums behind.
+        // A failed step may have left partial sums.
         self.engine.clear_arena(Arena::Sums);
         self.batches = None;
         self.evaluation = None;
     }
 
-    /// The state to continue from.
+    /// The state from which the run can resume.
     ///
     /// # Errors
     /// If the device fails, or the run has diverged.
@@ -159,7 +167,8 @@ impl Trainer {
         }
         if let Some(loss_scale) = self.values.loss_scale {
             let words = self.engine.read(loss_scale).await?;
-            self.position.loss_scale = words.try_into().ok();
+            let words = words.try_into().expect("the loss scale has its shape");
+            self.position.loss_scale = Some(words);
         }
         let (engine, network) = (&self.engine, &self.network);
         let mut optimizer = BTreeMap::new();
@@ -173,7 +182,7 @@ impl Trainer {
         })
     }
 
-    /// Where the run stands; metrics as of the last [`Trainer::collect`].
+    /// Progress of the run, with the metrics of the last [`Trainer::collect`].
     pub fn position(&self) -> Position {
         self.position
     }
@@ -188,29 +197,29 @@ impl Trainer {
         &self.engine
     }
 
-    /// Optimiser steps of one epoch.
+    /// Optimiser steps per epoch.
     pub fn steps_per_epoch(&self) -> u32 {
         let batch = self.options.recipe.batch_size;
         self.train.len().div_ceil(batch) as u32
     }
 
-    /// What the trainer was made with.
+    /// The options of [`Trainer::new`].
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// Training images.
+    /// Number of training images.
     pub fn images_per_epoch(&self) -> usize {
         self.train.len()
     }
 
-    /// Training images of the epoch that have been submitted.
+    /// Training images of the epoch that have been submitted to the device.
     pub fn images_done(&self) -> usize {
         let images = self.position.step as usize * self.options.recipe.batch_size;
         images.min(self.train.len())
     }
 
-    /// Test images.
+    /// Number of test images.
     pub fn test_images(&self) -> usize {
         self.test.len()
     }
@@ -225,7 +234,8 @@ impl Trainer {
         self.position.epoch > self.options.recipe.epochs
     }
 
-    /// Time spent waiting for data since the epoch began.
+    /// Time spent waiting for data in this epoch, since its start or the last
+    /// [`Trainer::restore`].
     pub fn waited(&self) -> Duration {
         let batches = self.batches.as_ref();
         batches.map_or(Duration::ZERO, Batches::waited)
@@ -246,7 +256,7 @@ impl Trainer {
                 epoch: self.position.epoch,
             };
             let key = self.options.recipe.augment.then_some(key);
-            self.batches = Some(self.train.batches(self.chunks_left(), key));
+            self.batches = Some(self.train.batches(self.remaining_batches(), key));
         }
         let total = self.batch_at(self.position.step);
         self.write_step();
@@ -265,14 +275,14 @@ impl Trainer {
             self.position.batches_tracked += 1;
             done += size;
         }
-        if self.options.micro_batch.is_some() {
-            self.engine.run(self.sizes.len() + 1)?;
+        if let Some(update) = self.update_graph {
+            self.engine.run(update)?;
         }
         self.position.step += 1;
         Ok(total)
     }
 
-    /// Reads the metrics that the device has gathered, waiting for the steps before.
+    /// Reads the metrics that the device has accumulated, after all submitted steps.
     ///
     /// # Errors
     /// If the device fails, or a loss or gradient was NaN or infinite.
@@ -285,17 +295,17 @@ impl Trainer {
         Ok(self.position.totals())
     }
 
-    /// Evaluates the next batch of the test split with the present weights: how many images
-    /// are done and, after the last of them, the totals.
+    /// Evaluates the next batch of the test split with the current weights. Returns the number of
+    /// images done and, after the last one, the totals.
     ///
     /// # Errors
-    /// If data or device fail, or a score is NaN or infinite.
+    /// If data or device fail, or a logit is NaN or infinite.
     pub async fn evaluate_batch(&mut self) -> Result<(usize, Option<Totals>), TrainError> {
         let mut pass = match self.evaluation.take() {
             Some(pass) => pass,
             None => {
                 self.collect().await?;
-                let (graph, size) = (self.sizes.len(), self.sizes[0]);
+                let (graph, size) = (self.evaluation_graph, self.sizes[0]);
                 let (engine, values) = (&mut self.engine, &self.values.test);
                 EvaluationPass::begin(engine, &self.test, values, graph, size, 0)
             }
@@ -318,7 +328,7 @@ impl Trainer {
         }
     }
 
-    /// Begins the next epoch.
+    /// Starts the next epoch.
     pub fn next_epoch(&mut self) {
         self.position.epoch += 1;
         self.position.step = 0;
@@ -327,20 +337,21 @@ impl Trainer {
         self.batches = None;
     }
 
-    /// Images of a step.
+    /// Number of images of a step.
     fn batch_at(&self, step: u32) -> usize {
         let batch = self.options.recipe.batch_size;
         (self.train.len() - step as usize * batch).min(batch)
     }
 
-    /// Image numbers of all chunks that the epoch still has.
-    fn chunks_left(&self) -> Vec<Vec<u32>> {
+    /// Image indices of all remaining micro-batches, or batches, of the epoch.
+    fn remaining_batches(&self) -> Vec<Vec<u32>> {
         let mut stream = Stream::new(self.options.seed, Purpose::Shuffle, self.position.epoch, 0);
         let order = stream.permutation(self.train.len());
         let batch = self.options.recipe.batch_size;
         let chunk = self.options.micro_batch.unwrap_or(batch);
-        let left = order.chunks(batch).skip(self.position.step as usize);
-        left.flat_map(|batch| batch.chunks(chunk).map(<[u32]>::to_vec))
+        let remaining = order.chunks(batch).skip(self.position.step as usize);
+        remaining
+            .flat_map(|batch| batch.chunks(chunk).map(<[u32]>::to_vec))
             .collect()
     }
 
@@ -356,14 +367,14 @@ impl Trainer {
         self.engine.write(self.values.step, &step.to_words());
     }
 
-    /// Says where the numbers left the reals.
+    /// The error of a run that diverged, with the first affected tensor.
     async fn diverged(&self, flags: u32) -> TrainError {
         let mut what = match flags & Metrics::BAD_LOSS != 0 {
             true => "a loss is NaN or infinite".to_owned(),
             false => "a gradient is NaN or infinite".to_owned(),
         };
         if self.options.passes.precision == Precision::F16 {
-            what += " (half precision ends at 65504, which --precision f32 does not)";
+            what += " (half precision overflows above 65504; try --precision f32)";
         }
         if let Ok(weights) = self
             .engine
@@ -385,7 +396,7 @@ impl Trainer {
     }
 }
 
-/// Sizes of all chunks that occur in an epoch, the largest first.
+/// Sizes of all micro-batches, or batches, that occur in an epoch, the largest first.
 fn chunk_sizes(images: usize, batch: usize, micro_batch: Option<usize>) -> Vec<usize> {
     let chunk = micro_batch.unwrap_or(batch);
     let mut sizes: Vec<usize> = [batch.min(images), images % batch]

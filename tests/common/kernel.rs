@@ -12,16 +12,16 @@ use pyr_wgpu::shape::{DType, Shape};
 
 const EPSILON: f64 = 1.0 / 16_777_216.0;
 
-/// Roundings around a sum, with room for division and square root within 2.5 units (WGSL).
+/// Rounding errors besides those of the sum, including WGSL's division and square root to 2.5 ULP.
 const AROUND: f64 = 16.0;
 
-/// The largest difference that rounding explains, from the number of terms that an element of
-/// the result sums, and the reference of Σ|terms|; `half` where feature maps are.
+/// The largest difference that rounding can cause, from the number of terms summed per output
+/// element and the reference of Σ|terms|; `half` if feature maps are stored in half precision.
 pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices, half: bool) -> f64 {
     let choice = choices.get("").unwrap_or_default();
-    // An operator that is no convolution has the kernel that it would have without the choice.
+    // Only convolutions have Winograd kernels; other operators ignore the choice.
     if let Some((factor, (x, weights))) = amplification(choice).zip(convolved(sample)) {
-        // Channels are summed in the domains.
+        // Channels are summed for each Winograd component.
         let [inputs, outputs] = [2, 3].map(|axis| weights.shape.dims[axis]);
         let channels = inputs.max(outputs) as f64;
         return (channels + AROUND) * EPSILON * factor * magnitude(sample, x, weights);
@@ -49,7 +49,7 @@ pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices, half: 
         }
         Op::GlobalAveragePool(_) => ((shape(0).dims[1] * shape(0).dims[2]) as f64, absolute()),
         Op::SoftmaxCrossEntropy(_) | Op::SoftmaxCrossEntropyGrad(_) => {
-            // exp and log are good to 2⁻¹¹·2⁻¹⁰ relative at worst in WGSL, near 3 + 2|x| units.
+            // In WGSL, exp is accurate to 3 + 2|x| ULP, and log to 3 ULP or 2⁻²¹ absolute.
             (
                 shape(0).last() as f64 + 64.0,
                 8.0 * largest(results).max(1.0),
@@ -57,8 +57,8 @@ pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices, half: 
         }
         _ => (0.0, largest(results).max(1.0)),
     };
-    // Where maps are halves, matrix units round the other factors to halves as well: by half a
-    // unit in the last of eleven places, or where they are subnormal.
+    // With half-precision maps, matrix units round the other factors to halves as well: within
+    // one ULP of an 11-bit significand, and the spacing of subnormal halves.
     let rounded = match half && MATRIX_NAMES.contains(&choice) {
         true => magnitude / 1024.0 + terms * largest(&sample.inputs).max(1.0) / 16_777_216.0,
         false => 0.0,
@@ -66,8 +66,9 @@ pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices, half: 
     (terms + AROUND) * EPSILON * magnitude + rounded
 }
 
-/// What the transforms of Winograd's convolution make of absolute values, at most: along an
-/// axis, the largest row of |Aᵀ|·(rows of |Bᵀ| summed)·(largest of each row of |G|), twice.
+/// The largest factor by which the transforms of Winograd's convolution enlarge absolute values:
+/// along an axis, the largest row of |Aᵀ|·(rows of |Bᵀ| summed)·(largest of each row of |G|);
+/// squared for both axes.
 ///
 /// For F(2, 3): 1·2·1 + 1·2·½ + 1·2·½ = 4. For F(4, 3), from the row (0, 1, −1, 8, −8, 1):
 /// 2·1·10/6 + 2·8·6/6 + 1·10·1 = 29⅓.
@@ -79,7 +80,7 @@ fn amplification(choice: &str) -> Option<f64> {
     }
 }
 
-/// The largest of the source by the largest sum of weights of a result channel.
+/// The largest input value times the largest sum of |weights| of an output channel.
 fn magnitude(sample: &ops::Sample, x: &Tensor, weights: &Tensor) -> f64 {
     let [_, _, inputs, outputs] = [0, 1, 2, 3].map(|axis| weights.shape.dims[axis]);
     let result_of = |at: usize| match &sample.op {
@@ -100,7 +101,7 @@ fn magnitude(sample: &ops::Sample, x: &Tensor, weights: &Tensor) -> f64 {
                 let operands = [x, norm.moments, norm.affine];
                 largest(&Op::from(normalize.clone()).reference(&operands))
             });
-            // A normalised result is larger by scale over deviation.
+            // A fused output normalisation multiplies by scale / deviation.
             let output = conv.normalize_output.as_ref().zip(named.normalize_output);
             let gain = output.map(|(normalize, norm)| {
                 let ops::NormOperands { moments, affine } = norm;
@@ -118,7 +119,7 @@ fn magnitude(sample: &ops::Sample, x: &Tensor, weights: &Tensor) -> f64 {
     source * sum * gain
 }
 
-/// What a convolution or its gradient by the input reads: the source and the weights.
+/// The input and the weights that a convolution, or its gradient by the input, reads.
 fn convolved(sample: &ops::Sample) -> Option<(&Tensor, &Tensor)> {
     let operands: Vec<&Tensor> = sample.inputs.iter().collect();
     match &sample.op {
@@ -158,18 +159,19 @@ pub struct Case {
     operands: Vec<ValueId>,
     results: Vec<ValueId>,
     inputs: Vec<Tensor>,
-    /// Which results were halves before they were converted.
+    /// Which results were stored as halves before conversion.
     half: Vec<bool>,
 }
 
 impl Case {
-    /// Operands external, updated ones kept by their names, results outputs.
+    /// A graph of the operator alone: its operands are external values, its results outputs;
+    /// operands updated in place keep their names.
     pub fn new(op: &Op, inputs: &[Tensor]) -> Case {
         Case::build(op, inputs, false)
     }
 
-    /// The same with feature maps in half precision between the borders, if the operator can
-    /// have them; operands are rounded to halves first, so that nothing rounds on the way in.
+    /// The same with feature maps in half precision inside the graph, if the operator supports
+    /// it; operands are rounded to halves first, so that converting them is exact.
     pub fn half(op: &Op, inputs: &[Tensor]) -> Option<Case> {
         if matches!(op, Op::Convert(_)) {
             return None;
@@ -234,7 +236,7 @@ impl Case {
     /// Runs it on a device; returns the memory image of each result.
     ///
     /// # Errors
-    /// What the device says.
+    /// Errors of the device.
     pub async fn run(&self, device: &Device, choices: &Choices) -> Result<Vec<Vec<u32>>, String> {
         let failed = |e: EngineError| format!("{:?}: {e}", self.graph.nodes);
         let graph = &self.graph;
@@ -243,7 +245,7 @@ impl Case {
             let operand = engine.value(&graph.value(*id).name);
             engine.write(operand, &tensor.to_words());
         }
-        // Results must not depend on what was in memory before: poison them.
+        // Results must not depend on the previous content of memory: fill it with NaN.
         for id in self.results.iter().filter(|id| !self.operands.contains(id)) {
             let poison = vec![0x7fc0_dead_u32; graph.shape(*id).stored_len()];
             engine.write(engine.value(&graph.value(*id).name), &poison);
@@ -283,11 +285,11 @@ pub fn is_map(shape: Shape) -> bool {
     shape.dims.len() == 4 && shape == Shape::channels(&shape.dims)
 }
 
-/// Holds every variant that `stands` against the reference, and on a GPU kernels with feature
-/// maps in half precision as well: those that stand for all. Returns how many there were.
+/// Compares every variant that `stands` selects with the reference and, on a GPU, also the
+/// representative ones with feature maps in half precision. Returns the number compared.
 ///
 /// # Errors
-/// The first difference beyond the bound, or what the device says.
+/// The first difference beyond the bound, or an error of the device.
 pub async fn check(
     device: &Device,
     sample: &ops::Sample,
@@ -323,7 +325,7 @@ async fn check_case(
             let result = Tensor::from_words(&reference.shape, words);
             compare(&result, reference, tolerance, *half).map_err(|e| format!("{what}: {e}"))?;
             if result.to_words() != *words {
-                return Err(format!("{what}: pads of the result are not zero"));
+                return Err(format!("{what}: padding of the result is not zero"));
             }
         }
     }
@@ -336,8 +338,8 @@ pub fn shapes(sample: &ops::Sample) -> Vec<String> {
     shapes.map(|t| t.shape.to_string()).collect()
 }
 
-/// A half is good to one unit in the last of its eleven places, however it was rounded, and to
-/// the distance of subnormal halves.
+/// The error of storing a half, rounded in either direction: one ULP of an 11-bit significand,
+/// and the spacing of subnormal halves.
 fn rounding(value: f64) -> f64 {
     value.abs() / 1024.0 + 1.0 / 16_777_216.0
 }
@@ -375,7 +377,8 @@ fn compare(result: &Tensor, reference: &Tensor, tolerance: f64, half: bool) -> R
     }
 }
 
-/// Tiles differ in their constants only: two of each kind stand for all.
+/// Whether a variant is among the representative ones: tiles differ only in their constants, so
+/// two of each family suffice.
 pub fn stands(choices: &Choices) -> bool {
     let name = choices.get("").unwrap_or("direct");
     let standing = [

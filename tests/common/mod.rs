@@ -1,4 +1,4 @@
-//! What the tests that run on an adapter share.
+//! Helpers shared by the tests that run on devices.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -19,15 +19,15 @@ use pyr_wgpu::gpu::{Checks, Gpu, GpuError, Selection, adapter};
 
 /// The adapter of the tests, or `None` where there is none.
 ///
-/// `PYR_WGPU_TEST_GPU` says what that means: `auto` (default) skips and says so, `required`
-/// fails, `off` does not look. `PYR_WGPU_TEST_DEVICE` names an adapter; without it the tests
-/// take the first.
+/// `PYR_WGPU_TEST_GPU` decides what happens without one: `auto` (default) skips with a message,
+/// `required` fails, `off` does not look for one. `PYR_WGPU_TEST_DEVICE` names an adapter; the
+/// default is the first.
 pub fn gpu() -> Option<&'static Device> {
     static GPU: OnceLock<Option<Device>> = OnceLock::new();
     GPU.get_or_init(|| open(Checks::Off)).as_ref()
 }
 
-/// The same adapter with every check of shaders turned on.
+/// The same adapter with all shader checks turned on.
 pub fn checked_gpu() -> Option<&'static Device> {
     static GPU: OnceLock<Option<Device>> = OnceLock::new();
     GPU.get_or_init(|| open(Checks::On)).as_ref()
@@ -47,7 +47,7 @@ fn open(checks: Checks) -> Option<Device> {
         let adapter = adapter::select(&selection).await?;
         let mut gpu = Gpu::open(&adapter, checks).await?;
         try_matrices(&mut gpu).await;
-        // What a driver offers must work, on adapters that the tests are for.
+        // On the adapters of the tests, all matrix units that the driver offers must work.
         assert_eq!(gpu.matrices, gpu.description.matrices);
         Ok::<Gpu, GpuError>(gpu)
     });
@@ -61,7 +61,7 @@ fn open(checks: Checks) -> Option<Device> {
     }
 }
 
-/// The processor, once for each kind of vector instructions that it has.
+/// The processor, once for each vector instruction set that it has.
 pub fn processors() -> &'static [Device] {
     static KINDS: OnceLock<Vec<Device>> = OnceLock::new();
     KINDS.get_or_init(|| {
@@ -77,7 +77,7 @@ pub fn fast_devices() -> impl Iterator<Item = &'static Device> {
     gpu().into_iter().chain(processors())
 }
 
-/// Compares a text with the file of its name, line by line.
+/// Compares a text with the snapshot of this name, line by line.
 pub fn snapshot(name: &str, text: &str) {
     let path = format!("{}/tests/snapshots/{name}.txt", env!("CARGO_MANIFEST_DIR"));
     if std::env::var("UPDATE_SNAPSHOTS").is_ok_and(|value| value == "1") {
@@ -89,8 +89,8 @@ pub fn snapshot(name: &str, text: &str) {
     for (number, (new, old)) in text.lines().zip(kept.lines()).enumerate() {
         assert!(
             new == old,
-            "{path}, line {}:\nis  {new}\nwas {old}\nIf that is meant, run the tests with \
-             UPDATE_SNAPSHOTS=1 and look at the difference",
+            "{path}, line {}:\nis  {new}\nwas {old}\nIf this is intended, run the tests with \
+             UPDATE_SNAPSHOTS=1 and review the difference",
             number + 1
         );
     }

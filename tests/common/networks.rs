@@ -1,4 +1,4 @@
-//! Small networks that between them have every layer, and operands for their graphs.
+//! Small networks that together have every layer, and operands for their graphs.
 
 use pyr_wgpu::graph::interp::Store;
 use pyr_wgpu::graph::ops::Draw;
@@ -7,14 +7,15 @@ use pyr_wgpu::graph::{Arena, Graph, Role, Tensor, Value};
 use pyr_wgpu::model::{Block, Growth, Network, NetworkSpec, Stem, names};
 use pyr_wgpu::shape::{DType, Layout, Shape};
 
-/// A network with the batch that suits it.
+/// A network with its batch size.
 pub struct Small {
     pub name: &'static str,
     pub network: Network,
     pub batch: usize,
 }
 
-/// One unit a stage, every kind of unit, stem and head, and an odd image.
+/// Networks of one unit per stage (preresnet: two): every kind of unit, stem and head, and an odd
+/// image size.
 pub fn small_networks() -> Vec<Small> {
     let basic = NetworkSpec {
         classes: 5,
@@ -68,8 +69,8 @@ pub fn small_networks() -> Vec<Small> {
     .into()
 }
 
-/// Values for everything that a network's graph takes from outside or keeps: random
-/// images and labels, weights as after some training, other kept values as at a start.
+/// Values for all external and kept values of a network's graph: random images and labels,
+/// weights and statistics as after some training, zeros for other kept values.
 pub fn operands(graph: &Graph, seed: u64) -> Store {
     let mut draw = Draw::new(seed);
     let classes = graph
@@ -110,8 +111,8 @@ fn operand(value: &Value, classes: usize, seed: u64, draw: &mut Draw) -> Tensor 
     }
 }
 
-/// Convolutions that keep the size of their input; scales near 1, so that batch norm lets
-/// every unit through, shifts and biases near 0.
+/// Convolution weights that preserve the variance of the input; scales near 1, so that every
+/// unit contributes; shifts and biases near 0.
 fn weights(shape: Shape, draw: &mut Draw) -> Tensor {
     assert_eq!(shape.dtype, DType::F32);
     let drawn = draw.real(shape.clone());

@@ -1,4 +1,4 @@
-//! A kernel that leaves partial results, and the kernel that combines them.
+//! A kernel that writes partial statistics in its epilogue, and the kernel that merges them.
 
 use pyr_wgpu::engine::{Device, Engine};
 use pyr_wgpu::graph::ops::Sample;
@@ -8,7 +8,7 @@ use pyr_wgpu::shape::Shape;
 
 use super::kernel::{bound, is_map};
 
-/// A producer with a reduction of its result.
+/// A producer, and a reduction of its output.
 pub struct Pair {
     graph: Graph,
     store: interp::Store,
@@ -16,7 +16,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// With feature maps in half precision or single, if there is such a pair.
+    /// The pair with feature maps in half or single precision; `None` if there is none.
     pub fn new(sample: &Sample, half: bool) -> Option<Pair> {
         let mut graph = Graph::new();
         let mut store = interp::Store::new();
@@ -42,7 +42,7 @@ impl Pair {
                 graph.push_one(op, &[result], "reduction").unwrap()
             }
             Op::Conv2dGradInput(_) => {
-                // Numbers of no particular meaning, some on either side of the ReLU.
+                // Arbitrary numbers, some on either side of the ReLU's zero.
                 let numbers = |count: usize, least: f64| {
                     let wave = |i: usize| least + ((i * 37 % 101) as f64 / 50.0 - 1.0);
                     (0..count).map(|i| wave(i) as f32).map(f64::from).collect()
@@ -77,7 +77,7 @@ impl Pair {
         };
         graph.output(y, "y");
         graph.output(reduction, "reduction");
-        // The rule wants what was normalised before the producer.
+        // The rule requires the normalised value to be computed before the producer.
         if let Op::Conv2dGradInput(_) = &sample.op {
             let at = graph
                 .nodes
@@ -109,7 +109,8 @@ impl Pair {
         (precision::is_half(&graph) == half).then_some(Pair { graph, store, half })
     }
 
-    /// Whether the choice can be made. A NaN that goes in comes out of both.
+    /// Compares both kernels with the reference, and checks that a NaN in the input reaches both
+    /// outputs. Returns false if the device cannot run the choice.
     pub fn check(&self, device: &Device, sample: &Sample, choice: &str) -> bool {
         let choices = match choice {
             "" => Choices::default(),
@@ -122,19 +123,19 @@ impl Pair {
         let graphs = vec![self.graph.clone()];
         let mut engine = Engine::new(device, graphs, &choices).unwrap();
         let [y, reduction] = self.run(&mut engine, &self.store);
-        // The result has the errors of its own kernel; a reduction over so many rows passes
-        // them on, times what it multiplies them with, and adds its rounding (kernel.rs).
+        // The output has the errors of its kernel; the reduction over the rows multiplies them by
+        // its factors and adds its own rounding (kernel.rs).
         let largest =
             |tensor: &Tensor| tensor.values().iter().fold(1.0, |m: f64, v| m.max(v.abs()));
         let rows = y.1.shape.rows() as f64;
         let (size, rounding) = (largest(&y.1), (rows + 16.0) / 16_777_216.0);
         let operands: Vec<&Tensor> = sample.inputs.iter().collect();
         let own = bound(sample, &sample.op.reference(&operands), &choices, self.half);
-        // A half is off by half a unit in its last place; of the results, both are rounded.
+        // Storing a half rounds by half an ULP; output and reference are both rounded.
         let rounded = if self.half { size / 2048.0 } else { 0.0 };
         let off = own + rounded;
         let passed_on = match &sample.op {
-            // Of the mean; and of the mean square, with factor 2·(|y| + |mean|).
+            // Errors of the mean, and of the mean square with the factor 2·(|y| + |mean|).
             Op::Conv2d(_) | Op::ShortcutAdd(_) => 4.0 * size * off + rounding * 4.0 * size * size,
             // A sum of products with |x̂| ≤ (1 + 2.5) / √0.5 < 5.
             _ => rows * 5.0 * (off + rounding * size),
@@ -166,7 +167,7 @@ impl Pair {
         true
     }
 
-    /// The result and its reduction, as found and as the reference has them.
+    /// Output and reduction, each as computed and as the reference computes it.
     fn run(&self, engine: &mut Engine, store: &interp::Store) -> [(Tensor, Tensor); 2] {
         let mut expected = store.clone();
         interp::run(&self.graph, &mut expected).unwrap();

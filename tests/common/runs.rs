@@ -1,4 +1,4 @@
-//! Short runs on noise, so that whatever a network learns it has learnt by heart.
+//! Short runs on noise, which a network can only memorise.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use pyr_wgpu::verify::RecordedBatch;
 
 pub const CLASSES: u32 = 5;
 
-/// Images of noise, whose labels go round.
+/// Images of noise, whose labels cycle through the classes.
 struct Noise {
     size: u32,
     bytes: Vec<u8>,
     count: usize,
-    /// Whether the whole set may live on the device.
+    /// Whether the whole set may be resident on the device.
     resident: bool,
 }
 
@@ -64,14 +64,14 @@ impl Source for Noise {
     }
 }
 
-/// A run on noise, with everything that can be varied.
+/// The parameters of a run on noise.
 #[derive(Clone)]
 pub struct Run {
     pub spec: NetworkSpec,
     pub options: Options,
     pub images: usize,
     pub resident: bool,
-    /// Whether matrix units compute what they can.
+    /// Whether convolutions use matrix units where they can.
     pub matrices: bool,
 }
 
@@ -107,7 +107,7 @@ impl Run {
         }
     }
 
-    /// With all randomness: flips, crops, dropout.
+    /// A run with all random operations: flips, crops, dropout.
     pub fn random(image_size: u32, images: usize, batch_size: usize) -> Run {
         let mut run = Run::new(image_size, images, batch_size);
         run.spec.dropout = 0.3;
@@ -123,12 +123,12 @@ impl Run {
         Noise::source(self.spec.image_size, self.images, self.resident)
     }
 
-    /// Thirteen images: a number that no batch divides.
+    /// Thirteen images: not a multiple of any batch size.
     pub fn test_source(&self) -> Arc<dyn Source> {
         Noise::source(self.spec.image_size, 13, self.resident)
     }
 
-    /// Initial weights of the seed, no velocity.
+    /// Initial weights of the seed, and zero velocity.
     pub fn start(&self) -> Snapshot {
         Snapshot::initial(&self.network(), self.options.seed)
     }
@@ -160,7 +160,7 @@ impl Run {
             .collect()
     }
 
-    /// Some images as PyTorch would have them.
+    /// Some images as a normalised NCHW batch, PyTorch's layout.
     pub fn batch(&self, indices: &[u32]) -> RecordedBatch {
         let source = self.train_source();
         let Preprocessing { mean, std, .. } = self.options.preprocessing;
@@ -182,7 +182,7 @@ impl Run {
     }
 }
 
-/// Matrix units for all nodes for which a graphics card would try them.
+/// Chooses matrix units for all nodes for which they are candidates on a graphics card.
 fn by_matrices(target: &Target, graphs: &[Graph]) -> Result<Choices, EngineError> {
     let card = Target {
         software: false,
@@ -214,7 +214,7 @@ pub fn bits(snapshot: &Snapshot) -> (Vec<(String, Vec<u32>)>, Position) {
     (words.collect(), snapshot.position)
 }
 
-/// Keeps all states that a session hands out.
+/// Stores in memory all states that a session saves.
 #[derive(Default)]
 pub struct Memory(pub Vec<Snapshot>);
 
@@ -227,7 +227,7 @@ impl Store for Memory {
     }
 }
 
-/// Options of a session that tells as much as it can.
+/// Options of a session that emits as many events as possible.
 pub fn talkative(save: SaveInterval) -> SessionOptions {
     SessionOptions {
         run: None,
@@ -237,13 +237,13 @@ pub fn talkative(save: SaveInterval) -> SessionOptions {
     }
 }
 
-/// A session on a trainer, in a world without time.
+/// A session on a trainer, whose clock stands still.
 pub fn session(trainer: Trainer) -> Session {
     let clock = Box::new(|| Duration::ZERO);
     Session::start(trainer, talkative(SaveInterval::Epoch), clock)
 }
 
-/// Trains until the end; metrics and state after every epoch.
+/// Trains to the end; returns metrics and state after every epoch.
 pub async fn finish(trainer: Trainer) -> Vec<(EpochMetrics, Snapshot)> {
     let mut session = session(trainer);
     let mut memory = Memory::default();
@@ -257,8 +257,8 @@ pub async fn finish(trainer: Trainer) -> Vec<(EpochMetrics, Snapshot)> {
     epochs.into_iter().zip(memory.0).collect()
 }
 
-/// What an epoch's metrics say of the network; the others depend on time and on where a session
-/// began.
+/// The metrics of an epoch that depend on the network alone; the others depend on time and on
+/// where the session started.
 pub fn learnt(row: &EpochMetrics) -> (u32, [f64; 4]) {
     let errors = [row.train_top1_error, row.test_top1_error];
     (
@@ -272,7 +272,7 @@ pub fn devices() -> Vec<&'static Device> {
     super::fast_devices().chain([&Device::Reference]).collect()
 }
 
-/// Every device with every precision that it has.
+/// Every device with every precision that it supports.
 pub fn precisions() -> Vec<(&'static Device, Precision)> {
     let single = devices().into_iter().map(|d| (d, Precision::F32));
     let able = |device: &&Device| !matches!(device, Device::Cpu(_));

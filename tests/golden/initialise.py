@@ -1,7 +1,7 @@
 """The initial weights of `src/model/init.rs`, drawn independently of the Rust code.
 
 A recording of a wide network need not hold its weights: a seed is enough, because every random
-number is a function of what it is for. The generator is Philox-4x32-10 (Salmon et al. 2011,
+number is a function of its purpose. The generator is Philox-4x32-10 (Salmon et al. 2011,
 "Parallel random numbers: as easy as 1, 2, 3"); its key is the seed, its counter (block, index
 among the trained tensors, 0, purpose). Logarithm and cosine are those of NumPy, so that one
 weight in some hundred million may differ in its last bit from the one that Rust draws.

@@ -27,7 +27,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Network:
-    """A network in a dozen words: the fields and words of `NetworkSpec` in the Rust code."""
+    """A network's specification: the fields and words of `NetworkSpec` in the Rust code."""
 
     family: str = "pyramidnet"  # or "preresnet"
     depth: int = 8
@@ -54,7 +54,7 @@ class Network:
         return 64 if self.stem == "imagenet" else 16
 
     def widths(self):
-        """Width of every unit; the unrounded width goes on, so that rounding never feeds back."""
+        """Width of every unit; the unrounded width continues, so that rounding never feeds back."""
         stages = self.units_per_stage()
         if self.family == "preresnet":
             return [64 << stage for stage, units in enumerate(stages) for _ in range(units)]
@@ -111,8 +111,8 @@ def branch_convolutions(block, width, stride):
 class PyramidUnit(nn.Sequential):
     """Batch norm, then convolutions with batch norm and ReLU between, then batch norm.
 
-    Its parameters all lie on the branch, so the unit is its branch; the shortcut pools where
-    the branch has stride 2 and appends zero channels.
+    All its parameters are on the branch, so the module is the branch; the shortcut pools where
+    the branch has stride 2, and appends zero channels.
     """
 
     def __init__(self, channels, width, stride, block):
@@ -132,7 +132,7 @@ class PyramidUnit(nn.Sequential):
         branch = super().forward(x)
         if self.stride == 2:
             # Ceil mode matches the convolution's size for odd images; the last window then
-            # averages only what lies inside.
+            # averages only the pixels inside.
             x = functional.avg_pool2d(x, 2, ceil_mode=True)
         appended = branch.shape[1] - x.shape[1]
         return branch + functional.pad(x, (0, 0, 0, 0, 0, appended))
@@ -142,10 +142,10 @@ class PreResNetUnit(nn.Module):
     """Batch norm, ReLU, convolution, two or three times over.
 
     Where the unit changes size or width its shortcut is a 1x1 convolution that starts, like
-    the branch, behind the first batch norm and ReLU. The very first unit follows a ReLU: the
-    Torch network gives it no batch norm of its own. The authors' PyTorch network
-    (`projection_batch_norm`) does, projects the unit's plain input there, and puts a
-    batch norm behind every projection.
+    the branch, after the first batch norm and ReLU. The very first unit follows a ReLU, so in
+    the Torch network it has no first batch norm. In the authors' PyTorch network
+    (`projection_batch_norm`) it has one, its shortcut projects the unit's plain input, and a
+    batch norm follows every projection.
     """
 
     def __init__(self, channels, width, stride, block, first, projection_batch_norm):
@@ -298,7 +298,7 @@ TABLE = [
 # fmt: on
 
 # PreResNet-200: with bare projections as in the Torch program (the paper's row), and with
-# batch norm behind them as in the authors' PyTorch program.
+# batch norm after them as in the authors' PyTorch program.
 PRERESNET_200 = {
     False: (64666152, 62448832, 64497832, 2048, 15007481856, 203),
     True: (64673960, 62448832, 64497832, 2048, 15007481856, 203),

@@ -1,6 +1,6 @@
-"""Records what PyTorch computes, as the reference of the tests and of `pyr-wgpu verify`.
+"""Records PyTorch's results as the reference of the tests and of `pyr-wgpu verify`.
 
-A recording is one network with its weights, one batch, and what follows from them: logits in
+A recording is one network with its weights, one batch, and the results: logits in
 evaluation mode, gradients of the mean cross-entropy in training mode, and the whole state
 after one and after several optimiser steps on that batch. README.md lists the files.
 
@@ -17,8 +17,8 @@ NAME.json holds its distance: what a correct float32 program can be expected to 
 
 No value lies near a kink of ReLU or max-pool. If rounding carries a value across zero, the
 gradient changes by more than any tolerance although the program is correct. The offsets of the
-batch norms before a ReLU (their beta, and the running mean for evaluation) are therefore moved
-a little, so that zero falls into the widest gap between neighbouring values of the channel.
+batch norms before a ReLU (their beta, and the running mean for evaluation) are therefore shifted
+slightly, so that zero falls into the widest gap between neighbouring values of the channel.
 Max-pools and the later optimiser steps cannot be arranged like that; seeds are tried until
 every value is far enough from its kink.
 
@@ -105,7 +105,7 @@ RECORDINGS = [
 
 
 class Kinks:
-    """Watches a model: the smallest distance of any ReLU or max-pool from its kink."""
+    """Records the smallest distance of any ReLU or max-pool of a model from its kink."""
 
     def __init__(self, model):
         self.distance = math.inf
@@ -149,7 +149,7 @@ def draw(network, batch, seed, weights):
     images = torch.randn(batch, 3, network.image_size, network.image_size).double()
     labels = torch.randint(network.classes, (batch,))
     with torch.no_grad():
-        # Away from 1 and 0, where a forgotten gamma or beta goes unseen.
+        # Away from 1 and 0, where omitting gamma or beta would go unnoticed.
         for norm in norms:
             norm.weight.normal_(1.0, 0.2)
             norm.bias.normal_(0.0, 0.2)
@@ -357,7 +357,7 @@ def record(recording, out, first_seed, least_distance, tries=1000):
 
 
 def sampled(tensor):
-    """What an abridged recording keeps of a tensor."""
+    """The values of a tensor that an abridged recording stores."""
     if tensor.numel() <= ABRIDGED["longest_complete"]:
         return tensor
     return tensor.flatten()[:: ABRIDGED["every"]].clone()

@@ -1,4 +1,4 @@
-"""Writes the images of this folder. It needs Pillow; the present files were written by 13.0.0.
+"""Writes the images of this folder. It needs Pillow; version 13.0.0 wrote the present files.
 
 The tests contain the colours that this script prints.
 """

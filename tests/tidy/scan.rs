@@ -1,7 +1,7 @@
 //! Reading Rust by text: code without comments and literals, and the paths that it names.
 //!
-//! A parser would be a dependency many times the size of these checks. What they need is to
-//! know code from comments and text, and to follow `use` trees one level down.
+//! A parser would be a dependency many times the size of these checks. They only need to tell
+//! code from comments and literals, and to follow `use` trees one level down.
 
 /// The code of a Rust file: comments and the insides of literals become spaces, lines stay.
 pub(crate) fn code(text: &str) -> String {
@@ -22,7 +22,7 @@ pub(crate) fn code(text: &str) -> String {
     out
 }
 
-/// The end of the comment or literal that starts at a place; the place itself if none does.
+/// The end of the comment or literal that starts at `start`; `start` itself if none does.
 fn literal_end(chars: &[char], start: usize) -> usize {
     let at = |i: usize| chars.get(i).copied().unwrap_or('\0');
     let starts_word = start == 0 || !word_character(at(start - 1));
@@ -102,7 +102,7 @@ fn word_character(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Places where a word stands by itself.
+/// Positions of a word, not counting those inside longer words.
 fn places<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     code.match_indices(word)
         .map(|(at, _)| at)
@@ -171,7 +171,7 @@ pub(crate) fn names_crate(code: &str, name: &str) -> bool {
     })
 }
 
-/// The largest number of `super` in a row.
+/// The largest number of consecutive `super`.
 pub(crate) fn supers(code: &str) -> usize {
     let chain = |at: usize| {
         let mut rest = &code[at..];

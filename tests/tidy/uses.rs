@@ -1,5 +1,5 @@
-//! Which file of `src` uses which, from their paths: `use` trees and paths in code, followed
-//! through what a parent module re-exports from its children.
+//! Dependencies between the files of `src`, from `use` trees and paths in code, followed through
+//! the re-exports of parent modules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ type Module = Vec<String>;
 /// The files of a crate by module, as code without comments and literals.
 pub(crate) struct Crate {
     code: BTreeMap<Module, String>,
-    /// By module: name of what it re-exports, and where that is.
+    /// By module: the names that it re-exports, and the modules that define them.
     exports: BTreeMap<Module, BTreeMap<String, Module>>,
 }
 
 impl Crate {
-    /// From pairs of path below the folder of sources, and code.
+    /// From pairs of a path below `src`, and code.
     pub(crate) fn new(files: impl IntoIterator<Item = (String, String)>) -> Crate {
         let code: BTreeMap<Module, String> = files
             .into_iter()
@@ -50,7 +50,7 @@ impl Crate {
             .collect()
     }
 
-    /// The module in which a path ends.
+    /// The module that a path leads to.
     fn resolve(&self, from: &Module, path: &[String]) -> Option<Module> {
         let mut at = from.clone();
         let mut rest = path;
@@ -87,8 +87,8 @@ impl Crate {
         Some(at)
     }
 
-    /// Sets of files that use each other in a circle, apart from a module and what lies below
-    /// it.
+    /// Sets of files with cyclic dependencies, not counting those between a module and its
+    /// descendants.
     pub(crate) fn circles(&self) -> Vec<BTreeSet<String>> {
         let related = |a: &Module, b: &Module| a.starts_with(b) || b.starts_with(a);
         let reach: BTreeMap<&Module, BTreeSet<Module>> = self
@@ -130,7 +130,7 @@ fn module(path: &str) -> Module {
     }
 }
 
-/// Every path of every `use`, braces written out; and whether it is a re-export.
+/// Every path of every `use`, braces expanded, and whether it is a re-export.
 fn use_paths(code: &str) -> Vec<(Vec<String>, bool)> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("use ") {
@@ -218,7 +218,7 @@ mod tests {
         ]);
         let expected: BTreeSet<String> = ["a::b", "a::c"].map(str::to_owned).into();
         assert_eq!(found, [expected]);
-        // A parent and its children may know each other.
+        // A parent and its children may use each other.
         let fine = [
             parent,
             ("a/b.rs", "use super::{C, D};\nuse crate::a;\n"),

@@ -1,5 +1,5 @@
 /**
- * The model card: what the checkpoint says of itself, and the text that lies beside the model.
+ * The model card: facts from the checkpoint, and the Markdown file that comes with the model.
  *
  * @import { Card } from './client.js'
  */
@@ -12,7 +12,7 @@ export function showFacts(card) {
   const rows = [
     ['Name', card.name], ['Network', card.network], ['Depth', String(card.depth)], ['Alpha', String(card.alpha)],
     ['Parameters', `${big(card.parameters)} (${card.parameters.toLocaleString('en')})`],
-    ['Multiply-adds a picture', big(card.macs)], ['Input', `${card.imageSize}×${card.imageSize} pixels`],
+    ['Multiply-adds per image', big(card.macs)], ['Input', `${card.imageSize}×${card.imageSize} pixels`],
     ['Classes', String(card.classes.length)], ['File', size(card.bytes)],
     ...Object.entries(card.trained ?? {}).filter(([, value]) => typeof value !== 'object').map(([key, value]) => [words(key), String(value)]),
   ];
@@ -29,8 +29,8 @@ export function showText(text) {
 const words = (key) => (key[0].toUpperCase() + key.slice(1)).replaceAll('_', ' ');
 
 /**
- * The little of Markdown that a card uses: headings, lists, tables, code and paragraphs.
- * Text stays text: nothing of it becomes HTML.
+ * The subset of Markdown that a card uses: headings, lists, tables, code and paragraphs.
+ * The text is never parsed as HTML.
  * @param {string} text @returns {Node[]}
  */
 function prose(text) {
@@ -63,7 +63,7 @@ function table(lines) {
     make('tbody', {}, ...rows.slice(1).map((cells) => row(cells, 'td')))));
 }
 
-/** Code, emphasis and links within a line; links only to this site's own protocol. @param {string} line @returns {Node[]} */
+/** Code, bold text and links within a line; links to https only. @param {string} line @returns {Node[]} */
 function inline(line) {
   return line.split(/(`[^`]+`|\*\*[^*]+\*\*|\[[^\]]+\]\([^)]+\))/).map((part) => {
     const link = /^\[([^\]]+)\]\((https:[^)]+)\)$/.exec(part);

@@ -1,23 +1,23 @@
 /**
- * The curve of a training: loss of the steps, smoothed, and the test error after each epoch.
+ * The learning curve: the loss of the steps, smoothed, and the test error after each epoch.
  *
- * @typedef {{ at: number, loss: number }} Point a place in epochs, and a mean loss
- * @typedef {{ at: number, error: number }} Mark a place in epochs, and an error in percent
+ * @typedef {{ at: number, loss: number }} Point a time in epochs, and a mean loss
+ * @typedef {{ at: number, error: number }} Mark a time in epochs, and an error in percent
  */
 
 import { brush, sharpen } from './dom.js';
 
-/** Room for numbers around the curve: top, right, bottom, left. */
-const ROOM = [12, 44, 26, 38];
-/** How slowly the smoothed loss follows. */
-const SLOW = 0.9;
+/** Margins for the labels around the curve: top, right, bottom, left. */
+const MARGINS = [12, 44, 26, 38];
+/** Weight of the previous value in the smoothed loss. */
+const SMOOTHING = 0.9;
 
 export class Chart {
   /** @type {Point[]} */ #points = [];
   /** @type {Mark[]} */ #marks = [];
   #canvas;
   #epochs = 1;
-  #asked = false;
+  #scheduled = false;
 
   /** @param {HTMLCanvasElement} canvas */
   constructor(canvas) {
@@ -26,7 +26,7 @@ export class Chart {
     document.documentElement.addEventListener('themechange', () => this.#later());
   }
 
-  /** Empties it for a training of some epochs. @param {number} epochs */
+  /** Clears the curve for a training run of some epochs. @param {number} epochs */
   clear(epochs) {
     this.#points = [];
     this.#marks = [];
@@ -46,16 +46,16 @@ export class Chart {
     this.#later();
   }
 
-  /** Epochs of the whole training. @param {number} epochs */
+  /** Number of epochs of the run. @param {number} epochs */
   set epochs(epochs) {
     this.#epochs = epochs;
   }
 
   #later() {
-    if (this.#asked) return;
-    this.#asked = true;
+    if (this.#scheduled) return;
+    this.#scheduled = true;
     requestAnimationFrame(() => {
-      this.#asked = false;
+      this.#scheduled = false;
       this.#draw();
     });
   }
@@ -65,7 +65,7 @@ export class Chart {
     if (!canvas.clientWidth) return;
     const { width, height } = sharpen(canvas), context = brush(canvas);
     const colour = (/** @type {string} */ name) => getComputedStyle(canvas).getPropertyValue(name).trim();
-    const [top, right, bottom, left] = ROOM;
+    const [top, right, bottom, left] = MARGINS;
     const inner = { w: width - left - right, h: height - top - bottom };
     const most = Math.max(0.5, ...this.#points.map((p) => p.loss));
     const scale = niceStep(most), high = Math.ceil(most / scale) * scale;
@@ -97,7 +97,7 @@ export class Chart {
     this.#line(colour('--faint'), 1, this.#points.map((p) => [x(p.at), y(p.loss / high)]));
     let smooth = this.#points[0]?.loss ?? 0;
     this.#line(colour('--accent'), 2.5, this.#points.map((p) => {
-      smooth = SLOW * smooth + (1 - SLOW) * p.loss;
+      smooth = SMOOTHING * smooth + (1 - SMOOTHING) * p.loss;
       return [x(p.at), y(smooth / high)];
     }));
     const marks = this.#marks.map((m) => [x(m.at), y(m.error / 100)]);
@@ -110,7 +110,7 @@ export class Chart {
     }
     const last = this.#marks.at(-1);
     canvas.setAttribute('aria-label', this.#points.length
-      ? `Loss ${smooth.toFixed(2)}, at first ${this.#points[0].loss.toFixed(2)}${last ? `; test error ${last.error.toFixed(1)} percent` : ''}`
+      ? `Loss ${smooth.toFixed(2)}, initially ${this.#points[0].loss.toFixed(2)}${last ? `; test error ${last.error.toFixed(1)} percent` : ''}`
       : 'No training yet');
   }
 
@@ -128,7 +128,7 @@ export class Chart {
   }
 }
 
-/** A step that divides a range into about four. @param {number} range */
+/** A round step that divides a range into about four. @param {number} range */
 function niceStep(range) {
   const rough = range / 4, power = 10 ** Math.floor(Math.log10(rough));
   return [1, 2, 2.5, 5, 10].map((m) => m * power).find((step) => step >= rough) ?? rough;

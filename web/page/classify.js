@@ -1,5 +1,5 @@
 /**
- * Pictures in, answers on the page: the newest picture wins, always.
+ * Classifies pictures and shows the answers; a newer picture always supersedes an older one.
  *
  * @import { Answer, Card, Pixels, WorkerClient } from './client.js'
  * @import { States } from './states.js'
@@ -11,9 +11,9 @@ import { brush, find, make } from './dom.js';
 import { Refusal } from './client.js';
 import { median, percent, time } from './words.js';
 
-/** How many classes get a bar. */
+/** Number of classes with a bar. */
 const SHOWN = 5;
-/** A moving picture is told to screen readers no more often than this, in milliseconds. */
+/** Shortest interval between announcements of live camera pictures to screen readers, in milliseconds. */
 const TELL_EVERY = 4000;
 
 export class Classify {
@@ -45,25 +45,25 @@ export class Classify {
     this.#bars.replaceChildren(...Array.from({ length: SHOWN }, (_, rank) => this.#bar(rank)));
   }
 
-  /** A network is there, on a device: what waits is classified now. @param {Card} card @param {string} device */
+  /** Sets the network and its device, and classifies the picture that waits, if any. @param {Card} card @param {string} device */
   async network(card, device) {
     this.#card = card;
     this.#forgetTimes();
     find('time-device', HTMLElement).textContent = device;
     const named = card.classes.length <= 20 ? card.classes.join(', ') : `${card.classes.slice(0, 12).join(', ')} and ${card.classes.length - 12} more`;
-    find('classes', HTMLElement).textContent = `It knows ${card.classes.length} things: ${named}. Whatever you show, it answers with these.`;
-    find('input-size', HTMLElement).textContent = `${card.imageSize}×${card.imageSize} pixels, no more`;
+    find('classes', HTMLElement).textContent = `It distinguishes ${card.classes.length} classes: ${named}. Every answer is one of these.`;
+    find('input-size', HTMLElement).textContent = `${card.imageSize}×${card.imageSize} pixels`;
     this.#inspect.network(card, (index) => this.#choose(index));
     await this.repeat();
   }
 
-  /** Nothing can be asked until there is a network again. */
+  /** Forgets the network; pictures wait until the next one. */
   unload() {
     this.#card = null;
     this.#again.disabled = true;
   }
 
-  /** Whether a picture is shown or waits. */
+  /** Whether a picture is shown or waiting. */
   get busy() {
     return this.#source !== null;
   }
@@ -73,7 +73,7 @@ export class Classify {
     if (this.#source) await this.look(this.#source, false);
   }
 
-  /** Shows a picture and classifies it; before there is a network, it waits. @param {Source} source @param {boolean} [preview] */
+  /** Shows a picture and classifies it; without a network, the picture waits. @param {Source} source @param {boolean} [preview] */
   async look(source, preview = true) {
     const mine = ++this.#newest;
     const current = () => mine === this.#newest;
@@ -102,10 +102,10 @@ export class Classify {
       return await this.#client.request('classify', { bytes }, [bytes]);
     } catch (error) {
       if (!(error instanceof Refusal) || error.code !== 'picture') throw error;
-      // Some formats the browser reads and the program does not: HEIC, AVIF, SVG.
+      // The browser may read formats that the program does not: HEIC, AVIF, SVG.
       const pixels = await decode(source.blob).catch(() => null);
       if (!pixels) throw error;
-      this.#name.textContent = `${source.name}, read by the browser`;
+      this.#name.textContent = `${source.name}, decoded by the browser`;
       return this.#client.request('classify', { pixels });
     }
   }
@@ -138,15 +138,15 @@ export class Classify {
   #show({ input, predictions, ms, first, evidence }, source) {
     Object.assign(this.#input, { width: input.size, height: input.size });
     brush(this.#input).putImageData(new ImageData(input.rgba, input.size, input.size), 0, 0);
-    this.#input.setAttribute('aria-label', `The picture as the network saw it, ${input.size} by ${input.size} pixels`);
+    this.#input.setAttribute('aria-label', `The input of the network, ${input.size} by ${input.size} pixels`);
     const [best] = predictions;
     this.#verdict.textContent = evidence.thin ? 'Probably none of these' : best.class;
     this.#verdict.classList.toggle('thin', evidence.thin);
     this.#note.textContent = evidence.thin
-      ? `The evidence is thin: ${best.class} is only the least wrong of what it knows.`
-      : best.probability > 0.9 ? `It is sure: ${percent(best.probability)}.`
-        : best.probability > 0.6 ? `It leans that way: ${percent(best.probability)}.`
-          : `It hesitates: ${percent(best.probability)}.`;
+      ? `No class is likely; the closest is ${best.class}, with ${percent(best.probability)}.`
+      : best.probability > 0.9 ? `High confidence: ${percent(best.probability)}.`
+        : best.probability > 0.6 ? `Moderate confidence: ${percent(best.probability)}.`
+          : `Low confidence: ${percent(best.probability)}.`;
     [...this.#bars.children].forEach((row, rank) => {
       const prediction = predictions[rank];
       const button = /** @type {HTMLButtonElement} */ (row.firstElementChild);
@@ -159,7 +159,7 @@ export class Classify {
       button.disabled = false;
       button.dataset.class = String(prediction.index);
       button.dataset.probability = String(prediction.probability);
-      button.title = `Where the evidence for ${prediction.class} lies`;
+      button.title = `Class activation map of ${prediction.class}`;
     });
     this.#again.disabled = false;
     if (first) find('time-first', HTMLElement).textContent = time(ms);
@@ -171,7 +171,7 @@ export class Classify {
     this.#tell(`${evidence.thin ? 'Probably none of these. ' : ''}${predictions.slice(0, 3).map((p) => `${p.class} ${percent(p.probability)}`).join(', ')}`, source);
   }
 
-  /** Tells the answer to those who listen. @param {string} words @param {Source} source */
+  /** Announces the answer to screen readers. @param {string} words @param {Source} source */
   #tell(words, source) {
     if ('moving' in source && source.moving && performance.now() - this.#told < TELL_EVERY) return;
     this.#told = performance.now();
@@ -187,7 +187,7 @@ export class Classify {
       picture: { kind: 'error', title: `${source.name} is not a picture that can be read.`, text: reason },
       'out-of-memory': { kind: 'error', title: 'The device is out of memory.', text: `${reason} Closing other tabs may help.` },
     };
-    const state = states[/** @type {'picture'} */ (code)] ?? { kind: 'error', title: 'That did not work.', text: reason };
+    const state = states[/** @type {'picture'} */ (code)] ?? { kind: 'error', title: 'The picture could not be classified.', text: reason };
     this.#states.pass({ .../** @type {import('./states.js').State} */ (state), id: 'picture' });
     this.#source = null;
     this.#verdict.textContent = 'No answer';
@@ -224,7 +224,7 @@ export class Classify {
   #choose(index) {
     this.#inspect.choose(index).catch((error) => {
       if (error instanceof Refusal && (error.code === 'superseded' || error.code === 'lost')) return;
-      this.#states.pass({ kind: 'error', title: 'The evidence cannot be shown.', text: error.message, id: 'picture' });
+      this.#states.pass({ kind: 'error', title: 'The class activation map cannot be shown.', text: error.message, id: 'picture' });
     });
   }
 }
@@ -232,7 +232,7 @@ export class Classify {
 /** Pixels of a picture that only the browser can read. @param {Blob} blob @returns {Promise<Pixels>} */
 async function decode(blob) {
   const bitmap = await createImageBitmap(blob);
-  // The shorter side beyond which more pixels change nothing at 32x32.
+  // A shorter side of 1024 pixels is more than enough for the network's input.
   const scale = Math.min(1, 1024 / Math.min(bitmap.width, bitmap.height));
   const width = Math.max(1, Math.round(bitmap.width * scale)), height = Math.max(1, Math.round(bitmap.height * scale));
   const canvas = make('canvas', { width: String(width), height: String(height) });

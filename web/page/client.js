@@ -1,9 +1,9 @@
 /**
- * The page's side of the worker: requests with one answer each, events, and a fresh start.
+ * The page's side of the worker: requests with one answer each, events, and restarting.
  *
- * All computing happens in a Worker; this class only numbers requests and hands answers out.
- * If the worker itself dies, every open request fails, and whoever owns the client hears
- * `crashed` and can `restart`.
+ * All computation happens in a worker; this class numbers requests and dispatches the answers.
+ * If the worker crashes, every open request fails, and the client emits `crashed`; `restart`
+ * starts a new worker.
  *
  * @typedef {'no-adapter' | 'out-of-memory' | 'lost' | 'checkpoint' | 'picture' | 'superseded' | 'failed'} Code
  * @typedef {{ kind: 'gpu' | 'software' | 'cpu', name: string, detail: string }} Device
@@ -49,10 +49,10 @@ export class WorkerClient {
     this.restart();
   }
 
-  /** Ends the worker, if there is one, and starts a new one that knows nothing yet. */
+  /** Terminates the worker, if there is one, and starts a new one without any state. */
   restart() {
     this.#worker?.terminate();
-    this.#failAll('the computation was started again');
+    this.#failAll('the worker was restarted');
     const worker = new Worker(this.#url, { type: 'module', name: 'pyr-wgpu' });
     worker.addEventListener('message', ({ data }) => this.#receive(data));
     worker.addEventListener('error', (event) => {
@@ -64,7 +64,7 @@ export class WorkerClient {
   }
 
   /**
-   * Asks the worker. Buffers in `transfer` move there and are empty here afterwards.
+   * Sends a request to the worker. Buffers in `transfer` move there and are empty here afterwards.
    * @param {string} type @param {Record<string, unknown>} [fields] @param {Transferable[]} [transfer]
    * @returns {Promise<any>}
    */
@@ -76,7 +76,7 @@ export class WorkerClient {
     });
   }
 
-  /** Calls back on each event of a name. @param {string} name @param {(message: any) => void} heard */
+  /** Calls back on each event of the given name. @param {string} name @param {(message: any) => void} heard */
   on(name, heard) {
     const set = this.#listeners.get(name) ?? new Set();
     this.#listeners.set(name, set.add(heard));

@@ -1,9 +1,9 @@
 /**
- * Two helpers over the document: find what must be there, and make an element in one line.
+ * Helpers for the document and for canvases.
  */
 
 /**
- * The element of an id, which the page's HTML holds.
+ * The element with an id, which must exist.
  * @template {HTMLElement} T
  * @param {string} id @param {new () => T} kind
  * @returns {T}
@@ -34,7 +34,7 @@ export function brush(canvas) {
   return context;
 }
 
-/** Makes a canvas as sharp as the screen: returns its width and height in CSS pixels. @param {HTMLCanvasElement} canvas */
+/** Sets a canvas to the screen's resolution; returns its width and height in CSS pixels. @param {HTMLCanvasElement} canvas */
 export function sharpen(canvas) {
   const ratio = devicePixelRatio || 1, { clientWidth: width, clientHeight: height } = canvas;
   const w = Math.max(1, Math.round(width * ratio)), h = Math.max(1, Math.round(height * ratio));

@@ -1,5 +1,5 @@
 /**
- * The ways in: drop anywhere, pick, paste, a camera, the samples. Files are recognised by content.
+ * The sources of pictures: drop, file dialog, paste, camera, samples. Files are recognised by content.
  *
  * @import { Source } from './classify.js'
  * @import { States } from './states.js'
@@ -9,10 +9,10 @@
 import { brush, find, make } from './dom.js';
 import { address, names, sample } from './samples/samples.js';
 
-/** Frames of the camera are cut to this square: more than the network needs, little to move. */
+/** Camera frames are cropped and scaled to a square of this size: more than the network needs, small enough to copy. */
 const FRAME = 256;
 
-/** Opens all ways in. @param {Takers} take @param {States} states */
+/** Sets up all sources. @param {Takers} take @param {States} states */
 export function inputs(take, states) {
   const files = async (/** @type {FileList | File[]} */ list) => {
     const [file] = list;
@@ -57,7 +57,7 @@ function pick(button, input, taken) {
   find(button, HTMLElement).addEventListener('click', () => field.click());
   field.addEventListener('change', () => {
     if (field.files?.length) taken(field.files);
-    // The same file may be chosen again.
+    // Otherwise choosing the same file again would fire no event.
     field.value = '';
   });
 }
@@ -88,7 +88,7 @@ function drop(taken, states) {
     else {
       states.pass({
         kind: 'note', title: 'That was a link, not a file.',
-        text: 'This page asks no other server. Save the picture first, or copy and paste it.',
+        text: 'This page contacts no other server. Save the picture first, or copy and paste it.',
       });
     }
   });
@@ -146,8 +146,8 @@ function camera(take, states) {
     } catch (error) {
       const denied = error instanceof DOMException && error.name === 'NotAllowedError';
       states.pass({
-        kind: 'error', title: denied ? 'The camera was not allowed.' : 'The camera cannot be opened.',
-        text: denied ? 'The browser asks again after a reload, or in its settings for this site.' : String(error),
+        kind: 'error', title: denied ? 'Access to the camera was denied.' : 'The camera cannot be opened.',
+        text: denied ? 'Allow it in the browser’s settings for this site, or reload the page to be asked again.' : String(error),
       });
       return;
     }
@@ -167,7 +167,7 @@ function camera(take, states) {
   });
   live.addEventListener('click', () => setLive(!running));
   find('camera-off', HTMLElement).addEventListener('click', close);
-  // Another picture takes the camera's place.
+  // Another picture replaces the camera's.
   video.addEventListener('replaced', close);
   document.addEventListener('visibilitychange', () => {
     if (document.hidden && running) setLive(false);

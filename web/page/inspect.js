@@ -1,8 +1,8 @@
 /**
- * The look inside: the stages as a pyramid of feature maps, and the evidence for a class.
+ * The stages as a pyramid of feature maps, and the class activation map (`evidence` in the code).
  *
- * Every stage is a slab of small pictures of one size on the screen. A later stage has more of
- * them, so its slab is wider; their pixels are fewer, so they are coarser.
+ * Every stage is a slab of feature maps, all drawn at one size. A later stage has more of them, so
+ * its slab is wider; they have fewer pixels, so they look coarser.
  *
  * @import { Answer, Card, Evidence, Insight, WorkerClient, Stage } from './client.js'
  */
@@ -10,7 +10,7 @@
 import { brush, find, make, sharpen } from './dom.js';
 import { dusk, evidence as hues } from './ramp.js';
 
-/** Narrower cells than this are hard to see; then there are more rows. */
+/** Smallest width of a cell; narrower ones are hard to see, so there are more rows instead. */
 const CELL = 30;
 /** Fewest and most rows of a slab. */
 const ROWS = [4, 16];
@@ -26,13 +26,13 @@ export class Inspect {
   /** @type {Answer['input'] | null} */ #input = null;
   /** @type {Evidence | null} */ #map = null;
   /** @type {string[]} */ #classes = [];
-  /** Number of the newest question, so that an older answer is dropped. */ #asked = 0;
+  /** Number of the newest request, so that answers to older ones are dropped. */ #asked = 0;
 
   /** @param {WorkerClient} client */
   constructor(client) {
     this.#client = client;
     this.#opacity.addEventListener('input', () => this.#drawEvidence());
-    // In the next frame: laying out within the notification would notify again.
+    // In the next frame: laying out inside the callback would trigger it again.
     new ResizeObserver(() => requestAnimationFrame(() => this.#layOut())).observe(this.#pyramid);
     this.#build([
       { name: 'stage 1', size: 32, channels: 32 }, { name: 'stage 2', size: 16, channels: 48 },
@@ -40,10 +40,10 @@ export class Inspect {
     ], 32);
   }
 
-  /** A network has been loaded: its classes become choices. @param {Card} card @param {(index: number) => void} chosen */
+  /** Lists the classes of a newly loaded network as choices. @param {Card} card @param {(index: number) => void} chosen */
   network(card, chosen) {
     this.#classes = card.classes;
-    // A network with hundreds of classes is chosen from through the bars alone.
+    // With hundreds of classes, only the bars offer a choice.
     const named = card.classes.length <= 20 ? card.classes : [];
     this.#choices.replaceChildren(...named.map((name, index) => {
       const button = make('button', { type: 'button', 'aria-pressed': 'false', 'data-class': String(index) }, name);
@@ -68,7 +68,7 @@ export class Inspect {
     this.#take(insight.evidence);
   }
 
-  /** Shows the evidence for another class of the same picture. @param {number} index */
+  /** Shows the class activation map of another class for the same picture. @param {number} index */
   async choose(index) {
     const asked = ++this.#asked;
     const insight = /** @type {Insight} */ (await this.#client.request('inspect', { class: index }));
@@ -92,7 +92,7 @@ export class Inspect {
     this.#layOut();
   }
 
-  /** Gives all slabs one cell size, so that their widths tell their channels. */
+  /** Gives all slabs one cell size, so that their widths show their numbers of channels. */
   #layOut() {
     const width = this.#pyramid.clientWidth;
     if (width < 50 || !this.#slabs.length) return;
@@ -119,7 +119,7 @@ export class Inspect {
     context.imageSmoothingEnabled = true;
     context.imageSmoothingQuality = 'high';
     const share = Number(this.#opacity.value) / 100;
-    // What is laid over also dims the picture, so that the colours are seen on bright ones.
+    // The overlay also dims the picture, so that its colours are visible on bright ones.
     context.globalAlpha = share * 0.5;
     context.fillStyle = '#14161f';
     context.fillRect(0, 0, width, height);
@@ -127,8 +127,8 @@ export class Inspect {
     context.drawImage(picture(rgba, map.size), 0, 0, width, height);
     const name = this.#classes[map.class] ?? `class ${map.class}`;
     canvas.setAttribute('aria-label', describe(name, map));
-    this.#text.replaceChildren('Laid over the input: what speaks for ', make('strong', {}, name),
-      ' and what against it. The average over the map, plus a constant of the class, is its score exactly.');
+    this.#text.replaceChildren('The regions of the input that raise or lower the score of ', make('strong', {}, name),
+      '. The mean of the map, plus the bias of the class, is exactly its logit.');
   }
 }
 
@@ -170,7 +170,7 @@ class Slab {
   draw(rows, cell) {
     const { channels, size } = this, canvas = this.#canvas, gap = cell > 20 ? 2 : 1;
     this.#rows = Math.min(rows, Math.ceil(channels / Math.ceil(channels / rows)));
-    // Three planes of colour stand side by side: the tip of the pyramid.
+    // The three colour planes are side by side, at the top of the pyramid.
     if (channels <= 3) this.#rows = 1;
     this.#columns = Math.ceil(channels / this.#rows);
     canvas.style.width = `${this.#columns * cell}px`;
@@ -188,7 +188,7 @@ class Slab {
         context.fillRect(x, y, side, side);
       }
     }
-    const kind = this.name === 'input' ? 'the colours red, green and blue' : `${channels} feature maps`;
+    const kind = this.name === 'input' ? 'the red, green and blue channels' : `${channels} feature maps`;
     const title = this.name[0].toUpperCase() + this.name.slice(1);
     this.#label.replaceChildren(make('strong', {}, title), ` ${kind}, ${size}×${size}`);
     canvas.setAttribute('aria-label', this.#stage
@@ -204,7 +204,7 @@ class Slab {
     return map >= 0 && map < this.channels ? map : -1;
   }
 
-  /** Shows one map larger beside its cell, or none. @param {number} map */
+  /** Shows one map enlarged next to its cell; none if negative. @param {number} map */
   #lens(map) {
     const lens = find('lens', HTMLElement), stage = this.#stage;
     lens.hidden = map < 0 || !stage;
@@ -226,7 +226,7 @@ class Slab {
   }
 }
 
-/** Pixels as something that can be drawn. @param {Uint8ClampedArray<ArrayBuffer>} rgba @param {number} width @param {number} height */
+/** A canvas with the given pixels. @param {Uint8ClampedArray<ArrayBuffer>} rgba @param {number} width @param {number} height */
 function picture(rgba, width, height = width) {
   const canvas = make('canvas', { width: String(width), height: String(height) });
   brush(canvas).putImageData(new ImageData(rgba, width, height), 0, 0);
@@ -248,19 +248,19 @@ function colours({ name, maps, size }) {
   return rgba;
 }
 
-/** The three colours of a picture, one after the other. @param {Answer['input']} input */
+/** The three colour planes of a picture, one after the other. @param {Answer['input']} input */
 function planes({ size, rgba }) {
   const plane = size * size, maps = new Uint8ClampedArray(plane * 3);
   for (let i = 0; i < plane; i++) for (let c = 0; c < 3; c++) maps[c * plane + i] = rgba[i * 4 + c];
   return maps;
 }
 
-/** Evidence in words, for those who do not see the map. @param {string} name @param {Evidence} map */
+/** A text alternative for the class activation map. @param {string} name @param {Evidence} map */
 function describe(name, { size, values }) {
   let best = 0;
   values.forEach((value, i) => { if (value > values[best]) best = i; });
   const third = (/** @type {number} */ at) => Math.min(2, Math.floor(at / size * 3));
   const where = ['top', 'middle', 'bottom'][third(Math.floor(best / size))];
   const side = ['left', 'centre', 'right'][third(best % size)];
-  return `Evidence for ${name} over the input; strongest ${where} ${side}.`;
+  return `Class activation map of ${name} over the input; strongest at the ${where} ${side}.`;
 }

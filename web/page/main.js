@@ -1,5 +1,5 @@
 /**
- * The page's start: everything is found, wired, and the model is brought.
+ * The page's entry point: wires the parts together and loads the model.
  *
  * @import { Card, Device, Opened } from './client.js'
  */
@@ -18,9 +18,9 @@ import { tabs } from './tabs.js';
 import { Train } from './train.js';
 import { time } from './words.js';
 
-/** How often a worker that died is started again. */
+/** Number of times that a crashed worker is restarted. */
 const RESTARTS = 3;
-/** Which sample greets the visitor. */
+/** The sample that is classified first. */
 const GREETING = 'horse';
 
 const states = new States();
@@ -45,18 +45,18 @@ inputs({ look: (source) => (leaveCamera(source), classify.look(source)), checkpo
 find('shipped', HTMLElement).addEventListener('click', () => shipped && void use(shipped));
 client.on('lost', ({ message }) => {
   classify.unload();
-  train.lost('The device was lost, and the training with it. You can start again.');
-  states.pass({ kind: 'warn', title: 'The graphics device was lost.', text: `${message} Getting it back…`, id: 'lost' });
+  train.lost('The device was lost and the training ended. You can start again.');
+  states.pass({ kind: 'warn', title: 'The graphics device was lost.', text: `${message} Reopening it…`, id: 'lost' });
 });
 client.on('recovered', ({ device, note }) => {
   opened = { device, note };
-  states.pass({ kind: 'note', title: 'The device is back.', text: `Computed by ${device.name} again; nothing was lost.`, id: 'lost' });
+  states.pass({ kind: 'note', title: 'The device is back.', text: `Running on ${device.name} again; the network has been reloaded.`, id: 'lost' });
   void settled();
 });
 client.on('crashed', ({ message }) => void revive(message));
 void begin().catch(failed);
 
-/** Opens the device and brings the model, both at once. */
+/** Opens the device and downloads the model concurrently. */
 async function begin() {
   states.last({ kind: 'work', title: 'Looking for a graphics processor' });
   const opening = open(wanted);
@@ -68,7 +68,7 @@ async function begin() {
   states.load(null);
   shipped = { name: list.model.path.split('/').pop() ?? list.model.path, bytes };
   await opening;
-  // Without a device the visitor is asked for another, and then the network is loaded there.
+  // Without a device the visitor is offered another, on which the network is loaded then.
   if (!opened) return;
   await use(shipped);
   const text = list.files.find(({ path }) => path === list.model.path.replace(/\.safetensors$/, '.md'));
@@ -77,7 +77,7 @@ async function begin() {
   await offline(states);
 }
 
-/** Opens a device; says so and returns false if there is none. @param {string} device */
+/** Opens a device; if that fails, shows the reason and returns false. @param {string} device */
 async function open(device) {
   try {
     opened = await client.request('open', { device });
@@ -87,7 +87,7 @@ async function open(device) {
     const none = error.code === 'no-adapter';
     states.load(null);
     states.last({
-      kind: 'error', title: none ? 'There is no graphics processor for this page.' : 'The device could not be opened.',
+      kind: 'error', title: none ? 'No graphics processor is available.' : 'The device could not be opened.',
       text: error.message, id: error.code,
       actions: device === 'cpu' ? [] : [{ label: 'Use the processor instead', run: () => void change('cpu') }],
     });
@@ -100,7 +100,7 @@ async function open(device) {
 async function change(device) {
   wanted = device;
   classify.unload();
-  train.lost('The device was changed, and the training ended. You can start again.');
+  train.lost('The device was changed and the training ended. You can start again.');
   states.clear();
   states.last({ kind: 'work', title: device === 'cpu' ? 'Changing to the processor' : 'Changing to WebGPU' });
   const before = opened;
@@ -115,11 +115,11 @@ async function change(device) {
   }
 }
 
-/** Loads a checkpoint and shows that it is there. @param {{ name: string, bytes: ArrayBuffer }} file */
+/** Loads a checkpoint and shows the result. @param {{ name: string, bytes: ArrayBuffer }} file */
 async function use(file) {
   states.load(null);
-  states.last({ kind: 'work', title: 'Compiling the network', text: 'Shaders for each of its layers.' });
-  // The worker takes the buffer away, so it gets a copy: a restart needs the bytes again.
+  states.last({ kind: 'work', title: 'Compiling the network', text: 'The shaders of its layers.' });
+  // The buffer is transferred to the worker, so it gets a copy: a restart needs the bytes again.
   const bytes = file.bytes.slice(0);
   try {
     const answer = await client.request('load', { bytes, name: file.name }, [bytes]);
@@ -128,10 +128,10 @@ async function use(file) {
     document.body.dataset.ready = time(answer.readyMs);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    const reasons = { checkpoint: `${file.name} is no checkpoint that this page can use.`, 'out-of-memory': `${file.name} does not fit this device.` };
+    const reasons = { checkpoint: `${file.name} is not a checkpoint that this page can use.`, 'out-of-memory': `${file.name} does not fit this device.` };
     states.pass({ kind: 'error', title: reasons[/** @type {'checkpoint'} */ (error.code)] ?? `${file.name} could not be loaded.`, text: error.message, id: error.code });
     if (!card) {
-      states.last({ kind: 'error', title: 'There is no network.', text: error.message });
+      states.last({ kind: 'error', title: 'No network is loaded.', text: error.message });
       return;
     }
     await settled();
@@ -143,7 +143,7 @@ async function use(file) {
   await settled();
 }
 
-/** A file that the visitor has. @param {File} file */
+/** Loads the visitor's own checkpoint. @param {File} file */
 async function own(file) {
   states.clear();
   classify.unload();
@@ -151,7 +151,7 @@ async function own(file) {
   if (!classify.busy) await greet();
 }
 
-/** Device and network are there: says which, and classifies what waits. */
+/** Shows device and network once both are ready, and classifies the picture that waits. */
 async function settled() {
   if (!card || !opened) return;
   const { device, note } = opened;
@@ -161,12 +161,12 @@ async function settled() {
   const graphics = { label: 'Use WebGPU', run: () => void change('gpu') };
   if (software) {
     states.last({
-      kind: 'warn', title: `WebGPU is played by software here (${device.name}).`, id: 'software',
-      text: 'It works, but slowly: this browser offers no graphics card.', actions: [processor],
+      kind: 'warn', title: `WebGPU runs on a software adapter here (${device.name}).`, id: 'software',
+      text: 'This works, but slowly: the browser offers no graphics card.', actions: [processor],
     });
   } else if (cpu && note) {
     states.last({
-      kind: 'note', title: 'The processor computes.', text: `${note} Current Chrome, Edge, Safari and Firefox have WebGPU on most systems.`, id: 'cpu',
+      kind: 'note', title: 'Ready, on the processor.', text: `${note} Current Chrome, Edge, Safari and Firefox have WebGPU on most systems.`, id: 'cpu',
     });
   } else if (cpu) {
     states.last({ kind: 'ready', title: 'Ready, on the processor.', text: network, actions: 'gpu' in navigator ? [graphics] : [], id: 'cpu' });
@@ -177,32 +177,32 @@ async function settled() {
   await classify.network(card, `${device.name}${device.detail ? `, ${device.detail}` : ''}`);
 }
 
-/** The first picture, so that nobody meets an empty page. */
+/** Classifies the first picture, so that the page is not empty. */
 async function greet() {
-  // Without it the page waits for the visitor's picture.
+  // If it cannot be fetched, the page waits for the visitor's picture.
   const first = await sample(GREETING).catch(() => null);
   if (first && !classify.busy) await classify.look(first);
 }
 
-/** Starts a dead worker again. @param {string} message */
+/** Restarts a crashed worker. @param {string} message */
 async function revive(message) {
   classify.unload();
-  train.lost('The computation stopped, and the training with it. You can start again.');
+  train.lost('The computation crashed and the training ended. You can start again.');
   if (++crashes > RESTARTS) {
     states.last({
-      kind: 'error', title: 'The computation keeps stopping.', text: `${message} Another device may do better.`, id: 'crashed',
+      kind: 'error', title: 'The computation keeps crashing.', text: `${message} Another device may work.`, id: 'crashed',
       actions: [{ label: 'Try again', run: () => (crashes = 0, void revive('')) }, { label: 'Use the processor instead', run: () => (wanted = 'cpu', crashes = 0, void revive('')) }],
     });
     return;
   }
-  states.pass({ kind: 'warn', title: 'The computation stopped and was started again.', text: message, id: 'crashed' });
+  states.pass({ kind: 'warn', title: 'The computation crashed and was restarted.', text: message, id: 'crashed' });
   client.restart();
   if (!await open(wanted)) return;
   const file = loaded ?? shipped;
   if (file) await use(file);
 }
 
-/** Whatever nobody else has caught. @param {unknown} error */
+/** Shows an error that nothing else has caught. @param {unknown} error */
 function failed(error) {
   const text = error instanceof Error ? error.message : String(error);
   console.warn(error);
@@ -213,7 +213,7 @@ function failed(error) {
   document.body.dataset.state ??= 'failed';
 }
 
-/** A picture from elsewhere takes the camera's place. @param {import('./classify.js').Source} source */
+/** Closes the camera when another picture replaces it. @param {import('./classify.js').Source} source */
 function leaveCamera(source) {
   if (!('moving' in source)) find('video', HTMLElement).dispatchEvent(new Event('replaced'));
 }

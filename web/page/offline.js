@@ -1,5 +1,5 @@
 /**
- * The page's side of the service worker: fill it once everything is loaded, tell of updates.
+ * The page's side of the service worker: stores the page once it is loaded, and announces updates.
  *
  * @import { States } from './states.js'
  */
@@ -9,13 +9,13 @@ import { find } from './dom.js';
 /** @param {States} states */
 export async function offline(states) {
   const container = navigator.serviceWorker;
-  // Browsers allow it on https and localhost only, and not in every private window.
+  // Browsers allow service workers on https and localhost only, and not in all private windows.
   if (!container) return;
   const note = find('offline', HTMLElement);
   const send = async (/** @type {string} */ type) => (await container.ready).active?.postMessage({ type });
   container.addEventListener('message', ({ data }) => {
     if (data?.event === 'kept') {
-      note.textContent = 'It works offline now.';
+      note.textContent = 'It now works offline.';
       document.body.dataset.offline = 'ready';
     }
     if (data?.event === 'update') {
@@ -30,6 +30,6 @@ export async function offline(states) {
     await container.register(new URL('sw.js', document.baseURI));
     await send('keep');
   } catch {
-    // Then the page simply needs a connection.
+    // Without a service worker the page needs a connection.
   }
 }

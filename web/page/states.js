@@ -1,9 +1,9 @@
 /**
- * The one place where the page says how it stands.
+ * The status bar.
  *
- * There is a lasting state (loading, ready, on which device) and, over it, at most one passing
- * message (a file that is no picture, a device that was lost) until it is closed or something
- * newer comes. Nothing is ever an alert, and the strip never disappears, so nothing jumps.
+ * It shows a lasting state (loading, ready, on which device) and, over it, at most one passing
+ * message (a file that is not a picture, a lost device) until the message is closed or replaced.
+ * There are no alerts, and the bar never disappears, so the layout does not jump.
  *
  * @typedef {'work' | 'ready' | 'note' | 'warn' | 'error'} Kind
  * @typedef {{ label: string, run: () => void }} Action
@@ -36,14 +36,14 @@ export class States {
     this.#draw();
   }
 
-  /** Takes the passing message away; with an id only if it is that one. @param {string} [id] */
+  /** Removes the passing message; with an id, only that one. @param {string} [id] */
   clear(id) {
     if (!this.#passing || (id && this.#passing.id !== id)) return;
     this.#passing = null;
     this.#draw();
   }
 
-  /** Bytes of a download, of an unknown total if `total` is 0; null takes the gauge away. @param {{ done: number, total: number } | null} load */
+  /** Bytes of a download, of an unknown total if `total` is 0; null hides the gauge. @param {{ done: number, total: number } | null} load */
   load(load) {
     this.#gauge.hidden = !load;
     if (!load) return;
@@ -71,7 +71,7 @@ export class States {
       button.addEventListener('click', run);
       return button;
     }));
-    // A button that vanishes under the keyboard hands its focus on, not to the page's top.
+    // If the focused button disappears, focus moves to the next one, not to the top of the page.
     if (focused) (this.#actions.querySelector('button') ?? find('main', HTMLElement)).focus({ preventScroll: true });
   }
 }

@@ -2,8 +2,9 @@
  * The service worker: after the first visit the page works without a connection.
  *
  * Everything that files.json lists is kept in one cache, named by the list's version. A page is
- * always served from one complete version, never from a mixture. A newer version is fetched
- * completely beside the one in use, and taken when the reader says so or when no page is open.
+ * always served from one complete version, never from a mixture. A newer version is downloaded
+ * completely next to the one in use, and activated on the visitor's request or when no page is
+ * open.
  */
 
 const PREFIX = 'pyr-wgpu-';
@@ -49,11 +50,11 @@ async function current() {
   return found ? found.text() : null;
 }
 
-/** Fetches the newest version completely, if it is not there yet. */
+/** Downloads the newest version completely, unless it is stored already. */
 async function keep() {
   const list = await fetch(new URL('files.json', self.registration.scope), { cache: 'no-cache' }).catch(() => null);
   const version = await current();
-  // Offline: what is kept is all there is.
+  // Offline: only the stored version is available.
   if (!list?.ok) return version ? tell({ event: 'kept' }) : undefined;
   const copy = list.clone();
   const { version: newest, files } = await list.json();
@@ -72,7 +73,8 @@ async function keep() {
       await cache.put(new URL('files.json', self.registration.scope), copy);
       await rename(partial, PREFIX + newest);
     } catch {
-      // A half-changed server, a lost connection, no room: the next visit tries again.
+      // The server was being updated, the connection was lost or storage is full: the next visit
+      // tries again.
       await caches.delete(partial);
       return version ? tell({ event: 'kept' }) : undefined;
     }
@@ -82,7 +84,7 @@ async function keep() {
   return tell({ event: 'kept' });
 }
 
-/** Caches have no rename; the entries are copied, and the name exists only when complete. */
+/** Caches cannot be renamed: copies the entries, then deletes the source. */
 async function rename(from, to) {
   const source = await caches.open(from);
   const entries = await Promise.all((await source.keys()).map(async (key) => [key, await source.match(key)]));
@@ -91,7 +93,7 @@ async function rename(from, to) {
   await caches.delete(from);
 }
 
-/** Makes a version the one in use and drops all others. */
+/** Activates a version and deletes all others. */
 async function take(version) {
   await (await caches.open(META)).put(CURRENT, new Response(version));
   for (const name of await caches.keys()) {
@@ -99,7 +101,7 @@ async function take(version) {
   }
 }
 
-/** The complete version that waits, or null. */
+/** The complete version that waits to be activated, or null. */
 async function waiting() {
   const version = await current();
   const names = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && !name.endsWith(':partial'));

@@ -1,5 +1,5 @@
 /**
- * Tabs by the ARIA pattern: arrows move between them, the address keeps which is open.
+ * Tabs by the ARIA pattern: arrow keys move between them, and the URL's fragment names the open one.
  */
 
 /** @param {HTMLElement} list with role tablist */

@@ -1,6 +1,6 @@
 /*
- * Light or dark, before the first paint: what was chosen here before, else what the system asks for.
- * A plain script, because a module would run too late and flash.
+ * Sets the light or dark theme before the first paint: the visitor's earlier choice, else the system's.
+ * A plain script, because a module would run after the first paint.
  */
 (() => {
   const root = document.documentElement;
@@ -18,7 +18,7 @@
     const button = event.target instanceof Element && event.target.closest('#theme');
     if (!button) return;
     const next = root.dataset.theme === 'dark' ? 'light' : 'dark';
-    // Storage may be forbidden; then the choice lasts as long as the page.
+    // Storage may be disabled; then the choice lasts until the page is closed.
     try { localStorage.setItem('theme', next); } catch { /* see above */ }
     root.dataset.theme = next;
     root.dispatchEvent(new Event('themechange'));

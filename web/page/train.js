@@ -1,5 +1,5 @@
 /**
- * The second tab: a training that runs in the worker and is drawn here.
+ * The second tab: training runs in the worker, and its events are shown here.
  *
  * @import { WorkerClient } from './client.js'
  * @import { States } from './states.js'
@@ -15,7 +15,7 @@ import { Chart } from './chart.js';
 import { brush, find, make } from './dom.js';
 import { percent, size } from './words.js';
 
-/** Pictures in the grid. */
+/** Test images in the grid. */
 const EXAM = 64;
 
 export class Train {
@@ -44,25 +44,25 @@ export class Train {
     client.on('progress', (event) => this.#step(event));
     client.on('epoch', (event) => this.#epoch(event));
     client.on('finished', () => this.#finished());
-    client.on('failed', ({ error }) => this.#fail(new Error(error), 'The training broke off.'));
+    client.on('failed', ({ error }) => this.#fail(new Error(error), 'The training failed.'));
     client.on('grid', (event) => this.#grid(event.pictures));
     this.#enter('idle', this.#state.textContent ?? '');
   }
 
-  /** The worker is new or its device is gone: a training that ran has ended. @param {string} why */
+  /** Ends the training after a restart of the worker or the loss of its device. @param {string} why */
   lost(why) {
     if (['starting', 'running', 'paused'].includes(this.#phase)) this.#enter('stopped', why);
     this.#save.hidden = true;
   }
 
   async #begin() {
-    this.#enter('starting', 'Drawing the pictures and compiling the network…');
+    this.#enter('starting', 'Drawing the images and compiling the network…');
     this.#chart.clear(1);
     this.#progress.removeAttribute('value');
     const seed = this.#seed++;
     try {
       await this.#client.request('train', { seed });
-      if (this.#phase === 'starting') this.#enter('running', 'It learns. You can go on classifying pictures meanwhile.');
+      if (this.#phase === 'starting') this.#enter('running', 'Training. You can classify pictures meanwhile.');
     } catch (error) {
       this.#fail(error, 'The training could not start.');
     }
@@ -72,19 +72,19 @@ export class Train {
     const paused = this.#phase === 'paused';
     try {
       await this.#client.request(paused ? 'resume' : 'pause');
-      if (paused) this.#enter('running', 'It learns again.');
-      else this.#enter('paused', 'Paused: nothing is computed, nothing is lost.');
+      if (paused) this.#enter('running', 'Training again.');
+      else this.#enter('paused', 'Paused. Resuming continues with the next step.');
     } catch (error) {
-      this.#fail(error, 'The training did not answer.');
+      this.#fail(error, 'The training does not respond.');
     }
   }
 
   async #end() {
     try {
       await this.#client.request('pause');
-      this.#enter('stopped', 'Stopped. What it has learnt so far can be downloaded.');
+      this.#enter('stopped', 'Stopped. The weights trained so far can be downloaded.');
     } catch (error) {
-      this.#fail(error, 'The training did not answer.');
+      this.#fail(error, 'The training does not respond.');
     }
   }
 
@@ -103,7 +103,7 @@ export class Train {
 
   /** @param {StepProgress} progress */
   #step({ epoch, epochs, step, steps, recent_loss, images_per_second, device_bytes }) {
-    if (this.#phase === 'starting') this.#enter('running', 'It learns. You can go on classifying pictures meanwhile.');
+    if (this.#phase === 'starting') this.#enter('running', 'Training. You can classify pictures meanwhile.');
     const write = (/** @type {string} */ id, /** @type {string} */ words) => {
       find(id, HTMLElement).textContent = words;
     };
@@ -124,31 +124,31 @@ export class Train {
     this.#chart.epoch({ at: epoch, error: test_top1_error });
   }
 
-  /** The training has come to its end by itself. */
+  /** The training has run all its epochs. */
   #finished() {
     if (this.#phase !== 'running' && this.#phase !== 'starting') return;
     this.#progress.value = 1;
-    this.#enter('finished', 'Finished. What it has learnt can be downloaded.');
+    this.#enter('finished', 'Finished. The trained weights can be downloaded.');
   }
 
   /** @param {Examined[]} pictures */
   #grid(pictures) {
     const cells = find('exam', HTMLElement).children;
-    let right = 0;
+    let correct = 0;
     pictures.slice(0, EXAM).forEach((picture, i) => {
       const cell = /** @type {HTMLElement} */ (cells[i]);
       const canvas = /** @type {HTMLCanvasElement} */ (cell.firstElementChild);
-      const hit = picture.class === picture.truth;
-      right += Number(hit);
+      const isCorrect = picture.class === picture.truth;
+      correct += Number(isCorrect);
       brush(canvas).putImageData(new ImageData(new Uint8ClampedArray(picture.rgba), 32, 32), 0, 0);
-      cell.dataset.right = String(hit);
+      cell.dataset.right = String(isCorrect);
       cell.style.setProperty('--sure', picture.probability.toFixed(3));
-      const words = hit ? `${picture.truth}, right, ${percent(picture.probability)}`
-        : `${picture.truth}, taken for ${picture.class}, ${percent(picture.probability)}`;
+      const words = isCorrect ? `${picture.truth}, correct, ${percent(picture.probability)}`
+        : `${picture.truth}, classified as ${picture.class}, ${percent(picture.probability)}`;
       cell.title = words;
       canvas.setAttribute('aria-label', words);
     });
-    find('exam-title', HTMLElement).textContent = `${right} of ${pictures.length} right`;
+    find('exam-title', HTMLElement).textContent = `${correct} of ${pictures.length} correct`;
   }
 
   /** @param {typeof this.#phase} phase @param {string} words */

@@ -1,8 +1,8 @@
 /**
- * Numbers as people read them.
+ * Numbers as text.
  */
 
-/** A share in percent that claims neither certainty nor impossibility. @param {number} share 0..1 */
+/** A share in percent; never rounded to 0 or 100 %. @param {number} share 0..1 */
 export function percent(share) {
   if (share > 0.9995 && share < 1) return '> 99.9 %';
   if (share < 0.0005 && share > 0) return '< 0.1 %';
@@ -32,7 +32,7 @@ export function big(count) {
   return String(count);
 }
 
-/** The middle one of some numbers. @param {number[]} values */
+/** The median of some numbers. @param {number[]} values */
 export function median(values) {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[sorted.length >> 1];

@@ -1,19 +1,19 @@
 /**
- * Where everything is computed: the program, compiled to WebAssembly, behind messages.
+ * The worker: the program, compiled to WebAssembly, behind messages.
  *
  * A request `{ id, type, ... }` gets one answer, `{ id, ok: true, ... }` or
- * `{ id, ok: false, code, message }`; messages with an `event` come unasked. Requests to the
- * network are served one after another; a training runs beside them in short turns.
+ * `{ id, ok: false, code, message }`; messages with an `event` are unsolicited. Requests to the
+ * network are served one after another; training runs between them in short slices.
  *
  * @import { Code, Device } from './client.js'
  */
 
 import init, { PageDevice, Training } from './pyr_wgpu_web.js';
 
-/** Examinations in an epoch. */
+/** Number of times per epoch that the test images of the grid are classified. */
 const EXAMS = 8;
 
-/** Things done one after another. */
+/** A queue of tasks that run one after another. */
 class Line {
   /** @type {Promise<unknown>} */ #last = Promise.resolve();
 
@@ -25,7 +25,7 @@ class Line {
   }
 }
 
-/** An error with a code that the page acts on. */
+/** An error with a code that the page handles. */
 class Fault extends Error {
   /** @param {Code} code @param {string} message */
   constructor(code, message) {
@@ -39,9 +39,9 @@ const line = new Line();
 /** @type {PageDevice | null} */ let opened = null;
 /** @type {Device | null} */ let device = null;
 /** The checkpoint in use, to be loaded again elsewhere. @type {Uint8Array | null} */ let model = null;
-/** Whether nothing was classified yet since network or device changed. */ let first = true;
+/** Whether nothing has been classified since network or device changed. */ let first = true;
 /** The class of the last answer. */ let answered = 0;
-/** The newest classification that was asked for. */ let newest = 0;
+/** Id of the newest request for a classification. */ let newest = 0;
 /** @type {Run | null} */ let run = null;
 
 /** @type {Record<string, (request: any) => any>} */
@@ -52,7 +52,7 @@ const answers = {
   classify: (request) => {
     newest = request.id;
     return line.add(() => {
-      if (request.id !== newest) throw new Fault('superseded', 'a newer picture came');
+      if (request.id !== newest) throw new Fault('superseded', 'a newer picture supersedes this one');
       return classify(request);
     });
   },
@@ -87,10 +87,10 @@ function refuse(id, error) {
   if (code === 'lost') lost();
 }
 
-/** What is said of an error. @param {any} error @returns {{ code: Code, message: string }} */
+/** Code and message of an error. @param {any} error @returns {{ code: Code, message: string }} */
 function told(error) {
   if (error instanceof WebAssembly.RuntimeError) {
-    // The program broke off in the middle: nothing in it can be trusted. The page starts a new one.
+    // The program panicked, so its state cannot be trusted: crash, and the page restarts the worker.
     setTimeout(() => {
       throw error;
     });
@@ -107,13 +107,13 @@ function need() {
 async function open(wanted) {
   const found = wanted === 'cpu' ? { adapter: null, why: null } : await look();
   if (wanted === 'gpu' && found.why) throw new Fault('no-adapter', found.why);
-  let note = found.why && `${found.why} The processor does the work instead.`;
+  let note = found.why && `${found.why} The processor is used instead.`;
   let next;
   try {
     next = await PageDevice.open(found.adapter ? 'gpu' : 'cpu');
   } catch (error) {
     if (wanted === 'gpu' || !found.adapter) throw error;
-    note = `The graphics device could not be opened (${told(error).message}), so the processor does the work.`;
+    note = `The graphics device could not be opened (${told(error).message}), so the processor is used.`;
     next = await PageDevice.open('cpu');
   }
   run?.end();
@@ -131,14 +131,14 @@ async function open(wanted) {
   return { device, note };
 }
 
-/** The browser's adapter, or why there is none. */
+/** The browser's adapter, or the reason why there is none. */
 async function look() {
   if (!('gpu' in navigator)) return { adapter: null, why: 'This browser has no WebGPU.' };
   const adapter = await navigator.gpu.requestAdapter().catch(() => null);
   return adapter ? { adapter, why: null } : { adapter, why: 'This browser has WebGPU, but found no graphics adapter for it.' };
 }
 
-/** What an adapter calls itself; browsers say as little as they can. @param {any} info */
+/** The name of an adapter; browsers reveal little of it. @param {any} info */
 function named(info) {
   const words = [info?.vendor, info?.architecture].filter(Boolean).join(' ');
   return info?.description || info?.device || words || 'a graphics adapter';
@@ -186,19 +186,19 @@ async function inspect(wanted) {
   return wanted === undefined ? { stages: await network.stages(), evidence } : { evidence };
 }
 
-/** A device went away. Several requests may notice: the first of them gets another. */
+/** Recovers from a lost device, once, although several requests may fail because of it. */
 function lost() {
   const gone = opened;
   void line.add(() => opened === gone && recover());
 }
 
-/** Another try at the device, and the processor if that fails. */
+/** Opens the device again, or the processor if that fails. */
 async function recover() {
-  postMessage({ event: 'lost', message: 'The browser took it away, or its driver was reset.' });
+  postMessage({ event: 'lost', message: 'The browser closed it, or its driver was reset.' });
   try {
     postMessage({ event: 'recovered', ...await open(device?.kind === 'cpu' ? 'cpu' : 'auto') });
   } catch (error) {
-    // Without a device nothing can go on: the page starts over.
+    // Without a device nothing can run: crash, and the page restarts the worker.
     setTimeout(() => {
       throw error;
     });
@@ -206,7 +206,7 @@ async function recover() {
 }
 
 function running() {
-  if (!run) throw new Fault('failed', 'nothing is being trained');
+  if (!run) throw new Fault('failed', 'no training is running');
   return run;
 }
 
@@ -218,30 +218,30 @@ function train(seed) {
   return {};
 }
 
-/** A training under way: hands its events to the page, and shows what it makes of some images. */
+/** A training run: posts its events to the page, and classifies some test images now and then. */
 class Run {
   #training;
   #line = new Line();
-  /** The loop, as long as it goes. @type {Promise<void> | null} */ #loop = null;
+  /** The training loop while it runs. @type {Promise<void> | null} */ #loop = null;
   #paused = false;
   #ended = false;
-  /** Whether an evaluation is under way, which a pause lets finish. */ #testing = false;
-  /** Examinations done in the epoch. */ #exams = 0;
+  /** Whether an evaluation is running, which a pause lets finish. */ #testing = false;
+  /** Number of times that the test images were classified in this epoch. */ #exams = 0;
 
   /** @param {Training} training */
   constructor(training) {
     this.#training = training;
   }
 
-  /** Goes on, or begins. */
+  /** Starts or resumes the loop. */
   resume() {
     this.#paused = false;
-    // A pause that is taken back at once finds the former loop still there.
+    // If a pause is revoked at once, the previous loop is still running.
     this.#loop ??= this.#go();
     return {};
   }
 
-  /** Answers when nothing is computed any more. */
+  /** Stops the loop; resolves when nothing is being computed. */
   async pause() {
     this.#paused = true;
     await this.#loop;
@@ -254,7 +254,7 @@ class Run {
     return { bytes: bytes.buffer, name: 'demo-shapes.safetensors', transfer: [bytes.buffer] };
   }
 
-  /** Nobody wants it any more. */
+  /** Ends the run and frees it. */
   end() {
     this.#ended = true;
     void this.#line.add(() => this.#training.free());
@@ -276,7 +276,7 @@ class Run {
     }
   }
 
-  /** Hands on the next event; answers whether there may be another. */
+  /** Posts the next event; returns whether there may be another. */
   async #next() {
     if (this.#ended) return false;
     const json = await this.#training.next();
@@ -300,7 +300,7 @@ class Run {
   }
 }
 
-/** Lets messages in between. */
+/** Yields to the event loop, so that messages are received. */
 function breathe() {
   return new Promise((resolve) => setTimeout(resolve));
 }

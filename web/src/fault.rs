@@ -7,7 +7,7 @@ use pyr_wgpu::train::TrainError;
 use pyr_wgpu::trained_model::TrainedModelError;
 use wasm_bindgen::JsValue;
 
-/// An error with the code that the page acts on.
+/// An error with a code that the page handles.
 pub(crate) struct Fault {
     code: &'static str,
     message: String,
@@ -33,7 +33,7 @@ impl From<Fault> for JsValue {
 
 impl From<GpuError> for Fault {
     fn from(error: GpuError) -> Fault {
-        // The command line's words name its options; the page has none.
+        // The library's messages name options of the command line, which the page lacks.
         match error {
             GpuError::NoAdapter { .. } => Fault::new(
                 "no-adapter",
@@ -48,7 +48,7 @@ impl From<GpuError> for Fault {
             }
             GpuError::BufferTooLarge { bytes, limit, .. } => Fault::new(
                 "out-of-memory",
-                format!("it needs {bytes} bytes in one piece, this device has at most {limit}"),
+                format!("it needs a buffer of {bytes} bytes, this device allows at most {limit}"),
             ),
             GpuError::Lost(reason) => Fault::new("lost", reason),
             other => Fault::new("failed", other),

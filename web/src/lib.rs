@@ -1,8 +1,8 @@
 //! Bindings of `pyr_wgpu` for the browser page: what `web/page/worker.js` calls.
 //!
-//! Nothing is computed here. A `PageDevice` is a device with a trained network on it, a
-//! `Training` a run of the network `demo` on the drawn shapes; both hand JSON and bytes to
-//! JavaScript. Errors are `Error` objects with a `code` besides the message.
+//! Nothing is computed here. A `PageDevice` is a device with a trained network, a `Training` a run
+//! of the network `demo` on the drawn shapes; both return JSON and bytes to JavaScript. Errors are
+//! `Error` objects with a `code` besides the message.
 
 #![cfg(target_arch = "wasm32")]
 
@@ -21,7 +21,7 @@ extern "C" {
     fn console_error(text: &str);
 }
 
-/// Runs once when the module is loaded: a panic says on the console what it was about.
+/// Runs once when the module is loaded: makes panics print their message on the console.
 #[wasm_bindgen(start)]
 pub fn start() {
     std::panic::set_hook(Box::new(|info| console_error(&info.to_string())));

@@ -1,4 +1,4 @@
-//! A device with a trained network on it.
+//! A device with a trained network.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::training::Training;
 pub struct PageDevice {
     device: Device,
     loaded: Option<Predictor>,
-    /// Built before its weights were there.
+    /// Built before its weights have arrived.
     prepared: Option<Predictor>,
 }
 
@@ -30,7 +30,7 @@ impl PageDevice {
     /// `no-adapter` if there is none or it cannot be opened.
     pub async fn open(device: String) -> Result<PageDevice, JsValue> {
         let request = DeviceRequest {
-            // The first adapter there is: browsers show one.
+            // The first adapter; browsers offer only one.
             device: Some(match device.as_str() {
                 "cpu" => "cpu".to_owned(),
                 _ => "0".to_owned(),
@@ -59,11 +59,11 @@ impl PageDevice {
         self.device.name()
     }
 
-    /// Builds the network of a description, as checkpoints have it in their metadata, before
-    /// its weights are there, and runs it once: the browser compiles its kernels meanwhile.
+    /// Builds a network from its description (JSON as in a checkpoint's metadata) before its
+    /// weights have arrived, and runs it once: the browser compiles its kernels meanwhile.
     ///
     /// # Errors
-    /// `checkpoint` if the description is none, else what the device says.
+    /// `checkpoint` if the description is invalid, else the device's error.
     pub async fn prepare(&mut self, description: &str) -> Result<(), JsValue> {
         let description = described(description)?;
         let network =
@@ -83,11 +83,11 @@ impl PageDevice {
         Ok(())
     }
 
-    /// Takes a checkpoint's network and weights; the former ones stay if it is of no use.
-    /// Returns what the page says about it, as JSON.
+    /// Loads a checkpoint's network and weights; on an error the previous ones stay. Returns the
+    /// facts of the model card as JSON.
     ///
     /// # Errors
-    /// `checkpoint` with the reason, else what the device says.
+    /// `checkpoint` with the reason, else the device's error.
     pub fn load(&mut self, bytes: &[u8]) -> Result<String, JsValue> {
         let checkpoint = Checkpoint::from_bytes(bytes).map_err(|e| Fault::new("checkpoint", e))?;
         let metadata = checkpoint.metadata.clone();
@@ -122,29 +122,29 @@ impl PageDevice {
         Ok(self.loaded()?.description().network.image_size)
     }
 
-    /// The content of an image file as the network sees it: rows of RGB bytes.
+    /// Decodes an image file to the network's input size: rows of RGB bytes.
     ///
     /// # Errors
-    /// `image` if it is none.
+    /// `picture` if it cannot be decoded.
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Vec<u8>, JsValue> {
         Ok(self.loaded()?.decode(bytes).map_err(Fault::from)?)
     }
 
-    /// Pixels of a canvas, RGBA, as the network sees them.
+    /// Resizes the RGBA pixels of a canvas to the network's input size: rows of RGB bytes.
     ///
     /// # Errors
-    /// `image` if the extents are not theirs.
+    /// `picture` if the number of bytes does not match the extents.
     pub fn fit(&mut self, width: u32, height: u32, rgba: &[u8]) -> Result<Vec<u8>, JsValue> {
         let rgb = rgba.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]);
         let fitted = self.loaded()?.fit(width, height, rgb.collect());
         Ok(fitted.map_err(Fault::from)?)
     }
 
-    /// All classes of an image as [`PageDevice::decode`] and [`PageDevice::fit`] give it, the most
-    /// probable first, and whether the evidence is thin: JSON.
+    /// Classifies an image from [`PageDevice::decode`] or [`PageDevice::fit`]. Returns JSON: all
+    /// classes, the most probable first, and whether even that one is unlikely (`thin`).
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     pub async fn classify(&mut self, image: Vec<u8>) -> Result<String, JsValue> {
         let predictions = self.loaded()?.classify(&image).await.map_err(Fault::from)?;
         let rows: Vec<Value> = predictions
@@ -156,20 +156,20 @@ impl PageDevice {
     }
 
     /// The feature maps at the end of each stage, for the image classified last: an array
-    /// of `{name, size, channels, maps}` with grey bytes, map after map, each from its own
-    /// least to its own greatest value.
+    /// of `{name, size, channels, maps}` with grey bytes, map after map, each scaled from its
+    /// minimum to its maximum.
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     pub async fn stages(&mut self) -> Result<js_sys::Array, JsValue> {
         let stages = self.loaded()?.stages().await.map_err(Fault::from)?;
         Ok(stages.iter().map(stage_object).collect())
     }
 
-    /// Where the image classified last speaks for a class, row by row.
+    /// The class activation map of a class for the image classified last, row by row.
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error, or that there is no such class.
     pub async fn evidence(&mut self, class: usize) -> Result<Vec<f32>, JsValue> {
         let loaded = self.loaded()?;
         if class >= loaded.description().classes.len() {
@@ -179,15 +179,15 @@ impl PageDevice {
         Ok(evidence.values)
     }
 
-    /// A training on the same device.
+    /// Starts a training run on the same device.
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     pub fn train(&self, seed: u32) -> Result<Training, JsValue> {
         Ok(Training::new(&self.device, seed.into())?)
     }
 
-    /// Destroys the device, as a driver's reset does: what the page's recovery is tested with.
+    /// Destroys the device, as a driver's reset does, to test the page's recovery.
     pub fn lose(&self) {
         if let Device::Gpu(gpu) = &self.device {
             gpu.destroy();
@@ -201,7 +201,7 @@ fn described(text: &str) -> Result<Description, JsValue> {
     Ok(description.expect("the key is there"))
 }
 
-/// What the page says about a network.
+/// The facts of a network's model card.
 fn card(trained: &TrainedModel, metadata: &BTreeMap<String, String>, bytes: usize) -> Value {
     let Description {
         network, classes, ..
@@ -243,7 +243,7 @@ fn stage_object(maps: &FeatureMaps) -> JsValue {
     object.into()
 }
 
-/// Map after map, each stretched from its least to its greatest value.
+/// Map after map, each scaled from its minimum to its maximum.
 fn grey(maps: &FeatureMaps) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(maps.values.len());
     for channel in 0..maps.channels {

@@ -1,4 +1,4 @@
-//! The training of the page's second tab: the network `demo` on the drawn shapes.
+//! Training in the page's second tab: the network `demo` on the drawn shapes.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use wasm_bindgen::prelude::*;
 
 use crate::fault::Fault;
 
-/// Test images that are classified again and again.
+/// Test images that are classified repeatedly during training.
 const EXAM: usize = 64;
 
-/// Time between two events, so that classification gets its turn, and steps at most: a browser
-/// queues whatever is submitted.
+/// Time between two events, so that classification can run in between, and the most steps between
+/// them: a browser queues all work submitted.
 const INTERVAL: Duration = Duration::from_millis(80);
 const MAX_STEPS: u32 = 32;
 
@@ -91,27 +91,27 @@ impl Training {
         })
     }
 
-    /// Goes on to the next event and returns it as `pyr_wgpu::train::Event` writes it: JSON, or
-    /// nothing after the last one.
+    /// Runs to the next event and returns it as the JSON of `pyr_wgpu::train::Event`; nothing after
+    /// the last one.
     ///
     /// # Errors
-    /// What the device says, or that the training diverged.
+    /// The device's error, or that the training diverged.
     pub async fn next(&mut self) -> Result<Option<String>, JsValue> {
         let event = self.session.next(&mut ()).await.map_err(Fault::from)?;
         Ok(event.map(|event| event.to_json()))
     }
 
-    /// The images of the examination: 64 times 32 by 32 RGB bytes.
+    /// The images that [`Training::examine`] classifies: 64 of 32 x 32 x RGB bytes.
     #[wasm_bindgen(getter)]
     pub fn images(&self) -> Vec<u8> {
         self.images.clone()
     }
 
-    /// Classifies the examination's images with the present weights; returns JSON: for each
-    /// its true class, the most probable one and how probable that is.
+    /// Classifies the first test images with the current weights; returns JSON: for each the true
+    /// class, the most probable class and its probability.
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     pub async fn examine(&mut self) -> Result<String, JsValue> {
         let snapshot = self.session.snapshot().await.map_err(Fault::from)?;
         self.examiner.set_weights(&snapshot.weights);
@@ -128,10 +128,10 @@ impl Training {
         Ok(serde_json::Value::Array(rows.collect()).to_string())
     }
 
-    /// The weights as a safetensors file that the command line opens.
+    /// The weights as a safetensors file for the command line.
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     pub async fn checkpoint(&mut self) -> Result<Vec<u8>, JsValue> {
         let snapshot = self.session.snapshot().await.map_err(Fault::from)?;
         let seen = snapshot.position.batches_tracked;

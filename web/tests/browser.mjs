@@ -1,5 +1,5 @@
 /**
- * What the tests of the page share: a server, a Chromium, and the ways to ask the page.
+ * Helpers of the page's tests: a server, a Chromium, and queries of the page's state.
  */
 
 import { execFile } from 'node:child_process';
@@ -13,11 +13,11 @@ import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-/** The page, put together. */
+/** The assembled page. */
 export const dist = join(root, 'web', 'dist');
-/** The model that it ships. */
+/** The model that the page ships. */
 export const model = join(dist, 'models', 'cifar10.safetensors');
-/** Long enough for a machine with two busy cores. */
+/** A timeout in milliseconds, long enough for a machine with two busy cores. */
 export const patience = 120_000;
 
 const types = {
@@ -57,16 +57,16 @@ export async function serve(folders = [dist], under = '/some/where/') {
   };
 }
 
-/** The browser: `CHROMIUM` names it, else the usual places are looked at. */
+/** The browser: named by `CHROMIUM`, else searched in the usual places. */
 function executable() {
   const usual = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome',
     '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'];
   const found = process.env.CHROMIUM ?? usual.find((path) => existsSync(path));
-  if (!found) throw new Error('there is no Chromium; install it, or name one by CHROMIUM=PATH');
+  if (!found) throw new Error('Chromium was not found; install it, or name one with CHROMIUM=PATH');
   return found;
 }
 
-/** Opens a browser with nothing in it. Without `webgpu` it has no adapter to offer. */
+/** Opens a browser with an empty profile. Without `webgpu` it offers no adapter. */
 export async function launch({ webgpu = true, viewport = { width: 1280, height: 900 }, dark = false } = {}) {
   const profile = await mkdtemp(join(tmpdir(), 'pyr-wgpu-page-'));
   const adapter = webgpu ? ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'] : [];
@@ -88,7 +88,7 @@ export async function launch({ webgpu = true, viewport = { width: 1280, height: 
   };
 }
 
-/** Opens the page and notes what it should never do. */
+/** Opens the page and records faults: console errors, exceptions, requests to other servers. */
 export async function visit(context, server, query = '') {
   const page = await context.newPage();
   const faults = [];
@@ -104,13 +104,13 @@ export async function visit(context, server, query = '') {
   return { page, faults };
 }
 
-/** Chromium's own remarks about running without a graphics card. */
+/** Chromium's own messages about running without a graphics card. */
 const excused = (text) => /WebGPU.*experimental|No available adapters|Automatic fallback to software/i.test(text);
 
 /** Waits until the page has a device and a network. */
 export const ready = (page) => page.waitForFunction(() => document.body.dataset.state === 'ready');
 
-/** Waits until the newest picture has its answer, or its refusal. */
+/** Waits until the newest picture has been classified or refused. */
 export const answered = (page) => page.waitForFunction(
   () => document.body.dataset.asked && document.body.dataset.asked === document.body.dataset.answered);
 
@@ -125,7 +125,7 @@ export const bars = (page) => page.$$eval('#bars button', (buttons) => buttons.m
   class: button.querySelector('.name').textContent, probability: Number(button.dataset.probability), off: button.disabled,
 })));
 
-/** Drops a file on the page and waits for what comes of it. */
+/** Drops a file on the page and waits for the result. */
 export async function drop(page, name, bytes) {
   const before = await page.evaluate(() => document.body.dataset.asked ?? '');
   const list = await page.evaluateHandle(({ name, base64 }) => {
@@ -139,14 +139,14 @@ export async function drop(page, name, bytes) {
   await answered(page);
 }
 
-/** What the command line says; its binary is named by `PYR_WGPU`. */
+/** Runs the command line, whose binary `PYR_WGPU` names, and parses its JSON output. */
 export async function commandLine(...words) {
   const binary = process.env.PYR_WGPU ?? file('target/debug/pyr-wgpu');
   const { stdout } = await promisify(execFile)(binary, words, { maxBuffer: 1 << 26 });
   return JSON.parse(stdout);
 }
 
-/** Keeps a picture of the page where `SHOTS` says, for looking at. */
+/** Saves a screenshot of the page in the folder that `SHOTS` names, if any. */
 export async function shoot(page, name) {
   const folder = process.env.SHOTS;
   if (!folder) return;

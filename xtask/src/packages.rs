@@ -15,7 +15,7 @@ pub(crate) struct Family {
     pub(crate) python: &'static str,
 }
 
-/// How apt installs without questions.
+/// The command line of a non-interactive installation by apt.
 pub(crate) const APT_INSTALL: [&str; 8] = [
     "env",
     "DEBIAN_FRONTEND=noninteractive",
@@ -80,13 +80,13 @@ impl Family {
     }
 }
 
-/// Installs packages, whose names are separated by spaces.
+/// Installs packages; their names are separated by spaces.
 pub(crate) fn install(before: &[&str], packages: &str) -> Step {
     let words: Vec<&str> = before.iter().copied().chain(packages.split(' ')).collect();
     Step::new(&words)
 }
 
-/// An unrelated archive that cannot be reached must not prevent the installation.
+/// Updates apt's lists; may fail, because an unreachable archive need not be one that is used.
 pub(crate) fn apt_update() -> Step {
     Step {
         may_fail: true,

@@ -1,4 +1,4 @@
-//! The tests of the browser page, built as it is released and driven in a real Chromium.
+//! The tests of the browser page, built as for release, in a real Chromium.
 
 use std::path::Path;
 use std::process::Command;
@@ -30,7 +30,7 @@ pub(crate) fn test() -> Result<Outcome, Failure> {
     run(&mut node).map(Outcome::Ended)
 }
 
-/// Installs what the lock file of a folder names from npm, unless it is there.
+/// Installs the npm packages of a folder's lock file, unless they are installed.
 ///
 /// # Errors
 /// If the installation fails.

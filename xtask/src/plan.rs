@@ -4,24 +4,24 @@
 //! be tested on any other. A task lists its ways in order of preference; a way is a few command
 //! lines.
 //!
-//! The only thing that Linux may lack for pyr-wgpu itself is a Vulkan driver. Where there is
-//! none, Mesa's lavapipe, which runs shaders on the CPU, is a package away.
-//! Debian 12 ships a lavapipe from 2022 that is clearly slower than the current one, and Debian
-//! offers a newer one in its official backports archive: that one is taken there.
+//! pyr-wgpu itself needs only a Vulkan driver, which a Linux machine may lack. In that case Mesa's
+//! lavapipe, which runs shaders on the CPU, is installed as a package.
+//! The lavapipe of Debian 12 is from 2022 and clearly slower than the current one, so there the
+//! newer one from Debian's official backports archive is installed.
 
 use crate::command::shell_line;
 use crate::facts::{Drivers, Facts, Release, Source};
 use crate::packages::{APT_INSTALL, apt_update, family, install};
 use crate::tools;
 
-/// What the set-up is for.
+/// The purpose of the set-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
     /// Building the program and running it.
     Demo,
     /// Also everything that the tests use.
     Tests,
-    /// Making the browser page.
+    /// Building the browser page.
     Web,
 }
 
@@ -101,8 +101,8 @@ fn vulkan(facts: &Facts, release: &Release) -> Result<Option<Task>, String> {
     let missing = match (&facts.vulkan_drivers, facts.vulkan_loader) {
         (Drivers::Hidden { variable }, _) => {
             return Err(format!(
-                "the environment variable {variable} names no existing Vulkan driver, and hides \
-                 all others; unset it or correct it"
+                "the environment variable {variable} names no existing Vulkan driver and hides \
+                 all others; unset or correct it"
             ));
         }
         (Drivers::Found, true) => return Ok(outdated_lavapipe(facts, release)),
@@ -176,8 +176,8 @@ const BACKPORTED: &str = "libvulkan1 mesa-vulkan-drivers libdrm2 libdrm-amdgpu1"
 
 const BACKPORTS_FILE: &str = "/etc/apt/sources.list.d/pyr-wgpu-backports.list";
 
-/// The mirror of Debian that this machine uses for its own release; a CD or a folder has no
-/// other.
+/// The Debian mirror that this machine uses for its own release, or the default mirror if its
+/// sources are a CD or a folder.
 pub(crate) fn debian_mirror<'a>(sources: &'a [Source], release: &str) -> &'a str {
     let main = sources
         .iter()

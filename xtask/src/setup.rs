@@ -19,12 +19,12 @@ const ATTEMPTS: u32 = 3;
 /// Wait before the second attempt; it doubles with each further attempt.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// How commands that change the system get the rights to do so.
+/// How commands that change the system gain administrator rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rights {
     /// The user is the administrator, or the command needs no administrator: no prefix.
     Direct,
-    /// Through these words before the command.
+    /// With these words before the command.
     Through(Vec<&'static str>),
     /// Not at all.
     Lacking,
@@ -55,7 +55,7 @@ pub(crate) fn run(goal: Goal) -> Result<(), Failure> {
     match left.iter().find(|task| task.required) {
         None => Ok(()),
         Some(task) => Err(Failure::new(format!(
-            "the installation succeeded, but this has not changed: {}",
+            "the installation succeeded, but this is still missing: {}",
             task.reason
         ))),
     }
@@ -106,7 +106,10 @@ fn rights() -> Rights {
 fn carry_out(task: &Task, rights: &Rights, pause: Duration) -> Result<(), Failure> {
     eprintln!("{}", task.reason);
     if *rights == Rights::Lacking {
-        return unable(task, "this needs the administrator, and there is no sudo");
+        return unable(
+            task,
+            "this needs administrator rights, and there is no sudo",
+        );
     }
     for (number, way) in task.ways.iter().enumerate() {
         if number > 0 {
@@ -173,7 +176,7 @@ fn execute(step: &Step, prefix: &[&str]) -> Result<u8, Failure> {
         .map_err(|error| cannot_start(&command, &error))?;
     let pipe = child.stdin.take();
     if let (Some(text), Some(mut pipe)) = (&step.input, pipe) {
-        // A program that ends without reading reports its failure by its exit code.
+        // A program that ends without reading its input reports a failure in its exit code.
         let _ = pipe.write_all(text.as_bytes());
     }
     let status = child

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: every check of the project, quick ones first.
 //!
-//! All checks run even when one fails, because a complete log saves a round on a remote machine.
-//! They share cargo's development profile: its build scripts, macros and metadata serve clippy,
-//! the tests and the documentation alike, where a release build would compile all of them again.
+//! All checks run even if one fails, because a complete log saves another round on a remote
+//! machine. They share cargo's development profile, because clippy, the tests and the documentation
+//! reuse its build scripts, macros and metadata, which a release build would compile again.
 
 use std::time::{Duration, Instant};
 
@@ -37,9 +37,9 @@ pub(crate) fn run() -> Result<(), Failure> {
     summary.add("advisories", || linters.advisories())?;
     summary.add("clippy", || run_cargo(&CLIPPY, None))?;
     summary.add("clippy for wasm32", || run_cargo(&CLIPPY_WASM, None))?;
-    // The set-up installed an adapter, so a test that finds none has found a bug.
+    // The set-up has installed an adapter, so a test that finds none must fail.
     let required = Some(("PYR_WGPU_TEST_GPU", "required"));
-    // Every test file runs, also after one that failed.
+    // Every test file runs, even after one has failed.
     let tests = ["test", "--workspace", "--no-fail-fast"];
     summary.add("tests", || run_cargo(&tests, required))?;
     let warnings = Some(("RUSTDOCFLAGS", "-D warnings"));

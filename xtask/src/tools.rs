@@ -1,11 +1,11 @@
-//! What is planned besides the adapter: parts of Rust, and programs that only the tests use.
+//! Installations besides the adapter: Rust components, and programs that only the tests use.
 
 use crate::facts::Facts;
 use crate::packages::family;
 use crate::plan::{Step, Task};
 
-/// Programs that some checks need. Where one cannot be installed, the others run all the same,
-/// and the checks that need it report that it is missing.
+/// Programs that some checks need. If one cannot be installed, the checks that need it report that
+/// it is missing, and the others run.
 pub(crate) fn test_programs(facts: &Facts) -> Vec<Task> {
     let Some(family) = facts.linux.as_ref().and_then(family) else {
         return Vec::new();
@@ -56,7 +56,7 @@ pub(crate) const WASM_TARGET: Part = Part {
     names: &["wasm32-unknown-unknown"],
 };
 
-/// Installs those of these parts that are missing.
+/// Installs the missing ones among these parts.
 pub(crate) fn rust(facts: &Facts, parts: &[Part]) -> Result<Vec<Task>, String> {
     let missing = parts.iter().filter(|part| !(part.present)(facts));
     let task = |part: &Part| {
@@ -65,7 +65,7 @@ pub(crate) fn rust(facts: &Facts, parts: &[Part]) -> Result<Vec<Task>, String> {
         } = part;
         if !facts.rustup {
             return Err(format!(
-                "Rust lacks {what} and there is no rustup to install it; install Rust by \
+                "Rust lacks {what} and there is no rustup to install it; install Rust with \
                  https://rustup.rs, or your distribution's package with the {kind} {}",
                 names.join(" and ")
             ));

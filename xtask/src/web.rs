@@ -1,7 +1,7 @@
 //! `cargo xtask web`: the browser page as a folder of static files, and a server to view it.
 //!
-//! The folder works on any static server under any path. `xtask/bundle` assembles it, a program
-//! of its own because its libraries take long to build.
+//! The folder works on any static server under any path. `xtask/bundle` assembles it; it is a
+//! separate program because its libraries take long to build.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::setup;
 pub(crate) const HELP: &str = "\
 Options of web:
   --serve           Serves the page on this machine once it is built
-  --port N          Port to serve on; 0 takes a free one [8080]
+  --port N          Port to serve on; 0 takes a free one [default: 8080]
 ";
 
 /// The target that the page is compiled for.
@@ -29,10 +29,10 @@ struct Options {
     port: Option<u16>,
 }
 
-/// Makes the page as the arguments ask.
+/// Builds the page and, if requested, serves it.
 ///
 /// # Errors
-/// If an argument is illegal, something is missing, or a build fails.
+/// If an argument is invalid, something is missing, or a build fails.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     let options = parse(arguments).map_err(|message| Failure { message, code: 2 })?;
     setup::run(Goal::Web)?;
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
     }
 }
 
-/// Builds the bindings and makes `web/dist`.
+/// Builds the bindings and assembles `web/dist`.
 ///
 /// # Errors
 /// If a build fails.
@@ -56,7 +56,7 @@ pub(crate) fn make() -> Result<(), Failure> {
     bundle(&["make", &wasm, &page, &model, &out])
 }
 
-/// Builds the page's checks of kernels, with their JavaScript half, into a folder.
+/// Builds the kernel checks for the browser, with their JavaScript half, into a folder.
 ///
 /// # Errors
 /// If a build fails.
@@ -65,7 +65,7 @@ pub(crate) fn make_checks(out: &Path) -> Result<(), Failure> {
     bundle(&["bind", &wasm, &out.to_string_lossy()])
 }
 
-/// Compiles a package for the browser; returns the path of the program.
+/// Compiles a package for the browser; returns the path of the WebAssembly file.
 fn build(package: &str) -> Result<String, Failure> {
     let build = ["build", "--locked", "--lib", "--package", package];
     let kind = ["--profile", "web", "--target", TARGET];

@@ -1,6 +1,6 @@
-//! Builds our program and burn's peer, installs PyTorch, and starts what is compared.
+//! Builds our program and burn's peer, installs PyTorch, and starts the peers.
 //!
-//! Everything lies in `target/peers`.
+//! Builds, logs and the virtual environment are in `target/peers`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Where builds, logs and the virtual environment are kept.
+/// The directory of builds, logs and the virtual environment.
 fn folder() -> PathBuf {
     root().join("target").join("peers")
 }
@@ -30,7 +30,7 @@ fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command that has to succeed.
+/// Runs a command, which must succeed.
 fn succeed(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command
@@ -42,7 +42,7 @@ fn succeed(command: &mut Command) -> Result<()> {
     }
 }
 
-/// Runs a command that has to succeed, and returns its standard output.
+/// Runs a command, which must succeed, and returns its standard output.
 fn output(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
@@ -74,7 +74,7 @@ pub(crate) struct Ours {
     version: String,
 }
 
-/// What `pyr-wgpu bench --json` reports, as far as the table needs it.
+/// The fields of `pyr-wgpu bench --json` that the table needs.
 #[derive(Debug, PartialEq, Deserialize)]
 struct Report {
     images_per_second: f64,
@@ -98,7 +98,7 @@ impl Ours {
     pub(crate) fn build() -> Result<Ours> {
         eprintln!("== Building pyr-wgpu");
         let built = build(&["--bin", "pyr-wgpu"])?;
-        // A copy, so that a build in the meantime does not change what is measured.
+        // A copy, so that a later build does not change what is measured.
         let program = folder().join(built.file_name().unwrap_or_default());
         std::fs::copy(&built, &program).with_context(|| program.display().to_string())?;
         let mut describe = Command::new("git");
@@ -112,16 +112,16 @@ impl Ours {
         Ok(Ours { program, version })
     }
 
-    /// The adapter that a part of its name means.
+    /// The first adapter whose name contains `device`.
     ///
     /// # Errors
-    /// If there is none; the message lists the others.
+    /// If there is none; the message lists all adapters.
     pub(crate) fn find_adapter(&self, device: &str) -> Result<Adapter> {
         let json = output(Command::new(&self.program).args(["devices", "--json"]))?;
         choose_adapter(serde_json::from_str(&json)?, device)
     }
 
-    /// Measures images per second of a workload; also returns what was measured.
+    /// Measures images per second of a workload; also returns our version and device.
     ///
     /// # Errors
     /// If `bench` fails.
@@ -161,25 +161,25 @@ fn choose_adapter(adapters: Vec<Adapter>, device: &str) -> Result<Adapter> {
             false => "",
         };
         format!(
-            "no adapter is called `{device}`{hint}; found: {}",
+            "no adapter name contains `{device}`{hint}; found: {}",
             names.join("; ")
         )
     })
 }
 
-/// A platform that is built or installed, and starts its peers.
+/// A platform, built or installed, that starts its peers.
 pub(crate) struct Launcher {
     pub(crate) platform: Platform,
-    /// The device of ours that its peers are compared with, as an argument of `--device`.
+    /// Our device in comparisons with its peers, as an argument of `--device`.
     pub(crate) device: String,
-    /// Program and first arguments of every peer.
+    /// Program and leading arguments of every peer.
     words: Vec<OsString>,
-    /// The adapter that its peers have to run on, where they choose one.
+    /// The adapter that its peers must run on, if they select one.
     adapter: Option<Adapter>,
 }
 
 impl Launcher {
-    /// Builds burn's peer, a workspace of its own, with the kernels that suit the adapter.
+    /// Builds burn's peer, a separate workspace, with kernels that suit the adapter.
     ///
     /// # Errors
     /// If the build fails.
@@ -201,7 +201,7 @@ impl Launcher {
         })
     }
 
-    /// Installs PyTorch in a virtual environment, unless it is there.
+    /// Installs PyTorch in a virtual environment, unless it is already installed.
     ///
     /// # Errors
     /// If the installation fails.
@@ -230,10 +230,11 @@ impl Launcher {
         })
     }
 
-    /// Starts a peer on a workload and waits until it is ready; also returns what it is.
+    /// Starts a peer on a workload and waits until it is ready; also returns its version and
+    /// device.
     ///
     /// # Errors
-    /// If it cannot be started, fails, or takes another adapter than ours.
+    /// If it cannot be started, fails, or uses another adapter than ours.
     pub(crate) fn start(&self, peer: &Peer, row: &Row) -> Result<(Process, String)> {
         let mut command = Command::new(&self.words[0]);
         command
@@ -241,7 +242,7 @@ impl Launcher {
             .args(peer.arguments)
             .args(row.arguments());
         if self.adapter.as_ref().is_some_and(Adapter::is_software) {
-            // By default, burn takes a GPU where there is one.
+            // By default, burn uses a GPU if there is one.
             command.env("CUBECL_WGPU_DEFAULT_DEVICE", "Cpu");
         }
         let log = folder().join(format!("{}.log", peer.name));
@@ -250,7 +251,7 @@ impl Launcher {
             && device != ours.name
         {
             bail!(
-                "it took the adapter {device}, ours is {}: not compared",
+                "it uses the adapter {device}, ours is {}: not compared",
                 ours.name
             );
         }
@@ -264,15 +265,15 @@ impl Adapter {
     }
 }
 
-/// Builds with optimisation and returns the program's path.
+/// Builds in release mode and returns the program's path.
 fn build(arguments: &[&str]) -> Result<PathBuf> {
     let format = "--message-format=json-render-diagnostics";
     let mut command = cargo(&["build", "--release", format]);
     let messages = output(command.args(arguments).stderr(Stdio::inherit()))?;
-    built_program(&messages).context("cargo names no program that it has built")
+    built_program(&messages).context("cargo reported no executable")
 }
 
-/// The last executable that cargo's messages name.
+/// The last executable in cargo's messages.
 fn built_program(messages: &str) -> Option<PathBuf> {
     #[derive(Deserialize)]
     struct Message {

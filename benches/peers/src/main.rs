@@ -1,9 +1,9 @@
-//! `cargo bench-peers`: our speed beside that of other programs, measured in alternation.
+//! `cargo bench-peers`: compares our speed with that of other programs, in alternation.
 //!
-//! A machine's speed changes from minute to minute, so figures from different hours do not
-//! compare two programs. Each row therefore builds the same network in our program and in a
-//! peer, keeps the peer ready, and measures both for a few seconds in alternation; each ratio is
-//! of two neighbours in time. burn runs on the same Vulkan adapter as our shaders, PyTorch on
+//! A machine's speed changes from minute to minute, so figures from different hours are not
+//! comparable. Each row therefore builds the same network in our program and in a peer, keeps
+//! the peer ready, and measures both for a few seconds in alternation; each ratio is of two
+//! adjacent measurements. burn runs on the same Vulkan adapter as our shaders, PyTorch on
 //! the CPU like our `--device cpu`. The peers are the small programs in `benches/peers/burn`
 //! and `benches/peers/torch`; the comparison in a browser is `benches/peers/web`.
 
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the comparison; fails if something cannot be built or a cell of the table has no figures.
+/// Runs the comparison; fails if a build fails or a cell of the table has no figures.
 fn run(options: Options) -> Result<()> {
     builds::set_up()?;
     let ours = Ours::build()?;
@@ -69,11 +69,11 @@ struct Bench<'a> {
     versions: Vec<String>,
 }
 
-/// A peer within a row.
+/// A running peer of a row.
 struct Rival<'a> {
     peer: &'a Peer,
     process: Process,
-    /// Images per second of ours and of theirs, for each round.
+    /// Images per second, ours and theirs, for each round.
     rounds: Vec<[f64; 2]>,
 }
 
@@ -109,7 +109,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Measures ours, then each peer; returns the peers without those that failed.
+    /// Measures ours, then each peer; returns the peers that have not failed.
     fn round(&mut self, row: &Row, device: &str, rivals: Vec<Rival<'a>>) -> Vec<Rival<'a>> {
         let seconds = self.options.seconds;
         let ours = match self.ours.measure(row, device, seconds) {

@@ -1,9 +1,9 @@
-//! The command line of `bench-peers`: which workloads and which peers it measures.
+//! The command line of `bench-peers`: the workloads and peers to measure.
 
 use clap::builder::PossibleValue;
 use clap::{Parser, ValueEnum, value_parser};
 
-/// The adapter that is measured unless another is named.
+/// The default adapter.
 pub(crate) const DEVICE: &str = "llvmpipe";
 
 /// Measures pyr-wgpu and its peers in alternation and prints the ratios of their speeds.
@@ -13,12 +13,12 @@ pub(crate) const DEVICE: &str = "llvmpipe";
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo bench-peers", version)]
 pub(crate) struct Options {
-    /// Workloads: w1 is PyramidNet-20 with alpha 24, w2 is PyramidNet-110 with alpha 48, b the
-    /// batch size; all unless given
+    /// Workloads: w1 is PyramidNet-20 with alpha 24, w2 is PyramidNet-110 with alpha 48, b is the
+    /// batch size; all by default
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', hide_default_value = true,
           default_values_t = ROWS)]
     pub(crate) rows: Vec<Row>,
-    /// Peers; all unless given. torch-compile needs a C++ compiler and Python's header files
+    /// Peers; all by default. torch-compile needs a C++ compiler and Python's header files
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', hide_default_value = true,
           default_values_t = PEERS)]
     pub(crate) peers: Vec<Peer>,
@@ -28,12 +28,12 @@ pub(crate) struct Options {
     /// Length of a measurement in seconds
     #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = positive)]
     pub(crate) seconds: f64,
-    /// Part of the name of the adapter for our shaders and burn
+    /// Part of the name of the adapter that our shaders and burn use
     #[arg(long, value_name = "NAME", default_value = DEVICE)]
     pub(crate) device: String,
 }
 
-/// A workload: a network for images of 32x32 in ten classes, and what is measured on it.
+/// A workload: a network for 32x32 images in ten classes, a batch size, and training or inference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
@@ -98,7 +98,7 @@ impl ValueEnum for Row {
     }
 }
 
-/// What executes a peer, and therefore which device of ours it is compared with.
+/// The software that runs a peer, which determines our device in the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Platform {
     /// burn, on the adapter of our shaders.
@@ -107,7 +107,7 @@ pub(crate) enum Platform {
     Torch,
 }
 
-/// A program to compare with.
+/// A program that ours is compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
@@ -150,7 +150,7 @@ impl ValueEnum for Peer {
     }
 }
 
-/// Reads a number above zero.
+/// Parses a positive number.
 fn positive(text: &str) -> Result<f64, String> {
     let number = text.parse().ok();
     number

@@ -2,7 +2,7 @@
 //!
 //! It prints one line when it is ready, `ready NAME VERSION DEVICE, warm-up T s`, and then
 //! answers each number of seconds on its standard input with images per second on its standard
-//! output. Its standard error goes to a file, whose last line explains why a peer ended.
+//! output. Its standard error goes to a file, whose last line explains why the peer ended.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -18,12 +18,12 @@ pub(crate) struct Process {
     log: PathBuf,
 }
 
-/// What a peer reports when it is ready.
+/// A peer's report that it is ready.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ready {
     /// Name and version.
     pub(crate) version: String,
-    /// What it runs on.
+    /// The device it runs on.
     pub(crate) device: String,
 }
 
@@ -47,7 +47,7 @@ impl Process {
             stdout: BufReader::new(stdout),
             log: log.to_owned(),
         };
-        // Libraries may print lines of their own first.
+        // Libraries may print other lines first.
         loop {
             let line = process.read_line()?;
             if let Some(ready) = parse_ready(&line) {
@@ -60,14 +60,14 @@ impl Process {
     /// Measures images per second over some seconds.
     ///
     /// # Errors
-    /// If the peer ended, or its answer is not a speed.
+    /// If the peer ended, or its answer is not a positive number.
     pub(crate) fn measure(&mut self, seconds: f64) -> Result<f64> {
         if let Some(stdin) = &mut self.child.stdin {
             // Writing fails if the peer has ended; reading its answer then reports the cause.
             let _ = writeln!(stdin, "{seconds}");
         }
         let line = self.read_line()?;
-        parse_speed(&line).with_context(|| format!("it answered `{line}`, which is no speed"))
+        parse_speed(&line).with_context(|| format!("it answered `{line}`, which is not a speed"))
     }
 
     /// The next line of its standard output.
@@ -95,13 +95,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has given all the answers that are needed; how it ends does not matter.
+        // No further answer is needed, so how it ends does not matter.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Reads `ready NAME VERSION DEVICE, warm-up T s`; the device may hold spaces and commas.
+/// Parses `ready NAME VERSION DEVICE, warm-up T s`; the device may contain spaces and commas.
 fn parse_ready(line: &str) -> Option<Ready> {
     let (report, _) = line.strip_prefix("ready ")?.rsplit_once(", warm-up ")?;
     let mut words = report.splitn(3, ' ');
@@ -117,7 +117,7 @@ fn parse_speed(text: &str) -> Option<f64> {
     (speed > 0.0 && speed.is_finite()).then_some(speed)
 }
 
-/// The last line of an error message; Rust prints its hint at backtraces after the message.
+/// The last line of an error message, without the hint about backtraces that Rust appends.
 pub(crate) fn last_line(text: &str) -> Option<String> {
     let is_message =
         |line: &&str| !line.is_empty() && !line.starts_with("note: run with `RUST_BACK");

@@ -1,6 +1,6 @@
 //! The table of results: one line for each row and peer.
 
-/// What the rounds of a row say about our program and a peer.
+/// The speeds of our program and a peer over the rounds of a row.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Comparison {
     /// Images per second, medians.
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn ratios_compare_neighbours_in_time() {
-        // The machine was half as fast in the second round, which no ratio shows.
+        // The machine was half as fast in the second round, which cancels in the ratios.
         let comparison = Comparison::of(&[[300.0, 100.0], [150.0, 50.0], [320.0, 100.0]]);
         let text = line("w1-train-b32", "burn", &comparison);
         let expected = "w1-train-b32  burn               300.0     100.0  3.00 (3.00\u{2013}3.20)";

@@ -1,7 +1,7 @@
 /**
- * Our page's engine beside ONNX Runtime Web and TensorFlow.js: the same network and image, batch
- * size 1, in the same browser, measured in alternation. `npm run setup` installs what it needs and
- * builds the page, `npm run bench` measures.
+ * Compares our page's engine with ONNX Runtime Web and TensorFlow.js: the same network and image,
+ * batch size 1, in the same browser, measured in alternation. `npm run setup` installs the
+ * dependencies and builds the page; `npm run bench` measures.
  */
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -15,7 +15,7 @@ const HELP = `Usage: npm run bench -- [OPTIONS]
 Run \`npm run setup\` first, and again after a change.
 
 Options:
-  --networks NAME,...  Of w1 (PyramidNet-20, alpha 24) and w2 (PyramidNet-110, alpha 48) [w1,w2]
+  --networks NAME,...  w1 (PyramidNet-20, alpha 24) or w2 (PyramidNet-110, alpha 48) [w1,w2]
   --rounds N           Measurements of each program, ours and theirs in alternation [3]
   --seconds X          Length of a measurement in seconds [5]
   --help               Print this help`;
@@ -24,18 +24,18 @@ Options:
 const NETWORKS = { w1: { depth: 20, alpha: 24 }, w2: { depth: 110, alpha: 48 } };
 
 const { names, rounds, seconds } = options();
-// What `npm run setup` installs is not needed for the help.
+// Imported late, because --help works before `npm run setup`.
 const { dist, launch, serve } = await import('../../../web/tests/browser.mjs');
 const { model, safetensors } = await import('./files.mjs');
 
-/** What ours is compared with on each device. */
-const contests = [
+/** The programs that ours is compared with on each device. */
+const comparisons = [
   { device: 'gpu', title: 'WebGPU', rivals: { ort: 'ONNX Runtime Web', tfjs: 'TensorFlow.js' } },
   { device: 'cpu', title: 'wasm, one thread', rivals: { ort: 'ONNX Runtime Web' } },
 ];
-/** Larger differences than single precision summed in another order explains are reported. */
+/** Differences in probability above this exceed f32 rounding and are reported. */
 const NEAR = 1e-3;
-/** Larger differences mean another network. */
+/** Differences above this mean a different network and fail the comparison. */
 const FAR = 0.05;
 
 const files = await mkdtemp(join(tmpdir(), 'pyr-wgpu-bench-web-'));
@@ -53,7 +53,7 @@ try {
   console.log('theirs/ours is the median of the rounds\' ratios, with their range.\n');
   console.log(`${'network'.padEnd(8)}${'on'.padEnd(18)}${'peer'.padEnd(18)}${'ours'.padStart(9)}${'theirs'.padStart(10)}  theirs/ours`);
   for (const name of names) {
-    for (const { device, title, rivals } of contests) await contest(name, device, title, rivals);
+    for (const { device, title, rivals } of comparisons) await compare(name, device, title, rivals);
   }
   console.log(`\n${browser.context.browser()?.version() ?? 'Chromium'}, ${await adapter()}`);
 } finally {
@@ -66,7 +66,7 @@ if (failed.length) {
   process.exitCode = 1;
 }
 
-/** The command line, validated. */
+/** Parses and validates the command line. */
 function options() {
   const fail = (message) => {
     console.error(`error: ${message}\n\n${HELP}`);
@@ -87,7 +87,7 @@ function options() {
   }
   const names = values.networks.split(',');
   const unknown = names.find((name) => !Object.hasOwn(NETWORKS, name));
-  if (unknown !== undefined) fail(`there is no network \`${unknown}\``);
+  if (unknown !== undefined) fail(`--networks: unknown network \`${unknown}\`; available: ${Object.keys(NETWORKS).join(', ')}`);
   const [rounds, seconds] = [Number(values.rounds), Number(values.seconds)];
   if (!(Number.isInteger(rounds) && rounds > 0)) fail(`--rounds ${values.rounds} is not a whole number above zero`);
   if (!(seconds > 0 && Number.isFinite(seconds))) fail(`--seconds ${values.seconds} is not a number above zero`);
@@ -95,7 +95,7 @@ function options() {
 }
 
 /** One network on one device: ours against each rival. */
-async function contest(name, device, title, rivals) {
+async function compare(name, device, title, rivals) {
   const start = (program) => open({ program, device, name, ...NETWORKS[name] });
   const ours = await start('ours');
   for (const [program, peer] of Object.entries(rivals)) {
@@ -103,7 +103,7 @@ async function contest(name, device, title, rivals) {
     try {
       const theirs = await start(program);
       const apart = Math.max(...ours.probabilities.map((p, i) => Math.abs(p - theirs.probabilities[i])));
-      if (!(apart <= FAR)) throw new Error(`its probabilities are ${apart} apart from ours`);
+      if (!(apart <= FAR)) throw new Error(`its probabilities differ from ours by up to ${apart}`);
       const pairs = [];
       for (let round = 0; round < rounds; round++) pairs.push([await ours.measure(), await theirs.measure()]);
       await theirs.close();
@@ -111,7 +111,7 @@ async function contest(name, device, title, rivals) {
       const [mine, other] = [0, 1].map((i) => median(pairs.map((pair) => pair[i])));
       line = `${mine.toFixed(1).padStart(9)}${other.toFixed(1).padStart(10)}  ${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`
         + `; first answer after ${(ours.first / 1000).toFixed(1)} s and ${(theirs.first / 1000).toFixed(1)} s`
-        + (apart > NEAR ? `; its probabilities are up to ${apart.toExponential(0)} off` : '');
+        + (apart > NEAR ? `; its probabilities differ by up to ${apart.toExponential(0)}` : '');
     } catch (error) {
       line = `  failed: ${error.message.split('\n')[0]}`;
       failed.push(`${name} ${title} ${peer}`);
@@ -121,7 +121,7 @@ async function contest(name, device, title, rivals) {
   await ours.close();
 }
 
-/** A page with one program in it. */
+/** Opens a page that runs one program. */
 async function open(what) {
   const page = await browser.context.newPage();
   page.setDefaultTimeout(600_000);

@@ -1,5 +1,5 @@
 /**
- * The network as files: safetensors for ours and TensorFlow.js, ONNX for ONNX Runtime.
+ * The network as files: safetensors for our program and TensorFlow.js, ONNX for ONNX Runtime.
  */
 
 import proto from 'onnx-proto';
@@ -7,7 +7,7 @@ import { CLASSES, SIZE, units, weights } from './network.mjs';
 
 const { onnx } = proto;
 
-/** A checkpoint that describes its network. @param {number} depth @param {number} alpha */
+/** A checkpoint with a description of its network. @param {number} depth @param {number} alpha */
 export function safetensors(depth, alpha) {
   const description = {
     version: '1.0',
@@ -26,7 +26,7 @@ export function safetensors(depth, alpha) {
     parts.push(Buffer.from(data.buffer));
     at += data.byteLength;
     if (!name.endsWith('running_var')) continue;
-    // The number of batches that a batch norm has seen, which none of the programs reads.
+    // Batch norm's batch counter, which none of the programs reads.
     header[name.replace('running_var', 'num_batches_tracked')] = { dtype: 'I64', shape: [], data_offsets: [at, at + 8] };
     parts.push(Buffer.alloc(8));
     at += 8;
@@ -38,7 +38,7 @@ export function safetensors(depth, alpha) {
   return Buffer.concat([length, json, ...parts]);
 }
 
-/** The graph as exporters write it; ONNX Runtime optimises it when it is loaded. @param {number} depth @param {number} alpha */
+/** The graph as exporters write it; ONNX Runtime optimises it on loading. @param {number} depth @param {number} alpha */
 export function model(depth, alpha) {
   const FLOAT = onnx.TensorProto.DataType.FLOAT, INT64 = onnx.TensorProto.DataType.INT64;
   const nodes = [], initializer = [];

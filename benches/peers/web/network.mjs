@@ -1,6 +1,6 @@
 /**
- * The additive PyramidNet of basic units for images of 32x32 in ten classes, with weights
- * drawn from a seed: the workload of every program.
+ * The workload of every program: the additive PyramidNet of basic units for 32x32 images in ten
+ * classes, with pseudo-random weights from a fixed seed.
  */
 
 export const CLASSES = 10;
@@ -31,7 +31,7 @@ export function units(depth, alpha) {
  */
 export function weights(depth, alpha) {
   let state = 1;
-  // Uniform numbers of variance one; the generator is that of Numerical Recipes.
+  // Uniform numbers of variance one, from the linear congruential generator of Numerical Recipes.
   const uniform = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0, (state / 2 ** 31 - 1) * Math.sqrt(3));
   const tensors = new Map();
   const put = (name, shape, value) => {
@@ -63,7 +63,7 @@ export function weights(depth, alpha) {
   return tensors;
 }
 
-/** An image: rows of RGB bytes. */
+/** A synthetic image: rows of RGB bytes. */
 export function image() {
   return Uint8Array.from({ length: 3 * SIZE * SIZE }, (_, i) => (i * 37 + (i >> 5) * 11) % 256);
 }

@@ -1,14 +1,14 @@
 /**
- * One program in one page: loads a network and classifies one image repeatedly.
+ * A page that runs one program: loads a network and classifies one image repeatedly.
  *
- * Each time includes uploading the image and reading the probabilities back.
+ * Times include uploading the image and reading the probabilities back.
  */
 
 import { CLASSES, SIZE, image, units } from './network.mjs';
 
 const bytes = (path) => fetch(path).then((response) => response.arrayBuffer());
 
-/** The image as numbers from -1 to 1, in one of two orders. @param {boolean} planes */
+/** The image as floats from -1 to 1, channels first or last. @param {boolean} planes */
 function numbers(planes) {
   const rgb = image();
   const pixels = SIZE * SIZE;
@@ -53,11 +53,11 @@ const programs = {
   },
 
   async tfjs(device, name, depth, alpha) {
-    if (device !== 'gpu') throw new Error('only its WebGPU is compared');
+    if (device !== 'gpu') throw new Error('only its WebGPU backend is compared');
     await script('node_modules/@tensorflow/tfjs/dist/tf.min.js');
     await script('node_modules/@tensorflow/tfjs-backend-webgpu/dist/tf-backend-webgpu.min.js');
     const { tf } = window;
-    if (!await tf.setBackend('webgpu')) throw new Error('it did not take WebGPU');
+    if (!await tf.setBackend('webgpu')) throw new Error('its WebGPU backend is not available');
     await tf.ready();
     const file = await bytes(`${name}.safetensors`);
     const length = Number(new DataView(file).getBigUint64(0, true));
@@ -103,7 +103,7 @@ function script(src) {
 
 /** @type {(() => Promise<number[]>) | null} */ let run = null;
 
-/** Loads a program; returns its probabilities and the milliseconds until the first of them. */
+/** Loads a program; returns its probabilities and the milliseconds until the first answer. */
 window.prepare = async ({ program, device, name, depth, alpha }) => {
   const start = performance.now();
   run = await programs[program](device, name, depth, alpha);
@@ -113,7 +113,7 @@ window.prepare = async ({ program, device, name, depth, alpha }) => {
   return { probabilities, first };
 };
 
-/** Median milliseconds of a run over some seconds. */
+/** Median milliseconds per run, measured for some seconds. */
 window.measure = async (seconds) => {
   const samples = [];
   const end = performance.now() + 1000 * seconds;

@@ -29,7 +29,7 @@ pub(in super::super) struct Args {
     pub(super) tune: TuneArgs,
 }
 
-/// Which images.
+/// The dataset's flags.
 #[derive(ClapArgs)]
 #[command(next_help_heading = "Data")]
 pub(super) struct DataArgs {
@@ -38,7 +38,7 @@ pub(super) struct DataArgs {
     /// Where the dataset's files are
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
-    /// Threads that prepare batches which do not fit the device
+    /// Threads that decode images, for datasets over 1 GiB
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(super) workers: usize,
 }
@@ -49,7 +49,7 @@ pub(super) struct DataArgs {
 pub(super) struct RecipeArgs {
     #[arg(long, value_name = "N", help = help("Passes over the training images", |r| r.epochs.to_string()))]
     pub(super) epochs: Option<u32>,
-    #[arg(long, value_name = "N", help = help("Images of one step", |r| r.batch_size.to_string()))]
+    #[arg(long, value_name = "N", help = help("Images per step", |r| r.batch_size.to_string()))]
     pub(super) batch_size: Option<usize>,
     #[arg(
         long,
@@ -71,23 +71,24 @@ pub(super) struct RecipeArgs {
         help = help("Epochs at whose start the rate drops to a tenth", milestones)
     )]
     pub(super) milestones: Option<Vec<u32>>,
-    /// Images that go through the network at once, if fewer than a batch; gradients are
-    /// summed, batch norm sees only these
+    /// Images per forward and backward pass, if fewer than a batch; gradients are summed, and
+    /// batch norm uses the statistics of these images only
     #[arg(long, value_name = "N")]
     pub(super) micro_batch: Option<usize>,
     /// How feature maps are stored: f32, or f16 for half the memory; weights, statistics and
-    /// sums stay f32, and the loss is scaled so that small gradients survive [default: f32]
+    /// sums stay f32, and the loss is scaled so that small gradients do not underflow
+    /// [default: f32]
     #[arg(long, value_name = "f32|f16")]
     pub(super) precision: Option<Precision>,
     /// No random flip and crop
     #[arg(long)]
     pub(super) no_augment: bool,
-    /// Key of all random numbers [default: 1]
+    /// Seed of all random numbers [default: 1]
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
 }
 
-/// What an option does, with its default per dataset: the commonest one comes last.
+/// The help of an option with its default per dataset; the most common one comes last.
 fn help(what: &str, value: impl Fn(&Recipe) -> String) -> String {
     let defaults = DatasetKind::ALL
         .iter()
@@ -108,30 +109,30 @@ fn milestones(recipe: &Recipe) -> String {
     epochs.join(",")
 }
 
-/// Where the run lives.
+/// The run directory, and how its steps are computed.
 #[derive(ClapArgs)]
 #[command(next_help_heading = "Run")]
 pub(super) struct FileArgs {
     /// Directory of the run, new or empty [default: runs/PRESET-DATASET-N]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(super) run_dir: Option<PathBuf>,
-    /// Continue a run; --epochs may grow
+    /// Resume a run; --epochs may be raised
     #[arg(long, value_name = "RUN_DIR")]
     pub(super) resume: Option<PathBuf>,
     /// With --resume: flags that may differ from the run's, such as --allow lr,milestones
     #[arg(long, value_name = "FLAGS", value_delimiter = ',', requires = "resume")]
     pub(super) allow: Vec<String>,
-    /// Save in the middle of epochs: every N steps, or every so many minutes as in 10m
+    /// Save within epochs as well: every N steps, or every N minutes as in 10m
     #[arg(long, value_name = "N|Nm", value_parser = save_interval)]
     pub(super) checkpoint_every: Option<SaveInterval>,
-    /// Use the kernels of another run
+    /// Use the kernel choices of another run
     #[arg(long, value_name = "RUN_DIR")]
     pub(super) choices: Option<PathBuf>,
-    /// Keep few activations and compute the others again in the backward pass: about a third
-    /// of the memory, about a third more time, the same results
+    /// Store few activations and recompute the others in the backward pass: about a third of
+    /// the memory, about a third more time, the same results
     #[arg(long)]
     pub(super) recompute: bool,
-    /// Keep operators apart that could be fused
+    /// Do not fuse operators
     #[arg(long)]
     pub(super) no_fuse: bool,
     /// Print events as JSON lines on stdout
@@ -139,7 +140,7 @@ pub(super) struct FileArgs {
     pub(super) json: bool,
 }
 
-/// When to save, as in `500` steps or `10m`.
+/// Parses `500` (steps) or `10m` (minutes).
 fn save_interval(text: &str) -> Result<SaveInterval, String> {
     let parsed = match text.strip_suffix('m') {
         Some(minutes) => minutes
@@ -153,5 +154,5 @@ fn save_interval(text: &str) -> Result<SaveInterval, String> {
             .filter(|n| *n > 0)
             .map(SaveInterval::Steps),
     };
-    parsed.ok_or_else(|| "give a number of steps, such as 500, or of minutes, as 10m".to_owned())
+    parsed.ok_or_else(|| "give a number of steps, as in 500, or of minutes, as in 10m".to_owned())
 }

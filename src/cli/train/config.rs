@@ -1,4 +1,4 @@
-//! From flags to the configuration of a run, new or continued.
+//! The configuration of a run, new or resumed, from flags.
 
 use super::super::error::CliError;
 use super::args::Args;
@@ -11,7 +11,7 @@ use crate::train::Recipe;
 struct RunFlag {
     /// Without the dashes.
     name: &'static str,
-    /// Takes over its value, if it was given.
+    /// Sets its part of the configuration, if the flag was given.
     apply: fn(&Args, &mut Config),
 }
 
@@ -22,7 +22,7 @@ fn replace<T: Clone>(value: &mut T, flag: &Option<T>) {
     }
 }
 
-/// Every flag that says what a run computes, the network's apart.
+/// Every flag that determines what a run computes, except the network's.
 const FLAGS: [RunFlag; 13] = [
     RunFlag {
         name: "epochs",
@@ -105,7 +105,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
     Ok(config)
 }
 
-/// The configuration of a run that continues, with the changes that are allowed.
+/// The configuration of a resumed run, with the changes that are allowed.
 pub(super) fn resumed_config(args: &Args, run: &RunDirectory) -> Result<Config, CliError> {
     let mut config = run.config()?;
     let network = &config.network;
@@ -127,7 +127,7 @@ pub(super) fn resumed_config(args: &Args, run: &RunDirectory) -> Result<Config, 
             changed.push(format!("--{}", flag.name));
         }
     }
-    // It changes no bit.
+    // Recomputing activations changes no bit of the results.
     config.recompute |= args.files.recompute;
     match changed.is_empty() {
         true => Ok(config),

@@ -1,4 +1,4 @@
-//! What the command line makes of a session: progress, files, signals.
+//! Drives a training session: progress on the terminal, files, signals.
 
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
@@ -12,7 +12,7 @@ use crate::train::{EpochMetrics, Event, Save, Session, Store};
 /// Drives a session to the end of its epochs, or until a signal.
 ///
 /// # Errors
-/// See [`CliError`]; what was saved stays.
+/// See [`CliError`]; what was saved is kept.
 pub(super) fn drive(
     mut session: Session,
     mut recorder: Recorder<'_>,
@@ -51,8 +51,8 @@ pub(super) struct Recorder<'a> {
     device: &'a DeviceArgs,
     json: bool,
     progress: Option<Progress>,
-    /// Notes of the data that the user has seen.
-    told: Vec<String>,
+    /// Notes on the data that have been printed.
+    printed_notes: Vec<String>,
 }
 
 impl Store for Recorder<'_> {
@@ -76,7 +76,7 @@ impl<'a> Recorder<'a> {
             device,
             json,
             progress: None,
-            told: Vec::new(),
+            printed_notes: Vec::new(),
         }
     }
 
@@ -128,7 +128,7 @@ impl<'a> Recorder<'a> {
                     self.run.path().display()
                 ));
             }
-            // The error itself is printed where the program ends.
+            // The error itself is printed by `cli::main`.
             Event::Failed { .. } => self.clear(),
             Event::Finished {
                 best_epoch,
@@ -157,7 +157,7 @@ impl<'a> Recorder<'a> {
         self.begin(&label, 0, self.plan.dataset.test.len());
     }
 
-    /// Shows a new bar.
+    /// Starts a new progress display.
     fn begin(&mut self, label: &str, done: usize, images: usize) {
         self.clear();
         let progress = Progress::new(label, done as u64, images as u64, self.device.quiet);
@@ -189,7 +189,7 @@ impl<'a> Recorder<'a> {
         ));
     }
 
-    /// Says what reading images brought to light since the last epoch.
+    /// Prints the notes that reading images has added since the last epoch.
     fn show_notes(&mut self) {
         let dataset = &self.plan.dataset;
         let sources = [dataset.train.as_ref(), Some(&dataset.test)];
@@ -198,10 +198,13 @@ impl<'a> Recorder<'a> {
             .flatten()
             .flat_map(|s| s.notes())
             .collect();
-        for note in notes.iter().filter(|note| !self.told.contains(note)) {
+        for note in notes
+            .iter()
+            .filter(|note| !self.printed_notes.contains(note))
+        {
             self.device.say(&format!("note: {note}"));
         }
-        self.told = notes;
+        self.printed_notes = notes;
     }
 
     fn label(&self, epoch: u32) -> String {

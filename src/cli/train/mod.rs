@@ -1,4 +1,4 @@
-//! `pyr-wgpu train`: a run from its flags, or from its directory.
+//! `pyr-wgpu train`: starts a run from flags, or resumes one from its directory.
 
 mod args;
 mod config;
@@ -31,14 +31,14 @@ struct Plan {
     network: Network,
     description: Description,
     dataset: Dataset,
-    /// Where to continue, if not at the beginning.
+    /// The state to resume from, if any.
     start: Option<(Snapshot, Option<Best>)>,
 }
 
 /// Trains.
 ///
 /// # Errors
-/// See [`CliError`]; whatever happens, what was saved stays.
+/// See [`CliError`]; what was saved is kept in every case.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     let say = |text: &str| args.device.say(text);
     let resumed = match &args.files.resume {
@@ -71,7 +71,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
     let recorded = resumed.as_ref().and_then(RunDirectory::device);
     let device = args.device.open_again(recorded.as_deref())?;
-    // A run that continues keeps its kernels, for the same bits.
+    // A resumed run keeps its kernels, so that its results are bit-identical.
     let mut tuner = match resumed {
         Some(_) => Tuner::default(),
         None => args.tune.tuner(),
@@ -125,7 +125,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     drive(session, recorder, &signals)
 }
 
-/// Opens the state of a run that continues, and the data.
+/// Opens the dataset and, for a resumed run, its state.
 fn prepare(mut config: Config, resumed: Option<&RunDirectory>) -> Result<Plan, CliError> {
     let kind: DatasetKind = config.dataset.parse()?;
     let loaded = match resumed {
@@ -133,7 +133,7 @@ fn prepare(mut config: Config, resumed: Option<&RunDirectory>) -> Result<Plan, C
             let loaded = run.load(&Network::new(&config.network)?)?;
             if loaded.0.position.epoch > config.recipe.epochs {
                 return Err(CliError::Usage(format!(
-                    "{} has done all of its {} epochs; to go on, give more with --epochs",
+                    "{} has completed all of its {} epochs; to continue, raise --epochs",
                     run.path().display(),
                     config.recipe.epochs
                 )));
@@ -159,7 +159,8 @@ fn prepare(mut config: Config, resumed: Option<&RunDirectory>) -> Result<Plan, C
     }
     if config.network.classes != classes {
         return Err(CliError::Data(format!(
-            "the dataset has {classes} classes, the network {}; is it another dataset?",
+            "the dataset has {classes} classes, the network {}; was the run started on another \
+             dataset?",
             config.network.classes
         )));
     }
@@ -213,7 +214,7 @@ fn build(
     Ok(trainer)
 }
 
-/// Adds to an error about limits the batch that would fit.
+/// Adds the largest micro-batch that fits to an error about the device's limits.
 fn fitting(plan: &Plan, device: &Device, error: TrainError) -> CliError {
     let precision = matches!(error, TrainError::Engine(EngineError::Precision(_)));
     let error = CliError::from(error);
@@ -234,12 +235,12 @@ fn fitting(plan: &Plan, device: &Device, error: TrainError) -> CliError {
     }
 }
 
-/// Says what is about to happen.
+/// Prints what is about to run.
 fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, device: &DeviceArgs) {
     let counts = plan.network.counts();
     let recipe = &plan.config.recipe;
     device.say(&format!(
-        "network: {} ({} parameters, {:.1} MMAC an image)",
+        "network: {} ({} parameters, {:.1} MMAC per image)",
         plan.config.network,
         counts.parameters,
         counts.macs as f64 / 1e6
@@ -279,7 +280,7 @@ fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, device: &Device
     if let Some((snapshot, _)) = &plan.start {
         let position = &snapshot.position;
         device.say(&format!(
-            "continuing at epoch {}, step {}",
+            "resuming at epoch {}, step {}",
             position.epoch, position.step
         ));
     }

@@ -1,4 +1,4 @@
-//! The readers on small files of the same form.
+//! The reader on small files of the same format.
 
 use std::fs;
 
@@ -151,7 +151,7 @@ fn missing_data_says_what_to_fetch() {
         assert!(empty.contains(part), "{empty}");
     }
 
-    // The folder that has something is the one that lacks something.
+    // The error is about the folder that holds some of the files.
     write(&folder.path().join("small-bin"), 1);
     fs::remove_file(folder.path().join("small-bin/2.bin")).unwrap();
     let partial = error(folder.path());

@@ -1,4 +1,4 @@
-//! Every kind of image, made on the fly or by another program (`tests/images`).
+//! Every kind of image, encoded here or by another program (`tests/images`).
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{GrayAlphaImage, GrayImage, ImageBuffer, Luma, LumaA, Rgb, Rgba, RgbaImage};
@@ -17,7 +17,7 @@ fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// Decodes an image of plain colour and returns the colour.
+/// Decodes an image of a single colour and returns the colour.
 fn plain(bytes: &[u8]) -> [u8; 3] {
     let image = decode_image(bytes, Resize::whole(4)).unwrap();
     assert!(image.chunks(3).all(|p| p == &image[..3]), "{image:?}");
@@ -171,7 +171,7 @@ fn what_is_no_image_is_refused() {
     assert_eq!(error(b""), "the file is empty");
     let no_image = "not an image in JPEG, PNG, GIF, BMP or WebP format";
     assert_eq!(error(b"Dear diary, today I trained a network.\n"), no_image);
-    // A format that is known but not read.
+    // TIFF: recognised, but not supported.
     assert_eq!(error(b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0"), no_image);
 }
 
@@ -204,7 +204,7 @@ fn the_end_of_a_small_jpeg_in_the_metadata_is_not_the_end() {
     assert!(!has_end_marker(b"\xFF\xD8\xFF\xE1\xFF\xFF\xFF\xD9"));
 }
 
-/// A header that promises 60,000 x 60,000 pixels costs nothing.
+/// A header that claims 60,000 x 60,000 pixels is refused before anything is allocated.
 #[test]
 fn an_image_too_large_for_memory_is_refused() {
     let mut bytes = encode(RgbImage::new(1, 1), ImageFormat::Bmp);

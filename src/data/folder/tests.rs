@@ -1,4 +1,4 @@
-//! Folders of small images, sound and otherwise.
+//! Folders of small images, valid and invalid.
 
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
@@ -20,7 +20,7 @@ fn request(dir: Option<&Path>) -> Request {
     }
 }
 
-/// A dataset folder that is deleted in the end.
+/// A dataset folder that is deleted when dropped.
 struct Folder(TempDir);
 
 impl Folder {
@@ -79,7 +79,7 @@ fn assert_has(text: &str, part: &str) {
     assert!(text.contains(part), "`{part}` is not in: {text}");
 }
 
-/// A whole header and nothing else: found out only by decoding.
+/// A complete header without data: only decoding reveals the damage.
 fn damaged_png() -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let image = RgbImage::new(4, 4);
@@ -103,7 +103,7 @@ fn classes_and_images_come_in_byte_wise_order() {
         .to_vec();
     assert_eq!(colours(&*train), expected);
     assert!(train.resident().is_some());
-    // Mean of 0, 50, 100 and of 0, 1; blue does not vary, and 1 stands for 0.
+    // Mean of 0, 50, 100 and of 0, 1; blue does not vary, and its deviation of 0 becomes 1.
     assert_eq!(data.mean, [50.0, 0.5, 9.0]);
     assert_eq!((data.std[1], data.std[2]), (1.0, 1.0));
     assert!((data.std[0] - (5000f32 / 3.0).sqrt()).abs() < 1e-4);
@@ -125,7 +125,7 @@ fn val_stands_in_for_test() {
     fs::rename(folder.path("test"), folder.path("val")).unwrap();
     assert_eq!(folder.open().unwrap().test.len(), 2);
     fs::create_dir(folder.path("test")).unwrap();
-    // The note comes with a dataset; here the empty test folder is what fails.
+    // With both, test is used; it is empty, so opening fails before the note is shown.
     assert_has(&folder.error(), "test has no class");
 }
 
@@ -197,7 +197,7 @@ fn a_hundredth_of_the_files_may_be_unreadable() {
         let data = folder.open_within(limit).unwrap();
         let train = data.train.unwrap();
         assert_eq!(train.len(), 99);
-        // What comes after the gap has moved up, with its label.
+        // Images after the gap have moved up, with their labels.
         let colours = colours(&*train);
         assert_eq!(colours[10], ([0, 11, 9], 0));
         assert_eq!(colours[49], ([50, 0, 9], 1));
@@ -219,7 +219,7 @@ fn an_image_damaged_on_disk_is_replaced_by_the_next_of_its_class() {
     let folder = Folder::new(&["a", "b"], 50);
     let data = folder.open_within(0).unwrap();
     let train = data.train.unwrap();
-    // The last of its class: the first one takes its place.
+    // The last image of its class is replaced by the first one.
     folder.write("train/a/049.png", &damaged_png());
     let found = colours(&*train);
     assert_eq!((found.len(), found[49]), (100, ([0, 0, 9], 0)));

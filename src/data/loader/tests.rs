@@ -9,8 +9,8 @@ use super::*;
 use crate::data::Images;
 use crate::rng::Purpose;
 
-/// Images of one pixel that show their number, or random bytes if there is a key. Reading is
-/// slow now and then, and number `fails` or `panics` does what it says.
+/// Images of one pixel that hold their index, or random bytes if there is a key. Some reads are
+/// slow; reading the image `fails` returns an error, and reading the image `panics` panics.
 #[derive(Default)]
 struct Slow {
     fails: Option<usize>,
@@ -39,10 +39,7 @@ impl Source for Slow {
         if self.fails == Some(index) {
             return Err(DataError::NotAnImage);
         }
-        assert!(
-            self.panics != Some(index),
-            "number {index} does not like it"
-        );
+        assert!(self.panics != Some(index), "reading {index} panics");
         thread::sleep(Duration::from_micros(index as u64 % 5 * 300));
         out.fill(index as u8);
         if let Some(key) = key {
@@ -86,7 +83,7 @@ fn batches_come_in_order_whoever_reads_them() {
     }
 }
 
-/// What a source with a random stage reads in an epoch, sample by sample.
+/// The samples of an epoch from a source with a random stage, in order.
 fn drawn(key: EpochKey, batch: u32, workers: usize) -> Vec<(u32, Vec<u8>)> {
     let source = Arc::new(Slow::default());
     let loader = Loader::new(source, order(60 / batch, batch), Some(key), workers, 5);
@@ -150,7 +147,7 @@ fn dropping_it_half_way_stops_the_threads() {
             loader.next().unwrap().unwrap();
         }
         drop(loader);
-        // Every thread has given its share of the source back.
+        // Every thread has dropped its reference to the source.
         assert_eq!(Arc::strong_count(&source), 1);
     }
 }
@@ -177,7 +174,7 @@ fn a_panic_of_a_thread_is_an_error() {
     };
     let mut loader = Loader::new(Arc::new(panicking), order(40, 6), None, 2, 8);
     let error = loader.next().unwrap().unwrap_err().to_string();
-    assert!(error.contains("number 0 does not like it"), "{error}");
+    assert!(error.contains("reading 0 panics"), "{error}");
     assert!(loader.next().is_none());
 }
 

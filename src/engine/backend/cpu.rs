@@ -1,4 +1,4 @@
-//! Graphs on the processor: a run ends before the call returns.
+//! Graphs on the CPU: a run ends before the call returns.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use crate::cpu::{Cpu, LoadedGraphs};
 use crate::graph::Graph;
 use crate::graph::lasting::{LastingMemory, MemoryRange};
 
-/// Graphs on the processor.
+/// Graphs on the CPU.
 pub(in crate::engine) struct CpuBackend(LoadedGraphs);
 
 impl CpuBackend {
-    /// Lasting values begin as zeros.
+    /// Lasting values start as zeros.
     pub(in crate::engine) fn new(
         cpu: &Arc<Cpu>,
         graphs: Vec<Graph>,
@@ -54,13 +54,13 @@ impl Backend for CpuBackend {
         graph: usize,
     ) -> Result<Option<Vec<crate::gpu::KernelTime>>, EngineError> {
         let mut times = Vec::new();
-        let begin = std::time::Instant::now();
-        let mut last = begin;
+        let first = std::time::Instant::now();
+        let mut last = first;
         self.0.run(graph, || {
             let now = std::time::Instant::now();
             times.push(crate::gpu::KernelTime {
                 dispatch: times.len(),
-                start: (last - begin).as_secs_f64(),
+                start: (last - first).as_secs_f64(),
                 seconds: (now - last).as_secs_f64(),
             });
             last = now;

@@ -1,4 +1,4 @@
-//! Graphs on an adapter: lowered to programs, with everything built.
+//! Graphs on an adapter, lowered to programs and loaded.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ pub(in crate::engine) struct GpuBackend {
 }
 
 impl GpuBackend {
-    /// Lowers the graphs for an adapter and builds their programs; returns also the kernels
-    /// in use, where there was a choice.
+    /// Lowers the graphs for an adapter and builds their programs; also returns the kernels in
+    /// use, where there was a choice.
     ///
     /// # Errors
     /// If the adapter cannot hold or run them.
@@ -35,10 +35,10 @@ impl GpuBackend {
             .map(|graph| kernels::lower(graph, target, choices))
             .collect();
         let lowered = lowered?;
-        let mut made = Choices::default();
+        let mut used = Choices::default();
         for (graph, lowered) in graphs.iter().zip(&lowered) {
-            check_places(graph, lowered, lasting);
-            made.extend(&lowered.choices);
+            check_layout(graph, lowered, lasting);
+            used.extend(&lowered.choices);
         }
         let programs: Vec<&Program> = lowered.iter().map(|lowered| &lowered.program).collect();
         let loaded = LoadedPrograms::new(gpu, &programs)?;
@@ -50,7 +50,7 @@ impl GpuBackend {
             buffers: regions.map(|region| loaded.buffer(&region.name)).collect(),
             loaded,
         };
-        Ok((backend, made))
+        Ok((backend, used))
     }
 
     fn buffer_range(&self, range: &MemoryRange) -> BufferRange {
@@ -62,8 +62,8 @@ impl GpuBackend {
     }
 }
 
-/// Lowering and the engine must agree on where lasting values lie.
-fn check_places(graph: &Graph, lowered: &Lowered, lasting: &LastingMemory) {
+/// Asserts that lowering and the engine lay out lasting values alike.
+fn check_layout(graph: &Graph, lowered: &Lowered, lasting: &LastingMemory) {
     let ranges = lasting.ranges(graph);
     for (value, (range, place)) in graph.values.iter().zip(ranges.iter().zip(&lowered.places)) {
         if let (Some(range), Some(place)) = (range, place) {
@@ -72,7 +72,7 @@ fn check_places(graph: &Graph, lowered: &Lowered, lasting: &LastingMemory) {
             assert_eq!(
                 (buffer, place.offset),
                 (region, 4 * range.offset as u64),
-                "{} lies in two places",
+                "lowering and the engine disagree on the memory of {}",
                 value.name
             );
         }

@@ -1,7 +1,7 @@
-//! The one interface through which an engine speaks to devices.
+//! The interface between an engine and its device.
 //!
-//! A backend is some graphs loaded on one device, with all their memory. It holds its device
-//! itself, so the two always fit.
+//! A backend is a set of graphs loaded on one device, with all their memory. It owns its device
+//! handle, so the two always match.
 
 mod cpu;
 mod gpu;
@@ -18,8 +18,8 @@ use crate::graph::lasting::MemoryRange;
 
 /// Graphs loaded on a device.
 ///
-/// Ranges are those of the graphs' [`crate::graph::lasting::LastingMemory`]; writes, clears and
-/// runs take effect in the order of the calls, and reads see all that came before.
+/// Ranges are those of the graphs' [`crate::graph::lasting::LastingMemory`]. Writes, clears, runs
+/// and reads take effect in the order of the calls.
 pub(super) trait Backend {
     /// Bytes of all buffers on the device.
     fn bytes(&self) -> u64;
@@ -36,19 +36,19 @@ pub(super) trait Backend {
     /// If the device fails.
     async fn read(&self, ranges: &[MemoryRange]) -> Result<Vec<Vec<u32>>, EngineError>;
 
-    /// Starts a run of a graph.
+    /// Runs a graph, or submits it.
     ///
     /// # Errors
-    /// What the device reported since the last call.
+    /// Any error that the device has reported so far.
     fn run(&mut self, graph: usize) -> Result<(), EngineError>;
 
-    /// Waits for all runs.
+    /// Waits for all runs; in browsers, only checks for errors.
     ///
     /// # Errors
-    /// What went wrong in them.
+    /// Any error that the device has reported so far.
     fn finish(&self) -> Result<(), EngineError>;
 
-    /// Runs a graph and times each dispatch, or each node; `None` if the device cannot tell.
+    /// Runs a graph and times each dispatch, or each node; `None` if the device cannot.
     ///
     /// # Errors
     /// If the device fails.

@@ -1,23 +1,23 @@
-//! Graphs by the plain reference beside each operator.
+//! Graphs on the operators' plain references.
 //!
-//! It computes in double precision; what lasts is rounded to `f32` at the end of a run.
+//! They compute in double precision; lasting values are rounded to `f32` at the end of a run.
 
 use super::{Backend, EngineError};
 use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Graph, Tensor, interp};
 
-/// Graphs with memory images of their lasting values.
+/// Graphs with the memory of their lasting values.
 pub(in crate::engine) struct ReferenceBackend {
     graphs: Vec<Graph>,
-    /// Where the lasting values of each graph lie.
+    /// The ranges of each graph's lasting values.
     ranges: Vec<Vec<Option<MemoryRange>>>,
-    /// The regions.
+    /// The words of each region.
     memory: Vec<Vec<u32>>,
     bytes: u64,
 }
 
 impl ReferenceBackend {
-    /// Lasting values begin as zeros.
+    /// Lasting values start as zeros.
     pub(in crate::engine) fn new(graphs: Vec<Graph>, lasting: &LastingMemory) -> ReferenceBackend {
         let regions = lasting.regions.iter();
         ReferenceBackend {

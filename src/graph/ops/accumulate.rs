@@ -27,7 +27,7 @@ impl Operator for Accumulate {
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let AccumulateInputs { sums, gradients } = self.try_inputs(inputs)?;
         require(!sums.is_empty() && sums == gradients, || {
-            "takes as many gradients as sums, of the same shapes".to_owned()
+            "needs gradients with the shapes of the sums".to_owned()
         })?;
         Ok(sums.iter().map(|s| (*s).clone()).collect())
     }

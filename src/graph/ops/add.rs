@@ -1,4 +1,4 @@
-//! Elementwise sum of two tensors of one shape.
+//! Elementwise sum of two tensors of the same shape.
 
 use super::super::{GraphError, Node, Tensor, ValueId};
 use super::named::{inputs, named};
@@ -13,9 +13,9 @@ pub struct Add;
 inputs! {
     /// Operands of [`Add`].
     AddInputs of Add {
-        /// One term.
+        /// First term.
         a,
-        /// The other, of the same shape.
+        /// Second term, of the same shape.
         b,
     }
 }
@@ -26,7 +26,7 @@ impl Operator for Add {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let AddInputs { a, b } = self.try_inputs(inputs)?;
-        require(a == b, || "both operands need one shape".to_owned())?;
+        require(a == b, || "operands must have equal shapes".to_owned())?;
         Ok(vec![a.clone()])
     }
 

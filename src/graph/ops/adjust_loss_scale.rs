@@ -1,12 +1,12 @@
-//! The loss scale after a step; see [`LossScale::adjust`].
+//! Adjusts the loss scale after a step; see [`LossScale::adjust`].
 
 use super::super::Tensor;
 use super::named::{inputs, named};
 use super::{Draw, HalfMaps, LossScale, Metrics, Operator, Sample, require};
 use crate::shape::Shape;
 
-/// (loss scale, metrics) → both in place: [`LossScale::adjust`], and
-/// [`Metrics::BAD_GRADIENT`] where that is hopeless.
+/// (loss scale, metrics) → both in place. Sets [`Metrics::BAD_GRADIENT`] if
+/// [`LossScale::adjust`] returns true.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdjustLossScale;
 
@@ -29,7 +29,7 @@ impl Operator for AdjustLossScale {
         let AdjustLossScaleInputs { scale, metrics } = self.try_inputs(inputs)?;
         require(
             *scale == LossScale::shape() && *metrics == Metrics::shape(),
-            || "takes a loss scale and metrics".to_owned(),
+            || "needs a loss scale and metrics".to_owned(),
         )?;
         Ok(vec![scale.clone(), metrics.clone()])
     }
@@ -50,7 +50,7 @@ impl Operator for AdjustLossScale {
     }
 
     fn samples(_draw: &mut Draw) -> Vec<Sample> {
-        let start = LossScale::start();
+        let start = LossScale::initial();
         let last = LossScale::GROWTH_INTERVAL - 1;
         let overflow = 1;
         let states = [

@@ -1,43 +1,43 @@
-//! Images of bytes to a normalised batch, with the paper's CIFAR augmentation.
+//! Converts u8 images to a normalised f32 batch, with the paper's CIFAR augmentation.
 //!
-//! Order as in the Torch recipe: normalise, flip left-right with probability one half, pad
-//! with zeros of the *normalised* image (the mean colour), crop at a uniform offset.
-//! The random numbers depend on (seed, epoch, sample) only, so that batch size, order and
-//! place of an image do not matter.
+//! The order is that of the Torch recipe: normalise, flip left-right with probability one half,
+//! pad the *normalised* image with zeros (the mean colour), crop at a uniform offset.
+//! The random numbers depend only on (seed, epoch, sample), not on the batch size or the
+//! position in the batch.
 
 use super::super::Tensor;
-use super::super::step::{Step, WORDS};
+use super::super::step::{STEP_WORDS, Step};
 use super::named::{inputs, named};
 use super::{Draw, HalfMaps, Operator, Sample, require};
-use crate::rng::{Purpose, philox4x32};
+use crate::rng::{self, Purpose, philox4x32};
 use crate::shape::{DType, Shape};
 
 /// (images, rows, samples, step) → batch [N, size, size, 3].
 ///
-/// `images` is u32 [M, words]: each row one image, bytes H W RGB, four to a word, lowest
-/// first; `rows` u32 `[N]` says which image stands where in the batch, `samples` u32 `[N]`
-/// is each image's number in its dataset, the key of its randomness.
+/// `images` is u32 [M, words]: each row is one image, bytes H W RGB, four to a little-endian
+/// word. `rows` u32 `[N]` is the row of `images` of each batch entry. `samples` u32 `[N]` is the
+/// index of each image in its dataset, which keys its random numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AssembleBatch {
-    /// Rows and columns of an image.
+    /// Height and width of an image in pixels.
     pub size: usize,
-    /// Zeros on each side before cropping; 0 with `flip` off means no augmentation.
+    /// Zero pixels on each side before cropping; 0 without `flip` means no augmentation.
     pub padding: usize,
     /// Whether to flip at random.
     pub flip: bool,
-    /// Mean of each channel, 0..255.
+    /// Mean of each channel, in 0..=255.
     pub mean: [f32; 3],
-    /// Standard deviation of each channel, 0..255.
+    /// Standard deviation of each channel, in the same unit.
     pub std: [f32; 3],
 }
 
 impl AssembleBatch {
-    /// Words that hold one image.
+    /// Number of words of one image.
     pub fn image_words(size: usize) -> usize {
         (size * size * 3).div_ceil(4)
     }
 
-    /// Bytes of images, one after another, as the words of the operand `images`.
+    /// Packs the bytes of consecutive images into the words of the operand `images`.
     pub fn pack_images(bytes: &[u8], size: usize) -> Vec<u32> {
         let words = |image: &[u8]| -> Vec<u32> {
             let words = image.chunks(4).map(|four| {
@@ -53,7 +53,7 @@ impl AssembleBatch {
     /// Row offset, column offset (0..=2·padding) and flip of a sample.
     pub fn augmentation(&self, step: Step, sample: u32) -> (usize, usize, bool) {
         let counter = [0, sample, step.epoch, Purpose::Augment as u32];
-        let key = [step.seed as u32, (step.seed >> 32) as u32];
+        let key = rng::key(step.seed);
         let words = philox4x32(counter, key);
         let offset = |word: u32| ((word >> 16) as usize * (2 * self.padding + 1)) >> 16;
         (
@@ -69,9 +69,9 @@ inputs! {
     AssembleBatchInputs of AssembleBatch {
         /// Bytes of the images, u32 [M, words].
         images,
-        /// Which image stands where in the batch, u32 `[N]`.
+        /// Row of `images` of each batch entry, u32 `[N]`.
         rows,
-        /// Number of each image in its dataset, u32 `[N]`.
+        /// Index of each image in its dataset, u32 `[N]`.
         samples,
         /// Seed and epoch.
         step,
@@ -97,8 +97,8 @@ impl Operator for AssembleBatch {
         require(rows == samples && rows.dims.len() == 1, || {
             "rows and samples must be u32 [N]".to_owned()
         })?;
-        require(step.len() == WORDS, || {
-            "the last operand must be the step".to_owned()
+        require(step.len() == STEP_WORDS, || {
+            "the last operand must be the step tensor".to_owned()
         })?;
         Ok(vec![Shape::channels(&[
             rows.len(),

@@ -1,24 +1,25 @@
 //! Mean and variance of each channel over a batch: the statistics of batch norm
 //! (Ioffe and Szegedy 2015, algorithm 1).
 //!
-//! On a device they are computed in two halves: partial moments (number of rows, mean, sum of
-//! squared deviations) of slices of the rows, which [`super::MergeMoments`] combines by the
-//! formula of Chan, Golub and LeVeque (1979). Operators that make an activation can do the
-//! first half in their epilogue; see [`crate::graph::rewrite`].
+//! Devices compute them in two halves: first partial moments (number of rows, mean, sum of
+//! squared deviations) of slices of the rows, then their combination by the formula of Chan,
+//! Golub and LeVeque (1979). Operators that compute an activation can do the first half in their
+//! epilogue, and [`super::MergeMoments`] the second; see [`crate::graph::rewrite`].
 
 use super::super::Tensor;
 use super::named::{inputs, named, outputs};
+use super::running_average::{infer_running, update_running};
 use super::{Draw, HalfMaps, Operator, RunningAverage, Sample, require};
 use crate::shape::{Layout, Shape};
 
 /// x [.., C] → moments [2, C]: row 0 the mean, row 1 the biased variance; or (x, running
-/// [2, C]) → (moments, running), which takes them in.
+/// [2, C]) → (moments, running), which also updates the running statistics in place.
 ///
-/// It has no gradient rule of its own: [`super::Normalize`] with `batch` set accounts for
-/// the dependence of the moments on x.
+/// It has no gradient: [`super::Normalize`] with `batch` set accounts for the dependence of the
+/// moments on x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchMoments {
-    /// How the running statistics take in those of the batch.
+    /// The update of the running statistics, if it is fused.
     pub running: Option<RunningAverage>,
 }
 
@@ -86,24 +87,18 @@ impl Operator for BatchMoments {
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let BatchMomentsInputs { x, running } = self.try_inputs(inputs)?;
         require(x.layout == Layout::Channels, || {
-            "takes an activation".to_owned()
+            "needs an activation [.., C]".to_owned()
         })?;
         require(x.rows() > 0, || "needs at least one image".to_owned())?;
         let moments = Shape::channels(&[2, x.last()]);
-        let running = match (&self.running, running) {
-            (Some(op), Some(running)) => op.infer(&[running, &moments])?.pop(),
-            _ => None,
-        };
+        let running = infer_running(&self.running, running, &moments)?;
         Ok(BatchMomentsOutputs { moments, running }.list())
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let BatchMomentsInputs { x, running } = self.inputs(inputs);
         let moments = merge(&partial(x));
-        let running = match (&self.running, running) {
-            (Some(op), Some(running)) => op.reference(&[running, &moments]).pop(),
-            _ => None,
-        };
+        let running = update_running(&self.running, running, &moments);
         BatchMomentsOutputs { moments, running }.list()
     }
 

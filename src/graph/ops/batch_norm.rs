@@ -1,11 +1,11 @@
-//! The affine half of batch norm (Ioffe and Szegedy 2015), alone or with ReLU after it:
+//! Batch norm (Ioffe and Szegedy 2015) for given moments, optionally followed by ReLU:
 //!
 //! ```text
 //! x̂ = (x − mean) / √(variance + ε)      y = x̂·scale + shift      [y = max(y, 0)]
 //! ```
 //!
 //! and its gradients, where dy is masked by the ReLU if there is one and M is the number of
-//! values a channel has in the batch:
+//! values of a channel in the batch:
 //!
 //! ```text
 //! dscale = Σ dy·x̂      dshift = Σ dy
@@ -20,7 +20,7 @@ use crate::shape::{Layout, Shape};
 
 pub(super) fn check(x: &Shape, vectors: &[&Shape]) -> Result<(), String> {
     require(x.layout == Layout::Channels, || {
-        "takes an activation".to_owned()
+        "needs an activation [.., C]".to_owned()
     })?;
     let expected = Shape::channels(&[2, x.last()]);
     require(vectors.iter().all(|v| **v == expected), || {
@@ -28,9 +28,10 @@ pub(super) fn check(x: &Shape, vectors: &[&Shape]) -> Result<(), String> {
     })
 }
 
-/// One channel's numbers.
+/// Batch-norm coefficients of one channel.
 pub(super) struct Channel {
     pub(super) mean: f64,
+    /// 1/√(variance + ε).
     pub(super) inverse: f64,
     pub(super) scale: f64,
     pub(super) shift: f64,
@@ -54,7 +55,7 @@ impl Channel {
         (x - self.mean) * self.inverse
     }
 
-    /// The upstream gradient, as the ReLU lets it through.
+    /// The upstream gradient, zeroed where the ReLU is inactive.
     pub(super) fn masked(&self, x: f64, dy: f64, relu: bool) -> f64 {
         match relu && self.normalized(x) * self.scale + self.shift <= 0.0 {
             true => 0.0,
@@ -63,7 +64,7 @@ impl Channel {
     }
 }
 
-/// x, moments (its own if `batch`) and affine.
+/// Random x, moments (those of x if `batch`) and affine.
 pub(super) fn numbers(draw: &mut Draw, dims: &[usize], batch: bool) -> (Tensor, Tensor, Tensor) {
     let x = draw.real(Shape::channels(dims));
     let vector = Shape::channels(&[2, x.shape.last()]);

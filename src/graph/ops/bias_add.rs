@@ -1,4 +1,4 @@
-//! Adds a bias to every row. Behind a 1x1 convolution on a 1x1 map, this is the linear layer.
+//! Adds a bias to every row. After a 1x1 convolution of a 1x1 map, it completes the linear layer.
 
 use super::super::{GraphError, Node, Tensor, ValueId};
 use super::named::{inputs, named};
@@ -15,7 +15,7 @@ inputs! {
     BiasAddInputs of BiasAdd {
         /// Rows [.., C].
         x,
-        /// What is added to each, `[C]`.
+        /// Added to each row, `[C]`.
         bias,
     }
 }

@@ -1,4 +1,4 @@
-//! Sum over all rows, channel by channel: the gradient of a bias.
+//! Sum of each channel over all rows: the gradient of a bias.
 
 use super::super::Tensor;
 use super::named::{inputs, named};
@@ -24,7 +24,7 @@ impl Operator for ColumnSum {
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let ColumnSumInputs { x } = self.try_inputs(inputs)?;
         require(x.layout == Layout::Channels, || {
-            "takes an activation".to_owned()
+            "needs an activation [.., C]".to_owned()
         })?;
         Ok(vec![Shape::channels(&[x.last()])])
     }

@@ -5,25 +5,23 @@ use super::batch_moments::{partial, partial_shape};
 use super::batch_norm::numbers;
 use super::conv2d_grad_input::Conv2dGradInputInputs;
 use super::conv2d_grad_weight::Conv2dGradWeightInputs;
-use super::convolution::{
-    cases, check, check_norm, flops, for_each_product, normalized, preparation, weights,
-};
+use super::convolution::{cases, check, flops, for_each_product, sample_normalization, weights};
 use super::named::{inputs, named, outputs};
-use super::normalize::NormalizeInputs;
+use super::normalize::{NormalizeInputs, check_norm, normalized};
 use super::tape::Tape;
 use super::{
     Conv2dGradInput, Conv2dGradWeight, Draw, HalfMaps, Normalize, Operator, Sample, Window, require,
 };
 use crate::shape::Shape;
 
-/// (x, w) → y, with x normalised first and y normalised last on request.
+/// (x, w) → y, with optional normalisation of x before and of y after the convolution.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv2d {
     /// Stride and padding.
     pub window: Window,
     /// The normalisation of x.
     pub normalize_input: Option<Normalize>,
-    /// What is done to y, by statistics that are known before: not those of the batch.
+    /// The normalisation of y, by running statistics: those of the batch are not known yet.
     pub normalize_output: Option<Normalize>,
     /// Whether the partial moments of y are a second result.
     pub partial_moments: bool,
@@ -36,9 +34,9 @@ inputs! {
         x,
         /// Weights [KH, KW, I, O].
         w,
-        /// Of the normalisation of x.
+        /// Operands of the normalisation of x.
         normalize_input: norm(|op, _| op.normalize_input.is_some()),
-        /// Of the normalisation of y.
+        /// Operands of the normalisation of y.
         normalize_output: norm(|op, _| op.normalize_output.is_some()),
     }
 }
@@ -64,7 +62,7 @@ impl Operator for Conv2d {
         let [kh, kw, i, o] = weights(w)?;
         let [n, h, w, c] = check(self.window, x, [kh, kw])?;
         require(c == i, || {
-            format!("the image has {c} channels, the weights take {i}")
+            format!("the input has {c} channels, the weights need {i}")
         })?;
         check_norm(&self.normalize_input, x, named.normalize_input)?;
         let (p, q) = (self.window.outputs(h, kh), self.window.outputs(w, kw));
@@ -72,7 +70,7 @@ impl Operator for Conv2d {
         let of_batch = |normalize: &Normalize| normalize.batch;
         require(
             !self.normalize_output.as_ref().is_some_and(of_batch),
-            || "a batch's own statistics are not known before its convolution".to_owned(),
+            || "the output needs running statistics, not those of the batch".to_owned(),
         )?;
         check_norm(&self.normalize_output, &y, named.normalize_output)?;
         let partial_moments = self.partial_moments.then(|| partial_shape(y.last()));
@@ -115,7 +113,8 @@ impl Operator for Conv2d {
         upstream: &[Option<ValueId>],
     ) -> Result<Vec<Option<ValueId>>, GraphError> {
         if self.normalize_output.is_some() {
-            // Its gradient needs y, which is nowhere: networks that train do not fuse it.
+            // The gradient needs y before normalisation, which is not stored; only inference
+            // fuses it.
             return Err(GraphError::NotDifferentiable {
                 op: Self::NAME,
                 name: tape.graph.value(node.outputs[0]).name.clone(),
@@ -186,23 +185,24 @@ impl Operator for Conv2d {
                     partial_moments: false,
                 };
                 let mut samples = vec![Sample::new(op(None, None), vec![x.clone(), w.clone()])];
-                // Each sample has kernels of its own to compile, so few have other forms.
-                let Some((own, vectors)) = preparation(draw, number, &x) else {
+                // Each sample compiles its own kernels, so only some have the fused variants.
+                let Some((normalize, vectors)) = sample_normalization(draw, number, &x) else {
                     return samples;
                 };
                 let mut operands = vec![x, w];
                 operands.extend(vectors);
                 if number % 6 == 2 {
-                    samples.push(Sample::new(op(Some(own), None), operands));
+                    samples.push(Sample::new(op(Some(normalize), None), operands));
                 } else {
                     let (_, moments, affine) = numbers(draw, &case.y().dims, false);
-                    let normalize = Normalize {
+                    let normalize_output = Normalize {
                         epsilon: 1e-5,
                         batch: false,
                         relu: number.is_multiple_of(2),
                     };
                     operands.extend([moments, affine]);
-                    samples.push(Sample::new(op(Some(own), Some(normalize)), operands));
+                    let op = op(Some(normalize), Some(normalize_output));
+                    samples.push(Sample::new(op, operands));
                 }
                 samples
             })

@@ -1,4 +1,4 @@
-//! Gradient of a convolution by its input: see [`super::convolution`].
+//! Gradient of a convolution with respect to its input: see [`super::convolution`].
 
 use super::super::Tensor;
 use super::convolution::{cases, check, flops, for_each_product, weights};
@@ -10,15 +10,15 @@ use super::{
 };
 use crate::shape::Shape;
 
-/// (dy, w) → dx; on request also the partial gradients of scale and shift of the
-/// normalisation whose result the convolution reads: dx is the gradient by that result.
+/// (dy, w) → dx; optionally also the partial gradients of the scale and shift of the
+/// normalisation that computes the convolution's input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv2dGradInput {
     /// Stride and padding of the convolution.
     pub window: Window,
-    /// Rows and columns of x.
+    /// Height and width of the input.
     pub input: [usize; 2],
-    /// The normalisation whose partial gradients of scale and shift are a second result.
+    /// The reduction whose partial sums are a second result.
     pub partial_affine: Option<NormalizeGradReduce>,
 }
 
@@ -29,7 +29,7 @@ inputs! {
         dy,
         /// Weights [KH, KW, I, O].
         w,
-        /// What was normalised, and how.
+        /// Operands of the normalisation.
         norm: normalized(|op, _| op.partial_affine.is_some()),
     }
 }
@@ -119,7 +119,7 @@ impl Operator for Conv2dGradInput {
     }
 }
 
-/// Operands of the reduction of dx.
+/// Operands of the reduction: those of the normalisation, and dx as its upstream gradient.
 fn reduced<T>(norm: NormalizedOperands<T>, dx: T) -> Vec<T> {
     let NormalizedOperands { x, moments, affine } = norm;
     let operands = NormalizeGradReduceInputs {

@@ -1,21 +1,20 @@
-//! Gradient of a convolution by its weights: see [`super::convolution`].
+//! Gradient of a convolution with respect to its weights: see [`super::convolution`].
 
 use super::super::Tensor;
-use super::convolution::{
-    cases, check, check_norm, flops, for_each_product, normalized, preparation,
-};
+use super::convolution::{cases, check, flops, for_each_product, sample_normalization};
 use super::named::{inputs, named};
+use super::normalize::{check_norm, normalized};
 use super::{Draw, HalfMaps, Normalize, Operator, Sample, Window, nhwc, require};
 use crate::shape::Shape;
 
-/// (x, dy) → dw, with x normalised first on request.
+/// (x, dy) → dw, with optional normalisation of x first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv2dGradWeight {
     /// Stride and padding of the convolution.
     pub window: Window,
     /// The normalisation of x.
     pub normalize_input: Option<Normalize>,
-    /// Rows and columns of the kernel.
+    /// Height and width of the kernel.
     pub kernel: [usize; 2],
 }
 
@@ -26,7 +25,7 @@ inputs! {
         x,
         /// Gradient of the output [N, P, Q, O].
         dy,
-        /// Of the normalisation of x.
+        /// Operands of the normalisation of x.
         normalize_input: norm(|op, _| op.normalize_input.is_some()),
     }
 }
@@ -89,14 +88,14 @@ impl Operator for Conv2dGradWeight {
                     normalize_input,
                     kernel: case.kernel,
                 };
-                let own = preparation(draw, number, &x);
+                let normalize = sample_normalization(draw, number, &x);
                 let mut operands = vec![x, dy];
                 let plain = Sample::new(op(None), operands.clone());
-                let prepared = own.map(|(own, vectors)| {
+                let normalized = normalize.map(|(normalize, vectors)| {
                     operands.extend(vectors);
-                    Sample::new(op(Some(own)), operands)
+                    Sample::new(op(Some(normalize)), operands)
                 });
-                [plain].into_iter().chain(prepared)
+                [plain].into_iter().chain(normalized)
             })
             .collect()
     }

@@ -1,11 +1,11 @@
-//! A value in the other precision of storage; see [`super::super::precision`].
+//! Converts a value between `f32` and `f16` storage; see [`super::super::precision`].
 
 use super::super::Tensor;
 use super::named::{inputs, named};
 use super::{Draw, HalfMaps, Operator, Sample};
 use crate::shape::Shape;
 
-/// x → x, rounded as the result's element type demands.
+/// x → x, rounded to the element type of the result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Convert;
 

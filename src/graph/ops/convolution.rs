@@ -8,17 +8,17 @@
 //! dw[r,s,i,o] = Σ n,p,q  x[n, p·stride+r−padding, q·stride+s−padding, i] · dy[n,p,q,o]
 //! ```
 //!
-//! where cells outside an image, and fractions, contribute nothing.
+//! where indices outside an image, or fractional ones, contribute nothing.
 //!
-//! On request x is normalised as it is loaded ([`Normalize`]; cells outside an image stay zero),
-//! or y before it is stored, so that the activation between the two is never stored.
+//! Optionally x is normalised when it is loaded ([`Normalize`]; the padding stays zero), or y
+//! before it is stored, so that the intermediate activation is never stored.
 
 use super::super::Tensor;
 use super::batch_norm::numbers;
-use super::{Draw, NormOperands, Normalize, Operator, Window, nhwc, require};
+use super::{Draw, Normalize, Window, nhwc, require};
 use crate::shape::{Layout, Shape};
 
-/// Visits every product: flat positions in x, w and y, of runs along O.
+/// Visits the products in runs along O: flat index into x, first flat indices into w and y.
 pub(super) fn for_each_product(
     window: Window,
     [n, h, w, i]: [usize; 4],
@@ -31,11 +31,11 @@ pub(super) fn for_each_product(
             for q_at in 0..q {
                 let y = ((n * p + p_at) * q + q_at) * o;
                 for r in 0..kh {
-                    let Some(h_at) = window.source(p_at, r, h) else {
+                    let Some(h_at) = window.input_index(p_at, r, h) else {
                         continue;
                     };
                     for s in 0..kw {
-                        let Some(w_at) = window.source(q_at, s, w) else {
+                        let Some(w_at) = window.input_index(q_at, s, w) else {
                             continue;
                         };
                         let x = ((n * h + h_at) * w + w_at) * i;
@@ -57,7 +57,7 @@ pub(super) fn check(window: Window, x: &Shape, kernel: [usize; 2]) -> Result<[us
     for (extent, kernel) in [(x[1], kernel[0]), (x[2], kernel[1])] {
         require(extent + 2 * window.padding >= kernel, || {
             format!(
-                "an image of {extent} with padding {} is smaller than the kernel of {kernel}",
+                "an extent of {extent} with padding {} is smaller than the kernel of {kernel}",
                 window.padding
             )
         })?;
@@ -67,43 +67,17 @@ pub(super) fn check(window: Window, x: &Shape, kernel: [usize; 2]) -> Result<[us
 
 pub(super) fn weights(shape: &Shape) -> Result<[usize; 4], String> {
     require(shape.layout == Layout::Weights, || {
-        format!("takes weights [KH, KW, I, O], not {shape}")
+        format!("needs weights [KH, KW, I, O], not {shape}")
     })?;
     nhwc(shape)
-}
-
-/// Checks the operands of the normalisation of an operand.
-pub(super) fn check_norm(
-    normalize: &Option<Normalize>,
-    x: &Shape,
-    norm: Option<NormOperands<&Shape>>,
-) -> Result<(), String> {
-    if let (Some(normalize), Some(norm)) = (normalize, norm) {
-        normalize.infer(&[x, norm.moments, norm.affine])?;
-    }
-    Ok(())
-}
-
-/// An operand as the products see it: normalised on request.
-pub(super) fn normalized(
-    normalize: &Option<Normalize>,
-    x: &Tensor,
-    norm: Option<NormOperands<&Tensor>>,
-) -> Tensor {
-    match (normalize, norm) {
-        (Some(normalize), Some(norm)) => normalize
-            .reference(&[x, norm.moments, norm.affine])
-            .remove(0),
-        _ => x.clone(),
-    }
 }
 
 pub(super) fn flops(weights: &Shape, pixels: usize) -> u64 {
     2 * weights.len() as u64 * pixels as u64
 }
 
-/// What some samples are prepared with: the normalisation, and its operands.
-pub(super) fn preparation(
+/// The input normalisation of some samples, with its operands (moments and affine).
+pub(super) fn sample_normalization(
     draw: &mut Draw,
     number: usize,
     x: &Tensor,
@@ -114,11 +88,11 @@ pub(super) fn preparation(
         batch: number == 2,
         relu: number.is_multiple_of(4),
     };
-    let some = number.is_multiple_of(3) || number % 6 == 2;
-    some.then_some((normalize, [moments, affine]))
+    let included = number.is_multiple_of(3) || number % 6 == 2;
+    included.then_some((normalize, [moments, affine]))
 }
 
-/// One row of the table of sample shapes.
+/// Shapes of one sample.
 pub(super) struct Case {
     pub(super) batch: usize,
     pub(super) size: [usize; 2],
@@ -152,7 +126,7 @@ impl Case {
     }
 }
 
-/// One, odd, larger than any tile, PyramidNet's own widths, every kernel of the family.
+/// Extents of one, odd ones, ones larger than any tile, PyramidNet's widths; strides up to 3.
 pub(super) fn cases() -> impl Iterator<Item = Case> {
     [
         (1, [1, 1], [1, 1], [1, 1], 1, 0),

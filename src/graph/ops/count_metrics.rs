@@ -1,4 +1,4 @@
-//! Accumulates the loss and the number of correct answers over batches.
+//! Accumulates the loss and the number of correct predictions over batches.
 
 use super::super::{Data, Tensor};
 use super::cross_entropy::IGNORED;
@@ -8,7 +8,7 @@ use crate::shape::{DType, Shape};
 
 /// (losses f32 `[N]`, ranks u32 `[N]`, metrics) → metrics, in place.
 ///
-/// Images whose rank is [`IGNORED`] do not count.
+/// Images whose rank is [`IGNORED`] are not counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CountMetrics;
 

@@ -10,12 +10,12 @@ use super::super::{Data, Tensor};
 use super::{Draw, require};
 use crate::shape::{DType, Layout, Shape};
 
-/// Label of a row that is only padding, and rank of such a row.
+/// Label of a batch entry that is only padding, and its rank.
 pub const IGNORED: u32 = u32::MAX;
 
 pub(super) fn check(logits: &Shape, labels: &Shape) -> Result<(), String> {
     require(logits.layout == Layout::Channels, || {
-        "takes logits [N, .., K]".to_owned()
+        "needs logits [N, .., K]".to_owned()
     })?;
     require(
         labels.dtype == DType::U32 && labels.len() == logits.rows(),
@@ -29,7 +29,7 @@ pub(super) fn log_sum_exp(logits: &[f64]) -> f64 {
     max + logits.iter().map(|l| (l - max).exp()).sum::<f64>().ln()
 }
 
-/// Logits, and labels of which one is ignored where there are several.
+/// Random logits and labels; in batches of more than two, one label is [`IGNORED`].
 pub(super) fn numbers(draw: &mut Draw, batch: usize, classes: usize) -> [Tensor; 2] {
     let logits = draw.real(Shape::channels(&[batch, 1, 1, classes]));
     let mut labels = draw.below(Shape::indices(&[batch]), classes as u32);

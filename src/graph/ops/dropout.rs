@@ -1,18 +1,18 @@
 //! Dropout with inverted scaling (Srivastava et al. 2014): keeps an element with probability
 //! 1 − p and divides it by 1 − p.
 //!
-//! The mask is a function of (seed, epoch, sample, channel), so the backward pass draws it
-//! again instead of storing it: the gradient of dropout is the same operator.
+//! The mask is a function of (seed, epoch, sample, channel), so the backward pass regenerates it
+//! instead of storing it: the gradient of dropout is the same operator.
 
-use super::super::step::{Step, WORDS};
+use super::super::step::{STEP_WORDS, Step};
 use super::super::{GraphError, Node, Tensor, ValueId};
 use super::named::{inputs, named};
 use super::tape::Tape;
 use super::{Draw, HalfMaps, Operator, Sample, require};
-use crate::rng::{Purpose, philox4x32};
+use crate::rng::{self, Purpose, philox4x32};
 use crate::shape::{Layout, Shape};
 
-/// (x [N, .., C], samples u32 `[N]`, step) → x with elements dropped.
+/// (x [N, .., C], samples u32 `[N]`, step) → x with elements dropped, the others scaled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dropout {
     /// Probability of dropping an element, 0 ≤ p < 1.
@@ -34,9 +34,9 @@ impl Dropout {
 inputs! {
     /// Operands of [`Dropout`].
     DropoutInputs of Dropout {
-        /// Features, one row for each sample.
+        /// Features [N, .., C], one row for each sample.
         x,
-        /// Number of each image in its dataset, u32 `[N]`.
+        /// Index of each image in its dataset, u32 `[N]`.
         samples,
         /// Seed and epoch.
         step,
@@ -53,8 +53,8 @@ impl Operator for Dropout {
             format!("probability {} is not in [0, 1)", self.probability)
         })?;
         require(
-            x.layout == Layout::Channels && x.rows() == samples.len() && step.len() == WORDS,
-            || "takes features with one row for each sample".to_owned(),
+            x.layout == Layout::Channels && x.rows() == samples.len() && step.len() == STEP_WORDS,
+            || "needs features with one row for each sample, and the step tensor".to_owned(),
         )?;
         Ok(vec![x.clone()])
     }
@@ -62,7 +62,7 @@ impl Operator for Dropout {
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let DropoutInputs { x, samples, step } = self.inputs(inputs);
         let step = Step::from_words(step.indices());
-        let key = [step.seed as u32, (step.seed >> 32) as u32];
+        let key = rng::key(step.seed);
         let channels = x.shape.last();
         let samples = samples.indices();
         let cells = x.values().iter().enumerate();

@@ -1,18 +1,19 @@
-//! Looks for gradients that are NaN or infinite; see [`LossScale`].
+//! Detects gradients that are NaN or infinite; see [`LossScale`].
 
 use super::super::{Data, Tensor};
 use super::named::{inputs, named};
 use super::{Draw, HalfMaps, LossScale, Operator, Sample, require};
 use crate::shape::{DType, Shape};
 
-/// (gradients…, loss scale) → loss scale, in place: whether any gradient is NaN or infinite.
+/// (gradients…, loss scale) → loss scale, in place. Sets [`LossScale::overflow`] if a gradient is
+/// NaN or infinite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FindOverflow;
 
 inputs! {
     /// Operands of [`FindOverflow`].
     FindOverflowInputs of FindOverflow {
-        /// The gradients to look at.
+        /// The gradients to check.
         gradients: many(|_, count| count.saturating_sub(1)),
         /// The loss scale, updated in place.
         scale,
@@ -29,7 +30,7 @@ impl Operator for FindOverflow {
         let real = gradients.iter().all(|shape| shape.dtype == DType::F32);
         require(
             *scale == LossScale::shape() && real && !gradients.is_empty(),
-            || "takes gradients, then a loss scale".to_owned(),
+            || "needs gradients, then a loss scale".to_owned(),
         )?;
         Ok(vec![LossScale::shape()])
     }
@@ -55,7 +56,7 @@ impl Operator for FindOverflow {
                 values[77] = bad;
             }
             let weights = draw.real(Shape::weights([3, 3, 5, 6]));
-            let inputs = vec![weights, wide, LossScale::start().tensor()];
+            let inputs = vec![weights, wide, LossScale::initial().tensor()];
             Sample::new(FindOverflow, inputs)
         };
         [None, Some(f64::NAN), Some(f64::NEG_INFINITY)]

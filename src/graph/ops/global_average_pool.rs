@@ -1,4 +1,4 @@
-//! Average over the whole map.
+//! Global average pooling.
 
 use super::super::{GraphError, Node, Tensor, ValueId};
 use super::named::{inputs, named};
@@ -24,7 +24,7 @@ impl Operator for GlobalAveragePool {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let [n, h, w, c] = nhwc(self.try_inputs(inputs)?.x)?;
-        require(h * w > 0, || "the map is empty".to_owned())?;
+        require(h * w > 0, || "the feature map is empty".to_owned())?;
         Ok(vec![Shape::channels(&[n, 1, 1, c])])
     }
 

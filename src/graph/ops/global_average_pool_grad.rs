@@ -1,21 +1,21 @@
-//! Gradient of the average over the whole map: every pixel gets an equal share.
+//! Gradient of global average pooling: dy / (H·W), broadcast over the map.
 
 use super::super::Tensor;
 use super::named::{inputs, named};
 use super::{Draw, HalfMaps, Operator, Sample, nhwc, require};
 use crate::shape::Shape;
 
-/// dy [N, 1, 1, C] → dx [N, H, W, C]: dy / (H·W) everywhere.
+/// dy [N, 1, 1, C] → dx [N, H, W, C].
 #[derive(Clone, Debug, PartialEq)]
 pub struct GlobalAveragePoolGrad {
-    /// Rows and columns of x.
+    /// Height and width of x.
     pub input: [usize; 2],
 }
 
 inputs! {
     /// Operands of [`GlobalAveragePoolGrad`].
     GlobalAveragePoolGradInputs of GlobalAveragePoolGrad {
-        /// Gradient of the means [N, 1, 1, C].
+        /// Gradient of the output [N, 1, 1, C].
         dy,
     }
 }
@@ -26,7 +26,7 @@ impl Operator for GlobalAveragePoolGrad {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let [n, h, w, c] = nhwc(self.try_inputs(inputs)?.dy)?;
-        require([h, w] == [1, 1], || "takes a 1x1 map".to_owned())?;
+        require([h, w] == [1, 1], || "needs a 1x1 map".to_owned())?;
         Ok(vec![Shape::channels(&[n, self.input[0], self.input[1], c])])
     }
 

@@ -1,39 +1,39 @@
-//! Loss scaling: gradients in half precision keep their small values.
+//! Dynamic loss scaling, which keeps small gradients in half precision from underflowing.
 //!
-//! The loss is multiplied by a large power of two, the gradients of the parameters are divided
-//! by it again in the update; neither rounds.
-//! The scale finds itself: a step whose gradients overflow is left out and halves it, many
-//! good steps in a row double it (Micikevicius et al., *Mixed Precision Training*, ICLR 2018,
-//! section 3.2; the constants are those of PyTorch's `GradScaler`).
+//! The loss is multiplied by a large power of two, and the update divides the parameters'
+//! gradients by it; neither rounds.
+//! A step whose gradients overflow is skipped and halves the scale. [`LossScale::GROWTH_INTERVAL`]
+//! consecutive steps without overflow double it (Micikevicius et al., *Mixed Precision Training*,
+//! ICLR 2018, section 3.2; factors, interval and initial scale of PyTorch's `GradScaler`).
 
 use super::super::Tensor;
 use crate::shape::Shape;
 
-/// Words of the loss scale.
+/// Words in the loss-scale tensor.
 pub const LOSS_SCALE_WORDS: usize = 4;
 
 /// The state of loss scaling.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossScale {
-    /// What losses are multiplied by: a power of two.
+    /// Factor on the losses: a power of two.
     pub scale: f32,
-    /// Steps since the scale was changed.
+    /// Consecutive steps without overflow; restarts at [`LossScale::GROWTH_INTERVAL`].
     pub good_steps: u32,
-    /// 1 if a gradient of the present step is NaN or infinite.
+    /// 1 if a gradient of the current step is NaN or infinite, else 0.
     pub overflow: u32,
-    /// Steps that were left out.
+    /// Number of skipped steps.
     pub skipped: u32,
 }
 
 impl LossScale {
-    /// Good steps after which the scale is doubled.
+    /// Consecutive steps without overflow after which the scale doubles.
     pub const GROWTH_INTERVAL: u32 = 2000;
 
     /// The largest scale.
     pub const MAX: f32 = 16_777_216.0;
 
-    /// Before the first step.
-    pub fn start() -> LossScale {
+    /// The state before the first step: a scale of 2¹⁶.
+    pub fn initial() -> LossScale {
         LossScale {
             scale: 65_536.0,
             good_steps: 0,
@@ -42,20 +42,20 @@ impl LossScale {
         }
     }
 
-    /// Of a loss that is not scaled.
-    pub fn none() -> LossScale {
+    /// The state for an unscaled loss: a scale of 1.
+    pub fn unscaled() -> LossScale {
         LossScale {
             scale: 1.0,
-            ..LossScale::start()
+            ..LossScale::initial()
         }
     }
 
-    /// Shape of the state.
+    /// Shape of the loss-scale tensor.
     pub fn shape() -> Shape {
         Shape::indices(&[LOSS_SCALE_WORDS])
     }
 
-    /// As memory holds it: the bits of the scale, then the counts.
+    /// Encodes as the bits of the scale, then the counts in order of declaration.
     pub fn to_words(self) -> [u32; LOSS_SCALE_WORDS] {
         let bits = self.scale.to_bits();
         [bits, self.good_steps, self.overflow, self.skipped]
@@ -74,7 +74,8 @@ impl LossScale {
         }
     }
 
-    /// After a step. Says whether gradients overflow even without scaling.
+    /// Updates the state after a step. Returns whether gradients overflowed at the minimum scale
+    /// of 1.
     pub fn adjust(&mut self) -> bool {
         if self.overflow == 0 {
             self.good_steps += 1;
@@ -87,12 +88,12 @@ impl LossScale {
         self.overflow = 0;
         self.skipped += 1;
         self.good_steps = 0;
-        let hopeless = self.scale <= 1.0;
+        let at_minimum = self.scale <= 1.0;
         self.scale = (0.5 * self.scale).max(1.0);
-        hopeless
+        at_minimum
     }
 
-    /// As an operand.
+    /// The loss-scale tensor.
     pub(super) fn tensor(self) -> Tensor {
         Tensor::index(LossScale::shape(), self.to_words().into())
     }

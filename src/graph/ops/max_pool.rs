@@ -1,7 +1,7 @@
-//! Max-pooling with padding that counts as minus infinity.
+//! Max pooling; the padding counts as minus infinity.
 //!
-//! The first maximum of a window, in row-major order, takes the gradient; a NaN counts as
-//! larger than everything, so that it stays visible.
+//! The gradient flows to the first maximum of a window in row-major order. A NaN counts as larger
+//! than every number, so that it propagates.
 
 use super::super::{GraphError, Node, Tensor, ValueId};
 use super::max_pool_grad::MaxPoolGradInputs;
@@ -11,12 +11,12 @@ use super::tape::Tape;
 use super::{Draw, HalfMaps, MaxPoolGrad, Operator, Sample, Window, nhwc, require};
 use crate::shape::Shape;
 
-/// x [N, H, W, C] → (maximum [N, P, Q, C], place of the maximum in its window, row-major).
+/// x [N, H, W, C] → (maximum [N, P, Q, C], argmax u32 [N, P, Q, C]).
 ///
-/// Argmax indices are u32 in the layout of activations.
+/// Argmax indices are row-major within the window, in the memory layout of activations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MaxPool {
-    /// Rows and columns of the window.
+    /// Height and width of the window.
     pub kernel: usize,
     /// Stride and padding.
     pub window: Window,
@@ -35,7 +35,7 @@ outputs! {
     MaxPoolOutputs of MaxPool {
         /// Maximum of each window [N, P, Q, C].
         maximum,
-        /// Where in its window the maximum lies, row-major, u32 [N, P, Q, C].
+        /// Index of the maximum in its window, row-major, u32 [N, P, Q, C].
         argmax,
     }
 }
@@ -47,13 +47,13 @@ impl Operator for MaxPool {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let [n, h, w, c] = nhwc(self.try_inputs(inputs)?.x)?;
-        // A window that lies wholly in the padding would have no maximum.
+        // A window entirely inside the padding would have no maximum.
         require(
             self.window.stride > 0 && self.window.padding < self.kernel,
-            || "stride must be positive and padding smaller than the window".to_owned(),
+            || "needs stride > 0 and padding smaller than the window".to_owned(),
         )?;
         require(h.min(w) + 2 * self.window.padding >= self.kernel, || {
-            format!("the map is smaller than the window of {}", self.kernel)
+            format!("the input is smaller than the window of {}", self.kernel)
         })?;
         let pooled = Shape::channels(&[
             n,

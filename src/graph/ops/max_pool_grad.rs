@@ -1,4 +1,4 @@
-//! Gradient of max-pooling: the maximum of each window takes it.
+//! Gradient of max pooling: it flows to the maximum of each window.
 
 use super::super::Tensor;
 use super::named::{inputs, named};
@@ -9,11 +9,11 @@ use crate::shape::{Layout, Shape};
 /// (dy, argmax) → dx [N, H, W, C].
 #[derive(Clone, Debug, PartialEq)]
 pub struct MaxPoolGrad {
-    /// Rows and columns of the window.
+    /// Height and width of the window.
     pub kernel: usize,
     /// Stride and padding.
     pub window: Window,
-    /// Rows and columns of x.
+    /// Height and width of x.
     pub input: [usize; 2],
 }
 
@@ -22,7 +22,7 @@ inputs! {
     MaxPoolGradInputs of MaxPoolGrad {
         /// Gradient of the maxima [N, P, Q, C].
         dy,
-        /// Where in its window each maximum lies.
+        /// Index of each maximum in its window, row-major, u32 [N, P, Q, C].
         argmax,
     }
 }
@@ -38,7 +38,7 @@ impl Operator for MaxPoolGrad {
         let expected = [h, w].map(|extent| self.window.outputs(extent, self.kernel));
         require(
             expected == [p, q] && argmax.dims == dy.dims && argmax.layout == Layout::Channels,
-            || format!("takes gradients and argmax [{n}, {expected:?}, {c}]"),
+            || format!("needs gradients and argmax indices [{n}, {expected:?}, {c}]"),
         )?;
         Ok(vec![Shape::channels(&[n, h, w, c])])
     }
@@ -50,12 +50,12 @@ impl Operator for MaxPoolGrad {
         let [h, w] = self.input;
         let mut dx = vec![0.0; dims[0] * h * w * c];
         let cells = dy.values().iter().zip(argmax.indices());
-        for (cell, (dy, place)) in cells.enumerate() {
+        for (cell, (dy, argmax)) in cells.enumerate() {
             let (c_at, q_at, p_at, n_at) =
                 (cell % c, cell / c % q, cell / c / q % p, cell / c / q / p);
-            let tap = *place as usize;
-            let row = self.window.source(p_at, tap / self.kernel, h);
-            let column = self.window.source(q_at, tap % self.kernel, w);
+            let tap = *argmax as usize;
+            let row = self.window.input_index(p_at, tap / self.kernel, h);
+            let column = self.window.input_index(q_at, tap % self.kernel, w);
             if let (Some(row), Some(column)) = (row, column) {
                 dx[((n_at * h + row) * w + column) * c + c_at] += dy;
             }

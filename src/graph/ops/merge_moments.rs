@@ -1,19 +1,20 @@
-//! Mean and variance from partial moments: the second half of [`super::BatchMoments`], where
-//! the operator that produces x computes the first half in its epilogue.
+//! Mean and variance from partial moments: the second half of [`super::BatchMoments`], used when
+//! the operator that computes x does the first half in its epilogue.
 
 use super::super::Tensor;
 use super::batch_moments::{merge, partial_shape};
 use super::named::{inputs, named, outputs};
+use super::running_average::{infer_running, update_running};
 use super::{Draw, HalfMaps, Operator, RunningAverage, Sample, require};
 use crate::shape::Shape;
 
-/// (partial moments [3, C], running [2, C]) → (moments [2, C], running), as
-/// [`super::BatchMoments`] of the tensor that the partial moments are of.
+/// (partial moments [3, C], running [2, C]) → (moments [2, C], running): the results of
+/// [`super::BatchMoments`] for the tensor whose partial moments these are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MergeMoments {
-    /// Values that a channel has: N·H·W.
+    /// Values of a channel in the batch: N·H·W.
     pub rows: usize,
-    /// How the running statistics take in those of the batch.
+    /// The update of the running statistics, if it is fused.
     pub running: Option<RunningAverage>,
 }
 
@@ -45,23 +46,17 @@ impl Operator for MergeMoments {
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let MergeMomentsInputs { partial, running } = self.try_inputs(inputs)?;
         require(*partial == partial_shape(partial.last()), || {
-            "takes partial moments [3, C]".to_owned()
+            "needs partial moments [3, C]".to_owned()
         })?;
         let moments = Shape::channels(&[2, partial.last()]);
-        let running = match (&self.running, running) {
-            (Some(op), Some(running)) => op.infer(&[running, &moments])?.pop(),
-            _ => None,
-        };
+        let running = infer_running(&self.running, running, &moments)?;
         Ok(MergeMomentsOutputs { moments, running }.list())
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let MergeMomentsInputs { partial, running } = self.inputs(inputs);
         let moments = merge(partial);
-        let running = match (&self.running, running) {
-            (Some(op), Some(running)) => op.reference(&[running, &moments]).pop(),
-            _ => None,
-        };
+        let running = update_running(&self.running, running, &moments);
         MergeMomentsOutputs { moments, running }.list()
     }
 
@@ -69,8 +64,8 @@ impl Operator for MergeMoments {
         self.running.iter().map(|_| (1, 1)).collect()
     }
 
-    // How many slices there are in memory depends on the kernel that makes them: tests look
-    // at both nodes together.
+    // The number of slices in memory depends on the kernel that computes them, so tests run both
+    // nodes together.
     fn samples(_: &mut Draw) -> Vec<Sample> {
         Vec::new()
     }

@@ -1,11 +1,11 @@
-//! The metrics that accumulate on the device, so that they are read back rarely.
+//! Metrics that accumulate on the device and are read back only occasionally.
 
 use crate::shape::Shape;
 
 /// Words in the metrics tensor.
 pub const METRIC_WORDS: usize = 8;
 
-/// What the metrics tensor holds: words 0 to 4, in this order.
+/// Contents of the metrics tensor: words 0 to 4, in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Metrics {
     /// Sum of the images' losses.
@@ -14,7 +14,7 @@ pub struct Metrics {
     pub top1: u32,
     /// Images whose label ranks among the first five.
     pub top5: u32,
-    /// Images counted.
+    /// Number of images counted.
     pub images: u32,
     /// Bit 0: a loss was NaN or infinite; bit 1: a gradient was.
     pub flags: u32,
@@ -31,13 +31,13 @@ impl Metrics {
     /// Flag: a gradient was NaN or infinite.
     pub const BAD_GRADIENT: u32 = 2;
 
-    /// Encodes.
+    /// Encodes the metrics tensor; words 5 to 7 are zero.
     pub fn to_words(self) -> [u32; METRIC_WORDS] {
         let loss = self.loss.to_bits();
         [loss, self.top1, self.top5, self.images, self.flags, 0, 0, 0]
     }
 
-    /// Decodes.
+    /// The inverse of [`Metrics::to_words`].
     ///
     /// # Panics
     /// If there are fewer than five words.

@@ -3,8 +3,8 @@
 //!
 //! The list at the end of this file is the only place that names them all: it expands to
 //! [`Op`] and its delegation.
-//! The references are written for reading and serve for good: as oracle of the kernels'
-//! tests, as the definition that finite differences check, and as `--device reference`.
+//! The references favour clarity over speed. They are the oracle of the kernels' tests, the
+//! definition that finite differences check, and `--device reference`.
 
 mod accumulate;
 mod add;
@@ -94,26 +94,25 @@ use super::{GraphError, Node, Tensor, ValueId};
 use crate::rng::{Purpose, Stream};
 use crate::shape::Shape;
 
-/// What the list of operators asks of each.
+/// The interface of an operator; [`Op`] delegates to it.
 trait Operator: Clone + std::fmt::Debug + PartialEq {
     /// Name in messages, snapshots and the table of kernels.
     const NAME: &'static str;
 
-    /// Which feature maps among its operands and results its kernels can take in half
-    /// precision.
+    /// Feature maps among the operands and results that may be stored in half precision.
     const HALF: HalfMaps;
 
-    /// Names of the results, for operators with several.
+    /// Names of the results; unused for a single result and for results updated in place.
     const OUTPUTS: &'static [&'static str] = &["y"];
 
-    /// Result shapes, or the rule that the operands break.
+    /// Result shapes, or the rule that the operands violate.
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String>;
 
-    /// Results from operands whose shapes [`Operator::infer`] accepted.
+    /// Computes the results. The operands' shapes must satisfy [`Operator::infer`].
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor>;
 
     /// Appends nodes that compute the gradient of each operand; `None` where it is zero, not
-    /// wanted or undefined (indices).
+    /// needed or undefined (indices).
     fn gradient(
         &self,
         tape: &mut Tape<'_>,
@@ -126,22 +125,22 @@ trait Operator: Clone + std::fmt::Debug + PartialEq {
         })
     }
 
-    /// Pairs (operand, result) that are one value, updated in place.
+    /// Index pairs (operand, result) that are one value, updated in place.
     fn updates(&self, _operands: usize) -> Vec<(usize, usize)> {
         Vec::new()
     }
 
-    /// Multiplications and additions on true elements; zero where memory is the limit.
+    /// Multiplications and additions on true elements; 0 for memory-bound operators.
     fn flops(&self, _inputs: &[&Shape], _outputs: &[&Shape]) -> u64 {
         0
     }
 
-    /// Small cases that tests, and nothing else, run: at least one per behaviour.
+    /// Small test cases, at least one for each behaviour.
     fn samples(draw: &mut Draw) -> Vec<Sample>;
 }
 
-/// Feature maps of an operator that may be stored in half precision: all of these or none, but
-/// for [`HalfMaps::Each`].
+/// The feature maps of an operator that may be stored in half precision. A node stores all of
+/// them so or none, except with [`HalfMaps::Each`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HalfMaps {
     /// Operands and results.
@@ -150,13 +149,13 @@ pub enum HalfMaps {
     Inputs,
     /// Results.
     Outputs,
-    /// None: everything it touches stays in single precision.
+    /// None: all operands and results stay in single precision.
     Neither,
-    /// Each as it is: the operator converts.
+    /// Each independently: the operator converts between precisions.
     Each,
 }
 
-/// An operator with operands to try it on.
+/// A test case: an operator and its operands.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// The operator.
@@ -174,16 +173,16 @@ impl Sample {
     }
 }
 
-/// Makes operands for samples: random numbers that are exact in `f32`.
+/// Generates operands for samples: random numbers that are exact in `f32`.
 pub struct Draw(Stream);
 
 impl Draw {
-    /// Repeats for the same seed.
+    /// The same seed gives the same numbers.
     pub fn new(seed: u64) -> Draw {
         Draw(Stream::new(seed, Purpose::Initialise, 0, 0))
     }
 
-    /// Normally distributed numbers.
+    /// Standard normal numbers.
     pub fn real(&mut self, shape: Shape) -> Tensor {
         let values = (0..shape.len())
             .map(|_| f64::from(self.0.normal() as f32))
@@ -191,7 +190,7 @@ impl Draw {
         Tensor::real(shape, values)
     }
 
-    /// Numbers between 0.5 and 1.5: variances and the like.
+    /// Uniform numbers in [0.5, 1.5), for example variances.
     pub fn positive(&mut self, shape: Shape) -> Tensor {
         let values = (0..shape.len())
             .map(|_| 0.5 + f64::from(self.0.uniform()))
@@ -199,20 +198,20 @@ impl Draw {
         Tensor::real(shape, values)
     }
 
-    /// Whole numbers below a bound.
+    /// Uniform integers in 0..`bound`.
     pub fn below(&mut self, shape: Shape, bound: u32) -> Tensor {
         let values = (0..shape.len()).map(|_| self.0.below(bound)).collect();
         Tensor::index(shape, values)
     }
 
-    /// Any bits.
+    /// Uniform 32-bit words.
     pub fn words(&mut self, shape: Shape) -> Tensor {
         let values = (0..shape.len()).map(|_| self.0.next_u32()).collect();
         Tensor::index(shape, values)
     }
 }
 
-/// Checks a rule.
+/// `Err(rule)` unless `holds`.
 fn require(holds: bool, rule: impl FnOnce() -> String) -> Result<(), String> {
     match holds {
         true => Ok(()),
@@ -220,10 +219,10 @@ fn require(holds: bool, rule: impl FnOnce() -> String) -> Result<(), String> {
     }
 }
 
-/// Checks that an activation has the axes N H W C.
+/// Extents N, H, W, C, or the violated rule.
 fn nhwc(shape: &Shape) -> Result<[usize; 4], String> {
     <[usize; 4]>::try_from(shape.dims.as_slice())
-        .map_err(|_| format!("takes [N, H, W, C], not {shape}"))
+        .map_err(|_| format!("needs [N, H, W, C], not {shape}"))
 }
 
 macro_rules! operators {
@@ -252,7 +251,7 @@ macro_rules! operators {
                 match self { $(Op::$name(_) => $name::NAME,)* }
             }
 
-            /// Which of its feature maps may be stored in half precision.
+            /// Feature maps that may be stored in half precision.
             pub fn half_maps(&self) -> HalfMaps {
                 match self { $(Op::$name(_) => $name::HALF,)* }
             }
@@ -265,12 +264,12 @@ macro_rules! operators {
             /// Result shapes.
             ///
             /// # Errors
-            /// The rule that the operands break.
+            /// The rule that the operands violate.
             pub fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
                 match self { $(Op::$name(op) => op.infer(inputs),)* }
             }
 
-            /// Results by the plain reference, in double precision.
+            /// Results of the plain reference, in double precision.
             pub fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
                 match self { $(Op::$name(op) => op.reference(inputs),)* }
             }
@@ -285,12 +284,13 @@ macro_rules! operators {
                 match self { $(Op::$name(op) => op.gradient(tape, node, upstream),)* }
             }
 
-            /// Pairs (operand, result) that are one value, updated in place.
+            /// Index pairs (operand, result) that are one value, updated in place, given the
+            /// number of operands.
             pub fn updates(&self, operands: usize) -> Vec<(usize, usize)> {
                 match self { $(Op::$name(op) => op.updates(operands),)* }
             }
 
-            /// Multiplications and additions on true elements; zero where memory is the limit.
+            /// Multiplications and additions on true elements; 0 for memory-bound operators.
             pub fn flops(&self, inputs: &[&Shape], outputs: &[&Shape]) -> u64 {
                 match self { $(Op::$name(op) => op.flops(inputs, outputs),)* }
             }

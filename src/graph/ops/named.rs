@@ -1,20 +1,20 @@
 //! Operands and results by name.
 //!
 //! A node holds its operands and results as lists, which generic passes walk. Each operator
-//! declares once, as the fields of a struct, which entry is which: `inputs` and `outputs` turn
-//! a list of anything (values, shapes, tensors, bindings) into such a struct, and `list` turns
-//! it back.
+//! declares the meaning of the entries once, as the fields of a struct: `inputs` and `outputs`
+//! turn a list of any type (values, shapes, tensors, bindings) into such a struct, and `list`
+//! turns it back.
 
-/// Mean and variance [2, C], and scale and shift [2, C], of a normalisation.
+/// Operands of a normalisation besides its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NormOperands<T> {
-    /// Mean and variance.
+    /// Mean and variance [2, C].
     pub moments: T,
-    /// Scale and shift.
+    /// Scale and shift [2, C].
     pub affine: T,
 }
 
-/// What a normalisation read: x [.., C], and how it was normalised.
+/// All operands of a normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NormalizedOperands<T> {
     /// Activation [.., C].
@@ -63,21 +63,21 @@ impl<'a, T: Clone> Entries<'a, T> {
     }
 }
 
-/// What the declaration of a field says about an operator and the length of the list.
-pub(super) fn ask<O, R>(op: &O, count: usize, form: impl Fn(&O, usize) -> R) -> R {
+/// Calls the closure of a field's declaration, whose parameter types are inferred from here.
+pub(super) fn call<O, R>(op: &O, count: usize, form: impl Fn(&O, usize) -> R) -> R {
     form(op, count)
 }
 
 /// Declares the operands of an operator: a struct with one field for each, in order.
 ///
-/// A plain field is one operand, `pair` the two of [`NormOperands`]. `optional(f)` (one),
-/// `norm(f)` (a pair) and `normalized(f)` ([`NormalizedOperands`]) are there if
-/// `f(operator, length of the list)` says so; `many(f)` are as many as it says.
+/// A plain field is one operand, and `pair` the two of [`NormOperands`]. `optional(f)` (one),
+/// `norm(f)` (a pair) and `normalized(f)` ([`NormalizedOperands`]) are present if
+/// `f(operator, length of the list)` is true; `many(f)` has as many operands as `f` returns.
 macro_rules! inputs {
     ($($declaration:tt)*) => { named! { inputs try_inputs $($declaration)* } };
 }
 
-/// Declares the results of an operator with several, like [`inputs`].
+/// Declares the results of an operator that has several, like [`inputs`].
 macro_rules! outputs {
     ($($declaration:tt)*) => { named! { outputs try_outputs $($declaration)* } };
 }
@@ -92,7 +92,7 @@ macro_rules! named {
         }
 
         impl<T> $name<T> {
-            /// All of them, in the operator's order.
+            /// All entries, in the operator's order.
             pub fn list(self) -> Vec<T> {
                 let mut list = Vec::new();
                 self.put(&mut list);
@@ -108,7 +108,7 @@ macro_rules! named {
             /// The entries of a list by name.
             ///
             /// # Panics
-            /// If the operator does not take as many; a graph's nodes always have as many.
+            /// If the length of the list does not fit the operator, which a graph's nodes exclude.
             pub fn $method<T: Clone>(&self, list: &[T]) -> $name<T> {
                 let found = self.$try_method(list);
                 found.unwrap_or_else(|reason| panic!("{self:?}: {reason}"))
@@ -122,7 +122,7 @@ macro_rules! named {
                     })
                 };
                 let named = take().filter(|_| entries.is_empty());
-                named.ok_or_else(|| format!("{} operands or results do not fit", list.len()))
+                named.ok_or_else(|| format!("wrong operand or result count: {}", list.len()))
             }
         }
     };
@@ -149,25 +149,25 @@ macro_rules! named {
     (@take $entries:ident, $op:expr, $count:expr) => { $entries.one()? };
     (@take $entries:ident, $op:expr, $count:expr, pair) => { $entries.norm()? };
     (@take $entries:ident, $op:expr, $count:expr, optional, $form:expr) => {
-        match super::named::ask($op, $count, $form) {
+        match super::named::call($op, $count, $form) {
             true => Some($entries.one()?),
             false => None,
         }
     };
     (@take $entries:ident, $op:expr, $count:expr, norm, $form:expr) => {
-        match super::named::ask($op, $count, $form) {
+        match super::named::call($op, $count, $form) {
             true => Some($entries.norm()?),
             false => None,
         }
     };
     (@take $entries:ident, $op:expr, $count:expr, normalized, $form:expr) => {
-        match super::named::ask($op, $count, $form) {
+        match super::named::call($op, $count, $form) {
             true => Some($entries.normalized()?),
             false => None,
         }
     };
     (@take $entries:ident, $op:expr, $count:expr, many, $form:expr) => {
-        $entries.many(super::named::ask($op, $count, $form))?
+        $entries.many(super::named::call($op, $count, $form))?
     };
 }
 

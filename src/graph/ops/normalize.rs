@@ -1,4 +1,4 @@
-//! The affine half of batch norm, alone or with ReLU after it: see [`super::batch_norm`].
+//! Batch norm for given moments, optionally followed by ReLU: see [`super::batch_norm`].
 
 use super::super::{GraphError, Node, Tensor, ValueId};
 use super::batch_norm::{Channel, cases, check, numbers};
@@ -16,14 +16,14 @@ use crate::shape::Shape;
 pub struct Normalize {
     /// Added to the variance.
     pub epsilon: f32,
-    /// The moments are those of x itself: then x's gradient goes through them as well.
+    /// Whether the moments are those of x, so that the gradient of x also flows through them.
     pub batch: bool,
     /// Whether ReLU follows.
     pub relu: bool,
 }
 
 impl Normalize {
-    /// Appends the gradients of the operands, from that of the result.
+    /// Appends the nodes that compute the operands' gradients from `dy`, that of the result.
     pub(super) fn backward(
         &self,
         tape: &mut Tape<'_>,
@@ -77,6 +77,32 @@ inputs! {
         x,
         /// Mean and variance, scale and shift.
         norm: pair,
+    }
+}
+
+/// Checks the operands of an optional normalisation of x.
+pub(super) fn check_norm(
+    normalize: &Option<Normalize>,
+    x: &Shape,
+    norm: Option<NormOperands<&Shape>>,
+) -> Result<(), String> {
+    if let (Some(normalize), Some(norm)) = (normalize, norm) {
+        normalize.infer(&[x, norm.moments, norm.affine])?;
+    }
+    Ok(())
+}
+
+/// x, normalised if `normalize` is set.
+pub(super) fn normalized(
+    normalize: &Option<Normalize>,
+    x: &Tensor,
+    norm: Option<NormOperands<&Tensor>>,
+) -> Tensor {
+    match (normalize, norm) {
+        (Some(normalize), Some(norm)) => normalize
+            .reference(&[x, norm.moments, norm.affine])
+            .remove(0),
+        _ => x.clone(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Gradient of batch norm by its input: see [`super::batch_norm`].
+//! Gradient of batch norm with respect to its input: see [`super::batch_norm`].
 
 use super::super::Tensor;
 use super::batch_norm::{Channel, cases, check, numbers};
@@ -6,8 +6,8 @@ use super::named::{inputs, named};
 use super::{Draw, HalfMaps, Operator, Sample, ShortcutGrad, require};
 use crate::shape::Shape;
 
-/// (x, dy, moments, affine, daffine) → dx; or, where x also takes a shortcut, with the
-/// gradient of that one's sum behind them: both gradients of x, added.
+/// (x, dy, moments, affine, daffine) → dx; or, if x also feeds a shortcut, (.., dsum) → the sum
+/// of both gradients of x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NormalizeGrad {
     /// Added to the variance.
@@ -16,14 +16,14 @@ pub struct NormalizeGrad {
     pub batch: bool,
     /// Whether ReLU follows.
     pub relu: bool,
-    /// The shortcut that x takes beside the normalisation.
+    /// The shortcut that x feeds besides the normalisation.
     pub shortcut: Option<ShortcutGrad>,
 }
 
 inputs! {
     /// Operands of [`NormalizeGrad`].
     NormalizeGradInputs of NormalizeGrad {
-        /// What was normalised [.., C].
+        /// Input of the normalisation [.., C].
         x,
         /// Gradient of the result [.., C].
         dy,
@@ -33,7 +33,7 @@ inputs! {
         affine,
         /// Gradients of scale and shift [2, C].
         daffine,
-        /// Gradient of the sum at the end of the shortcut that x takes.
+        /// Gradient of the unit output that the shortcut is added to [N, P, Q, O].
         dsum: optional(|op, _| op.shortcut.is_some()),
     }
 }
@@ -55,7 +55,7 @@ impl Operator for NormalizeGrad {
         require(x == dy, || "dy must have the shape of x".to_owned())?;
         if let (Some(shortcut), Some(dsum)) = (&self.shortcut, dsum) {
             require(shortcut.infer(&[dsum])? == [x.clone()], || {
-                format!("the shortcut must lead to {x}")
+                format!("the gradient of the shortcut must be {x}")
             })?;
         }
         Ok(vec![x.clone()])
@@ -97,7 +97,7 @@ impl Operator for NormalizeGrad {
                 let dy = draw.real(x.shape.clone());
                 let daffine = draw.real(affine.shape.clone());
                 let [n, h, w, i] = dims;
-                // Strides and widths in turn.
+                // Alternate strides and widths.
                 let (stride, wider) = (1 + case % 2, 5 * (case / 2 % 2));
                 let op = |shortcut| NormalizeGrad {
                     epsilon: 1e-5,

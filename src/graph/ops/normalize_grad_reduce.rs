@@ -1,4 +1,4 @@
-//! Gradients of scale and shift of batch norm: see [`super::batch_norm`].
+//! Gradients of batch norm's scale and shift: see [`super::batch_norm`].
 
 use super::super::Tensor;
 use super::batch_norm::{Channel, cases, check, numbers};
@@ -18,7 +18,7 @@ pub struct NormalizeGradReduce {
 inputs! {
     /// Operands of [`NormalizeGradReduce`].
     NormalizeGradReduceInputs of NormalizeGradReduce {
-        /// What was normalised [.., C].
+        /// Input of the normalisation [.., C].
         x,
         /// Gradient of the result [.., C].
         dy,

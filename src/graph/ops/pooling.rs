@@ -1,10 +1,10 @@
-//! What max-pooling and its gradient share: the argmax indices and the sample cases.
+//! Shared by max pooling and its gradient: the argmax indices and the sample cases.
 
 use super::super::Tensor;
 use super::Window;
 use crate::shape::{DType, Shape};
 
-/// Shape of the argmax that belong to a pooled shape.
+/// Shape of the argmax indices of a pooled shape.
 pub(super) fn argmax_of(pooled: &Shape) -> Shape {
     Shape {
         dtype: DType::U32,
@@ -12,7 +12,7 @@ pub(super) fn argmax_of(pooled: &Shape) -> Shape {
     }
 }
 
-/// Maximum of each window and where it lies, of P by Q windows.
+/// Maximum and argmax index of each of P by Q windows.
 pub(super) fn maxima(
     x: &Tensor,
     kernel: usize,
@@ -24,8 +24,8 @@ pub(super) fn maxima(
         let (c_at, q_at, p_at, n_at) = (cell % c, cell / c % q, cell / c / q % p, cell / c / q / p);
         let mut best: Option<(f64, u32)> = None;
         for tap in 0..kernel * kernel {
-            let row = window.source(p_at, tap / kernel, h);
-            let column = window.source(q_at, tap % kernel, w);
+            let row = window.input_index(p_at, tap / kernel, h);
+            let column = window.input_index(q_at, tap % kernel, w);
             let (Some(row), Some(column)) = (row, column) else {
                 continue;
             };
@@ -35,7 +35,7 @@ pub(super) fn maxima(
                 best = Some((value, tap as u32));
             }
         }
-        best.expect("every window reaches into the map")
+        best.expect("every window overlaps the feature map")
     });
     cells.unzip()
 }

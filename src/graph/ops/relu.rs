@@ -1,4 +1,4 @@
-//! ReLU; a NaN passes.
+//! ReLU; a NaN propagates.
 
 use super::super::{GraphError, Node, Tensor, ValueId};
 use super::named::{inputs, named};
@@ -14,7 +14,7 @@ pub struct Relu;
 inputs! {
     /// Operands of [`Relu`].
     ReluInputs of Relu {
-        /// The value.
+        /// The input.
         x,
     }
 }

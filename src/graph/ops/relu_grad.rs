@@ -1,11 +1,11 @@
-//! Gradient of ReLU by its result; a NaN lets the gradient pass.
+//! Gradient of ReLU, computed from its result; a NaN there lets the gradient pass.
 
 use super::super::Tensor;
 use super::named::{inputs, named};
 use super::{Draw, HalfMaps, Operator, Sample, require};
 use crate::shape::Shape;
 
-/// (y, dy) → dy where the result y of ReLU is positive, else 0.
+/// (y, dy) → 0 where the result y of ReLU is 0, else dy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReluGrad;
 
@@ -14,7 +14,7 @@ inputs! {
     ReluGradInputs of ReluGrad {
         /// Result of the ReLU.
         y,
-        /// Its gradient.
+        /// Gradient of the result.
         dy,
     }
 }
@@ -25,7 +25,7 @@ impl Operator for ReluGrad {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let ReluGradInputs { y, dy } = self.try_inputs(inputs)?;
-        require(y == dy, || "both operands need one shape".to_owned())?;
+        require(y == dy, || "operands must have equal shapes".to_owned())?;
         Ok(vec![y.clone()])
     }
 

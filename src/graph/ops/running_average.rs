@@ -1,5 +1,5 @@
-//! Running statistics of batch norm: running = (1 − m)·running + m·batch, where the variance
-//! that enters is the unbiased one (as Torch and PyTorch do it).
+//! Running statistics of batch norm: running = (1 − m)·running + m·batch, with the unbiased
+//! variance of the batch, as in Torch and PyTorch.
 
 use super::super::Tensor;
 use super::named::{inputs, named};
@@ -9,17 +9,39 @@ use crate::shape::Shape;
 /// (running [2, C], moments [2, C]) → running, in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunningAverage {
-    /// Weight m of the new batch, 0.1 in the recipe.
+    /// Weight m of the batch, called momentum in PyTorch; 0.1 in the recipe.
     pub weight: f32,
-    /// Values a channel has in the batch: N·H·W.
+    /// Values of a channel in the batch: N·H·W.
     pub count: usize,
 }
 
 impl RunningAverage {
-    /// Factor from biased to unbiased variance.
+    /// Bessel's correction, the factor from biased to unbiased variance.
     pub fn correction(&self) -> f64 {
         self.count as f64 / (self.count as f64 - 1.0)
     }
+}
+
+/// Shape of the updated running statistics, if there are any.
+pub(super) fn infer_running(
+    op: &Option<RunningAverage>,
+    running: Option<&Shape>,
+    moments: &Shape,
+) -> Result<Option<Shape>, String> {
+    let Some((op, running)) = op.as_ref().zip(running) else {
+        return Ok(None);
+    };
+    Ok(op.infer(&[running, moments])?.pop())
+}
+
+/// The updated running statistics, if there are any.
+pub(super) fn update_running(
+    op: &Option<RunningAverage>,
+    running: Option<&Tensor>,
+    moments: &Tensor,
+) -> Option<Tensor> {
+    let (op, running) = op.as_ref().zip(running)?;
+    op.reference(&[running, moments]).pop()
 }
 
 inputs! {
@@ -40,7 +62,7 @@ impl Operator for RunningAverage {
         let RunningAverageInputs { running, moments } = self.try_inputs(inputs)?;
         require(
             running == moments && running.dims.len() == 2 && running.dims[0] == 2,
-            || "takes two tensors [2, C]".to_owned(),
+            || "needs two tensors [2, C]".to_owned(),
         )?;
         require(self.count > 1, || {
             "batch norm needs more than one value for each channel: use a larger batch or image"

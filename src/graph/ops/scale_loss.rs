@@ -5,7 +5,7 @@ use super::named::{inputs, named};
 use super::{Draw, HalfMaps, LossScale, Operator, Sample, require};
 use crate::shape::Shape;
 
-/// (weights f32 `[N]`, loss scale) → weights times the scale.
+/// (weights f32 `[N]`, loss scale) → weights · scale.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScaleLoss;
 
@@ -27,7 +27,7 @@ impl Operator for ScaleLoss {
         let ScaleLossInputs { weights, scale } = self.try_inputs(inputs)?;
         require(
             *weights == Shape::dense(&[weights.len()]) && *scale == LossScale::shape(),
-            || "takes weights [N] and a loss scale".to_owned(),
+            || "needs weights [N] and a loss scale".to_owned(),
         )?;
         Ok(vec![weights.clone()])
     }
@@ -43,7 +43,7 @@ impl Operator for ScaleLoss {
         [1, 5, 130]
             .map(|batch| {
                 let weights = draw.positive(Shape::dense(&[batch]));
-                Sample::new(ScaleLoss, vec![weights, LossScale::start().tensor()])
+                Sample::new(ScaleLoss, vec![weights, LossScale::initial().tensor()])
             })
             .into()
     }

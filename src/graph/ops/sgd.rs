@@ -1,21 +1,21 @@
-//! Stochastic gradient descent with Nesterov momentum and weight decay, as Torch7's
-//! `optim.sgd` does it: g = gradient + λ·p, v = μ·v + g, p = p − η·(g + μ·v).
+//! Stochastic gradient descent with Nesterov momentum and weight decay, as in Torch7's
+//! `optim.sgd`: g = gradient + λ·p, v = μ·v + g, p = p − η·(g + μ·v).
 //!
-//! All parameters are updated by one node, because their arenas are three flat vectors.
+//! One node updates all parameters, because each operand arena is one flat vector.
 
 use super::super::Tensor;
-use super::super::step::{Step, WORDS};
+use super::super::step::{STEP_WORDS, Step};
 use super::named::{inputs, named, outputs};
 use super::{Draw, HalfMaps, LossScale, Metrics, Operator, Sample, require};
 use crate::shape::Shape;
 
 /// (parameters…, gradients…, velocities…, metrics, step) → parameters…, velocities…,
-/// metrics, in place; with the loss scale as one more operand where the loss is scaled.
+/// metrics, in place; a scaled loss adds the loss scale as last operand.
 ///
-/// Learning rate η, momentum μ and weight decay λ come with the step.
+/// Learning rate η, momentum μ and weight decay λ are in the step tensor.
 /// A gradient that is NaN or infinite sets [`Metrics::BAD_GRADIENT`].
-/// Gradients of a scaled loss are divided by the scale, and a step that overflowed changes
-/// nothing.
+/// Gradients of a scaled loss are divided by the scale, and a step whose gradients overflowed
+/// changes nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sgd {
     /// Whether the loss was multiplied by a scale; see [`LossScale`].
@@ -23,7 +23,7 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    /// Number of parameters among so many operands.
+    /// Number of parameters, from the number of operands.
     fn count(&self, operands: usize) -> usize {
         operands.saturating_sub(2 + usize::from(self.scaled)) / 3
     }
@@ -32,17 +32,17 @@ impl Sgd {
 inputs! {
     /// Operands of [`Sgd`].
     SgdInputs of Sgd {
-        /// What is trained, updated in place.
+        /// Trainable parameters, updated in place.
         parameters: many(|op, count| op.count(count)),
-        /// The gradient by each.
+        /// Gradient of each parameter.
         gradients: many(|op, count| op.count(count)),
-        /// The velocity of each, updated in place.
+        /// Velocity of each parameter, updated in place.
         velocities: many(|op, count| op.count(count)),
         /// The metrics, updated in place.
         metrics,
         /// Learning rate, momentum and weight decay.
         step,
-        /// The loss scale, where the loss is scaled.
+        /// The loss scale, if the loss is scaled.
         scale: optional(|op, _| op.scaled),
     }
 }
@@ -50,11 +50,11 @@ inputs! {
 outputs! {
     /// Results of [`Sgd`], all updated in place.
     SgdOutputs of Sgd {
-        /// As among the operands.
+        /// The updated parameters.
         parameters: many(|_, count| count / 2),
-        /// As among the operands.
+        /// The updated velocities.
         velocities: many(|_, count| count / 2),
-        /// As among the operands.
+        /// The updated metrics.
         metrics,
     }
 }
@@ -74,14 +74,15 @@ impl Operator for Sgd {
             scale,
         } = self.try_inputs(inputs)?;
         require(!parameters.is_empty(), || {
-            "takes at least one parameter".to_owned()
+            "needs at least one parameter".to_owned()
         })?;
         require(parameters == gradients && parameters == velocities, || {
-            "gradients and velocities need the shapes of their parameters".to_owned()
+            "gradients and velocities must have the shapes of their parameters".to_owned()
         })?;
-        require(*metrics == Metrics::shape() && step.len() == WORDS, || {
-            "the operands after them must be metrics and step".to_owned()
-        })?;
+        require(
+            *metrics == Metrics::shape() && step.len() == STEP_WORDS,
+            || "metrics and step tensor must follow the velocities".to_owned(),
+        )?;
         require(scale.is_none_or(|s| *s == LossScale::shape()), || {
             "the last operand must be a loss scale".to_owned()
         })?;
@@ -97,7 +98,7 @@ impl Operator for Sgd {
         let named = self.inputs(inputs);
         let scale = match named.scale {
             Some(scale) => LossScale::from_words(scale.indices()),
-            None => LossScale::none(),
+            None => LossScale::unscaled(),
         };
         let step = Step::from_words(named.step.indices());
         let [rate, momentum, decay] =
@@ -165,7 +166,7 @@ impl Operator for Sgd {
             let state = LossScale {
                 scale: 8.0,
                 overflow,
-                ..LossScale::start()
+                ..LossScale::initial()
             };
             let mut inputs = inputs.clone();
             inputs.push(Tensor::index(LossScale::shape(), state.to_words().into()));

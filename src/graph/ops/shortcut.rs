@@ -1,24 +1,24 @@
-//! The zero-padded shortcut of PyramidNet (section 3.4 of the paper): the unit's input,
-//! averaged over 2x2 windows where the unit halves the map, is added to the first channels
-//! of the branch; the channels that the unit adds receive nothing.
+//! The zero-padded shortcut of PyramidNet ("Zero-padded Shortcut Connection" in the paper): the unit's input,
+//! average-pooled over 2x2 windows if the unit has stride 2, is added to the first channels of
+//! the branch; zeros are added to its remaining channels.
 //!
-//! At odd sizes the last window has fewer cells and averages only those (ceil mode), which
-//! is what fits the size of a strided convolution.
+//! At odd extents the last window has fewer pixels and averages only those (ceil mode), which
+//! matches the output extent of a strided convolution.
 
 use super::require;
 
-/// Cells of the window at `at` along an axis of `extent`.
+/// Input indices of output index `at`, along an axis of `extent` inputs.
 pub(super) fn window(at: usize, stride: usize, extent: usize) -> std::ops::Range<usize> {
     at * stride..((at + 1) * stride).min(extent)
 }
 
 pub(super) fn check(stride: usize, y: [usize; 4], x: [usize; 4]) -> Result<(), String> {
     require(stride == 1 || stride == 2, || {
-        format!("stride is 1 or 2, not {stride}")
+        format!("the stride must be 1 or 2, not {stride}")
     })?;
     let expected = [x[1].div_ceil(stride), x[2].div_ceil(stride)];
     require(y[0] == x[0] && [y[1], y[2]] == expected, || {
-        format!("the branch must have a map of {expected:?}")
+        format!("the branch must have a feature map of {expected:?}")
     })?;
     require(y[3] >= x[3], || {
         format!("the branch has {} channels, fewer than {}", y[3], x[3])

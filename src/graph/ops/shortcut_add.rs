@@ -1,22 +1,22 @@
-//! The sum of a unit: branch and zero-padded shortcut, see [`shortcut`].
+//! The output of a unit: the sum of branch and zero-padded shortcut, see [`super::shortcut`].
 
 use super::super::{GraphError, Node, Tensor, ValueId};
 use super::batch_moments::{partial, partial_shape};
 use super::batch_norm::numbers;
 use super::named::{inputs, named, outputs};
-use super::normalize::NormalizeInputs;
+use super::normalize::{NormalizeInputs, check_norm, normalized};
 use super::shortcut::{cases, check, window};
 use super::tape::Tape;
 use super::{Draw, HalfMaps, Normalize, Operator, Sample, ShortcutGrad, nhwc, require};
 use crate::shape::Shape;
 
 /// (branch [N, P, Q, O], x [N, H, W, I]) → branch + pad(pool(x)); or, with the branch's
-/// moments and affine [2, O] behind them, normalize(branch) + pad(pool(x)).
+/// moments and affine [2, O] as further operands, normalize(branch) + pad(pool(x)).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShortcutAdd {
     /// 1: no pooling; 2: 2x2 average pooling.
     pub stride: usize,
-    /// What is done to the branch first; without ReLU.
+    /// The normalisation of the branch, without ReLU.
     pub normalize: Option<Normalize>,
     /// Whether the partial moments of the sum are a second result.
     pub partial_moments: bool,
@@ -29,7 +29,7 @@ inputs! {
         branch,
         /// The input of the unit [N, H, W, I].
         x,
-        /// Of the normalisation of the branch.
+        /// Operands of the normalisation of the branch.
         norm: norm(|op, _| op.normalize.is_some()),
     }
 }
@@ -52,10 +52,9 @@ impl Operator for ShortcutAdd {
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let ShortcutAddInputs { branch, x, norm } = self.try_inputs(inputs)?;
         check(self.stride, nhwc(branch)?, nhwc(x)?)?;
-        if let (Some(normalize), Some(norm)) = (&self.normalize, norm) {
-            require(!normalize.relu, || "the branch has no ReLU".to_owned())?;
-            normalize.infer(&[branch, norm.moments, norm.affine])?;
-        }
+        let relu = self.normalize.as_ref().is_some_and(|n| n.relu);
+        require(!relu, || "the branch must omit ReLU".to_owned())?;
+        check_norm(&self.normalize, branch, norm)?;
         let results = ShortcutAddOutputs {
             y: branch.clone(),
             partial_moments: self.partial_moments.then(|| partial_shape(branch.last())),
@@ -69,12 +68,7 @@ impl Operator for ShortcutAdd {
         let [_, p, q, o] = [0, 1, 2, 3].map(|axis| shape.dims[axis]);
         let [_, h, w, i] = [0, 1, 2, 3].map(|axis| x.shape.dims[axis]);
         let x = x.values();
-        let branch = match (&self.normalize, norm) {
-            (Some(normalize), Some(norm)) => normalize
-                .reference(&[branch, norm.moments, norm.affine])
-                .remove(0),
-            _ => branch.clone(),
-        };
+        let branch = normalized(&self.normalize, branch, norm);
         let cells = branch.values().iter().enumerate();
         let values = cells.map(|(cell, branch)| {
             let (o_at, q_at) = (cell % o, cell / o % q);
@@ -118,7 +112,7 @@ impl Operator for ShortcutAdd {
                 stride: self.stride,
                 input: [dims[1], dims[2], dims[3]],
             };
-            // An identity shortcut hands its gradient on as it is.
+            // The gradient of an identity shortcut is the upstream gradient.
             gradients.x = match self.stride == 1 && tape.graph.shape(dy) == tape.graph.shape(x) {
                 true => Some(dy),
                 false => Some(tape.push_one(op, &[dy], x)?),

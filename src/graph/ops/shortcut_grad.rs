@@ -1,4 +1,4 @@
-//! Gradient of the zero-padded shortcut by its input: see [`shortcut`].
+//! Gradient of the zero-padded shortcut with respect to its input: see [`super::shortcut`].
 
 use super::super::Tensor;
 use super::named::{inputs, named};
@@ -11,7 +11,7 @@ use crate::shape::Shape;
 pub struct ShortcutGrad {
     /// As in [`super::ShortcutAdd`].
     pub stride: usize,
-    /// Rows, columns and channels of x.
+    /// Height, width and channels of x.
     pub input: [usize; 3],
 }
 

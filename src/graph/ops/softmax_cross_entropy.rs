@@ -10,17 +10,17 @@ use crate::shape::Shape;
 
 /// (logits [N, .., K], labels u32 `[N]`) → (losses f32 `[N]`, ranks u32 `[N]`).
 ///
-/// A label of [`IGNORED`] gives loss 0 and rank [`IGNORED`]; if any logit of a row is NaN or
-/// infinite its loss is NaN and its rank K, a miss.
+/// A label of [`IGNORED`] gives loss 0 and rank [`IGNORED`]. If any logit of a row is NaN or
+/// infinite, its loss is NaN and its rank K, which counts as incorrect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftmaxCrossEntropy;
 
 inputs! {
     /// Operands of [`SoftmaxCrossEntropy`].
     SoftmaxCrossEntropyInputs of SoftmaxCrossEntropy {
-        /// Scores [N, .., K].
+        /// Logits [N, .., K].
         logits,
-        /// Classes, u32 `[N]`.
+        /// Class indices, u32 `[N]`.
         labels,
     }
 }
@@ -30,7 +30,7 @@ outputs! {
     SoftmaxCrossEntropyOutputs of SoftmaxCrossEntropy {
         /// Loss of each image, f32 `[N]`.
         losses,
-        /// Number of classes ahead of each image's label, u32 `[N]`.
+        /// Rank of each image's label, 0 if it is the top prediction, u32 `[N]`.
         ranks,
     }
 }

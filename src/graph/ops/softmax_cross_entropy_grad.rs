@@ -1,4 +1,4 @@
-//! Gradient of softmax cross-entropy by the logits.
+//! Gradient of softmax cross-entropy with respect to the logits.
 
 use super::super::Tensor;
 use super::cross_entropy::{IGNORED, cases, check, log_sum_exp, numbers};
@@ -8,16 +8,16 @@ use crate::shape::Shape;
 
 /// (logits, labels, weights f32 `[N]`) → dlogits.
 ///
-/// Where the loss of a row is NaN, so is its gradient.
+/// If the loss of a row is NaN, so is its gradient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftmaxCrossEntropyGrad;
 
 inputs! {
     /// Operands of [`SoftmaxCrossEntropyGrad`].
     SoftmaxCrossEntropyGradInputs of SoftmaxCrossEntropyGrad {
-        /// Scores [N, .., K].
+        /// Logits [N, .., K].
         logits,
-        /// Classes, u32 `[N]`.
+        /// Class indices, u32 `[N]`.
         labels,
         /// Weight of each image's loss, f32 `[N]`.
         weights,

@@ -1,4 +1,4 @@
-//! The sum of the partial sums of a reduction: the second half of [`super::NormalizeGradReduce`].
+//! Sums the partial sums of a reduction: the second half of [`super::NormalizeGradReduce`].
 
 use super::super::Tensor;
 use super::named::{inputs, named};
@@ -24,7 +24,7 @@ impl Operator for SumSlices {
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let SumSlicesInputs { partial } = self.try_inputs(inputs)?;
         require(partial.layout == Layout::Slices, || {
-            "takes partial sums".to_owned()
+            "needs partial sums".to_owned()
         })?;
         Ok(vec![Shape::channels(&partial.dims)])
     }
@@ -35,7 +35,7 @@ impl Operator for SumSlices {
         vec![Tensor::real(sum, partial.values().to_vec())]
     }
 
-    // As of merge_moments.
+    // As in merge_moments.
     fn samples(_: &mut Draw) -> Vec<Sample> {
         Vec::new()
     }

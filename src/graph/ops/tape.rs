@@ -1,18 +1,18 @@
-//! Where gradient rules put their nodes.
+//! The graph that gradient rules append their nodes to.
 
 use super::super::{Graph, GraphError, ValueId};
 use super::Op;
 
-/// The graph that a differentiation extends, and what it asks for.
+/// The graph under differentiation, and which of its values need a gradient.
 pub struct Tape<'g> {
-    /// The graph that grows.
+    /// The graph that is extended.
     pub graph: &'g mut Graph,
-    /// By value: whether anything that is trained depends on it.
+    /// By value: whether it depends on a value whose gradient was requested.
     pub(in super::super) wanted: Vec<bool>,
 }
 
 impl Tape<'_> {
-    /// Whether anything that is trained depends on this value.
+    /// Whether this value needs a gradient: it depends on one whose gradient was requested.
     pub fn wants(&self, id: ValueId) -> bool {
         self.wanted.get(id.0).copied().unwrap_or(false)
     }

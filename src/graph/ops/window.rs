@@ -1,37 +1,39 @@
-//! Which taps of a kernel reach which cells, along one axis: the geometry that convolutions,
-//! their gradients and pooling share.
+//! Geometry of convolutions, their gradients and pooling along one axis: which taps of a kernel
+//! connect which inputs and outputs.
 
-/// Stride and zero padding, the same in both directions.
+/// Stride and padding, the same along both axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Distance between the windows of neighbouring outputs.
+    /// Distance between the windows of adjacent outputs.
     pub stride: usize,
-    /// Rows and columns of zeros on each side.
+    /// Rows and columns of padding on each side.
     pub padding: usize,
 }
 
-/// Cells of a result along one axis that all sum over the same taps.
+/// One stride phase along one axis: result elements that sum over the same taps.
 ///
-/// For i in 0..`count` and a in 0..`taps`, result cell `first + step·i` gets a contribution
-/// of kernel cell `tap_first + tap_step·a` with source cell
-/// `source_base + source_step·i + a`, unless that lies outside the source.
+/// The result is the output of a convolution and the source its input; for the gradient, the
+/// result is the input's gradient and the source the output's.
+/// For i in 0..`count` and a in 0..`taps`, result `first + step·i` sums the product of tap
+/// `tap_first + tap_step·a` and source `source_base + source_step·i + a`, unless the latter lies
+/// outside the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taps {
-    /// First cell of the result.
+    /// First result.
     pub first: usize,
-    /// Distance to the next one.
+    /// Distance between results.
     pub step: usize,
-    /// Number of cells.
+    /// Number of results.
     pub count: usize,
     /// Number of taps.
     pub taps: usize,
     /// First tap.
     pub tap_first: isize,
-    /// Distance to the next one.
+    /// Distance between taps.
     pub tap_step: isize,
-    /// Source cell that the first tap of the first cell reads.
+    /// Source that the first tap of the first result reads; negative in the padding.
     pub source_base: isize,
-    /// How far the source cell moves from cell to cell.
+    /// Distance between the sources of adjacent results.
     pub source_step: usize,
 }
 
@@ -41,14 +43,14 @@ impl Window {
         (input + 2 * self.padding - kernel) / self.stride + 1
     }
 
-    /// The input coordinate that output `output` reads through tap `tap`, if it is inside.
-    pub fn source(self, output: usize, tap: usize, input: usize) -> Option<usize> {
+    /// The input index that `output` reads through `tap`; `None` in the padding.
+    pub fn input_index(self, output: usize, tap: usize, input: usize) -> Option<usize> {
         (output * self.stride + tap)
             .checked_sub(self.padding)
             .filter(|at| *at < input)
     }
 
-    /// A convolution: results are outputs, the source is the input.
+    /// The single phase of a convolution: the result is the output, the source the input.
     pub fn forward(self, input: usize, kernel: usize) -> Taps {
         Taps {
             first: 0,
@@ -62,16 +64,16 @@ impl Window {
         }
     }
 
-    /// Its gradient by the input: results are inputs, the source is the outputs' gradient.
+    /// The phases of the gradient with respect to the input: the result is the input's gradient,
+    /// the source the output's.
     ///
-    /// Input h gets a contribution of tap r from output (h + padding − r) / stride when that
-    /// is a whole number, so the taps of an input depend on h mod stride only: one [`Taps`]
-    /// for each remainder, together all inputs.
+    /// Tap r connects input h to output (h + padding − r) / stride if that is an integer, so the
+    /// taps of an input depend only on h mod stride: one [`Taps`] for each remainder.
     pub fn backward(self, input: usize, kernel: usize) -> impl Iterator<Item = Taps> {
         (0..self.stride.min(input)).map(move |first| {
             let smallest = (first + self.padding) % self.stride;
             let taps = kernel.saturating_sub(smallest).div_ceil(self.stride);
-            // With the largest tap of the phase the source cell is the smallest.
+            // The largest tap of the phase reads the smallest source.
             let tap_first = smallest as isize + self.stride as isize * (taps as isize - 1);
             Taps {
                 first,
@@ -88,12 +90,12 @@ impl Window {
 }
 
 impl Taps {
-    /// The kernel's cell of tap `a`.
+    /// Kernel index of the phase's tap `a`.
     pub fn tap(&self, a: usize) -> usize {
         (self.tap_first + self.tap_step * a as isize) as usize
     }
 
-    /// Cells of the source, counted from `source_base`, that the phase reads, inside or not.
+    /// Number of consecutive sources from `source_base` that the phase reads, padding included.
     pub fn receptive_extent(&self) -> usize {
         match self.count {
             0 => 0,
@@ -121,7 +123,9 @@ mod tests {
         let outputs = 0..window.outputs(INPUT, kernel);
         let pairs = outputs.flat_map(|output| (0..kernel).map(move |tap| (output, tap)));
         let mut products: Vec<_> = pairs
-            .filter_map(|(output, tap)| Some((window.source(output, tap, INPUT)?, tap, output)))
+            .filter_map(|(output, tap)| {
+                Some((window.input_index(output, tap, INPUT)?, tap, output))
+            })
             .collect();
         products.sort_unstable();
         products

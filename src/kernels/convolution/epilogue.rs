@@ -1,14 +1,15 @@
-//! Reductions of the result in a convolution's epilogue: the kernel leaves partial results for a
-//! later node, either moments of the result or, where the result is the gradient by what was
-//! normalised, the gradients of scale and shift.
+//! Reductions of the result in a convolution's epilogue: the kernel writes partial statistics for
+//! a later node. These are the moments of the result or, where the result is the gradient of a
+//! normalisation's output, the gradients of its scale and shift.
 
 use super::super::lowering::Lowering;
+use super::super::row_partition::RowPartition;
 use super::super::{batch_moments, normalize_grad_reduce};
 use crate::graph::ValueId;
 use crate::graph::ops::{NormalizeGradReduce, NormalizeGradReduceInputs, NormalizedOperands};
 use crate::program::Binding;
 
-/// A reduction of the result that the graph asks for.
+/// A reduction of the result that the graph requests.
 #[derive(Clone, Copy)]
 pub(in super::super) enum Reduction<'a> {
     /// Partial moments of the result.
@@ -21,12 +22,13 @@ pub(in super::super) enum Reduction<'a> {
         /// The value that holds them.
         partial: ValueId,
         op: &'a NormalizeGradReduce,
-        /// What was normalised.
+        /// Operands of the normalisation.
         norm: NormalizedOperands<ValueId>,
     },
 }
 
-/// What a kernel computes of it, and where the partial results go.
+/// The reduction that a kernel computes in its epilogue, and where it writes the partial
+/// statistics.
 #[derive(Clone, Default)]
 pub(super) enum Epilogue<'a> {
     #[default]
@@ -40,7 +42,7 @@ pub(super) enum Epilogue<'a> {
 }
 
 impl<'a> Epilogue<'a> {
-    /// A reduction whose partial results have so many slices.
+    /// A reduction whose partial statistics have this number of slices.
     pub(super) fn new(lowering: &mut Lowering<'_>, reduction: Reduction<'a>, slices: u32) -> Self {
         match reduction {
             Reduction::Moments { partial } => Epilogue::Moments(lowering.slices(partial, slices)),
@@ -52,7 +54,7 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// What the shaders must know.
+    /// Constants of the shaders.
     pub(super) fn constants(&self) -> [(&'static str, u32); 2] {
         let (moments, affine) = (
             matches!(self, Epilogue::Moments(_)),
@@ -65,13 +67,17 @@ impl<'a> Epilogue<'a> {
     }
 }
 
-/// Computes a reduction in a dispatch of its own, after a kernel that cannot.
-pub(super) fn apart(lowering: &mut Lowering<'_>, reduction: Reduction<'_>, result: ValueId) {
+/// Computes a reduction in a separate dispatch, after a kernel that has no epilogue for it.
+pub(super) fn separate_dispatch(
+    lowering: &mut Lowering<'_>,
+    reduction: Reduction<'_>,
+    result: ValueId,
+) {
+    let partition = RowPartition::reduction(lowering.shape(result));
     match reduction {
         Reduction::Moments { partial } => {
-            batch_moments::partial(lowering, result, partial, |lowering, slices| {
-                lowering.slices(partial, slices)
-            });
+            let slices = lowering.slices(partial, partition.slices());
+            batch_moments::launch_partial(lowering, result, partial, &partition, slices);
         }
         Reduction::Affine { partial, op, norm } => {
             let operands = NormalizeGradReduceInputs {
@@ -80,8 +86,10 @@ pub(super) fn apart(lowering: &mut Lowering<'_>, reduction: Reduction<'_>, resul
                 moments: norm.moments,
                 affine: norm.affine,
             };
-            let place = |lowering: &mut Lowering<'_>, slices| lowering.slices(partial, slices);
-            normalize_grad_reduce::partial(lowering, op, operands, partial, place);
+            let slices = lowering.slices(partial, partition.slices());
+            normalize_grad_reduce::launch_partial(
+                lowering, op, operands, partial, &partition, slices,
+            );
         }
     }
 }

@@ -1,18 +1,17 @@
 //! Host half of the convolutions.
 //!
-//! Four families do the same work, each for every legal shape.
-//! `tiled` is for graphics cards, in several shapes of tile (`tiles.rs`); `matrix` is the same
-//! with products by matrix units, where the adapter has them for the precision of the feature
-//! maps; `subgroup` is for processors that pretend to be GPUs, where it is several times
-//! faster; `direct` is plain WGSL without any memory shared between invocations, the floor of
-//! the others.
+//! Four families of kernels do the same work, each for every legal shape.
+//! `tiled` is for GPUs, in several tile shapes (`tiles.rs`). `matrix` does the same on matrix
+//! units, where the adapter has them for the precision of the feature maps. `subgroup` is for
+//! software adapters, where it is several times faster. `direct` is plain WGSL without workgroup
+//! memory, and runs everywhere.
 //! A forward convolution is one dispatch (`pixels.rs`).
-//! A gradient by the input is one dispatch for each phase of pixels, stride² of them, because
-//! within a phase all pixels see the same taps (`pixels.rs` as well).
-//! Both have another way to do less arithmetic on more memory, where windows of 3x3 move by one
-//! pixel (`winograd.rs`); its products of matrices are of one of the other families.
-//! A gradient by the weights is partial sums over slices of the pixels, which a second
-//! dispatch adds (`weights.rs`).
+//! An input gradient is one dispatch for each of stride² stride phases, because all pixels of a
+//! phase are reached by the same taps (`pixels.rs`).
+//! For 3x3 windows with stride 1, Winograd convolution computes both with less arithmetic and more
+//! memory traffic (`winograd.rs`); its matrix products use one of the other families.
+//! A weight gradient is partial sums over slices of the pixels, which a second dispatch adds
+//! (`weights.rs`).
 
 mod epilogue;
 mod pixels;
@@ -32,7 +31,7 @@ use tiles::{MatrixTile, Tile};
 pub(super) use weights::lower as lower_weights;
 use winograd::Winograd;
 
-/// Sizes of a convolution, as all its kernels need them.
+/// Sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     batch: usize,
@@ -45,11 +44,11 @@ pub(super) struct Sizes {
     window: Window,
     /// Channels of x and y.
     channels: [usize; 2],
-    /// Whether x and y are halves.
+    /// Whether x and y are in half precision.
     half: bool,
 }
 
-/// Which family computes a node, with what it must know of itself.
+/// A family of kernels, with its parameters.
 #[derive(Clone, Copy, Debug)]
 enum Family {
     Direct,
@@ -109,10 +108,10 @@ impl Sizes {
 }
 
 /// The families that can compute a node, by name, and how many of the first may be the
-/// fastest; tiles are in order of preference.
+/// fastest; `tiles` and `matrices` are in order of preference.
 ///
-/// Graphics cards get the tiled family, or by measurement matrix units if they have them,
-/// software adapters the subgroup family where it can run, else the direct one.
+/// The default on GPUs is the tiled family, and tuning may select matrix units. On software
+/// adapters it is the subgroup family where subgroups are available, else the direct one.
 fn families(
     target: &Target,
     tiles: Vec<&'static Tile>,
@@ -126,8 +125,8 @@ fn families(
     let direct = [(DIRECT, Family::Direct)];
     let subgroup = target.subgroup_size;
     let subgroup = subgroup.map(|size| (SUBGROUP, Family::Subgroup { size }));
-    // Tiles differ by little, and their order is a guess. Among software adapters, wide
-    // subgroups win by far.
+    // Tiles differ by little, and their order is an estimate. On software adapters, wide
+    // subgroups are the fastest by far.
     match target.software {
         false => {
             let mut legal: Vec<_> = tiled.by_ref().take(CANDIDATE_TILES).collect();
@@ -148,26 +147,26 @@ fn families(
     }
 }
 
-/// The family of a name.
+/// The family with this name.
 fn family(families: &[(&str, Family)], name: &str) -> Family {
     let found = families.iter().find(|(own, _)| *own == name);
-    found.map_or(Family::Direct, |(_, family)| *family)
+    found.expect("the chosen family is legal").1
 }
 
 /// How result pixels are computed.
-enum Way {
+enum Algorithm {
     Kernel(Family),
-    /// With the family of its products of matrices.
+    /// With the family that computes its matrix products.
     Winograd(Winograd, Family),
 }
 
-/// Chooses among the families and Winograd's convolution, where that can be.
-fn way(
+/// Chooses among the families and, where it is possible, Winograd convolution.
+fn algorithm(
     lowering: &mut Lowering<'_>,
     sizes: &Sizes,
     op: &str,
     transposed: bool,
-) -> Result<Way, LowerError> {
+) -> Result<Algorithm, LowerError> {
     let target = lowering.target;
     let (extent, vecs) = match transposed {
         false => (sizes.output, sizes.output_vecs()),
@@ -182,8 +181,8 @@ fn way(
     let mut legal: Vec<&str> = families.iter().map(|(name, _)| *name).collect();
     let mut winograds = WINOGRAD.map(|(name, out)| {
         let winograd = Winograd::new(sizes, transposed, out, target.max_binding)?;
-        // The larger tile rounds too much to be chosen by its speed.
-        if out == 2 && winograd.candidates(target.software) {
+        // The larger tile rounds too much to be chosen for its speed.
+        if out == 2 && winograd.is_candidate(target.software) {
             legal.insert(candidates.min(legal.len()), name);
             candidates += 1;
         } else {
@@ -199,17 +198,17 @@ fn way(
                 (true, Some(size)) => Family::Subgroup { size },
                 _ => Family::Tiled(Tile::for_pixels(winograd.rows() as u32, vecs)[0]),
             };
-            Way::Winograd(winograd, family)
+            Algorithm::Winograd(winograd, family)
         }
-        None => Way::Kernel(family(&families, chosen)),
+        None => Algorithm::Kernel(family(&families, chosen)),
     })
 }
 
-/// Tiles that the tuner measures for a layer: of multiply-adds, and of matrix units.
+/// Tiles that the tuner measures for a node: of the tiled and of the matrix family.
 const CANDIDATE_TILES: usize = 4;
 const CANDIDATE_MATRICES: usize = 2;
 
-/// All kernels of the room.
+/// All shaders of the convolutions.
 #[cfg(test)]
 pub(super) const SHADERS: [&shader::Shader; 13] = {
     let [a, b, c, d, e] = pixels::SHADERS;
@@ -218,7 +217,7 @@ pub(super) const SHADERS: [&shader::Shader; 13] = {
     [a, b, c, d, e, f, g, h, i, j, k, l, m]
 };
 
-/// A number that changes when the kernels do among which there is a choice.
+/// A hash of the text of all kernels that choices select among.
 pub fn fingerprint() -> u64 {
     let shaders = pixels::SHADERS.iter().chain(&weights::SHADERS);
     let shaders = shaders.chain(&winograd::SHADERS);
@@ -241,10 +240,10 @@ pub(super) fn tile_names() -> impl Iterator<Item = &'static str> {
     names.into_iter()
 }
 
-/// A convolution or its gradient by the input, with what is fused into it.
+/// A convolution or its input gradient, with the operations fused into it.
 pub(super) struct Convolution<'a> {
     pub(super) sizes: Sizes,
-    /// The gradient by the input instead of the convolution itself.
+    /// Whether this is the input gradient instead of the convolution itself.
     pub(super) transposed: bool,
     pub(super) source: ValueId,
     pub(super) weights: ValueId,
@@ -255,7 +254,7 @@ pub(super) struct Convolution<'a> {
     pub(super) normalize_output: Option<FusedNorm<'a>>,
     /// Reduction of the result.
     pub(super) reduction: Option<Reduction<'a>>,
-    /// Arithmetic on true elements.
+    /// Floating-point operations, those on padding excluded.
     pub(super) flops: u64,
 }
 
@@ -267,7 +266,7 @@ pub(super) struct FusedNorm<'a> {
 }
 
 impl<'a> FusedNorm<'a> {
-    /// Of an operator's attribute and operands, which are there together.
+    /// From an operator's attribute and operands: both are present, or neither.
     pub(super) fn new(
         op: &'a Option<Normalize>,
         operands: Option<NormOperands<ValueId>>,
@@ -284,22 +283,22 @@ impl<'a> FusedNorm<'a> {
     }
 }
 
-/// Emits the dispatches of a convolution or its gradient by the input, whose key in the table
-/// of choices begins with `name`.
+/// Emits the dispatches of a convolution or its input gradient, whose key in the table of choices
+/// begins with `name`.
 pub(super) fn lower(
     lowering: &mut Lowering<'_>,
     convolution: &Convolution<'_>,
     name: &str,
 ) -> Result<(), LowerError> {
     let sizes = &convolution.sizes;
-    match way(lowering, sizes, name, convolution.transposed)? {
-        Way::Kernel(family) => pixels::lower(lowering, convolution, family),
-        Way::Winograd(winograd, family) => winograd.lower(lowering, convolution, family),
+    match algorithm(lowering, sizes, name, convolution.transposed)? {
+        Algorithm::Kernel(family) => pixels::lower(lowering, convolution, family),
+        Algorithm::Winograd(winograd, family) => winograd.lower(lowering, convolution, family),
     }
     Ok(())
 }
 
-/// The family that computes a gradient by the weights.
+/// Chooses the family that computes a weight gradient.
 fn weights_family(lowering: &mut Lowering<'_>, sizes: &Sizes) -> Result<Family, LowerError> {
     let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
     let [quads, vecs] = [quads as u32, sizes.output_vecs() as u32];
@@ -312,21 +311,21 @@ fn weights_family(lowering: &mut Lowering<'_>, sizes: &Sizes) -> Result<Family, 
     Ok(family(&families, chosen))
 }
 
-/// What a chunk of output channels loads whatever its width, in units of what one more
-/// vector costs.
+/// Cost of a chunk of output channels that does not depend on its width, relative to the cost of
+/// one vector.
 const CHUNK_LOADS: u32 = 3;
 
-/// Vectors of output channels of a workgroup of the subgroup family, `widest` at most, so
-/// that all chunks together cost least.
+/// Vectors of output channels in a workgroup of the subgroup family, at most `widest`, that
+/// minimise the cost of all chunks together.
 ///
-/// Wide chunks repeat fewer loads, but the last one computes unneeded vectors.
+/// Wide chunks repeat fewer loads, but the last one computes more vectors past the end.
 /// There are at most `widest` widths, so a whole network needs few pipelines.
 fn chunk_vecs(vecs: u32, widest: u32) -> u32 {
     let cost = |width: &u32| vecs.div_ceil(*width) * (width + CHUNK_LOADS);
     (1..=widest.min(vecs)).rev().min_by_key(cost).unwrap_or(1)
 }
 
-/// Invocations of a workgroup of the direct family.
+/// Invocations in a workgroup of the direct family.
 const DIRECT_WORKGROUP: u32 = 64;
 
 /// Vectors of output channels that an invocation of the direct family owns.

@@ -1,6 +1,6 @@
 //! Host half of `shaders/conv2d_tiled.wgsl`, `shaders/conv2d_matrix.wgsl`,
 //! `shaders/conv2d_subgroup.wgsl`, `shaders/conv2d_subgroup_window.wgsl` and
-//! `shaders/conv2d_direct.wgsl`: one result pixel from the source pixels that its taps reach.
+//! `shaders/conv2d_direct.wgsl`: each result pixel from the source pixels that its taps reach.
 
 use super::super::grid;
 use super::super::lowering::{Launch, Lowering, reading};
@@ -42,19 +42,19 @@ const DIRECT: Shader = shader!(
     Params
 );
 
-/// All of them.
+/// All shaders of this file.
 pub(super) const SHADERS: [&Shader; 5] = [&SUBGROUP, &WINDOW, &TILED, &MATRIX, &DIRECT];
 
-/// Pixels that an invocation of the subgroup family works on at once, and most vectors of
-/// output channels that a workgroup covers.
+/// Pixels of an invocation of the subgroup family, and the maximum number of vectors of result
+/// channels of a workgroup.
 ///
-/// More of either share what was loaded, but their product is the length of the code, which
-/// takes a second to compile and must not outgrow the processor's instruction cache. Wider
-/// chunks with fewer pixels are as fast, but there are more widths to compile.
+/// Larger numbers reuse each load more often, but the unrolled code grows with their product: it
+/// takes a second to compile and must fit the processor's instruction cache. Wider chunks with
+/// fewer pixels are as fast, but there are more widths to compile.
 const SUBGROUP_PIXELS: u32 = 8;
 const SUBGROUP_VECS: u32 = 5;
 
-/// Rows of taps that the window kernel of the subgroup family can have.
+/// Maximum number of rows of taps in the window kernel of the subgroup family.
 const WINDOW_TAPS: u32 = 3;
 
 /// Pixels that an invocation of the direct family owns.
@@ -69,19 +69,19 @@ parameters! {
         result_height,
         result_width,
         result_vecs,
-        /// Pixels of the phase, and where they lie in the result.
+        /// Pixels of the stride phase, and their positions in the result.
         count_height,
         count_width,
         out_offset_height,
         out_offset_width,
         out_step_height,
         out_step_width,
-        /// Signed: where the first tap of a pixel of the phase lies in the source.
+        /// Signed: position in the source of the first tap of a pixel.
         source_base_height,
         source_base_width,
         source_step_height,
         source_step_width,
-        /// Taps of the phase, and (signed) where they lie in the kernel.
+        /// Taps of the stride phase, and (signed) their positions in the kernel.
         taps_height,
         taps_width,
         tap_first_height,
@@ -89,14 +89,14 @@ parameters! {
         tap_step_height,
         tap_step_width,
         kernel_width,
-        /// Float: of the normalisation of the result.
+        /// Float: epsilon of the normalisation of the result.
         epsilon,
         /// 1 if ReLU follows it.
         relu,
-        /// The same of the source.
+        /// The same for the source.
         source_epsilon,
         source_relu,
-        /// Where partial results start, in slices.
+        /// First slice of the partial statistics.
         first_slice,
     }
 }
@@ -114,7 +114,7 @@ impl Params {
         Params::new(sizes, source, (sizes.output, sizes.output_vecs()), taps)
     }
 
-    /// The gradient by the input: one dispatch for each phase of input pixels.
+    /// The input gradient: one dispatch for each stride phase of input pixels.
     fn grad_input(sizes: &Sizes) -> Vec<Params> {
         let phases = |axis| sizes.window.backward(sizes.input[axis], sizes.kernel[axis]);
         let source = (sizes.output, sizes.output_vecs());
@@ -125,7 +125,7 @@ impl Params {
             .collect()
     }
 
-    /// Source and result are their rows and columns, and vectors of channels.
+    /// Source and result are given by their rows and columns, and vectors of channels.
     fn new(
         sizes: &Sizes,
         (source, source_vecs): ([usize; 2], usize),
@@ -170,8 +170,8 @@ impl Params {
         self.batch * self.count_height * self.count_width
     }
 
-    /// Whether neighbouring pixels of the phase reach mostly the same source pixels, in the
-    /// way that the window kernel of the subgroup family shares them.
+    /// Whether the window kernel of the subgroup family can compute the stride phase:
+    /// neighbouring pixels share source pixels, and taps reach at most one column sideways.
     fn moves_by_one(&self) -> bool {
         let steps = [self.source_step_height, self.source_step_width];
         let first = self.source_base_width as i32;
@@ -183,8 +183,13 @@ impl Params {
             && last <= 1
     }
 
-    /// The kernel.
-    fn kernel(&self, family: Family, form: &Form<'_>, memory: StorageForms) -> Kernel {
+    /// The kernel of a family.
+    fn kernel(
+        &self,
+        family: Family,
+        specialization: &Specialization<'_>,
+        memory: StorageForms,
+    ) -> Kernel {
         let mut constants = match family {
             Family::Subgroup { size } => {
                 let vecs = chunk_vecs(self.result_vecs, SUBGROUP_VECS);
@@ -218,20 +223,23 @@ impl Params {
             ]);
         }
         constants.extend([
-            ("TRANSPOSED", u32::from(form.transposed)),
-            ("NORMALIZE_INPUT", u32::from(form.normalize_input.is_some())),
+            ("TRANSPOSED", u32::from(specialization.transposed)),
+            (
+                "NORMALIZE_INPUT",
+                u32::from(specialization.normalize_input.is_some()),
+            ),
             (
                 "NORMALIZE_OUTPUT",
-                u32::from(form.normalize_output.is_some()),
+                u32::from(specialization.normalize_output.is_some()),
             ),
         ]);
-        constants.extend(form.epilogue.constants());
+        constants.extend(specialization.epilogue.constants());
         match family {
-            Family::Subgroup { .. } if window => WINDOW.suited(memory, &constants),
-            Family::Subgroup { .. } => SUBGROUP.suited(memory, &constants),
-            Family::Tiled(_) => TILED.suited(memory.narrow(), &constants),
+            Family::Subgroup { .. } if window => WINDOW.with_storage(memory, &constants),
+            Family::Subgroup { .. } => SUBGROUP.with_storage(memory, &constants),
+            Family::Tiled(_) => TILED.with_storage(memory.narrow(), &constants),
             Family::Matrix(matrix) => MATRIX.for_unit(matrix.unit, memory.narrow(), &constants),
-            Family::Direct => DIRECT.suited(memory.narrow(), &constants),
+            Family::Direct => DIRECT.with_storage(memory.narrow(), &constants),
         }
     }
 
@@ -264,7 +272,7 @@ impl Params {
         [x, y, chunks]
     }
 
-    /// Slices of partial results that a dispatch leaves; `None` for families that leave none.
+    /// Slices of partial statistics that a dispatch writes; `None` if the family writes none.
     fn slices(&self, family: Family) -> Option<u32> {
         let [x, y, _] = self.grid(family);
         match family {
@@ -274,7 +282,7 @@ impl Params {
     }
 }
 
-/// What the piece `conv2d_tile` must know.
+/// Constants of the piece `conv2d_tile`.
 fn tile_constants(tile: &Tile) -> Vec<(&'static str, u32)> {
     let abreast = tile.workgroup / tile.depth;
     vec![
@@ -288,15 +296,15 @@ fn tile_constants(tile: &Tile) -> Vec<(&'static str, u32)> {
     ]
 }
 
-/// Products of matrices [rows, source channels] by [source channels, result channels], one
-/// after another in memory: convolutions of one tap. Of families with components.
+/// Matrix products [rows, source channels] by [source channels, result channels], one after
+/// another in memory, computed as convolutions of one tap. The direct family has no such kernel.
 pub(super) struct Products {
-    /// How many.
+    /// Number of products.
     pub(super) count: usize,
     pub(super) rows: usize,
     pub(super) source_vecs: usize,
     pub(super) result_vecs: usize,
-    /// Arithmetic that they stand for.
+    /// Floating-point operations of the convolution that they replace.
     pub(super) flops: u64,
 }
 
@@ -333,10 +341,10 @@ impl Products {
             ..Params::default()
         };
         let weights = reading(weights);
-        let nothing = lowering.scratch(of, 16);
+        let partial = lowering.unused(of);
         let [x, y, chunks] = params.grid(family);
         let launch = Launch {
-            kernel: params.kernel(family, &Form::default(), memory),
+            kernel: params.kernel(family, &Specialization::default(), memory),
             uniforms: params.words(),
             bindings: vec![
                 reading(source),
@@ -346,7 +354,7 @@ impl Products {
                 weights.clone(),
                 weights.clone(),
                 weights,
-                nothing,
+                partial,
             ],
             grid: [x, y, chunks * self.count as u32],
             flops: self.flops,
@@ -355,10 +363,10 @@ impl Products {
     }
 }
 
-/// What a kernel computes: the convolution, if nothing else.
+/// What a kernel computes: by default, only the convolution.
 #[derive(Clone, Default)]
-struct Form<'a> {
-    /// The gradient by the input instead.
+struct Specialization<'a> {
+    /// The input gradient instead.
     transposed: bool,
     normalize_input: Option<FusedNorm<'a>>,
     normalize_output: Option<FusedNorm<'a>>,
@@ -375,19 +383,19 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, convolution: &Convolution<'_>, 
         true => Params::grad_input(&sizes),
     };
     let slices: Option<Vec<u32>> = phases.iter().map(|phase| phase.slices(family)).collect();
-    // The binding that x takes in the gradient's epilogue is of single precision.
+    // The input gradient's epilogue reads x from a binding in single precision.
     let slices = slices.filter(|_| !(transposed && sizes.half));
     let epilogue = match (convolution.reduction, &slices) {
         (Some(reduction), Some(slices)) => Epilogue::new(lowering, reduction, slices.iter().sum()),
         _ => Epilogue::Plain,
     };
-    let form = Form {
+    let specialization = Specialization {
         transposed,
         normalize_input: convolution.normalize_input,
         normalize_output: convolution.normalize_output,
         epilogue,
     };
-    // Arithmetic is divided among the phases as their products are.
+    // Operations are divided among the phases in proportion to their products.
     let products = |phase: &Params| {
         u64::from(phase.pixels()) * u64::from(phase.taps_height) * u64::from(phase.taps_width)
     };
@@ -397,10 +405,10 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, convolution: &Convolution<'_>, 
         phase.first_slice = first_slice;
         first_slice += slices.as_ref().map_or(0, |slices| slices[number]);
         let flops = convolution.flops * products(phase) / all.max(1);
-        launch(lowering, convolution, family, phase, &form, flops);
+        launch(lowering, convolution, family, phase, &specialization, flops);
     }
-    if let (Some(reduction), Epilogue::Plain) = (convolution.reduction, &form.epilogue) {
-        epilogue::apart(lowering, reduction, convolution.result);
+    if let (Some(reduction), Epilogue::Plain) = (convolution.reduction, &specialization.epilogue) {
+        epilogue::separate_dispatch(lowering, reduction, convolution.result);
     }
 }
 
@@ -409,7 +417,7 @@ fn launch(
     convolution: &Convolution<'_>,
     family: Family,
     phase: &mut Params,
-    form: &Form<'_>,
+    specialization: &Specialization<'_>,
     flops: u64,
 ) {
     let Convolution {
@@ -418,17 +426,22 @@ fn launch(
         result,
         ..
     } = *convolution;
-    [phase.epsilon, phase.relu] = FusedNorm::parameters(form.normalize_output);
-    [phase.source_epsilon, phase.source_relu] = FusedNorm::parameters(form.normalize_input);
-    // What a form does not have its shader does not touch; it needs a place all the same.
+    [phase.epsilon, phase.relu] = FusedNorm::parameters(specialization.normalize_output);
+    [phase.source_epsilon, phase.source_relu] =
+        FusedNorm::parameters(specialization.normalize_input);
+    // Operands that a form does not have must be bound too; the shader does not access them.
     let unused = NormOperands {
         moments: weights,
         affine: weights,
     };
-    let mut output = form.normalize_output.map_or(unused, |norm| norm.operands);
-    let mut input = form.normalize_input.map_or(unused, |norm| norm.operands);
-    let partial = match &form.epilogue {
-        Epilogue::Plain => lowering.scratch(result, 16),
+    let mut output = specialization
+        .normalize_output
+        .map_or(unused, |norm| norm.operands);
+    let mut input = specialization
+        .normalize_input
+        .map_or(unused, |norm| norm.operands);
+    let partial = match &specialization.epilogue {
+        Epilogue::Plain => lowering.unused(result),
         Epilogue::Moments(partial) => partial.clone(),
         Epilogue::Affine { partial, op, norm } => {
             [phase.epsilon, phase.relu] = [op.epsilon.to_bits(), u32::from(op.relu)];
@@ -441,7 +454,7 @@ fn launch(
         }
     };
     let launch = Launch {
-        kernel: phase.kernel(family, form, lowering.memory(source)),
+        kernel: phase.kernel(family, specialization, lowering.storage(source)),
         uniforms: phase.words(),
         bindings: vec![
             lowering.read(source),

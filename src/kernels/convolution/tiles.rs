@@ -1,20 +1,20 @@
-//! The tiles of the tiled and of the matrix family: how much of a result a workgroup and an
+//! The tiles of the tiled and of the matrix family: the parts of a result that a workgroup and an
 //! invocation own.
 //!
 //! No tile suits all layers: wide ones repeat fewer loads, but PyramidNet's narrow layers
-//! would leave them half empty, and small maps give too few of them to fill a graphics card.
-//! Those of the tiled family fit the default limits: 256 invocations and 16 KiB of memory in a
-//! workgroup; what has matrix units has more.
+//! would leave them half empty, and small feature maps give too few of them to fill a GPU.
+//! Those of the tiled family fit WebGPU's default limits: 256 invocations and 16 KiB of memory in
+//! a workgroup. Those of the matrix family may take more memory ([`MatrixUnit::STORAGE`]).
 
 use crate::program::MatrixUnit;
-use crate::shape::{DType, LANES};
+use crate::shape::LANES;
 
-/// One shape of tile. Rows are pixels of the result, or quads of weights.
+/// A tile shape. Rows are pixels of the result, or quads of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tile {
-    /// Rows by channels of a workgroup: what the table of choices says.
+    /// Name in the table of choices: pixels or weights by channels of a workgroup.
     pub(super) name: &'static str,
-    /// Invocations.
+    /// Invocations of a workgroup.
     pub(super) workgroup: u32,
     /// Invocations along the channels.
     pub(super) vec_lanes: u32,
@@ -22,8 +22,8 @@ pub(super) struct Tile {
     pub(super) rows: u32,
     /// Vectors of channels of an invocation.
     pub(super) vecs: u32,
-    /// Steps along the axis that is summed over, brought at a time: vectors of source
-    /// channels, or pixels.
+    /// Steps of the inner dimension that are loaded at a time: vectors of source channels, or
+    /// pixels.
     pub(super) depth: u32,
 }
 
@@ -43,7 +43,7 @@ const fn tile(
     }
 }
 
-/// Pixels by channels.
+/// Tiles of pixels by channels.
 pub(super) const PIXELS: [Tile; 9] = [
     tile("tiled 256x16", [64, 2], [8, 2], 2),
     tile("tiled 256x20", [64, 1], [4, 5], 2),
@@ -56,7 +56,7 @@ pub(super) const PIXELS: [Tile; 9] = [
     tile("tiled 64x128", [128, 16], [8, 2], 4),
 ];
 
-/// Weights (four to a quad) by channels.
+/// Tiles of weights (four to a quad) by channels.
 pub(super) const WEIGHTS: [Tile; 6] = [
     tile("tiled 256x16", [64, 2], [2, 2], 8),
     tile("tiled 256x20", [64, 1], [1, 5], 8),
@@ -66,7 +66,7 @@ pub(super) const WEIGHTS: [Tile; 6] = [
     tile("tiled 128x64", [128, 8], [2, 2], 8),
 ];
 
-/// Channels of the tiles of the matrix family, which have [`MATRIX_ROWS`] rows: pixels, or
+/// Names and channels of the tiles of the matrix family, which have [`MATRIX_ROWS`] pixels or
 /// weights.
 pub(super) const MATRIX: [(&str, u32); 4] = [
     ("matrix 128x16", 16),
@@ -76,11 +76,11 @@ pub(super) const MATRIX: [(&str, u32); 4] = [
 ];
 const MATRIX_ROWS: u32 = 128;
 
-/// Vectors of channels of the tile that leave the matrices at a time: those of one matrix of
-/// sixteen columns.
+/// Vectors of channels that leave the matrices at a time: a block of sixteen columns
+/// (`shaders/lib/matrices.wgsl`).
 const MATRIX_VEC_LANES: u32 = 4;
 
-/// Bytes of steps of the long axis that are brought at a time.
+/// Bytes of one row or column of an operand that are loaded at a time, along the inner dimension.
 const MATRIX_STEP_BYTES: u32 = 64;
 
 /// A tile whose products matrix units compute.
@@ -91,35 +91,32 @@ pub(super) struct MatrixTile {
 }
 
 impl MatrixTile {
-    /// A tile of a number of channels; an invocation has rows in groups of one (pixels) or
-    /// four (weights).
+    /// A tile of a number of channels, whose rows are pixels (`group` is 1) or quads of weights
+    /// (`group` is 4).
     fn new(name: &'static str, channels: u32, unit: MatrixUnit, group: u32) -> MatrixTile {
         let [_, largest] = unit.subgroup;
         let workgroup = largest * MatrixTile::subgroups(unit);
         let lines = workgroup / MATRIX_VEC_LANES;
-        let steps = match unit.operands {
-            DType::F16 => MATRIX_STEP_BYTES / 2,
-            _ => MATRIX_STEP_BYTES / 4,
-        };
+        let steps = MATRIX_STEP_BYTES / unit.operands.bytes() as u32;
         let tile = Tile {
             name,
             workgroup,
             vec_lanes: MATRIX_VEC_LANES,
             rows: MATRIX_ROWS / group / lines,
             vecs: channels / LANES as u32 / MATRIX_VEC_LANES,
-            // Pixels take four steps to a vector.
+            // For pixels, the depth counts vectors, of four steps each.
             depth: if group == 1 { steps / 4 } else { steps },
         };
         MatrixTile { tile, unit }
     }
 
-    /// Subgroups that multiply, as many as have a row of matrices.
+    /// Subgroups that multiply: at most one for each row of matrices.
     fn subgroups(unit: MatrixUnit) -> u32 {
         let [_, largest] = unit.subgroup;
         (MatrixUnit::INVOCATIONS / largest).clamp(1, MATRIX_ROWS / unit.size)
     }
 
-    /// Tiles for pixels, in the order in which they should be fast.
+    /// Tiles for pixels, by increasing estimated cost.
     pub(super) fn for_pixels(unit: MatrixUnit, pixels: u32, vecs: u32) -> Vec<MatrixTile> {
         MatrixTile::sorted(unit, 1, |tile| tile.cost(pixels, vecs, 1, 4, MATRIX_COST))
     }
@@ -139,7 +136,7 @@ impl MatrixTile {
         tiles
     }
 
-    /// What the piece `matrices` must know.
+    /// Constants of the piece `matrices`.
     pub(super) fn constants(&self) -> [(&'static str, u32); 6] {
         let size = self.unit.size;
         let subgroups = MatrixTile::subgroups(self.unit);
@@ -157,22 +154,22 @@ impl MatrixTile {
     }
 }
 
-/// Workgroups that keep a graphics card busy, for lack of anything that says how many cores
-/// it has.
+/// Workgroups that keep a GPU busy: an assumption, because WebGPU does not report the number of
+/// cores.
 const BUSY: u64 = 128;
 
-/// What the multiply-adds of a vector cost, where a load from workgroup memory costs 2; and
-/// where matrix units do them.
+/// Cost of the multiply-adds of a row and a vector, on ordinary units and on matrix units, where
+/// a load from workgroup memory costs 2.
 const VECTOR_COST: u64 = 16;
 const MATRIX_COST: u64 = 2;
 
 impl Tile {
-    /// Rows of the workgroup.
+    /// Rows of a workgroup.
     pub(super) fn tile_rows(&self) -> u32 {
         self.workgroup / self.vec_lanes * self.rows
     }
 
-    /// Vectors of channels of the workgroup.
+    /// Vectors of channels of a workgroup.
     pub(super) fn tile_vecs(&self) -> u32 {
         self.vec_lanes * self.vecs
     }
@@ -185,10 +182,10 @@ impl Tile {
         ]
     }
 
-    /// What a result costs, to compare tiles: multiply-adds, unneeded ones
-    /// included, loads from workgroup memory and from the device's, and cores that stay idle.
-    /// A row takes `row_loads` vectors for each step of the axis that is summed over, a
-    /// vector of channels `vec_loads`, and their product `arithmetic`.
+    /// Estimated cost of a result, to compare tiles: multiply-adds, those past the end included,
+    /// loads from workgroup and device memory, and idle cores.
+    /// Each step of the inner dimension loads `row_loads` vectors for a row and `vec_loads` for
+    /// a vector of channels; their product costs `arithmetic`.
     fn cost(&self, rows: u32, vecs: u32, row_loads: u64, vec_loads: u64, arithmetic: u64) -> u64 {
         let [tiles, chunks] = self.tiles(rows, vecs).map(u64::from);
         let [own_rows, own_vecs, tile_rows, tile_vecs] =
@@ -199,15 +196,14 @@ impl Tile {
         (tiles * chunks).max(BUSY) * (u64::from(self.workgroup) * own + 4 * tile_loads)
     }
 
-    /// The tile for pixels that should be fastest, and the others after it.
+    /// Tiles for pixels, by increasing estimated cost.
     pub(super) fn for_pixels(pixels: u32, vecs: u32) -> Vec<&'static Tile> {
         let mut tiles: Vec<&Tile> = PIXELS.iter().collect();
         tiles.sort_by_key(|tile| tile.cost(pixels, vecs, 1, 4, VECTOR_COST));
         tiles
     }
 
-    /// The tile for weights that should be fastest, and the others after it. Slices fill the
-    /// card, whatever the tile.
+    /// Tiles for weights, by increasing estimated cost. Slices fill the GPU, whatever the tile.
     pub(super) fn for_weights(quads: u32, vecs: u32) -> Vec<&'static Tile> {
         let mut tiles: Vec<&Tile> = WEIGHTS.iter().collect();
         let slices = BUSY as u32;
@@ -219,6 +215,7 @@ impl Tile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shape::DType;
 
     /// Bytes of workgroup memory, as the shaders declare it.
     fn memory(tile: &Tile, weights: bool) -> u32 {
@@ -237,7 +234,7 @@ mod tests {
                 assert_eq!(tile.workgroup % tile.depth, 0, "{}", tile.name);
                 assert!(memory(tile, weights) <= 16_384, "{}", tile.name);
                 let rows = tile.tile_rows();
-                // Sums of a tile's pixels are gathered in the memory of its source.
+                // The epilogue's reduction reuses the memory of the source tile.
                 let lanes = tile.workgroup / tile.vec_lanes;
                 assert!(weights || lanes.is_power_of_two(), "{}", tile.name);
                 assert!(weights || 2 * tile.workgroup <= tile.depth * (rows + 1));
@@ -306,7 +303,7 @@ mod tests {
                     tile.depth
                 };
                 assert_eq!(steps % unit.size, 0, "{what}");
-                let bytes = if unit.operands == DType::F16 { 2 } else { 4 };
+                let bytes = unit.operands.bytes() as u32;
                 let left = match group {
                     1 => MATRIX_ROWS * (steps + 8),
                     _ => steps * (MATRIX_ROWS + 8),
@@ -315,7 +312,7 @@ mod tests {
                 let windows = if group == 1 { 0 } else { 2 * steps * 16 };
                 let memory = bytes * (left + steps * (columns + 8)) + 4 * staged + windows;
                 assert!(memory <= MatrixUnit::STORAGE, "{what}: {memory} bytes");
-                // What is gathered of a tile's pixels lies where sums were.
+                // The epilogue's reduction reuses the memory of the block of sums.
                 assert!(8 * tile.workgroup <= staged, "{what}");
                 seen += 1;
             }

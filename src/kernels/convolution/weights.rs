@@ -1,9 +1,9 @@
 //! Host half of `shaders/conv2d_grad_weight_tiled.wgsl`, `shaders/conv2d_grad_weight_matrix.wgsl`,
-//! `shaders/conv2d_grad_weight_subgroup.wgsl`, `shaders/conv2d_grad_weight_subgroup_window.wgsl` and
-//! `shaders/conv2d_grad_weight_direct.wgsl`: the gradient by the weights.
+//! `shaders/conv2d_grad_weight_subgroup.wgsl`, `shaders/conv2d_grad_weight_subgroup_window.wgsl`
+//! and `shaders/conv2d_grad_weight_direct.wgsl`: the weight gradient.
 //!
-//! The result is tiny and the sum long, so it is split: each workgroup sums a slice of the
-//! rows of y, and [`sum_slices`] adds the slices in order.
+//! The result is small and its sums are long, so they are split: each workgroup sums a slice of
+//! the rows of y, and [`sum_slices`] adds the slices in order.
 
 use super::super::lowering::{Launch, LowerError, Lowering};
 use super::super::shader::{Shader, parameters, shader};
@@ -44,29 +44,29 @@ const DIRECT: Shader = shader!(
     Params
 );
 
-/// All of them.
+/// All shaders of this file.
 pub(super) const SHADERS: [&Shader; 5] = [&SUBGROUP, &WINDOW, &TILED, &MATRIX, &DIRECT];
 
-/// Pixels that a workgroup of the subgroup family works on at once, and most vectors of output
-/// channels that it covers: the wider, the more often a vector of the input serves.
+/// Pixels that a workgroup of the subgroup family processes in a step, and the maximum number of
+/// vectors of output channels that it owns: more of them reuse each input vector more often.
 const SUBGROUP_PIXELS: u32 = 4;
 const SUBGROUP_VECS: u32 = 10;
 
-/// The same of its window kernel, and the columns of taps that this one is for.
+/// The same for its window kernel, and the columns of taps that this one supports.
 const WINDOW_PIXELS: u32 = 2;
 const WINDOW_VECS: u32 = 5;
 const WINDOW_TAPS: usize = 3;
 
-/// Workgroups of the subgroup family that keep the cores of a processor evenly busy.
+/// Workgroups of the subgroup family that load the cores of a processor evenly.
 const SUBGROUP_WORKGROUPS: usize = 48;
 
-/// Workgroups of the tiled family that fill a graphics card.
+/// Workgroups of the tiled and matrix families that fill a GPU.
 const TILED_WORKGROUPS: usize = 512;
 
 /// Invocations of the direct family that fill a GPU without making the scratch buffer large.
 const DIRECT_INVOCATIONS: usize = 16_384;
 
-/// Slices, at most.
+/// Maximum number of slices.
 const MAX_SLICES: usize = 64;
 
 parameters! {
@@ -86,14 +86,14 @@ parameters! {
         padding_width,
         /// Rows of y, counted over the whole batch, in one slice.
         lines_per_slice,
-        /// Float: of the normalisation of x.
+        /// Float: epsilon of the normalisation of x.
         epsilon,
         /// 1 if ReLU follows it.
         relu,
     }
 }
 
-/// Emits the dispatches of a gradient by the weights.
+/// Emits the dispatches of a weight gradient.
 pub(in super::super) fn lower(
     lowering: &mut Lowering<'_>,
     op: &Conv2dGradWeight,
@@ -107,7 +107,7 @@ pub(in super::super) fn lower(
     let lines = sizes.batch * sizes.output[0];
     let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
     let vecs = sizes.output_vecs() as u32;
-    let memory = lowering.memory(x);
+    let memory = lowering.storage(x);
     let normalize_input = ("NORMALIZE_INPUT", u32::from(op.normalize_input.is_some()));
     let by_tiles = |kernel: Kernel, tile: &Tile| {
         let [groups, chunks] = tile.tiles(quads as u32, vecs).map(|n| n as usize);
@@ -127,7 +127,7 @@ pub(in super::super) fn lower(
                 ("GRADIENT_LOADS", (WINDOW_PIXELS * width).div_ceil(size)),
                 normalize_input,
             ];
-            let kernel = WINDOW.suited(memory, &constants);
+            let kernel = WINDOW.with_storage(memory, &constants);
             let groups = (sizes.kernel[0] * sizes.input_vecs()).div_ceil(size as usize);
             let chunks = vecs.div_ceil(width) as usize;
             let enough = SUBGROUP_WORKGROUPS.div_ceil(groups * chunks);
@@ -142,7 +142,7 @@ pub(in super::super) fn lower(
                 ("GRADIENT_LOADS", (SUBGROUP_PIXELS * width).div_ceil(size)),
                 normalize_input,
             ];
-            let kernel = SUBGROUP.suited(memory, &constants);
+            let kernel = SUBGROUP.with_storage(memory, &constants);
             let groups = quads.div_ceil(size as usize);
             let chunks = vecs.div_ceil(width) as usize;
             let enough = SUBGROUP_WORKGROUPS.div_ceil(groups * chunks);
@@ -151,7 +151,7 @@ pub(in super::super) fn lower(
         Family::Tiled(tile) => {
             let mut constants = tile_constants(tile);
             constants.push(normalize_input);
-            by_tiles(TILED.suited(memory.narrow(), &constants), tile)
+            by_tiles(TILED.with_storage(memory.narrow(), &constants), tile)
         }
         Family::Matrix(matrix) => {
             let mut constants = tile_constants(&matrix.tile);
@@ -166,7 +166,7 @@ pub(in super::super) fn lower(
                 ("OUT_VECS", DIRECT_VECS),
                 normalize_input,
             ];
-            let kernel = DIRECT.suited(memory.narrow(), &constants);
+            let kernel = DIRECT.with_storage(memory.narrow(), &constants);
             let blocks = quads * vecs.div_ceil(DIRECT_VECS) as usize;
             let groups = blocks.div_ceil(DIRECT_WORKGROUP as usize);
             (kernel, groups, 1, DIRECT_INVOCATIONS.div_ceil(blocks))
@@ -200,7 +200,7 @@ pub(in super::super) fn lower(
         moments: dy,
         affine: dy,
     });
-    let partial = lowering.scratch(dw, bytes * slices as u64);
+    let partial = lowering.scratch(dw, "slices", bytes * slices as u64);
     let launch = Launch {
         kernel,
         uniforms: params.words(),
@@ -219,7 +219,7 @@ pub(in super::super) fn lower(
     Ok(())
 }
 
-/// What the piece `conv2d_grad_weight_tile` must know.
+/// Constants of the piece `conv2d_grad_weight_tile`.
 fn tile_constants(tile: &Tile) -> Vec<(&'static str, u32)> {
     let loads = |vectors: u32| (tile.depth * vectors).div_ceil(tile.workgroup);
     vec![

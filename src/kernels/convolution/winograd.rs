@@ -1,11 +1,11 @@
 //! Host half of `shaders/conv2d_winograd_source.wgsl`, `shaders/conv2d_winograd_weights.wgsl` and
-//! `shaders/conv2d_winograd_result.wgsl`: Winograd's convolution, for windows of 3x3 that move by one
-//! pixel and feature maps in single precision.
+//! `shaders/conv2d_winograd_result.wgsl`: Winograd convolution, for 3x3 windows with stride 1 and
+//! feature maps in single precision.
 //!
 //! Transformed source and products take several times the memory of source and result, so a
 //! batch is divided into runs of images whose scratch buffers are small. Between the
-//! transforms stands a product of matrices for each component, all in one dispatch of a kernel of
-//! the other families.
+//! transforms, one dispatch of another family computes a matrix product for each Winograd
+//! component.
 
 use super::super::grid;
 use super::super::lowering::{Launch, Lowering, reading};
@@ -27,14 +27,14 @@ const RESULT: Shader = shader!(
     Params
 );
 
-/// All of them.
+/// All shaders of this file.
 pub(super) const SHADERS: [&Shader; 3] = [&SOURCE, &WEIGHTS, &RESULT];
 
-/// Bytes of a scratch buffer, at most, as long as one image fits: what a graphics card may
-/// keep in its cache between two dispatches.
+/// Maximum size of a scratch buffer in bytes, unless one image needs more: what a GPU may keep in
+/// its cache between two dispatches.
 const SCRATCH: u64 = 32 << 20;
 
-/// Invocations of a workgroup.
+/// Invocations in a workgroup.
 const WORKGROUP: usize = 64;
 
 parameters! {
@@ -58,7 +58,7 @@ parameters! {
         /// Float.
         epsilon,
         relu,
-        /// Tiles of a workgroup of the last step, and where its partial results start.
+        /// Of the output transform: tiles of a workgroup, first slice of the partial statistics.
         chunk,
         first_slice,
     }
@@ -74,7 +74,7 @@ impl Params {
     }
 }
 
-/// One convolution in tiles of `out` by `out` results.
+/// A convolution in tiles of `out` by `out` result pixels.
 pub(super) struct Winograd {
     out: usize,
     transposed: bool,
@@ -90,8 +90,8 @@ pub(super) struct Winograd {
 }
 
 impl Winograd {
-    /// The convolution, or its gradient by the input; `None` for windows that this is not for,
-    /// and for maps so large that no scratch buffer holds one image.
+    /// The convolution, or its input gradient; `None` if the window or the precision is not
+    /// supported, or a binding cannot hold the transformed weights or one transformed image.
     pub(super) fn new(
         sizes: &Sizes,
         transposed: bool,
@@ -127,19 +127,19 @@ impl Winograd {
         (largest <= max_binding).then_some(winograd)
     }
 
-    /// Whether it may be the fastest: transforms pass over channels, products over channels
-    /// by channels.
-    pub(super) fn candidates(&self, software: bool) -> bool {
+    /// Whether it may be the fastest: the transforms' cost grows with the channels, the saving
+    /// in products with their square.
+    pub(super) fn is_candidate(&self, software: bool) -> bool {
         let least = if software { WIDE_SOFTWARE } else { WIDE };
         self.source_vecs.min(self.result_vecs) * LANES >= least
     }
 
-    /// Rows of the matrix products that one component has for the whole batch.
+    /// Rows of one component's matrix product for the whole batch.
     pub(super) fn rows(&self) -> usize {
         self.batch * self.tiles()
     }
 
-    /// Emits the dispatches; `gemm` is the family of the products.
+    /// Emits the dispatches; `gemm` is the family of the matrix products.
     pub(super) fn lower(
         &self,
         lowering: &mut Lowering<'_>,
@@ -147,12 +147,16 @@ impl Winograd {
         gemm: Family,
     ) {
         let of = convolution.result;
-        let memory = lowering.memory(convolution.source);
+        let memory = lowering.storage(convolution.source);
         let transformed = self.weights(lowering, convolution, memory);
 
         let images = self.images();
-        let source = lowering.scratch(of, self.component_bytes(images, self.source_vecs));
-        let product = lowering.scratch(of, self.component_bytes(images, self.result_vecs));
+        let source = lowering.scratch(of, "source", self.component_bytes(images, self.source_vecs));
+        let product = lowering.scratch(
+            of,
+            "products",
+            self.component_bytes(images, self.result_vecs),
+        );
         let runs: Vec<[usize; 2]> = (0..self.batch)
             .step_by(images)
             .map(|first| [first, images.min(self.batch - first)])
@@ -191,7 +195,7 @@ impl Winograd {
         }
     }
 
-    /// Constants that all kernels have.
+    /// Constants that all three shaders have.
     fn constants(&self) -> Vec<(&'static str, u32)> {
         vec![
             ("OUT", self.out as u32),
@@ -207,11 +211,11 @@ impl Winograd {
         memory: StorageForms,
     ) -> Binding {
         let of = convolution.result;
-        let transformed = lowering.scratch(of, self.weight_bytes());
+        let transformed = lowering.scratch(of, "weights", self.weight_bytes());
         let mut constants = self.constants();
         constants.push(("TRANSPOSED", u32::from(self.transposed)));
         let launch = Launch {
-            kernel: WEIGHTS.suited(memory, &constants),
+            kernel: WEIGHTS.for_winograd(self.out as u32, memory, &constants),
             uniforms: self.params(0, self.batch).words(),
             bindings: vec![lowering.read(convolution.weights), transformed.clone()],
             grid: grid((LANES * self.source_vecs * self.result_vecs).div_ceil(WORKGROUP)),
@@ -240,7 +244,7 @@ impl Winograd {
         let operands = norm.map_or(unused, |norm| norm.operands);
         let invocations = params.images as usize * self.tiles() * self.source_vecs;
         let launch = Launch {
-            kernel: SOURCE.suited(lowering.memory(source), &constants),
+            kernel: SOURCE.for_winograd(self.out as u32, lowering.storage(source), &constants),
             uniforms: params.normalizing(FusedNorm::parameters(norm)).words(),
             bindings: vec![
                 lowering.read(source),
@@ -254,7 +258,7 @@ impl Winograd {
         lowering.launch(convolution.result, launch);
     }
 
-    /// Transforms the products of a run of images; returns the slices of partial results.
+    /// Transforms the products of a run of images; returns its slices of partial statistics.
     fn result(
         &self,
         lowering: &mut Lowering<'_>,
@@ -274,14 +278,14 @@ impl Winograd {
         constants.push(("NORMALIZE_OUTPUT", u32::from(norm.is_some())));
         constants.extend(epilogue.constants());
         let product = reading(product);
-        // What a form does not have its shader does not touch.
+        // Operands that are absent must be bound too; the shader does not access them.
         let [mut moments, mut affine] = match norm {
             Some(norm) => [norm.operands.moments, norm.operands.affine].map(|id| lowering.read(id)),
             None => [product.clone(), product.clone()],
         };
         let mut x = product.clone();
         let partial = match epilogue {
-            Epilogue::Plain => lowering.scratch(of, 16),
+            Epilogue::Plain => lowering.unused(of),
             Epilogue::Moments(partial) => partial.clone(),
             Epilogue::Affine { partial, op, norm } => {
                 params = params.normalizing([op.epsilon.to_bits(), u32::from(op.relu)]);
@@ -291,7 +295,11 @@ impl Winograd {
             }
         };
         let launch = Launch {
-            kernel: RESULT.suited(lowering.memory(convolution.source), &constants),
+            kernel: RESULT.for_winograd(
+                self.out as u32,
+                lowering.storage(convolution.source),
+                &constants,
+            ),
             uniforms: params.words(),
             bindings: vec![product, moments, affine, x, lowering.write(of), partial],
             grid: partition.grid(),
@@ -306,7 +314,7 @@ impl Winograd {
         Shape::channels(&[images as usize * self.tiles(), LANES * self.result_vecs])
     }
 
-    /// How the last step is divided where it leaves partial results.
+    /// Partition of the output transform where it writes partial statistics.
     fn reduction(&self, images: usize) -> RowPartition {
         RowPartition::reduction(&self.tiles_shape(images as u32))
     }
@@ -352,12 +360,12 @@ impl Winograd {
         self.tiles_of().iter().product()
     }
 
-    /// Bytes of some images in all components.
+    /// Bytes of all components of some images.
     fn component_bytes(&self, images: usize, vecs: usize) -> u64 {
         16 * (self.components() * images * self.tiles() * vecs) as u64
     }
 
-    /// The larger scratch buffer of one image.
+    /// Bytes of the larger scratch buffer of one image.
     fn image_bytes(&self) -> u64 {
         self.component_bytes(1, self.source_vecs.max(self.result_vecs))
     }
@@ -374,7 +382,7 @@ impl Winograd {
     }
 }
 
-/// Channels from which on products may outweigh transforms: on graphics cards, and on software
+/// Channels from which the saving in products may outweigh the transforms: on GPUs, and on software
 /// adapters, where a load costs as much as dozens of multiply-adds.
 const WIDE: usize = 32;
 const WIDE_SOFTWARE: usize = 72;

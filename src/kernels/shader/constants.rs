@@ -1,27 +1,27 @@
-//! The second step: constants.
+//! Preprocessing, step 2: constants.
 //!
-//! `const ROWS: u32 = 2u;` at module scope keeps its name and type and gets a variant's value.
+//! `const ROWS: u32 = 2u;` at module scope keeps its name and type and takes a variant's value.
 //! Constants of type `u32`, `i32` and `bool` can be set.
 
 /// A declaration `const NAME: TYPE = VALUE;` that starts its line.
 struct Declaration<'a> {
     name: &'a str,
-    of: &'a str,
+    ty: &'a str,
     value: &'a str,
 }
 
 fn declaration(line: &str) -> Option<Declaration<'_>> {
     let (name, rest) = line.strip_prefix("const ")?.split_once(": ")?;
-    let (of, value) = rest.split_once(" = ")?;
+    let (ty, value) = rest.split_once(" = ")?;
     let (value, _) = value.split_once(';')?;
-    Some(Declaration { name, of, value })
+    Some(Declaration { name, ty, value })
 }
 
-/// Gives constants other values.
+/// Sets the values of constants.
 ///
 /// # Panics
-/// If the text does not declare one of them, or not as a type that can be set: a mistake of
-/// ours.
+/// If the text does not declare one of them, or declares it with a type that cannot be set: a
+/// bug.
 pub(super) fn specialize(text: &str, constants: &[(&str, u32)]) -> String {
     let mut specialized = String::with_capacity(text.len());
     let mut set = 0;
@@ -31,15 +31,15 @@ pub(super) fn specialize(text: &str, constants: &[(&str, u32)]) -> String {
             given.map(|(_, value)| (declared, *value))
         });
         match found {
-            Some((Declaration { name, of, .. }, value)) => {
+            Some((Declaration { name, ty, .. }, value)) => {
                 set += 1;
-                let value = match of {
+                let value = match ty {
                     "bool" => (value != 0).to_string(),
                     "i32" => format!("{value}i"),
                     "u32" => format!("{value}u"),
-                    _ => panic!("`{line}`: no variant can set a constant of type {of}"),
+                    _ => panic!("`{line}`: no variant can set a constant of type {ty}"),
                 };
-                specialized += &format!("const {name}: {of} = {value};");
+                specialized += &format!("const {name}: {ty} = {value};");
             }
             None => specialized += line,
         }
@@ -48,12 +48,12 @@ pub(super) fn specialize(text: &str, constants: &[(&str, u32)]) -> String {
     if set != constants.len() {
         let declares = |name: &str| text.lines().filter_map(declaration).any(|d| d.name == name);
         let lacking = constants.iter().find(|(name, _)| !declares(name));
-        panic!("of {constants:?} the shader sets {set}: it lacks {lacking:?}");
+        panic!("the shader declares {set} of {constants:?}: it lacks {lacking:?}");
     }
     specialized
 }
 
-/// The constants whose values are plain numbers.
+/// The constants whose values are integer literals.
 pub(super) fn numbers(text: &str) -> Vec<(&str, u32)> {
     let declarations = text.lines().filter_map(declaration);
     declarations
@@ -61,7 +61,7 @@ pub(super) fn numbers(text: &str) -> Vec<(&str, u32)> {
         .collect()
 }
 
-/// The number that a literal like `4u` means.
+/// The value of a literal such as `4u`.
 pub(super) fn number(literal: &str) -> Option<u32> {
     literal.strip_suffix('u')?.parse().ok()
 }

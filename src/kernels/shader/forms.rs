@@ -1,5 +1,5 @@
-//! Which pieces implement the interfaces of a kernel: how vectors are stored, the form of the
-//! matrices, and the filter of Winograd's convolution.
+//! Which pieces implement the interfaces of a kernel: storage of vectors, matrix form, and
+//! Winograd filter.
 
 use crate::program::MatrixUnit;
 use crate::shape::DType;
@@ -9,8 +9,8 @@ use crate::shape::DType;
 pub(in super::super) enum ActivationStorage {
     /// In f32 storage.
     F32,
-    /// In half precision, two to a word. WGSL has instructions for that everywhere, so no
-    /// adapter needs halves of its own.
+    /// In half precision, two to a word. Core WGSL has the conversions, so the adapter need not
+    /// support the type `f16`.
     F16,
 }
 
@@ -24,7 +24,7 @@ pub(in super::super) enum F32Storage {
     U64,
 }
 
-/// How the vectors are stored that a kernel reads and writes.
+/// Storage of the vectors that a kernel reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct StorageForms {
     pub(in super::super) activation: ActivationStorage,
@@ -32,13 +32,13 @@ pub(in super::super) struct StorageForms {
 }
 
 impl StorageForms {
-    /// Single precision as WebGPU has it everywhere.
+    /// Single precision, as every WebGPU device supports it.
     pub(super) const PORTABLE: StorageForms = StorageForms {
         activation: ActivationStorage::F32,
         f32: F32Storage::Vec4,
     };
 
-    /// Without 64-bit integers.
+    /// The same without 64-bit integers.
     pub(in super::super) fn narrow(self) -> StorageForms {
         StorageForms {
             f32: F32Storage::Vec4,
@@ -46,7 +46,7 @@ impl StorageForms {
         }
     }
 
-    /// The pieces.
+    /// Names of the pieces that implement these forms.
     pub(super) fn pieces(self) -> [&'static str; 2] {
         let activation = match self.activation {
             ActivationStorage::F32 => "activation_f32",
@@ -60,30 +60,28 @@ impl StorageForms {
     }
 }
 
-/// The piece with the matrices of a unit.
+/// The piece that declares the matrices of a unit.
 ///
 /// # Panics
-/// If no shader can be written for the unit ([`MatrixUnit::usable`]).
+/// If no piece does, because the unit is not [`MatrixUnit::usable`].
 pub(super) fn matrix_form(unit: MatrixUnit) -> &'static str {
     match (unit.size, unit.operands) {
         (8, DType::F16) => "matrices_8x8_f16",
         (8, DType::F32) => "matrices_8x8_f32",
         (16, DType::F16) => "matrices_16x16_f16",
         (16, DType::F32) => "matrices_16x16_f32",
-        _ => panic!("no kernel takes matrices of {unit}"),
+        _ => panic!("no kernel supports matrices of {unit}"),
     }
 }
 
-/// The filter for a number of outputs along one axis of a tile.
-fn winograd_filter(outputs: u32) -> &'static str {
+/// The piece with the Winograd filter for a number of outputs of a tile along one axis.
+///
+/// # Panics
+/// If no piece has it.
+pub(super) fn winograd_filter(outputs: u32) -> &'static str {
     match outputs {
         2 => "winograd2",
         4 => "winograd4",
-        _ => panic!("no filter has {outputs} outputs"),
+        _ => panic!("no Winograd filter has {outputs} outputs"),
     }
-}
-
-/// The piece that a constant asks for.
-pub(super) fn piece_of_constant((name, value): (&str, u32)) -> Option<&'static str> {
-    (name == "OUT").then(|| winograd_filter(value))
 }

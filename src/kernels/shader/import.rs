@@ -1,13 +1,13 @@
-//! The first step: imports.
+//! Preprocessing, step 1: imports.
 //!
-//! A line `// import NAME` stands for the piece or interface of that name. Pieces import pieces
-//! in turn; each is brought in once, where it is first asked for. WGSL wants `enable`
-//! directives before everything else, so those of all files move to the front.
+//! A line `// import NAME` is replaced by the piece or interface of that name. Pieces may import
+//! pieces; each is inserted once, at its first import. WGSL requires `enable` directives before
+//! everything else, so those of all files move to the front.
 
 use super::library::{PORTABLE, Piece, resolve};
 use crate::program::Needs;
 
-/// A file with all that it imports.
+/// A file with all its imports.
 #[derive(Default)]
 pub(super) struct Expanded {
     directives: Vec<&'static str>,
@@ -15,10 +15,10 @@ pub(super) struct Expanded {
     pieces: Vec<&'static Piece>,
 }
 
-/// Imports what a file asks for; `chosen` are the pieces that implement its interfaces.
+/// Expands the imports of a file; `chosen` are the pieces that implement its interfaces.
 ///
 /// # Panics
-/// If there is no piece or interface of a name: a mistake of ours.
+/// If an import names no piece or interface: a bug.
 pub(super) fn expand(file: &'static str, chosen: &[&str]) -> Expanded {
     let mut expanded = Expanded::default();
     expanded.take(file, chosen);
@@ -30,7 +30,7 @@ impl Expanded {
         for line in file.lines() {
             if let Some(name) = line.strip_prefix("// import ") {
                 let piece = resolve(name, chosen)
-                    .unwrap_or_else(|| panic!("`{line}`: no piece and no interface has that name"));
+                    .unwrap_or_else(|| panic!("`{line}`: no piece or interface has that name"));
                 if !self.has(piece.name) {
                     self.pieces.push(piece);
                     self.take(piece.text, chosen);
@@ -51,7 +51,7 @@ impl Expanded {
         self.pieces.iter().any(|piece| piece.name == name)
     }
 
-    /// What the pieces need together.
+    /// What the pieces need, taken together.
     pub(super) fn needs(&self) -> Needs {
         self.pieces.iter().fold(PORTABLE, |all, piece| Needs {
             subgroups: all.subgroups || piece.needs.subgroups,
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_form_no_circle() {
+    fn imports_form_no_cycle() {
         for piece in PIECES {
             assert!(
                 !expand(piece.text, &[piece.name]).has(piece.name),

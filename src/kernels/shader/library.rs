@@ -1,28 +1,28 @@
-//! The table of `shaders/lib`: its pieces, what each of them needs of a device, and the
+//! The table of `shaders/lib`: its pieces, the device features that each of them needs, and the
 //! interfaces that several pieces implement.
 
 use crate::program::Needs;
 
 /// A WGSL file that others import.
 pub(super) struct Piece {
-    /// Stem of the file, which is the name it is imported by.
+    /// Stem of the file, by which it is imported.
     pub(super) name: &'static str,
-    /// The file.
+    /// Contents of the file.
     pub(super) text: &'static str,
-    /// What it uses, apart from what the pieces use that it imports itself.
+    /// Device features that it uses, those of its imports excluded.
     pub(super) needs: Needs,
 }
 
-/// A name that stands for one of several pieces with the same declarations. Whoever builds a
-/// kernel says which one.
+/// A name for one of several pieces with the same declarations; which one is chosen when a kernel
+/// is built.
 pub(super) struct Interface {
-    /// The name it is imported by.
+    /// The name by which it is imported.
     pub(super) name: &'static str,
-    /// The pieces, the default first, and what each adds to the name of a kernel.
+    /// The pieces, the default first, with the suffix that each adds to the name of a kernel.
     pub(super) pieces: &'static [(&'static str, &'static str)],
 }
 
-/// What every device has.
+/// No optional device feature.
 pub(super) const PORTABLE: Needs = Needs {
     subgroups: false,
     int64: false,
@@ -98,8 +98,8 @@ pub(super) const INTERFACES: &[Interface] = &[
     },
 ];
 
-/// The piece that an import means: the one of that name, or the one among `chosen` (else the
-/// default) that implements the interface of that name.
+/// The piece that an import resolves to: the one of that name, or the one among `chosen` (else
+/// the default) that implements the interface of that name.
 pub(super) fn resolve(import: &str, chosen: &[&str]) -> Option<&'static Piece> {
     let interface = INTERFACES.iter().find(|own| own.name == import);
     let name = match interface {
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interfaces_stand_for_pieces() {
+    fn interfaces_resolve_to_pieces() {
         for interface in INTERFACES {
             assert!(PIECES.iter().all(|piece| piece.name != interface.name));
             for (piece, _) in interface.pieces {

@@ -1,27 +1,26 @@
-//! Shader text: WGSL files, and the three steps that make kernels of them.
+//! Shader text: the WGSL files, and the three preprocessing steps that turn them into kernels.
 //!
-//! The files in `shaders` are WGSL; what else they say stands in comments. A kernel is a file
-//! after these steps, in this order:
+//! The files in `shaders` are WGSL with directives in comments. A kernel is a file after these
+//! steps, in this order:
 //!
-//! 1. [`import`]: `// import NAME` brings in a piece of `shaders/lib`, with what the piece itself
-//!    imports. Some names are interfaces: one of several pieces with the same declarations
-//!    implements them (`activation`: in single or half precision), and the kernel's [`forms`] say
-//!    which.
-//! 2. [`constants`]: `const ROWS: u32 = 2u;` gets the value that a variant gives it.
-//! 3. [`unroll`]: loops marked `//@unroll` are written out.
+//! 1. [`import`]: `// import NAME` inserts a piece of `shaders/lib` and, recursively, its imports.
+//!    Some names are interfaces: several pieces with the same declarations implement them
+//!    (`activation`: in single or half precision), and the kernel's [`forms`] select one.
+//! 2. [`constants`]: `const ROWS: u32 = 2u;` takes the value that a variant sets.
+//! 3. [`unroll`]: loops marked `//@unroll` are unrolled.
 //!
-//! What a kernel needs of a device is what the pieces need that it imports: the table in
-//! [`library`] declares it, and `tests/shaders.rs` holds it against what naga finds in the module.
+//! A kernel needs the device features of the pieces that it imports: the table in [`library`]
+//! declares them, and `tests/shaders.rs` compares them with what naga finds in the module.
 //!
-//! # Why constants are no overrides
+//! # Why not `override`
 //!
-//! WGSL has constants that are set when a pipeline is made (`override`). They can size arrays in
-//! workgroup memory, but no arrays in registers (`array<vec4<f32>, PIXELS>` in a function wants
-//! a constant expression), they cannot bound loops that are unrolled as text, and nothing that
-//! is derived from them can be a `const`. Nearly every constant here does one of the three.
-//! Overrides would serve the flags (`MOMENTS`, `TRANSPOSED`), which compile to the same code
-//! either way, at the price of a second mechanism and of a second part to a kernel's identity.
-//! So there is one mechanism: a kernel is its text.
+//! WGSL has constants that are set when a pipeline is created (`override`). They can size arrays
+//! in workgroup memory, but not arrays in registers (`array<vec4<f32>, PIXELS>` in a function
+//! requires a const-expression); they cannot bound loops that are unrolled as text; and no `const`
+//! can depend on them. Nearly every constant here needs one of the three.
+//! Overrides would suffice for the flags (`MOMENTS`, `TRANSPOSED`), which compile to the same code
+//! either way, but would be a second mechanism and a second part of a kernel's identity.
+//! With one mechanism, the text alone identifies a kernel.
 
 mod constants;
 mod forms;
@@ -35,15 +34,15 @@ use crate::program::{Access, Kernel, MatrixUnit};
 use import::expand;
 use library::INTERFACES;
 
-/// A WGSL file and what the host must know of it.
+/// A WGSL file and its interface to the host.
 pub(super) struct Shader {
     /// Stem of the file.
     pub(super) name: &'static str,
-    /// The file.
+    /// Contents of the file.
     pub(super) text: &'static str,
     /// Access of the storage bindings from binding 1 on.
     pub(super) bindings: &'static [Access],
-    /// Names of the parameters in its uniform, in order.
+    /// Names of the fields of its uniform, in order.
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "the tests compare it with the file")
@@ -65,13 +64,13 @@ macro_rules! shader {
 }
 pub(super) use shader;
 
-/// The text of all kernels' shared pieces.
+/// The text of all pieces that kernels share.
 pub(super) fn library() -> impl Iterator<Item = u8> {
     library::PIECES.iter().flat_map(|piece| piece.text.bytes())
 }
 
 impl Shader {
-    /// The kernel as it stands in the file.
+    /// The kernel with the constants of the file.
     pub(super) fn kernel(&self) -> Kernel {
         self.variant(&[])
     }
@@ -79,18 +78,18 @@ impl Shader {
     /// The kernel with other values for some of its constants.
     ///
     /// # Panics
-    /// If the file does not declare such a constant: a mistake of ours.
+    /// If the file does not declare one of the constants: a bug.
     pub(super) fn variant(&self, constants: &[(&str, u32)]) -> Kernel {
-        self.suited(StorageForms::PORTABLE, constants)
+        self.with_storage(StorageForms::PORTABLE, constants)
     }
 
-    /// [`Shader::variant`] whose vectors are stored in these forms. Pairs of 64-bit integers
-    /// hold the same bits as four floats.
-    pub(super) fn suited(&self, storage: StorageForms, constants: &[(&str, u32)]) -> Kernel {
+    /// [`Shader::variant`] with these storage forms. Both forms of f32 storage hold the same
+    /// bytes.
+    pub(super) fn with_storage(&self, storage: StorageForms, constants: &[(&str, u32)]) -> Kernel {
         self.build(storage.pieces().to_vec(), constants)
     }
 
-    /// [`Shader::suited`] with the matrices of a unit.
+    /// [`Shader::with_storage`] with the matrix form of a unit.
     pub(super) fn for_unit(
         &self,
         unit: MatrixUnit,
@@ -102,12 +101,20 @@ impl Shader {
         self.build(pieces, constants)
     }
 
-    fn build(&self, mut pieces: Vec<&'static str>, constants: &[(&str, u32)]) -> Kernel {
-        pieces.extend(
-            constants
-                .iter()
-                .filter_map(|own| forms::piece_of_constant(*own)),
-        );
+    /// [`Shader::with_storage`] with the Winograd filter for `outputs` outputs of a tile along
+    /// one axis.
+    pub(super) fn for_winograd(
+        &self,
+        outputs: u32,
+        storage: StorageForms,
+        constants: &[(&str, u32)],
+    ) -> Kernel {
+        let mut pieces = storage.pieces().to_vec();
+        pieces.push(forms::winograd_filter(outputs));
+        self.build(pieces, constants)
+    }
+
+    fn build(&self, pieces: Vec<&'static str>, constants: &[(&str, u32)]) -> Kernel {
         let module = expand(self.text, &pieces);
         let mut name = self.name.to_owned();
         for (constant, value) in constants {
@@ -128,8 +135,8 @@ impl Shader {
     }
 }
 
-/// Declares a kernel's parameters once: a struct whose fields are the words of the uniform
-/// `Params` in the WGSL file, in order.
+/// Declares a kernel's parameters: a struct whose fields are the words of the uniform in the
+/// WGSL file, in order.
 macro_rules! parameters {
     ($(#[$meta:meta])* $visibility:vis struct $name:ident {
         $($(#[$field_meta:meta])* $field:ident),* $(,)?
@@ -149,8 +156,8 @@ macro_rules! parameters {
 }
 pub(super) use parameters;
 
-/// Compares a WGSL file with its host half, with all pieces that can implement its interfaces:
-/// names of the parameters, access of the bindings.
+/// Checks that a WGSL file agrees with its host half in the names of the parameters and the access
+/// of the bindings, for all pieces that can implement its interfaces.
 #[cfg(test)]
 pub(super) fn check_twin(shader: &Shader) {
     let mut alternatives: Vec<Vec<&str>> = vec![Vec::new()];

@@ -1,9 +1,9 @@
-//! The third step: loops that are marked `//@unroll` are written out.
+//! Preprocessing, step 3: loops marked `//@unroll` are unrolled.
 //!
-//! A shader means the same with and without this step, but compilers keep private arrays in
-//! registers only when every index is a constant.
-//! A marked loop counts from zero to a number or a constant, and its closing brace stands in
-//! the column of its `for`:
+//! This does not change what a shader computes, but compilers keep private arrays in registers
+//! only if every index is a constant.
+//! A marked loop counts from zero to a number or a constant, and its closing brace has the
+//! indentation of its `for`:
 //!
 //! ```text
 //! for (var p = 0u; p < PIXELS; p++) { //@unroll
@@ -11,14 +11,14 @@
 //! }
 //! ```
 //!
-//! It becomes one block per count, with the number in place of the variable.
+//! It becomes one block per iteration, with a number in place of the variable.
 
 use super::constants::number;
 
-/// The text with its marked loops written out; `constants` are the bounds that can be names.
+/// The text with its marked loops unrolled; `constants` are the names that bounds may use.
 ///
 /// # Panics
-/// If a mark stands at anything else than such a loop: a mistake in the shader.
+/// If a marked line does not begin such a loop: a bug in the shader.
 pub(super) fn unroll(shader: &str, constants: &[(&str, u32)]) -> String {
     let lines: Vec<&str> = shader.lines().collect();
     let mut text = String::with_capacity(4 * shader.len());
@@ -37,16 +37,16 @@ fn write_out(lines: &[&str], constants: &[(&str, u32)], text: &mut String) {
             continue;
         };
         let (variable, bound) =
-            loop_head(head.trim()).unwrap_or_else(|| panic!("`{line}` is no loop to unroll"));
+            loop_head(head.trim()).unwrap_or_else(|| panic!("`{line}` cannot be unrolled"));
         let count = count(bound, constants).unwrap_or_else(|| {
-            panic!("`{line}`: the bound is neither a number nor a constant that is one")
+            panic!("`{line}`: the bound is neither a number nor a constant with a literal value")
         });
         let indent = &head[..head.len() - head.trim_start().len()];
         let end = format!("{indent}}}");
         let length = lines[index..]
             .iter()
             .position(|line| *line == end)
-            .unwrap_or_else(|| panic!("`{line}`: no closing brace in its column"));
+            .unwrap_or_else(|| panic!("`{line}`: no closing brace with its indentation"));
         for value in 0..count {
             let body: Vec<String> = lines[index..index + length]
                 .iter()
@@ -74,7 +74,7 @@ fn count(bound: &str, constants: &[(&str, u32)]) -> Option<u32> {
     constant.map(|&(_, value)| value).or_else(|| number(bound))
 }
 
-/// `text` with the identifier `word` replaced wherever it stands alone, except as a member.
+/// `text` with every identifier `word` replaced, except where it names a member.
 fn replace_word(text: &str, word: &str, replacement: &str) -> String {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut out = String::with_capacity(text.len());
@@ -82,10 +82,10 @@ fn replace_word(text: &str, word: &str, replacement: &str) -> String {
     while let Some(at) = rest.find(word) {
         let (before, after) = (&rest[..at], &rest[at + word.len()..]);
         let previous = before.chars().next_back().or(out.chars().next_back());
-        let stands_alone =
+        let is_identifier =
             !previous.is_some_and(|c| is_part(c) || c == '.') && !after.starts_with(is_part);
         out.push_str(before);
-        out.push_str(if stands_alone { replacement } else { word });
+        out.push_str(if is_identifier { replacement } else { word });
         rest = after;
     }
     out.push_str(rest);
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marked_loops_are_written_out() {
+    fn marked_loops_are_unrolled() {
         let shader = "\
 for (var i = 0u; i < N; i++) { //@unroll
     for (var p = 0u; p < 2u; p++) { //@unroll

@@ -1,5 +1,5 @@
-//! The shader unit tests in a browser: kernels against the plain references of their
-//! operators, under the limits that the browser gives.
+//! The kernel tests in a browser: kernels against the plain references of their operators, under
+//! the browser's limits.
 
 #![cfg(target_arch = "wasm32")]
 
@@ -19,7 +19,7 @@ use wasm_bindgen::prelude::*;
 /// samples.
 ///
 /// # Errors
-/// The first kernel that is wrong, with the difference.
+/// The first kernel that differs from its reference, with the difference.
 #[wasm_bindgen]
 pub async fn check_kernels() -> Result<usize, String> {
     let request = DeviceRequest {

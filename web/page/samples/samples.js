@@ -1,8 +1,8 @@
 /**
- * The sample images: one for each class that the shipped model knows.
+ * The sample pictures: one for each class of the shipped model.
  *
- * They are rendered, not photographs, and the page says so. The names are those of the scenes, not
- * of the network's classes: what the network makes of them is its own business.
+ * They are rendered, not photographs, as the page states. Their names describe the scenes; the
+ * network may classify them differently.
  */
 
 /** Names of all samples. */
@@ -18,7 +18,7 @@ export function sample(name) {
   return promise;
 }
 
-/** Where the file of a sample is. @param {string} name */
+/** The URL of a sample's file. @param {string} name */
 export function address(name) {
   return new URL(`./${name}.webp`, import.meta.url).href;
 }

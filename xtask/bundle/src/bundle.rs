@@ -1,9 +1,9 @@
 //! Assembles the page: its sources unchanged, the program as WebAssembly with its JavaScript
 //! half, the model, and `files.json`.
 //!
-//! `files.json` lists every file with its size, for progress and for the offline copy. It has a
-//! version that changes with any file, and describes the model's network, so that its kernels
-//! can be compiled before the model has arrived.
+//! `files.json` lists every file with its size, for the progress bar and the offline copy. Its
+//! version changes with any file, and it describes the model's network, so that the kernels can be
+//! compiled before the model has arrived.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ pub(crate) struct Parts<'a> {
     pub(crate) wasm: &'a Path,
     /// Folder of the page's sources.
     pub(crate) page: &'a Path,
-    /// The checkpoint; the card lies beside it, with the ending `.md`.
+    /// The checkpoint; the model card is next to it, with the extension `.md`.
     pub(crate) model: &'a Path,
-    /// The folder to be made.
+    /// The output folder.
     pub(crate) out: &'a Path,
 }
 
@@ -28,10 +28,10 @@ pub(crate) struct Parts<'a> {
 /// themselves.
 const UNLISTED: [&str; 2] = ["files.json", "sw.js"];
 
-/// The key of our description in a checkpoint's metadata.
+/// The key of the network's description in a checkpoint's metadata.
 const DESCRIPTION: &str = "pyr_wgpu";
 
-/// Makes the folder anew.
+/// Assembles the folder from scratch.
 ///
 /// # Errors
 /// If something is missing or cannot be written, with its name.
@@ -136,7 +136,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// The version has to change with any file, and only then.
+    /// The version must change if and only if a file changes.
     #[test]
     fn the_version_follows_the_content() {
         let folder = std::env::temp_dir().join(format!("bundle-{}", std::process::id()));

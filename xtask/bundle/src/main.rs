@@ -4,8 +4,8 @@
 //!     pyr-wgpu-bundle bind WASM OUT
 //!     pyr-wgpu-bundle serve FOLDER PORT
 //!
-//! `cargo xtask web` calls it; it is a program of its own because its libraries take long to
-//! build, and `xtask` has to start within seconds.
+//! `cargo xtask web` runs it. It is a separate program because its libraries take long to build,
+//! and `xtask` must start within seconds.
 
 mod bundle;
 mod serve;

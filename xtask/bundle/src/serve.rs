@@ -1,4 +1,4 @@
-//! A static file server for this machine only, to view the page.
+//! A static file server for viewing the page on this machine only.
 
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
@@ -14,7 +14,7 @@ pub(crate) fn run(folder: &Path, port: &str) -> Result<(), String> {
         return Err(format!("{} has no index.html", folder.display()));
     }
     let server = Server::http(format!("127.0.0.1:{port}"))
-        .map_err(|e| format!("port {port} cannot be used: {e}; another one: --port N"))?;
+        .map_err(|e| format!("port {port} cannot be used: {e}; choose another with --port N"))?;
     println!("http://{}/", server.server_addr());
     for request in server.incoming_requests() {
         // A client that disconnects does not stop the server.
@@ -36,7 +36,7 @@ fn answer(folder: &Path, request: Request) -> std::io::Result<()> {
     request.respond(response)
 }
 
-/// The file that an address means; nothing outside the folder.
+/// The file at a URL; `None` outside the folder.
 fn file(folder: &Path, url: &str) -> Option<PathBuf> {
     let path = url.split(['?', '#']).next()?.trim_start_matches('/');
     let path = Path::new(if path.is_empty() { "index.html" } else { path });

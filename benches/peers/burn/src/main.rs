@@ -2,11 +2,11 @@
 //!
 //!     peer-burn DEPTH ALPHA BATCH train|infer
 //!
-//! Builds the additive network of basic units for images of 32x32 in ten classes, lets burn
+//! Builds the additive network of basic units for 32x32 images in ten classes, lets burn
 //! tune its kernels, and prints that it is ready. Then, for each number of seconds that it reads,
 //! it runs steps for that long and prints the images per second of the median step.
 //! It uses burn's own layers as documented, with fusion, autotuning and autodiff.
-//! burn chooses the adapter, or `CUBECL_WGPU_DEFAULT_DEVICE` names it.
+//! burn selects the adapter unless `CUBECL_WGPU_DEFAULT_DEVICE` names one.
 
 use std::io::BufRead;
 use std::time::Instant;
@@ -27,7 +27,7 @@ const CLASSES: usize = 10;
 const SIZE: usize = 32;
 const STEM_WIDTH: usize = 16;
 
-/// What to measure.
+/// The workload.
 struct Task {
     depth: usize,
     alpha: f64,
@@ -129,7 +129,7 @@ fn convolution(inputs: usize, outputs: usize, stride: usize, device: &Device) ->
 /// A step that can be repeated; its result is the loss or the logits.
 type Step = Box<dyn FnMut() -> Tensor<1>>;
 
-/// Inference on a batch, with the running statistics: burn's batch norm updates them on autodiff
+/// Inference on a batch, with the running statistics, which burn's batch norm updates on autodiff
 /// devices only.
 fn inference(task: &Task, device: &Device) -> Step {
     let model = Model::new(task.depth, task.alpha, device);
@@ -139,8 +139,7 @@ fn inference(task: &Task, device: &Device) -> Step {
 
 /// Forward, mean cross-entropy, backward, and an update by SGD with Nesterov momentum.
 ///
-/// The learning rate is zero: noise cannot be learned, and the weights of a real step stay
-/// finite.
+/// The learning rate is zero, so that the weights stay finite although the images are noise.
 fn training(task: &Task, device: &Device) -> Step {
     let device = device.clone().autodiff();
     let mut model = Some(Model::new(task.depth, task.alpha, &device));
@@ -173,13 +172,13 @@ fn images(batch: usize, device: &Device) -> Tensor<4> {
     )
 }
 
-/// Seconds per step, of several that are queued together.
+/// Seconds per step, over several steps that are queued together.
 fn watch(step: &mut Step, device: &Device, steps: usize) -> f64 {
     let start = Instant::now();
-    // Held until the device has finished, so that a lazy backend does not discard them.
+    // Kept until the device has finished, so that a lazy backend does not discard them.
     let results: Vec<Tensor<1>> = (0..steps).map(|_| step()).collect();
     device.sync().expect("the device finishes");
-    // Read within the measured time, as proof that it was computed.
+    // Read within the measured time, which proves that it was computed.
     let last = results.last().cloned().map(Tensor::into_data);
     let seconds = start.elapsed().as_secs_f64() / steps as f64;
     let finite = last.is_some_and(|data| data.iter::<f32>().all(f32::is_finite));
@@ -192,8 +191,8 @@ fn median(mut samples: Vec<f64>) -> f64 {
     samples[samples.len() / 2]
 }
 
-/// Runs steps until three are about as fast as the three before, when tuning has finished;
-/// returns the seconds per step.
+/// Runs steps until three are about as fast as the three before, which means that tuning has
+/// finished; returns the seconds per step.
 fn warm_up(step: &mut Step, device: &Device) -> f64 {
     let mut three = || median((0..3).map(|_| watch(step, device, 1)).collect());
     let mut before = three();
@@ -254,7 +253,7 @@ fn main() {
         false => inference(&task, &device),
     };
     let seconds = warm_up(&mut step, &device);
-    // Synchronisation costs time, so short steps are queued together.
+    // Short steps are queued together to amortise synchronisation.
     let steps = (0.02 / seconds).ceil() as usize;
     println!(
         "ready burn {} {name}, warm-up {:.0} s",
