@@ -30,7 +30,7 @@
 //! # The rooms
 //!
 //! A room uses rooms of lower layers only, and no two files use each other unless one is the
-//! parent module of the other; `tests/tidy.rs` checks both.
+//! parent module of the other; `tests/tidy` checks both.
 //!
 //! | layer | room | contents |
 //! |---|---|---|
@@ -82,12 +82,12 @@
 //! # Adding things
 //!
 //! - An operator `x`: four files of its stem, in the rooms `graph::ops`, `kernels` and `cpu` and
-//!   in `shaders`, and one line in each of four lists: `operators!` (`src/graph/ops/mod.rs`), the
-//!   match of `src/kernels/lower.rs`, the table of shaders in `src/kernels/mod.rs`, the match of
-//!   `src/cpu/mod.rs`. The compiler or a test names each list that lacks it. No other file changes:
-//!   half precision is declared by the operator ([`graph::ops::HalfMaps`]), operands have names
-//!   (`inputs!`), and tests walk the lists. Dropout, which once touched eleven files, would be
-//!   these four and the four lines.
+//!   in `shaders`, the `mod` line of each, and one line in each of four lists: `operators!`
+//!   (`src/graph/ops/mod.rs`), the match of `src/kernels/lower.rs`, the table of shaders in
+//!   `src/kernels/mod.rs`, the match of `src/cpu/mod.rs`. The compiler or a test names each list
+//!   that lacks it. No other file changes: the operator declares its half precision
+//!   ([`graph::ops::HalfMaps`]) and the names of its operands (`inputs!`), and tests walk the
+//!   lists. Dropout, which once touched eleven files, would be these four and their lines.
 //! - A faster kernel: a shader, its host half, and a name in the table of choices.
 //! - A fusion: one rule in `src/graph/rewrite.rs`, and its case in `tests/fusion.rs`. A reduction
 //!   that a kernel can do in its epilogue is a second result of the operator, its partial

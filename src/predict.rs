@@ -43,7 +43,7 @@ pub struct Predictor {
     logits: ValueHandle,
     /// Layers that [`Predictor::stages`] reads.
     stages: Vec<(String, ValueHandle)>,
-    /// The layer that [`Predictor::evidence`] reads.
+    /// The layer that [`Predictor::class_activation_map`] reads.
     features: (String, ValueHandle),
     /// The classifier: weights [classes, features], biases.
     classifier: (Vec<f32>, Vec<f32>),
@@ -212,7 +212,7 @@ impl Predictor {
     ///
     /// # Panics
     /// If there is no such class.
-    pub async fn evidence(&self, class: usize) -> Result<FeatureMaps, EngineError> {
+    pub async fn class_activation_map(&self, class: usize) -> Result<FeatureMaps, EngineError> {
         let (name, value) = &self.features;
         let maps = self.maps(name, *value).await?;
         let row = class * maps.channels..(class + 1) * maps.channels;
@@ -245,7 +245,7 @@ impl Predictor {
 ///
 /// Softmax distributes all probability over the known classes, so an image of anything else mostly
 /// has no majority.
-pub fn thin(predictions: &[Prediction]) -> bool {
+pub fn is_uncertain(predictions: &[Prediction]) -> bool {
     predictions.iter().all(|p| p.probability <= 0.5)
 }
 

@@ -45,6 +45,15 @@ pub struct Difference {
 }
 
 impl Difference {
+    /// Compares the tensors of a set with those of the same names.
+    ///
+    /// # Panics
+    /// If `reference` lacks one.
+    pub fn of_tensors(ours: &Tensors, reference: &Tensors) -> Difference {
+        let pairs = ours.iter();
+        Difference::between(pairs.map(|(name, a)| (a.as_slice(), reference[name].as_slice())))
+    }
+
     /// Compares all pairs (ours, reference) together; a difference that is not finite counts as
     /// infinite.
     pub fn between<'a>(pairs: impl IntoIterator<Item = (&'a [f32], &'a [f32])>) -> Difference {
@@ -72,6 +81,18 @@ impl Difference {
             largest,
         }
     }
+}
+
+/// The tensors of `state` minus those of `start`, which has all of them.
+///
+/// # Panics
+/// If `start` lacks one.
+pub fn change(state: &Tensors, start: &Tensors) -> Tensors {
+    let difference = |(name, after): (&String, &Vec<f32>)| {
+        let pairs = after.iter().zip(&start[name]);
+        (name.clone(), pairs.map(|(a, b)| a - b).collect())
+    };
+    state.iter().map(difference).collect()
 }
 
 /// Logits of the batch, computed with running statistics, f32 [N, K].

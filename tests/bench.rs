@@ -14,12 +14,12 @@ fn tiny() -> Network {
     Network::new(&spec).expect("a legal network")
 }
 
-fn measured(mode: Task) -> Report {
+fn measured(task: Task) -> Report {
     let network = tiny();
     let workload = Workload {
         network: &network,
         batch: 2,
-        mode,
+        task,
         passes: Passes::default(),
         seconds: 0.0,
     };

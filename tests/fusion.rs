@@ -6,13 +6,18 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
+use common::networks::{self, graph, small_networks};
 use common::snapshot;
 use pyr_wgpu::graph::ops::{
     self, BatchMoments, Conv2d, Conv2dGradInput, Draw, Normalize, NormalizeGrad,
     NormalizeGradReduce, RunningAverage, ShortcutAdd, ShortcutGrad, Window,
 };
-use pyr_wgpu::graph::{Arena, Graph, Role, Tensor, ValueId, interp, rewrite};
+use pyr_wgpu::graph::{Arena, Graph, Node, Op, Role, Tensor, ValueId, interp, rewrite};
+use pyr_wgpu::model::Input;
 use pyr_wgpu::shape::Shape;
+use pyr_wgpu::train::Mode;
 
 const EPSILON: f32 = 1e-5;
 
@@ -30,12 +35,7 @@ fn normalize(batch: bool, relu: bool) -> Normalize {
 }
 
 fn conv2d() -> Conv2d {
-    Conv2d {
-        window: WINDOW,
-        normalize_input: None,
-        normalize_output: None,
-        partial_moments: false,
-    }
+    Conv2d::new(WINDOW)
 }
 
 /// A graph under construction, with random operands.
@@ -116,11 +116,7 @@ fn normalize_shortcut_add() -> String {
     let (x, moments, affine) = (case.map("x", 5), case.vectors("m", 5), case.vectors("a", 5));
     let input = case.map("input", 3);
     let branch = case.push(normalize(false, false), &[x, moments, affine], "branch");
-    let op = ShortcutAdd {
-        stride: 1,
-        normalize: None,
-        partial_moments: false,
-    };
+    let op = ShortcutAdd::new(1);
     let sum = case.push(op, &[branch, input], "sum");
     case.fused("normalize, shortcut_add", &[sum], rewrite::fuse_forward)
 }
@@ -208,11 +204,7 @@ fn conv2d_batch_moments() -> String {
 fn shortcut_add_batch_moments() -> String {
     let mut case = Case::new();
     let (branch, x) = (case.map("branch", 5), case.map("x", 3));
-    let op = ShortcutAdd {
-        stride: 1,
-        normalize: None,
-        partial_moments: false,
-    };
+    let op = ShortcutAdd::new(1);
     let y = case.push(op, &[branch, x], "y");
     let moments = case.push(BatchMoments { running: None }, &[y], "moments");
     let what = "shortcut_add, batch_moments";
@@ -276,4 +268,76 @@ fn a_reduction_of_later_values_stays_apart() {
     let before = case.graph.clone();
     rewrite::fuse_reductions(&mut case.graph);
     assert_eq!(case.graph, before);
+}
+
+/// Whether a node shows that a rule fired.
+type Fired = fn(&Node) -> bool;
+
+/// The rules that whole networks exercise.
+const RULES: [(&str, Fired); 6] = [
+    ("relu", |node| match &node.op {
+        Op::Normalize(op) => op.relu,
+        Op::Conv2d(op) => op.normalize_input.as_ref().is_some_and(|norm| norm.relu),
+        _ => false,
+    }),
+    (
+        "normalize, conv2d",
+        |node| matches!(&node.op, Op::Conv2d(op) if op.normalize_input.is_some()),
+    ),
+    (
+        "normalize, shortcut_add",
+        |node| matches!(&node.op, Op::ShortcutAdd(op) if op.normalize.is_some()),
+    ),
+    (
+        "normalize_grad, add",
+        |node| matches!(&node.op, Op::NormalizeGrad(op) if op.shortcut.is_some()),
+    ),
+    ("normalize_grad, shortcut_grad", |node| match &node.op {
+        Op::NormalizeGrad(op) => op.shortcut.as_ref().is_some_and(|s| s.stride == 2),
+        _ => false,
+    }),
+    (
+        "batch_moments, running_average",
+        |node| matches!(&node.op, Op::BatchMoments(op) if op.running.is_some()),
+    ),
+];
+
+fn count(graph: &Graph, fired: Fired) -> usize {
+    graph.nodes.iter().filter(|node| fired(node)).count()
+}
+
+/// Fusion changes no bit of a training step of a whole network: scores, loss, gradients,
+/// parameters and running statistics.
+#[test]
+fn fusion_changes_nothing() {
+    let mut totals = RULES.map(|_| 0);
+    for small in small_networks() {
+        let (name, network, batch) = (small.name, &small.network, small.batch);
+        let [unfused, fused] =
+            [false, true].map(|fuse| graph(network, batch, &Input::Tensor, Mode::Train, fuse));
+        for ((rule, fired), total) in RULES.iter().zip(&mut totals) {
+            assert_eq!(count(&unfused, *fired), 0, "{name}: {rule}");
+            *total += count(&fused, *fired);
+        }
+        // In these networks a batch norm precedes every ReLU.
+        let relu: Fired = |node| matches!(node.op, Op::Relu(_));
+        let (_, with_relu) = RULES[0];
+        assert_eq!(count(&fused, with_relu), count(&unfused, relu), "{name}");
+        assert_eq!(count(&fused, relu), 0, "{name}");
+
+        let store = networks::operands(&unfused, 3);
+        assert_eq!(store, networks::operands(&fused, 3), "{name}");
+        let [unfused, fused] = [unfused, fused].map(|graph| {
+            let mut store = store.clone();
+            interp::run(&graph, &mut store).unwrap_or_else(|e| panic!("{name}: {e}"));
+            store.into_iter().collect::<BTreeMap<_, _>>()
+        });
+        assert!(unfused.keys().eq(fused.keys()), "{name}");
+        for (value, tensor) in &unfused {
+            assert_eq!(*tensor, fused[value], "{name}: {value}");
+        }
+    }
+    for ((rule, _), total) in RULES.iter().zip(totals) {
+        assert!(total > 0, "{rule} fires in no network");
+    }
 }

@@ -392,15 +392,7 @@ fn paths_that_meet_add_up() {
     let relu = graph.push_one(Relu, &[x], "relu").unwrap();
     let twice = graph.push_one(Add, &[relu, relu], "twice").unwrap();
     let sum = graph
-        .push_one(
-            ShortcutAdd {
-                stride: 1,
-                normalize: None,
-                partial_moments: false,
-            },
-            &[twice, x],
-            "sum",
-        )
+        .push_one(ShortcutAdd::new(1), &[twice, x], "sum")
         .unwrap();
     graph.output(sum, "y");
     let mut scalar = Scalar {

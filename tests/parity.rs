@@ -7,12 +7,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use pyr_wgpu::checkpoint::{Checkpoint, Values, read_npy_file};
 use pyr_wgpu::engine::{Device, Tensors};
 use pyr_wgpu::model::{Network, NetworkSpec, initial_values};
+use pyr_wgpu::trained_model;
 use pyr_wgpu::verify::{self, Difference, RecordedBatch, SgdSteps};
 use serde::Deserialize;
 
@@ -97,16 +97,7 @@ fn floats(values: &Values) -> &[f32] {
 }
 
 fn tensors(path: &str) -> Tensors {
-    let checkpoint = Checkpoint::load(Path::new(path)).unwrap();
-    let real =
-        checkpoint
-            .tensors
-            .into_iter()
-            .filter_map(|(name, tensor)| match tensor.into_parts() {
-                (_, Values::F32(values)) => Some((name, values)),
-                (_, Values::I64(_)) => None,
-            });
-    real.collect()
+    trained_model::floats(Checkpoint::load(Path::new(path)).unwrap().tensors)
 }
 
 fn difference(ours: &Tensors, reference: &Tensors) -> Difference {
@@ -114,19 +105,7 @@ fn difference(ours: &Tensors, reference: &Tensors) -> Difference {
         ours.keys().collect::<Vec<_>>(),
         reference.keys().collect::<Vec<_>>()
     );
-    let pairs = ours
-        .iter()
-        .map(|(name, a)| (a.as_slice(), reference[name].as_slice()));
-    Difference::between(pairs)
-}
-
-/// Change from the start.
-fn update(state: &Tensors, start: &Tensors) -> Tensors {
-    let change = |(name, values): (&String, &Vec<f32>)| {
-        let pairs = values.iter().zip(&start[name]);
-        (name.clone(), pairs.map(|(a, b)| a - b).collect())
-    };
-    state.iter().map(change).collect::<BTreeMap<_, _>>()
+    Difference::of_tensors(ours, reference)
 }
 
 async fn check(device: &Device, name: &str) {
@@ -196,7 +175,10 @@ async fn check(device: &Device, name: &str) {
             .unwrap();
         let reference = tensors(&format!("{stem}.state{suffix}.safetensors"));
         let state = recording.kept(state);
-        let distance = difference(&update(&state, &start), &update(&reference, &start));
+        let distance = difference(
+            &verify::change(&state, &start),
+            &verify::change(&reference, &start),
+        );
         println!("{name} {key} {distance:?}");
         assert!(
             distance.rel_l2 <= GRADIENTS,

@@ -10,7 +10,7 @@ use pyr_wgpu::checkpoint::Checkpoint;
 use pyr_wgpu::data::Resize;
 use pyr_wgpu::engine::{Device, Tensors, built_in};
 use pyr_wgpu::model::{Description, Network, NetworkSpec, Preprocessing, Stem, initial_values};
-use pyr_wgpu::predict::{Predictor, thin};
+use pyr_wgpu::predict::{Predictor, is_uncertain};
 use pyr_wgpu::trained_model::{TrainedModel, checkpoint};
 
 /// A small network with biases, for images of 16x16.
@@ -89,18 +89,21 @@ fn devices() -> impl Iterator<Item = Device> {
 }
 
 #[test]
-fn evidence_adds_up_to_the_score() {
+fn class_activation_maps_add_up_to_the_logit() {
     let trained = trained();
     for device in devices() {
         let mut predictor = Predictor::new(&device, &trained, built_in).unwrap();
         let predictions = pollster::block_on(predictor.classify(&image())).unwrap();
         let sum: f64 = predictions.iter().map(|p| p.probability).sum();
         assert!((sum - 1.0).abs() < 1e-9);
-        assert_eq!(thin(&predictions), predictions[0].probability <= 0.5);
+        assert_eq!(
+            is_uncertain(&predictions),
+            predictions[0].probability <= 0.5
+        );
         let powers = [0, 1, 2].map(|class| {
-            let evidence = pollster::block_on(predictor.evidence(class)).unwrap();
-            assert_eq!((evidence.size, evidence.values.len()), (4, 16));
-            let mean = evidence.values.iter().sum::<f32>() / 16.0;
+            let map = pollster::block_on(predictor.class_activation_map(class)).unwrap();
+            assert_eq!((map.size, map.values.len()), (4, 16));
+            let mean = map.values.iter().sum::<f32>() / 16.0;
             f64::from(mean + trained.tensors["fc.bias"][class]).exp()
         });
         for p in &predictions {

@@ -54,7 +54,7 @@ pub struct Workload<'a> {
     /// Batch size.
     pub batch: usize,
     /// What a step does.
-    pub mode: Task,
+    pub task: Task,
     /// The passes over the graph.
     pub passes: Passes,
     /// Seconds to measure steps, and time limit of the warm-up.
@@ -67,7 +67,8 @@ pub struct Report {
     /// The network.
     pub network: NetworkSpec,
     /// What a step did.
-    pub mode: Task,
+    #[serde(rename = "mode")]
+    pub task: Task,
     /// Storage precision of activations.
     pub precision: Precision,
     /// Batch size.
@@ -141,7 +142,7 @@ pub async fn measure(
     say: &mut dyn FnMut(&str),
 ) -> Result<Report, EngineError> {
     let (network, batch, passes) = (workload.network, workload.batch, workload.passes);
-    let graph = match workload.mode {
+    let graph = match workload.task {
         Task::Train => {
             train::step_graph(network, batch, &Input::Tensor, train::Mode::Train, passes)?
         }
@@ -207,7 +208,7 @@ fn load(engine: &mut Engine, workload: &Workload<'_>) {
         .map(|_| stream.normal() as f32)
         .collect();
     engine.write_values(engine.value(names::INPUT), &images);
-    if workload.mode == Task::Train {
+    if workload.task == Task::Train {
         let classes = network.spec().classes;
         let labels: Vec<u32> = (0..batch).map(|_| stream.below(classes)).collect();
         engine.write(engine.value(names::LABELS), &labels);
@@ -314,7 +315,7 @@ impl Steps {
         let description = device.description();
         Report {
             network: workload.network.spec().clone(),
-            mode: workload.mode,
+            task: workload.task,
             precision: workload.passes.precision,
             batch_size: workload.batch,
             adapter: description.map_or_else(|| device.name(), |d| d.name.clone()),

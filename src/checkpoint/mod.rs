@@ -6,7 +6,7 @@
 //! `read_npy_file` and `write_atomically` use the file system, and they exist natively only.
 //!
 //! - `safetensors`: the format of checkpoints, read and written.
-//! - `npy`: single NumPy arrays, read and written, for comparisons with other programs.
+//! - `npy`: single NumPy arrays, read for comparisons with other programs.
 //! - `files`: reading with the path in every error, and atomic writing.
 //!
 //! The prefix `module.` of PyTorch's `DataParallel` is removed from names when read.
@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 pub use error::CheckpointError;
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{read_npy_file, write_atomically};
-pub use npy::{read_npy, write_npy};
+pub use npy::read_npy;
 
 /// The values of a tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 
 use super::device::DeviceArgs;
 use super::devices::bytes;
@@ -11,12 +11,19 @@ use super::error::CliError;
 use super::network::NetworkArgs;
 use super::step::StepArgs;
 use super::tuning::{TuneArgs, complete};
-use super::{print_json, print_line};
+use super::{positive, print_json, print_line};
 use crate::bench::{Bound, KernelRow, Report, Task, Workload, by_shader, measure, trace_events};
 use crate::engine::Device;
 use crate::graph::{Graph, Precision};
 use crate::kernels::Choices;
 use crate::model::Network;
+
+/// Values of `--mode`.
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    Train,
+    Infer,
+}
 
 /// Arguments of `bench`.
 #[derive(ClapArgs)]
@@ -24,11 +31,11 @@ pub(super) struct Args {
     #[command(flatten)]
     network: NetworkArgs,
     /// Images per step
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     batch_size: usize,
     /// What a step computes: train (forward, backward, update) or infer (logits only)
-    #[arg(long, value_name = "WORD", default_value = "train", value_parser = ["train", "infer"])]
-    mode: String,
+    #[arg(long, value_name = "WORD", default_value = "train")]
+    mode: Mode,
     #[command(flatten)]
     step: StepArgs,
     /// Seconds to measure for, after a warm-up of at most as long
@@ -51,11 +58,6 @@ pub(super) struct Args {
 /// # Errors
 /// If the flags describe no network, or no device can run it.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
-    if args.batch_size == 0 {
-        return Err(CliError::Usage(
-            "--batch-size must be at least 1".to_owned(),
-        ));
-    }
     if !(args.seconds > 0.0 && args.seconds.is_finite()) {
         return Err(CliError::Usage(format!(
             "--seconds must be a positive number, not {}; the default is 10",
@@ -67,9 +69,9 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let workload = Workload {
         network: &network,
         batch: args.batch_size,
-        mode: match args.mode.as_str() {
-            "infer" => Task::Infer,
-            _ => Task::Train,
+        task: match args.mode {
+            Mode::Train => Task::Train,
+            Mode::Infer => Task::Infer,
         },
         passes: args.step.passes(),
         seconds: args.seconds,
@@ -126,7 +128,7 @@ fn write_trace(path: &Path, report: &Report, log: &DeviceArgs) -> Result<(), Cli
 }
 
 fn title(report: &Report) -> String {
-    let task = match report.mode {
+    let task = match report.task {
         Task::Train => "training",
         Task::Infer => "inference",
     };

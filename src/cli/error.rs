@@ -57,7 +57,12 @@ impl CliError {
             CliError::Diverged(_) => Some(Cause::Diverged),
             CliError::Data(_) => Some(Cause::Data),
             CliError::Device(_) | CliError::Lost(_) => Some(Cause::Device),
-            _ => None,
+            CliError::Usage(_)
+            | CliError::Failed(_)
+            | CliError::Checkpoint(_)
+            | CliError::ClosedPipe
+            | CliError::Different
+            | CliError::Stopped(_) => None,
         }
     }
 

@@ -11,7 +11,7 @@ use super::files;
 use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::tuning::{TuneArgs, complete};
-use super::{print_json, print_line};
+use super::{positive, print_json, print_line};
 use crate::data::{self, DatasetKind};
 use crate::kernels::Choices;
 use crate::train::{Evaluation, Evaluator, EvaluatorOptions};
@@ -31,7 +31,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Images per batch
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     batch_size: usize,
     /// Threads that decode images, for datasets over 1 GiB
     #[arg(long, value_name = "N", default_value_t = 2)]
@@ -52,11 +52,6 @@ pub(super) struct Args {
 /// # Errors
 /// See [`CliError`].
 pub(super) fn run(args: Args) -> Result<(), CliError> {
-    if args.batch_size == 0 {
-        return Err(CliError::Usage(
-            "--batch-size must be at least 1".to_owned(),
-        ));
-    }
     let loaded = files::load(&args.checkpoint, &args.network)?;
     let dataset = data::open(&data::Request {
         kind: args.dataset,

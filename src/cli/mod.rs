@@ -52,6 +52,15 @@ enum Command {
     Bench(bench::Args),
 }
 
+/// Parses a number that must be positive, such as a batch size.
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Parses the command line, runs the command, and prints an error on stderr.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::files;
 use super::network::NetworkArgs;
 use super::tuning::{TuneArgs, complete};
-use super::{print_json, print_line};
+use super::{positive, print_json, print_line};
 use crate::data::DataError;
 use crate::kernels::Choices;
 use crate::predict::{Prediction, Predictor};
@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// How many classes to show
-    #[arg(long, value_name = "K", default_value_t = 5)]
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = positive)]
     top: usize,
     /// Print one JSON document
     #[arg(long)]
@@ -45,9 +45,6 @@ pub(super) struct Args {
 /// If a file cannot be read, before classifying any; if an image cannot be decoded, after
 /// classifying the others.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
-    if args.top == 0 {
-        return Err(CliError::Usage("--top must be at least 1".to_owned()));
-    }
     let loaded = files::load(&args.checkpoint, &args.network)?;
     let mut files = Vec::new();
     for path in &args.images {

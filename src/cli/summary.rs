@@ -7,7 +7,7 @@ use super::devices::bytes;
 use super::error::CliError;
 use super::network::NetworkArgs;
 use super::step::StepArgs;
-use super::{print_json, print_line};
+use super::{positive, print_json, print_line};
 use crate::engine::MemoryPlan;
 use crate::graph::Passes;
 use crate::kernels::{self, Choices, LowerError, Target};
@@ -20,7 +20,7 @@ pub(super) struct Args {
     #[command(flatten)]
     network: NetworkArgs,
     /// Images per step, for the memory plan
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     batch_size: usize,
     #[command(flatten)]
     step: StepArgs,
@@ -34,11 +34,6 @@ pub(super) struct Args {
 /// # Errors
 /// If the flags describe no network.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
-    if args.batch_size == 0 {
-        return Err(CliError::Usage(
-            "--batch-size must be at least 1".to_owned(),
-        ));
-    }
     let network = Network::new(&args.network.resolve(None)?)?;
     let plan = memory(&network, args.batch_size, args.step.passes())?;
     match args.json {

@@ -1,12 +1,20 @@
 //! The flag for tuning kernels, the file that caches the choices, and the messages about them.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::cache;
 use super::device::DeviceArgs;
 use crate::engine::{Device, EngineError, Tuned, Tuner, TuningCache};
 use crate::graph::Graph;
 use crate::kernels::Choices;
+
+/// Values of `--tune`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Tune {
+    On,
+    Cached,
+    Off,
+}
 
 /// How to choose kernels.
 #[derive(Args, Clone, Debug)]
@@ -19,19 +27,18 @@ pub(super) struct TuneArgs {
         default_value = "on",
         help_heading = "Device"
     )]
-    #[arg(value_parser = ["on", "cached", "off"])]
-    tune: String,
+    tune: Tune,
 }
 
 impl TuneArgs {
     /// The tuner, with the cached choices.
     pub(super) fn tuner(&self) -> Tuner {
         Tuner {
-            memory: match self.tune.as_str() {
-                "off" => TuningCache::default(),
-                _ => load_choices(),
+            memory: match self.tune {
+                Tune::Off => TuningCache::default(),
+                Tune::On | Tune::Cached => load_choices(),
             },
-            measure: self.tune == "on",
+            measure: self.tune == Tune::On,
         }
     }
 }

@@ -126,7 +126,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     if let Some(path) = &args.grads {
         let ours = pollster::block_on(verify::gradients(&device, network, tensors, &batch))?;
         let reference = reference(path, &ours)?;
-        let difference = between(&ours, &reference);
+        let difference = Difference::of_tensors(&ours, &reference);
         let limit = args.tolerance.unwrap_or(GRADIENTS);
         let mut outcome = Outcome::new("grads", difference, difference.rel_l2 <= limit);
         outcome.tensors = each(&ours, &reference);
@@ -143,10 +143,13 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             pollster::block_on(verify::steps(&device, network, tensors, &batch, sgd))?;
         if let Some(path) = &args.state {
             let reference = reference(path, &ours)?;
-            let difference = between(&ours, &reference);
+            let difference = Difference::of_tensors(&ours, &reference);
             let limit = args.tolerance.unwrap_or(STATE);
             let mut outcome = Outcome::new("state", difference, difference.rel_l2 <= limit);
-            let update = between(&change(&ours, tensors), &change(&reference, tensors));
+            let update = Difference::of_tensors(
+                &verify::change(&ours, tensors),
+                &verify::change(&reference, tensors),
+            );
             outcome.update_rel_l2 = Some(update.rel_l2);
             outcome.tensors = each(&ours, &reference);
             outcomes.push(outcome);
@@ -301,11 +304,26 @@ fn batch(
     })
 }
 
+/// Refuses a reference that no result can be compared with.
+fn check_finite(path: &Path, what: &str, values: &[f32]) -> Result<(), CliError> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(CliError::Checkpoint(format!(
+            "{}: {what} holds {} at element {at}; record it again from a finite run",
+            path.display(),
+            values[at]
+        ))),
+    }
+}
+
 /// A recorded float32 array of the given shape.
 fn array(path: &Path, shape: &[usize]) -> Result<Vec<f32>, CliError> {
     let tensor = read_npy_file(path)?;
     match (tensor.shape() == shape, tensor.into_parts()) {
-        (true, (_, Values::F32(values))) => Ok(values),
+        (true, (_, Values::F32(values))) => {
+            check_finite(path, "the array", &values)?;
+            Ok(values)
+        }
         (_, (found, _)) => Err(CliError::Checkpoint(format!(
             "{}: the array is {found:?}, it must be float32 {shape:?}",
             path.display()
@@ -327,15 +345,9 @@ fn reference(path: &Path, ours: &Tensors) -> Result<Tensors, CliError> {
                 values.len()
             )));
         }
+        check_finite(path, &format!("tensor {name}"), &recorded[name])?;
     }
     Ok(recorded)
-}
-
-fn between(ours: &Tensors, reference: &Tensors) -> Difference {
-    let pairs = ours
-        .iter()
-        .map(|(name, a)| (a.as_slice(), reference[name].as_slice()));
-    Difference::between(pairs)
 }
 
 fn each(ours: &Tensors, reference: &Tensors) -> Vec<(String, Difference)> {
@@ -344,17 +356,4 @@ fn each(ours: &Tensors, reference: &Tensors) -> Vec<(String, Difference)> {
         (name.clone(), Difference::between([pair]))
     };
     ours.iter().map(single).collect()
-}
-
-/// State minus start.
-fn change(state: &Tensors, start: &Tensors) -> Tensors {
-    let difference = |(name, before): (&String, &Vec<f32>)| {
-        let pairs = state[name].iter().zip(before);
-        (name.clone(), pairs.map(|(a, b)| a - b).collect())
-    };
-    start
-        .iter()
-        .filter(|(name, _)| state.contains_key(*name))
-        .map(difference)
-        .collect()
 }

@@ -75,12 +75,7 @@ fn sample(unit: MatrixUnit) -> Result<Graph, GraphError> {
     let x = graph.external("x", map([2, 9, 11, 20]));
     let w = graph.external("w", Shape::weights([3, 3, 20, 36]));
     let dy = graph.external("dy", map([2, 9, 11, 36]));
-    let forward = Conv2d {
-        window,
-        normalize_input: None,
-        normalize_output: None,
-        partial_moments: false,
-    };
+    let forward = Conv2d::new(window);
     let grad_input = Conv2dGradInput {
         window,
         input: [9, 11],

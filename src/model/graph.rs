@@ -208,21 +208,9 @@ impl Forward<'_> {
             let lead = self.sequence(&unit.lead, x)?;
             let branch = self.sequence(&unit.branch, lead)?;
             x = match &unit.shortcut {
-                Shortcut::Identity => {
-                    let op = ops::ShortcutAdd {
-                        stride: 1,
-                        normalize: None,
-                        partial_moments: false,
-                    };
-                    self.graph.push_one(op, &[branch, lead], &unit.name)?
-                }
+                Shortcut::Identity => self.shortcut_add(1, branch, lead, &unit.name)?,
                 Shortcut::PoolAndPad { stride, .. } => {
-                    let op = ops::ShortcutAdd {
-                        stride: *stride,
-                        normalize: None,
-                        partial_moments: false,
-                    };
-                    self.graph.push_one(op, &[branch, lead], &unit.name)?
+                    self.shortcut_add(*stride, branch, lead, &unit.name)?
                 }
                 Shortcut::Projection(layer) => {
                     let other = self.layer(layer, lead)?;
@@ -232,6 +220,17 @@ impl Forward<'_> {
             };
         }
         self.sequence(&network.head, x)
+    }
+
+    fn shortcut_add(
+        &mut self,
+        stride: usize,
+        branch: ValueId,
+        x: ValueId,
+        name: &str,
+    ) -> Result<ValueId, GraphError> {
+        let op = ops::ShortcutAdd::new(stride);
+        self.graph.push_one(op, &[branch, x], name)
     }
 
     fn sequence(&mut self, layers: &[Layer], x: ValueId) -> Result<ValueId, GraphError> {
@@ -244,12 +243,7 @@ impl Forward<'_> {
             LayerKind::Convolution {
                 stride, padding, ..
             } => {
-                let op = ops::Conv2d {
-                    window: Window { stride, padding },
-                    normalize_input: None,
-                    normalize_output: None,
-                    partial_moments: false,
-                };
+                let op = ops::Conv2d::new(Window { stride, padding });
                 let weight = self.kept(name, "weight");
                 self.graph.push_one(op, &[x, weight], name)
             }

@@ -29,31 +29,26 @@ struct Row {
     prefix: Option<&'static str>,
 }
 
+const fn row(
+    kind: TensorKind,
+    arena: Arena,
+    label: &'static str,
+    prefix: Option<&'static str>,
+) -> Row {
+    Row {
+        kind,
+        arena,
+        label,
+        prefix,
+    }
+}
+
+#[rustfmt::skip]
 const TABLE: [Row; 4] = [
-    Row {
-        kind: TensorKind::Weights,
-        arena: Arena::Parameters,
-        label: "",
-        prefix: Some(""),
-    },
-    Row {
-        kind: TensorKind::Gradients,
-        arena: Arena::Gradients,
-        label: "gradient of ",
-        prefix: None,
-    },
-    Row {
-        kind: TensorKind::Momentum,
-        arena: Arena::Momentum,
-        label: "momentum of ",
-        prefix: Some("momentum."),
-    },
-    Row {
-        kind: TensorKind::Sums,
-        arena: Arena::Sums,
-        label: "summed gradient of ",
-        prefix: None,
-    },
+    row(TensorKind::Weights,   Arena::Parameters, "",                    Some("")),
+    row(TensorKind::Gradients, Arena::Gradients,  "gradient of ",        None),
+    row(TensorKind::Momentum,  Arena::Momentum,   "momentum of ",        Some("momentum.")),
+    row(TensorKind::Sums,      Arena::Sums,       "summed gradient of ", None),
 ];
 
 impl TensorKind {

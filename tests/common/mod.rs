@@ -9,6 +9,7 @@ pub mod kernel;
 pub mod networks;
 pub mod pair;
 pub mod runs;
+pub mod tolerance;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};

@@ -3,9 +3,12 @@
 use pyr_wgpu::graph::interp::Store;
 use pyr_wgpu::graph::ops::Draw;
 use pyr_wgpu::graph::step::Step;
-use pyr_wgpu::graph::{Arena, Graph, Role, Tensor, Value};
-use pyr_wgpu::model::{Block, Growth, Network, NetworkSpec, Stem, names};
+use pyr_wgpu::graph::{
+    ActivationCheckpointing, Arena, Graph, Passes, Precision, Role, Tensor, Value,
+};
+use pyr_wgpu::model::{Block, Growth, Input, Network, NetworkSpec, Preprocessing, Stem, names};
 use pyr_wgpu::shape::{DType, Layout, Shape};
+use pyr_wgpu::train::{Mode, step_graph};
 
 /// A network with its batch size.
 pub struct Small {
@@ -131,4 +134,44 @@ fn weights(shape: Shape, draw: &mut Draw) -> Tensor {
         });
     let values = values.map(|v| f64::from(v as f32)).collect();
     Tensor::real(shape, values)
+}
+
+/// One unit a stage, five classes, images of 8x8.
+pub fn tiny() -> Network {
+    let spec = NetworkSpec {
+        classes: 5,
+        image_size: 8,
+        ..NetworkSpec::pyramid(Stem::Cifar, 8, 3.0)
+    };
+    Network::new(&spec).unwrap()
+}
+
+/// Images on the device, augmented when batches are assembled.
+pub fn images(network: &Network, count: usize) -> Input {
+    Input::Images {
+        name: names::TRAIN_IMAGES,
+        count,
+        preprocessing: Preprocessing::new(network.spec(), [127.0; 3], [64.0; 3]),
+        augment: true,
+    }
+}
+
+/// Without a mode, the graph of a prediction.
+pub fn graph(
+    network: &Network,
+    batch: usize,
+    input: &Input,
+    mode: impl Into<Option<Mode>>,
+    fuse: bool,
+) -> Graph {
+    let passes = Passes {
+        fuse,
+        checkpointing: ActivationCheckpointing::Off,
+        precision: Precision::F32,
+    };
+    let graph = match mode.into() {
+        Some(mode) => step_graph(network, batch, input, mode, passes),
+        None => network.prediction_graph(batch, input, passes),
+    };
+    graph.unwrap_or_else(|e| panic!("{}: {e}", network.spec()))
 }

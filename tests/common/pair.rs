@@ -6,7 +6,8 @@ use pyr_wgpu::graph::{Graph, Node, Op, Tensor, ValueId, interp, ops, precision, 
 use pyr_wgpu::kernels::{Choices, lower};
 use pyr_wgpu::shape::Shape;
 
-use super::kernel::{bound, is_map};
+use super::kernel::is_map;
+use super::tolerance::bound;
 
 /// A producer, and a reduction of its output.
 pub struct Pair {

@@ -27,12 +27,10 @@ impl Crate {
         let modules: Vec<Module> = found.code.keys().cloned().collect();
         for module in modules {
             let mut exports = BTreeMap::new();
-            for (path, public) in use_paths(&found.code[&module]) {
-                let (Some(name), true) = (path.last().cloned(), public) else {
-                    continue;
-                };
-                if let Some(target) = found.resolve(&module, &path) {
-                    exports.insert(name, target);
+            for import in use_paths(&found.code[&module]) {
+                let target = found.resolve(&module, &import.path);
+                if let (Some(target), true) = (target, import.public) {
+                    exports.insert(import.name, target);
                 }
             }
             found.exports.insert(module, exports);
@@ -43,7 +41,7 @@ impl Crate {
     /// The modules that a module uses.
     fn edges(&self, from: &Module) -> BTreeSet<Module> {
         let code = &self.code[from];
-        let uses = use_paths(code).into_iter().map(|(path, _)| path);
+        let uses = use_paths(code).into_iter().map(|import| import.path);
         let all = uses.chain(inline_paths(code));
         all.filter_map(|path| self.resolve(from, &path))
             .filter(|to| to != from)
@@ -130,8 +128,20 @@ fn module(path: &str) -> Module {
     }
 }
 
-/// Every path of every `use`, braces expanded, and whether it is a re-export.
-fn use_paths(code: &str) -> Vec<(Vec<String>, bool)> {
+/// One path of a `use`.
+struct Import {
+    path: Vec<String>,
+    /// Its last word, or what follows `as`.
+    name: String,
+    /// Whether it is a re-export.
+    public: bool,
+}
+
+/// Stands for ` as ` in a tree without white space.
+const AS: char = '@';
+
+/// Every path of every `use`, with braces expanded.
+fn use_paths(code: &str) -> Vec<Import> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("use ") {
         let line = code[..at].rsplit('\n').next().unwrap_or_default().trim();
@@ -140,13 +150,16 @@ fn use_paths(code: &str) -> Vec<(Vec<String>, bool)> {
             continue;
         }
         let tree = code[at + 4..].split(';').next().unwrap_or_default();
-        let tree: String = tree.split_whitespace().collect();
-        expand(&tree, &[], &mut |path| found.push((path, public)));
+        let words: Vec<&str> = tree.split_whitespace().collect();
+        let tree = words.join(" ").replace(" as ", &AS.to_string());
+        expand(&tree.replace(' ', ""), &[], &mut |path, name| {
+            found.push(Import { path, name, public });
+        });
     }
     found
 }
 
-fn expand(tree: &str, before: &[String], found: &mut impl FnMut(Vec<String>)) {
+fn expand(tree: &str, before: &[String], found: &mut impl FnMut(Vec<String>, String)) {
     let mut path = before.to_vec();
     let mut rest = tree;
     loop {
@@ -175,12 +188,15 @@ fn expand(tree: &str, before: &[String], found: &mut impl FnMut(Vec<String>)) {
                 rest = deeper;
             }
             _ => {
-                let word = rest.split("as").next().unwrap_or(rest);
-                let word = if rest.contains(" as ") { word } else { rest };
+                let (word, alias) = rest.split_once(AS).unwrap_or((rest, ""));
                 if word != "self" {
                     path.push(word.to_owned());
                 }
-                found(path);
+                let name = match alias {
+                    "" => path.last().cloned().unwrap_or_default(),
+                    alias => alias.to_owned(),
+                };
+                found(path, name);
                 return;
             }
         }
@@ -217,7 +233,14 @@ mod tests {
             ("a/c.rs", "fn f() { super::b::g() }\n"),
         ]);
         let expected: BTreeSet<String> = ["a::b", "a::c"].map(str::to_owned).into();
-        assert_eq!(found, [expected]);
+        assert_eq!(found, std::slice::from_ref(&expected));
+        // A new name hides no edge.
+        let renamed = circles(&[
+            ("a/mod.rs", "mod b;\nmod c;\npub use b::{B as Bee};\n"),
+            ("a/b.rs", "use super::{c as sea, D};\n"),
+            ("a/c.rs", "use super::Bee as _;\n"),
+        ]);
+        assert_eq!(renamed, found);
         // A parent and its children may use each other.
         let fine = [
             parent,

@@ -63,13 +63,14 @@ function table(lines) {
     make('tbody', {}, ...rows.slice(1).map((cells) => row(cells, 'td')))));
 }
 
-/** Code, bold text and links within a line; links to https only. @param {string} line @returns {Node[]} */
+/** Code, bold and emphasised text, and links within a line; links to https only. @param {string} line @returns {Node[]} */
 function inline(line) {
-  return line.split(/(`[^`]+`|\*\*[^*]+\*\*|\[[^\]]+\]\([^)]+\))/).map((part) => {
+  return line.split(/(`[^`]+`|\*\*[^*]+\*\*|\*[^*]+\*|\[[^\]]+\]\([^)]+\))/).map((part) => {
     const link = /^\[([^\]]+)\]\((https:[^)]+)\)$/.exec(part);
     if (link) return make('a', { href: link[2], rel: 'noopener' }, link[1]);
     if (/^`.+`$/.test(part)) return make('code', {}, part.slice(1, -1));
     if (/^\*\*.+\*\*$/.test(part)) return make('strong', {}, part.slice(2, -2));
+    if (/^\*.+\*$/.test(part)) return make('em', {}, part.slice(1, -1));
     return document.createTextNode(part);
   });
 }

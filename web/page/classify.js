@@ -135,14 +135,14 @@ export class Classify {
   }
 
   /** @param {Answer} answer @param {Source} source */
-  #show({ input, predictions, ms, first, evidence }, source) {
+  #show({ input, predictions, ms, first, uncertain }, source) {
     Object.assign(this.#input, { width: input.size, height: input.size });
     brush(this.#input).putImageData(new ImageData(input.rgba, input.size, input.size), 0, 0);
     this.#input.setAttribute('aria-label', `The input of the network, ${input.size} by ${input.size} pixels`);
     const [best] = predictions;
-    this.#verdict.textContent = evidence.thin ? 'Probably none of these' : best.class;
-    this.#verdict.classList.toggle('thin', evidence.thin);
-    this.#note.textContent = evidence.thin
+    this.#verdict.textContent = uncertain ? 'Probably none of these' : best.class;
+    this.#verdict.classList.toggle('uncertain', uncertain);
+    this.#note.textContent = uncertain
       ? `No class is likely; the closest is ${best.class}, with ${percent(best.probability)}.`
       : best.probability > 0.9 ? `High confidence: ${percent(best.probability)}.`
         : best.probability > 0.6 ? `Moderate confidence: ${percent(best.probability)}.`
@@ -168,7 +168,7 @@ export class Classify {
       const many = this.#later.length > 1 ? `, median of ${this.#later.length}` : '';
       find('time-later', HTMLElement).textContent = `${time(median(this.#later))}${many}`;
     }
-    this.#tell(`${evidence.thin ? 'Probably none of these. ' : ''}${predictions.slice(0, 3).map((p) => `${p.class} ${percent(p.probability)}`).join(', ')}`, source);
+    this.#tell(`${uncertain ? 'Probably none of these. ' : ''}${predictions.slice(0, 3).map((p) => `${p.class} ${percent(p.probability)}`).join(', ')}`, source);
   }
 
   /** Announces the answer to screen readers. @param {string} words @param {Source} source */
@@ -191,7 +191,7 @@ export class Classify {
     this.#states.pass({ .../** @type {import('./states.js').State} */ (state), id: 'picture' });
     this.#source = null;
     this.#verdict.textContent = 'No answer';
-    this.#verdict.classList.add('thin');
+    this.#verdict.classList.add('uncertain');
     this.#note.textContent = 'Try another picture.';
     this.#again.disabled = true;
     for (const row of this.#bars.children) {

@@ -16,11 +16,11 @@
  * @typedef {{ width: number, height: number, rgba: Uint8ClampedArray<ArrayBuffer> }} Pixels
  * @typedef {{
  *   input: { size: number, rgba: Uint8ClampedArray<ArrayBuffer> }, predictions: Prediction[],
- *   ms: number, first: boolean, evidence: { thin: boolean },
+ *   ms: number, first: boolean, uncertain: boolean,
  * }} Answer
  * @typedef {{ name: string, size: number, channels: number, maps: Uint8ClampedArray }} Stage
- * @typedef {{ class: number, size: number, values: Float32Array }} Evidence
- * @typedef {{ stages?: Stage[], evidence: Evidence }} Insight
+ * @typedef {{ class: number, size: number, values: Float32Array }} ActivationMap
+ * @typedef {{ stages?: Stage[], activationMap: ActivationMap }} Insight
  */
 
 /** A request that the worker refused, with the reason in plain words. */

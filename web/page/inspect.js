@@ -1,14 +1,14 @@
 /**
- * The stages as a pyramid of feature maps, and the class activation map (`evidence` in the code).
+ * The stages as a pyramid of feature maps, and the class activation map.
  *
  * Every stage is a slab of feature maps, all drawn at one size. A later stage has more of them, so
  * its slab is wider; they have fewer pixels, so they look coarser.
  *
- * @import { Answer, Card, Evidence, Insight, WorkerClient, Stage } from './client.js'
+ * @import { Answer, Card, ActivationMap, Insight, WorkerClient, Stage } from './client.js'
  */
 
 import { brush, find, make, sharpen } from './dom.js';
-import { dusk, evidence as hues } from './ramp.js';
+import { dusk, activation as hues } from './ramp.js';
 
 /** Smallest width of a cell; narrower ones are hard to see, so there are more rows instead. */
 const CELL = 30;
@@ -18,20 +18,20 @@ const ROWS = [4, 16];
 export class Inspect {
   #client;
   #pyramid = find('pyramid', HTMLElement);
-  #evidence = find('evidence', HTMLCanvasElement);
-  #text = find('evidence-text', HTMLElement);
+  #canvas = find('activation', HTMLCanvasElement);
+  #text = find('activation-text', HTMLElement);
   #opacity = find('opacity', HTMLInputElement);
-  #choices = find('evidence-classes', HTMLElement);
+  #choices = find('activation-classes', HTMLElement);
   /** @type {Slab[]} */ #slabs = [];
   /** @type {Answer['input'] | null} */ #input = null;
-  /** @type {Evidence | null} */ #map = null;
+  /** @type {ActivationMap | null} */ #map = null;
   /** @type {string[]} */ #classes = [];
   /** Number of the newest request, so that answers to older ones are dropped. */ #asked = 0;
 
   /** @param {WorkerClient} client */
   constructor(client) {
     this.#client = client;
-    this.#opacity.addEventListener('input', () => this.#drawEvidence());
+    this.#opacity.addEventListener('input', () => this.#drawMap());
     // In the next frame: laying out inside the callback would trigger it again.
     new ResizeObserver(() => requestAnimationFrame(() => this.#layOut())).observe(this.#pyramid);
     this.#build([
@@ -65,23 +65,23 @@ export class Inspect {
     this.#slabs[0].fill({ name: 'input', size: answer.input.size, channels: 3, maps: planes(answer.input) });
     stages.forEach((stage, i) => this.#slabs[i + 1].fill(stage));
     this.#layOut();
-    this.#take(insight.evidence);
+    this.#take(insight.activationMap);
   }
 
   /** Shows the class activation map of another class for the same picture. @param {number} index */
   async choose(index) {
     const asked = ++this.#asked;
     const insight = /** @type {Insight} */ (await this.#client.request('inspect', { class: index }));
-    if (asked === this.#asked) this.#take(insight.evidence);
+    if (asked === this.#asked) this.#take(insight.activationMap);
   }
 
-  /** @param {Evidence} map */
+  /** @param {ActivationMap} map */
   #take(map) {
     this.#map = map;
     for (const button of document.querySelectorAll('[data-class][aria-pressed]')) {
       button.setAttribute('aria-pressed', String(button.getAttribute('data-class') === String(map.class)));
     }
-    this.#drawEvidence();
+    this.#drawMap();
   }
 
   /** @param {{ name: string, size: number, channels: number }[]} stages @param {number} inputSize */
@@ -103,8 +103,8 @@ export class Inspect {
     for (const slab of this.#slabs) slab.draw(rows, cell);
   }
 
-  #drawEvidence() {
-    const input = this.#input, map = this.#map, canvas = this.#evidence, context = brush(canvas);
+  #drawMap() {
+    const input = this.#input, map = this.#map, canvas = this.#canvas, context = brush(canvas);
     if (!input || !map) return;
     const { width, height } = canvas;
     context.imageSmoothingEnabled = false;
@@ -255,7 +255,7 @@ function planes({ size, rgba }) {
   return maps;
 }
 
-/** A text alternative for the class activation map. @param {string} name @param {Evidence} map */
+/** A text alternative for the class activation map. @param {string} name @param {ActivationMap} map */
 function describe(name, { size, values }) {
   let best = 0;
   values.forEach((value, i) => { if (value > values[best]) best = i; });

@@ -15,4 +15,4 @@ for (let i = 0; i < 256; i++) {
 }
 
 /** Colours of positive and negative values of a class activation map. @type {{ for: Rgb, against: Rgb }} */
-export const evidence = { for: [255, 122, 41], against: [46, 84, 196] };
+export const activation = { for: [255, 122, 41], against: [46, 84, 196] };

@@ -161,9 +161,9 @@ async function classify({ bytes, pixels }) {
       : null;
   if (!input) throw new Fault('picture', 'there is no picture in the request');
   const start = performance.now();
-  const { predictions, thin } = JSON.parse(await network.classify(input));
+  const { predictions, uncertain } = JSON.parse(await network.classify(input));
   const ms = performance.now() - start;
-  const result = { predictions, evidence: { thin }, ms, first };
+  const result = { predictions, uncertain, ms, first };
   first = false;
   answered = predictions[0].index;
   const rgba = opaque(input);
@@ -181,9 +181,9 @@ function opaque(rgb) {
 async function inspect(wanted) {
   const network = need();
   const index = wanted ?? answered;
-  const values = await network.evidence(index);
-  const evidence = { class: index, size: Math.sqrt(values.length), values };
-  return wanted === undefined ? { stages: await network.stages(), evidence } : { evidence };
+  const values = await network.class_activation_map(index);
+  const activationMap = { class: index, size: Math.sqrt(values.length), values };
+  return wanted === undefined ? { stages: await network.stages(), activationMap } : { activationMap };
 }
 
 /** Recovers from a lost device, once, although several requests may fail because of it. */

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pyr_wgpu::checkpoint::Checkpoint;
 use pyr_wgpu::engine::{Device, DeviceRequest, built_in};
 use pyr_wgpu::model::{Description, METADATA_KEY, Network, initial_values};
-use pyr_wgpu::predict::{FeatureMaps, Predictor, thin};
+use pyr_wgpu::predict::{FeatureMaps, Predictor, is_uncertain};
 use pyr_wgpu::trained_model::TrainedModel;
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
@@ -141,7 +141,7 @@ impl PageDevice {
     }
 
     /// Classifies an image from [`PageDevice::decode`] or [`PageDevice::fit`]. Returns JSON: all
-    /// classes, the most probable first, and whether even that one is unlikely (`thin`).
+    /// classes, the most probable first, and whether the prediction is `uncertain`.
     ///
     /// # Errors
     /// The device's error.
@@ -151,7 +151,7 @@ impl PageDevice {
             .iter()
             .map(|p| json!({ "index": p.index, "class": p.class, "probability": p.probability }))
             .collect();
-        let answer = json!({ "predictions": rows, "thin": thin(&predictions) });
+        let answer = json!({ "predictions": rows, "uncertain": is_uncertain(&predictions) });
         Ok(answer.to_string())
     }
 
@@ -170,13 +170,13 @@ impl PageDevice {
     ///
     /// # Errors
     /// The device's error, or that there is no such class.
-    pub async fn evidence(&mut self, class: usize) -> Result<Vec<f32>, JsValue> {
+    pub async fn class_activation_map(&mut self, class: usize) -> Result<Vec<f32>, JsValue> {
         let loaded = self.loaded()?;
         if class >= loaded.description().classes.len() {
             return Err(Fault::new("failed", format!("there is no class {class}")).into());
         }
-        let evidence = loaded.evidence(class).await.map_err(Fault::from)?;
-        Ok(evidence.values)
+        let map = loaded.class_activation_map(class).await;
+        Ok(map.map_err(Fault::from)?.values)
     }
 
     /// Starts a training run on the same device.

@@ -110,9 +110,9 @@ describe('with WebGPU', { timeout: 10 * patience }, () => {
 
   test('the stages and the class activation map of any class are shown', async () => {
     assert.equal(await page.locator('#pyramid figure').count(), 4);
-    await page.click('#evidence-classes button:nth-child(3)');
-    await page.waitForFunction(() => document.querySelector('#evidence-classes button:nth-child(3)').getAttribute('aria-pressed') === 'true');
-    assert.match(await page.innerText('#evidence-text'), /bird/);
+    await page.click('#activation-classes button:nth-child(3)');
+    await page.waitForFunction(() => document.querySelector('#activation-classes button:nth-child(3)').getAttribute('aria-pressed') === 'true');
+    assert.match(await page.innerText('#activation-text'), /bird/);
     // Resizing the window does not change the state.
     const before = await state(page);
     const size = page.viewportSize();
@@ -121,6 +121,27 @@ describe('with WebGPU', { timeout: 10 * patience }, () => {
     await page.setViewportSize(size);
     await page.waitForTimeout(500);
     assert.deepEqual(await state(page), before);
+  });
+
+  test('the preprocessing of a checkpoint is obeyed', async () => {
+    const path = picture('rotated.jpg');
+    await drop(page, 'rotated.jpg', await readFile(path));
+    const whole = await bars(page);
+    // The shipped model, with the centre of images whose shorter side is 40 as its input.
+    const bytes = await readFile(model);
+    const at = bytes.indexOf('shorter_side\\":32');
+    assert.ok(at > 0);
+    bytes.write('shorter_side\\":40', at);
+    const centre = join(await mkdtemp(join(tmpdir(), 'pyr-wgpu-centre-')), 'centre.safetensors');
+    await writeFile(centre, bytes);
+    await page.setInputFiles('#own-file', centre);
+    await page.waitForFunction(() => document.body.dataset.model === 'centre.safetensors');
+    await answered(page);
+    await agrees(page, path, centre);
+    assert.notDeepEqual(await bars(page), whole);
+    await page.click('#shipped');
+    await page.waitForFunction(() => document.body.dataset.model === 'cifar10.safetensors');
+    await answered(page);
   });
 
   test('the visitor\'s checkpoint opens, an invalid one is refused with the reason', async () => {

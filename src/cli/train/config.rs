@@ -22,67 +22,52 @@ fn replace<T: Clone>(value: &mut T, flag: &Option<T>) {
     }
 }
 
+const fn flag(name: &'static str, apply: fn(&Args, &mut Config)) -> RunFlag {
+    RunFlag { name, apply }
+}
+
 /// Every flag that determines what a run computes, except the network's.
 const FLAGS: [RunFlag; 13] = [
-    RunFlag {
-        name: "epochs",
-        apply: |args, config| replace(&mut config.recipe.epochs, &args.recipe.epochs),
-    },
-    RunFlag {
-        name: "dataset",
-        apply: |args, config| {
-            let name = args.data.dataset.map(|kind| kind.to_string());
-            replace(&mut config.dataset, &name);
-        },
-    },
-    RunFlag {
-        name: "data",
-        apply: |args, config| {
-            if args.data.data.is_some() {
-                config.data.clone_from(&args.data.data);
-            }
-        },
-    },
-    RunFlag {
-        name: "seed",
-        apply: |args, config| replace(&mut config.seed, &args.recipe.seed),
-    },
-    RunFlag {
-        name: "micro-batch",
-        apply: |args, config| config.micro_batch = args.recipe.micro_batch.or(config.micro_batch),
-    },
-    RunFlag {
-        name: "no-fuse",
-        apply: |args, config| config.fuse &= !args.files.no_fuse,
-    },
-    RunFlag {
-        name: "precision",
-        apply: |args, config| replace(&mut config.precision, &args.recipe.precision),
-    },
-    RunFlag {
-        name: "batch-size",
-        apply: |args, config| replace(&mut config.recipe.batch_size, &args.recipe.batch_size),
-    },
-    RunFlag {
-        name: "lr",
-        apply: |args, config| replace(&mut config.recipe.learning_rate, &args.recipe.lr),
-    },
-    RunFlag {
-        name: "momentum",
-        apply: |args, config| replace(&mut config.recipe.momentum, &args.recipe.momentum),
-    },
-    RunFlag {
-        name: "weight-decay",
-        apply: |args, config| replace(&mut config.recipe.weight_decay, &args.recipe.weight_decay),
-    },
-    RunFlag {
-        name: "milestones",
-        apply: |args, config| replace(&mut config.recipe.milestones, &args.recipe.milestones),
-    },
-    RunFlag {
-        name: "no-augment",
-        apply: |args, config| config.recipe.augment &= !args.recipe.no_augment,
-    },
+    flag("epochs", |args, config| {
+        replace(&mut config.recipe.epochs, &args.recipe.epochs)
+    }),
+    flag("dataset", |args, config| {
+        replace(
+            &mut config.dataset,
+            &args.data.dataset.map(|kind| kind.to_string()),
+        );
+    }),
+    flag("data", |args, config| {
+        replace(&mut config.data, &args.data.data.clone().map(Some))
+    }),
+    flag("seed", |args, config| {
+        replace(&mut config.seed, &args.recipe.seed)
+    }),
+    flag("micro-batch", |args, config| {
+        replace(&mut config.micro_batch, &args.recipe.micro_batch.map(Some))
+    }),
+    flag("no-fuse", |args, config| config.fuse &= !args.files.no_fuse),
+    flag("precision", |args, config| {
+        replace(&mut config.precision, &args.recipe.precision)
+    }),
+    flag("batch-size", |args, config| {
+        replace(&mut config.recipe.batch_size, &args.recipe.batch_size)
+    }),
+    flag("lr", |args, config| {
+        replace(&mut config.recipe.learning_rate, &args.recipe.lr)
+    }),
+    flag("momentum", |args, config| {
+        replace(&mut config.recipe.momentum, &args.recipe.momentum)
+    }),
+    flag("weight-decay", |args, config| {
+        replace(&mut config.recipe.weight_decay, &args.recipe.weight_decay)
+    }),
+    flag("milestones", |args, config| {
+        replace(&mut config.recipe.milestones, &args.recipe.milestones)
+    }),
+    flag("no-augment", |args, config| {
+        config.recipe.augment &= !args.recipe.no_augment
+    }),
 ];
 
 /// The configuration that the flags describe.

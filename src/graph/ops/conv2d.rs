@@ -27,6 +27,18 @@ pub struct Conv2d {
     pub partial_moments: bool,
 }
 
+impl Conv2d {
+    /// Without normalisation or statistics.
+    pub fn new(window: Window) -> Conv2d {
+        Conv2d {
+            window,
+            normalize_input: None,
+            normalize_output: None,
+            partial_moments: false,
+        }
+    }
+}
+
 inputs! {
     /// Operands of [`Conv2d`].
     Conv2dInputs of Conv2d {

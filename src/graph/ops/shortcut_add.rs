@@ -22,6 +22,17 @@ pub struct ShortcutAdd {
     pub partial_moments: bool,
 }
 
+impl ShortcutAdd {
+    /// Without normalisation or statistics.
+    pub fn new(stride: usize) -> ShortcutAdd {
+        ShortcutAdd {
+            stride,
+            normalize: None,
+            partial_moments: false,
+        }
+    }
+}
+
 inputs! {
     /// Operands of [`ShortcutAdd`].
     ShortcutAddInputs of ShortcutAdd {

@@ -10,6 +10,9 @@
 )]
 #[path = "../../../tests/common/kernel.rs"]
 mod kernel;
+#[allow(unreachable_pub, reason = "the native tests use it too")]
+#[path = "../../../tests/common/tolerance.rs"]
+mod tolerance;
 
 use pyr_wgpu::engine::{Device, DeviceRequest};
 use pyr_wgpu::graph::Op;
