@@ -7,7 +7,7 @@
 // are output channels, and steps are pixels.
 //
 // Assumes: what these two pieces assume; a subgroup has at most WORKGROUP / SUBGROUPS
-// invocations and at least WORKGROUP / MOST_SUBGROUPS.
+// invocations and at least WORKGROUP / MAX_SUBGROUPS.
 
 // import conv2d_grad_weight_tile
 // import matrices

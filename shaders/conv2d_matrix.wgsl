@@ -7,7 +7,7 @@
 // channels of the taps.
 //
 // Assumes: what these two pieces assume; a subgroup has at most WORKGROUP / SUBGROUPS
-// invocations and at least WORKGROUP / MOST_SUBGROUPS.
+// invocations and at least WORKGROUP / MAX_SUBGROUPS.
 
 // import conv2d_tile
 // import matrices

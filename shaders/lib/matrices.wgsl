@@ -1,7 +1,7 @@
 // A tile of a matrix product on the matrix units of an adapter (cooperative matrices), for
 // kernels whose operands lie in workgroup memory: each of the first SUBGROUPS subgroups owns
 // ROWS by COLUMNS matrices of the sums. An adapter may form smaller subgroups than its largest,
-// so there are up to MOST_SUBGROUPS. Control flow must be uniform, so the others repeat the work
+// so there are up to MAX_SUBGROUPS. Control flow must be uniform, so the others repeat the work
 // of the last one and store their sums where nothing reads them.
 //
 // A matrix is opaque: which invocation holds which element is unspecified. So sums leave through
@@ -16,7 +16,7 @@
 // import matrix_form
 
 const SUBGROUPS: u32 = 4u;
-const MOST_SUBGROUPS: u32 = 4u;
+const MAX_SUBGROUPS: u32 = 4u;
 const ROWS: u32 = 2u;
 const COLUMNS: u32 = 4u;
 // Matrices along a block.
@@ -31,7 +31,7 @@ var<workgroup> left: array<Operand, LEFT_LINES * LEFT_PITCH>;
 // [step][column]
 var<workgroup> right: array<Operand, STEPS * RIGHT_PITCH>;
 // [row][column of a block]
-var<workgroup> sum_block: array<f32, MOST_SUBGROUPS * ROWS * SIZE * BLOCK>;
+var<workgroup> sum_block: array<f32, MAX_SUBGROUPS * ROWS * SIZE * BLOCK>;
 
 fn stage_left(at: u32, x: vec4<f32>) {
     for (var e = 0u; e < 4u; e++) { //@unroll

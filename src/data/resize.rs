@@ -156,13 +156,13 @@ fn taps(side: u32, shorter: u32, target: u32, size: u32) -> Vec<Tap> {
     let scaled = u64::from(side) * u64::from(target) / u64::from(shorter);
     let offset = (scaled - u64::from(size)).div_ceil(2);
     let ratio = f64::from(side) / scaled as f64;
-    let reach = ratio.max(1.0);
+    let support = ratio.max(1.0);
     (offset..offset + u64::from(size))
         .map(|index| {
             let centre = (index as f64 + 0.5) * ratio;
-            let start = (centre - reach).floor().max(0.0) as usize;
-            let end = (centre + reach).ceil().min(f64::from(side)) as usize;
-            let weight = |x: usize| (1.0 - (x as f64 + 0.5 - centre).abs() / reach).max(0.0);
+            let start = (centre - support).floor().max(0.0) as usize;
+            let end = (centre + support).ceil().min(f64::from(side)) as usize;
+            let weight = |x: usize| (1.0 - (x as f64 + 0.5 - centre).abs() / support).max(0.0);
             let total: f64 = (start..end).map(weight).sum();
             Tap {
                 start,

@@ -49,15 +49,12 @@ impl ActivationCheckpointing {
         let mut dropped = HashSet::new();
         for node in &graph.nodes {
             let large = size(node) > largest / SMALL;
-            let drop = match node.op {
-                _ if normalizes(&node.op) => true,
-                Op::Conv2d(_) => self == ActivationCheckpointing::Units && large,
-                Op::ShortcutAdd(_) => {
-                    units += 1;
-                    self == ActivationCheckpointing::Units && large && units % SEGMENT != 0
-                }
-                _ => false,
-            };
+            let ends_unit = matches!(node.op, Op::ShortcutAdd(_));
+            units += usize::from(ends_unit);
+            let within_segment =
+                matches!(node.op, Op::Conv2d(_)) || (ends_unit && units % SEGMENT != 0);
+            let drop = normalizes(&node.op)
+                || (self == ActivationCheckpointing::Units && large && within_segment);
             if drop {
                 dropped.extend(&node.outputs);
             }

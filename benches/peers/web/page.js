@@ -25,13 +25,13 @@ function softmax(logits) {
 /** @type {Record<string, (device: string, name: string, depth: number, alpha: number) => Promise<() => Promise<number[]>>>} */
 const programs = {
   async ours(device, name) {
-    const { default: init, Session } = await import('./pyr_wgpu_web.js');
+    const { default: init, PageDevice } = await import('./pyr_wgpu_web.js');
     await init({ module_or_path: new URL('pyr_wgpu_web_bg.wasm', import.meta.url) });
-    const session = await Session.open(device);
-    session.load(new Uint8Array(await bytes(`${name}.safetensors`)));
+    const network = await PageDevice.open(device);
+    network.load(new Uint8Array(await bytes(`${name}.safetensors`)));
     const input = image();
     return async () => {
-      const { predictions } = JSON.parse(await session.classify(input));
+      const { predictions } = JSON.parse(await network.classify(input));
       const probabilities = Array(CLASSES);
       for (const { index, probability } of predictions) probabilities[index] = probability;
       return probabilities;

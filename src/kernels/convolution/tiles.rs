@@ -143,10 +143,7 @@ impl MatrixTile {
         [
             ("SIZE", size),
             ("SUBGROUPS", subgroups),
-            (
-                "MOST_SUBGROUPS",
-                self.tile.workgroup / self.unit.subgroup[0],
-            ),
+            ("MAX_SUBGROUPS", self.tile.workgroup / self.unit.subgroup[0]),
             ("ROWS", MATRIX_ROWS / size / subgroups),
             ("COLUMNS", LANES as u32 * self.tile.tile_vecs() / size),
             ("BLOCKS", LANES as u32 * MATRIX_VEC_LANES / size),
@@ -308,7 +305,7 @@ mod tests {
                     1 => MATRIX_ROWS * (steps + 8),
                     _ => steps * (MATRIX_ROWS + 8),
                 };
-                let staged = constant("MOST_SUBGROUPS") * rows * 4 * tile.vec_lanes;
+                let staged = constant("MAX_SUBGROUPS") * rows * 4 * tile.vec_lanes;
                 let windows = if group == 1 { 0 } else { 2 * steps * 16 };
                 let memory = bytes * (left + steps * (columns + 8)) + 4 * staged + windows;
                 assert!(memory <= MatrixUnit::STORAGE, "{what}: {memory} bytes");
