@@ -33,8 +33,5 @@ fn main(
     for (var row = s.first; row < s.end; row += s.step) {
         accumulate(&d, unpack_activation(x[row * params.columns + s.column]));
     }
-    let at = s.slice * 3u * params.columns + s.column;
-    partial[at] = vec4<f32>(d.count);
-    partial[at + params.columns] = mean_of(d);
-    partial[at + 2u * params.columns] = deviations_of(d);
+    store_moments(d, s.slice, s.column, params.columns);
 }

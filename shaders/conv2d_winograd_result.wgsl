@@ -11,7 +11,7 @@
 // One invocation owns one column of every few tiles (lib/row_partition.wgsl).
 
 // import activation
-// import batch_norm
+// import column_coefficients
 // import f32_storage
 // import moments
 // import row_partition
@@ -44,13 +44,7 @@ fn main(
     }
     var output_norm: Coefficients;
     if NORMALIZE_OUTPUT || REDUCE {
-        output_norm = coefficients_of(
-            moments[s.column],
-            moments[vecs + s.column],
-            affine[s.column],
-            affine[vecs + s.column],
-            parameters.epsilon,
-        );
+        output_norm = column_coefficients(s.column, vecs, parameters.epsilon);
     }
     var d: Deviations;
     var dscale = vec4<f32>(0.0);
@@ -96,10 +90,7 @@ fn main(
     }
     let slice = parameters.first_slice + s.slice;
     if MOMENTS {
-        let at = 3u * slice * vecs + s.column;
-        partial[at] = vec4<f32>(d.count);
-        partial[at + vecs] = mean_of(d);
-        partial[at + 2u * vecs] = deviations_of(d);
+        store_moments(d, slice, s.column, vecs);
     }
     if REDUCE {
         let at = 2u * slice * vecs + s.column;

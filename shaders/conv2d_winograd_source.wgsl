@@ -23,7 +23,7 @@
 // One invocation owns one vector of a tile.
 
 // import activation
-// import batch_norm
+// import column_coefficients
 // import f32_storage
 // import winograd
 // import winograd_filter
@@ -54,13 +54,7 @@ fn main(
     let tile = tile_of(number);
     var input_norm: Coefficients;
     if NORMALIZE_INPUT {
-        input_norm = coefficients_of(
-            moments[vec],
-            moments[vecs + vec],
-            affine[vec],
-            affine[vecs + vec],
-            parameters.epsilon,
-        );
+        input_norm = column_coefficients(vec, vecs, parameters.epsilon);
     }
     // Columns first: lines[j] is B^T times column j.
     var lines: array<array<vec4<f32>, INPUT_EXTENT>, INPUT_EXTENT>;

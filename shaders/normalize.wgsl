@@ -7,7 +7,7 @@
 // In pad channels mean, scale and shift are zero, so y is zero.
 
 // import activation
-// import batch_norm
+// import column_coefficients
 // import row_partition
 
 struct Params {
@@ -33,13 +33,7 @@ fn main(
     if !s.inside {
         return;
     }
-    let n = coefficients_of(
-        moments[s.column],
-        moments[params.columns + s.column],
-        affine[s.column],
-        affine[params.columns + s.column],
-        params.epsilon,
-    );
+    let n = column_coefficients(s.column, params.columns, params.epsilon);
     for (var row = s.first; row < s.end; row += s.step) {
         let at = row * params.columns + s.column;
         y[at] = pack_activation(relu(normalized(unpack_activation(x[at]), n), params.relu));

@@ -12,7 +12,7 @@
 // One invocation owns one column of every few rows (lib/row_partition.wgsl).
 
 // import activation
-// import batch_norm
+// import column_coefficients
 // import row_partition
 // import shortcut
 
@@ -61,13 +61,7 @@ fn main(
     if !s.inside {
         return;
     }
-    let n = coefficients_of(
-        moments[s.column],
-        moments[params.columns + s.column],
-        affine[s.column],
-        affine[params.columns + s.column],
-        params.epsilon,
-    );
+    let n = column_coefficients(s.column, params.columns, params.epsilon);
     let slope = daffine[s.column] * n.inverse * params.share;
     let offset = daffine[params.columns + s.column] * params.share;
     for (var row = s.first; row < s.end; row += s.step) {

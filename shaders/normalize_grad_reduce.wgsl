@@ -9,7 +9,7 @@
 // One invocation owns one column of the rows of its slice (lib/row_partition.wgsl).
 
 // import activation
-// import batch_norm
+// import column_coefficients
 // import row_partition
 
 struct Params {
@@ -36,13 +36,7 @@ fn main(
     if !s.inside {
         return;
     }
-    let n = coefficients_of(
-        moments[s.column],
-        moments[params.columns + s.column],
-        affine[s.column],
-        affine[params.columns + s.column],
-        params.epsilon,
-    );
+    let n = column_coefficients(s.column, params.columns, params.epsilon);
     var dscale = vec4<f32>(0.0);
     var dshift = vec4<f32>(0.0);
     for (var row = s.first; row < s.end; row += s.step) {

@@ -10,7 +10,7 @@
 // One invocation owns one column of every few pixels (lib/row_partition.wgsl).
 
 // import activation
-// import batch_norm
+// import column_coefficients
 // import moments
 // import row_partition
 
@@ -69,13 +69,7 @@ fn main(
     }
     var n: Coefficients;
     if NORMALIZE {
-        n = coefficients_of(
-            moments[s.column],
-            moments[params.columns + s.column],
-            affine[s.column],
-            affine[params.columns + s.column],
-            params.epsilon,
-        );
+        n = column_coefficients(s.column, params.columns, params.epsilon);
     }
     var d: Deviations;
     for (var row = s.first; row < s.end; row += s.step) {
@@ -97,9 +91,6 @@ fn main(
         }
     }
     if MOMENTS {
-        let at = s.slice * 3u * params.columns + s.column;
-        partial[at] = vec4<f32>(d.count);
-        partial[at + params.columns] = mean_of(d);
-        partial[at + 2u * params.columns] = deviations_of(d);
+        store_moments(d, s.slice, s.column, params.columns);
     }
 }

@@ -1,8 +1,8 @@
 //! PyramidNet (Han, Kim, Kim: Deep Pyramidal Residual Networks, CVPR 2017) on any GPU: WGSL
 //! compute shaders, orchestrated by a graph executor over wgpu.
 //!
-//! This page is the map of the code: how data flows, what each room contains, and the
-//! invariants.
+//! This page is the map of the code: how data flows, what each room (top-level module) contains,
+//! and the invariants.
 //!
 //! # Data flow
 //!
@@ -17,8 +17,8 @@
 //! parameters ─ checkpoint ─▶ safetensors with PyTorch's names ─▶ eval, predict, other programs
 //! ```
 //!
-//! A batch passes `src/data/loader.rs`, `src/train/input_pipeline.rs`, `src/train/trainer.rs`
-//! and the operator `assemble_batch`.
+//! A batch passes `src/train/input_pipeline.rs`, `src/train/trainer.rs` and the operator
+//! `assemble_batch`; where the images do not fit the device, `src/data/loader.rs` comes first.
 //!
 //! A convolution is `src/graph/ops/conv2d.rs` (meaning), `src/graph/rewrite.rs` (what is fused
 //! into it), `src/kernels/conv2d.rs` and `src/kernels/convolution` (which kernel, with what
@@ -38,7 +38,7 @@
 //! | 0 | [`rng`] | counter-based random numbers, the same bits everywhere |
 //! | 1 | [`program`] | a GPU program as plain data, and its memory plan |
 //! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, activation checkpointing, half precision, interpreter |
-//! | 1 | [`data`] | datasets to images and batches |
+//! | 1 | [`data`] | datasets to images and batches; each dataset's default recipe |
 //! | 1 | [`checkpoint`] | named tensors to and from files |
 //! | 2 | [`model`] | PyramidNet from a short specification: layers, names, counts, initial values, forward graph |
 //! | 2 | [`kernels`] | the host half of each shader, and the lowering of graphs to programs |
@@ -51,7 +51,7 @@
 //! | 5 | [`mod@bench`] | speed, and the share of the adapter's own limit |
 //! | 5 | [`predict`] | a trained model and an image to classes |
 //! | 5 | [`run`] | the run directory: configuration, metrics, events, state |
-//! | 6 | [`cli`] | the command line, one file per subcommand |
+//! | 6 | [`cli`] | the command line: a file or folder per subcommand, and what they share |
 //!
 //! Beside `src`: `shaders` has the WGSL files, `shaders/lib` what several of them import;
 //! `datasets` says what is published about each dataset; `tests/golden` holds recordings of
@@ -72,8 +72,8 @@
 //!   loss is scaled; a step whose gradients overflow is skipped, counted, and followed by a
 //!   smaller scale.
 //! - `graph`, `program`, `model` and `kernels` perform no input or output and know no device.
-//! - Nothing in the library blocks on a device except inside [`gpu`], and there only
-//!   natively; browsers have their event loop.
+//! - Only [`gpu`] (natively) and [`cli`] block on a device; everything between them is
+//!   asynchronous, because browsers have their event loop.
 //! - Every operator has a plain reference in double precision beside it: the oracle of the
 //!   kernels' tests, what finite differences check, and `--device reference`.
 //! - A rule of [`graph::rewrite`] never changes what is computed, and what is fused shows in the
@@ -82,20 +82,25 @@
 //! # Adding things
 //!
 //! - An operator `x`: four files of its stem, in the rooms `graph::ops`, `kernels` and `cpu` and
-//!   in `shaders`, the `mod` line of each, and one line in each of four lists: `operators!`
-//!   (`src/graph/ops/mod.rs`), the match of `src/kernels/lower.rs`, the table of shaders in
-//!   `src/kernels/mod.rs`, the match of `src/cpu/mod.rs`. The compiler or a test names each list
-//!   that lacks it. No other file changes: the operator declares its half precision
-//!   ([`graph::ops::HalfMaps`]) and the names of its operands (`inputs!`), and tests walk the
-//!   lists. Dropout, which once touched eleven files, would be these four and their lines.
-//! - A faster kernel: a shader, its host half, and a name in the table of choices.
+//!   in `shaders`; and its module and its row in the lists of four others: `src/graph/ops/mod.rs`
+//!   (`operators!`), `src/kernels/mod.rs` (shaders), `src/kernels/lower.rs` and `src/cpu/mod.rs`
+//!   (dispatch). The compiler or a test names each list that lacks it. The operator declares its
+//!   half precision ([`graph::ops::HalfMaps`]) and the names of its operands (`inputs!`), and
+//!   tests walk the lists. Dropout is these four files and the lines in four others; it once was
+//!   three and eight. `tests/gradients.rs` lists the operators with a gradient, and
+//!   [`graph::ActivationCheckpointing`] those that are recomputed.
+//! - A faster kernel: a shader, its host half, its row in the table of shaders, and a variant
+//!   that [`kernels::Choices`] can select; for convolutions, a family in
+//!   `src/kernels/convolution/mod.rs`.
 //! - A fusion: one rule in `src/graph/rewrite.rs`, and its case in `tests/fusion.rs`. A reduction
 //!   that a kernel can do in its epilogue is a second result of the operator, its partial
 //!   statistics, which the rule asks for; a kernel that cannot do it gets a dispatch after it.
 //! - A dataset: a manifest in `datasets`, a row in the table of [`data`], and a reader if the
 //!   format is new.
+//! - A flag of a run: a field of the arguments, a field of [`run::Config`], and a row in the
+//!   table of `src/cli/train/config.rs`.
 //! - A kind of device: a room of its own, a file in `src/engine/backend` that implements the
-//!   interface there, and an arm in [`engine::Device`].
+//!   interface there, and an arm in [`engine::Device`]; the compiler names the other matches.
 //!
 //! # What is awkward
 //!

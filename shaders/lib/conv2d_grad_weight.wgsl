@@ -2,7 +2,7 @@
 // parameters (see conv2d_grad_weight_subgroup.wgsl) and input normalisation.
 // Host half: src/kernels/convolution/weights.rs.
 
-// import batch_norm
+// import column_coefficients
 
 // Input normalisation: whether the input is normalised by moments (mean, variance) and affine
 // (scale, shift), [2][input_vecs] vectors each. Otherwise they are bound to the gradient and
@@ -36,13 +36,7 @@ struct Parameters {
 // Batch-norm coefficients of one vector of input channels, for `normalize_input`.
 fn input_coefficients(vec: u32) -> Coefficients {
     if NORMALIZE_INPUT {
-        return coefficients_of(
-            moments[vec],
-            moments[parameters.input_vecs + vec],
-            affine[vec],
-            affine[parameters.input_vecs + vec],
-            parameters.epsilon,
-        );
+        return column_coefficients(vec, parameters.input_vecs, parameters.epsilon);
     }
     return Coefficients();
 }

@@ -3,6 +3,7 @@
 // Host half: src/kernels/convolution/pixels.rs.
 
 // import batch_norm
+// import column_coefficients
 // import f32_storage
 
 // Input normalisation: whether the source is normalised by source_moments (mean, variance) and
@@ -113,13 +114,7 @@ fn normalize_input(x: vec4<f32>, n: Coefficients) -> vec4<f32> {
 // Batch-norm coefficients of one vector of result channels, for `epilogue`.
 fn output_coefficients(vec: u32) -> Coefficients {
     if NORMALIZE_OUTPUT || REDUCE {
-        return coefficients_of(
-            moments[vec],
-            moments[parameters.result_vecs + vec],
-            affine[vec],
-            affine[parameters.result_vecs + vec],
-            parameters.epsilon,
-        );
+        return column_coefficients(vec, parameters.result_vecs, parameters.epsilon);
     }
     return Coefficients();
 }

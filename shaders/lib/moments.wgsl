@@ -25,3 +25,11 @@ fn mean_of(d: Deviations) -> vec4<f32> {
 fn deviations_of(d: Deviations) -> vec4<f32> {
     return d.squares - d.sum * d.sum / max(d.count, 1.0);
 }
+
+// Writes them as a slice of the kernel's binding partial [slices, 3, columns].
+fn store_moments(d: Deviations, slice: u32, column: u32, columns: u32) {
+    let at = slice * 3u * columns + column;
+    partial[at] = vec4<f32>(d.count);
+    partial[at + columns] = mean_of(d);
+    partial[at + 2u * columns] = deviations_of(d);
+}

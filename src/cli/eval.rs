@@ -34,7 +34,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     batch_size: usize,
     /// Threads that decode images, for datasets over 1 GiB
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = positive)]
     workers: usize,
     /// Print one JSON document
     #[arg(long)]
@@ -67,7 +67,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let total = dataset.test.len();
     let options = EvaluatorOptions {
         batch_size: args.batch_size,
-        workers: args.workers.max(1),
+        workers: args.workers,
         preprocessing: loaded.description.preprocessing,
     };
     let mut tuner = args.tune.tuner();

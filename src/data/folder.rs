@@ -21,7 +21,7 @@ use super::image_files::{ImageFiles, decode_file, sniff_file};
 use super::images::{Images, image_bytes};
 use super::statistics::measure;
 use super::unreadable::Unreadable;
-use super::{DataError, Dataset, Manifest, RESIDENT_LIMIT, Request, Resize, Source};
+use super::{DataError, Dataset, HOST_LIMIT, Manifest, Request, Resize, Source};
 
 /// The layout of a dataset folder, for error messages.
 const EXPECTED: &str = "expected DIR/train/<class>/<image> and DIR/test/<class>/<image> \
@@ -29,7 +29,7 @@ const EXPECTED: &str = "expected DIR/train/<class>/<image> and DIR/test/<class>/
 
 /// Opens a folder.
 pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, DataError> {
-    open_within(manifest, request, RESIDENT_LIMIT)
+    open_within(manifest, request, HOST_LIMIT)
 }
 
 /// Opens a folder; images stay in memory if they take at most `resident_limit` bytes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::{DataError, EpochKey, RESIDENT_LIMIT, Resize, Source};
+use super::{DataError, EpochKey, HOST_LIMIT, Resize, Source};
 
 /// Images in memory, all of one size, with their labels.
 pub struct Images {
@@ -36,7 +36,7 @@ impl Images {
 
     /// Resizes every image: now if the result may stay in memory, otherwise when it is read.
     pub(super) fn resized(self, resize: Resize) -> Arc<dyn Source> {
-        self.resized_within(resize, RESIDENT_LIMIT)
+        self.resized_within(resize, HOST_LIMIT)
     }
 
     fn resized_within(self, resize: Resize, limit: u64) -> Arc<dyn Source> {

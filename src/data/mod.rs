@@ -16,8 +16,8 @@
 //! none are published.
 //!
 //! Images stay bytes here: padding, cropping, flipping and normalising happen on the device, so
-//! this room depends on neither the network nor the recipe. It does not download or unpack
-//! anything. Files and threads exist natively only; drawing, decoding and the loader's interface
+//! this room depends on neither the network nor training; a manifest's recipe is plain data. It
+//! does not download or unpack anything. Files and threads exist natively only; drawing, decoding and the loader's interface
 //! exist in the browser too.
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -53,7 +53,7 @@ pub use manifest::{Archive, Manifest, Published, RecipeDefaults, RecordFile};
 pub use resize::{Resampling, Resize};
 
 /// Decoded images stay in memory if the parts that are opened take at most this many bytes.
-pub const RESIDENT_LIMIT: u64 = 1 << 30;
+pub const HOST_LIMIT: u64 = 1 << 30;
 
 /// The key of the random numbers of a source's random stage, such as a random crop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -122,7 +122,7 @@ impl EvaluationPass {
 pub struct EvaluatorOptions {
     /// Batch size.
     pub batch_size: usize,
-    /// Threads that prepare batches if the split does not fit the device.
+    /// Threads that read batches ahead, for a split in neither host nor device memory.
     pub workers: usize,
     /// Mean and standard deviation of the channels.
     pub preprocessing: Preprocessing,

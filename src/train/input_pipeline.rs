@@ -1,8 +1,8 @@
 //! The input pipeline: from a data source to the batches of an engine.
 //!
 //! A split that fits one binding of the device is uploaded once, as bytes, and a batch is a list
-//! of row indices. For a larger split, a pool of threads prepares batches ahead, and the bytes of
-//! each batch are uploaded.
+//! of row indices. For a larger split, the bytes of each batch are uploaded; threads read them
+//! ahead where the source is not in memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::graph::ops::{AssembleBatch, IGNORED};
 use crate::model::{Input, Preprocessing, names};
 
 /// Largest split that is kept on the device, in bytes; it should leave room for the network.
-const MAX_RESIDENT: u64 = 1 << 30;
+const DEVICE_LIMIT: u64 = 1 << 30;
 
 /// Number of batches that the loader prepares ahead.
 const AHEAD: usize = 4;
@@ -54,8 +54,8 @@ impl InputPipeline {
     ) -> InputPipeline {
         let bytes = 4 * AssembleBatch::image_words(source.size() as usize) * source.len();
         let limit = match device {
-            Device::Gpu(_) => device.target().max_binding.min(MAX_RESIDENT),
-            Device::Cpu(_) => MAX_RESIDENT,
+            Device::Gpu(_) => device.target().max_binding.min(DEVICE_LIMIT),
+            Device::Cpu(_) => DEVICE_LIMIT,
             // The reference would convert the whole split at every step.
             Device::Reference => 0,
         };

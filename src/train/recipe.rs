@@ -49,10 +49,12 @@ impl Recipe {
     }
 
     /// Milestones for the number of epochs: at one half and at three quarters, as 150 and 225 of
-    /// 300.
+    /// 300, but after the first epoch.
     pub fn proposed_milestones(&self) -> Vec<u32> {
-        let at = |numerator: u32| (self.epochs * numerator).div_ceil(4).max(1);
-        vec![at(2), at(3)]
+        let at = |numerator: u32| (self.epochs * numerator).div_ceil(4).max(2);
+        let mut milestones = vec![at(2), at(3)];
+        milestones.dedup();
+        milestones
     }
 
     /// Whether the learning rate never drops, because no milestone lies within the run.
@@ -74,6 +76,17 @@ mod tests {
             assert!(difference <= rate * f32::EPSILON, "epoch {epoch}");
         }
         assert_eq!(recipe.proposed_milestones(), [150, 225]);
+        let short = |epochs| {
+            Recipe {
+                epochs,
+                ..recipe.clone()
+            }
+            .proposed_milestones()
+        };
+        assert_eq!(
+            [short(2), short(3), short(4)],
+            [vec![2], vec![2, 3], vec![2, 3]]
+        );
     }
 
     /// The manifests hold exactly the rates of earlier versions.

@@ -34,7 +34,7 @@ pub struct Options {
     pub seed: u64,
     /// The passes over the graphs.
     pub passes: Passes,
-    /// Threads that prepare batches if a split does not fit the device.
+    /// Threads that read batches ahead, for a split in neither host nor device memory.
     pub workers: usize,
     /// Mean and standard deviation of the channels.
     pub preprocessing: Preprocessing,

@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 
 use super::super::device::DeviceArgs;
 use super::super::network::NetworkArgs;
+use super::super::positive;
 use super::super::tuning::TuneArgs;
 use crate::data::DatasetKind;
 use crate::graph::Precision;
@@ -39,7 +40,7 @@ pub(super) struct DataArgs {
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
     /// Threads that decode images, for datasets over 1 GiB
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = positive)]
     pub(super) workers: usize,
 }
 
@@ -113,7 +114,8 @@ fn milestones(recipe: &Recipe) -> String {
 #[derive(ClapArgs)]
 #[command(next_help_heading = "Run")]
 pub(super) struct FileArgs {
-    /// Directory of the run, new or empty [default: runs/PRESET-DATASET-N]
+    /// Directory of the run, new or empty [default: runs/PRESET-DATASET-N, or
+    /// runs/run-DATASET-N without a preset]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(super) run_dir: Option<PathBuf>,
     /// Resume a run; --epochs may be raised

@@ -197,7 +197,7 @@ fn build(
         micro_batch: plan.config.micro_batch,
         seed: plan.config.seed,
         passes: plan.config.passes(),
-        workers: args.data.workers.max(1),
+        workers: args.data.workers,
         preprocessing: plan.description.preprocessing,
     };
     let train = plan.dataset.train.clone();

@@ -51,7 +51,7 @@ impl Folder {
     }
 
     fn open(&self) -> Result<Dataset, DataError> {
-        self.open_within(RESIDENT_LIMIT)
+        self.open_within(HOST_LIMIT)
     }
 
     fn open_within(&self, resident_limit: u64) -> Result<Dataset, DataError> {
@@ -193,7 +193,7 @@ fn a_hundredth_of_the_files_may_be_unreadable() {
     let folder = Folder::new(&["a", "b"], 50);
     folder.write("train/a/010.png", b"no image");
     fs::create_dir(folder.path("train/a/more")).unwrap();
-    for limit in [RESIDENT_LIMIT, 0] {
+    for limit in [HOST_LIMIT, 0] {
         let data = folder.open_within(limit).unwrap();
         let train = data.train.unwrap();
         assert_eq!(train.len(), 99);
@@ -207,7 +207,7 @@ fn a_hundredth_of_the_files_may_be_unreadable() {
         assert_has(&notes, "a/010.png: not an image in JPEG");
     }
     folder.write("train/b/011.png", b"");
-    for limit in [RESIDENT_LIMIT, 0] {
+    for limit in [HOST_LIMIT, 0] {
         let error = folder.open_within(limit).err().unwrap().to_string();
         assert_has(&error, "2 of 100 files in ");
         assert_has(&error, "b/011.png: the file is empty; repair or remove");

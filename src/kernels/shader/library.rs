@@ -45,6 +45,7 @@ pub(super) const PIECES: &[Piece] = pieces![
     "activation_f16" = include_str!("../../../shaders/lib/activation_f16.wgsl"),
     "activation_f32" = include_str!("../../../shaders/lib/activation_f32.wgsl"),
     "batch_norm" = include_str!("../../../shaders/lib/batch_norm.wgsl"),
+    "column_coefficients" = include_str!("../../../shaders/lib/column_coefficients.wgsl"),
     "conv2d_broadcast" [subgroups] = include_str!("../../../shaders/lib/conv2d_broadcast.wgsl"),
     "conv2d_pixels" = include_str!("../../../shaders/lib/conv2d_pixels.wgsl"),
     "conv2d_tile" = include_str!("../../../shaders/lib/conv2d_tile.wgsl"),
