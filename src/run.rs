@@ -354,7 +354,9 @@ impl RunDirectory {
         Ok(history)
     }
 
-    /// Removes the rows of `metrics.csv` from an epoch on, which a resumed run repeats.
+    /// Prepares the records for a session that resumes: removes the rows of `metrics.csv` from
+    /// an epoch on, which the session repeats, and an incomplete last line of `events.jsonl`,
+    /// which a full disk leaves.
     ///
     /// # Errors
     /// If reading or writing fails.
@@ -365,7 +367,14 @@ impl RunDirectory {
             number.is_none_or(|n| n < epoch)
         });
         let text: String = kept.flat_map(|line| [line, "\n"]).collect();
-        self.write("metrics.csv", &text)
+        self.write("metrics.csv", &text)?;
+        // A run without this record can resume; the session begins a new one.
+        let events = self.read("events.jsonl").unwrap_or_default();
+        let complete = events.rfind('\n').map_or(0, |end| end + 1);
+        match complete < events.len() {
+            true => self.write("events.jsonl", &events[..complete]),
+            false => Ok(()),
+        }
     }
 
     /// Saves a state of a session: `last.safetensors`, `state.safetensors` and, after the best
@@ -402,8 +411,9 @@ impl RunDirectory {
         };
         let text = serde_json::to_string(&progress).expect("progress is plain data");
         state.metadata.insert(PROGRESS_KEY.to_owned(), text);
-        state.save(&self.file("state.safetensors"))?;
-        Ok(weights.save(&self.file("last.safetensors"))?)
+        // The state last: a run that is killed in between repeats the steps since the previous one.
+        weights.save(&self.file("last.safetensors"))?;
+        Ok(state.save(&self.file("state.safetensors"))?)
     }
 
     /// Reads the saved state, the best epoch so far and the network's description.
@@ -422,6 +432,14 @@ impl RunDirectory {
             .ok_or_else(|| self.not_a_run("state.safetensors has no valid position".into()))?;
         let description = Description::read(&state.metadata)?
             .ok_or_else(|| self.not_a_run("state.safetensors has no network description".into()))?;
+        if description.network != *network.spec() {
+            return Err(self.not_a_run(format!(
+                "state.safetensors is of the network {}, config.toml of {}; restore the one that \
+                 was changed",
+                description.network,
+                network.spec()
+            )));
+        }
         let is_optimizer = |name: &String| {
             let mut prefixes = TensorKind::optimizer_state().filter_map(TensorKind::prefix);
             prefixes.any(|prefix| name.starts_with(prefix))

@@ -58,7 +58,10 @@ impl TrainedModel {
         let description = match written {
             Some(mut description) => {
                 let resize = &mut description.preprocessing.resize;
-                *resize = resize.scaled_to(spec.image_size);
+                *resize = match *resize == description.network.resize() {
+                    true => spec.resize(),
+                    false => resize.scaled_to(spec.image_size),
+                };
                 description.network = spec;
                 description
             }

@@ -315,6 +315,14 @@ fn records_of_other_times() {
     ));
     let history = kept.run.history().unwrap();
     assert_eq!(tags(&history.events), "started epoch failed");
+    // A session that resumes starts a line of its own.
+    fs::write(kept.run.file("metrics.csv"), "").unwrap();
+    kept.run.forget_from(2).unwrap();
+    let stopped = Event::Stopped { epoch: 2, step: 1 };
+    kept.run.record(&stopped).unwrap();
+    let history = kept.run.history().unwrap();
+    assert_eq!(tags(&history.events), "started epoch failed stopped");
+    add("{");
     assert_eq!(history.epochs().next().unwrap().learning_rate, 0.05);
 
     let error = |text: &str| {
@@ -322,7 +330,7 @@ fn records_of_other_times() {
         kept.run.history().unwrap_err().to_string()
     };
     let damaged = error("\n");
-    assert!(damaged.contains("events.jsonl, line 4"), "{damaged}");
+    assert!(damaged.contains("events.jsonl, line 5"), "{damaged}");
     fs::remove_file(&path).unwrap();
     let future = error("{\"event\":\"started\",\"schema\":9999,\"epoch\":1,\"step\":0}\n");
     assert!(future.contains("schema 9999"), "{future}");

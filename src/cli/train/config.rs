@@ -93,6 +93,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
 /// The configuration of a resumed run, with the changes that are allowed.
 pub(super) fn resumed_config(args: &Args, run: &RunDirectory) -> Result<Config, CliError> {
     let mut config = run.config()?;
+    check_recipe(&config)?;
     let network = &config.network;
     let mut changed: Vec<String> = args.network.changes(network).map(str::to_owned).collect();
     if args.network.preset.is_some() && args.network.resolve(Some(network.classes))? != *network {

@@ -24,20 +24,26 @@ pub(super) fn drive(
         if signal.is_some() {
             session.stop();
         }
-        match pollster::block_on(session.next(&mut recorder)) {
-            Ok(Some(event)) => {
-                stopped = matches!(event, Event::Stopped { .. });
-                recorder.take(&event)?;
-            }
+        let next = pollster::block_on(session.next(&mut recorder));
+        let recorded = next.and_then(|event| {
+            event
+                .as_ref()
+                .map_or(Ok(()), |event| recorder.take(event))?;
+            Ok(event)
+        });
+        match recorded {
+            Ok(Some(event)) => stopped = matches!(event, Event::Stopped { .. }),
             Ok(None) => {
                 let code = signal.filter(|_| stopped);
                 return code.map_or(Ok(()), |code| Err(CliError::Stopped(code)));
             }
             Err(error) => {
-                recorder.take(&Event::Failed {
+                let failed = Event::Failed {
                     cause: error.cause(),
                     error: error.message().unwrap_or_default().to_owned(),
-                })?;
+                };
+                // If this cannot be recorded either, the first error is still the one to report.
+                let _ = recorder.take(&failed);
                 return Err(error);
             }
         }
