@@ -83,16 +83,13 @@ impl Difference {
     }
 }
 
-/// The tensors of `state` minus those of `start`, which has all of them.
-///
-/// # Panics
-/// If `start` lacks one.
+/// The tensors of `state` minus those of `start`; a tensor that only one of them has is left out.
 pub fn change(state: &Tensors, start: &Tensors) -> Tensors {
     let difference = |(name, after): (&String, &Vec<f32>)| {
-        let pairs = after.iter().zip(&start[name]);
-        (name.clone(), pairs.map(|(a, b)| a - b).collect())
+        let pairs = after.iter().zip(start.get(name)?);
+        Some((name.clone(), pairs.map(|(a, b)| a - b).collect()))
     };
-    state.iter().map(difference).collect()
+    state.iter().filter_map(difference).collect()
 }
 
 /// Logits of the batch, computed with running statistics, f32 [N, K].
@@ -201,4 +198,20 @@ fn channels_last(input: &[f32], size: usize) -> Vec<f32> {
         }
     }
     output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_covers_the_tensors_that_both_have() {
+        let tensors = |pairs: &[(&str, f32)]| -> Tensors {
+            let owned = pairs.iter();
+            owned.map(|(n, v)| ((*n).to_owned(), vec![*v])).collect()
+        };
+        let state = tensors(&[("a", 3.0), ("extra", 1.0)]);
+        let start = tensors(&[("a", 1.0), ("b", 1.0)]);
+        assert_eq!(change(&state, &start), tensors(&[("a", 2.0)]));
+    }
 }

@@ -4,7 +4,7 @@
 
 use super::super::grid;
 use super::super::lowering::{Launch, Lowering, reading};
-use super::super::shader::{Shader, StorageForms, parameters, shader};
+use super::super::shader::{Shader, StorageForms, matrix_form, parameters, shader};
 use super::epilogue::{self, Epilogue};
 use super::tiles::{MatrixTile, Tile};
 use super::{Convolution, DIRECT_VECS, DIRECT_WORKGROUP, Family, FusedNorm, Sizes, chunk_vecs};
@@ -238,7 +238,9 @@ impl Params {
             Family::Subgroup { .. } if window => WINDOW.with_storage(memory, &constants),
             Family::Subgroup { .. } => SUBGROUP.with_storage(memory, &constants),
             Family::Tiled(_) => TILED.with_storage(memory.narrow(), &constants),
-            Family::Matrix(matrix) => MATRIX.for_unit(matrix.unit, memory.narrow(), &constants),
+            Family::Matrix(matrix) => {
+                MATRIX.with_piece(matrix_form(matrix.unit), memory.narrow(), &constants)
+            }
             Family::Direct => DIRECT.with_storage(memory.narrow(), &constants),
         }
     }

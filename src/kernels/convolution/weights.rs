@@ -6,7 +6,7 @@
 //! the rows of y, and [`sum_slices`] adds the slices in order.
 
 use super::super::lowering::{Launch, LowerError, Lowering};
-use super::super::shader::{Shader, parameters, shader};
+use super::super::shader::{Shader, matrix_form, parameters, shader};
 use super::super::sum_slices;
 use super::tiles::Tile;
 use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, FusedNorm, Sizes, chunk_vecs, weights_family};
@@ -157,7 +157,7 @@ pub(in super::super) fn lower(
             let mut constants = tile_constants(&matrix.tile);
             constants.extend(matrix.constants());
             constants.push(normalize_input);
-            let kernel = MATRIX.for_unit(matrix.unit, memory.narrow(), &constants);
+            let kernel = MATRIX.with_piece(matrix_form(matrix.unit), memory.narrow(), &constants);
             by_tiles(kernel, &matrix.tile)
         }
         Family::Direct => {

@@ -10,7 +10,7 @@
 use super::super::grid;
 use super::super::lowering::{Launch, Lowering, reading};
 use super::super::row_partition::RowPartition;
-use super::super::shader::{Shader, StorageForms, parameters, shader};
+use super::super::shader::{Shader, StorageForms, parameters, shader, winograd_filter};
 use super::epilogue::Epilogue;
 use super::{Convolution, Family, FusedNorm, Sizes, pixels};
 use crate::graph::ops::{NormOperands, Taps};
@@ -195,6 +195,11 @@ impl Winograd {
         }
     }
 
+    /// The piece with its filter.
+    fn filter(&self) -> &'static str {
+        winograd_filter(self.out as u32)
+    }
+
     /// Constants that all three shaders have.
     fn constants(&self) -> Vec<(&'static str, u32)> {
         vec![
@@ -215,7 +220,7 @@ impl Winograd {
         let mut constants = self.constants();
         constants.push(("TRANSPOSED", u32::from(self.transposed)));
         let launch = Launch {
-            kernel: WEIGHTS.for_winograd(self.out as u32, memory, &constants),
+            kernel: WEIGHTS.with_piece(self.filter(), memory, &constants),
             uniforms: self.params(0, self.batch).words(),
             bindings: vec![lowering.read(convolution.weights), transformed.clone()],
             grid: grid((LANES * self.source_vecs * self.result_vecs).div_ceil(WORKGROUP)),
@@ -244,7 +249,7 @@ impl Winograd {
         let operands = norm.map_or(unused, |norm| norm.operands);
         let invocations = params.images as usize * self.tiles() * self.source_vecs;
         let launch = Launch {
-            kernel: SOURCE.for_winograd(self.out as u32, lowering.storage(source), &constants),
+            kernel: SOURCE.with_piece(self.filter(), lowering.storage(source), &constants),
             uniforms: params.normalizing(FusedNorm::parameters(norm)).words(),
             bindings: vec![
                 lowering.read(source),
@@ -295,8 +300,8 @@ impl Winograd {
             }
         };
         let launch = Launch {
-            kernel: RESULT.for_winograd(
-                self.out as u32,
+            kernel: RESULT.with_piece(
+                self.filter(),
                 lowering.storage(convolution.source),
                 &constants,
             ),

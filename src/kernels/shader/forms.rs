@@ -64,7 +64,7 @@ impl StorageForms {
 ///
 /// # Panics
 /// If no piece does, because the unit is not [`MatrixUnit::usable`].
-pub(super) fn matrix_form(unit: MatrixUnit) -> &'static str {
+pub(in super::super) fn matrix_form(unit: MatrixUnit) -> &'static str {
     match (unit.size, unit.operands) {
         (8, DType::F16) => "matrices_8x8_f16",
         (8, DType::F32) => "matrices_8x8_f32",
@@ -78,7 +78,7 @@ pub(super) fn matrix_form(unit: MatrixUnit) -> &'static str {
 ///
 /// # Panics
 /// If no piece has it.
-pub(super) fn winograd_filter(outputs: u32) -> &'static str {
+pub(in super::super) fn winograd_filter(outputs: u32) -> &'static str {
     match outputs {
         2 => "winograd2",
         4 => "winograd4",

@@ -28,9 +28,9 @@ mod import;
 mod library;
 mod unroll;
 
-pub(super) use forms::{ActivationStorage, F32Storage, StorageForms};
+pub(super) use forms::{ActivationStorage, F32Storage, StorageForms, matrix_form, winograd_filter};
 
-use crate::program::{Access, Kernel, MatrixUnit};
+use crate::program::{Access, Kernel};
 use import::expand;
 use library::INTERFACES;
 
@@ -89,28 +89,16 @@ impl Shader {
         self.build(storage.pieces().to_vec(), constants)
     }
 
-    /// [`Shader::with_storage`] with the matrix form of a unit.
-    pub(super) fn for_unit(
+    /// [`Shader::with_storage`] with a piece for another interface: one of [`matrix_form`] or
+    /// [`winograd_filter`].
+    pub(super) fn with_piece(
         &self,
-        unit: MatrixUnit,
+        piece: &'static str,
         storage: StorageForms,
         constants: &[(&str, u32)],
     ) -> Kernel {
         let mut pieces = storage.pieces().to_vec();
-        pieces.push(forms::matrix_form(unit));
-        self.build(pieces, constants)
-    }
-
-    /// [`Shader::with_storage`] with the Winograd filter for `outputs` outputs of a tile along
-    /// one axis.
-    pub(super) fn for_winograd(
-        &self,
-        outputs: u32,
-        storage: StorageForms,
-        constants: &[(&str, u32)],
-    ) -> Kernel {
-        let mut pieces = storage.pieces().to_vec();
-        pieces.push(forms::winograd_filter(outputs));
+        pieces.push(piece);
         self.build(pieces, constants)
     }
 
