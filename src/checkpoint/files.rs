@@ -4,7 +4,7 @@
 //! and then renamed over the previous one: a reader sees the complete old file or the complete
 //! new one, even if the disk was full, the process was killed or the power failed.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -50,7 +50,36 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), CheckpointError> {
-    replace(path, write).map_err(|source| {
+    replace(path, write).map_err(not_written(path))
+}
+
+/// Appends to a file, creating it if it does not exist; the bytes are then on the disk.
+///
+/// # Errors
+/// Errors of the file system, with the path; the file then has its previous length, as far as the
+/// file system allows.
+pub fn append(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let append = || {
+        let is_new = !path.exists();
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        let before = file.metadata()?.len();
+        let written = file.write_all(bytes).and_then(|()| file.sync_data());
+        if written.is_err() {
+            // The first error is the one to report.
+            let _ = file.set_len(before);
+        }
+        written?;
+        match is_new {
+            true => sync_directory(&directory(path)),
+            false => Ok(()),
+        }
+    };
+    append().map_err(not_written(path))
+}
+
+/// The error of writing a file, with advice.
+fn not_written(path: &Path) -> impl Fn(io::Error) -> CheckpointError + '_ {
+    |source| {
         let advice = match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 "free some space or choose another directory"
@@ -59,13 +88,22 @@ pub fn write_atomically(
             _ => "choose another directory",
         };
         CheckpointError::Write { source, advice }.in_file(path.display())
-    })
+    }
 }
+
+/// Whether this is the name of a temporary file of [`write_atomically`], which a killed process
+/// leaves.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+}
+
+const PREFIX: &str = ".pyr-wgpu-";
+const SUFFIX: &str = ".tmp";
 
 fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let directory = directory(path);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".pyr-wgpu-").suffix(".tmp");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     #[cfg(unix)]
     {
         // Temporary files are private by default; a checkpoint gets the usual permissions under

@@ -164,7 +164,7 @@ impl From<RunError> for CliError {
             RunError::Spec(error) => error.into(),
             RunError::NotARun { .. } => CliError::Checkpoint(text),
             RunError::Directory { .. } => CliError::Failed(text),
-            RunError::Occupied(_) => CliError::Usage(text),
+            RunError::Occupied(_) | RunError::InUse { .. } => CliError::Usage(text),
         }
     }
 }

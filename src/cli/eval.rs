@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use serde_json::json;
 
+use super::dataset;
 use super::device::DeviceArgs;
 use super::error::CliError;
 use super::files;
@@ -15,7 +16,6 @@ use super::{positive, print_json, print_line};
 use crate::data::{self, DatasetKind};
 use crate::kernels::Choices;
 use crate::train::{Evaluation, Evaluator, EvaluatorOptions};
-use crate::trained_model::TrainedModel;
 
 /// Number of classes up to which the confusion matrix is printed.
 const MAX_MATRIX: usize = 20;
@@ -52,19 +52,21 @@ pub(super) struct Args {
 /// # Errors
 /// See [`CliError`].
 pub(super) fn run(args: Args) -> Result<(), CliError> {
+    args.device.check()?;
+    dataset::check(Some(args.dataset), args.data.as_deref())?;
     let loaded = files::load(&args.checkpoint, &args.network)?;
-    let dataset = data::open(&data::Request {
+    let opened = data::open(&data::Request {
         kind: args.dataset,
         dir: args.data.clone(),
         resize: loaded.description.preprocessing.resize,
         need_train: false,
     })?;
-    for note in &dataset.notes {
+    for note in &opened.notes {
         args.device.say(&format!("note: {note}"));
     }
-    compare_classes(&loaded, &dataset.classes)?;
+    dataset::compare_classes(&loaded.description, loaded.described, &opened.classes)?;
     let device = args.device.open()?;
-    let total = dataset.test.len();
+    let total = opened.test.len();
     let options = EvaluatorOptions {
         batch_size: args.batch_size,
         workers: args.workers,
@@ -76,7 +78,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         &loaded.network,
         &loaded.tensors,
         options,
-        dataset.test,
+        opened.test,
         |graphs| {
             complete(
                 &mut tuner,
@@ -92,29 +94,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         pollster::block_on(evaluator.run(|done| progress.update(done as u64, String::new)))?;
     progress.finish();
     match args.json {
-        true => print_json(&as_json(&dataset.classes, &evaluation)),
-        false => as_text(&dataset.classes, &evaluation),
-    }
-}
-
-/// Checks that checkpoint and dataset have the same classes, by name if the checkpoint names
-/// them.
-fn compare_classes(loaded: &TrainedModel, classes: &[String]) -> Result<(), CliError> {
-    let own = &loaded.description.classes;
-    if own.len() != classes.len() {
-        return Err(CliError::Checkpoint(format!(
-            "the checkpoint has {} classes, the dataset {}; was it trained on another dataset?",
-            own.len(),
-            classes.len()
-        )));
-    }
-    let mut pairs = own.iter().zip(classes).enumerate();
-    match pairs.find(|(_, (a, b))| loaded.described && a != b) {
-        Some((index, (a, b))) => Err(CliError::Checkpoint(format!(
-            "class {index} is `{a}` in the checkpoint and `{b}` in the dataset; was it trained on \
-             another dataset?"
-        ))),
-        None => Ok(()),
+        true => print_json(&as_json(&opened.classes, &evaluation)),
+        false => as_text(&opened.classes, &evaluation),
     }
 }
 

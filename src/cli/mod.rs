@@ -1,16 +1,18 @@
 //! The command line: arguments in, files and text out; one file per subcommand.
 //!
-//! Results go to stdout, progress and warnings to stderr.
+//! Results go to stdout, progress and warnings to stderr (`output`).
 //! Arguments are checked first, then files, then adapters.
 
 mod bench;
 mod cache;
+mod dataset;
 mod device;
 mod devices;
 mod error;
 mod eval;
 mod files;
 mod network;
+mod output;
 mod predict;
 mod progress;
 mod signals;
@@ -24,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use error::CliError;
+use output::{print_json, print_line, print_message};
 
 /// Trains and runs PyramidNet image classifiers on any GPU.
 #[derive(Parser)]
@@ -77,24 +79,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if let Some(text) = error.message() {
-                eprintln!("error: {text}");
+                print_message(&format!("error: {text}"));
             }
             ExitCode::from(error.code())
         }
     }
-}
-
-/// Prints a line of results; a closed pipe ends the program without a message.
-fn print_line(text: &str) -> Result<(), CliError> {
-    use std::io::{ErrorKind, Write};
-    match writeln!(std::io::stdout(), "{text}") {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(CliError::ClosedPipe),
-        Err(error) => Err(CliError::Failed(format!("stdout: {error}"))),
-    }
-}
-
-/// Prints one JSON document.
-fn print_json(value: &serde_json::Value) -> Result<(), CliError> {
-    print_line(&value.to_string())
 }

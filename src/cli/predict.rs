@@ -45,6 +45,7 @@ pub(super) struct Args {
 /// If a file cannot be read, before classifying any; if an image cannot be decoded, after
 /// classifying the others.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
+    args.device.check()?;
     let loaded = files::load(&args.checkpoint, &args.network)?;
     let mut files = Vec::new();
     for path in &args.images {

@@ -15,7 +15,7 @@ mod memory;
 mod tuner;
 mod weights;
 
-pub use device::{Device, DeviceRequest};
+pub use device::{Device, DeviceKind, DeviceRequest};
 pub use matrices::try_matrices;
 pub use memory::MemoryPlan;
 #[cfg(not(target_arch = "wasm32"))]

@@ -22,7 +22,7 @@ pub use input_pipeline::InputPipeline;
 pub use metrics::Totals;
 pub use recipe::Recipe;
 pub use session::{Clock, Save, SaveInterval, Session, SessionOptions, Store};
-pub use snapshot::{Position, Snapshot};
+pub use snapshot::{EpochOrder, Position, Snapshot};
 pub use step_graph::{Mode, step_graph, update_graph};
 pub use trainer::{Options, Trainer};
 
