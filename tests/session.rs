@@ -15,7 +15,7 @@ use common::runs::{CLASSES, Memory, Run, bits, finish, learnt, session, talkativ
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::Description;
-use pyr_wgpu::run::{Config, Environment, RunDirectory};
+use pyr_wgpu::run::{Config, Environment, RunDirectory, SavedState};
 use pyr_wgpu::train::{Beginning, Event, SCHEMA, Save, SaveInterval, Session, Store, Trainer};
 
 /// Three steps and two test batches an epoch, two epochs.
@@ -242,11 +242,13 @@ impl Kept {
     }
 
     fn resume(&self, run: &Run) -> Session {
-        let (snapshot, best, _) = self.run.load(&run.network()).unwrap();
+        let SavedState {
+            snapshot, progress, ..
+        } = self.run.load(&run.network()).unwrap();
         self.run.forget_from(snapshot.position.epoch).unwrap();
         let trainer = run.trainer(&Device::cpu(), &snapshot);
         let clock = Box::new(|| Duration::ZERO);
-        Session::resume(trainer, best, talkative(SaveInterval::Epoch), clock)
+        Session::resume(trainer, progress.best, talkative(SaveInterval::Epoch), clock)
     }
 }
 
@@ -275,8 +277,9 @@ fn a_run_is_recorded_and_read_back() {
     let mut third = kept.resume(&run);
     kept.record(&mut third, |_| false);
 
-    let (last, best, _) = kept.run.load(&run.network()).unwrap();
-    assert!(bits(&last) == bits(&whole[2].1), "the bits differ");
+    let last = kept.run.load(&run.network()).unwrap();
+    let best = last.progress.best;
+    assert!(bits(&last.snapshot) == bits(&whole[2].1), "the bits differ");
     let history = kept.run.history().unwrap();
     assert_eq!(
         tags(&history.events),

@@ -80,14 +80,19 @@ pub fn append(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
 /// The error of writing a file, with advice.
 fn not_written(path: &Path) -> impl Fn(io::Error) -> CheckpointError + '_ {
     |source| {
-        let advice = match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                "free some space or choose another directory"
-            }
-            io::ErrorKind::NotFound => "create the directory first",
-            _ => "choose another directory",
-        };
+        let advice = writing_advice(&source);
         CheckpointError::Write { source, advice }.in_file(path.display())
+    }
+}
+
+/// What a user can do about a file that cannot be written.
+pub fn writing_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space or choose another directory"
+        }
+        io::ErrorKind::NotFound => "create the directory first",
+        _ => "choose another directory",
     }
 }
 
@@ -119,7 +124,10 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
         writer.flush()?;
     }
     temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
+    let temporary = temporary.into_temp_path();
+    fs::rename(&temporary, path)?;
+    // The temporary name is free again, so there is nothing to remove.
+    let _ = temporary.keep();
     sync_directory(&directory)
 }
 

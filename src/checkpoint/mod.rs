@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 pub use error::CheckpointError;
 #[cfg(not(target_arch = "wasm32"))]
-pub use files::{append, is_temporary, read_npy_file, write_atomically};
+pub use files::{append, is_temporary, read_npy_file, write_atomically, writing_advice};
 pub use npy::read_npy;
 
 /// The values of a tensor, row-major.

@@ -58,6 +58,7 @@ pub(super) struct Args {
 /// # Errors
 /// If the flags describe no network, or no device can run it.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
+    args.device.check()?;
     if !(args.seconds > 0.0 && args.seconds.is_finite()) {
         return Err(CliError::Usage(format!(
             "--seconds must be a positive number, not {}; the default is 10",

@@ -91,6 +91,7 @@ struct Outcome {
 /// # Errors
 /// [`CliError::Different`] if a comparison exceeds its tolerance; else see [`CliError`].
 pub(super) fn run(args: Args) -> Result<(), CliError> {
+    args.device.check()?;
     if args.logits.is_none()
         && args.grads.is_none()
         && args.state.is_none()

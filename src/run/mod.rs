@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{CheckpointError, is_temporary, write_atomically};
+use crate::checkpoint::{CheckpointError, is_temporary, write_atomically, writing_advice};
 use crate::kernels::Choices;
 use crate::model::SpecError;
 use lock::{LOCK, Lock, LockError};
@@ -45,7 +45,7 @@ pub use state::{Progress, SavedState};
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The directory cannot be created or written.
-    #[error("run directory {path}: {source}; choose another with --run-dir")]
+    #[error("run directory {path}: {source}; {}", writing_advice(.source))]
     Directory {
         /// The path.
         path: PathBuf,

@@ -131,7 +131,7 @@ fn changes(dataset: &Dataset, images: usize, state: &SavedState) -> Vec<String> 
     for (what, before, now) in pairs {
         let differs = before.iter().zip(now).any(|(b, n)| (b - n).abs() > ROUNDING);
         if differs {
-            changes.push(format!("the {what} of the training images is {now:?}, it was {before:?}"));
+            changes.push(format!("the {what} of the training images is {now:.2?}, it was {before:.2?}"));
         }
     }
     changes
