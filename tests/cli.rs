@@ -396,6 +396,57 @@ fn half_precision_needs_an_adapter() {
     assert!((0.45..0.55).contains(&share), "{share}");
 }
 
+/// A flag has its effect or is an error.
+#[test]
+fn no_flag_is_ignored() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().display().to_string();
+    fails(&["train", "--data", &data], 2, &["--dataset folder"]);
+    for command in [&["train"][..], &["eval", MODEL]] {
+        let flags = ["--dataset", "shapes", "--data", &data];
+        fails(
+            &[command, &flags].concat(),
+            2,
+            &["shapes", "leave out --data"],
+        );
+    }
+    let classes = ["train", "--classes", "5", "--epochs", "1"];
+    fails(&classes, 2, &["--classes is 5", "10 classes"]);
+    for device in ["cpu", "CPU", "reference"] {
+        let bench = ["bench", "--device", device];
+        fails(
+            &[&bench[..], &["--backend", "gl"]].concat(),
+            2,
+            &["--backend gl"],
+        );
+        fails(&[&bench[..], &["--checked"]].concat(), 2, &["--checked"]);
+    }
+    fails(&["bench", "--device", ""], 2, &["--device", "cpu"]);
+    fails(&["train", "--allow", "lr"], 2, &["--resume"]);
+    let run = path(directory.path(), "run");
+    fs::create_dir(&run).unwrap();
+    for (name, known) in [("foo", "lr, momentum"), ("dataset", "cannot change")] {
+        let flags = ["train", "--resume", &run, "--allow", name];
+        fails(&flags, 2, &["--allow", name, known]);
+    }
+    let both = ["train", "--resume", &run, "--choices", &run];
+    fails(&both, 2, &["--choices"]);
+}
+
+/// A batch of one image has no variance on maps of one pixel.
+#[test]
+fn the_last_batch_is_named() {
+    let flags = "train --depth 8 --alpha 3 --image-size 4 --device cpu --batch-size 421";
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    let words = [
+        "layer3",
+        "8000 training images",
+        "batch of 1",
+        "--batch-size",
+    ];
+    fails(&flags, 2, &words);
+}
+
 /// A run on a tiny folder of two classes, which finishes and is extended by an epoch.
 #[test]
 fn a_run_trains_saves_and_continues() {

@@ -232,7 +232,10 @@ fn every_write_may_be_the_last() {
         }
     }
     println!("{calls} calls: {ends:?}");
-    assert!(ends["resumed"] > ends["begun again"] && ends["complete"] <= 4, "{ends:?}");
+    assert!(
+        ends["resumed"] > ends["begun again"] && ends["complete"] <= 4,
+        "{ends:?}"
+    );
 }
 
 /// Kills at any moment, several times in one run.
@@ -240,7 +243,9 @@ fn every_write_may_be_the_last() {
 fn a_run_survives_kills() {
     let place = Place::new();
     let flags = ["--checkpoint-every", "3", "--quiet"];
-    let whole = place.train("4", &[&["--run-dir", "whole"], &flags[..]].concat()).output();
+    let whole = place
+        .train("4", &[&["--run-dir", "whole"], &flags[..]].concat())
+        .output();
     assert!(whole.unwrap().status.success());
     let reference = place.state("whole");
     // The moments are spread over the run, but every run of the test has the same.
@@ -277,19 +282,26 @@ fn a_run_survives_kills() {
 #[test]
 fn a_run_without_a_state_resumes() {
     let place = Place::new();
-    let output = place.train("2", &["--run-dir", "whole", "--quiet"]).output();
+    let output = place
+        .train("2", &["--run-dir", "whole", "--quiet"])
+        .output();
     assert!(output.unwrap().status.success());
     let (mut child, _events) = started(&mut place.train("2", &["--run-dir", "run"]), "started");
     child.kill().unwrap();
     child.wait().unwrap();
     if !place.path("run/state.safetensors").exists() {
-        for missing in ["environment.json", "choices.json", "classes.txt", "metrics.csv"] {
+        for missing in [
+            "environment.json",
+            "choices.json",
+            "classes.txt",
+            "metrics.csv",
+        ] {
             fs::remove_file(place.path("run").join(missing)).unwrap();
         }
     }
     fs::write(place.path("run/.pyr-wgpu-abc.tmp"), "left").unwrap();
     let again = place.train("2", &["--run-dir", "run"]).output().unwrap();
-    expect(&again, 2, &["--resume run"]);
+    expect(&again, 2, &["not empty", "--resume"]);
     let resumed = place.run(&["train", "--resume", "run"]);
     expect(&resumed, 0, &["finished"]);
     place.check("run", &place.state("whole"), 2, "resumed");
@@ -306,7 +318,11 @@ fn resuming_completes_a_save() {
     let path = place.path("run/last.safetensors");
     fs::write(&path, &last[..last.len() / 2]).unwrap();
     let resumed = place.run(&["train", "--resume", "run"]);
-    expect(&resumed, 2, &["last.safetensors", "completed all", "--epochs"]);
+    expect(
+        &resumed,
+        2,
+        &["last.safetensors", "completed all", "--epochs"],
+    );
     assert!(fs::read(&path).unwrap() == last);
     // The process ended before it recorded the end of the run.
     let events = place.path("run/events.jsonl");
@@ -316,7 +332,11 @@ fn resuming_completes_a_save() {
     fs::remove_file(&path).unwrap();
     expect(&place.run(&["train", "--resume", "run"]), 0, &["finished"]);
     place.check("run", &reference, 2, "completed");
-    expect(&place.run(&["train", "--resume", "run"]), 2, &["completed all"]);
+    expect(
+        &place.run(&["train", "--resume", "run"]),
+        2,
+        &["completed all"],
+    );
 }
 
 /// Stops a run in the middle of its first epoch.
@@ -348,7 +368,11 @@ fn resuming_compares_the_data() {
     };
     rename("c0", "z0");
     for allow in [&[][..], &["--allow", "data"]] {
-        expect(&resume(allow), 5, &["class 0 is `c0`", "`c1` in the dataset"]);
+        expect(
+            &resume(allow),
+            5,
+            &["class 0 is `c0`", "`c1` in the dataset"],
+        );
     }
     rename("z0", "c0");
 
@@ -356,9 +380,15 @@ fn resuming_compares_the_data() {
     let image = place.path("data/train/c0/00.png");
     let bytes = fs::read(&image).unwrap();
     fs::remove_file(&image).unwrap();
-    expect(&resume(&[]), 4, &["71 training images instead of 72", "--allow data"]);
+    expect(
+        &resume(&[]),
+        4,
+        &["71 training images instead of 72", "--allow data"],
+    );
     // Another picture in its place.
-    RgbImage::from_pixel(8, 8, Rgb([255; 3])).save(&image).unwrap();
+    RgbImage::from_pixel(8, 8, Rgb([255; 3]))
+        .save(&image)
+        .unwrap();
     expect(&resume(&[]), 4, &["mean", "--allow data"]);
     fs::write(&image, &bytes).unwrap();
     let test = place.path("data/test/c1/03.png");
@@ -384,7 +414,10 @@ fn resuming_compares_the_data() {
 #[test]
 fn another_order_restarts_the_epoch() {
     let changes: [(&[&str], &str); 3] = [
-        (&["--allow", "batch-size", "--batch-size", "20"], "batch-size"),
+        (
+            &["--allow", "batch-size", "--batch-size", "20"],
+            "batch-size",
+        ),
         (&["--allow", "seed", "--seed", "9"], "seed"),
         (&["--allow", "data"], "data"),
     ];
@@ -398,7 +431,11 @@ fn another_order_restarts_the_epoch() {
             }
         }
         let output = place.run(&[&["train", "--resume", "run"], flags].concat());
-        expect(&output, 0, &["epoch 1 starts from its first step", "finished"]);
+        expect(
+            &output,
+            0,
+            &["epoch 1 starts from its first step", "finished"],
+        );
     }
     // Without a change it continues where it was.
     let place = Place::new();
@@ -451,7 +488,10 @@ fn lost_readers_lose_no_work() {
         drop(reader);
         Stdio::from(writer)
     };
-    let status = place.train("2", &["--run-dir", "stderr"]).stderr(closed()).status();
+    let status = place
+        .train("2", &["--run-dir", "stderr"])
+        .stderr(closed())
+        .status();
     assert_eq!(status.unwrap().code(), Some(0));
     // An error that cannot be printed keeps its exit code.
     let mut again = place.train("2", &["--run-dir", "stderr"]);
@@ -469,13 +509,20 @@ fn lost_readers_lose_no_work() {
     }
     for (name, stdout) in sinks {
         let flags = ["--run-dir", name, "--json"];
-        let output = place.train("1000", &flags).stdout(stdout).stderr(Stdio::piped()).output();
+        let output = place
+            .train("1000", &flags)
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .output();
         let output = output.unwrap();
         expect(&output, 1, &["stdout", "saved"]);
         place.state(name);
     }
     if let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") {
-        let status = place.train("2", &["--run-dir", "log"]).stderr(full).status();
+        let status = place
+            .train("2", &["--run-dir", "log"])
+            .stderr(full)
+            .status();
         assert_eq!(status.unwrap().code(), Some(0));
     }
 }
@@ -555,7 +602,10 @@ fn damaged_records_are_named() {
         ("\\\"epoch\\\":2", "\\\"epoch\\\":0"),
         ("\\\"step\\\":0", "\\\"step\\\":7"),
         ("\\\"metrics\\\":[0,", "\\\"metrics\\\":[9,"),
-        ("\\\"best\\\":{\\\"epoch\\\":1", "\\\"best\\\":{\\\"epoch\\\":9"),
+        (
+            "\\\"best\\\":{\\\"epoch\\\":1",
+            "\\\"best\\\":{\\\"epoch\\\":9",
+        ),
     ] {
         let position = state.windows(from.len()).position(|w| w == from.as_bytes());
         let start = position.unwrap_or_else(|| panic!("{from}"));

@@ -105,6 +105,33 @@ fn events_come_in_order_with_their_units() {
     assert_eq!(errors[*best_epoch as usize - 1], *best_top1_error);
 }
 
+/// The speed of an epoch is that of its training, however short it is; the epoch takes longer,
+/// since it includes the test.
+#[test]
+fn speed_is_images_over_time() {
+    for tick in [1, 1000] {
+        let now = Rc::new(Cell::new(Duration::ZERO));
+        let clock = Box::new(move || {
+            now.set(now.get() + Duration::from_millis(tick));
+            now.get()
+        });
+        let options = talkative(SaveInterval::Epoch);
+        let events = events(Session::start(trainer(&small()), options, clock));
+        let rows = events.iter().filter_map(|event| match event {
+            Event::Epoch(row) => Some(row),
+            _ => None,
+        });
+        for row in rows {
+            let training = 20.0 / row.images_per_second;
+            let epoch = row.epoch_seconds;
+            assert!(
+                training > 0.3 * epoch && training < 0.9 * epoch,
+                "{training} s of {epoch} s"
+            );
+        }
+    }
+}
+
 /// Between two events there is as much work as the interval allows, but no save is missed.
 #[test]
 fn saves_come_when_they_are_due() {
@@ -248,7 +275,12 @@ impl Kept {
         self.run.forget_from(snapshot.position.epoch).unwrap();
         let trainer = run.trainer(&Device::cpu(), &snapshot);
         let clock = Box::new(|| Duration::ZERO);
-        Session::resume(trainer, progress.best, talkative(SaveInterval::Epoch), clock)
+        Session::resume(
+            trainer,
+            progress.best,
+            talkative(SaveInterval::Epoch),
+            clock,
+        )
     }
 }
 

@@ -151,6 +151,7 @@ impl From<TrainError> for CliError {
         match error {
             TrainError::Engine(error) => error.into(),
             TrainError::Data(error) => error.into(),
+            TrainError::Batch { .. } => CliError::Usage(text),
             TrainError::Scores | TrainError::Diverged { .. } => CliError::Diverged(text),
         }
     }

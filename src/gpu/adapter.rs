@@ -241,15 +241,14 @@ fn find(adapters: &[&Description], wanted: &str) -> Result<usize, GpuError> {
             exact.or_else(|| adapters.iter().position(contains))
         }
     };
-    found
-        .ok_or_else(|| {
-            let known = adapters.iter().map(|d| d.line());
-            let known: Vec<String> = known.chain(["cpu".to_owned()]).collect();
-            GpuError::UnknownAdapter {
-                wanted: wanted.to_owned(),
-                known: known.join(", "),
-            }
-        })
+    found.ok_or_else(|| {
+        let known = adapters.iter().map(|d| d.line());
+        let known: Vec<String> = known.chain(["cpu".to_owned()]).collect();
+        GpuError::UnknownAdapter {
+            wanted: wanted.to_owned(),
+            known: known.join(", "),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -298,7 +297,10 @@ mod tests {
         assert_eq!(find(&all, "3080 t"), Ok(0));
         for wanted in ["2", "3080", "99999999999999999999", "", " "] {
             let error = find(&all, wanted).unwrap_err().to_string();
-            assert!(error.contains("0: RTX 3080 Ti") && error.contains("cpu"), "{error}");
+            assert!(
+                error.contains("0: RTX 3080 Ti") && error.contains("cpu"),
+                "{error}"
+            );
         }
     }
 }

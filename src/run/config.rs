@@ -100,7 +100,9 @@ impl Config {
             "--milestones are epochs counted from 1",
         )?;
         rule(
-            self.data.as_ref().is_none_or(|path| path.to_str().is_some()),
+            self.data
+                .as_ref()
+                .is_none_or(|path| path.to_str().is_some()),
             "the path of --data is not UTF-8, which config.toml cannot hold; rename it",
         )
     }

@@ -55,7 +55,7 @@ pub enum RunError {
     /// The directory is not empty.
     #[error(
         "run directory {0} is not empty, and a run never overwrites another; choose another \
-         with --run-dir, or continue it with --resume {0}"
+         with --run-dir, or continue that one with --resume"
     )]
     Occupied(PathBuf),
     /// Another process writes into the directory.
@@ -163,9 +163,8 @@ impl RunDirectory {
 
     /// Names of the files in it.
     fn entries(&self) -> Result<Vec<String>, RunError> {
-        let name = |entry: io::Result<fs::DirEntry>| {
-            Ok(entry?.file_name().to_string_lossy().into_owned())
-        };
+        let name =
+            |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
         let entries = fs::read_dir(&self.path).and_then(|entries| entries.map(name).collect());
         entries.map_err(failed(&self.path))
     }

@@ -38,7 +38,10 @@ impl Progress {
     /// Whether the weights of this state are those of the best epoch.
     fn is_best(&self) -> bool {
         let ended = self.position.step == 0;
-        ended && self.best.is_some_and(|b| b.epoch + 1 == self.position.epoch)
+        ended
+            && self
+                .best
+                .is_some_and(|b| b.epoch + 1 == self.position.epoch)
     }
 
     /// Checks what no run can have written.

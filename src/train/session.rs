@@ -424,10 +424,7 @@ impl Session {
     }
 
     /// Passes the current state to the store, unless saving is off.
-    async fn save<S: Store>(
-        &mut self,
-        store: &mut S,
-    ) -> Result<Option<Event>, S::Error> {
+    async fn save<S: Store>(&mut self, store: &mut S) -> Result<Option<Event>, S::Error> {
         if self.options.save == SaveInterval::Never {
             return Ok(None);
         }

@@ -95,7 +95,13 @@ impl Trainer {
         for size in &sizes {
             // All sizes share the value that holds the images, so it has the largest size.
             let input = train.input(sizes[0], &options.preprocessing, options.recipe.augment);
-            graphs.push(step_graph(&network, *size, &input, mode, options.passes)?);
+            let graph = step_graph(&network, *size, &input, mode, options.passes);
+            graphs.push(graph.map_err(|source| TrainError::Batch {
+                size: *size,
+                images: train.len(),
+                batch_size: options.recipe.batch_size,
+                source,
+            })?);
         }
         let input = test.input(sizes[0], &options.preprocessing, false);
         let evaluation = step_graph(&network, sizes[0], &input, Mode::Evaluate, options.passes);
@@ -139,7 +145,10 @@ impl Trainer {
     /// If the tensors do not match the network, or the position does not fit the training images
     /// and the recipe ([`Position::fits`]); callers check first.
     pub fn restore(&mut self, snapshot: &Snapshot) {
-        assert!(snapshot.position.fits(&self.order()), "a position of another epoch order");
+        assert!(
+            snapshot.position.fits(&self.order()),
+            "a position of another epoch order"
+        );
         self.engine
             .write_tensors(&self.network, TensorKind::Weights, &snapshot.weights);
         for (kind, tensors) in &snapshot.optimizer {

@@ -114,7 +114,11 @@ pub(super) fn check(
 fn changes(dataset: &Dataset, images: usize, state: &SavedState) -> Vec<String> {
     let progress = &state.progress;
     let counts = [
-        ("training", progress.position.order.map(|o| o.images), images),
+        (
+            "training",
+            progress.position.order.map(|o| o.images),
+            images,
+        ),
         ("test", progress.test_images, dataset.test.len()),
     ];
     let mut changes = Vec::new();
@@ -129,9 +133,14 @@ fn changes(dataset: &Dataset, images: usize, state: &SavedState) -> Vec<String> 
         ("standard deviation", preprocessing.std, dataset.std),
     ];
     for (what, before, now) in pairs {
-        let differs = before.iter().zip(now).any(|(b, n)| (b - n).abs() > ROUNDING);
+        let differs = before
+            .iter()
+            .zip(now)
+            .any(|(b, n)| (b - n).abs() > ROUNDING);
         if differs {
-            changes.push(format!("the {what} of the training images is {now:.2?}, it was {before:.2?}"));
+            changes.push(format!(
+                "the {what} of the training images is {now:.2?}, it was {before:.2?}"
+            ));
         }
     }
     changes
