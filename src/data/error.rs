@@ -169,13 +169,54 @@ pub enum DataError {
         reason: String,
     },
 
+    /// The content is of a supported format, in a kind that is not read.
+    #[error("{format} image with {feature}, which is not supported; save it again as PNG")]
+    UnsupportedImage {
+        /// The format by the first bytes.
+        format: &'static str,
+        /// What is unusual about it.
+        feature: String,
+    },
+
     /// Decoding would take too much memory.
-    #[error("an image of {width} x {height} is too large to decode; make it smaller")]
+    #[error(
+        "an image of {width} x {height} is too large to decode: it may take {} MiB, and the limit \
+         is {} MiB; make it smaller",
+        memory.div_ceil(1 << 20),
+        limit >> 20
+    )]
     ImageTooLarge {
         /// Pixels in a row.
         width: u32,
         /// Rows.
         height: u32,
+        /// The bytes it may take.
+        memory: u64,
+        /// The bytes that decoding may take.
+        limit: u64,
+    },
+
+    /// The path of an image leads to something else than a file.
+    #[error("it is {kind}, not a file")]
+    NotAFile {
+        /// What it is.
+        kind: &'static str,
+    },
+
+    /// A file is too large to be read whole.
+    #[error("{bytes} bytes are too large for an image file, the limit is {limit}; make it smaller")]
+    FileTooLarge {
+        /// Its bytes.
+        bytes: u64,
+        /// The bytes it may have.
+        limit: u64,
+    },
+
+    /// The operating system cannot read an image file.
+    #[error("cannot be read: {source}; check the path and its permissions")]
+    UnreadableFile {
+        /// The operating system's error.
+        source: std::io::Error,
     },
 
     /// One of the above, in a file.

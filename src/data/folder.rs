@@ -17,11 +17,12 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::image_files::{ImageFiles, decode_file, sniff_file};
+use super::decode::sniff_file;
+use super::image_files::ImageFiles;
 use super::images::{Images, image_bytes};
 use super::statistics::measure;
 use super::unreadable::Unreadable;
-use super::{DataError, Dataset, HOST_LIMIT, Manifest, Request, Resize, Source};
+use super::{DataError, Dataset, HOST_LIMIT, Manifest, Request, Resize, Source, decode_image_file};
 
 /// The layout of a dataset folder, for error messages.
 const EXPECTED: &str = "expected DIR/train/<class>/<image> and DIR/test/<class>/<image> \
@@ -245,7 +246,7 @@ impl Part {
         let mut bytes = vec![0; self.files.len() * length];
         let slots = bytes.par_chunks_exact_mut(length).enumerate();
         let unreadable = self.check_files(slots, |path, slot| {
-            slot.copy_from_slice(&decode_file(path, resize)?);
+            slot.copy_from_slice(&decode_image_file(path, resize)?);
             Ok(())
         });
         self.check(&unreadable, notes)?;

@@ -3,14 +3,11 @@
 //! A file found damaged during a run does not end it: the next readable image of the same class
 //! replaces it, always the same one, and the file is noted.
 
-use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::decode::{SNIFFED, decode_image, sniff};
 use super::unreadable::Unreadable;
-use super::{DataError, EpochKey, Resize, Source};
+use super::{DataError, EpochKey, Resize, Source, decode_image_file};
 
 /// The images of a part, on disk.
 pub(super) struct ImageFiles {
@@ -80,7 +77,7 @@ impl Source for ImageFiles {
             if self.unreadable().has(file) {
                 continue;
             }
-            match decode_file(&self.files[file], self.resize) {
+            match decode_image_file(&self.files[file], self.resize) {
                 Ok(image) => {
                     out.copy_from_slice(&image);
                     return Ok(());
@@ -110,32 +107,5 @@ impl Source for ImageFiles {
             true => unreadable.note().into_iter().collect(),
             false => Vec::new(),
         }
-    }
-}
-
-/// Reads and decodes a file.
-///
-/// # Errors
-/// If that fails; only errors of the operating system name the file.
-pub(super) fn decode_file(path: &Path, resize: Resize) -> Result<Vec<u8>, DataError> {
-    decode_image(&fs::read(path).map_err(refused(path))?, resize)
-}
-
-/// Recognises an image file by its first bytes.
-///
-/// # Errors
-/// As [`decode_file`], but later damage goes unnoticed.
-pub(super) fn sniff_file(path: &Path) -> Result<(), DataError> {
-    let mut start = Vec::new();
-    let file = fs::File::open(path).map_err(refused(path))?;
-    let read = file.take(SNIFFED).read_to_end(&mut start);
-    read.map_err(refused(path))?;
-    sniff(&start).map(|_| ())
-}
-
-fn refused(path: &Path) -> impl Fn(std::io::Error) -> DataError + '_ {
-    |source| DataError::Io {
-        path: path.to_path_buf(),
-        source,
     }
 }

@@ -45,7 +45,9 @@ use std::sync::Arc;
 use crate::rng::{Purpose, Stream};
 
 pub use datasets::DatasetKind;
-pub use decode::{decode_image, fit_pixels};
+#[cfg(not(target_arch = "wasm32"))]
+pub use decode::decode_image_file;
+pub use decode::{DECODE_MEMORY, LARGEST_FILE, decode_image, fit_pixels};
 pub use error::DataError;
 pub use images::Images;
 pub use loader::{Batch, Loader};
