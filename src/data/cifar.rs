@@ -53,18 +53,7 @@ pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, Dat
 
 /// The directory that holds all files needed.
 fn locate(title: &str, published: &Published, request: &Request) -> Result<PathBuf, DataError> {
-    let Some(directory) = &request.dir else {
-        return Err(DataError::NoDirectory {
-            title: title.to_string(),
-            expected: expected(published),
-        });
-    };
-    if !directory.is_dir() {
-        return Err(DataError::MissingDirectory {
-            path: directory.clone(),
-            expected: expected(published),
-        });
-    }
+    let directory = request.directory(title.to_string(), &expected(published))?;
     let train = published.train.iter().filter(|_| request.need_train);
     let needed: Vec<&str> = train
         .chain(&published.test)
@@ -76,7 +65,7 @@ fn locate(title: &str, published: &Published, request: &Request) -> Result<PathB
     };
     // If both are incomplete, the message is about the more complete one.
     let unpacked = directory.join(&published.folder);
-    let candidates = [directory.clone(), unpacked];
+    let candidates = [directory.to_path_buf(), unpacked];
     let searched = candidates.map(|folder| (missing_in(&folder), folder));
     let [(first, given), (second, unpacked)] = searched;
     let (missing, folder) = match second.len() < first.len() {
