@@ -4,7 +4,7 @@
 //! config.toml          the resolved configuration: network, dataset, recipe, seed
 //! environment.json     version, adapter, driver, operating system
 //! choices.json         the kernels in use, frozen so that a resumed run computes the same bits
-//! classes.txt          class names, one per line
+//! classes.txt          class names, one per line, control characters escaped
 //! metrics.csv          one row per epoch
 //! events.jsonl         events, one JSON document per line
 //! last.safetensors     weights of the last save
@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, StoredTensor, write_atomically};
+use crate::data::printable;
 use crate::engine::Device;
 use crate::gpu;
 use crate::graph::{ActivationCheckpointing, Passes, Precision};
@@ -281,7 +282,8 @@ impl RunDirectory {
         self.update_config(config)?;
         self.write("environment.json", &pretty(environment))?;
         self.write("choices.json", &pretty(choices))?;
-        self.write("classes.txt", &(classes.join("\n") + "\n"))?;
+        let lines: Vec<String> = classes.iter().map(|class| printable(class)).collect();
+        self.write("classes.txt", &(lines.join("\n") + "\n"))?;
         self.write("metrics.csv", &format!("{CSV_HEADER}\n"))
     }
 

@@ -1,6 +1,7 @@
 //! `pyr-wgpu eval`: a checkpoint's error on the test images of a dataset.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use serde_json::json;
@@ -12,7 +13,7 @@ use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::tuning::{TuneArgs, complete};
 use super::{positive, print_json, print_line};
-use crate::data::{self, DatasetKind};
+use crate::data::{self, DatasetKind, printable, spell_apart};
 use crate::kernels::Choices;
 use crate::train::{Evaluation, Evaluator, EvaluatorOptions};
 use crate::trained_model::TrainedModel;
@@ -76,7 +77,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         &loaded.network,
         &loaded.tensors,
         options,
-        dataset.test,
+        Arc::clone(&dataset.test),
         |graphs| {
             complete(
                 &mut tuner,
@@ -91,9 +92,15 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let evaluation =
         pollster::block_on(evaluator.run(|done| progress.update(done as u64, String::new)))?;
     progress.finish();
+    for note in dataset.test.notes() {
+        args.device.say(&format!("note: {note}"));
+    }
     match args.json {
         true => print_json(&as_json(&dataset.classes, &evaluation)),
-        false => as_text(&dataset.classes, &evaluation),
+        false => {
+            let classes: Vec<String> = dataset.classes.iter().map(|c| printable(c)).collect();
+            as_text(&classes, &evaluation)
+        }
     }
 }
 
@@ -110,10 +117,13 @@ fn compare_classes(loaded: &TrainedModel, classes: &[String]) -> Result<(), CliE
     }
     let mut pairs = own.iter().zip(classes).enumerate();
     match pairs.find(|(_, (a, b))| loaded.described && a != b) {
-        Some((index, (a, b))) => Err(CliError::Checkpoint(format!(
-            "class {index} is `{a}` in the checkpoint and `{b}` in the dataset; was it trained on \
-             another dataset?"
-        ))),
+        Some((index, (a, b))) => {
+            let [a, b] = spell_apart(a, b);
+            Err(CliError::Checkpoint(format!(
+                "class {index} is `{a}` in the checkpoint and `{b}` in the dataset; was it \
+                 trained on another dataset?"
+            )))
+        }
         None => Ok(()),
     }
 }

@@ -49,7 +49,10 @@ pub enum DataError {
     },
 
     /// The operating system cannot read a file or folder.
-    #[error("cannot read {}: {source}; check the path and its permissions", printable_path(path))]
+    #[error(
+        "cannot read {}: {source}; check the path and its permissions",
+        printable_path(path)
+    )]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -197,9 +200,7 @@ pub enum DataError {
     NotAnImage,
 
     /// The content is a picture of a format that is not supported.
-    #[error(
-        "the {format} format is not read, only JPEG, PNG, GIF, BMP and WebP; convert the image"
-    )]
+    #[error("not an image in JPEG, PNG, GIF, BMP or WebP format but in {format}; convert it")]
     UnreadFormat {
         /// The format by the first bytes.
         format: &'static str,
@@ -264,7 +265,11 @@ fn difference(only_train: &[String], only_test: &[String]) -> String {
     let part = |classes: &[String], part: &str| match classes.len() {
         0 => None,
         count => {
-            let named: Vec<_> = classes.iter().take(5).map(|c| format!("`{}`", printable(c))).collect();
+            let named: Vec<_> = classes
+                .iter()
+                .take(5)
+                .map(|c| format!("`{}`", printable(c)))
+                .collect();
             let more = match count - named.len() {
                 0 => String::new(),
                 more => format!(" and {more} more"),

@@ -10,8 +10,8 @@
 //! content begins like one (`formats`). An image that cannot be read, also because it is of a
 //! format that is not supported or a link that leads nowhere, is skipped and noted; more than 1 %
 //! of a part's images is an error. Everything else that lies in the directory is not used, counts
-//! for nothing, and is noted once for each reason: files that are no images, hidden ones, files
-//! and folders out of place (`folder/entries.rs`).
+//! for nothing, and is noted once for each reason (`unused`): files that are no images, hidden ones,
+//! files and folders out of place.
 //!
 //! If the images of the opened parts fit into memory together, they are decoded once, on all
 //! cores; otherwise only the first bytes of each file are checked here, and files are decoded
@@ -33,8 +33,9 @@ use super::images::{Images, image_bytes};
 use super::names::{look_alike_keys, name_of, spell_apart};
 use super::statistics::measure;
 use super::unreadable::Unreadable;
+use super::unused::Unused;
 use super::{DataError, Dataset, HOST_LIMIT, Manifest, Request, Resize, Source};
-use entries::{Kind, LOOSE, NESTED, NOT_A_PICTURE, Unused, entries};
+use entries::{Kind, LOOSE, NESTED, NOT_A_PICTURE, entries, note_odd};
 
 /// Opens a folder.
 pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, DataError> {
@@ -125,7 +126,7 @@ fn class_folders(part: &Path, unused: &mut Unused) -> Result<Vec<Class>, DataErr
                 continue;
             }
             odd => {
-                unused.add_odd(&odd, &part.join(name));
+                note_odd(&odd, &part.join(name), unused);
                 continue;
             }
         }
@@ -296,7 +297,8 @@ fn image_names(class_folder: &Path, unused: &mut Unused) -> Result<Vec<OsString>
         match kind {
             Kind::File => {
                 is_named_as_picture(Path::new(name))
-                    || read_start(&path()).is_ok_and(|start| begins_like_a_picture(&start))
+                    // A file that cannot be opened may be one; reading it says why.
+                    || read_start(&path()).map_or(true, |start| begins_like_a_picture(&start))
             }
             // Reading it says where it leads.
             Kind::BrokenLink(_) => is_named_as_picture(Path::new(name)),
@@ -310,7 +312,7 @@ fn image_names(class_folder: &Path, unused: &mut Unused) -> Result<Vec<OsString>
             _ if is_image => images.push(name),
             Kind::File => unused.add(NOT_A_PICTURE, &class_folder.join(name)),
             Kind::Folder => unused.add(NESTED, &class_folder.join(name)),
-            odd => unused.add_odd(&odd, &class_folder.join(name)),
+            odd => note_odd(&odd, &class_folder.join(name), unused),
         }
     }
     Ok(images)

@@ -45,7 +45,14 @@ mod tests {
         for name in ["a.jpg", "a.b.JPEG", "a.Png", "a.tif", "a.heic", "a.webp"] {
             assert!(is_named_as_picture(Path::new(name)), "{name}");
         }
-        for name in ["Thumbs.db", "desktop.ini", "jpg", "a.jpg.txt", "a.", "a.csv"] {
+        for name in [
+            "Thumbs.db",
+            "desktop.ini",
+            "jpg",
+            "a.jpg.txt",
+            "a.",
+            "a.csv",
+        ] {
             assert!(!is_named_as_picture(Path::new(name)), "{name}");
         }
         for start in [

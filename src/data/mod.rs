@@ -12,14 +12,14 @@
 //! published about it, and the recipe's defaults), and its reader. The readers are `shapes` (drawn
 //! by the program), `cifar` (the published binary files) and `folder` (image files, which
 //! `formats` tells from others; `image_files` reads those that exceed memory, `unreadable` counts
-//! those that cannot be read). `decode` and `resize` produce pixels of the network's size,
-//! `statistics` measures mean and deviation where none are published. `names` makes names of
-//! classes and files fit to print.
+//! those that cannot be read, and `unused` lists what is no part of the dataset). `decode` and
+//! `resize` produce pixels of the network's size, `statistics` measures mean and deviation where
+//! none are published. `names` makes names of classes and files fit to print.
 //!
 //! Images stay bytes here: padding, cropping, flipping and normalising happen on the device, so
 //! this room depends on neither the network nor training; a manifest's recipe is plain data. It
-//! does not download or unpack anything. Files and threads exist natively only; drawing, decoding and the loader's interface
-//! exist in the browser too.
+//! does not download or unpack anything. Files and threads exist natively only; drawing, decoding
+//! and the loader's interface exist in the browser too.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod cifar;
@@ -42,6 +42,8 @@ pub mod shapes;
 mod statistics;
 #[cfg(not(target_arch = "wasm32"))]
 mod unreadable;
+#[cfg(not(target_arch = "wasm32"))]
+mod unused;
 
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;

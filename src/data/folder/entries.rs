@@ -1,15 +1,11 @@
-//! What lies in the directories of a dataset folder, and the list of what is not used.
+//! What lies in the directories of a dataset folder.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::data::DataError;
-use crate::data::names::printable_path;
-
-/// How many entries that are not used a note names, for each reason.
-const NAMED: usize = 3;
+use crate::data::unused::Unused;
 
 /// What an entry of a directory is, symbolic links followed.
 pub(super) enum Kind {
@@ -67,72 +63,13 @@ pub(super) const LOOSE: &str = "not in a class folder";
 pub(super) const NO_PART: &str = "neither the training nor the test part";
 const SPECIAL: &str = "not a regular file";
 
-/// The entries of a dataset folder that are not used, counted by reason.
-pub(super) struct Unused {
-    directory: PathBuf,
-    groups: BTreeMap<String, Group>,
-}
-
-#[derive(Default)]
-struct Group {
-    count: usize,
-    /// The first few in order, so that a note does not depend on the order of reading.
-    named: BTreeSet<PathBuf>,
-}
-
-impl Unused {
-    pub(super) fn new(directory: &Path) -> Unused {
-        Unused {
-            directory: directory.to_path_buf(),
-            groups: BTreeMap::new(),
+/// Notes an entry that is of no use whatever its place: neither a file nor a folder.
+pub(super) fn note_odd(kind: &Kind, path: &Path, unused: &mut Unused) {
+    match kind {
+        Kind::BrokenLink(error) => {
+            unused.add(format!("a link that cannot be followed: {error}"), path)
         }
-    }
-
-    pub(super) fn add(&mut self, reason: impl Into<String>, path: &Path) {
-        let group = self.groups.entry(reason.into()).or_default();
-        group.count += 1;
-        group.named.insert(path.to_path_buf());
-        if group.named.len() > NAMED {
-            group.named.pop_last();
-        }
-    }
-
-    /// Adds an entry that is of no use whatever its place: neither a file nor a folder.
-    pub(super) fn add_odd(&mut self, kind: &Kind, path: &Path) {
-        match kind {
-            Kind::BrokenLink(error) => self.add(format!("a link that leads nowhere: {error}"), path),
-            Kind::Special => self.add(SPECIAL, path),
-            Kind::Folder | Kind::File => {}
-        }
-    }
-
-    /// A note for each reason.
-    pub(super) fn notes(&self) -> Vec<String> {
-        let note = |(reason, group): (&String, &Group)| {
-            let named = group.named.iter().map(|path| {
-                let below = path.strip_prefix(&self.directory).unwrap_or(path);
-                printable_path(below)
-            });
-            let named: Vec<String> = named.collect();
-            let more = match group.count - named.len() {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let directory = printable_path(&self.directory);
-            let named = named.join(", ");
-            format!("not used in {directory}: {named}{more} ({reason})")
-        };
-        self.groups.iter().map(note).collect()
-    }
-
-    /// The error with a list of what is not used, which often explains it.
-    pub(super) fn attach(&self, error: DataError) -> DataError {
-        match self.groups.is_empty() {
-            true => error,
-            false => DataError::WithUnused {
-                source: Box::new(error),
-                unused: self.notes().join("; "),
-            },
-        }
+        Kind::Special => unused.add(SPECIAL, path),
+        Kind::Folder | Kind::File => {}
     }
 }

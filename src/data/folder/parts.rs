@@ -3,9 +3,10 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::entries::{Kind, NO_PART, Unused, entries};
+use super::entries::{Kind, NO_PART, entries, note_odd};
 use crate::data::DataError;
 use crate::data::names::{name_of, printable, printable_path};
+use crate::data::unused::Unused;
 
 /// Names of a part's folder in order of preference, the name that messages propose first. Other
 /// case is accepted: the exact name comes first.
@@ -39,7 +40,7 @@ pub(super) fn find(
         match kind {
             Kind::Folder => folders.push(name_of(&name)),
             Kind::File => unused.add(NO_PART, &directory.join(name)),
-            odd => unused.add_odd(&odd, &directory.join(name)),
+            odd => note_odd(&odd, &directory.join(name), unused),
         }
     }
     let train = candidates(&folders, TRAIN);
