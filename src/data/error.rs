@@ -137,7 +137,7 @@ pub enum DataError {
         printable_path(train),
         printable_path(test),
         difference(only_train, only_test),
-        match alike {
+        match alike.as_deref() {
             Some([train, test]) => format!(
                 " (`{train}` and `{test}` look alike but are spelled with different Unicode \
                  characters: rename one)"
@@ -155,7 +155,7 @@ pub enum DataError {
         /// Classes that only the test part has.
         only_test: Vec<String>,
         /// A class of each that look alike, spelled apart.
-        alike: Option<[String; 2]>,
+        alike: Option<Box<[String; 2]>>,
     },
 
     /// Two class folders of a part have names that look alike.

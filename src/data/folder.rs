@@ -1,7 +1,7 @@
 //! A folder of images as a dataset: `train/<class>/<image>` and `test/<class>/<image>`.
 //!
 //! `training` is accepted in place of `train`, and `testing`, `val`, `valid` or `validation` in
-//! place of `test`, each in any case (`folder/parts.rs`).
+//! place of `test`, each in any case (`parts`).
 //! Classes are the folder names of the training part in byte-wise order, images the files in
 //! a class folder in byte-wise order of their names; folders inside a class folder are not
 //! searched. Two classes of a part must not look alike, as `é` in two Unicode normal forms does.
@@ -175,7 +175,7 @@ fn compare(
     let keyed: HashMap<String, &String> = keyed.collect();
     let alike = only_test.iter().find_map(|name| {
         let twin = look_alike_keys(name).iter().find_map(|key| keyed.get(key));
-        Some(spell_apart(twin?, name))
+        Some(Box::new(spell_apart(twin?, name)))
     });
     Err(DataError::ClassesDiffer {
         train: train.to_path_buf(),

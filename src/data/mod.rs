@@ -121,8 +121,7 @@ pub trait Source: Send + Sync {
 
     /// Whether the image is known to be damaged, at the latest after it was read: another image of
     /// its class was written in its place. Training uses that, evaluation leaves it out.
-    fn is_damaged(&self, index: usize) -> bool {
-        let _ = index;
+    fn is_damaged(&self, _: usize) -> bool {
         false
     }
 

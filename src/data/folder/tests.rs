@@ -81,12 +81,16 @@ fn assert_has(text: &str, part: &str) {
     assert!(text.contains(part), "`{part}` is not in: {text}");
 }
 
-/// A complete header without data: only decoding reveals the damage.
-fn damaged_png() -> Vec<u8> {
+fn plain_png() -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let image = RgbImage::new(4, 4);
     image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-    bytes.into_inner()[..40].to_vec()
+    bytes.into_inner()
+}
+
+/// A complete header without data: only decoding reveals the damage.
+fn damaged_png() -> Vec<u8> {
+    plain_png()[..40].to_vec()
 }
 
 #[test]
@@ -381,7 +385,7 @@ fn a_directory_that_cannot_be_read_is_named() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new(&["a", "b"], 1);
     let closed = folder.path("train/b");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     // Nothing is closed to root.
     if fs::read_dir(&closed).is_err() {
         let error = folder.error();
@@ -495,6 +499,50 @@ fn an_image_damaged_on_disk_is_replaced_by_the_next_of_its_class() {
     folder.write("train/b/000.png", &damaged_png());
     let error = train.read(50, None, &mut [0; 48]).unwrap_err().to_string();
     assert_has(&error, "2 of 100 image files in ");
+}
+
+/// A thousand classes, twenty thousand images, and for each one a file that is no image: their
+/// number shows in no line of output, and opening takes a second or two.
+#[test]
+fn a_large_folder_is_opened_with_few_words() {
+    let folder = Folder::new(&[], 0);
+    folder.write("image.png", &plain_png());
+    folder.write("damaged.png", &damaged_png());
+    for (part, images) in [("train", 20), ("test", 1)] {
+        for class in 0..1000 {
+            let class = folder.path(&format!("{part}/{class:04}"));
+            fs::create_dir_all(&class).unwrap();
+            for image in 0..images {
+                let file = class.join(format!("{image}.png"));
+                fs::hard_link(folder.path("image.png"), file).unwrap();
+                fs::write(class.join(format!("{image}.txt")), b"caption").unwrap();
+            }
+        }
+    }
+    for class in 0..100 {
+        let file = folder.path(&format!("train/{class:04}/7.png"));
+        fs::remove_file(&file).unwrap();
+        fs::hard_link(folder.path("damaged.png"), &file).unwrap();
+    }
+    let data = folder.open_within(0).unwrap();
+    let train = data.train.unwrap();
+    let mut labels = [0; 1000];
+    let mut image = [0; 48];
+    for index in 0..train.len() {
+        train.read(index, None, &mut image).unwrap();
+        labels[train.label(index) as usize] += 1;
+    }
+    assert_eq!((labels, data.test.len()), ([20; 1000], 1000));
+    let damaged = (0..train.len()).filter(|index| train.is_damaged(*index));
+    assert_eq!(damaged.count(), 100);
+    let notes = [data.notes, train.notes()].concat().join("\n");
+    assert_has(
+        &notes,
+        "test/0000/0.txt, test/0001/0.txt, test/0002/0.txt and 20997 more (not an",
+    );
+    assert_has(&notes, "100 of 20000 image files in ");
+    assert_has(&notes, "and 95 more");
+    assert!(notes.len() < 2000, "{notes}");
 }
 
 #[test]
