@@ -203,6 +203,64 @@ fn damaged_records_are_named() {
     );
 }
 
+/// A folder as a file manager leaves it, with a class whose name would control the terminal: what
+/// is not used is noted and is no damage, and the name is escaped.
+#[cfg(unix)]
+#[test]
+fn a_folder_with_other_files_and_an_odd_class_name_trains() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let odd = "b\n\u{1b}[31m";
+    for (part, class) in [
+        ("Train", "a"),
+        ("Train", odd),
+        ("valid", "a"),
+        ("valid", odd),
+    ] {
+        let folder = data.join(part).join(class);
+        fs::create_dir_all(&folder).unwrap();
+        RgbImage::new(8, 8).save(folder.join("0.png")).unwrap();
+        fs::write(folder.join("Thumbs.db"), b"\xd0\xcf\x11\xe0").unwrap();
+    }
+    std::os::unix::fs::symlink("gone", data.join("Train/c")).unwrap();
+    let (data, run_dir) = (data.display().to_string(), path(directory.path(), "run"));
+    let dataset = ["--dataset", "folder", "--data", &data, "--device", "cpu"];
+    let train = [
+        "train",
+        "--depth",
+        "8",
+        "--alpha",
+        "3",
+        "--image-size",
+        "8",
+        "--epochs",
+        "1",
+        "--run-dir",
+        &run_dir,
+    ];
+    let output = run(&[&train[..], &dataset].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{stderr}");
+    for note in [
+        r"Train/a/Thumbs.db, Train/b\n\u{1b}[31m/Thumbs.db, valid/a/Thumbs.db and 1 more (not an",
+        "Train/c (a link that cannot be followed: ",
+    ] {
+        assert!(stderr.contains(note), "{note} is not in {stderr}");
+    }
+    let classes = fs::read_to_string(Path::new(&run_dir).join("classes.txt")).unwrap();
+    assert_eq!(classes, "a\nb\\n\\u{1b}[31m\n");
+    let eval = run(&[&["eval", &run_dir], &dataset[..]].concat());
+    let image = format!("{data}/valid/a/0.png");
+    let predict = run(&["predict", &run_dir, &image, "--device", "cpu"]);
+    for output in [eval, predict] {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(r"b\n\u{1b}[31m"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+    let json = json(&[&["eval", &run_dir, "--json"], &dataset[..]].concat());
+    assert_eq!(json["classes"][1]["class"], odd);
+}
+
 #[test]
 fn bad_checkpoints_are_refused() {
     let directory = tempfile::tempdir().unwrap();

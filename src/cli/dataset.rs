@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::CliError;
-use crate::data::DatasetKind;
+use crate::data::{DatasetKind, spell_apart};
 use crate::model::Description;
 
 /// Checks that `--dataset` and `--data` fit each other.
@@ -47,10 +47,13 @@ pub(super) fn compare_classes(
     }
     let mut pairs = own.iter().zip(classes).enumerate();
     match pairs.find(|(_, (a, b))| named && a != b) {
-        Some((index, (a, b))) => Err(CliError::Checkpoint(format!(
-            "class {index} is `{a}` in the checkpoint and `{b}` in the dataset; was it trained on \
-             another dataset?"
-        ))),
+        Some((index, (a, b))) => {
+            let [a, b] = spell_apart(a, b);
+            Err(CliError::Checkpoint(format!(
+                "class {index} is `{a}` in the checkpoint and `{b}` in the dataset; was it \
+                 trained on another dataset?"
+            )))
+        }
         None => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 //! `pyr-wgpu eval`: a checkpoint's error on the test images of a dataset.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use serde_json::json;
@@ -13,7 +14,7 @@ use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::tuning::{TuneArgs, complete};
 use super::{positive, print_json, print_line};
-use crate::data::{self, DatasetKind};
+use crate::data::{self, DatasetKind, printable};
 use crate::kernels::Choices;
 use crate::train::{Evaluation, Evaluator, EvaluatorOptions};
 
@@ -78,7 +79,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         &loaded.network,
         &loaded.tensors,
         options,
-        opened.test,
+        Arc::clone(&opened.test),
         |graphs| {
             complete(
                 &mut tuner,
@@ -93,9 +94,15 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let evaluation =
         pollster::block_on(evaluator.run(|done| progress.update(done as u64, String::new)))?;
     progress.finish();
+    for note in opened.test.notes() {
+        args.device.say(&format!("note: {note}"));
+    }
     match args.json {
         true => print_json(&as_json(&opened.classes, &evaluation)),
-        false => as_text(&opened.classes, &evaluation),
+        false => {
+            let classes: Vec<String> = opened.classes.iter().map(|c| printable(c)).collect();
+            as_text(&classes, &evaluation)
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::files;
 use super::network::NetworkArgs;
 use super::tuning::{TuneArgs, complete};
 use super::{positive, print_json, print_line};
-use crate::data::DataError;
+use crate::data::{DataError, printable};
 use crate::kernels::Choices;
 use crate::predict::{Prediction, Predictor};
 
@@ -105,7 +105,8 @@ fn as_json(image: &str, predictions: &[Prediction]) -> serde_json::Value {
 fn as_text(image: &str, predictions: &[Prediction]) -> Result<(), CliError> {
     print_line(image)?;
     for p in predictions {
-        print_line(&format!("  {:>6.2} %  {}", 100.0 * p.probability, p.class))?;
+        let class = printable(&p.class);
+        print_line(&format!("  {:>6.2} %  {class}", 100.0 * p.probability))?;
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ use budget::{Budget, Share};
 #[cfg(not(target_arch = "wasm32"))]
 pub use file::decode_image_file;
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) use file::sniff_file;
+pub(super) use file::{read_start, sniff_file};
 
 /// Bytes that all decodes of the process take together, whatever the files claim: 2 GiB, in the
 /// browser 512 MiB.
@@ -110,7 +110,26 @@ pub(super) fn sniff(start: &[u8]) -> Result<ImageFormat, DataError> {
     }
     match image::guess_format(start) {
         Ok(format) if name(format).is_some() => Ok(format),
-        _ => Err(DataError::NotAnImage),
+        _ => Err(match unread_format(start) {
+            Some(format) => DataError::UnreadFormat { format },
+            None => DataError::NotAnImage,
+        }),
+    }
+}
+
+/// The picture format of content that is not read but common in collections.
+fn unread_format(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some("TIFF"),
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.get(..4)? {
+            b"avif" | b"avis" => Some("AVIF"),
+            b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"mif1" | b"msf1" => Some("HEIC"),
+            _ => None,
+        },
+        [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => Some("JPEG XL"),
+        [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] => Some("JPEG 2000"),
+        [b'8', b'B', b'P', b'S', ..] => Some("Photoshop"),
+        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! config.toml          the resolved configuration: network, dataset, recipe, seed
 //! environment.json     version, adapter, driver, operating system
 //! choices.json         the kernels in use, frozen so that a resumed run computes the same bits
-//! classes.txt          class names, one per line
+//! classes.txt          class names, one per line, control characters escaped
 //! metrics.csv          one row per epoch
 //! events.jsonl         events, one JSON document per line
 //! last.safetensors     weights of the last save
@@ -32,6 +32,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{CheckpointError, is_temporary, write_atomically, writing_advice};
+use crate::data::printable;
 use crate::kernels::Choices;
 use crate::model::SpecError;
 use lock::{LOCK, Lock, LockError};
@@ -207,7 +208,8 @@ impl RunDirectory {
         self.update_config(config)?;
         self.write("environment.json", &pretty(environment))?;
         self.write(CHOICES, &pretty(choices))?;
-        self.write("classes.txt", &(classes.join("\n") + "\n"))?;
+        let lines: Vec<String> = classes.iter().map(|class| printable(class)).collect();
+        self.write("classes.txt", &(lines.join("\n") + "\n"))?;
         self.write(METRICS, &format!("{CSV_HEADER}\n"))
     }
 

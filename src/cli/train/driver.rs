@@ -158,6 +158,7 @@ impl<'a> Recorder<'a> {
             Event::Saved { .. } => {}
             Event::Stopped { epoch, step } => {
                 self.clear();
+                self.show_notes();
                 self.device.say(&format!(
                     "stopped and saved at epoch {epoch}, step {step}; continue with\n  pyr-wgpu \
                      train --resume {}",

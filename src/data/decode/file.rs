@@ -43,12 +43,20 @@ pub fn decode_image_file(path: &Path, resize: Resize) -> Result<Vec<u8>, DataErr
 /// # Errors
 /// As [`decode_image_file`], but damage goes unnoticed.
 pub(in crate::data) fn sniff_file(path: &Path) -> Result<(), DataError> {
+    sniff(&read_start(path)?).map(|_| ())
+}
+
+/// The first bytes of a file, which tell its format.
+///
+/// # Errors
+/// If it is not a regular file, or cannot be read.
+pub(in crate::data) fn read_start(path: &Path) -> Result<Vec<u8>, DataError> {
     let mut start = Vec::new();
     let (file, _) = open(path)?;
     file.take(SNIFFED)
         .read_to_end(&mut start)
         .map_err(refused)?;
-    sniff(&start).map(|_| ())
+    Ok(start)
 }
 
 /// Opens a regular file; also returns its length.

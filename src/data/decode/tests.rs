@@ -173,8 +173,17 @@ fn what_is_no_image_is_refused() {
     assert_eq!(error(b""), "the file is empty");
     let no_image = "not an image in JPEG, PNG, GIF, BMP or WebP format";
     assert_eq!(error(b"Dear diary, today I trained a network.\n"), no_image);
-    // TIFF: recognised, but not supported.
-    assert_eq!(error(b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0"), no_image);
+    // Recognised, but not supported.
+    for (start, format) in [
+        (&b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0"[..], "TIFF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x20ftypavif\0\0\0\0", "AVIF"),
+    ] {
+        assert_eq!(
+            error(start),
+            format!("{no_image} but in {format}; convert it")
+        );
+    }
 }
 
 #[test]
