@@ -28,9 +28,9 @@ use crate::engine::Device;
 use crate::gpu;
 use crate::graph::{ActivationCheckpointing, Passes, Precision};
 use crate::kernels::Choices;
-use crate::model::{Description, Network, NetworkSpec, SpecError, TensorKind, check};
+use crate::model::{Description, Network, NetworkSpec, SpecError, TensorKind};
 use crate::train::{Best, EpochMetrics, Event, Position, Recipe, SCHEMA, Save, Snapshot};
-use crate::trained_model::{checkpoint, floats};
+use crate::trained_model::{TrainedModelError, checkpoint, network_tensors};
 
 /// Metadata key of [`Progress`] in the state file.
 const PROGRESS_KEY: &str = "pyr_wgpu_progress";
@@ -66,6 +66,15 @@ pub enum RunError {
     /// A checkpoint does not match the configuration.
     #[error(transparent)]
     Spec(#[from] SpecError),
+}
+
+impl From<TrainedModelError> for RunError {
+    fn from(error: TrainedModelError) -> RunError {
+        match error {
+            TrainedModelError::Checkpoint(error) => error.into(),
+            TrainedModelError::Network(error) => error.into(),
+        }
+    }
 }
 
 /// The configuration of a run, sufficient to repeat it.
@@ -448,11 +457,7 @@ impl RunDirectory {
             std::mem::take(&mut state.tensors)
                 .into_iter()
                 .partition(|(name, _)| is_optimizer(name));
-        let shapes = weights
-            .iter()
-            .map(|(name, tensor): (&String, &StoredTensor)| (name.clone(), tensor.shape().to_vec()))
-            .collect();
-        check(network, &shapes)?;
+        let weights = network_tensors(network, weights)?;
         let mut optimizer = BTreeMap::new();
         for kind in TensorKind::optimizer_state() {
             let prefix = kind.prefix().expect("optimiser state is stored");
@@ -465,12 +470,13 @@ impl RunDirectory {
                     let missing = kind.value_name(&parameter.name);
                     return Err(self.not_a_run(format!("state.safetensors lacks {missing}")));
                 };
-                tensors.insert(parameter.name, tensor);
+                let name = kind.value_name(&parameter.name);
+                tensors.insert(parameter.name, tensor.into_f32(&name)?);
             }
-            optimizer.insert(kind, floats(tensors));
+            optimizer.insert(kind, tensors);
         }
         let snapshot = Snapshot {
-            weights: floats(weights),
+            weights,
             optimizer,
             position: progress.position,
         };
