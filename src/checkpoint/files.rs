@@ -5,10 +5,10 @@
 //! new one, even if the disk was full, the process was killed or the power failed.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Checkpoint, CheckpointError, StoredTensor, read_npy};
+use super::{Checkpoint, CheckpointError, StoredTensor, npy};
 
 impl Checkpoint {
     /// Reads a safetensors file.
@@ -16,8 +16,7 @@ impl Checkpoint {
     /// # Errors
     /// Errors of the file system and of [`Checkpoint::from_bytes`], with the path.
     pub fn load(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let read = fs::read(path).map_err(|source| CheckpointError::Read { source });
-        let checkpoint = read.and_then(|bytes| Checkpoint::from_bytes(&bytes));
+        let checkpoint = open(path).and_then(|(mut file, len)| Checkpoint::read(&mut file, len));
         checkpoint.map_err(|error| error.in_file(path.display()))
     }
 
@@ -33,11 +32,21 @@ impl Checkpoint {
 /// Reads a `.npy` file.
 ///
 /// # Errors
-/// Errors of the file system and of [`read_npy`], with the path.
+/// Errors of the file system and of [`read_npy`](super::read_npy), with the path.
 pub fn read_npy_file(path: &Path) -> Result<StoredTensor, CheckpointError> {
-    let read = fs::read(path).map_err(|source| CheckpointError::Read { source });
-    let tensor = read.and_then(|bytes| read_npy(&bytes));
+    let tensor = open(path).and_then(|(mut file, len)| npy::read(&mut file, len));
     tensor.map_err(|error| error.in_file(path.display()))
+}
+
+/// Opens a file, and its length in bytes. Pipes and devices are refused: reading one may never end.
+fn open(path: &Path) -> Result<(BufReader<File>, u64), CheckpointError> {
+    let failed = |source| CheckpointError::Read { source };
+    let kind = fs::metadata(path).map_err(failed)?;
+    if !kind.is_file() {
+        return Err(failed(io::Error::other("it is not a regular file")));
+    }
+    let file = File::open(path).map_err(failed)?;
+    Ok((BufReader::new(file), kind.len()))
 }
 
 /// Writes a file completely or not at all: the output of `write` appears at `path` only when all

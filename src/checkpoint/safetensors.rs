@@ -5,13 +5,19 @@
 //! without gap or overlap. Writing is done here, because that crate orders metadata by a hash
 //! that differs from run to run, and equal checkpoints should be equal files.
 
-use std::io::{self, Write};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::{self, BufRead, Write};
 
-use ::safetensors::{Dtype, SafeTensorError, SafeTensors};
+use ::safetensors::Dtype;
+use ::safetensors::tensor::Metadata;
 use half::{bf16, f16};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use super::{Checkpoint, CheckpointError, StoredTensor, Values};
+use crate::memory;
 
 /// The header is padded with spaces to a multiple of this, so that values are aligned.
 const ALIGNMENT: usize = 8;
@@ -23,9 +29,15 @@ impl Checkpoint {
     /// If the bytes are in another format (named if recognised), damaged, or hold a type that
     /// cannot be read.
     pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
-        let (header_length, header) =
-            SafeTensors::read_metadata(bytes).map_err(|cause| explain(bytes, &cause))?;
-        let data = &bytes[8 + header_length..];
+        Checkpoint::read(&mut &*bytes, bytes.len() as u64)
+    }
+
+    /// Reads a safetensors file of `len` bytes, tensor by tensor.
+    ///
+    /// # Errors
+    /// Errors of the reader, and those of [`Checkpoint::from_bytes`].
+    pub fn read(reader: &mut impl BufRead, len: u64) -> Result<Checkpoint, CheckpointError> {
+        let header = read_header(reader, len)?;
         let mut checkpoint = Checkpoint::default();
         if let Some(metadata) = header.metadata() {
             let pairs = metadata
@@ -34,18 +46,25 @@ impl Checkpoint {
             checkpoint.metadata.extend(pairs);
         }
         // In the order of the file, so that the same file always gives the same error.
-        for stored_name in header.offset_keys() {
+        let stored_names = header.offset_keys();
+        let prefix = shared_prefix(&stored_names);
+        for stored_name in &stored_names {
             let info = header
-                .info(&stored_name)
+                .info(stored_name)
                 .expect("the key is the header's own");
-            let name = stored_name
-                .strip_prefix("module.")
-                .unwrap_or(&stored_name)
-                .to_string();
-            let data = &data[info.data_offsets.0..info.data_offsets.1];
-            let tensor = StoredTensor::new(info.shape.clone(), values(&name, info.dtype, data)?);
-            if checkpoint.tensors.insert(name.clone(), tensor).is_some() {
-                return Err(CheckpointError::DuplicateTensor { name });
+            let name = stored_name.strip_prefix(prefix).unwrap_or(stored_name);
+            let mut data = memory::zeros(info.data_offsets.1 - info.data_offsets.0)?;
+            reader.read_exact(&mut data).map_err(unreadable)?;
+            let tensor = StoredTensor::new(info.shape.clone(), values(name, info.dtype, &data)?);
+            if checkpoint
+                .tensors
+                .insert(name.to_string(), tensor)
+                .is_some()
+            {
+                return Err(CheckpointError::DuplicateTensor {
+                    name: name.to_string(),
+                    prefix: prefix.to_string(),
+                });
             }
         }
         Ok(checkpoint)
@@ -117,10 +136,120 @@ fn write_values<T: Copy, const BYTES: usize>(
     Ok(())
 }
 
+/// Reads the header, with what the crate checks: values without gap or overlap, as many as the
+/// extents say. Also checks that the file is as long as the header says, before any value is read.
+fn read_header(reader: &mut impl BufRead, len: u64) -> Result<Metadata, CheckpointError> {
+    let start = reader.fill_buf().map_err(unreadable)?;
+    let start = start[..start.len().min(LONGEST_START)].to_vec();
+    let explain = |reason: String| explain(&start, reason);
+    let mut header_len = [0; 8];
+    if reader.read_exact(&mut header_len).is_err() {
+        return Err(explain(format!(
+            "{len} bytes are too few for a file of tensors"
+        )));
+    }
+    let header_len = u64::from_le_bytes(header_len);
+    if header_len > len.saturating_sub(8) {
+        return Err(explain(format!(
+            "its header is longer than its {len} bytes"
+        )));
+    }
+    if header_len > MAX_HEADER {
+        return Err(explain(format!(
+            "its header has {header_len} bytes, more than {MAX_HEADER}"
+        )));
+    }
+    let mut text = vec![0; header_len as usize];
+    reader.read_exact(&mut text).map_err(unreadable)?;
+    let header: Metadata =
+        serde_json::from_slice(&text).map_err(|cause| explain(cause.to_string()))?;
+    let Names(names) = serde_json::from_slice(&text).map_err(|cause| explain(cause.to_string()))?;
+    let odd = |name: &&String| name.len() > MAX_NAME || name.chars().any(char::is_control);
+    if let Some(name) = names.iter().find(odd) {
+        return Err(explain(format!(
+            "the name of a tensor has {} bytes or control characters",
+            name.len()
+        )));
+    }
+    if 8 + header_len + header.data_len() as u64 != len {
+        return Err(explain(format!(
+            "its {len} bytes are not as many as its header says"
+        )));
+    }
+    // At most: double precision becomes single.
+    memory::check(len)?;
+    Ok(header)
+}
+
+fn unreadable(source: io::Error) -> CheckpointError {
+    CheckpointError::Read { source }
+}
+
+/// The keys of a header. The crate would take the last of two equal ones.
+struct Names(BTreeSet<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Names, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("names of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+                let mut names = BTreeSet::new();
+                while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
+                    if names.contains(&name) {
+                        return Err(A::Error::custom(format!("`{name}` occurs twice")));
+                    }
+                    names.insert(name);
+                }
+                Ok(Names(names))
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// What PyTorch's wrappers, and those around them, put before the names of a network's tensors:
+/// `DataParallel`, `torch.compile`, Lightning, and dictionaries that are saved flat.
+const PREFIXES: [&str; 4] = ["module.", "_orig_mod.", "model.", "state_dict."];
+
+/// The prefix that most names have, put together from [`PREFIXES`]; empty if most have none.
+fn shared_prefix(names: &[String]) -> &str {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in names {
+        let mut rest = name.as_str();
+        while let Some(shorter) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
+            rest = shorter;
+        }
+        *counts.entry(&name[..name.len() - rest.len()]).or_default() += 1;
+    }
+    let most = counts
+        .iter()
+        .max_by_key(|(prefix, count)| (**count, Reverse(prefix.len())));
+    most.map_or("", |(prefix, _)| prefix)
+}
+
 fn values(name: &str, dtype: Dtype, data: &[u8]) -> Result<Values, CheckpointError> {
+    // PyTorch's counters of batches, which nothing is computed with, may have any integer type.
+    let counts = name.ends_with("num_batches_tracked");
     let floats = match dtype {
         Dtype::F32 => collect(data, f32::from_le_bytes),
-        Dtype::F64 => collect(data, |bytes| f64::from_le_bytes(bytes) as f32),
+        Dtype::F64 => narrow(name, &collect(data, f64::from_le_bytes))?,
+        Dtype::I8 if counts => return integers(data, |b| i8::from_le_bytes(b).into()),
+        Dtype::U8 if counts => return integers(data, |b| u8::from_le_bytes(b).into()),
+        Dtype::I16 if counts => return integers(data, |b| i16::from_le_bytes(b).into()),
+        Dtype::U16 if counts => return integers(data, |b| u16::from_le_bytes(b).into()),
+        Dtype::I32 if counts => return integers(data, |b| i32::from_le_bytes(b).into()),
+        Dtype::U32 if counts => return integers(data, |b| u32::from_le_bytes(b).into()),
+        Dtype::U64 if counts => {
+            return integers(data, |b| {
+                u64::from_le_bytes(b).try_into().unwrap_or(i64::MAX)
+            });
+        }
         Dtype::F16 => collect(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
         Dtype::BF16 => collect(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
         Dtype::I64 => return Ok(Values::I64(collect(data, i64::from_le_bytes))),
@@ -135,7 +264,35 @@ fn values(name: &str, dtype: Dtype, data: &[u8]) -> Result<Values, CheckpointErr
     Ok(Values::F32(floats))
 }
 
-fn collect<T, const BYTES: usize>(data: &[u8], convert: impl Fn([u8; BYTES]) -> T) -> Vec<T> {
+/// Double precision as single precision.
+///
+/// # Errors
+/// The first finite number that single precision cannot hold.
+pub(super) fn narrow(name: &str, wide: &[f64]) -> Result<Vec<f32>, CheckpointError> {
+    let too_large = |value: &f64| value.is_finite() && !(*value as f32).is_finite();
+    match wide.iter().position(too_large) {
+        Some(index) => Err(CheckpointError::Impossible {
+            name: name.to_string(),
+            value: wide[index],
+            index,
+            rule: "numbers are read in single precision, which ends at 3.4e38; scale them first",
+        }),
+        None => Ok(wide.iter().map(|value| *value as f32).collect()),
+    }
+}
+
+fn integers<const BYTES: usize>(
+    data: &[u8],
+    convert: impl Fn([u8; BYTES]) -> i64,
+) -> Result<Values, CheckpointError> {
+    Ok(Values::I64(collect(data, convert)))
+}
+
+/// Values from their bytes.
+pub(super) fn collect<T, const BYTES: usize>(
+    data: &[u8],
+    convert: impl Fn([u8; BYTES]) -> T,
+) -> Vec<T> {
     // The crate has checked that the data are whole elements.
     data.as_chunks::<BYTES>()
         .0
@@ -143,6 +300,15 @@ fn collect<T, const BYTES: usize>(data: &[u8], convert: impl Fn([u8; BYTES]) -> 
         .map(|bytes| convert(*bytes))
         .collect()
 }
+
+/// Enough of a file to recognise its format.
+const LONGEST_START: usize = 32;
+
+/// Longer headers are refused, as by the crate.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Longer names of tensors are refused, in bytes.
+const MAX_NAME: usize = 1000;
 
 /// Other formats: their first bytes, what they are, and the next step.
 const OTHER_FORMATS: [(&[u8], &str, &str); 7] = [
@@ -183,40 +349,29 @@ const OTHER_FORMATS: [(&[u8], &str, &str); 7] = [
     ),
 ];
 
-/// Replaces the crate's error by one that names the file's format or its damage.
-fn explain(bytes: &[u8], cause: &SafeTensorError) -> CheckpointError {
+/// The error of a file with these first bytes: names its format, or the damage.
+fn explain(start: &[u8], reason: String) -> CheckpointError {
     // A header length below 2^40 followed by JSON: the file was a checkpoint.
-    let was_one = bytes.get(8) == Some(&b'{') && bytes.get(5..8) == Some(&[0, 0, 0]);
+    let was_one = start.get(8) == Some(&b'{') && start.get(5..8) == Some(&[0, 0, 0]);
     let other = OTHER_FORMATS
         .iter()
-        .find(|(start, ..)| bytes.starts_with(start));
+        .find(|(magic, ..)| start.starts_with(magic));
     if let (false, Some((_, found, advice))) = (was_one, other) {
         return CheckpointError::OtherFormat { found, advice };
     }
-    if !was_one && bytes.len() >= 16 {
+    if !was_one && start.len() >= 16 {
         return CheckpointError::OtherFormat {
             found: "it does not begin with a header",
             advice: "name a checkpoint that ends in .safetensors",
         };
     }
-    let length = bytes.len();
-    let reason = match cause {
-        SafeTensorError::HeaderTooSmall => {
-            format!("{length} bytes are too few for a file of tensors")
-        }
-        SafeTensorError::InvalidHeaderLength => {
-            format!("its header is longer than its {length} bytes")
-        }
-        SafeTensorError::MetadataIncompleteBuffer => {
-            format!("its {length} bytes are not as many as its header says")
-        }
-        other => other.to_string(),
-    };
     CheckpointError::Damaged { reason }
 }
 
 #[cfg(test)]
 mod tests {
+    use ::safetensors::SafeTensors;
+
     use super::*;
 
     /// A file by hand: header text, then data.

@@ -10,13 +10,18 @@ use super::dataset;
 use super::device::DeviceArgs;
 use super::error::CliError;
 use super::files;
+use super::fitting::fitting;
 use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::tuning::{TuneArgs, complete};
-use super::{positive, print_json, print_line};
+use super::{positive, print_json, print_line, workers};
 use crate::data::{self, DatasetKind, printable};
+use crate::graph::Passes;
 use crate::kernels::Choices;
-use crate::train::{Evaluation, Evaluator, EvaluatorOptions};
+use crate::model::names;
+use crate::train::{
+    Evaluation, Evaluator, EvaluatorOptions, InputPipeline, Mode, TrainError, step_graph,
+};
 
 /// Number of classes up to which the confusion matrix is printed.
 const MAX_MATRIX: usize = 20;
@@ -35,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     batch_size: usize,
     /// Threads that decode images, for datasets over 1 GiB
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = workers)]
     workers: usize,
     /// Print one JSON document
     #[arg(long)]
@@ -74,6 +79,9 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         preprocessing: loaded.description.preprocessing,
     };
     let mut tuner = args.tune.tuner();
+    let preprocessing = options.preprocessing;
+    let images = Arc::clone(&dataset.test);
+    let images = InputPipeline::new(images, names::EVAL_IMAGES, &device, args.workers);
     let mut evaluator = Evaluator::new(
         &device,
         &loaded.network,
@@ -89,7 +97,24 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
                 &args.device,
             )
         },
-    )?;
+    )
+    .map_err(|error| match error {
+        TrainError::Engine(error) => {
+            let now = args.batch_size.min(total);
+            fitting(error, &device, "--batch-size", now, |batch| {
+                let input = images.input(batch, &preprocessing, false);
+                let (network, passes) = (&loaded.network, Passes::default());
+                Ok(vec![step_graph(
+                    network,
+                    batch,
+                    &input,
+                    Mode::Evaluate,
+                    passes,
+                )?])
+            })
+        }
+        error => error.into(),
+    })?;
     let mut progress = Progress::new("evaluating", 0, total as u64, args.device.quiet);
     let evaluation =
         pollster::block_on(evaluator.run(|done| progress.update(done as u64, String::new)))?;

@@ -11,6 +11,7 @@ mod devices;
 mod error;
 mod eval;
 mod files;
+mod fitting;
 mod network;
 mod output;
 mod predict;
@@ -62,6 +63,17 @@ fn positive(text: &str) -> Result<usize, String> {
         Err(error) => Err(error.to_string()),
     }
 }
+
+/// Parses a number of threads.
+fn workers(text: &str) -> Result<usize, String> {
+    match positive(text)? {
+        number @ ..=MAX_WORKERS => Ok(number),
+        _ => Err(format!("it must be at most {MAX_WORKERS}")),
+    }
+}
+
+/// More threads that decode images than any machine has processors.
+const MAX_WORKERS: usize = 1024;
 
 /// Parses the command line, runs the command, and prints an error on stderr.
 pub fn main() -> ExitCode {

@@ -52,10 +52,11 @@ impl Layer {
                 kernel,
                 ..
             } => {
-                let outputs: usize = self.output.iter().product();
-                (outputs * kernel * kernel * input_channels) as u64
+                let taps = [kernel, kernel, input_channels];
+                let factors = self.output.iter().chain(&taps);
+                factors.map(|factor| *factor as u64).product()
             }
-            LayerKind::Linear { inputs, outputs } => (inputs * outputs) as u64,
+            LayerKind::Linear { inputs, outputs } => inputs as u64 * outputs as u64,
             LayerKind::BatchNorm { .. }
             | LayerKind::Relu
             | LayerKind::MaxPool { .. }

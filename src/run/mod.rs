@@ -35,6 +35,7 @@ use crate::checkpoint::{CheckpointError, is_temporary, write_atomically, writing
 use crate::data::printable;
 use crate::kernels::Choices;
 use crate::model::SpecError;
+use crate::trained_model::TrainedModelError;
 use lock::{LOCK, Lock, LockError};
 use records::{CSV_HEADER, METRICS};
 
@@ -84,6 +85,15 @@ pub enum RunError {
     /// A checkpoint does not match the configuration.
     #[error(transparent)]
     Spec(#[from] SpecError),
+}
+
+impl From<TrainedModelError> for RunError {
+    fn from(error: TrainedModelError) -> RunError {
+        match error {
+            TrainedModelError::Checkpoint(error) => error.into(),
+            TrainedModelError::Network(error) => error.into(),
+        }
+    }
 }
 
 /// A run directory.

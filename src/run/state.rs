@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{RunDirectory, RunError};
 use crate::checkpoint::{Checkpoint, StoredTensor};
-use crate::model::{Description, Network, TensorKind, check};
+use crate::model::{Description, Network, TensorKind};
 use crate::train::{Best, Position, Save, Snapshot};
-use crate::trained_model::{checkpoint, floats};
+use crate::trained_model::{checkpoint, network_tensors};
 
 /// Name of the file.
 pub(super) const STATE: &str = "state.safetensors";
@@ -149,11 +149,7 @@ impl RunDirectory {
             std::mem::take(&mut state.tensors)
                 .into_iter()
                 .partition(|(name, _)| is_optimizer(name));
-        let shapes = weights
-            .iter()
-            .map(|(name, tensor): (&String, &StoredTensor)| (name.clone(), tensor.shape().to_vec()))
-            .collect();
-        check(network, &shapes)?;
+        let weights = network_tensors(network, weights)?;
         let mut optimizer = BTreeMap::new();
         for kind in TensorKind::optimizer_state() {
             let prefix = kind.prefix().expect("optimiser state is stored");
@@ -166,12 +162,13 @@ impl RunDirectory {
                     let missing = kind.value_name(&parameter.name);
                     return Err(damaged(format!("it lacks {missing}")));
                 };
-                tensors.insert(parameter.name, tensor);
+                let name = kind.value_name(&parameter.name);
+                tensors.insert(parameter.name, tensor.into_f32(&name)?);
             }
-            optimizer.insert(kind, floats(tensors));
+            optimizer.insert(kind, tensors);
         }
         let snapshot = Snapshot {
-            weights: floats(weights),
+            weights,
             optimizer,
             position: progress.position,
         };

@@ -7,8 +7,8 @@ use clap::Args as ClapArgs;
 
 use super::super::device::DeviceArgs;
 use super::super::network::NetworkArgs;
-use super::super::positive;
 use super::super::tuning::TuneArgs;
+use super::super::workers;
 use crate::data::DatasetKind;
 use crate::graph::Precision;
 use crate::train::{Recipe, SaveInterval};
@@ -40,7 +40,7 @@ pub(super) struct DataArgs {
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
     /// Threads that decode images, for datasets over 1 GiB
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = workers)]
     pub(super) workers: usize,
 }
 

@@ -13,6 +13,7 @@ pub(super) use args::Args;
 use super::device::DeviceArgs;
 use super::devices::bytes;
 use super::error::CliError;
+use super::fitting::fitting;
 use super::output::print_message;
 use super::signals::Signals;
 use super::tuning::complete;
@@ -20,10 +21,11 @@ use crate::data::{self, DataError, Dataset, DatasetKind};
 use crate::engine::{Device, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
-use crate::model::{Description, Network, Preprocessing, crop_padding};
+use crate::model::{Description, Network, Preprocessing, crop_padding, names};
 use crate::run::{Config, Environment, RunDirectory, SavedState};
 use crate::train::{
-    Best, Options, SaveInterval, Session, SessionOptions, Snapshot, TrainError, Trainer,
+    Best, InputPipeline, Mode, Options, SaveInterval, Session, SessionOptions, Snapshot,
+    TrainError, Trainer, step_graph,
 };
 use config::{Allowed, new_config, resumed_config};
 use driver::{Recorder, drive};
@@ -268,8 +270,10 @@ fn build(
     let train =
         train.ok_or_else(|| CliError::Data("the dataset has no training part".to_owned()))?;
     let test = plan.dataset.test.clone();
+    let inputs = [(&train, names::TRAIN_IMAGES), (&test, names::EVAL_IMAGES)];
+    let inputs = inputs.map(|(source, name)| InputPipeline::new(source.clone(), name, device, 1));
     let mut trainer = Trainer::new(device, plan.network.clone(), options, train, test, choose)
-        .map_err(|error| fitting(plan, device, error))?;
+        .map_err(|error| too_large(plan, device, inputs, error))?;
     let snapshot = match &plan.start {
         Some((snapshot, _)) => snapshot.clone(),
         None => Snapshot::initial(&plan.network, plan.config.seed),
@@ -279,24 +283,29 @@ fn build(
 }
 
 /// Adds the largest micro-batch that fits to an error about the device's limits.
-fn fitting(plan: &Plan, device: &Device, error: TrainError) -> CliError {
-    let precision = matches!(error, TrainError::Engine(EngineError::Precision(_)));
-    let error = CliError::from(error);
-    let text = match &error {
-        CliError::Device(text) if !precision => text,
-        _ => return error,
+fn too_large(
+    plan: &Plan,
+    device: &Device,
+    [train, test]: [InputPipeline; 2],
+    error: TrainError,
+) -> CliError {
+    let TrainError::Engine(error) = error else {
+        return error.into();
     };
-    let now = plan
-        .config
-        .micro_batch
-        .unwrap_or(plan.config.recipe.batch_size);
-    match super::summary::largest_batch(&plan.network, plan.config.passes(), &device.target(), now)
-    {
-        Some(batch) => CliError::Device(format!(
-            "{text}; --micro-batch {batch} would fit this adapter's binding limit"
-        )),
-        None => error,
-    }
+    let Plan {
+        config, network, ..
+    } = plan;
+    let preprocessing = &plan.description.preprocessing;
+    let now = config.recipe.batch_size.min(train.len());
+    let now = config.micro_batch.unwrap_or(now);
+    fitting(error, device, "--micro-batch", now, |batch| {
+        let passes = config.passes();
+        let input = train.input(batch, preprocessing, config.recipe.augment);
+        let step = step_graph(network, batch, &input, Mode::MicroBatch, passes)?;
+        let input = test.input(batch, preprocessing, false);
+        let evaluation = step_graph(network, batch, &input, Mode::Evaluate, passes)?;
+        Ok(vec![step, evaluation])
+    })
 }
 
 /// Prints what is about to run.
