@@ -1,8 +1,7 @@
 // Dynamic loss scaling after a step: the scale halves if a gradient overflowed, and doubles after
-// `growth_interval` steps without overflow. An overflow at a scale of 1 is not due to scaling, and
-// sets a flag in the metrics.
+// `growth_interval` steps without overflow.
 //
-// loss_scale: see lib/loss_scale.wgsl. metrics: word 4 holds flags.
+// loss_scale: see lib/loss_scale.wgsl.
 // One invocation does everything.
 
 // import loss_scale
@@ -13,12 +12,8 @@ struct Params {
     most: f32,
 }
 
-const FLAGS: u32 = 4u;
-const BAD_GRADIENT: u32 = 2u;
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> loss_scale: array<u32>;
-@group(0) @binding(2) var<storage, read_write> metrics: array<u32>;
 
 @compute @workgroup_size(1)
 fn main() {
@@ -31,9 +26,6 @@ fn main() {
             good_steps = 0u;
         }
     } else {
-        if scale <= 1.0 {
-            metrics[FLAGS] |= BAD_GRADIENT;
-        }
         scale = max(0.5 * scale, 1.0);
         loss_scale[LOSS_SCALE_OVERFLOW] = 0u;
         loss_scale[LOSS_SCALE_SKIPPED] += 1u;

@@ -24,9 +24,7 @@ fn main(
     if i >= params.count {
         return;
     }
-    let gradient = gradients[i];
-    if !(is_finite(gradient.x) && is_finite(gradient.y)
-        && is_finite(gradient.z) && is_finite(gradient.w)) {
+    if !all(are_finite(gradients[i])) {
         atomicOr(&loss_scale[LOSS_SCALE_OVERFLOW], 1u);
     }
 }

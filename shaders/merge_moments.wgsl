@@ -5,11 +5,13 @@
 //
 // partial: [slices, 3, columns], as batch_moments.wgsl or the epilogue of the kernel that
 // computes x writes them; slices without rows have no effect.
-// moments: [2, columns]: mean, then M2 / rows, the biased variance.
+// moments: [2, columns]: mean, then M2 / rows, the biased variance. A variance that overflows is
+// NaN: normalisation by an infinite one would give finite numbers and hide the overflow.
 // running: [2, columns], optionally updated as in running_average.wgsl.
 // One workgroup owns one column. Its invocations merge every 64th slice, then each other in a
 // tree, so the order is fixed.
 
+// import float
 // import running
 
 // Whether there are running statistics. Without them `running` is not accessed.
@@ -78,7 +80,8 @@ fn main(
     }
     if lane == 0u {
         let mean = shared_moments[0].mean;
-        let variance = shared_moments[0].deviations / f32(params.rows);
+        let exact = shared_moments[0].deviations / f32(params.rows);
+        let variance = select(vec4<f32>(not_a_number(params.rows)), exact, are_finite(exact));
         let next = params.columns + column;
         moments[column] = mean;
         moments[next] = variance;

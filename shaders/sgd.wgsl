@@ -2,14 +2,16 @@
 //
 //     g = gradient + decay * p,   v = momentum * v + g,   p = p - rate * (g + momentum * v)
 //
-// parameters, gradients, velocities: `count` vectors of four; pads are zero and stay zero.
-// metrics: bit 1 of word 4 is set when a gradient is NaN or infinite (an atomic or, so the
-// order does not matter).
+// parameters, gradients, velocities: `count` vectors of four, from position `first` of their
+// arenas; pads are zero and stay zero. An element whose update is NaN or infinite stays as it is.
+// metrics: after the first NaN or infinity of the run nothing changes (METRICS_HALTED). An atomic
+// maximum, whose order does not matter, records the last vector with a bad gradient or update.
 // With loss scaling, gradients are divided by the scale, and a step that overflowed is skipped.
 // One invocation owns one vector.
 
 // import float
 // import loss_scale
+// import metrics
 // import step
 
 // Whether the loss is scaled. If not, `loss_scale` is bound to the step and not read.
@@ -17,10 +19,8 @@ const SCALED: bool = false;
 
 struct Params {
     count: u32,
+    first: u32,
 }
-
-const FLAGS: u32 = 4u;
-const BAD_GRADIENT: u32 = 2u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> parameters: array<vec4<f32>>;
@@ -40,23 +40,35 @@ fn main(
     if i >= params.count {
         return;
     }
+    if atomicLoad(&metrics[METRICS_HALTED]) != 0u {
+        return;
+    }
     let rate = bitcast<f32>(step[STEP_LEARNING_RATE]);
     let momentum = bitcast<f32>(step[STEP_MOMENTUM]);
     let decay = bitcast<f32>(step[STEP_WEIGHT_DECAY]);
     var gradient = gradients[i];
+    var overflow = false;
     if SCALED {
-        if loss_scale[LOSS_SCALE_OVERFLOW] != 0u {
+        let scale = bitcast<f32>(loss_scale[LOSS_SCALE]);
+        overflow = loss_scale[LOSS_SCALE_OVERFLOW] != 0u;
+        if overflow && scale > 1.0 {
             return;
         }
-        gradient /= bitcast<f32>(loss_scale[LOSS_SCALE]);
+        gradient /= scale;
     }
-    if !(is_finite(gradient.x) && is_finite(gradient.y)
-        && is_finite(gradient.z) && is_finite(gradient.w)) {
-        atomicOr(&metrics[FLAGS], BAD_GRADIENT);
+    let old_p = parameters[i];
+    let old_v = velocities[i];
+    let g = gradient + decay * old_p;
+    let v = momentum * old_v + g;
+    let p = old_p - rate * (g + momentum * v);
+    let good = are_finite(p) & are_finite(v);
+    if !all(are_finite(gradient)) {
+        atomicMax(&metrics[METRICS_GRADIENT], params.first + i + 1u);
+    } else if !all(good) {
+        atomicMax(&metrics[METRICS_UPDATE], params.first + i + 1u);
     }
-    let p = parameters[i];
-    let g = gradient + decay * p;
-    let v = momentum * velocities[i] + g;
-    velocities[i] = v;
-    parameters[i] = p - rate * (g + momentum * v);
+    if !overflow {
+        velocities[i] = select(old_v, v, good);
+        parameters[i] = select(old_p, p, good);
+    }
 }

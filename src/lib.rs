@@ -68,10 +68,11 @@
 //!   order that depends on scheduling, and every random number is a function of what it is
 //!   for. A run that stops and resumes, also inside an epoch, computes the bits of one that
 //!   did not.
-//! - A NaN or an infinity is never hidden: comparisons propagate it, and the loss and every
-//!   gradient are tested by the bits of their exponents. With half-precision activations the
-//!   loss is scaled; a step whose gradients overflow is skipped, counted, and followed by a
-//!   smaller scale.
+//! - A NaN or an infinity is never hidden: comparisons propagate it, a variance that overflows is
+//!   NaN, and the loss and every gradient are tested by the bits of their exponents. The device
+//!   records where the first one is and changes no weight from then on, so the host need not look
+//!   after every step. With half-precision activations the loss is scaled; a step whose gradients
+//!   overflow is skipped, counted, and followed by a smaller scale.
 //! - `graph`, `program`, `model` and `kernels` perform no input or output and know no device.
 //! - Only [`gpu`] (natively) and [`cli`] block on a device; everything between them is
 //!   asynchronous, because browsers have their event loop.

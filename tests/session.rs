@@ -16,7 +16,9 @@ use pyr_wgpu::engine::Device;
 use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::Description;
 use pyr_wgpu::run::{Config, Environment, RunDirectory, SavedState};
-use pyr_wgpu::train::{Beginning, Event, SCHEMA, Save, SaveInterval, Session, Store, Trainer};
+use pyr_wgpu::train::{
+    Beginning, Event, SCHEMA, Save, SaveInterval, Session, SessionOptions, Store, Trainer,
+};
 
 /// Three steps and two test batches an epoch, two epochs.
 fn small() -> Run {
@@ -213,6 +215,38 @@ fn a_failing_store_ends_the_session() {
     };
     assert_eq!(error.to_string(), "full");
     assert!(next().unwrap().is_none());
+}
+
+/// A run that diverges saves nothing from then on, whatever is due.
+#[test]
+fn a_diverging_run_saves_nothing() {
+    let mut run = small();
+    run.options.preprocessing.mean = [128.0; 3];
+    // An image of the second step overflows.
+    run.contrast = Some(run.order(1)[1][0] as usize);
+    let mut start = run.start();
+    let weights = start.weights.get_mut("conv1.weight").unwrap();
+    weights.iter_mut().for_each(|weight| *weight *= 1e20);
+    let trainer = run.trainer(&Device::cpu(), &start);
+    let options = SessionOptions {
+        max_steps: 100,
+        interval: Duration::from_secs(1000),
+        ..talkative(SaveInterval::Steps(1))
+    };
+    let mut session = Session::start(trainer, options, Box::new(|| Duration::ZERO));
+    let mut memory = Memory::default();
+    let mut next = || pollster::block_on(session.next(&mut memory));
+    let error = loop {
+        match next() {
+            Ok(event) => assert!(event.is_some(), "the session ends without an error"),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("in epoch 1, step 2: "), "{error}");
+    assert!(next().unwrap().is_none());
+    // The state after the first step.
+    let positions: Vec<_> = memory.0.iter().map(|saved| saved.position.step).collect();
+    assert_eq!(positions, [1]);
 }
 
 /// A run directory, with the description that is stored with its states.

@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::networks::small_networks;
-use pyr_wgpu::engine::{Device, Engine, Tuned, Tuner};
+use pyr_wgpu::engine::{Device, Engine, EngineError, Tuned, Tuner, TuningCache};
+use pyr_wgpu::gpu::GpuError;
 use pyr_wgpu::graph::{Graph, Passes, Precision};
 use pyr_wgpu::kernels::{Choices, Target};
 use pyr_wgpu::model::Input;
@@ -72,4 +75,50 @@ fn check(device: &Device, graphs: &[Graph]) {
             ..Tuned::default()
         }
     );
+}
+
+/// A device that is lost while kernels are compiled or measured, or before, is an error.
+#[test]
+fn a_lost_device_ends_compilation_and_tuning() {
+    let graphs = graphs(Precision::F32);
+    let compile = |device: &Device| {
+        let mut engine = Engine::new(device, graphs.clone(), &Choices::default())?;
+        // The loss may come later than the compilation.
+        loop {
+            engine.run(0)?;
+            engine.finish()?;
+        }
+    };
+    let tune = |device: &Device| {
+        let mut tuner = Tuner {
+            measure: true,
+            ..Tuner::default()
+        };
+        let target = target(device);
+        let none = Choices::default();
+        loop {
+            tuner.memory = TuningCache::default();
+            pollster::block_on(tuner.complete(device, &target, &graphs, &none))?;
+        }
+    };
+    let uses: [&dyn Fn(&Device) -> Result<(), EngineError>; 2] = [&compile, &tune];
+    for call in uses {
+        for delay in [None, Some(20), Some(300)] {
+            let Some(device) = common::separate_gpu() else {
+                return;
+            };
+            if delay.is_none() {
+                common::destroy(&device);
+            }
+            let error = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(Duration::from_millis(delay.unwrap_or(0)));
+                    common::destroy(&device);
+                });
+                call(&device).unwrap_err()
+            });
+            let lost = matches!(error, EngineError::Gpu(GpuError::Lost(_)));
+            assert!(lost, "after {delay:?} ms: {error}");
+        }
+    }
 }

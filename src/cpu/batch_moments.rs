@@ -59,7 +59,9 @@ pub(super) fn moments(cpu: &Cpu, x: &[f32], channels: usize, moments: &mut [f32]
     let (mean, variance) = moments.split_at_mut(channels);
     for c in 0..channels {
         mean[c] = merged[c] as f32;
-        variance[c] = (merged[channels + c] / count) as f32;
+        let exact = (merged[channels + c] / count) as f32;
+        // An infinite variance would normalise to finite numbers and hide the overflow.
+        variance[c] = if exact.is_finite() { exact } else { f32::NAN };
     }
 }
 

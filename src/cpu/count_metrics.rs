@@ -18,10 +18,8 @@ pub(super) fn run(_: &Cpu, op: &CountMetrics, mut call: Call<'_>) {
         metrics.top1 += u32::from(*rank < 1);
         metrics.top5 += u32::from(*rank < 5);
         metrics.images += 1;
-        if !value.is_finite() {
-            metrics.flags |= Metrics::BAD_LOSS;
-        }
     }
     metrics.loss += loss as f32;
+    metrics.halted += u32::from(metrics.diverged());
     words.copy_from_slice(&metrics.to_words());
 }

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use super::Cpu;
 use super::call::Call;
-use crate::graph::ops::{LossScale, Metrics, Sgd};
+use crate::graph::lasting;
+use crate::graph::ops::{LossScale, Metrics, Sgd, vector_after};
 
 pub(super) fn run(cpu: &Cpu, op: &Sgd, mut call: Call<'_>) {
     let named = op.inputs(&call.operands());
@@ -13,41 +14,61 @@ pub(super) fn run(cpu: &Cpu, op: &Sgd, mut call: Call<'_>) {
         Some(scale) => LossScale::from_words(call.words(scale)),
         None => LossScale::unscaled(),
     };
-    if scale.overflow != 0 {
+    let metrics = call.result_words(results.metrics);
+    let mut found = Metrics::from_words(metrics);
+    if found.halted != 0 || scale.is_too_large() {
         return;
     }
     let divisor = scale.scale;
+    let apply = scale.overflow == 0;
     let step = call.step(named.step);
     let [rate, momentum, decay] = [step.learning_rate, step.momentum, step.weight_decay];
+    let (offsets, _) = lasting::offsets(named.gradients.iter().map(|g| call.shape(*g)));
     let tensors = results.parameters.iter().zip(&results.velocities);
     let values: Vec<_> = tensors
         .zip(&named.gradients)
         .map(|((p, v), g)| (call.result(*p), call.result(*v), call.numbers(*g)))
         .collect();
-    let finite = values
+    let last_bad: Vec<[u32; 2]> = values
         .into_par_iter()
         .map(|(parameters, velocities, gradients)| {
-            let mut finite = true;
+            let count = parameters.len();
+            let (velocities, gradients) = (&mut velocities[..count], &gradients[..count]);
+            // One more than the last element with a bad gradient, and with a bad update.
+            let mut last = [0, 0];
             cpu.instructions.vectorise(
                 #[inline(always)]
                 || {
-                    let numbers = parameters.iter_mut().zip(velocities).zip(gradients);
-                    for ((p, v), gradient) in numbers {
-                        let gradient = gradient / divisor;
-                        finite &= gradient.is_finite();
-                        let g = gradient + decay * *p;
-                        *v = momentum * *v + g;
-                        *p -= rate * (g + momentum * *v);
+                    for i in 0..count {
+                        let (p, v) = (parameters[i], velocities[i]);
+                        let gradient = gradients[i] / divisor;
+                        let g = gradient + decay * p;
+                        let new_v = momentum * v + g;
+                        let new_p = p - rate * (g + momentum * new_v);
+                        let good = new_v.is_finite() & new_p.is_finite();
+                        let bad_gradient = !gradient.is_finite();
+                        for (last, bad) in
+                            last.iter_mut().zip([bad_gradient, !good & !bad_gradient])
+                        {
+                            *last = if bad { i as u32 + 1 } else { 0 }.max(*last);
+                        }
+                        velocities[i] = if good & apply { new_v } else { v };
+                        parameters[i] = if good & apply { new_p } else { p };
                     }
                 },
             );
-            finite
+            last
         })
-        .reduce(|| true, |a, b| a && b);
-    if !finite {
-        let metrics = call.result_words(results.metrics);
-        let mut sum = Metrics::from_words(metrics);
-        sum.flags |= Metrics::BAD_GRADIENT;
-        metrics.copy_from_slice(&sum.to_words());
+        .collect();
+    for (last, offset) in last_bad.into_iter().zip(offsets) {
+        for (word, last) in [&mut found.gradient, &mut found.update]
+            .into_iter()
+            .zip(last)
+        {
+            if let Some(last) = last.checked_sub(1) {
+                *word = vector_after(offset, last as usize).max(*word);
+            }
+        }
     }
+    metrics.copy_from_slice(&found.to_words());
 }

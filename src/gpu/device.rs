@@ -8,7 +8,8 @@ use std::task::{Poll, Waker};
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::pipelines::{Keep, Pipelines};
-use super::{Adapter, Description, GpuError};
+use super::wait::wait;
+use super::{Adapter, Allocation, Description, GpuError};
 use crate::program::MatrixUnit;
 
 /// Whether the driver adds bounds checks to shaders.
@@ -127,6 +128,7 @@ impl Gpu {
             let error = match error {
                 wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory {
                     adapter: adapter.clone(),
+                    allocation: None,
                 },
                 wgpu::Error::Validation { description, .. }
                 | wgpu::Error::Internal { description, .. } => GpuError::Rejected(description),
@@ -136,12 +138,20 @@ impl Gpu {
         }));
         let failure = Arc::clone(&self.failure);
         self.device.set_device_lost_callback(move |reason, text| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                // Errors that result from the loss must not hide it.
-                *failure = Some(GpuError::Lost(text));
-            }
+            let reason = match reason {
+                wgpu::DeviceLostReason::Destroyed => "it was destroyed",
+                wgpu::DeviceLostReason::Unknown if text.is_empty() => "the driver gives no reason",
+                wgpu::DeviceLostReason::Unknown => &text,
+            };
+            let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+            // Errors that result from the loss must not hide it.
+            *failure = Some(GpuError::Lost(reason.to_owned()));
         });
+    }
+
+    fn failure(&self) -> Option<GpuError> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.clone()
     }
 
     /// Reports the first error since the device was opened, if any.
@@ -149,11 +159,11 @@ impl Gpu {
     /// # Errors
     /// That error.
     pub fn check(&self) -> Result<(), GpuError> {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*failure {
-            None => Ok(()),
-            Some(error) => Err(error.clone()),
+        if matches!(self.failure(), Some(error) if !matches!(error, GpuError::Lost(_))) {
+            // It may result from a loss, which wgpu reports only to those who wait.
+            self.wait(None);
         }
+        self.failure().map_or(Ok(()), Err)
     }
 
     /// Clears a recorded [`GpuError::Rejected`], after which the device is still usable. For
@@ -232,13 +242,52 @@ impl Gpu {
         if cfg!(target_arch = "wasm32") {
             return;
         }
-        let wait = wgpu::PollType::Wait {
-            submission_index: submission,
-            timeout: None,
-        };
-        if let Err(error) = self.device.poll(wait) {
+        if let Err(error) = wait(&self.device, submission) {
             let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-            failure.get_or_insert(GpuError::Lost(error.to_string()));
+            if !matches!(*failure, Some(GpuError::Lost(_))) {
+                *failure = Some(error);
+            }
+        }
+    }
+
+    /// Allocates a buffer that holds `name`.
+    ///
+    /// # Errors
+    /// If it exceeds the adapter's limit or memory, and any error that the device has reported so
+    /// far.
+    pub(super) fn buffer(
+        &self,
+        name: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer, GpuError> {
+        let limit = self.description.max_buffer;
+        if bytes > limit {
+            return Err(GpuError::BufferTooLarge {
+                name: name.to_owned(),
+                bytes,
+                limit,
+                adapter: self.description.name.clone(),
+            });
+        }
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(name),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        });
+        match self.check() {
+            Ok(()) => Ok(buffer),
+            Err(GpuError::OutOfMemory { adapter, .. }) => Err(GpuError::OutOfMemory {
+                adapter,
+                allocation: Some(Allocation {
+                    name: name.to_owned(),
+                    bytes,
+                    needed: bytes,
+                    allocated: 0,
+                }),
+            }),
+            Err(error) => Err(error),
         }
     }
 
@@ -278,12 +327,9 @@ impl Gpu {
         &self,
         parts: &[(&wgpu::Buffer, u64, u64)],
     ) -> Result<Vec<Vec<u8>>, GpuError> {
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("read back"),
-            size: parts.iter().map(|(_, _, bytes)| bytes).sum(),
-            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-            mapped_at_creation: false,
-        });
+        let bytes = parts.iter().map(|(_, _, bytes)| bytes).sum();
+        let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
+        let staging = self.buffer("the copy of results for the host", bytes, usage)?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let mut at = 0;
         for (buffer, offset, bytes) in parts {
@@ -292,9 +338,11 @@ impl Gpu {
         }
         self.queue.submit([encoder.finish()]);
         self.map(&staging).await?;
-        let view = staging
-            .get_mapped_range(..)
-            .map_err(|e| GpuError::Rejected(e.to_string()))?;
+        let view = staging.get_mapped_range(..).map_err(|e| {
+            self.check()
+                .err()
+                .unwrap_or(GpuError::Rejected(e.to_string()))
+        })?;
         let mut rest = &view[..];
         let split = parts.iter().map(|(_, _, bytes)| {
             let (part, after) = rest.split_at(*bytes as usize);
@@ -309,7 +357,8 @@ impl Gpu {
         let mapped = Arrival::default();
         let signal = mapped.clone();
         staging.map_async(wgpu::MapMode::Read, .., move |result| signal.arrive(result));
-        self.wait(None);
+        // A failed device may never call back.
+        self.finish()?;
         let mapped = mapped.arrived().await;
         self.check()?;
         mapped.map_err(|e| GpuError::Lost(e.to_string()))

@@ -55,10 +55,14 @@ impl LoadedPrograms {
     pub fn new(gpu: &Gpu, programs: &[&Program]) -> Result<LoadedPrograms, GpuError> {
         let plans: Vec<Plan> = programs.iter().map(|p| Plan::new(p)).collect();
         let compiled = compile(gpu, programs)?;
-        let (kept, kept_of) = kept_buffers(gpu, programs)?;
-        let slots = slot_buffers(gpu, &plans)?;
+        let Buffers {
+            kept,
+            kept_of,
+            slots,
+            bytes,
+        } = Buffers::new(gpu, programs, &plans)?;
         let mut loaded = LoadedPrograms {
-            bytes: kept.iter().chain(&slots).map(wgpu::Buffer::size).sum(),
+            bytes,
             kept,
             kept_of,
             programs: Vec::new(),
@@ -212,56 +216,55 @@ fn entry(number: u32, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> wgpu::B
     }
 }
 
-fn buffer(
-    gpu: &Gpu,
-    name: &str,
+/// The buffers of programs that are loaded together.
+struct Buffers {
+    kept: Vec<wgpu::Buffer>,
+    kept_of: HashMap<String, KeptBuffer>,
+    slots: Vec<wgpu::Buffer>,
     bytes: u64,
-    usage: wgpu::BufferUsages,
-) -> Result<wgpu::Buffer, GpuError> {
-    let limit = gpu.description.max_buffer;
-    if bytes > limit {
-        return Err(GpuError::BufferTooLarge {
-            name: name.to_owned(),
-            bytes,
-            limit,
-            adapter: gpu.description.name.clone(),
-        });
-    }
-    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some(name),
-        size: bytes,
-        usage,
-        mapped_at_creation: false,
-    });
-    gpu.check()?;
-    Ok(buffer)
 }
 
-/// One buffer for each name, as large as any program needs.
-fn kept_buffers(
-    gpu: &Gpu,
-    programs: &[&Program],
-) -> Result<(Vec<wgpu::Buffer>, HashMap<String, KeptBuffer>), GpuError> {
-    let usage =
-        wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-    let mut buffers = Vec::new();
-    let mut names = HashMap::new();
-    for (name, bytes) in plan::kept_buffers(programs) {
-        names.insert(name.to_owned(), KeptBuffer(buffers.len()));
-        buffers.push(buffer(gpu, name, bytes, usage)?);
+impl Buffers {
+    /// One buffer for each name of a kept one, and one for each slot of temporaries, as large as any
+    /// program needs.
+    fn new(gpu: &Gpu, programs: &[&Program], plans: &[Plan]) -> Result<Buffers, GpuError> {
+        let kept_of_name = plan::kept_buffers(programs);
+        let slot_sizes = plan::shared_slots(plans);
+        let needed = kept_of_name.values().chain(&slot_sizes).sum();
+        let mut buffers = Buffers {
+            kept: Vec::new(),
+            kept_of: HashMap::new(),
+            slots: Vec::new(),
+            bytes: 0,
+        };
+        let mut allocate = |name: &str, bytes: u64, usage| {
+            let allocated = gpu.buffer(name, bytes, usage);
+            let before = buffers.bytes;
+            buffers.bytes += bytes;
+            allocated.map_err(|error| error.within(needed, before))
+        };
+        let temporary = wgpu::BufferUsages::STORAGE;
+        let usage = temporary | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        for (name, bytes) in kept_of_name {
+            let number = KeptBuffer(buffers.kept.len());
+            buffers.kept_of.insert(name.to_owned(), number);
+            buffers.kept.push(allocate(name, bytes, usage)?);
+        }
+        for (slot, bytes) in slot_sizes.into_iter().enumerate() {
+            let name = largest_in_slot(programs, plans, slot);
+            buffers.slots.push(allocate(name, bytes, temporary)?);
+        }
+        Ok(buffers)
     }
-    Ok((buffers, names))
 }
 
-/// Physical buffers for temporaries, each slot as large as any program needs.
-fn slot_buffers(gpu: &Gpu, plans: &[Plan]) -> Result<Vec<wgpu::Buffer>, GpuError> {
-    let slots = plan::shared_slots(plans).into_iter().enumerate();
-    slots
-        .map(|(slot, bytes)| {
-            let name = format!("temporary {slot}");
-            buffer(gpu, &name, bytes, wgpu::BufferUsages::STORAGE)
-        })
-        .collect()
+/// Name of the largest temporary buffer that shares a slot.
+fn largest_in_slot<'p>(programs: &[&'p Program], plans: &[Plan], slot: usize) -> &'p str {
+    let pairs = programs.iter().zip(plans);
+    let all = pairs.flat_map(|(program, plan)| program.buffers.iter().zip(&plan.slot_of));
+    let sharing = all.filter(|(_, slot_of)| **slot_of == Some(slot));
+    let largest = sharing.max_by_key(|(buffer, _)| buffer.bytes);
+    largest.map_or("temporary values", |(buffer, _)| &buffer.name)
 }
 
 /// The parameters of all dispatches, each at an aligned offset.
@@ -302,4 +305,28 @@ fn compile<'p>(
         super::warm::warm(gpu, &kernels, &compiled)?;
     }
     Ok(kernels.into_iter().zip(compiled).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_named_after_its_largest_buffer() {
+        let program = |sizes: [u64; 2]| {
+            let mut program = Program::new();
+            for (name, bytes) in ["a", "b"].into_iter().zip(sizes) {
+                program.buffer(&format!("{name} {bytes}"), bytes, Lifetime::Temporary);
+            }
+            program
+        };
+        let programs = [&program([16, 32]), &program([48, 8])];
+        let plan = |slot_of: [usize; 2]| Plan {
+            slot_of: slot_of.map(Some).into(),
+            ..Plan::default()
+        };
+        let plans = [plan([0, 1]), plan([1, 0])];
+        assert_eq!(largest_in_slot(&programs, &plans, 0), "a 16");
+        assert_eq!(largest_in_slot(&programs, &plans, 1), "a 48");
+    }
 }

@@ -42,12 +42,8 @@ impl LoadedPrograms {
                 ty: wgpu::QueryType::Timestamp,
                 count,
             });
-            let stamps = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("dispatch times"),
-                size: 8 * u64::from(count),
-                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-                mapped_at_creation: false,
-            });
+            let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+            let stamps = gpu.buffer("dispatch times", 8 * u64::from(count), usage)?;
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
             for (index, dispatch) in chunk.iter().enumerate() {
                 let first = 2 * index as u32;

@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::compile::{Compiled, compile_one};
+use super::wait::wait;
 use super::{Gpu, GpuError};
 use crate::program::Kernel;
 
@@ -78,5 +79,5 @@ fn dispatch_empty(
     drop(pass);
     queue.submit([encoder.finish()]);
     // A failure here recurs at the first real dispatch.
-    drop(device.poll(wgpu::PollType::wait_indefinitely()));
+    drop(wait(device, None));
 }

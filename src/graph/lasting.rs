@@ -177,14 +177,19 @@ impl LastingMemory {
 impl Graph {
     /// Byte offset of each value of an arena, in order, and the size of the arena in bytes.
     pub fn arena_offsets(&self, arena: Arena) -> (Vec<u64>, u64) {
-        let mut bytes = 0;
-        let mut offsets = Vec::new();
-        for id in self.arena(arena) {
-            offsets.push(bytes);
-            bytes += self.shape(id).bytes().next_multiple_of(ARENA_ALIGNMENT);
-        }
-        (offsets, bytes)
+        offsets(self.arena(arena).into_iter().map(|id| self.shape(id)))
     }
+}
+
+/// Byte offset in an arena of each of its shapes, in order, and the size of the arena in bytes.
+pub fn offsets<'a>(shapes: impl IntoIterator<Item = &'a Shape>) -> (Vec<u64>, u64) {
+    let mut bytes = 0;
+    let mut offsets = Vec::new();
+    for shape in shapes {
+        offsets.push(bytes);
+        bytes += shape.bytes().next_multiple_of(ARENA_ALIGNMENT);
+    }
+    (offsets, bytes)
 }
 
 fn words(shape: &Shape) -> usize {

@@ -20,8 +20,8 @@ pub(super) fn lower(
         (named.sums.as_slice(), Write),
         (named.gradients.as_slice(), Read),
     ];
-    for bindings in arenas::parts(lowering, &operands) {
-        arenas::launch(lowering, &SHADER.kernel(), named.sums[0], bindings);
+    for part in arenas::parts(lowering, &operands) {
+        arenas::launch(lowering, &SHADER.kernel(), named.sums[0], part.bindings);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::shader::{Shader, parameters, shader};
 use crate::graph::Node;
 use crate::graph::ops::{AdjustLossScale, LossScale};
 
-pub(super) const SHADER: Shader = shader!("adjust_loss_scale", [Write, Write], Params);
+pub(super) const SHADER: Shader = shader!("adjust_loss_scale", [Write], Params);
 
 parameters! {
     struct Params {
@@ -28,7 +28,7 @@ pub(super) fn lower(
     let launch = Launch {
         kernel: SHADER.kernel(),
         uniforms: params.words(),
-        bindings: vec![lowering.write(named.scale), lowering.write(named.metrics)],
+        bindings: vec![lowering.write(named.scale)],
         grid: [1, 1, 1],
         flops: 0,
     };

@@ -2,9 +2,17 @@
 
 use super::elementwise;
 use super::lowering::Lowering;
-use crate::graph::ValueId;
+use crate::graph::{ValueId, lasting};
 use crate::program::Access::{Read, Write};
 use crate::program::{Access, Binding, Kernel, OFFSET_ALIGNMENT};
+
+/// The bindings of one dispatch, one for each operand.
+#[derive(Clone)]
+pub(super) struct Part {
+    /// Offset in bytes of its start among the values, as they lie in an arena.
+    pub(super) start: u64,
+    pub(super) bindings: Vec<Binding>,
+}
 
 /// Emits a dispatch over the elements of the first binding.
 pub(super) fn launch(
@@ -17,55 +25,60 @@ pub(super) fn launch(
     elementwise::launch(lowering, of, kernel.clone(), bindings, count);
 }
 
-/// Merges values that are contiguous in memory into as few bindings as the target allows.
-/// Each list holds the bindings of one dispatch, one for each operand.
-pub(super) fn parts(
-    lowering: &Lowering<'_>,
-    operands: &[(&[ValueId], Access)],
-) -> Vec<Vec<Binding>> {
+/// Merges values that are contiguous in memory into as few bindings as the target allows: one part
+/// for each dispatch.
+pub(super) fn parts(lowering: &Lowering<'_>, operands: &[(&[ValueId], Access)]) -> Vec<Part> {
     let limit = lowering.target.max_binding / OFFSET_ALIGNMENT * OFFSET_ALIGNMENT;
     let bind = |(ids, access): &(&[ValueId], Access), index: usize| match access {
         Read => lowering.read(ids[index]),
         Write => lowering.write(ids[index]),
     };
-    let mut runs: Vec<Vec<Binding>> = Vec::new();
-    for index in 0..operands[0].0.len() {
-        let next: Vec<Binding> = operands
-            .iter()
-            .map(|operand| bind(operand, index))
-            .collect();
-        match runs.last_mut().filter(|run| follows(run, &next)) {
+    let shapes = operands[0].0.iter().map(|id| lowering.shape(*id));
+    let (starts, _) = lasting::offsets(shapes);
+    let mut runs: Vec<Part> = Vec::new();
+    for (index, start) in starts.into_iter().enumerate() {
+        let bindings = operands.iter().map(|operand| bind(operand, index));
+        let next = Part {
+            start,
+            bindings: bindings.collect(),
+        };
+        match runs.last_mut().filter(|run| run.precedes(&next)) {
             Some(run) => {
-                for (run, next) in run.iter_mut().zip(&next) {
+                for (run, next) in run.bindings.iter_mut().zip(&next.bindings) {
                     run.bytes = next.offset + next.bytes - run.offset;
                 }
             }
             None => runs.push(next),
         }
     }
-    runs.iter().flat_map(|run| split(run, limit)).collect()
+    runs.iter().flat_map(|run| run.split(limit)).collect()
 }
 
-/// Whether each value of `next` starts where its run ends, up to alignment.
-fn follows(run: &[Binding], next: &[Binding]) -> bool {
-    let pairs = run.iter().zip(next);
-    pairs.into_iter().all(|(run, next)| {
-        let end = (run.offset + run.bytes).next_multiple_of(OFFSET_ALIGNMENT);
-        run.buffer == next.buffer && next.offset == end
-    })
-}
+impl Part {
+    /// Whether each binding of `next` starts where its own ends, up to alignment.
+    fn precedes(&self, next: &Part) -> bool {
+        let pairs = self.bindings.iter().zip(&next.bindings);
+        pairs.into_iter().all(|(own, next)| {
+            let end = (own.offset + own.bytes).next_multiple_of(OFFSET_ALIGNMENT);
+            own.buffer == next.buffer && next.offset == end
+        })
+    }
 
-/// Splits a run into bindings of at most `limit` bytes.
-fn split(run: &[Binding], limit: u64) -> Vec<Vec<Binding>> {
-    let bytes = run[0].bytes;
-    debug_assert!(run.iter().all(|binding| binding.bytes == bytes), "{run:?}");
-    let part = |start: u64| {
-        let cut = |binding: &Binding| Binding {
-            offset: binding.offset + start,
-            bytes: limit.min(bytes - start),
-            ..binding.clone()
+    /// Splits it into parts whose bindings have at most `limit` bytes.
+    fn split(&self, limit: u64) -> Vec<Part> {
+        let bytes = self.bindings[0].bytes;
+        debug_assert!(self.bindings.iter().all(|binding| binding.bytes == bytes));
+        let part = |start: u64| {
+            let cut = |binding: &Binding| Binding {
+                offset: binding.offset + start,
+                bytes: limit.min(bytes - start),
+                ..binding.clone()
+            };
+            Part {
+                start: self.start + start,
+                bindings: self.bindings.iter().map(cut).collect(),
+            }
         };
-        run.iter().map(cut).collect()
-    };
-    (0..bytes).step_by(limit as usize).map(part).collect()
+        (0..bytes).step_by(limit as usize).map(part).collect()
+    }
 }

@@ -17,7 +17,8 @@ pub(super) fn lower(
 ) -> Result<(), LowerError> {
     let named = op.inputs(&node.inputs);
     let scale = lowering.write(named.scale);
-    for mut bindings in arenas::parts(lowering, &[(named.gradients.as_slice(), Read)]) {
+    for part in arenas::parts(lowering, &[(named.gradients.as_slice(), Read)]) {
+        let mut bindings = part.bindings;
         bindings.push(scale.clone());
         arenas::launch(lowering, &SHADER.kernel(), named.scale, bindings);
     }

@@ -1,14 +1,24 @@
 //! Host half of `shaders/sgd.wgsl`.
 
 use super::arenas;
-use super::elementwise::Params;
-use super::lowering::{LowerError, Lowering};
-use super::shader::{Shader, shader};
+use super::grid;
+use super::lowering::{Launch, LowerError, Lowering};
+use super::shader::{Shader, parameters, shader};
 use crate::graph::Node;
 use crate::graph::ops::Sgd;
 use crate::program::Access::{Read, Write};
+use crate::shape::LANES;
 
 pub(super) const SHADER: Shader = shader!("sgd", [Write, Read, Write, Write, Read, Read], Params);
+
+parameters! {
+    struct Params {
+        /// Vectors of four.
+        count,
+        /// Position of the first one in the arenas.
+        first,
+    }
+}
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, op: &Sgd, node: &Node) -> Result<(), LowerError> {
     let named = op.inputs(&node.inputs);
@@ -24,9 +34,22 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &Sgd, node: &Node) -> Resul
         None => step.clone(),
     };
     let kernel = SHADER.variant(&[("SCALED", u32::from(op.scaled))]);
-    for mut bindings in arenas::parts(lowering, &operands) {
+    let vector = 4 * LANES as u64;
+    for part in arenas::parts(lowering, &operands) {
+        let mut bindings = part.bindings;
+        let params = Params {
+            count: (bindings[0].bytes / vector) as u32,
+            first: (part.start / vector) as u32,
+        };
         bindings.extend([metrics.clone(), step.clone(), scale.clone()]);
-        arenas::launch(lowering, &kernel, named.metrics, bindings);
+        let launch = Launch {
+            kernel: kernel.clone(),
+            uniforms: params.words(),
+            bindings,
+            grid: grid(params.count.div_ceil(64) as usize),
+            flops: 0,
+        };
+        lowering.launch(named.metrics, launch);
     }
     Ok(())
 }

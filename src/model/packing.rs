@@ -7,7 +7,7 @@
 
 use super::layers::{LayerKind, Network};
 use super::parameters::{Parameter, ParameterRole};
-use crate::graph::Arena;
+use crate::graph::{Arena, lasting};
 use crate::shape::Shape;
 
 /// A kept value of a graph, and the file's tensors that it packs.
@@ -86,6 +86,26 @@ impl Network {
                 }
             })
             .collect()
+    }
+}
+
+impl Network {
+    /// The trained tensor at a byte offset in the arena of parameters, gradients or velocities
+    /// ([`crate::graph::lasting`]).
+    ///
+    /// # Panics
+    /// If the arena is smaller.
+    pub fn tensor_at(&self, offset: u64) -> Parameter {
+        let mut values = self.packed_values();
+        values.retain(|value| value.arena == Arena::Parameters);
+        let (offsets, bytes) = lasting::offsets(values.iter().map(|value| &value.shape));
+        assert!(offset < bytes, "byte {offset} of {bytes}");
+        let index = offsets.partition_point(|start| *start <= offset) - 1;
+        let PackedValue { shape, tensors, .. } = &values[index];
+        let element = (offset - offsets[index]) as usize / 4;
+        // The tensors of a value have the same size.
+        let tensor = element * tensors.len() / shape.stored_len();
+        tensors[tensor.min(tensors.len() - 1)].clone()
     }
 }
 
@@ -181,6 +201,23 @@ mod tests {
             .map(|p| p.name.as_str())
             .collect();
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn tensors_are_found_by_their_place_in_an_arena() {
+        let network = Network::new(&preset("demo").unwrap()).unwrap();
+        let values = network.packed_values().into_iter();
+        let trained: Vec<PackedValue> = values.filter(|v| v.arena == Arena::Parameters).collect();
+        let (offsets, _) = lasting::offsets(trained.iter().map(|value| &value.shape));
+        for (value, start) in trained.iter().zip(offsets) {
+            // The first and the last stored vector of each tensor.
+            let each = value.shape.bytes() / value.tensors.len() as u64;
+            for (index, tensor) in (0..).zip(&value.tensors) {
+                for offset in [index * each, (index + 1) * each - 16] {
+                    assert_eq!(network.tensor_at(start + offset).name, tensor.name);
+                }
+            }
+        }
     }
 
     #[test]

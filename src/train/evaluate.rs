@@ -114,7 +114,7 @@ impl EvaluationPass {
         values: &EvaluationValues,
     ) -> Result<Evaluation, TrainError> {
         let metrics = read_metrics(engine, values.metrics).await?;
-        if metrics.flags != 0 {
+        if metrics.diverged() {
             return Err(TrainError::Scores);
         }
         Ok(Evaluation {

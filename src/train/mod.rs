@@ -61,17 +61,22 @@ pub enum TrainError {
          one"
     )]
     Scores,
-    /// A loss, gradient or parameter became NaN or infinite.
+    /// A loss, gradient, parameter or running statistic became NaN or infinite. The device has
+    /// changed no parameter since.
     #[error(
-        "training diverged in epoch {epoch}, at or before step {step}: {what}; what was saved \
-         before is intact; try a smaller --lr"
+        "training diverged in epoch {epoch}, step {step}{}: {what}; what was saved before is \
+         intact; try a smaller --lr",
+        .micro_batch.map(|batch| format!(", micro-batch {batch}")).unwrap_or_default()
     )]
     Diverged {
         /// Epoch, from 1.
         epoch: u32,
         /// Step within the epoch, from 1.
         step: u32,
-        /// The first NaN or infinity found.
+        /// Micro-batch within the step, from 1; `None` without micro-batches, and for the update
+        /// that follows them.
+        micro_batch: Option<u32>,
+        /// The first NaN or infinity: its kind and its tensor or layer.
         what: String,
     },
 }

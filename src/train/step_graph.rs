@@ -173,7 +173,7 @@ fn accumulate(graph: &mut Graph) -> Result<(), GraphError> {
 }
 
 /// Appends SGD with the gradients of an arena. With a scaled loss, a step whose gradients
-/// overflow changes only the loss scale.
+/// overflow changes only the loss scale, unless that is at its minimum.
 fn update(
     graph: &mut Graph,
     gradients: Arena,
@@ -201,7 +201,7 @@ fn update(
     };
     graph.push(op, &operands.list(), "update")?;
     if let Some(scale) = loss_scale {
-        let operands = ops::AdjustLossScaleInputs { scale, metrics };
+        let operands = ops::AdjustLossScaleInputs { scale };
         graph.push(ops::AdjustLossScale, &operands.list(), "loss scale")?;
     }
     Ok(())

@@ -14,13 +14,14 @@ use super::snapshot::{EpochOrder, Position, Snapshot};
 use super::step_graph::{Mode, step_graph, update_graph};
 use super::{InputPipeline, Recipe, Totals, TrainError};
 use crate::data::{EpochKey, Source};
-use crate::engine::{Device, Engine, EngineError, TensorKind, ValueHandle};
+use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
 use crate::graph::ops::{LossScale, METRIC_WORDS, Metrics};
 use crate::graph::step::Step;
 use crate::graph::{Arena, Graph, Passes, Precision};
 use crate::kernels::Choices;
-use crate::model::{Network, Preprocessing, names};
+use crate::model::{Network, Parameter, ParameterRole, Preprocessing, names};
 use crate::rng::{Purpose, Stream};
+use crate::shape::LANES;
 
 /// Options of a [`Trainer`].
 #[derive(Clone, Debug, PartialEq)]
@@ -171,7 +172,8 @@ impl Trainer {
     /// The state from which the run can resume.
     ///
     /// # Errors
-    /// If the device fails, or the run has diverged.
+    /// If the device fails, or the run has diverged: a state with a NaN or an infinity is never
+    /// returned.
     pub async fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
         if self.evaluation.is_none() {
             self.collect().await?;
@@ -182,13 +184,13 @@ impl Trainer {
             self.position.loss_scale = Some(words);
         }
         self.position.order = Some(self.order());
-        let (engine, network) = (&self.engine, &self.network);
+        let weights = self.finite_tensors(TensorKind::Weights).await?;
         let mut optimizer = BTreeMap::new();
         for kind in TensorKind::optimizer_state() {
-            optimizer.insert(kind, engine.read_tensors(network, kind).await?);
+            optimizer.insert(kind, self.finite_tensors(kind).await?);
         }
         Ok(Snapshot {
-            weights: engine.read_tensors(network, TensorKind::Weights).await?,
+            weights,
             optimizer,
             position: self.position,
         })
@@ -307,8 +309,8 @@ impl Trainer {
     /// If the device fails, or a loss or gradient was NaN or infinite.
     pub async fn collect(&mut self) -> Result<Totals, TrainError> {
         let metrics = read_metrics(&self.engine, self.values.metrics).await?;
-        if metrics.flags != 0 {
-            return Err(self.diverged(metrics.flags).await);
+        if metrics.diverged() {
+            return Err(self.diverged(&metrics).await?);
         }
         self.position.metrics = metrics.to_words();
         Ok(self.position.totals())
@@ -342,7 +344,10 @@ impl Trainer {
                     .write(self.values.metrics, &self.position.metrics);
                 Ok((done, Some(evaluation.totals)))
             }
-            Err(TrainError::Scores) => Err(self.diverged(Metrics::BAD_LOSS).await),
+            Err(TrainError::Scores) => {
+                let what = "in the evaluation after it, a logit";
+                Err(self.divergence(self.position.step, None, what))
+            }
             Err(error) => Err(error),
         }
     }
@@ -386,31 +391,82 @@ impl Trainer {
         self.engine.write(self.values.step, &step.to_words());
     }
 
-    /// The error of a run that diverged, with the first affected tensor.
-    async fn diverged(&self, flags: u32) -> TrainError {
-        let mut what = match flags & Metrics::BAD_LOSS != 0 {
-            true => "a loss is NaN or infinite".to_owned(),
-            false => "a gradient is NaN or infinite".to_owned(),
-        };
-        if self.options.passes.precision == Precision::F16 {
-            what += " (half precision overflows above 65504; try --precision f32)";
-        }
-        if let Ok(weights) = self
-            .engine
-            .read_tensors(&self.network, TensorKind::Weights)
-            .await
-        {
-            let bad = |values: &[f32]| values.iter().any(|v| !v.is_finite());
-            let names = self.network.parameters().into_iter().map(|p| p.name);
-            let mut names = names.filter(|name| weights.get(name).is_some_and(|v| bad(v)));
-            if let Some(first) = names.next() {
-                what += &format!(", first in the tensor {first}");
+    /// Reads all tensors of a kind, none of which may have a NaN or an infinity.
+    async fn finite_tensors(&self, kind: TensorKind) -> Result<Tensors, TrainError> {
+        let tensors = self.engine.read_tensors(&self.network, kind).await?;
+        match self.first_bad(&tensors) {
+            None => Ok(tensors),
+            Some(name) => {
+                let what = format!("the {}", kind.value_name(&name));
+                Err(self.divergence(self.position.step, None, &what))
             }
         }
+    }
+
+    /// Names the first tensor, in the order of the layers, that has a NaN or an infinity.
+    fn first_bad(&self, tensors: &Tensors) -> Option<String> {
+        let is_bad = |values: &Vec<f32>| values.iter().any(|value| !value.is_finite());
+        let mut parameters = self.network.parameters().into_iter();
+        let Parameter { name, role, .. } =
+            parameters.find(|parameter| tensors.get(&parameter.name).is_some_and(is_bad))?;
+        let layer = name.rsplit_once('.').map_or(&*name, |(layer, _)| layer);
+        Some(match role {
+            ParameterRole::RunningMean => format!("running mean of {layer}"),
+            ParameterRole::RunningVar => format!("running variance of {layer}"),
+            _ => name,
+        })
+    }
+
+    /// The error of a run whose metrics have a NaN or an infinity: where it first occurred.
+    ///
+    /// # Errors
+    /// If the device fails.
+    async fn diverged(&self, metrics: &Metrics) -> Result<TrainError, TrainError> {
+        // All batches of the epoch so far, as step and micro-batch.
+        let chunk = self.options.micro_batch.unwrap_or(usize::MAX);
+        let mut batches: Vec<(u32, u32)> = (0..self.position.step)
+            .flat_map(|step| {
+                let count = self.batch_at(step).div_ceil(chunk) as u32;
+                (1..=count).map(move |batch| (step + 1, batch))
+            })
+            .collect();
+        let halted = metrics.halted as usize;
+        let tensor = |vector: u32| {
+            let bytes = 4 * LANES as u64;
+            self.network.tensor_at(u64::from(vector - 1) * bytes).name
+        };
+        let (later, in_loss, what) = match (metrics.gradient, metrics.update) {
+            (0, 0) => {
+                let weights = TensorKind::Weights;
+                let weights = self.engine.read_tensors(&self.network, weights).await?;
+                let what = self.first_bad(&weights).unwrap_or_else(|| {
+                    let classifier = self.network.head.last().map(|layer| &layer.name);
+                    format!(
+                        "loss of the logits of {}",
+                        classifier.expect("a classifier")
+                    )
+                });
+                (halted.saturating_sub(1), true, what)
+            }
+            (0, vector) => (halted, false, format!("update of {}", tensor(vector))),
+            (vector, _) => (halted, false, format!("gradient of {}", tensor(vector))),
+        };
+        batches.truncate(batches.len().saturating_sub(later));
+        let (step, batch) = batches.last().copied().unwrap_or((self.position.step, 1));
+        let micro_batch = self.options.micro_batch.and(in_loss.then_some(batch));
+        Ok(self.divergence(step, micro_batch, &format!("the {what}")))
+    }
+
+    fn divergence(&self, step: u32, micro_batch: Option<u32>, what: &str) -> TrainError {
+        let hint = match self.options.passes.precision {
+            Precision::F16 => " (half precision overflows above 65504; try --precision f32)",
+            Precision::F32 => "",
+        };
         TrainError::Diverged {
             epoch: self.position.epoch,
-            step: self.position.step,
-            what,
+            step,
+            micro_batch,
+            what: format!("{what} is NaN or infinite{hint}"),
         }
     }
 }

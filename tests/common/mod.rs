@@ -62,6 +62,18 @@ fn open(checks: Checks) -> Option<Device> {
     }
 }
 
+/// Another device on the same adapter, which a test may destroy.
+pub fn separate_gpu() -> Option<Device> {
+    open(Checks::Off)
+}
+
+/// Destroys a device, as after a driver reset.
+pub fn destroy(device: &Device) {
+    if let Device::Gpu(gpu) = device {
+        gpu.destroy();
+    }
+}
+
 /// The processor, once for each vector instruction set that it has.
 pub fn processors() -> &'static [Device] {
     static KINDS: OnceLock<Vec<Device>> = OnceLock::new();

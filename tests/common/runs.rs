@@ -27,16 +27,25 @@ struct Noise {
 }
 
 impl Noise {
-    fn source(size: u32, count: usize, resident: bool) -> Arc<dyn Source> {
+    fn new(size: u32, count: usize, resident: bool) -> Noise {
         let mut stream = Stream::new(99, Purpose::Shapes, 0, 0);
         let length = (size * size * 3) as usize * count;
         let bytes = (0..length).map(|_| stream.next_u32() as u8).collect();
-        Arc::new(Noise {
+        Noise {
             size,
             bytes,
             count,
             resident,
-        })
+        }
+    }
+
+    fn without_contrast_but(mut self, image: usize) -> Noise {
+        let length = self.bytes.len() / self.count;
+        let images = self.bytes.chunks_mut(length);
+        for (_, bytes) in images.enumerate().filter(|(index, _)| *index != image) {
+            bytes.fill(128);
+        }
+        self
     }
 }
 
@@ -71,6 +80,8 @@ pub struct Run {
     pub options: Options,
     pub images: usize,
     pub resident: bool,
+    /// If set, the only training image with any contrast; the others have the value 128.
+    pub contrast: Option<usize>,
     /// Whether convolutions use matrix units where they can.
     pub matrices: bool,
 }
@@ -103,6 +114,7 @@ impl Run {
             spec,
             images,
             resident: true,
+            contrast: None,
             matrices: false,
         }
     }
@@ -120,12 +132,16 @@ impl Run {
     }
 
     pub fn train_source(&self) -> Arc<dyn Source> {
-        Noise::source(self.spec.image_size, self.images, self.resident)
+        let noise = Noise::new(self.spec.image_size, self.images, self.resident);
+        Arc::new(match self.contrast {
+            None => noise,
+            Some(image) => noise.without_contrast_but(image),
+        })
     }
 
     /// Thirteen images: not a multiple of any batch size.
     pub fn test_source(&self) -> Arc<dyn Source> {
-        Noise::source(self.spec.image_size, 13, self.resident)
+        Arc::new(Noise::new(self.spec.image_size, 13, self.resident))
     }
 
     /// Initial weights of the seed, and zero velocity.

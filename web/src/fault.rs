@@ -44,7 +44,7 @@ impl From<GpuError> for Fault {
                 "no-adapter",
                 format!("{adapter} cannot be opened: {reason}"),
             ),
-            GpuError::OutOfMemory { adapter } => {
+            GpuError::OutOfMemory { adapter, .. } => {
                 Fault::new("out-of-memory", format!("{adapter} ran out of memory"))
             }
             GpuError::BufferTooLarge { bytes, limit, .. } => Fault::new(
@@ -52,6 +52,10 @@ impl From<GpuError> for Fault {
                 format!("it needs a buffer of {bytes} bytes, this device allows at most {limit}"),
             ),
             GpuError::Lost(reason) => Fault::new("lost", reason),
+            GpuError::Rejected(reason) => Fault::new(
+                "failed",
+                format!("the browser's graphics driver refuses a call: {reason}"),
+            ),
             other => Fault::new("failed", other),
         }
     }

@@ -2,21 +2,18 @@
 
 use super::super::Tensor;
 use super::named::{inputs, named};
-use super::{Draw, HalfMaps, LossScale, Metrics, Operator, Sample, require};
+use super::{Draw, HalfMaps, LossScale, Operator, Sample, require};
 use crate::shape::Shape;
 
-/// (loss scale, metrics) → both in place. Sets [`Metrics::BAD_GRADIENT`] if
-/// [`LossScale::adjust`] returns true.
+/// (loss scale) → loss scale, in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdjustLossScale;
 
 inputs! {
-    /// Operands of [`AdjustLossScale`], both updated in place.
+    /// Operands of [`AdjustLossScale`].
     AdjustLossScaleInputs of AdjustLossScale {
-        /// The loss scale.
+        /// The loss scale, updated in place.
         scale,
-        /// The metrics.
-        metrics,
     }
 }
 
@@ -26,27 +23,22 @@ impl Operator for AdjustLossScale {
     const HALF: HalfMaps = HalfMaps::Neither;
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let AdjustLossScaleInputs { scale, metrics } = self.try_inputs(inputs)?;
-        require(
-            *scale == LossScale::shape() && *metrics == Metrics::shape(),
-            || "needs a loss scale and metrics".to_owned(),
-        )?;
-        Ok(vec![scale.clone(), metrics.clone()])
+        let AdjustLossScaleInputs { scale } = self.try_inputs(inputs)?;
+        require(*scale == LossScale::shape(), || {
+            "needs a loss scale".to_owned()
+        })?;
+        Ok(vec![scale.clone()])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let AdjustLossScaleInputs { scale, metrics } = self.inputs(inputs);
+        let AdjustLossScaleInputs { scale } = self.inputs(inputs);
         let mut scale = LossScale::from_words(scale.indices());
-        let mut metrics = Metrics::from_words(metrics.indices());
-        if scale.adjust() {
-            metrics.flags |= Metrics::BAD_GRADIENT;
-        }
-        let metrics = Tensor::index(Metrics::shape(), metrics.to_words().into());
-        vec![scale.tensor(), metrics]
+        scale.adjust();
+        vec![scale.tensor()]
     }
 
     fn updates(&self, _operands: usize) -> Vec<(usize, usize)> {
-        vec![(0, 0), (1, 1)]
+        vec![(0, 0)]
     }
 
     fn samples(_draw: &mut Draw) -> Vec<Sample> {
@@ -81,9 +73,8 @@ impl Operator for AdjustLossScale {
                 ..start
             },
         ];
-        let metrics = || Tensor::zeros(&Metrics::shape());
         states
-            .map(|state| Sample::new(AdjustLossScale, vec![state.tensor(), metrics()]))
+            .map(|state| Sample::new(AdjustLossScale, vec![state.tensor()]))
             .into()
     }
 }

@@ -6,14 +6,15 @@
 //! Golub and LeVeque (1979). Operators that compute an activation can do the first half in their
 //! epilogue, and [`super::MergeMoments`] the second; see [`crate::graph::rewrite`].
 
-use super::super::Tensor;
+use super::super::{Data, Tensor};
 use super::named::{inputs, named, outputs};
 use super::running_average::{infer_running, update_running};
-use super::{Draw, HalfMaps, Operator, RunningAverage, Sample, require};
+use super::{Draw, HalfMaps, Operator, RunningAverage, Sample, overflows, require};
 use crate::shape::{Layout, Shape};
 
 /// x [.., C] → moments [2, C]: row 0 the mean, row 1 the biased variance; or (x, running
-/// [2, C]) → (moments, running), which also updates the running statistics in place.
+/// [2, C]) → (moments, running), which also updates the running statistics in place. A variance
+/// that overflows is NaN, not infinite.
 ///
 /// It has no gradient: [`super::Normalize`] with `batch` set accounts for the dependence of the
 /// moments on x.
@@ -68,14 +69,19 @@ pub(super) fn partial(x: &Tensor) -> Tensor {
     Tensor::real(partial_shape(channels), partial)
 }
 
-/// Mean and biased variance from the partial moments of all rows.
+/// Mean and biased variance from the partial moments of all rows. Where `f32` cannot hold them they
+/// are NaN: normalisation by an infinite variance would give finite numbers and hide the overflow.
 pub(super) fn merge(partial: &Tensor) -> Tensor {
     let channels = partial.shape.last();
     let [count, mean, deviations] =
         [0, 1, 2].map(|row| &partial.values()[row * channels..(row + 1) * channels]);
     let variance = deviations.iter().zip(count).map(|(sum, count)| sum / count);
-    let moments = mean.iter().copied().chain(variance).collect();
-    Tensor::real(Shape::channels(&[2, channels]), moments)
+    let moments = mean.iter().copied().chain(variance);
+    let visible = moments.map(|moment| match overflows(moment) {
+        true => f64::NAN,
+        false => moment,
+    });
+    Tensor::real(Shape::channels(&[2, channels]), visible.collect())
 }
 
 impl Operator for BatchMoments {
@@ -113,10 +119,17 @@ impl Operator for BatchMoments {
             [3, 17, 13, 33],
             [1, 1, 1, 5],
             [2, 2, 2, 286],
+            [2, 3, 5, 9],
         ]
         .into_iter()
         .flat_map(|dims| {
-            let x = draw.real(Shape::channels(&dims));
+            let mut x = draw.real(Shape::channels(&dims));
+            if let (9, Data::Real(values)) = (dims[3], &mut x.data) {
+                // The variance of one channel overflows.
+                for value in values.iter_mut().step_by(9) {
+                    *value = f64::from((*value * 1e20) as f32);
+                }
+            }
             let kept = draw.positive(Shape::channels(&[2, dims[3]]));
             let running = RunningAverage {
                 weight: 0.1,

@@ -8,7 +8,8 @@ use crate::shape::{DType, Shape};
 
 /// (losses f32 `[N]`, ranks u32 `[N]`, metrics) → metrics, in place.
 ///
-/// Images whose rank is [`IGNORED`] are not counted.
+/// Images whose rank is [`IGNORED`] are not counted. If the sum of the losses is now NaN or
+/// infinite, or a gradient or update was in an earlier step, [`Metrics::halted`] increases.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CountMetrics;
 
@@ -56,11 +57,9 @@ impl Operator for CountMetrics {
             metrics.top1 += u32::from(*rank < 1);
             metrics.top5 += u32::from(*rank < 5);
             metrics.images += 1;
-            if !value.is_finite() {
-                metrics.flags |= Metrics::BAD_LOSS;
-            }
         }
         metrics.loss = loss as f32;
+        metrics.halted += u32::from(metrics.diverged());
         vec![Tensor::index(Metrics::shape(), metrics.to_words().into())]
     }
 
@@ -74,7 +73,7 @@ impl Operator for CountMetrics {
             top1: 3,
             top5: 4,
             images: 7,
-            flags: Metrics::BAD_GRADIENT,
+            ..Metrics::default()
         };
         [1, 5, 64, 257]
             .map(|batch| {

@@ -2,7 +2,7 @@
 
 use super::super::{Data, Tensor};
 use super::named::{inputs, named};
-use super::{Draw, HalfMaps, LossScale, Operator, Sample, require};
+use super::{Draw, HalfMaps, LossScale, Operator, Sample, overflows, require};
 use crate::shape::{DType, Shape};
 
 /// (gradients…, loss scale) → loss scale, in place. Sets [`LossScale::overflow`] if a gradient is
@@ -39,7 +39,7 @@ impl Operator for FindOverflow {
         let FindOverflowInputs { gradients, scale } = self.inputs(inputs);
         let mut scale = LossScale::from_words(scale.indices());
         let mut all = gradients.iter().flat_map(|gradient| gradient.values());
-        if all.any(|value| !value.is_finite()) {
+        if all.any(|value| overflows(*value)) {
             scale.overflow = 1;
         }
         vec![scale.tensor()]

@@ -83,23 +83,26 @@ impl LossScale {
             && self.overflow == 0
     }
 
-    /// Updates the state after a step. Returns whether gradients overflowed at the minimum scale
-    /// of 1.
-    pub fn adjust(&mut self) -> bool {
+    /// Whether an overflow of the current step is due to the scale. At the minimum scale of 1 it
+    /// is the run that diverges.
+    pub fn is_too_large(&self) -> bool {
+        self.overflow != 0 && self.scale > 1.0
+    }
+
+    /// Updates the state after a step.
+    pub fn adjust(&mut self) {
         if self.overflow == 0 {
             self.good_steps += 1;
             if self.good_steps == LossScale::GROWTH_INTERVAL {
                 self.scale = (2.0 * self.scale).min(LossScale::MAX);
                 self.good_steps = 0;
             }
-            return false;
+            return;
         }
         self.overflow = 0;
         self.skipped += 1;
         self.good_steps = 0;
-        let at_minimum = self.scale <= 1.0;
         self.scale = (0.5 * self.scale).max(1.0);
-        at_minimum
     }
 
     /// The loss-scale tensor.

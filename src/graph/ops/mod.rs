@@ -79,7 +79,7 @@ pub use relu::{Relu, ReluInputs};
 pub use relu_grad::{ReluGrad, ReluGradInputs};
 pub use running_average::{RunningAverage, RunningAverageInputs};
 pub use scale_loss::{ScaleLoss, ScaleLossInputs};
-pub use sgd::{Sgd, SgdInputs, SgdOutputs};
+pub use sgd::{Sgd, SgdInputs, SgdOutputs, vector_after};
 pub use shortcut_add::{ShortcutAdd, ShortcutAddInputs, ShortcutAddOutputs};
 pub use shortcut_grad::{ShortcutGrad, ShortcutGradInputs};
 pub use softmax_cross_entropy::{
@@ -217,6 +217,11 @@ fn require(holds: bool, rule: impl FnOnce() -> String) -> Result<(), String> {
         true => Ok(()),
         false => Err(rule()),
     }
+}
+
+/// Whether a number is NaN or infinite in `f32`, in which devices compute.
+fn overflows(value: f64) -> bool {
+    !(value as f32).is_finite()
 }
 
 /// Extents N, H, W, C, or the violated rule.

@@ -3,19 +3,21 @@
 //!
 //! One node updates all parameters, because each operand arena is one flat vector.
 
-use super::super::Tensor;
 use super::super::step::{STEP_WORDS, Step};
+use super::super::{Data, Tensor, lasting};
 use super::named::{inputs, named, outputs};
-use super::{Draw, HalfMaps, LossScale, Metrics, Operator, Sample, require};
-use crate::shape::Shape;
+use super::{Draw, HalfMaps, LossScale, Metrics, Operator, Sample, overflows, require};
+use crate::shape::{LANES, Shape};
 
 /// (parameters…, gradients…, velocities…, metrics, step) → parameters…, velocities…,
 /// metrics, in place; a scaled loss adds the loss scale as last operand.
 ///
 /// Learning rate η, momentum μ and weight decay λ are in the step tensor.
-/// A gradient that is NaN or infinite sets [`Metrics::BAD_GRADIENT`].
-/// Gradients of a scaled loss are divided by the scale, and a step whose gradients overflowed
-/// changes nothing.
+/// An element whose gradient or update is NaN or infinite stays as it is, and the metrics record
+/// it ([`Metrics::gradient`], [`Metrics::update`]). While [`Metrics::halted`] is not 0, nothing
+/// changes.
+/// Gradients of a scaled loss are divided by the scale. A step whose gradients overflowed changes
+/// no parameter; if the scale is too large, that is all, otherwise the metrics record it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sgd {
     /// Whether the loss was multiplied by a scale; see [`LossScale`].
@@ -57,6 +59,12 @@ outputs! {
         /// The updated metrics.
         metrics,
     }
+}
+
+/// One more than the position of the vector that holds an element, given the byte offset of its
+/// operand in the arena and its index in that operand's memory.
+pub fn vector_after(offset: u64, element: usize) -> u32 {
+    (offset as usize / (4 * LANES) + element / LANES + 1) as u32
 }
 
 impl Operator for Sgd {
@@ -104,31 +112,40 @@ impl Operator for Sgd {
         let [rate, momentum, decay] =
             [step.learning_rate, step.momentum, step.weight_decay].map(f64::from);
         let mut metrics = Metrics::from_words(named.metrics.indices());
+        let idle = metrics.halted != 0 || scale.is_too_large();
+        let (offsets, _) = lasting::offsets(named.parameters.iter().map(|tensor| &tensor.shape));
         let mut parameters = Vec::with_capacity(named.parameters.len());
         let mut velocities = Vec::with_capacity(named.parameters.len());
-        let values = named.parameters.iter().zip(&named.gradients);
-        for ((parameter, gradient), velocity) in values.zip(&named.velocities) {
+        let tensors = named.parameters.iter().zip(&named.gradients);
+        for (((parameter, gradient), velocity), offset) in
+            tensors.zip(&named.velocities).zip(offsets)
+        {
             let shape = &parameter.shape;
-            let [p, g, v] = [parameter, gradient, velocity].map(|tensor| tensor.values());
-            let mut new_p = Vec::with_capacity(p.len());
-            let mut new_v = Vec::with_capacity(p.len());
-            for ((p, g), v) in p.iter().zip(g).zip(v) {
-                if scale.overflow != 0 {
-                    new_v.push(*v);
-                    new_p.push(*p);
-                    continue;
+            let [mut p, mut v] = [parameter, velocity].map(|tensor| tensor.values().to_vec());
+            let [mut bad_gradient, mut bad_update] = [0, 1].map(|_| vec![false; shape.len()]);
+            let elements = gradient.values().iter().enumerate().filter(|_| !idle);
+            for (i, gradient) in elements {
+                let gradient = gradient / f64::from(scale.scale);
+                let g = gradient + decay * p[i];
+                let new_v = momentum * v[i] + g;
+                let new_p = p[i] - rate * (g + momentum * new_v);
+                bad_gradient[i] = overflows(gradient);
+                let bad = overflows(new_v) || overflows(new_p);
+                bad_update[i] = bad && !bad_gradient[i];
+                if !bad && scale.overflow == 0 {
+                    (p[i], v[i]) = (new_p, new_v);
                 }
-                let g = g / f64::from(scale.scale);
-                if !g.is_finite() {
-                    metrics.flags |= Metrics::BAD_GRADIENT;
-                }
-                let g = g + decay * p;
-                let v = momentum * v + g;
-                new_v.push(v);
-                new_p.push(p - rate * (g + momentum * v));
             }
-            parameters.push(Tensor::real(shape.clone(), new_p));
-            velocities.push(Tensor::real(shape.clone(), new_v));
+            for (word, bad) in [
+                (&mut metrics.gradient, bad_gradient),
+                (&mut metrics.update, bad_update),
+            ] {
+                if let Some(last) = shape.pack(&bad).iter().rposition(|bad| *bad) {
+                    *word = vector_after(offset, last).max(*word);
+                }
+            }
+            parameters.push(Tensor::real(shape.clone(), p));
+            velocities.push(Tensor::real(shape.clone(), v));
         }
         let results = SgdOutputs {
             parameters,
@@ -162,13 +179,43 @@ impl Operator for Sgd {
         inputs.push(Tensor::zeros(&Metrics::shape()));
         inputs.push(Tensor::index(Step::shape(), step.to_words().into()));
         let mut samples = vec![Sample::new(Sgd { scaled: false }, inputs.clone())];
-        for overflow in [0, 1] {
+        let halted = Metrics {
+            halted: 3,
+            update: 5,
+            ..Metrics::default()
+        };
+        let mut after = inputs.clone();
+        after[6] = Tensor::index(Metrics::shape(), halted.to_words().into());
+        samples.push(Sample::new(Sgd { scaled: false }, after));
+        // Gradients are operands 2 and 3; operand 0 is a parameter whose update overflows.
+        for (operand, bad) in [
+            (2, f64::NAN),
+            (3, f64::NEG_INFINITY),
+            (0, f64::from(f32::MAX)),
+        ] {
+            let mut inputs = inputs.clone();
+            if let Data::Real(values) = &mut inputs[operand].data {
+                values[77] = bad;
+            }
+            if operand == 0 {
+                let step = Step {
+                    weight_decay: -10.0,
+                    ..step
+                };
+                inputs[7] = Tensor::index(Step::shape(), step.to_words().into());
+            }
+            samples.push(Sample::new(Sgd { scaled: false }, inputs));
+        }
+        for (scale, overflow) in [(8.0, 0), (8.0, 1), (1.0, 1)] {
             let state = LossScale {
-                scale: 8.0,
+                scale,
                 overflow,
                 ..LossScale::initial()
             };
             let mut inputs = inputs.clone();
+            if let (1, Data::Real(values)) = (overflow, &mut inputs[3].data) {
+                values[101] = f64::INFINITY;
+            }
             inputs.push(Tensor::index(LossScale::shape(), state.to_words().into()));
             samples.push(Sample::new(Sgd { scaled: true }, inputs));
         }

@@ -63,6 +63,7 @@ pub(super) const PIECES: &[Piece] = pieces![
     "matrices_16x16_f32" [matrices] = include_str!("../../../shaders/lib/matrices_16x16_f32.wgsl"),
     "matrices_8x8_f16" [f16, matrices] = include_str!("../../../shaders/lib/matrices_8x8_f16.wgsl"),
     "matrices_8x8_f32" [matrices] = include_str!("../../../shaders/lib/matrices_8x8_f32.wgsl"),
+    "metrics" = include_str!("../../../shaders/lib/metrics.wgsl"),
     "moments" = include_str!("../../../shaders/lib/moments.wgsl"),
     "philox" = include_str!("../../../shaders/lib/philox.wgsl"),
     "row_partition" = include_str!("../../../shaders/lib/row_partition.wgsl"),
