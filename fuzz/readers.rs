@@ -14,7 +14,7 @@ use pyr_wgpu::run::RunDirectory;
 use pyr_wgpu::trained_model::TrainedModel;
 
 /// A checkpoint: for `predict`, `eval`, `verify` and the page.
-pub fn safetensors(bytes: &[u8]) {
+pub(crate) fn safetensors(bytes: &[u8]) {
     if let Ok(checkpoint) = Checkpoint::from_bytes(bytes) {
         let again = Checkpoint::from_bytes(&checkpoint.to_bytes());
         assert!(again.is_ok(), "what is written can be read");
@@ -23,19 +23,19 @@ pub fn safetensors(bytes: &[u8]) {
 }
 
 /// A NumPy array: for `verify`.
-pub fn npy(bytes: &[u8]) {
+pub(crate) fn npy(bytes: &[u8]) {
     drop(read_npy(bytes));
 }
 
 /// An image file.
-pub fn picture(bytes: &[u8]) {
+pub(crate) fn picture(bytes: &[u8]) {
     if let Ok(pixels) = decode_image(bytes, Resize::whole(4)) {
         assert_eq!(pixels.len(), 4 * 4 * 3);
     }
 }
 
 /// `config.toml` of a run.
-pub fn config(bytes: &[u8]) {
+pub(crate) fn config(bytes: &[u8]) {
     let run = directory("config.toml", bytes);
     if let Ok(run) = RunDirectory::open(run.path())
         && let Ok(config) = run.config()
@@ -45,7 +45,7 @@ pub fn config(bytes: &[u8]) {
 }
 
 /// `events.jsonl` of a run.
-pub fn events(bytes: &[u8]) {
+pub(crate) fn events(bytes: &[u8]) {
     let directory = with_config("events.jsonl", bytes);
     let run = RunDirectory::resume(directory.path()).expect("a configuration is enough");
     drop(run.history());
@@ -56,7 +56,7 @@ pub fn events(bytes: &[u8]) {
 }
 
 /// `choices.json` of a run, and `environment.json`, which is read in the same way.
-pub fn choices(bytes: &[u8]) {
+pub(crate) fn choices(bytes: &[u8]) {
     let directory = with_config("choices.json", bytes);
     let run = RunDirectory::open(directory.path()).expect("a configuration is enough");
     drop(run.choices());
@@ -65,7 +65,7 @@ pub fn choices(bytes: &[u8]) {
 }
 
 /// The position in `state.safetensors`.
-pub fn position(bytes: &[u8]) {
+pub(crate) fn position(bytes: &[u8]) {
     let directory = with_config("choices.json", b"{}");
     let run = RunDirectory::open(directory.path()).expect("a configuration is enough");
     let spec = preset("demo").expect("the preset exists");

@@ -80,7 +80,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     };
     let mut tuner = args.tune.tuner();
     let preprocessing = options.preprocessing;
-    let images = Arc::clone(&dataset.test);
+    let images = Arc::clone(&opened.test);
     let images = InputPipeline::new(images, names::EVAL_IMAGES, &device, args.workers);
     let mut evaluator = Evaluator::new(
         &device,

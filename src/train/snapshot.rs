@@ -102,10 +102,10 @@ impl Position {
         let metrics = Metrics::from_words(&self.metrics);
         let counts = [metrics.top1, metrics.top5, metrics.images];
         rule(
-            metrics.loss.is_finite()
+            !metrics.diverged()
+                && metrics.halted == 0
                 && metrics.loss >= 0.0
                 && (metrics.images > 0 || metrics.loss == 0.0)
-                && metrics.flags == 0
                 && counts.is_sorted(),
             format!("its metrics are impossible: {metrics:?}"),
         )?;
