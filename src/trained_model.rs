@@ -178,3 +178,68 @@ pub fn checkpoint(
     description.write(&mut checkpoint.metadata);
     checkpoint
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Stem, initial_values};
+
+    fn network() -> Network {
+        Network::new(&NetworkSpec::pyramid(Stem::Cifar, 8, 8.0)).unwrap()
+    }
+
+    fn tensors() -> BTreeMap<String, StoredTensor> {
+        let network = network();
+        let weights = initial_values(&network, 0).into_iter().collect();
+        checkpoint(&network, &undescribed(network.spec().clone()), &weights, 3).tensors
+    }
+
+    #[test]
+    fn the_tensors_of_a_network_are_taken() {
+        let network = network();
+        let values = network_tensors(&network, tensors()).unwrap();
+        let (counters, others): (Vec<_>, Vec<_>) = network
+            .parameters()
+            .into_iter()
+            .partition(|parameter| parameter.role == ParameterRole::BatchesTracked);
+        assert_eq!(values.len(), others.len());
+        let mut without = tensors();
+        let mut extended = tensors();
+        for Parameter { name, .. } in counters {
+            without.remove(&name);
+            extended.insert(name, StoredTensor::i64(vec![1], vec![5]));
+        }
+        assert_eq!(network_tensors(&network, without).unwrap(), values);
+        assert_eq!(network_tensors(&network, extended).unwrap(), values);
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        let with = |name: &str, tensor: StoredTensor| {
+            let mut tensors = tensors();
+            tensors.insert(name.to_owned(), tensor);
+            let error = network_tensors(&network(), tensors).err();
+            error.expect(name).to_string()
+        };
+        let text = with("fc.bias", StoredTensor::i64(vec![10], vec![0; 10]));
+        assert!(text.contains("`fc.bias`") && text.contains("I64"), "{text}");
+        let mut variances = vec![1.0; 16];
+        variances[3] = -1e-6;
+        let text = with("bn1.running_var", StoredTensor::f32(vec![16], variances));
+        assert!(text.contains("`bn1.running_var`"), "{text}");
+        assert!(
+            text.contains("-1e-6") || text.contains("at index 3"),
+            "{text}"
+        );
+        let counter = "bn1.num_batches_tracked";
+        let text = with(counter, StoredTensor::i64(vec![], vec![-2]));
+        assert!(text.contains(counter) && text.contains("-2"), "{text}");
+        let text = with(counter, StoredTensor::f32(vec![], vec![2.0]));
+        assert!(
+            text.contains(counter) && text.contains("integers"),
+            "{text}"
+        );
+        let text = with("ema.fc.bias", StoredTensor::f32(vec![1], vec![0.0]));
+        assert!(text.contains("`ema.fc.bias` [1]"), "{text}");
+    }
+}

@@ -261,6 +261,27 @@ mod tests {
         assert!(text.contains("cannot be read"), "{text}");
         let text = read_npy_file(&path).unwrap_err().to_string();
         assert!(text.contains("weights.safetensors: not a usable"), "{text}");
+        // A long file without contents, as after a crash, is not read to its end.
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let text = Checkpoint::load(&path).unwrap_err().to_string();
+        assert!(text.contains("begin with a header"), "{text}");
+        let text = read_npy_file(&path).unwrap_err().to_string();
+        assert!(text.contains("numpy.save"), "{text}");
+        let header = sample(1.0).to_bytes();
+        fs::write(&path, &header[..8 + header[0] as usize]).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let text = Checkpoint::load(&path).unwrap_err().to_string();
+        assert!(text.contains("not as many as its header says"), "{text}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn devices_are_not_read() {
+        let text = Checkpoint::load(Path::new("/dev/zero"))
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("not a regular file"), "{text}");
     }
 
     #[test]

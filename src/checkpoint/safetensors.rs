@@ -5,7 +5,6 @@
 //! without gap or overlap. Writing is done here, because that crate orders metadata by a hash
 //! that differs from run to run, and equal checkpoints should be equal files.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, BufRead, Write};
@@ -229,7 +228,7 @@ fn shared_prefix(names: &[String]) -> &str {
     }
     let most = counts
         .iter()
-        .max_by_key(|(prefix, count)| (**count, Reverse(prefix.len())));
+        .max_by_key(|(prefix, count)| (**count, prefix.len()));
     most.map_or("", |(prefix, _)| prefix)
 }
 
@@ -475,15 +474,86 @@ mod tests {
         assert_eq!(read.tensors["d"], StoredTensor::i64(vec![], vec![-5]));
     }
 
+    /// A file with tensors of one zero each.
+    fn named(names: &[&str]) -> Result<Checkpoint, CheckpointError> {
+        let entry = |(at, name): (usize, &&str)| {
+            let offsets = [4 * at, 4 * at + 4];
+            format!("{name:?}:{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":{offsets:?}}}")
+        };
+        let entries: Vec<String> = names.iter().enumerate().map(entry).collect();
+        let header = format!("{{{}}}", entries.join(","));
+        Checkpoint::from_bytes(&file(&header, &vec![0; 4 * names.len()]))
+    }
+
     #[test]
-    fn the_prefix_of_data_parallel_is_dropped() {
-        let header = r#"{"module.fc.bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
-        let read = Checkpoint::from_bytes(&file(header, &2f32.to_le_bytes())).unwrap();
-        assert_eq!(read.f32("fc.bias").unwrap(), [2.0]);
-        let header = r#"{"module.a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
-            "a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
-        let error = Checkpoint::from_bytes(&file(header, &[0; 8])).unwrap_err();
-        assert!(error.to_string().contains("`a` occurs twice"), "{error}");
+    fn the_prefix_of_most_tensors_is_dropped() {
+        for prefix in [
+            "module.",
+            "_orig_mod.",
+            "model.",
+            "state_dict.",
+            "module._orig_mod.",
+            "state_dict.model.module.",
+        ] {
+            let [weight, bias] = ["fc.weight", "fc.bias"].map(|name| [prefix, name].concat());
+            let read = named(&[&weight, &bias, "ema.fc.bias"]).unwrap();
+            let names: Vec<&String> = read.tensors.keys().collect();
+            assert_eq!(names, ["ema.fc.bias", "fc.bias", "fc.weight"], "{prefix}");
+        }
+        let read = named(&["fc.weight", "fc.bias", "module.fc.bias"]).unwrap();
+        assert!(read.tensors.contains_key("module.fc.bias"));
+        for names in [&["module.a", "a"][..], &["module.a", "module.b", "a"]] {
+            let error = named(names).unwrap_err().to_string();
+            assert!(error.contains("`a` occurs twice"), "{error}");
+        }
+    }
+
+    #[test]
+    fn equal_and_odd_names_are_refused() {
+        for names in [["a", "a"], ["a\u{1b}[2J", "b"], [&"a".repeat(1001), "b"]] {
+            let error = named(&names).unwrap_err();
+            assert!(matches!(error, CheckpointError::Damaged { .. }), "{error}");
+        }
+        // The crate accepts two descriptions of the same bytes.
+        let entry = r#""a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+        let error = Checkpoint::from_bytes(&file(&format!("{{{entry},{entry}}}"), &[0; 4]));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("`a` occurs twice"), "{error}");
+    }
+
+    #[test]
+    fn counters_have_any_integer_type_and_doubles_must_fit() {
+        let one = |name: &str, dtype: &str, data: &[u8]| {
+            let end = data.len();
+            let header = format!(
+                r#"{{"{name}":{{"dtype":"{dtype}","shape":[],"data_offsets":[0,{end}]}}}}"#
+            );
+            Checkpoint::from_bytes(&file(&header, data))
+        };
+        let counter = "bn1.num_batches_tracked";
+        for (dtype, data, expected) in [
+            ("U8", &[200][..], 200),
+            ("I8", &[255], -1),
+            ("U16", &[1, 2], 513),
+            ("I16", &[255, 255], -1),
+            ("U32", &[1, 0, 0, 1], 0x0100_0001),
+            ("I32", &[7, 0, 0, 0], 7),
+            ("U64", &[255; 8], i64::MAX),
+            ("I64", &[255; 8], -1),
+        ] {
+            let read = one(counter, dtype, data).unwrap();
+            let expected = StoredTensor::i64(vec![], vec![expected]);
+            assert_eq!(read.tensors[counter], expected, "{dtype}");
+            if dtype != "I64" {
+                let error = one("fc.bias", dtype, data).unwrap_err().to_string();
+                assert!(
+                    error.contains("`fc.bias`") && error.contains(dtype),
+                    "{error}"
+                );
+            }
+        }
+        let error = one("fc.bias", "F64", &1e39f64.to_le_bytes()).unwrap_err();
+        assert!(error.to_string().contains("1e39 at index 0"), "{error}");
     }
 
     #[test]

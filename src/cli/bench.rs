@@ -66,7 +66,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     // NaN lies in no range and is refused too.
     if !(f64::MIN_POSITIVE..=MAX_SECONDS).contains(&args.seconds) {
         return Err(CliError::Usage(format!(
-            "--seconds must be above 0 and at most {MAX_SECONDS}, not {}; the default is 10",
+            "--seconds must be above 0 and at most {MAX_SECONDS}, not {:?}; the default is 10",
             args.seconds
         )));
     }

@@ -116,7 +116,10 @@ pub enum SpecError {
     },
 
     /// The network has tensors that the file lacks, or the file some that the network lacks.
-    #[error("{difference} ({network}); was it trained with another depth or block?")]
+    #[error(
+        "{difference} ({network}); was it trained with another depth or block, \
+             or saved with more than the network?"
+    )]
     Tensors {
         /// The first few of these tensors.
         difference: String,

@@ -170,6 +170,7 @@ fn classes(tensors: &Shapes) -> Result<u32, SpecError> {
 
 /// Units in each stage, and the width of every unit.
 fn units(tensors: &Shapes) -> Result<(Vec<u32>, Vec<usize>), SpecError> {
+    shape(tensors, "layer1.0.conv1.weight")?;
     let mut units = Vec::new();
     let mut widths = Vec::new();
     for stage in 1.. {
@@ -414,6 +415,11 @@ mod tests {
         tensors.insert("layer4.0.conv1.weight".into(), vec![1, 2]);
         let text = check(&network, &tensors).unwrap_err().to_string();
         assert!(text.contains("`layer4.0.conv1.weight` [1, 2]"), "{text}");
+        tensors.extend((0..8).map(|number| (format!("optimizer.{number}"), vec![1])));
+        tensors.remove("fc.bias");
+        let text = check(&network, &tensors).unwrap_err().to_string();
+        let extra = "`optimizer.3` [1] and 4 more";
+        assert!(text.contains("`fc.bias`") && text.contains(extra), "{text}");
     }
 
     #[test]
