@@ -271,7 +271,8 @@ fn the_optimiser_covers_arenas_larger_than_a_binding() {
             assert!(p.bytes <= limit, "{limit}");
             assert_eq!((p.offset, p.bytes), (g.offset, g.bytes));
             assert_eq!((p.offset, p.bytes), (v.offset, v.bytes));
-            assert_eq!(u64::from(update.uniforms[0]) * 16, p.bytes);
+            let [count, first] = [0, 1].map(|i| u64::from(update.uniforms[i]));
+            assert_eq!((16 * first, 16 * count), (p.offset, p.bytes));
             covered.push((p.offset, p.offset + p.bytes));
         }
         let holds = |value: &pyr_wgpu::kernels::Place, bytes: u64| {

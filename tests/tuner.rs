@@ -101,7 +101,8 @@ fn a_lost_device_ends_compilation_and_tuning() {
             pollster::block_on(tuner.complete(device, &target, &graphs, &none))?;
         }
     };
-    let uses: [&dyn Fn(&Device) -> Result<(), EngineError>; 2] = [&compile, &tune];
+    type Use<'a> = &'a dyn Fn(&Device) -> Result<(), EngineError>;
+    let uses: [Use<'_>; 2] = [&compile, &tune];
     for call in uses {
         for delay in [None, Some(20), Some(300)] {
             let Some(device) = common::separate_gpu() else {

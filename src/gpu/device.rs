@@ -278,15 +278,19 @@ impl Gpu {
         });
         match self.check() {
             Ok(()) => Ok(buffer),
-            Err(GpuError::OutOfMemory { adapter, .. }) => Err(GpuError::OutOfMemory {
-                adapter,
-                allocation: Some(Allocation {
+            // In browsers the error may be that of an earlier buffer.
+            Err(GpuError::OutOfMemory { adapter, .. }) if cfg!(not(target_arch = "wasm32")) => {
+                let allocation = Allocation {
                     name: name.to_owned(),
                     bytes,
                     needed: bytes,
                     allocated: 0,
-                }),
-            }),
+                };
+                Err(GpuError::OutOfMemory {
+                    adapter,
+                    allocation: Some(allocation),
+                })
+            }
             Err(error) => Err(error),
         }
     }
@@ -338,11 +342,9 @@ impl Gpu {
         }
         self.queue.submit([encoder.finish()]);
         self.map(&staging).await?;
-        let view = staging.get_mapped_range(..).map_err(|e| {
-            self.check()
-                .err()
-                .unwrap_or(GpuError::Rejected(e.to_string()))
-        })?;
+        let view = staging
+            .get_mapped_range(..)
+            .map_err(|e| self.failure().unwrap_or(GpuError::Rejected(e.to_string())))?;
         let mut rest = &view[..];
         let split = parts.iter().map(|(_, _, bytes)| {
             let (part, after) = rest.split_at(*bytes as usize);

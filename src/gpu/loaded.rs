@@ -74,7 +74,7 @@ impl LoadedPrograms {
             };
             let clears = program.clears.iter();
             let bound = BoundProgram {
-                dispatches: loaded.bind(gpu, program, &compiled, slot_of),
+                dispatches: loaded.bind(gpu, program, &compiled, slot_of)?,
                 clears: clears
                     .map(|buffer| loaded.buffer(&program.buffers[buffer.0].name))
                     .collect(),
@@ -160,10 +160,10 @@ impl LoadedPrograms {
         program: &Program,
         compiled: &HashMap<&Kernel, Compiled>,
         slot_of: impl Fn(usize) -> &'a wgpu::Buffer,
-    ) -> Vec<BoundDispatch> {
-        let (uniforms, offsets) = uniform_buffer(gpu, program);
+    ) -> Result<Vec<BoundDispatch>, GpuError> {
+        let (uniforms, offsets) = uniform_buffer(gpu, program)?;
         let dispatches = program.dispatches.iter().zip(offsets);
-        dispatches
+        let bound = dispatches
             .map(|(dispatch, offset)| {
                 let kernel = &compiled[program.kernel_of(dispatch)];
                 let mut entries = vec![entry(
@@ -192,7 +192,8 @@ impl LoadedPrograms {
                     grid: dispatch.grid,
                 }
             })
-            .collect()
+            .collect();
+        Ok(bound)
     }
 }
 
@@ -228,9 +229,9 @@ impl Buffers {
     /// One buffer for each name of a kept one, and one for each slot of temporaries, as large as any
     /// program needs.
     fn new(gpu: &Gpu, programs: &[&Program], plans: &[Plan]) -> Result<Buffers, GpuError> {
-        let kept_of_name = plan::kept_buffers(programs);
+        let kept_sizes = plan::kept_buffers(programs);
         let slot_sizes = plan::shared_slots(plans);
-        let needed = kept_of_name.values().chain(&slot_sizes).sum();
+        let needed = kept_sizes.values().chain(&slot_sizes).sum();
         let mut buffers = Buffers {
             kept: Vec::new(),
             kept_of: HashMap::new(),
@@ -244,11 +245,11 @@ impl Buffers {
             allocated.map_err(|error| error.within(needed, before))
         };
         let temporary = wgpu::BufferUsages::STORAGE;
-        let usage = temporary | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-        for (name, bytes) in kept_of_name {
+        let kept = temporary | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        for (name, bytes) in kept_sizes {
             let number = KeptBuffer(buffers.kept.len());
             buffers.kept_of.insert(name.to_owned(), number);
-            buffers.kept.push(allocate(name, bytes, usage)?);
+            buffers.kept.push(allocate(name, bytes, kept)?);
         }
         for (slot, bytes) in slot_sizes.into_iter().enumerate() {
             let name = largest_in_slot(programs, plans, slot);
@@ -268,7 +269,7 @@ fn largest_in_slot<'p>(programs: &[&'p Program], plans: &[Plan], slot: usize) ->
 }
 
 /// The parameters of all dispatches, each at an aligned offset.
-fn uniform_buffer(gpu: &Gpu, program: &Program) -> (wgpu::Buffer, Vec<u64>) {
+fn uniform_buffer(gpu: &Gpu, program: &Program) -> Result<(wgpu::Buffer, Vec<u64>), GpuError> {
     let mut words: Vec<u32> = Vec::new();
     let mut offsets = Vec::new();
     for dispatch in &program.dispatches {
@@ -279,15 +280,11 @@ fn uniform_buffer(gpu: &Gpu, program: &Program) -> (wgpu::Buffer, Vec<u64>) {
         offsets.push(4 * words.len() as u64);
         words.extend(&dispatch.uniforms);
     }
-    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("kernel parameters"),
-        size: 4 * words.len().max(1) as u64,
-        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
+    let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+    let buffer = gpu.buffer("kernel parameters", 4 * words.len().max(1) as u64, usage)?;
     gpu.queue
         .write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
-    (buffer, offsets)
+    Ok((buffer, offsets))
 }
 
 /// Compiles each kernel once, natively on all cores.
