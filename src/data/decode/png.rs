@@ -41,7 +41,9 @@ pub(super) fn needs(bytes: &[u8]) -> Result<Needs, DataError> {
     Ok(Needs {
         width: info.width,
         height: info.height,
-        memory: row.saturating_mul(u64::from(info.height) + 3) + internal(bytes) as u64,
+        memory: row
+            .saturating_mul(u64::from(info.height) + 3)
+            .saturating_add(internal(bytes) as u64),
     })
 }
 
