@@ -176,10 +176,10 @@ fn decode(bytes: &[u8]) -> Result<(RgbImage, Share<'static>), DataError> {
         ));
     }
     // A copy in RGB, or turned; at the end both may be RGB. Tables and threads take a little.
-    let rgb = 3 * u64::from(width) * u64::from(height);
+    let rgb = (u64::from(width) * u64::from(height)).saturating_mul(3);
     let memory = memory
         .saturating_add(rgb)
-        .max(2 * rgb)
+        .max(rgb.saturating_mul(2))
         .saturating_add(1 << 20);
     if memory > DECODE_MEMORY {
         return Err(DataError::ImageTooLarge {
