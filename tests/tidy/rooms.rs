@@ -63,9 +63,13 @@ const RUN: &[&str] = &[
 ];
 
 /// External crates, and the standard library's file system, that only some rooms may name.
-const RESERVED: [(&str, &[&str]); 9] = [
+const RESERVED: [(&str, &[&str]); 13] = [
     ("wgpu", &["gpu"]),
     ("image", &["data"]),
+    ("gif", &["data"]),
+    ("image_webp", &["data"]),
+    ("jpeg_decoder", &["data"]),
+    ("png", &["data"]),
     ("npyz", &["checkpoint"]),
     ("safetensors", &["checkpoint"]),
     ("clap", &["cli"]),
