@@ -64,9 +64,13 @@ const RUN: &[&str] = &[
 ];
 
 /// External crates, and the standard library's file system, that only some rooms may name.
-const RESERVED: [(&str, &[&str]); 8] = [
+const RESERVED: [(&str, &[&str]); 12] = [
     ("wgpu", &["gpu"]),
     ("image", &["data"]),
+    ("gif", &["data"]),
+    ("image_webp", &["data"]),
+    ("jpeg_decoder", &["data"]),
+    ("png", &["data"]),
     ("safetensors", &["checkpoint"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),

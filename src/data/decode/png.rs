@@ -11,9 +11,10 @@ use png::{BitDepth, ColorType, Decoder, Limits, Reader, Transformations};
 
 use super::{DataError, Needs, damaged, rgb_image};
 
-/// Bytes of the decoder's state and of metadata at most; metadata is never larger than the file.
+/// Bytes of the decoder's state and of metadata at most. Metadata is never larger than the file,
+/// and its buffer, which doubles as it grows, has at most four times its size.
 fn internal(bytes: &[u8]) -> usize {
-    bytes.len() + (1 << 20)
+    4 * bytes.len() + (1 << 20)
 }
 
 fn open(bytes: &[u8]) -> Decoder<Cursor<&[u8]>> {

@@ -482,6 +482,28 @@ fn a_hundredth_of_the_files_may_be_unreadable() {
 }
 
 #[test]
+fn a_file_that_claims_too_much_memory_is_skipped_by_name() {
+    let folder = Folder::new(&["a", "b"], 50);
+    // A GIF with a canvas of one pixel and a frame of 65,535 x 65,535.
+    folder.write(
+        "train/a/010.png",
+        b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xFF\xFF\xFF,\0\0\0\0\xFF\xFF\xFF\xFF\0\x02\x01\0;",
+    );
+    for limit in [HOST_LIMIT, 0] {
+        let data = folder.open_within(limit).unwrap();
+        let train = data.train.unwrap();
+        let colours = colours(&*train);
+        let (at, notes) = match limit {
+            0 => (11, train.notes()),
+            _ => (10, data.notes),
+        };
+        assert_eq!(colours[at], ([0, 11, 9], 0));
+        let expected = "a/010.png: an image of 65535 x 65535 is too large to decode";
+        assert_has(&notes.join(""), expected);
+    }
+}
+
+#[test]
 fn an_image_damaged_on_disk_is_replaced_by_the_next_of_its_class() {
     let folder = Folder::new(&["a", "b"], 50);
     let data = folder.open_within(0).unwrap();
