@@ -8,12 +8,15 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// A reader of bytes that must not panic.
+type Reader = fn(&[u8]);
+
 /// Longest time for a file; the slowest takes a few milliseconds.
 const LONGEST: Duration = Duration::from_secs(5);
 
 #[test]
 fn every_file_of_the_corpora_is_read_or_refused() {
-    let targets: [(&str, fn(&[u8])); 7] = [
+    let targets: [(&str, Reader); 7] = [
         ("safetensors", readers::safetensors),
         ("npy", readers::npy),
         ("picture", readers::picture),

@@ -64,7 +64,7 @@ const RUN: &[&str] = &[
 ];
 
 /// External crates, and the standard library's file system, that only some rooms may name.
-const RESERVED: [(&str, &[&str]); 12] = [
+const RESERVED: [(&str, &[&str]); 13] = [
     ("wgpu", &["gpu"]),
     ("image", &["data"]),
     ("gif", &["data"]),
@@ -75,6 +75,7 @@ const RESERVED: [(&str, &[&str]); 12] = [
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("signal_hook", &["cli"]),
+    ("libc", &["cli"]),
     ("pollster", &["cli"]),
     ("wasm_bindgen", &[]),
 ];
