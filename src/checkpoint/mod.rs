@@ -6,6 +6,7 @@
 //! `read_npy_file` and `write_atomically` use the file system, and they exist natively only.
 //!
 //! - `safetensors`: the format of checkpoints, read and written.
+//! - `header`: its header, and what else a file may be.
 //! - `npy`: single NumPy arrays, read for comparisons with other programs.
 //! - `files`: reading with the path in every error, and atomic writing.
 //!
@@ -16,6 +17,7 @@
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
+mod header;
 mod npy;
 mod safetensors;
 
