@@ -28,8 +28,9 @@ use crate::gpu::GpuError;
 use crate::gpu::KernelTime;
 use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Arena, Graph, GraphError, precision};
-use crate::kernels::{self, Choices, LowerError};
+use crate::kernels::{self, Choices, LowerError, Lowered};
 use crate::memory::{OutOfMemory, check as check_memory};
+use crate::program::Program;
 use crate::shape::Shape;
 use backend::{
     AnyBackend, Backend, CpuBackend, GpuBackend, ReferenceBackend, delegate, needed_by_reference,
@@ -47,7 +48,7 @@ pub enum EngineError {
     /// In the graph.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// More memory than the process can use, on the CPU or the reference.
+    /// More memory than the process can use, on the CPU, the reference or a software adapter.
     #[error("{0}")]
     Memory(#[from] OutOfMemory),
     /// Half-precision activations on a device that supports f32 only.
@@ -114,7 +115,7 @@ impl Engine {
     }
 
     /// Checks that a device can hold graphs, as far as that is known before they are built: the
-    /// largest binding of a GPU, the memory of the other devices.
+    /// largest binding of an adapter, and the memory of the process for devices that use it.
     ///
     /// # Errors
     /// If it cannot.
@@ -122,10 +123,12 @@ impl Engine {
         let lasting = || LastingMemory::of(graphs);
         let needed = match device {
             Device::Gpu(_) => {
-                for graph in graphs {
-                    kernels::lower(graph, &device.target(), &Choices::default())?;
-                }
-                return Ok(());
+                let target = device.target();
+                let lower = |graph| kernels::lower(graph, &target, &Choices::default());
+                let lowered: Result<Vec<Lowered>, LowerError> = graphs.iter().map(lower).collect();
+                let lowered = lowered?;
+                let programs: Vec<&Program> = lowered.iter().map(|l| &l.program).collect();
+                return Ok(MemoryPlan::check(&target, &programs)?);
             }
             Device::Cpu(_) => lasting().bytes() + temporary_bytes(graphs),
             Device::Reference => needed_by_reference(graphs, &lasting()),
