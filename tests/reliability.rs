@@ -9,9 +9,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
 
 use image::{Rgb, RgbImage};
 use pyr_wgpu::checkpoint::Checkpoint;
+use pyr_wgpu::rng::{Purpose, Stream};
 use pyr_wgpu::run::RunDirectory;
 
 const SIGKILL: i32 = 9;
@@ -238,44 +240,70 @@ fn every_write_may_be_the_last() {
     );
 }
 
-/// Kills at any moment, several times in one run.
+/// Kills at any moment, several times in one run: half of them after a random time, half at a
+/// random call that writes. `PYR_WGPU_TEST_KILLS` sets their number.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_run_survives_kills() {
     let place = Place::new();
-    let flags = ["--checkpoint-every", "3", "--quiet"];
-    let whole = place
-        .train("4", &[&["--run-dir", "whole"], &flags[..]].concat())
-        .output();
-    assert!(whole.unwrap().status.success());
+    let library = interposer(&place);
+    let wanted = std::env::var("PYR_WGPU_TEST_KILLS");
+    let wanted: u32 = wanted.map_or(30, |text| text.parse().unwrap());
+    let flags = ["--checkpoint-every", "3", "--quiet", "--run-dir"];
+    let begin = |run: &str| place.train("4", &[&flags[..], &[run]].concat());
+    let start = Instant::now();
+    let whole = begin("whole")
+        .env("LD_PRELOAD", &library)
+        .env("FAULT_COUNT", place.path("count"))
+        .status();
+    assert!(whole.unwrap().success());
+    let (duration, calls) = (start.elapsed(), place.path("count"));
+    let calls: u64 = fs::read_to_string(calls).unwrap().parse().unwrap();
     let reference = place.state("whole");
-    // The moments are spread over the run, but every run of the test has the same.
-    let mut delay = 7;
-    let mut kills = 0;
-    for round in 0..4 {
+    // The moments are random, but the same in every run of the test.
+    let mut random = Stream::new(1, Purpose::Shuffle, 0, 0);
+    let mut kills = [0, 0];
+    for round in 0.. {
+        if kills.iter().sum::<u32>() >= wanted {
+            break;
+        }
         let run = format!("run{round}");
-        let mut command = place.train("4", &[&["--run-dir", &run], &flags[..]].concat());
+        let what = format!("round {round} after {kills:?} kills");
         loop {
+            let mut command = match place.path(&run).join("config.toml").exists() {
+                true => place.command(&["train", "--resume", &run, "--quiet"]),
+                false => begin(&run),
+            };
+            let timed = random.below(2) == 0;
+            if !timed {
+                let call = 1 + random.below(calls as u32);
+                command
+                    .env("LD_PRELOAD", &library)
+                    .env("FAULT", "kill")
+                    .env("FAULT_AT", call.to_string());
+            }
             let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-            delay = delay * 37 % 101;
-            std::thread::sleep(std::time::Duration::from_millis(10 + 3 * delay));
-            child.kill().unwrap();
+            if timed {
+                std::thread::sleep(duration * random.below(1000) / 1000);
+                child.kill().unwrap();
+            }
             let status = child.wait().unwrap();
-            if status.success() {
-                break;
-            }
-            assert_eq!(status.signal(), Some(SIGKILL), "{}", ended(child).1);
-            kills += 1;
-            if place.path(&run).join("config.toml").exists() {
-                command = place.command(&["train", "--resume", &run, "--quiet"]);
-            }
-            if kills > 40 * (round + 1) {
-                assert!(command.status().unwrap().success());
-                break;
+            match (status.signal(), status.code()) {
+                (Some(SIGKILL), _) => kills[usize::from(!timed)] += 1,
+                (_, Some(0)) => break,
+                // It was killed after it had recorded its end.
+                (_, Some(2)) => {
+                    let stderr = ended(child).1;
+                    assert!(stderr.contains("completed all"), "{what}: {stderr}");
+                    break;
+                }
+                _ => panic!("{what}: {status}, {}", ended(child).1),
             }
         }
-        place.check(&run, &reference, 4, &format!("round {round}"));
+        place.check(&run, &reference, 4, &what);
+        fs::remove_dir_all(place.path(&run)).unwrap();
     }
-    assert!(kills > 8, "{kills} kills");
+    println!("{} kills by time, {} inside writing", kills[0], kills[1]);
 }
 
 /// A run that was killed before its first save starts again from its beginning.
