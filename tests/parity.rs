@@ -12,7 +12,6 @@ use std::path::Path;
 use pyr_wgpu::checkpoint::{Checkpoint, StoredTensor, Values, read_npy_file};
 use pyr_wgpu::engine::{Device, Tensors};
 use pyr_wgpu::model::{Network, NetworkSpec, initial_values};
-use pyr_wgpu::trained_model;
 use pyr_wgpu::verify::{self, Difference, RecordedBatch, SgdSteps};
 use serde::Deserialize;
 
