@@ -1,4 +1,4 @@
-//! Counter-based random numbers: the same bits on every platform and on the GPU.
+//! Counter-based random numbers: the same bits on every platform and on the GPU; and a hash.
 //!
 //! Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a
 //! counter and a key to four random words, without state.
@@ -7,6 +7,13 @@
 //! So no number depends on the order of drawing, and a resumed run draws the same numbers as an
 //! uninterrupted one.
 //! `shaders/lib/philox.wgsl` implements the same generator.
+
+/// 64-bit FNV-1a hash: the same number on every platform.
+pub fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
 
 /// Ten rounds of Philox-4x32.
 pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {

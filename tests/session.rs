@@ -15,7 +15,7 @@ use common::runs::{CLASSES, Memory, Run, bits, finish, learnt, session, talkativ
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::Description;
-use pyr_wgpu::run::{Config, Environment, RunDirectory, SavedState};
+use pyr_wgpu::run::{Config, DataRecord, Environment, RunDirectory, SavedState};
 use pyr_wgpu::train::{
     Beginning, Event, SCHEMA, Save, SaveInterval, Session, SessionOptions, Store, Trainer,
 };
@@ -249,6 +249,11 @@ fn a_diverging_run_saves_nothing() {
     assert_eq!(positions, [1]);
 }
 
+const DATA: DataRecord = DataRecord {
+    test_images: 13,
+    fingerprints: [1, 2],
+};
+
 /// A run directory, with the description that is stored with its states.
 struct Kept {
     run: RunDirectory,
@@ -259,7 +264,7 @@ impl Store for Kept {
     type Error = Box<dyn Error>;
 
     fn save(&mut self, save: Save<'_>) -> Result<(), Box<dyn Error>> {
-        Ok(self.run.save(&self.description, save)?)
+        Ok(self.run.save(&self.description, DATA, save)?)
     }
 }
 

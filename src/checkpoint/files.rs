@@ -133,10 +133,17 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
         writer.flush()?;
     }
     temporary.as_file().sync_all()?;
-    let temporary = temporary.into_temp_path();
-    fs::rename(&temporary, path)?;
-    // The temporary name is free again, so there is nothing to remove.
-    let _ = temporary.keep();
+    // Windows marks temporary files, and `persist` removes the mark. Elsewhere it would rename by a
+    // raw system call, where the tests of crashes cannot make it fail.
+    #[cfg(windows)]
+    temporary.persist(path).map_err(|error| error.error)?;
+    #[cfg(not(windows))]
+    {
+        let temporary = temporary.into_temp_path();
+        fs::rename(&temporary, path)?;
+        // The temporary name is free again, so there is nothing to remove.
+        let _ = temporary.keep();
+    }
     sync_directory(&directory)
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A [`Checkpoint`] is a map from names to [`StoredTensor`]s plus a map of strings, independent
 //! of networks and devices. Shapes are unpadded, as in other programs.
-//! Everything works on bytes, so that the web page reads the same files; only `load`, `save`,
-//! `read_npy_file` and `write_atomically` use the file system, and they exist natively only.
+//! Everything works on bytes, so that the web page reads the same files; only `files` uses
+//! the file system, and it exists natively only.
 //!
 //! - `safetensors`: the format of checkpoints, read and written.
 //! - `header`: its header, and what else a file may be.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::checkpoint::{is_temporary, write_atomically};
 use crate::gpu::Gpu;
-use crate::program::fingerprint;
+use crate::rng::hash;
 
 fn path(name: &str) -> Option<PathBuf> {
     Some(dirs::cache_dir()?.join("pyr-wgpu").join(name))
@@ -68,7 +68,7 @@ fn without_checksum(mut file: Vec<u8>) -> Option<Vec<u8>> {
 }
 
 fn checksum(bytes: &[u8]) -> u64 {
-    fingerprint(bytes.iter().copied())
+    hash(bytes.iter().copied())
 }
 
 #[cfg(test)]

@@ -64,6 +64,8 @@ pub use names::printable;
 #[cfg(not(target_arch = "wasm32"))]
 pub use names::spell_apart;
 pub use resize::{Resampling, Resize};
+#[cfg(not(target_arch = "wasm32"))]
+pub use statistics::fingerprint;
 
 /// Decoded images stay in memory if the parts that are opened take at most this many bytes.
 pub const HOST_LIMIT: u64 = 1 << 30;

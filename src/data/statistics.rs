@@ -1,9 +1,11 @@
-//! Mean and standard deviation per channel, for datasets that publish none.
+//! Numbers about the images of a source: mean and standard deviation per channel, for datasets
+//! that publish none, and a fingerprint.
 
 use rayon::prelude::*;
 
 use super::images::image_bytes;
 use super::{DataError, Source};
+use crate::rng::hash;
 
 /// Largest number of images measured; it gives the mean to about a third of a grey level.
 const SAMPLE: usize = 10_000;
@@ -40,6 +42,27 @@ pub(super) fn measure(source: &dyn Source) -> Result<([f32; 3], [f32; 3]), DataE
     Ok((mean.map(|m| m as f32), deviation.map(|d| d as f32)))
 }
 
+/// Largest number of images in a fingerprint.
+const FINGERPRINTED: usize = 1000;
+
+/// A number that changes with the labels of any images, and with the pixels of 1000 images evenly
+/// spread over the source, or of all if it has fewer.
+///
+/// # Errors
+/// If an image cannot be read.
+pub fn fingerprint(source: &dyn Source) -> Result<u64, DataError> {
+    let count = source.len().min(FINGERPRINTED);
+    let images = (0..count).into_par_iter().map(|sample| {
+        let mut image = vec![0; image_bytes(source.size())];
+        source.read(sample * source.len() / count, None, &mut image)?;
+        Ok(hash(image))
+    });
+    let images: Result<Vec<u64>, DataError> = images.collect();
+    let labels = (0..source.len()).map(|index| u64::from(source.label(index)));
+    let numbers = labels.chain(images?);
+    Ok(hash(numbers.flat_map(u64::to_le_bytes)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::images::Images;
@@ -53,6 +76,20 @@ mod tests {
         let (mean, deviation) = measure(&source).unwrap();
         assert_eq!(mean, [100.0, 35.0, 7.0]);
         assert_eq!(deviation, [100.0, 5.0, 1.0]);
+    }
+
+    #[test]
+    fn a_fingerprint_tells_labels_and_images_apart() {
+        let images = |bytes: [u8; 9], labels: [u32; 3]| {
+            fingerprint(&Images::new(1, bytes.into(), labels.into())).unwrap()
+        };
+        let (bytes, labels) = ([1, 2, 3, 4, 5, 6, 7, 8, 9], [0, 1, 2]);
+        assert_eq!(images(bytes, labels), images(bytes, labels));
+        assert_ne!(images(bytes, labels), images(bytes, [1, 0, 2]));
+        assert_ne!(
+            images(bytes, labels),
+            images([4, 5, 6, 1, 2, 3, 7, 8, 9], labels)
+        );
     }
 
     #[test]

@@ -15,13 +15,6 @@ use serde::Serialize;
 
 use crate::shape::DType;
 
-/// 64-bit FNV-1a hash of a text.
-pub fn fingerprint(text: impl IntoIterator<Item = u8>) -> u64 {
-    text.into_iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
-}
-
 /// Index of a buffer in its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub usize);

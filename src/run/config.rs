@@ -70,7 +70,10 @@ impl Config {
             recipe.epochs > 0,
             "--epochs 0 trains nothing; give at least 1",
         )?;
-        rule(recipe.epochs < u32::MAX, "--epochs is too large")?;
+        rule(
+            recipe.epochs < u32::MAX,
+            "--epochs must be below 4294967295",
+        )?;
         rule(
             recipe.batch_size > 0 && self.micro_batch != Some(0),
             "a batch needs at least one image; the paper's batch is 128",

@@ -1,7 +1,8 @@
 //! The lock of a run directory: one process writes to it at a time.
 //!
 //! It is a lock of the operating system on the file `lock`, so it ends with its process, however
-//! that ends. The file holds the number of the process that took the lock last.
+//! that ends. The file holds the number of the process that took the lock last; on Windows nobody
+//! else can read it while the lock is held.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -10,10 +11,12 @@ use std::path::Path;
 /// Name of the file in the run directory.
 pub(super) const LOCK: &str = "lock";
 
-/// A lock that is held; dropping it releases it.
+/// A lock; dropping it releases it.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+    /// Why the lock is not held: some network file systems have no locks.
+    pub(super) unsupported: Option<io::Error>,
 }
 
 /// Why a lock was not taken.
@@ -21,7 +24,7 @@ pub(super) struct Lock {
 pub(super) enum LockError {
     /// Another process holds it; its number, if that can be read.
     Held(Option<u32>),
-    /// The file cannot be created, written or locked.
+    /// The file cannot be created or opened.
     Io(io::Error),
 }
 
@@ -35,19 +38,19 @@ impl Lock {
             .write(true)
             .open(directory.join(LOCK));
         let mut file = open.map_err(LockError::Io)?;
-        match file.try_lock() {
-            Ok(()) => {}
+        let unsupported = match file.try_lock() {
+            Ok(()) => None,
             Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder(&mut file))),
-            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
-        }
-        let written = file
-            .set_len(0)
-            .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| writeln!(file, "{}", std::process::id()));
-        match written {
-            Ok(()) => Ok(Lock { _file: file }),
-            Err(error) => Err(LockError::Io(error)),
-        }
+            Err(TryLockError::Error(error)) => Some(error),
+        };
+        Ok(Lock { file, unsupported })
+    }
+
+    /// Writes the number of this process to the file.
+    pub(super) fn write_holder(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        writeln!(self.file, "{}", std::process::id())
     }
 }
 
@@ -65,7 +68,8 @@ mod tests {
     #[test]
     fn the_second_is_told_who_holds_it() {
         let directory = tempfile::tempdir().unwrap();
-        let first = Lock::take(directory.path()).unwrap();
+        let mut first = Lock::take(directory.path()).unwrap();
+        first.write_holder().unwrap();
         let second = Lock::take(directory.path()).unwrap_err();
         let LockError::Held(holder) = second else {
             panic!("{second:?}");

@@ -41,7 +41,7 @@ use records::{CSV_HEADER, METRICS};
 
 pub use config::{Config, Environment};
 pub use records::History;
-pub use state::{Progress, SavedState};
+pub use state::{DataRecord, Progress, SavedState};
 
 /// Errors of run directories.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +101,7 @@ impl From<TrainedModelError> for RunError {
 pub struct RunDirectory {
     path: PathBuf,
     /// `None` for a directory that is only read.
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 impl RunDirectory {
@@ -117,12 +117,16 @@ impl RunDirectory {
             }
             None => create_next(Path::new("runs"), name)?,
         };
+        let is_foreign = |name: &String| name != LOCK && !is_temporary(name);
+        let entries = entries(&path)?;
+        // Nothing is written into the directory of somebody else.
+        if entries.iter().any(is_foreign) && !entries.iter().any(|name| name == LOCK) {
+            return Err(RunError::Occupied(path));
+        }
         let run = RunDirectory::lock(path)?;
-        let mut entries = run.entries()?;
-        entries.retain(|name| name != LOCK);
-        match entries.is_empty() {
-            true => Ok(run),
-            false => Err(RunError::Occupied(run.path)),
+        match self::entries(&run.path)?.iter().any(is_foreign) {
+            true => Err(RunError::Occupied(run.path)),
+            false => run.begin_writing(),
         }
     }
 
@@ -133,7 +137,7 @@ impl RunDirectory {
     pub fn open(path: &Path) -> Result<RunDirectory, RunError> {
         let run = RunDirectory {
             path: path.to_owned(),
-            _lock: None,
+            lock: None,
         };
         let missing = match run.file(CONFIG).is_file() {
             true => return Ok(run),
@@ -149,10 +153,15 @@ impl RunDirectory {
     /// If it has no configuration, another process uses it, or it cannot be written.
     pub fn resume(path: &Path) -> Result<RunDirectory, RunError> {
         let run = RunDirectory::open(path)?;
-        RunDirectory::lock(run.path)
+        RunDirectory::lock(run.path)?.begin_writing()
     }
 
-    /// Locks a directory and removes the temporary files that a killed process has left there.
+    /// Why no lock protects the directory from a second process, if that is so.
+    pub fn unlocked(&self) -> Option<&io::Error> {
+        self.lock.as_ref()?.unsupported.as_ref()
+    }
+
+    /// Locks a directory.
     fn lock(path: PathBuf) -> Result<RunDirectory, RunError> {
         let lock = Lock::take(&path).map_err(|error| match error {
             LockError::Held(process) => RunError::InUse {
@@ -161,23 +170,25 @@ impl RunDirectory {
             },
             LockError::Io(source) => failed(&path)(source),
         })?;
-        let run = RunDirectory {
+        Ok(RunDirectory {
             path,
-            _lock: Some(lock),
-        };
-        for name in run.entries()?.iter().filter(|name| is_temporary(name)) {
-            let path = run.file(name);
-            fs::remove_file(&path).map_err(failed(&path))?;
-        }
-        Ok(run)
+            lock: Some(lock),
+        })
     }
 
-    /// Names of the files in it.
-    fn entries(&self) -> Result<Vec<String>, RunError> {
-        let name =
-            |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
-        let entries = fs::read_dir(&self.path).and_then(|entries| entries.map(name).collect());
-        entries.map_err(failed(&self.path))
+    /// Says in the lock who holds it, and removes the temporary files of killed processes.
+    fn begin_writing(mut self) -> Result<RunDirectory, RunError> {
+        if let Some(lock) = &mut self.lock {
+            lock.write_holder().map_err(failed(&self.path))?;
+        }
+        for name in entries(&self.path)?
+            .iter()
+            .filter(|name| is_temporary(name))
+        {
+            let path = self.file(name);
+            fs::remove_file(&path).map_err(failed(&path))?;
+        }
+        Ok(self)
     }
 
     /// Its path.
@@ -287,6 +298,14 @@ const CONFIG: &str = "config.toml";
 
 /// The kernels in use.
 const CHOICES: &str = "choices.json";
+
+/// Names of the files in a directory.
+fn entries(directory: &Path) -> Result<Vec<String>, RunError> {
+    let name =
+        |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    let entries = fs::read_dir(directory).and_then(|entries| entries.map(name).collect());
+    entries.map_err(failed(directory))
+}
 
 /// The error of a system call on a path.
 fn failed(path: &Path) -> impl Fn(io::Error) -> RunError + '_ {

@@ -85,12 +85,15 @@ impl RunDirectory {
     }
 
     /// The events that [`RunDirectory::record`] wrote, in this version or an older one. An
-    /// incomplete last line is ignored.
+    /// incomplete last line is ignored; without the file there are no events.
     ///
     /// # Errors
-    /// If the file is missing, damaged, or of a later version.
+    /// If the file is damaged, or of a later version.
     pub fn history(&self) -> Result<History, RunError> {
-        let text = self.read(EVENTS)?;
+        let text = match self.file(EVENTS).exists() {
+            true => self.read(EVENTS)?,
+            false => String::new(),
+        };
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
         let mut history = History::default();
         for (index, line) in complete.lines().enumerate() {

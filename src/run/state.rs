@@ -1,8 +1,8 @@
 //! The saved state of a run: written as a whole or not at all, read back with every value checked.
 //!
 //! `state.safetensors` is the state; replacing it is what saves. `last.safetensors` and
-//! `best.safetensors` repeat its weights for other programs and are written after it. If the
-//! process ends in between, [`RunDirectory::complete`] writes them from the state.
+//! `best.safetensors` repeat its weights for other programs and are written after it;
+//! [`RunDirectory::complete`] completes a save that was interrupted in between.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,16 @@ const BEST: &str = "best.safetensors";
 /// Metadata key of [`Progress`] in the state file.
 const PROGRESS_KEY: &str = "pyr_wgpu_progress";
 
+/// What tells whether the data is still that of a run, besides its classes and the number of
+/// training images, which [`Position::order`] has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// Number of test images.
+    pub test_images: usize,
+    /// [`crate::data::fingerprint`] of the training and the test images.
+    pub fingerprints: [u64; 2],
+}
+
 /// The metadata of the state file.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -29,9 +39,9 @@ pub struct Progress {
     pub position: Position,
     /// The best epoch so far.
     pub best: Option<Best>,
-    /// Number of test images; missing in older files.
+    /// The data; missing in older files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub test_images: Option<usize>,
+    pub data: Option<DataRecord>,
 }
 
 impl Progress {
@@ -79,17 +89,21 @@ impl RunDirectory {
     /// # Errors
     /// If writing fails. A file that could not be written keeps its previous contents;
     /// [`RunDirectory::complete`] makes up for the files after the state.
-    pub fn save(&self, description: &Description, save: Save<'_>) -> Result<(), RunError> {
+    pub fn save(
+        &self,
+        description: &Description,
+        data: DataRecord,
+        save: Save<'_>,
+    ) -> Result<(), RunError> {
         let Save {
             network,
             snapshot,
             best,
-            test_images,
         } = save;
         let progress = Progress {
             position: snapshot.position,
             best,
-            test_images: Some(test_images),
+            data: Some(data),
         };
         let batches = snapshot.position.batches_tracked;
         let weights = checkpoint(network, description, &snapshot.weights, batches);
@@ -114,8 +128,18 @@ impl RunDirectory {
     }
 
     /// Whether a state was saved; if not, the run resumes from its beginning.
-    pub fn has_state(&self) -> bool {
-        self.file(STATE).exists()
+    ///
+    /// # Errors
+    /// If there are weights, so that there was a state.
+    pub fn has_state(&self) -> Result<bool, RunError> {
+        let exists = |name: &&str| self.file(name).exists();
+        match [LAST, BEST].iter().find(|name| exists(name)) {
+            Some(name) if !exists(&STATE) => Err(self.not_a_run(format!(
+                "it has {name} but no {STATE}; restore that file, or start a new run with \
+                 --run-dir"
+            ))),
+            _ => Ok(exists(&STATE)),
+        }
     }
 
     /// Reads the saved state.
@@ -179,8 +203,8 @@ impl RunDirectory {
         })
     }
 
-    /// Writes the weights that [`RunDirectory::save`] did not come to write; returns the names of
-    /// the files.
+    /// Completes an interrupted [`RunDirectory::save`]: writes the files that do not have the
+    /// weights of the state, and returns their names.
     ///
     /// # Errors
     /// If writing fails.

@@ -50,8 +50,6 @@ pub struct Save<'a> {
     pub snapshot: &'a Snapshot,
     /// The best epoch so far.
     pub best: Option<Best>,
-    /// Number of test images, on which the best epoch was chosen.
-    pub test_images: usize,
 }
 
 /// Stores the states of a session.
@@ -433,7 +431,6 @@ impl Session {
             network: self.trainer.network(),
             snapshot: &snapshot,
             best: self.best,
-            test_images: self.trainer.test_images(),
         })?;
         self.saved = (self.clock)();
         let (epoch, step) = self.position();

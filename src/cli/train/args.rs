@@ -118,7 +118,7 @@ pub(super) struct FileArgs {
     /// runs/run-DATASET-N without a preset]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(super) run_dir: Option<PathBuf>,
-    /// Resume a run, with the kernels that it has chosen; --epochs may be raised
+    /// Resume a run, with its recorded kernels; --epochs may be raised
     #[arg(long, value_name = "RUN_DIR")]
     pub(super) resume: Option<PathBuf>,
     /// With --resume: flags that may differ from the run's, such as --allow lr,milestones

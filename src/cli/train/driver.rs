@@ -85,7 +85,9 @@ impl Store for Recorder<'_> {
     type Error = CliError;
 
     fn save(&mut self, save: Save<'_>) -> Result<(), CliError> {
-        Ok(self.run.save(&self.plan.description, save)?)
+        Ok(self
+            .run
+            .save(&self.plan.description, self.plan.data, save)?)
     }
 }
 

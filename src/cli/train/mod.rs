@@ -4,6 +4,7 @@ mod args;
 mod config;
 mod driver;
 mod resume;
+mod retry;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +15,6 @@ use super::device::DeviceArgs;
 use super::devices::bytes;
 use super::error::CliError;
 use super::fitting::fitting;
-use super::output::print_message;
 use super::signals::Signals;
 use super::tuning::complete;
 use crate::data::{self, DataError, Dataset, DatasetKind};
@@ -22,7 +22,7 @@ use crate::engine::{Device, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
 use crate::model::{Description, Network, Preprocessing, crop_padding, names};
-use crate::run::{Config, Environment, RunDirectory, SavedState};
+use crate::run::{Config, DataRecord, Environment, RunDirectory, SavedState};
 use crate::train::{
     Best, InputPipeline, Mode, Options, SaveInterval, Session, SessionOptions, Snapshot,
     TrainError, Trainer, step_graph,
@@ -30,6 +30,7 @@ use crate::train::{
 use config::{Allowed, new_config, resumed_config};
 use driver::{Recorder, drive};
 use resume::{end, load};
+use retry::with_retries;
 
 /// Everything that is decided before the first step.
 struct Plan {
@@ -37,12 +38,18 @@ struct Plan {
     network: Network,
     description: Description,
     dataset: Dataset,
+    data: DataRecord,
     /// The state to resume from, if any.
     start: Option<(Snapshot, Option<Best>)>,
 }
 
-/// Time that a driver needs to recover from the loss of a device.
-const RECOVERY: Duration = Duration::from_secs(5);
+/// What one attempt to train leaves for the next.
+#[derive(Default)]
+struct Progress {
+    /// The directory of the run, once it has begun.
+    directory: Option<RunDirectory>,
+    signals: Option<Signals>,
+}
 
 /// Trains.
 ///
@@ -51,49 +58,30 @@ const RECOVERY: Duration = Duration::from_secs(5);
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.device.check()?;
     let allowed = Allowed::new(&args)?;
-    let mut directory = match &args.files.resume {
-        Some(path) => Some(RunDirectory::resume(path)?),
-        None => None,
-    };
-    let mut config = match &directory {
-        Some(run) => resumed_config(&args, &allowed, run)?,
-        None => new_config(&args)?,
-    };
-    let mut signals = None;
-    let mut attempts = 0;
-    loop {
-        let ended = attempt(&args, &allowed, config, &mut directory, &mut signals);
-        let text = match ended {
-            Err(CliError::Lost(text)) => text,
-            // The driver may need longer.
-            Err(CliError::Device(text)) if attempts > 0 => text,
-            ended => return ended,
-        };
-        if attempts == args.files.retry {
-            return Err(CliError::Lost(text));
-        }
-        attempts += 1;
-        print_message(&format!(
-            "warning: {text}; attempt {attempts} of {} to continue, in {} s",
-            args.files.retry,
-            RECOVERY.as_secs()
-        ));
-        std::thread::sleep(RECOVERY);
-        config = match &directory {
-            Some(run) => run.config()?,
-            None => new_config(&args)?,
-        };
+    let mut progress = Progress::default();
+    if let Some(path) = &args.files.resume {
+        progress.directory = Some(RunDirectory::resume(path)?);
     }
+    with_retries(
+        args.files.retry,
+        &mut progress,
+        |progress| {
+            let config = match &progress.directory {
+                Some(run) => resumed_config(&args, &allowed, run)?,
+                None => new_config(&args)?,
+            };
+            attempt(&args, &allowed, config, progress)
+        },
+        |progress| progress.signals.as_ref()?.asked(),
+    )
 }
 
-/// Trains until the end of the run, or until something ends it early. A new run leaves its
-/// directory in `directory`, from which the next attempt resumes.
+/// Trains until the end of the run, or until something ends it early.
 fn attempt(
     args: &Args,
     allowed: &Allowed<'_>,
     config: Config,
-    directory: &mut Option<RunDirectory>,
-    signals: &mut Option<Signals>,
+    Progress { directory, signals }: &mut Progress,
 ) -> Result<(), CliError> {
     let say = |text: &str| args.device.say(text);
     let state = match directory {
@@ -159,6 +147,12 @@ fn attempt(
         }
     }
     run.forget_from(trainer.position().epoch)?;
+    if let Some(error) = run.unlocked() {
+        say(&format!(
+            "warning: {} cannot be locked ({error}); start no second process on it",
+            run.path().display()
+        ));
+    }
     introduce(&plan, &trainer, run, &args.device);
     let signals = match signals {
         Some(signals) => signals,
@@ -217,9 +211,17 @@ fn prepare(
         }
         opened => opened?,
     };
+    let train = dataset.train.as_ref().expect("it was requested");
+    let data = DataRecord {
+        test_images: dataset.test.len(),
+        fingerprints: [
+            data::fingerprint(&**train)?,
+            data::fingerprint(&*dataset.test)?,
+        ],
+    };
     let (start, description) = match state {
         Some(state) => {
-            let (snapshot, notes) = resume::check(&config, allowed, &dataset, &state)?;
+            let (snapshot, notes) = resume::check(&config, allowed, &dataset, &data, &state)?;
             notes.iter().for_each(|note| args.device.say(note));
             (Some((snapshot, state.progress.best)), state.description)
         }
@@ -248,6 +250,7 @@ fn prepare(
         network,
         description,
         dataset,
+        data,
         start,
     })
 }

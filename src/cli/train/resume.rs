@@ -7,21 +7,16 @@ use super::config::Allowed;
 use super::driver::finished;
 use crate::data::Dataset;
 use crate::model::Network;
-use crate::run::{Config, RunDirectory, SavedState};
+use crate::run::{Config, DataRecord, Progress, RunDirectory, SavedState};
 use crate::train::{EpochOrder, Event, Snapshot};
 
-/// Largest difference between two measurements of the same images, on the scale 0 to 255: versions
-/// of this program may decode an image differently by a rounding.
-const ROUNDING: f32 = 0.05;
-
-/// Reads the state of a run, and writes the weights that the last save did not come to write.
-/// `None` if nothing was saved.
+/// Reads the state of a run, and completes an interrupted save. `None` if nothing was saved.
 pub(super) fn load(
     run: &RunDirectory,
     config: &Config,
     log: &DeviceArgs,
 ) -> Result<Option<SavedState>, CliError> {
-    if !run.has_state() {
+    if !run.has_state()? {
         log.say("the run ended before its first save; it starts from its beginning");
         return Ok(None);
     }
@@ -45,18 +40,19 @@ pub(super) fn end(
     state: &SavedState,
     log: &DeviceArgs,
 ) -> Result<(), CliError> {
-    let history = run.history().unwrap_or_default();
+    let history = run.history()?;
+    let seconds = history.epochs().map(|row| row.epoch_seconds).sum();
     let is_recorded = matches!(history.events.last(), Some(Event::Finished { .. }));
     match state.progress.best.filter(|_| !is_recorded) {
         Some(best) => {
             let event = Event::Finished {
                 best_epoch: best.epoch,
                 best_top1_error: best.test_top1_error,
-                seconds: 0.0,
+                seconds,
             };
             run.forget_from(state.progress.position.epoch)?;
             run.record(&event)?;
-            log.say(&finished(run, &best, 0.0));
+            log.say(&finished(run, &best, seconds));
             Ok(())
         }
         None => Err(CliError::Usage(format!(
@@ -76,11 +72,12 @@ pub(super) fn check(
     config: &Config,
     allowed: &Allowed<'_>,
     dataset: &Dataset,
+    data: &DataRecord,
     state: &SavedState,
 ) -> Result<(Snapshot, Vec<String>), CliError> {
     compare_classes(&state.description, true, &dataset.classes)?;
     let images = dataset.train.as_ref().map_or(0, |source| source.len());
-    let changes = changes(dataset, images, state).join(", ");
+    let changes = changes(images, data, &state.progress).join(", ");
     let mut notes = Vec::new();
     match (changes.is_empty(), allowed.has("data")) {
         (true, _) => {}
@@ -110,37 +107,32 @@ pub(super) fn check(
     Ok((snapshot, notes))
 }
 
-/// How the dataset differs from the one that the state was trained on, apart from its classes.
-fn changes(dataset: &Dataset, images: usize, state: &SavedState) -> Vec<String> {
-    let progress = &state.progress;
-    let counts = [
+/// How the data differs from that of the saved run, apart from its classes.
+fn changes(images: usize, data: &DataRecord, progress: &Progress) -> Vec<String> {
+    let before = progress.data;
+    let parts = [
         (
             "training",
-            progress.position.order.map(|o| o.images),
+            progress.position.order.map(|order| order.images),
             images,
         ),
-        ("test", progress.test_images, dataset.test.len()),
+        (
+            "test",
+            before.map(|data| data.test_images),
+            data.test_images,
+        ),
     ];
     let mut changes = Vec::new();
-    for (part, before, now) in counts {
-        if let Some(before) = before.filter(|before| *before != now) {
-            changes.push(format!("{now} {part} images instead of {before}"));
-        }
-    }
-    let preprocessing = &state.description.preprocessing;
-    let pairs = [
-        ("mean", preprocessing.mean, dataset.mean),
-        ("standard deviation", preprocessing.std, dataset.std),
-    ];
-    for (what, before, now) in pairs {
-        let differs = before
-            .iter()
-            .zip(now)
-            .any(|(b, n)| (b - n).abs() > ROUNDING);
-        if differs {
-            changes.push(format!(
-                "the {what} of the training images is {now:.2?}, it was {before:.2?}"
-            ));
+    for (index, (part, number, now)) in parts.into_iter().enumerate() {
+        let fingerprint = |data: &DataRecord| data.fingerprints[index];
+        match number {
+            Some(number) if number != now => {
+                changes.push(format!("{now} {part} images instead of {number}"));
+            }
+            _ if before.is_some_and(|before| fingerprint(&before) != fingerprint(data)) => {
+                changes.push(format!("{part} images have other pixels or labels"));
+            }
+            _ => {}
         }
     }
     changes

@@ -222,7 +222,7 @@ pub fn fingerprint() -> u64 {
     let shaders = pixels::SHADERS.iter().chain(&weights::SHADERS);
     let shaders = shaders.chain(&winograd::SHADERS);
     let text = shaders.flat_map(|shader| shader.text.bytes());
-    crate::program::fingerprint(text.chain(shader::library()))
+    crate::rng::hash(text.chain(shader::library()))
 }
 
 /// Names of the tiles of the matrix family, from narrow to wide.
