@@ -93,22 +93,32 @@ fn classify(
     args: &Args,
 ) -> Result<(), CliError> {
     let mut document = Vec::new();
+    let mut classified = Ok(());
     for (name, image) in images {
-        let predictions = pollster::block_on(predictor.classify(&image));
-        let mut predictions = predictions.map_err(|error| match error {
-            PredictError::NotFinite { .. } => CliError::Diverged(format!("{name}: {error}")),
-            PredictError::Engine(error) => error.into(),
-        })?;
-        predictions.truncate(args.top);
-        match args.json {
-            true => document.push(as_json(&name, &predictions)),
-            false => as_text(&name, &predictions)?,
+        match pollster::block_on(predictor.classify(&image)) {
+            Ok(mut predictions) => {
+                predictions.truncate(args.top);
+                match args.json {
+                    true => document.push(as_json(&name, &predictions)),
+                    false => as_text(&name, &predictions)?,
+                }
+            }
+            Err(error) => {
+                classified = Err(match error {
+                    PredictError::NotFinite { .. } => {
+                        CliError::Diverged(format!("{name}: {error}"))
+                    }
+                    PredictError::Engine(error) => error.into(),
+                });
+                break;
+            }
         }
     }
-    match args.json {
-        true => print_json(&serde_json::Value::Array(document)),
-        false => Ok(()),
+    // What was classified before an error counts.
+    if args.json && (classified.is_ok() || !document.is_empty()) {
+        print_json(&serde_json::Value::Array(document))?;
     }
+    classified
 }
 
 fn as_json(image: &str, predictions: &[Prediction]) -> serde_json::Value {
