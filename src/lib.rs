@@ -36,6 +36,7 @@
 //! |---|---|---|
 //! | 0 | [`shape`] | extents, element types, layout in memory |
 //! | 0 | [`rng`] | counter-based random numbers, the same bits everywhere |
+//! | 0 | [`memory`] | how much memory the process can still use |
 //! | 1 | [`program`] | a GPU program as plain data, and its memory plan |
 //! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, activation checkpointing, half precision, interpreter |
 //! | 1 | [`data`] | datasets to images and batches; each dataset's default recipe |
@@ -121,6 +122,7 @@ pub mod engine;
 pub mod gpu;
 pub mod graph;
 pub mod kernels;
+pub mod memory;
 pub mod model;
 pub mod predict;
 pub mod program;

@@ -19,6 +19,25 @@ pub struct Prediction {
     pub probability: f64,
 }
 
+/// Why an image has no prediction.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PredictError {
+    /// The device failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A score or a feature map is NaN or infinite.
+    #[error(
+        "{what} is {value}: the network's numbers overflow on this image, so there is no \
+         prediction; use another checkpoint"
+    )]
+    NotFinite {
+        /// Which one.
+        what: String,
+        /// The first such value.
+        value: f32,
+    },
+}
+
 /// Feature maps of one image, [size, size, channels].
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureMaps {
@@ -147,22 +166,22 @@ impl Predictor {
     /// several images, returns the first one's classes.
     ///
     /// # Errors
-    /// If the device fails.
-    pub async fn classify(&mut self, image: &[u8]) -> Result<Vec<Prediction>, EngineError> {
+    /// If the device fails, or a score is NaN or infinite.
+    pub async fn classify(&mut self, image: &[u8]) -> Result<Vec<Prediction>, PredictError> {
         Ok(self.classify_all(image).await?.remove(0))
     }
 
     /// Classifies a batch of contiguous images, the most probable class of each first.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If the device fails, or a score is NaN or infinite.
     ///
     /// # Panics
     /// If their number is not the predictor's batch size.
     pub async fn classify_all(
         &mut self,
         images: &[u8],
-    ) -> Result<Vec<Vec<Prediction>>, EngineError> {
+    ) -> Result<Vec<Vec<Prediction>>, PredictError> {
         let classes = self.description.classes.len();
         let size = self.description.network.image_size as usize;
         assert_eq!(images.len(), self.count * 3 * size * size, "images");
@@ -170,6 +189,13 @@ impl Predictor {
         self.engine.write(self.images, &words);
         self.engine.run(0)?;
         let logits = self.engine.read_values(self.logits).await?;
+        let what = |at: usize| {
+            format!(
+                "the score of class {:?}",
+                self.description.classes[at % classes]
+            )
+        };
+        check_finite(&logits, what)?;
         let images = logits.chunks_exact(classes);
         Ok(images.map(|logits| self.ranked(logits)).collect())
     }
@@ -193,8 +219,8 @@ impl Predictor {
     /// Outputs of the last unit of each stage, for the first image of the last batch.
     ///
     /// # Errors
-    /// If the device fails.
-    pub async fn stages(&self) -> Result<Vec<FeatureMaps>, EngineError> {
+    /// If the device fails, or a feature is NaN or infinite.
+    pub async fn stages(&self) -> Result<Vec<FeatureMaps>, PredictError> {
         let mut maps = Vec::new();
         for (name, value) in &self.stages {
             maps.push(self.maps(name, *value).await?);
@@ -208,30 +234,36 @@ impl Predictor {
     /// Its mean plus the class's bias is the class's logit.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If the device fails, or a feature is NaN or infinite.
     ///
     /// # Panics
     /// If there is no such class.
-    pub async fn class_activation_map(&self, class: usize) -> Result<FeatureMaps, EngineError> {
+    pub async fn class_activation_map(&self, class: usize) -> Result<FeatureMaps, PredictError> {
         let (name, value) = &self.features;
         let maps = self.maps(name, *value).await?;
         let row = class * maps.channels..(class + 1) * maps.channels;
         let weights = &self.classifier.0[row];
         let pixels = maps.values.chunks_exact(maps.channels);
         let dot = |pixel: &[f32]| pixel.iter().zip(weights).map(|(x, w)| x * w).sum();
+        let values: Vec<f32> = pixels.map(dot).collect();
+        let class = &self.description.classes[class];
+        check_finite(&values, |_| {
+            format!("the activation map of class {class:?}")
+        })?;
         Ok(FeatureMaps {
-            name: self.description.classes[class].clone(),
+            name: class.clone(),
             size: maps.size,
             channels: 1,
-            values: pixels.map(dot).collect(),
+            values,
         })
     }
 
-    async fn maps(&self, name: &str, value: ValueHandle) -> Result<FeatureMaps, EngineError> {
+    async fn maps(&self, name: &str, value: ValueHandle) -> Result<FeatureMaps, PredictError> {
         let shape = self.engine.shape(value);
         let (size, channels) = (shape.dims[1], shape.last());
         let mut values = self.engine.read_values(value).await?;
         values.truncate(size * size * channels);
+        check_finite(&values, |_| format!("the output of {name}"))?;
         Ok(FeatureMaps {
             name: name.to_owned(),
             size,
@@ -247,6 +279,17 @@ impl Predictor {
 /// has no majority.
 pub fn is_uncertain(predictions: &[Prediction]) -> bool {
     predictions.iter().all(|p| p.probability <= 0.5)
+}
+
+/// Checks that all values are finite; `what` names the one at an index.
+fn check_finite(values: &[f32], what: impl Fn(usize) -> String) -> Result<(), PredictError> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(PredictError::NotFinite {
+            what: what(at),
+            value: values[at],
+        }),
+    }
 }
 
 /// Marks a value of a graph as an output, under its own name.

@@ -140,7 +140,8 @@ impl Shape {
 
     /// Size in memory in bytes, padding included.
     pub fn bytes(&self) -> u64 {
-        let bytes = self.dtype.bytes() * self.stored_len() as u64;
+        let extents = self.stored_dims().into_iter();
+        let bytes = self.dtype.bytes() * extents.map(|extent| extent as u64).product::<u64>();
         match self.dtype {
             DType::F32 | DType::U32 => bytes,
             // At least one `vec4<f32>`: kernels may bind this buffer as a placeholder for an `f32`

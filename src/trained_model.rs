@@ -6,7 +6,8 @@ use crate::checkpoint::{Checkpoint, CheckpointError, StoredTensor, Values};
 use crate::data::DatasetKind;
 use crate::engine::Tensors;
 use crate::model::{
-    Description, Network, NetworkSpec, ParameterRole, Preprocessing, SpecError, check, infer,
+    Description, Network, NetworkSpec, Parameter, ParameterRole, Preprocessing, SpecError, check,
+    infer,
 };
 
 /// A network and its tensors.
@@ -39,22 +40,21 @@ impl TrainedModel {
     ///
     /// # Errors
     /// If it holds NaN or infinities, its network cannot be determined, or its tensors do not fit
-    /// the network.
+    /// the network (see [`network_tensors`]).
     pub fn read(
         checkpoint: Checkpoint,
         network: Option<NetworkSpec>,
     ) -> Result<TrainedModel, TrainedModelError> {
         checkpoint.check_finite()?;
-        let shapes = checkpoint.shapes();
         let written = Description::read(&checkpoint.metadata)?;
         let described = written.is_some();
         let spec = match (network, &written) {
             (Some(spec), _) => spec,
             (None, Some(description)) => description.network.clone(),
-            (None, None) => infer(&shapes)?,
+            (None, None) => infer(&checkpoint.shapes())?,
         };
         let network = Network::new(&spec)?;
-        check(&network, &shapes)?;
+        let tensors = network_tensors(&network, checkpoint.tensors)?;
         let description = match written {
             Some(mut description) => {
                 let resize = &mut description.preprocessing.resize;
@@ -70,7 +70,7 @@ impl TrainedModel {
         Ok(TrainedModel {
             description,
             network,
-            tensors: floats(checkpoint.tensors),
+            tensors,
             described,
         })
     }
@@ -88,13 +88,67 @@ fn undescribed(spec: NetworkSpec) -> Description {
     }
 }
 
-/// The `f32` tensors; integer ones, which count batches, are dropped.
-pub fn floats(tensors: BTreeMap<String, StoredTensor>) -> Tensors {
-    let real = |(name, tensor): (String, StoredTensor)| match tensor.into_parts() {
-        (_, Values::F32(values)) => Some((name, values)),
-        (_, Values::I64(_)) => None,
-    };
-    tensors.into_iter().filter_map(real).collect()
+/// The values of a network's tensors, without the counters of batches.
+///
+/// # Errors
+/// If a tensor is missing, has another shape or type, or is not the network's, or if a running
+/// variance or a counter is negative.
+pub fn network_tensors(
+    network: &Network,
+    mut tensors: BTreeMap<String, StoredTensor>,
+) -> Result<Tensors, TrainedModelError> {
+    let shapes = tensors.iter();
+    let shapes = shapes.map(|(name, tensor)| (name.clone(), tensor.shape().to_vec()));
+    check(network, &shapes.collect())?;
+    let mut values = Tensors::new();
+    for Parameter { name, role, .. } in network.parameters() {
+        // `check` found all but counters, which may be missing.
+        let Some(tensor) = tensors.remove(&name) else {
+            continue;
+        };
+        match role {
+            ParameterRole::BatchesTracked => check_counter(&name, tensor)?,
+            _ => {
+                let numbers = tensor.into_f32(&name)?;
+                if role == ParameterRole::RunningVar {
+                    check_variance(&name, &numbers)?;
+                }
+                values.insert(name, numbers);
+            }
+        }
+    }
+    Ok(values)
+}
+
+fn check_counter(name: &str, tensor: StoredTensor) -> Result<(), CheckpointError> {
+    match tensor.values() {
+        Values::F32(_) => Err(CheckpointError::TensorType {
+            name: name.to_owned(),
+            found: "floating-point numbers".to_owned(),
+            expected: "integers",
+        }),
+        Values::I64(counts) => match counts.iter().position(|count| *count < 0) {
+            None => Ok(()),
+            Some(index) => Err(CheckpointError::Impossible {
+                name: name.to_owned(),
+                value: counts[index] as f64,
+                index,
+                rule: "a number of batches is not negative; use another checkpoint",
+            }),
+        },
+    }
+}
+
+fn check_variance(name: &str, variances: &[f32]) -> Result<(), CheckpointError> {
+    match variances.iter().position(|variance| *variance < 0.0) {
+        None => Ok(()),
+        Some(index) => Err(CheckpointError::Impossible {
+            name: name.to_owned(),
+            value: f64::from(variances[index]),
+            index,
+            rule: "a variance is not negative; use another checkpoint",
+        }),
+    }
 }
 
 /// A checkpoint with every tensor that PyTorch expects, including `num_batches_tracked`, the
@@ -123,4 +177,69 @@ pub fn checkpoint(
     };
     description.write(&mut checkpoint.metadata);
     checkpoint
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Stem, initial_values};
+
+    fn network() -> Network {
+        Network::new(&NetworkSpec::pyramid(Stem::Cifar, 8, 8.0)).unwrap()
+    }
+
+    fn tensors() -> BTreeMap<String, StoredTensor> {
+        let network = network();
+        let weights = initial_values(&network, 0).into_iter().collect();
+        checkpoint(&network, &undescribed(network.spec().clone()), &weights, 3).tensors
+    }
+
+    #[test]
+    fn the_tensors_of_a_network_are_taken() {
+        let network = network();
+        let values = network_tensors(&network, tensors()).unwrap();
+        let (counters, others): (Vec<_>, Vec<_>) = network
+            .parameters()
+            .into_iter()
+            .partition(|parameter| parameter.role == ParameterRole::BatchesTracked);
+        assert_eq!(values.len(), others.len());
+        let mut without = tensors();
+        let mut extended = tensors();
+        for Parameter { name, .. } in counters {
+            without.remove(&name);
+            extended.insert(name, StoredTensor::i64(vec![1], vec![5]));
+        }
+        assert_eq!(network_tensors(&network, without).unwrap(), values);
+        assert_eq!(network_tensors(&network, extended).unwrap(), values);
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        let with = |name: &str, tensor: StoredTensor| {
+            let mut tensors = tensors();
+            tensors.insert(name.to_owned(), tensor);
+            let error = network_tensors(&network(), tensors).err();
+            error.expect(name).to_string()
+        };
+        let text = with("fc.bias", StoredTensor::i64(vec![10], vec![0; 10]));
+        assert!(text.contains("`fc.bias`") && text.contains("I64"), "{text}");
+        let mut variances = vec![1.0; 16];
+        variances[3] = -1e-6;
+        let text = with("bn1.running_var", StoredTensor::f32(vec![16], variances));
+        assert!(text.contains("`bn1.running_var`"), "{text}");
+        assert!(
+            text.contains("-1e-6") || text.contains("at index 3"),
+            "{text}"
+        );
+        let counter = "bn1.num_batches_tracked";
+        let text = with(counter, StoredTensor::i64(vec![], vec![-2]));
+        assert!(text.contains(counter) && text.contains("-2"), "{text}");
+        let text = with(counter, StoredTensor::f32(vec![], vec![2.0]));
+        assert!(
+            text.contains(counter) && text.contains("integers"),
+            "{text}"
+        );
+        let text = with("ema.fc.bias", StoredTensor::f32(vec![1], vec![0.0]));
+        assert!(text.contains("`ema.fc.bias` [1]"), "{text}");
+    }
 }

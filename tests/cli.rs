@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use image::{Rgb, RgbImage, imageops};
+use pyr_wgpu::checkpoint::{Checkpoint, StoredTensor};
 
 /// The model that the page ships: CIFAR-10, images of 32x32.
 const MODEL: &str = concat!(
@@ -203,6 +204,64 @@ fn damaged_records_are_named() {
     );
 }
 
+/// A folder as a file manager leaves it, with a class whose name would control the terminal: what
+/// is not used is noted and is no damage, and the name is escaped.
+#[cfg(unix)]
+#[test]
+fn a_folder_with_other_files_and_an_odd_class_name_trains() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let odd = "b\n\u{1b}[31m";
+    for (part, class) in [
+        ("Train", "a"),
+        ("Train", odd),
+        ("valid", "a"),
+        ("valid", odd),
+    ] {
+        let folder = data.join(part).join(class);
+        fs::create_dir_all(&folder).unwrap();
+        RgbImage::new(8, 8).save(folder.join("0.png")).unwrap();
+        fs::write(folder.join("Thumbs.db"), b"\xd0\xcf\x11\xe0").unwrap();
+    }
+    std::os::unix::fs::symlink("gone", data.join("Train/c")).unwrap();
+    let (data, run_dir) = (data.display().to_string(), path(directory.path(), "run"));
+    let dataset = ["--dataset", "folder", "--data", &data, "--device", "cpu"];
+    let train = [
+        "train",
+        "--depth",
+        "8",
+        "--alpha",
+        "3",
+        "--image-size",
+        "8",
+        "--epochs",
+        "1",
+        "--run-dir",
+        &run_dir,
+    ];
+    let output = run(&[&train[..], &dataset].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{stderr}");
+    for note in [
+        r"Train/a/Thumbs.db, Train/b\n\u{1b}[31m/Thumbs.db, valid/a/Thumbs.db and 1 more (not an",
+        "Train/c (a link that cannot be followed: ",
+    ] {
+        assert!(stderr.contains(note), "{note} is not in {stderr}");
+    }
+    let classes = fs::read_to_string(Path::new(&run_dir).join("classes.txt")).unwrap();
+    assert_eq!(classes, "a\nb\\n\\u{1b}[31m\n");
+    let eval = run(&[&["eval", &run_dir], &dataset[..]].concat());
+    let image = format!("{data}/valid/a/0.png");
+    let predict = run(&["predict", &run_dir, &image, "--device", "cpu"]);
+    for output in [eval, predict] {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(r"b\n\u{1b}[31m"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+    let json = json(&[&["eval", &run_dir, "--json"], &dataset[..]].concat());
+    assert_eq!(json["classes"][1]["class"], odd);
+}
+
 #[test]
 fn bad_checkpoints_are_refused() {
     let directory = tempfile::tempdir().unwrap();
@@ -238,6 +297,156 @@ fn bad_checkpoints_are_refused() {
     fs::write(&nan, poisoned).unwrap();
     let output = run(&["predict", &nan, &image]);
     assert_eq!(output.status.code(), Some(5));
+}
+
+/// A golden checkpoint with a change, in a directory.
+fn changed(directory: &Path, change: impl FnOnce(&mut Checkpoint)) -> String {
+    let weights = golden("additive_basic.safetensors");
+    let mut checkpoint = Checkpoint::load(Path::new(&weights)).unwrap();
+    change(&mut checkpoint);
+    let name = path(directory, "changed.safetensors");
+    checkpoint.save(Path::new(&name)).unwrap();
+    name
+}
+
+fn example(name: &str) -> String {
+    format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn tensors_that_cannot_be_computed_with_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let star = example("star.png");
+    let with = |name: &str, tensor: StoredTensor| {
+        changed(directory.path(), |checkpoint| {
+            checkpoint.tensors.insert(name.to_owned(), tensor);
+        })
+    };
+    let integers = StoredTensor::i64(vec![10], vec![1; 10]);
+    let mut variances = vec![1.0; 16];
+    variances[2] = -0.5;
+    let variances = StoredTensor::f32(vec![16], variances);
+    for (name, tensor, words) in [
+        ("fc.bias", integers, ["`fc.bias`", "I64"]),
+        (
+            "bn1.running_var",
+            variances,
+            ["`bn1.running_var`", "-0.5 at index 2"],
+        ),
+    ] {
+        let weights = with(name, tensor);
+        fails(&["predict", &weights, &star, "--device", "cpu"], 5, &words);
+        let eval = ["eval", &weights, "--dataset", "shapes", "--device", "cpu"];
+        fails(&eval, 5, &words);
+        let [input, logits] =
+            ["input", "logits"].map(|part| golden(&format!("additive_basic.{part}.npy")));
+        let verify = ["verify", &weights, "--input", &input, "--logits", &logits];
+        fails(&verify, 5, &words);
+    }
+}
+
+/// Weights that are finite, but give NaN.
+#[test]
+fn scores_that_are_not_finite_are_no_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let weights = changed(directory.path(), |checkpoint| {
+        let name = "layer3.0.conv2.weight";
+        let tensor = checkpoint.tensors.remove(name).unwrap();
+        let (shape, values) = tensor.into_parts();
+        let tensor = StoredTensor::f32(shape, vec![3e38; values.len()]);
+        checkpoint.tensors.insert(name.to_owned(), tensor);
+    });
+    let star = example("star.png");
+    for flags in [&[][..], &["--json"]] {
+        let predict = ["predict", &weights, &star, "--device", "cpu"];
+        let predict = [&predict[..], flags].concat();
+        fails(&predict, 6, &["star.png", "the score of class"]);
+        assert!(run(&predict).stdout.is_empty());
+    }
+    let [input, logits] =
+        ["input", "logits"].map(|part| golden(&format!("additive_basic.{part}.npy")));
+    let verify = ["verify", &weights, "--input", &input, "--logits", &logits];
+    fails(
+        &[&verify[..], &["--device", "cpu"]].concat(),
+        6,
+        &["the logits"],
+    );
+}
+
+#[test]
+fn what_does_not_fit_in_memory_is_refused_with_what_does() {
+    let network = ["--depth", "8", "--alpha", "8", "--image-size", "4096"];
+    for device in ["cpu", "reference"] {
+        let bench = ["bench", "--batch-size", "200", "--device", device];
+        let words = ["memory are needed", "are available"];
+        fails(&[&bench[..], &network].concat(), 3, &words);
+    }
+    let network = ["--depth", "8", "--alpha", "8", "--image-size", "512"];
+    let directory = tempfile::tempdir().unwrap();
+    let run_dir = path(directory.path(), "run");
+    let train = [
+        "train",
+        "--batch-size",
+        "4000",
+        "--device",
+        "cpu",
+        "--run-dir",
+        &run_dir,
+    ];
+    fails(
+        &[&train[..], &network].concat(),
+        3,
+        &["memory are needed", "--micro-batch"],
+    );
+    assert!(!Path::new(&run_dir).exists());
+    let batch = u64::MAX.to_string();
+    fails(&["summary", "--batch-size", &batch], 2, &["at most"]);
+    let summary = json(&["summary", "--batch-size", "4000000", "--json"]);
+    assert!(summary["memory"]["total"].as_u64().unwrap() > 1 << 41);
+}
+
+/// Flags that describe a part of a network change that part of the checkpoint's own.
+#[test]
+fn flags_change_the_network_of_a_checkpoint() {
+    let star = example("star.png");
+    let answers = |flags: &[&str]| {
+        let predict = ["predict", MODEL, &star, "--device", "cpu", "--json"];
+        json(&[&predict[..], flags].concat())
+    };
+    let own = answers(&[]);
+    assert_eq!(answers(&["--image-size", "32"]), own);
+    assert_ne!(answers(&["--image-size", "16"]), own);
+    let deeper = ["predict", MODEL, &star, "--depth", "14", "--device", "cpu"];
+    fails(&deeper, 5, &["cifar10.safetensors"]);
+}
+
+#[test]
+fn good_images_are_classified_beside_bad_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let [star, heart] = ["star.png", "heart.png"].map(example);
+    let missing = path(directory.path(), "missing.png");
+    let text = path(directory.path(), "letter.txt");
+    fs::write(&text, b"Dear network, ...").unwrap();
+    let weights = golden("additive_basic.safetensors");
+    let files = [&*missing, &star, &text, &heart];
+    let predict = [
+        &["predict", &weights][..],
+        &files,
+        &["--device", "cpu", "--json"],
+    ]
+    .concat();
+    fails(&predict, 4, &["missing.png", "letter.txt", "2 of 4 images"]);
+    let document: serde_json::Value = serde_json::from_slice(&run(&predict).stdout).unwrap();
+    let names: Vec<&str> = document
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|answer| answer["image"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, [&*star, &*heart]);
+    // Without a good one, no device is needed.
+    let nothing = ["predict", &weights, &missing, "--device", "no such adapter"];
+    fails(&nothing, 4, &["missing.png"]);
 }
 
 #[test]
@@ -371,6 +580,76 @@ fn verify_agrees_with_pytorch_and_notices_a_difference() {
     assert!(String::from_utf8_lossy(&strict.stdout).contains("DIFFERENT"));
 }
 
+/// A `.npy` file of little-endian values.
+fn npy(directory: &Path, name: &str, descr: &str, shape: &[usize], data: &[u8]) -> String {
+    let extents: String = shape.iter().map(|extent| format!("{extent},")).collect();
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({extents})}}");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    let name = path(directory, name);
+    fs::write(&name, bytes).unwrap();
+    name
+}
+
+#[test]
+fn a_comparison_of_nothing_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = golden("additive_basic");
+    let file = |suffix: &str| format!("{name}{suffix}");
+    let (weights, input) = (file(".safetensors"), file(".input.npy"));
+    let (logits, labels) = (file(".logits.npy"), file(".labels.npy"));
+    let verify = |input: &str, flags: &[&str], code: i32, words: &[&str]| {
+        let verify = ["verify", &weights, "--input", input, "--device", "cpu"];
+        fails(&[&verify[..], flags].concat(), code, words);
+    };
+    let compare = ["--logits", &*logits];
+    for tolerance in ["inf", "nan", "-1"] {
+        let tolerance = format!("--tolerance={tolerance}");
+        verify(
+            &input,
+            &[&compare[..], &[&tolerance]].concat(),
+            2,
+            &["--tolerance"],
+        );
+    }
+    for steps in ["0", "99999999999"] {
+        let flags = ["--labels", &labels, "--losses", &logits, "--steps", steps];
+        verify(&input, &flags, 2, &["1..=1000000"]);
+    }
+    let empty = npy(directory.path(), "empty.npy", "<f4", &[0, 3, 32, 32], &[]);
+    verify(&empty, &compare, 4, &["empty.npy", "at least one"]);
+    let wide = 32 + (1 << 32);
+    let wide = npy(
+        directory.path(),
+        "wide.npy",
+        "<f4",
+        &[0, 3, wide, wide],
+        &[],
+    );
+    verify(&wide, &compare, 4, &["wide.npy"]);
+    let foreign = [0i64, 10, 1, 2].map(i64::to_le_bytes).concat();
+    let foreign = npy(directory.path(), "foreign.npy", "<i8", &[4], &foreign);
+    let grads = file(".grads.safetensors");
+    let flags = ["--labels", &foreign, "--grads", &grads];
+    verify(
+        &input,
+        &flags,
+        4,
+        &["foreign.npy", "label 10 at index 1", "0 to 9"],
+    );
+    let poisoned = [f32::NAN; 3 * 32 * 32].map(f32::to_le_bytes).concat();
+    let poisoned = npy(
+        directory.path(),
+        "nan.npy",
+        "<f4",
+        &[1, 3, 32, 32],
+        &poisoned,
+    );
+    verify(&poisoned, &compare, 4, &["nan.npy", "NaN at element 0"]);
+}
+
 #[test]
 fn half_precision_needs_an_adapter() {
     let temporary = tempfile::tempdir().unwrap();
@@ -394,6 +673,57 @@ fn half_precision_needs_an_adapter() {
     };
     let share = bytes("f16") / bytes("f32");
     assert!((0.45..0.55).contains(&share), "{share}");
+}
+
+/// A flag has its effect or is an error.
+#[test]
+fn no_flag_is_ignored() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().display().to_string();
+    fails(&["train", "--data", &data], 2, &["--dataset folder"]);
+    for command in [&["train"][..], &["eval", MODEL]] {
+        let flags = ["--dataset", "shapes", "--data", &data];
+        fails(
+            &[command, &flags].concat(),
+            2,
+            &["shapes", "leave out --data"],
+        );
+    }
+    let classes = ["train", "--classes", "5", "--epochs", "1"];
+    fails(&classes, 2, &["--classes is 5", "10 classes"]);
+    for device in ["cpu", "CPU", "reference"] {
+        let bench = ["bench", "--device", device];
+        fails(
+            &[&bench[..], &["--backend", "gl"]].concat(),
+            2,
+            &["--backend gl"],
+        );
+        fails(&[&bench[..], &["--checked"]].concat(), 2, &["--checked"]);
+    }
+    fails(&["bench", "--device", ""], 2, &["--device", "cpu"]);
+    fails(&["train", "--allow", "lr"], 2, &["--resume"]);
+    let run = path(directory.path(), "run");
+    fs::create_dir(&run).unwrap();
+    for (name, known) in [("foo", "lr, momentum"), ("dataset", "cannot change")] {
+        let flags = ["train", "--resume", &run, "--allow", name];
+        fails(&flags, 2, &["--allow", name, known]);
+    }
+    let both = ["train", "--resume", &run, "--choices", &run];
+    fails(&both, 2, &["--choices"]);
+}
+
+/// A batch of one image has no variance on maps of one pixel.
+#[test]
+fn the_last_batch_is_named() {
+    let flags = "train --depth 8 --alpha 3 --image-size 4 --device cpu --batch-size 421";
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    let words = [
+        "layer3",
+        "8000 training images",
+        "batch of 1",
+        "--batch-size",
+    ];
+    fails(&flags, 2, &words);
 }
 
 /// A run on a tiny folder of two classes, which finishes and is extended by an epoch.

@@ -9,10 +9,9 @@ mod common;
 
 use std::path::Path;
 
-use pyr_wgpu::checkpoint::{Checkpoint, Values, read_npy_file};
+use pyr_wgpu::checkpoint::{Checkpoint, StoredTensor, Values, read_npy_file};
 use pyr_wgpu::engine::{Device, Tensors};
 use pyr_wgpu::model::{Network, NetworkSpec, initial_values};
-use pyr_wgpu::trained_model;
 use pyr_wgpu::verify::{self, Difference, RecordedBatch, SgdSteps};
 use serde::Deserialize;
 
@@ -97,7 +96,15 @@ fn floats(values: &Values) -> &[f32] {
 }
 
 fn tensors(path: &str) -> Tensors {
-    trained_model::floats(Checkpoint::load(Path::new(path)).unwrap().tensors)
+    let tensors = Checkpoint::load(Path::new(path))
+        .unwrap()
+        .tensors
+        .into_iter();
+    let real = |(name, tensor): (String, StoredTensor)| match tensor.into_parts().1 {
+        Values::F32(values) => Some((name, values)),
+        Values::I64(_) => None,
+    };
+    tensors.filter_map(real).collect()
 }
 
 fn difference(ours: &Tensors, reference: &Tensors) -> Difference {

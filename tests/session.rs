@@ -15,7 +15,7 @@ use common::runs::{CLASSES, Memory, Run, bits, finish, learnt, session, talkativ
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::Description;
-use pyr_wgpu::run::{Config, Environment, RunDirectory};
+use pyr_wgpu::run::{Config, Environment, RunDirectory, SavedState};
 use pyr_wgpu::train::{
     Beginning, Event, SCHEMA, Save, SaveInterval, Session, SessionOptions, Store, Trainer,
 };
@@ -105,6 +105,33 @@ fn events_come_in_order_with_their_units() {
         .collect();
     assert_eq!(*best_top1_error, errors[0].min(errors[1]));
     assert_eq!(errors[*best_epoch as usize - 1], *best_top1_error);
+}
+
+/// The speed of an epoch is that of its training, however short it is; the epoch takes longer,
+/// since it includes the test.
+#[test]
+fn speed_is_images_over_time() {
+    for tick in [1, 1000] {
+        let now = Rc::new(Cell::new(Duration::ZERO));
+        let clock = Box::new(move || {
+            now.set(now.get() + Duration::from_millis(tick));
+            now.get()
+        });
+        let options = talkative(SaveInterval::Epoch);
+        let events = events(Session::start(trainer(&small()), options, clock));
+        let rows = events.iter().filter_map(|event| match event {
+            Event::Epoch(row) => Some(row),
+            _ => None,
+        });
+        for row in rows {
+            let training = 20.0 / row.images_per_second;
+            let epoch = row.epoch_seconds;
+            assert!(
+                training > 0.3 * epoch && training < 0.9 * epoch,
+                "{training} s of {epoch} s"
+            );
+        }
+    }
 }
 
 /// Between two events there is as much work as the interval allows, but no save is missed.
@@ -276,11 +303,18 @@ impl Kept {
     }
 
     fn resume(&self, run: &Run) -> Session {
-        let (snapshot, best, _) = self.run.load(&run.network()).unwrap();
+        let SavedState {
+            snapshot, progress, ..
+        } = self.run.load(&run.network()).unwrap();
         self.run.forget_from(snapshot.position.epoch).unwrap();
         let trainer = run.trainer(&Device::cpu(), &snapshot);
         let clock = Box::new(|| Duration::ZERO);
-        Session::resume(trainer, best, talkative(SaveInterval::Epoch), clock)
+        Session::resume(
+            trainer,
+            progress.best,
+            talkative(SaveInterval::Epoch),
+            clock,
+        )
     }
 }
 
@@ -309,8 +343,9 @@ fn a_run_is_recorded_and_read_back() {
     let mut third = kept.resume(&run);
     kept.record(&mut third, |_| false);
 
-    let (last, best, _) = kept.run.load(&run.network()).unwrap();
-    assert!(bits(&last) == bits(&whole[2].1), "the bits differ");
+    let last = kept.run.load(&run.network()).unwrap();
+    let best = last.progress.best;
+    assert!(bits(&last.snapshot) == bits(&whole[2].1), "the bits differ");
     let history = kept.run.history().unwrap();
     assert_eq!(
         tags(&history.events),

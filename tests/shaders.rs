@@ -167,7 +167,9 @@ fn all_kernels() -> Kernels {
 fn probes() -> [Kernel; 2] {
     let probe = |name: &str, bindings: &[Access]| Kernel {
         name: name.to_owned(),
-        source: std::fs::read_to_string(format!("{}/{name}.wgsl", folder())).unwrap(),
+        source: std::fs::read_to_string(format!("{}/{name}.wgsl", folder()))
+            .unwrap()
+            .into(),
         bindings: bindings.to_vec(),
         needs: Needs::default(),
     };

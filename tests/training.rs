@@ -2,7 +2,10 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::runs::{CLASSES, Memory, Run, bits, devices, finish, learnt, precisions, session};
+use pyr_wgpu::data::{DataError, EpochKey, Source};
 use pyr_wgpu::engine::{Device, EngineError, TensorKind, Tensors, built_in};
 use pyr_wgpu::gpu::GpuError;
 use pyr_wgpu::graph::ops::LossScale;
@@ -341,6 +344,82 @@ fn evaluations_agree() {
                 assert_eq!(right, totals.top1);
             }
         });
+    }
+}
+
+/// Images of which one is damaged: another is read in its place.
+struct Damaged(Arc<dyn Source>);
+
+const DAMAGED: usize = 11;
+
+impl Source for Damaged {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        self.0.label(index)
+    }
+
+    fn size(&self) -> u32 {
+        self.0.size()
+    }
+
+    fn read(&self, index: usize, key: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
+        let read = if index == DAMAGED { 0 } else { index };
+        self.0.read(read, key, out)
+    }
+
+    fn is_damaged(&self, index: usize) -> bool {
+        index == DAMAGED
+    }
+
+    fn resident(&self) -> Option<&[u8]> {
+        None
+    }
+}
+
+#[test]
+fn a_damaged_image_is_not_evaluated() {
+    for device in devices() {
+        let run = Run::new(8, 20, 8);
+        let state = run.start();
+        let options = EvaluatorOptions {
+            batch_size: 8,
+            workers: 2,
+            preprocessing: run.options.preprocessing,
+        };
+        let evaluate = |source| {
+            let (network, weights) = (run.network(), &state.weights);
+            let evaluator = Evaluator::new(device, &network, weights, options, source, built_in);
+            pollster::block_on(evaluator.unwrap().run(|_| {})).unwrap()
+        };
+        let found = evaluate(Arc::new(Damaged(run.test_source())));
+        let rows = found.confusion.iter().map(|row| row.iter().sum::<u64>());
+        // Thirteen images, of which the second of class 1 is damaged.
+        assert_eq!(rows.collect::<Vec<_>>(), [3, 2, 3, 2, 2]);
+        assert_eq!(found.totals.images, 12);
+        let whole = evaluate(run.test_source()).totals;
+        assert!(found.totals.loss < whole.loss, "{found:?} {whole:?}");
+
+        let mut trainer = Trainer::new(
+            device,
+            run.network(),
+            run.options.clone(),
+            run.train_source(),
+            Arc::new(Damaged(run.test_source())),
+            built_in,
+        )
+        .unwrap();
+        trainer.restore(&state);
+        let tested = pollster::block_on(async {
+            loop {
+                if let (_, Some(totals)) = trainer.evaluate_batch().await.unwrap() {
+                    break totals;
+                }
+            }
+        });
+        assert_eq!((tested.images, tested.top1), (12, found.totals.top1));
     }
 }
 

@@ -28,7 +28,7 @@ use crate::engine::{Device, Engine, EngineError, TensorKind};
 use crate::gpu::KernelTime;
 use crate::graph::ops::LossScale;
 use crate::graph::step::Step;
-use crate::graph::{Graph, Passes, Precision};
+use crate::graph::{Graph, GraphError, Passes, Precision};
 use crate::kernels::{self, Choices};
 use crate::model::{Input, Network, NetworkSpec, initial_values, names};
 use crate::rng::{Purpose, Stream};
@@ -59,6 +59,22 @@ pub struct Workload<'a> {
     pub passes: Passes,
     /// Seconds to measure steps, and time limit of the warm-up.
     pub seconds: f64,
+}
+
+impl Workload<'_> {
+    /// The graph of a step.
+    ///
+    /// # Errors
+    /// If the network cannot take such a batch.
+    pub fn graph(&self) -> Result<Graph, GraphError> {
+        let (network, batch, passes) = (self.network, self.batch, self.passes);
+        match self.task {
+            Task::Train => {
+                train::step_graph(network, batch, &Input::Tensor, train::Mode::Train, passes)
+            }
+            Task::Infer => network.prediction_graph(batch, &Input::Tensor, passes),
+        }
+    }
 }
 
 /// The results of a benchmark.
@@ -141,15 +157,9 @@ pub async fn measure(
     choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
     say: &mut dyn FnMut(&str),
 ) -> Result<Report, EngineError> {
-    let (network, batch, passes) = (workload.network, workload.batch, workload.passes);
-    let graph = match workload.task {
-        Task::Train => {
-            train::step_graph(network, batch, &Input::Tensor, train::Mode::Train, passes)?
-        }
-        Task::Infer => network.prediction_graph(batch, &Input::Tensor, passes)?,
-    };
+    let graphs = vec![workload.graph()?];
     // Before anything slow: this fails if the batch is too large.
-    work(&graph, device, &Choices::default())?;
+    Engine::check(device, &graphs)?;
     let limits = match device {
         Device::Gpu(gpu) => {
             say("measuring the adapter's limits");
@@ -162,7 +172,6 @@ pub async fn measure(
         Device::Reference => None,
     };
     say("choosing kernels and building the network");
-    let graphs = vec![graph];
     let choices = choose(&graphs)?;
     let work = work(&graphs[0], device, &choices)?;
     let mut engine = Engine::new(device, graphs, &choices)?;

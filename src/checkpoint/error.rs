@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::memory::OutOfMemory;
+
 /// A file that cannot be read, written, or used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -57,11 +59,13 @@ pub enum CheckpointError {
         expected: &'static str,
     },
 
-    /// Two tensors have the same name without the prefix `module.`.
-    #[error("tensor `{name}` occurs twice, with and without the prefix `module.`; remove one")]
+    /// Two tensors have the same name without the prefix of the others.
+    #[error("tensor `{name}` occurs twice, with and without the prefix `{prefix}`; remove one")]
     DuplicateTensor {
         /// Name without the prefix.
         name: String,
+        /// The prefix.
+        prefix: String,
     },
 
     /// A tensor is missing.
@@ -90,6 +94,23 @@ pub enum CheckpointError {
         /// How many there are.
         count: usize,
     },
+
+    /// A tensor holds a number that it cannot.
+    #[error("tensor `{name}` holds {value:?} at index {index}; {rule}")]
+    Impossible {
+        /// Name of the tensor.
+        name: String,
+        /// The number.
+        value: f64,
+        /// Its row-major index.
+        index: usize,
+        /// Which numbers are possible, and what to do.
+        rule: &'static str,
+    },
+
+    /// The tensors do not fit in memory.
+    #[error("{0}; free some, or use a machine with more")]
+    Memory(#[from] OutOfMemory),
 
     /// A NumPy array that cannot be used.
     #[error("not a usable NumPy array: {reason}")]

@@ -4,11 +4,11 @@
 //! and then renamed over the previous one: a reader sees the complete old file or the complete
 //! new one, even if the disk was full, the process was killed or the power failed.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Checkpoint, CheckpointError, StoredTensor, read_npy};
+use super::{Checkpoint, CheckpointError, StoredTensor, npy};
 
 impl Checkpoint {
     /// Reads a safetensors file.
@@ -16,8 +16,7 @@ impl Checkpoint {
     /// # Errors
     /// Errors of the file system and of [`Checkpoint::from_bytes`], with the path.
     pub fn load(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let read = fs::read(path).map_err(|source| CheckpointError::Read { source });
-        let checkpoint = read.and_then(|bytes| Checkpoint::from_bytes(&bytes));
+        let checkpoint = open(path).and_then(|(mut file, len)| Checkpoint::read(&mut file, len));
         checkpoint.map_err(|error| error.in_file(path.display()))
     }
 
@@ -33,11 +32,21 @@ impl Checkpoint {
 /// Reads a `.npy` file.
 ///
 /// # Errors
-/// Errors of the file system and of [`read_npy`], with the path.
+/// Errors of the file system and of [`read_npy`](super::read_npy), with the path.
 pub fn read_npy_file(path: &Path) -> Result<StoredTensor, CheckpointError> {
-    let read = fs::read(path).map_err(|source| CheckpointError::Read { source });
-    let tensor = read.and_then(|bytes| read_npy(&bytes));
+    let tensor = open(path).and_then(|(mut file, len)| npy::read(&mut file, len));
     tensor.map_err(|error| error.in_file(path.display()))
+}
+
+/// Opens a file, and its length in bytes. Pipes and devices are refused: reading one may never end.
+fn open(path: &Path) -> Result<(BufReader<File>, u64), CheckpointError> {
+    let failed = |source| CheckpointError::Read { source };
+    let kind = fs::metadata(path).map_err(failed)?;
+    if !kind.is_file() {
+        return Err(failed(io::Error::other("it is not a regular file")));
+    }
+    let file = File::open(path).map_err(failed)?;
+    Ok((BufReader::new(file), kind.len()))
 }
 
 /// Writes a file completely or not at all: the output of `write` appears at `path` only when all
@@ -50,22 +59,65 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), CheckpointError> {
-    replace(path, write).map_err(|source| {
-        let advice = match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                "free some space or choose another directory"
-            }
-            io::ErrorKind::NotFound => "create the directory first",
-            _ => "choose another directory",
-        };
-        CheckpointError::Write { source, advice }.in_file(path.display())
-    })
+    replace(path, write).map_err(not_written(path))
 }
+
+/// Appends to a file, creating it if it does not exist; the bytes are then on the disk.
+///
+/// # Errors
+/// Errors of the file system, with the path; the file then has its previous length, as far as the
+/// file system allows.
+pub fn append(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let append = || {
+        let is_new = !path.exists();
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        let before = file.metadata()?.len();
+        let written = file.write_all(bytes).and_then(|()| file.sync_data());
+        if written.is_err() {
+            // The first error is the one to report.
+            let _ = file.set_len(before);
+        }
+        written?;
+        match is_new {
+            true => sync_directory(&directory(path)),
+            false => Ok(()),
+        }
+    };
+    append().map_err(not_written(path))
+}
+
+/// The error of writing a file, with advice.
+fn not_written(path: &Path) -> impl Fn(io::Error) -> CheckpointError + '_ {
+    |source| {
+        let advice = writing_advice(&source);
+        CheckpointError::Write { source, advice }.in_file(path.display())
+    }
+}
+
+/// What a user can do about a file that cannot be written.
+pub fn writing_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space or choose another directory"
+        }
+        io::ErrorKind::NotFound => "create the directory first",
+        _ => "choose another directory",
+    }
+}
+
+/// Whether this is the name of a temporary file of [`write_atomically`], which a killed process
+/// leaves.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+}
+
+const PREFIX: &str = ".pyr-wgpu-";
+const SUFFIX: &str = ".tmp";
 
 fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let directory = directory(path);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".pyr-wgpu-").suffix(".tmp");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     #[cfg(unix)]
     {
         // Temporary files are private by default; a checkpoint gets the usual permissions under
@@ -81,7 +133,10 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
         writer.flush()?;
     }
     temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
+    let temporary = temporary.into_temp_path();
+    fs::rename(&temporary, path)?;
+    // The temporary name is free again, so there is nothing to remove.
+    let _ = temporary.keep();
     sync_directory(&directory)
 }
 
@@ -206,6 +261,27 @@ mod tests {
         assert!(text.contains("cannot be read"), "{text}");
         let text = read_npy_file(&path).unwrap_err().to_string();
         assert!(text.contains("weights.safetensors: not a usable"), "{text}");
+        // A long file without contents, as after a crash, is not read to its end.
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let text = Checkpoint::load(&path).unwrap_err().to_string();
+        assert!(text.contains("begin with a header"), "{text}");
+        let text = read_npy_file(&path).unwrap_err().to_string();
+        assert!(text.contains("numpy.save"), "{text}");
+        let header = sample(1.0).to_bytes();
+        fs::write(&path, &header[..8 + header[0] as usize]).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let text = Checkpoint::load(&path).unwrap_err().to_string();
+        assert!(text.contains("not as many as its header says"), "{text}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn devices_are_not_read() {
+        let text = Checkpoint::load(Path::new("/dev/zero"))
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("not a regular file"), "{text}");
     }
 
     #[test]

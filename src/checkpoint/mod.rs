@@ -6,16 +6,18 @@
 //! `read_npy_file` and `write_atomically` use the file system, and they exist natively only.
 //!
 //! - `safetensors`: the format of checkpoints, read and written.
+//! - `header`: its header, and what else a file may be.
 //! - `npy`: single NumPy arrays, read for comparisons with other programs.
 //! - `files`: reading with the path in every error, and atomic writing.
 //!
-//! The prefix `module.` of PyTorch's `DataParallel` is removed from names when read.
+//! The prefixes that PyTorch's wrappers add to names, such as `module.`, are removed when read.
 //! Half and double precision become `f32`. NaN and infinities are kept;
 //! [`Checkpoint::check_finite`] finds them.
 
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
+mod header;
 mod npy;
 mod safetensors;
 
@@ -23,7 +25,7 @@ use std::collections::BTreeMap;
 
 pub use error::CheckpointError;
 #[cfg(not(target_arch = "wasm32"))]
-pub use files::{read_npy_file, write_atomically};
+pub use files::{append, is_temporary, read_npy_file, write_atomically, writing_advice};
 pub use npy::read_npy;
 
 /// The values of a tensor, row-major.
@@ -94,6 +96,17 @@ impl StoredTensor {
         &self.values
     }
 
+    /// The values of a single-precision tensor; `name` is for the error.
+    ///
+    /// # Errors
+    /// If it holds integers.
+    pub fn into_f32(self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+        match self.values {
+            Values::F32(values) => Ok(values),
+            Values::I64(_) => Err(integers(name)),
+        }
+    }
+
     /// Its shape and values.
     pub fn into_parts(self) -> (Vec<usize>, Values) {
         (self.shape, self.values)
@@ -132,11 +145,7 @@ impl Checkpoint {
         })?;
         match &tensor.values {
             Values::F32(values) => Ok(values),
-            Values::I64(_) => Err(CheckpointError::TensorType {
-                name: name.to_string(),
-                found: "I64".to_string(),
-                expected: "F32, F16, BF16 or F64",
-            }),
+            Values::I64(_) => Err(integers(name)),
         }
     }
 
@@ -185,6 +194,15 @@ impl Checkpoint {
             true => "the file has none".to_string(),
             false => format!("the file has {}", names.join(" and ")),
         }
+    }
+}
+
+/// The error of a tensor that should hold real numbers.
+fn integers(name: &str) -> CheckpointError {
+    CheckpointError::TensorType {
+        name: name.to_string(),
+        found: "I64".to_string(),
+        expected: "F32, F16, BF16 and F64",
     }
 }
 

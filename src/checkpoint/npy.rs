@@ -3,12 +3,21 @@
 //! Reads little- and big-endian floats of 4 and 8 bytes as `f32`, integers of 4 and 8 bytes
 //! as `i64`, in C order or Fortran order (converted to C order).
 //! Other types, such as half precision, strings and pickled objects, are an error that names them.
+//!
+//! A file is a magic number, a version, the length of the header, the header, and the values.
+//! The header is a Python dictionary of three known keys, and nothing else is accepted.
 
-use std::io;
+use std::io::BufRead;
 
-use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
-
+use super::safetensors::{collect, narrow};
 use super::{CheckpointError, StoredTensor, Values};
+use crate::memory;
+
+/// Longer headers are refused: NumPy's are about 100 bytes.
+const MAX_HEADER: usize = 1 << 16;
+
+/// NumPy's own limit.
+const MAX_AXES: usize = 64;
 
 /// Reads a `.npy` file.
 ///
@@ -22,96 +31,212 @@ use super::{CheckpointError, StoredTensor, Values};
 /// assert_eq!(read_npy(&bytes).unwrap().shape(), [4, 10]);
 /// ```
 pub fn read_npy(bytes: &[u8]) -> Result<StoredTensor, CheckpointError> {
-    let mut rest = bytes;
-    let header = NpyHeader::from_reader(&mut rest)
-        .map_err(|cause| error(format!("{cause}; write it with numpy.save")))?;
-    let (kind, size) = match header.dtype() {
-        DType::Plain(plain) => (plain.type_char(), plain.size_field() as usize),
-        other => return Err(wrong_type(&other)),
+    read(&mut &*bytes, bytes.len() as u64)
+}
+
+/// Reads a `.npy` file of `len` bytes.
+pub(super) fn read(reader: &mut impl BufRead, len: u64) -> Result<StoredTensor, CheckpointError> {
+    let (header, start) = read_header(reader)?;
+    let Header { descr, shape, .. } = &header;
+    let (big_endian, kind) = match descr.split_at_checked(1) {
+        Some((order @ ("<" | ">"), kind)) => (order == ">", kind),
+        _ => (false, descr.as_str()),
     };
-    let shape: Option<Vec<usize>> = header
-        .shape()
-        .iter()
-        .map(|extent| usize::try_from(*extent).ok())
-        .collect();
-    let count = |shape: &Vec<usize>| {
-        let factors = shape.iter().chain([&size]);
-        factors.copied().try_fold(1usize, usize::checked_mul)
+    let size: u64 = match kind {
+        "f4" | "i4" => 4,
+        "f8" | "i8" => 8,
+        _ => return Err(wrong_type(descr)),
     };
+    let factors = shape.iter().map(|extent| *extent as u64).chain([size]);
+    let needed = factors.into_iter().try_fold(1, u64::checked_mul);
+    let follow = len.saturating_sub(start);
     // Checked before anything is allocated: a damaged header may describe any size.
-    let shape = match shape {
-        Some(shape) if count(&shape) == Some(rest.len()) => shape,
-        _ => {
+    if needed != Some(follow) {
+        return Err(error(format!(
+            "its header describes {descr} elements {shape:?} of {size} bytes, but {follow} bytes \
+             follow; copy the file again"
+        )));
+    }
+    memory::check(2 * follow)?;
+    let mut data = memory::zeros(follow as usize)?;
+    let read = reader.read_exact(&mut data);
+    read.map_err(|source| CheckpointError::Read { source })?;
+    if big_endian {
+        data.chunks_exact_mut(size as usize)
+            .for_each(<[u8]>::reverse);
+    }
+    let values = match kind {
+        "f4" => Values::F32(header.in_c_order(collect(&data, f32::from_le_bytes))),
+        "f8" => {
+            let wide = header.in_c_order(collect(&data, f64::from_le_bytes));
+            Values::F32(narrow("the array", &wide)?)
+        }
+        "i4" => Values::I64(header.in_c_order(collect(&data, |b| i32::from_le_bytes(b).into()))),
+        _ => Values::I64(header.in_c_order(collect(&data, i64::from_le_bytes))),
+    };
+    Ok(StoredTensor::new(header.shape, values))
+}
+
+/// What a header says.
+#[derive(Debug)]
+struct Header {
+    descr: String,
+    fortran_order: bool,
+    shape: Vec<usize>,
+}
+
+impl Header {
+    /// The values in C order: the last index varies fastest.
+    fn in_c_order<T: Copy>(&self, values: Vec<T>) -> Vec<T> {
+        if !self.fortran_order {
+            return values;
+        }
+        let mut ordered = Vec::with_capacity(values.len());
+        let mut index = vec![0; self.shape.len()];
+        for _ in &values {
+            let axes = self.shape.iter().zip(&index).rev();
+            ordered.push(values[axes.fold(0, |at, (extent, i)| at * extent + i)]);
+            for axis in (0..index.len()).rev() {
+                index[axis] += 1;
+                if index[axis] < self.shape[axis] {
+                    break;
+                }
+                index[axis] = 0;
+            }
+        }
+        ordered
+    }
+}
+
+/// The header, and the number of bytes up to its end.
+fn read_header(reader: &mut impl BufRead) -> Result<(Header, u64), CheckpointError> {
+    let cut = |_| error("it is cut short; write it with numpy.save".to_owned());
+    let mut magic = [0; 8];
+    reader.read_exact(&mut magic).map_err(cut)?;
+    if !magic.starts_with(b"\x93NUMPY") {
+        return Err(error(
+            "it does not begin as one; write it with numpy.save".to_owned(),
+        ));
+    }
+    let mut len = [0; 4];
+    let field = match magic[6] {
+        1 => 2,
+        2 | 3 => 4,
+        version => {
             return Err(error(format!(
-                "its header describes {} elements {:?} of {size} bytes, but {} bytes follow; \
-                 copy the file again",
-                header.dtype().descr(),
-                header.shape(),
-                rest.len()
+                "its version {version} is unknown; write it with numpy.save"
             )));
         }
     };
-    let strides = match header.order() {
-        Order::C => None,
-        Order::Fortran => Some(header.strides().to_vec()),
-    };
-    let dtype = header.dtype();
-    let file = NpyFile::with_header(header, rest);
-    let values = match (kind, size) {
-        (TypeChar::Float, 4) => Values::F32(file.into_vec::<f32>().map_err(unreadable)?),
-        (TypeChar::Float, 8) => {
-            let wide = file.into_vec::<f64>().map_err(unreadable)?;
-            Values::F32(wide.into_iter().map(|value| value as f32).collect())
-        }
-        (TypeChar::Int, 8) => Values::I64(file.into_vec::<i64>().map_err(unreadable)?),
-        (TypeChar::Int, 4) => {
-            let narrow = file.into_vec::<i32>().map_err(unreadable)?;
-            Values::I64(narrow.into_iter().map(i64::from).collect())
-        }
-        _ => return Err(wrong_type(&dtype)),
-    };
-    let values = match (strides, values) {
-        (None, values) => values,
-        (Some(strides), Values::F32(values)) => Values::F32(to_c_order(&shape, &strides, &values)),
-        (Some(strides), Values::I64(values)) => Values::I64(to_c_order(&shape, &strides, &values)),
-    };
-    Ok(StoredTensor::new(shape, values))
+    reader.read_exact(&mut len[..field]).map_err(cut)?;
+    let len = u32::from_le_bytes(len) as usize;
+    if len > MAX_HEADER {
+        return Err(error(format!(
+            "its header has {len} bytes, more than {MAX_HEADER}; write it with numpy.save"
+        )));
+    }
+    let mut text = vec![0; len];
+    reader.read_exact(&mut text).map_err(cut)?;
+    let text = String::from_utf8_lossy(&text);
+    let start = 8 + field as u64 + len as u64;
+    Ok((parse(&mut Rest(text.trim()))?, start))
 }
 
-/// Reorders values whose element [i, j, ..] is at i * strides[0] + j * strides[1] + ...
-fn to_c_order<T: Copy>(shape: &[usize], strides: &[u64], values: &[T]) -> Vec<T> {
-    let mut ordered = Vec::with_capacity(values.len());
-    let mut index = vec![0; shape.len()];
-    for _ in values {
-        let terms = index
-            .iter()
-            .zip(strides)
-            .map(|(at, stride)| at * *stride as usize);
-        ordered.push(values[terms.sum::<usize>()]);
-        for axis in (0..shape.len()).rev() {
-            index[axis] += 1;
-            if index[axis] < shape[axis] {
-                break;
-            }
-            index[axis] = 0;
-        }
+/// The part of a header that has not been read yet.
+struct Rest<'a>(&'a str);
+
+impl<'a> Rest<'a> {
+    /// Skips white space and takes `word`, if it comes next.
+    fn take(&mut self, word: &str) -> bool {
+        self.0 = self.0.trim_start();
+        let after = self.0.strip_prefix(word);
+        self.0 = after.unwrap_or(self.0);
+        after.is_some()
     }
-    ordered
+
+    /// A string in single or double quotes.
+    fn string(&mut self) -> Option<&'a str> {
+        let quote = ['\'', '"']
+            .into_iter()
+            .find(|quote| self.take(&quote.to_string()))?;
+        let (string, after) = self.0.split_once(quote)?;
+        self.0 = after;
+        Some(string)
+    }
+
+    fn number(&mut self) -> Option<usize> {
+        self.take("");
+        let end = self.0.find(|c: char| !c.is_ascii_digit());
+        let (digits, after) = self.0.split_at(end.unwrap_or(self.0.len()));
+        // Python 2 writes 3L.
+        self.0 = after.strip_prefix('L').unwrap_or(after);
+        digits.parse().ok()
+    }
+
+    /// A tuple of numbers.
+    fn numbers(&mut self) -> Option<Vec<usize>> {
+        let mut numbers = Vec::new();
+        let mut more = self.take("(");
+        while more && !self.take(")") {
+            numbers.push(self.number()?);
+            more = self.take(",");
+            if !more {
+                return self.take(")").then_some(numbers);
+            }
+        }
+        more.then_some(numbers)
+    }
+}
+
+fn parse(rest: &mut Rest<'_>) -> Result<Header, CheckpointError> {
+    let (mut descr, mut fortran_order, mut shape) = (None, None, None);
+    let mut more = rest.take("{");
+    while more && !rest.take("}") {
+        let key = rest.string();
+        more = rest.take(":");
+        match key {
+            Some("descr") if rest.take("[") => {
+                return Err(wrong_type("records of several fields"));
+            }
+            Some("descr") => descr = rest.string().map(str::to_owned),
+            Some("fortran_order") if rest.take("True") => fortran_order = Some(true),
+            Some("fortran_order") => fortran_order = rest.take("False").then_some(false),
+            Some("shape") => shape = rest.numbers(),
+            _ => more = false,
+        }
+        more &= rest.take(",") || rest.0.starts_with('}');
+    }
+    let complete = more && rest.0.is_empty();
+    match (descr, fortran_order, shape) {
+        (Some(descr), Some(fortran_order), Some(shape)) if complete && shape.len() <= MAX_AXES => {
+            Ok(Header {
+                descr,
+                fortran_order,
+                shape,
+            })
+        }
+        _ => Err(error(
+            "its header is damaged, or describes more than numbers in at most 64 axes; write it \
+             with numpy.save"
+                .to_owned(),
+        )),
+    }
 }
 
 fn error(reason: String) -> CheckpointError {
     CheckpointError::Npy { reason }
 }
 
-fn unreadable(cause: io::Error) -> CheckpointError {
-    error(format!("{cause}; write it again with numpy.save"))
-}
-
-fn wrong_type(dtype: &DType) -> CheckpointError {
+fn wrong_type(descr: &str) -> CheckpointError {
+    let kind = match descr.trim_start_matches(['<', '>', '|', '=']) {
+        kind if kind.starts_with('O') => "Python objects, such as lists of different lengths",
+        kind if kind.starts_with(['U', 'S', 'a']) => "text",
+        _ => "of another type",
+    };
     error(format!(
-        "its elements are {}; convert images and logits with .astype('float32'), labels with \
-         .astype('int64')",
-        dtype.descr()
+        "its elements are {} ({kind}); convert images and logits with .astype('float32'), labels \
+         with .astype('int64')",
+        descr.escape_debug()
     ))
 }
 
@@ -155,9 +280,12 @@ mod tests {
         assert_eq!(shape, [2, 2]);
         assert_eq!(values.map_bits(), floats.to_vec().map_bits());
 
-        let wide = flat(&[0.1f64, 1e300], f64::to_le_bytes);
+        let wide = flat(&[0.1f64, f64::INFINITY], f64::to_le_bytes);
         let read = read_npy(&file("<f8", false, "(2,)", &wide)).unwrap();
         assert_eq!(read, StoredTensor::f32(vec![2], vec![0.1, f32::INFINITY]));
+        let wide = flat(&[0.1f64, 1e300], f64::to_le_bytes);
+        let error = read_npy(&file("<f8", false, "(2,)", &wide)).unwrap_err();
+        assert!(error.to_string().contains("1e300 at index 1"), "{error}");
         let big_endian = flat(&[0.25f32], f32::to_be_bytes);
         let read = read_npy(&file(">f4", false, "()", &big_endian)).unwrap();
         assert_eq!(read, StoredTensor::f32(vec![], vec![0.25]));
@@ -215,5 +343,74 @@ mod tests {
         assert!(message(&file("<f4", false, "(1099511627776,)", &[0; 8])).contains("copy"));
         assert!(message(b"hello").contains("numpy.save"));
         assert!(message(&[]).contains("numpy.save"));
+    }
+
+    /// A file of another version, with this header.
+    fn raw(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
+        let length = header.len() as u32;
+        let mut bytes = b"\x93NUMPY".to_vec();
+        bytes.extend([version, 0]);
+        match version {
+            1 => bytes.extend((length as u16).to_le_bytes()),
+            _ => bytes.extend(length.to_le_bytes()),
+        }
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    #[test]
+    fn headers_of_other_writers_are_read() {
+        for header in [
+            "{\"shape\": (2L, 1L), \"descr\":\"<f4\",\"fortran_order\" : False}",
+            " {'descr': '<f4', 'fortran_order': False, 'shape': ( 2 ,1, ) , }\n",
+        ] {
+            for version in 1..=3 {
+                let read = read_npy(&raw(version, header, &[0; 8])).unwrap();
+                assert_eq!(read, StoredTensor::f32(vec![2, 1], vec![0.0; 2]));
+            }
+        }
+        let scalar = "{'descr': '<i8', 'fortran_order': True, 'shape': ()}";
+        let read = read_npy(&raw(1, scalar, &7i64.to_le_bytes())).unwrap();
+        assert_eq!(read, StoredTensor::i64(vec![], vec![7]));
+    }
+
+    #[test]
+    fn other_headers_are_refused_at_once() {
+        let message = |bytes: &[u8]| read_npy(bytes).unwrap_err().to_string();
+        let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
+        let header = |descr: &str, shape: &str| {
+            format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}")
+        };
+        for text in [
+            header("'<f4'", &nested(30_000)),
+            header("'<f4'", &"(".repeat(30_000)),
+            header("'<f4'", &format!("({})", "1,".repeat(65))),
+            header("'<f4'", "(2"),
+            header("'<f4'", "(-2,)"),
+            header("'<f4'", "(2,,)"),
+            header("'<f4'", "(99999999999999999999,)"),
+            header("'<f4", "(2,)"),
+            header("'<f4'", "(2,)").replace("False", "Maybe"),
+            header("'<f4'", "(2,)").replace("'shape'", "'other'"),
+            header("'<f4'", "(2,)") + "{}",
+            header("'<f4'", "(2,)").replace(", }", ""),
+            String::new(),
+        ] {
+            let error = message(&raw(2, &text, &[0; 8]));
+            assert!(error.contains("numpy.save"), "{text:.80}: {error}");
+        }
+        let fields = header(&nested(30_000), "(2,)");
+        assert!(message(&raw(2, &fields, &[0; 8])).contains("several fields"));
+        let objects = message(&raw(1, &header("'|O'", "(2,)"), &[0; 16]));
+        assert!(
+            objects.contains("|O") && objects.contains("Python objects"),
+            "{objects}"
+        );
+        let shape = format!("({0}, {0}, 4)", u64::MAX);
+        assert!(message(&raw(1, &header("'<f4'", &shape), &[0; 8])).contains("bytes follow"));
+        let long = " ".repeat(MAX_HEADER + 1);
+        assert!(message(&raw(2, &long, &[])).contains("more than 65536"));
+        assert!(message(&raw(4, "", &[])).contains("version 4"));
     }
 }

@@ -5,13 +5,16 @@
 //! without gap or overlap. Writing is done here, because that crate orders metadata by a hash
 //! that differs from run to run, and equal checkpoints should be equal files.
 
-use std::io::{self, Write};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
 
-use ::safetensors::{Dtype, SafeTensorError, SafeTensors};
+use ::safetensors::Dtype;
 use half::{bf16, f16};
 use serde_json::{Map, Value, json};
 
+use super::header::{read_header, unreadable};
 use super::{Checkpoint, CheckpointError, StoredTensor, Values};
+use crate::memory;
 
 /// The header is padded with spaces to a multiple of this, so that values are aligned.
 const ALIGNMENT: usize = 8;
@@ -23,9 +26,15 @@ impl Checkpoint {
     /// If the bytes are in another format (named if recognised), damaged, or hold a type that
     /// cannot be read.
     pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
-        let (header_length, header) =
-            SafeTensors::read_metadata(bytes).map_err(|cause| explain(bytes, &cause))?;
-        let data = &bytes[8 + header_length..];
+        Checkpoint::read(&mut &*bytes, bytes.len() as u64)
+    }
+
+    /// Reads a safetensors file of `len` bytes, tensor by tensor.
+    ///
+    /// # Errors
+    /// Errors of the reader, and those of [`Checkpoint::from_bytes`].
+    pub fn read(reader: &mut impl BufRead, len: u64) -> Result<Checkpoint, CheckpointError> {
+        let header = read_header(reader, len)?;
         let mut checkpoint = Checkpoint::default();
         if let Some(metadata) = header.metadata() {
             let pairs = metadata
@@ -34,18 +43,25 @@ impl Checkpoint {
             checkpoint.metadata.extend(pairs);
         }
         // In the order of the file, so that the same file always gives the same error.
-        for stored_name in header.offset_keys() {
+        let stored_names = header.offset_keys();
+        let prefix = shared_prefix(&stored_names);
+        for stored_name in &stored_names {
             let info = header
-                .info(&stored_name)
+                .info(stored_name)
                 .expect("the key is the header's own");
-            let name = stored_name
-                .strip_prefix("module.")
-                .unwrap_or(&stored_name)
-                .to_string();
-            let data = &data[info.data_offsets.0..info.data_offsets.1];
-            let tensor = StoredTensor::new(info.shape.clone(), values(&name, info.dtype, data)?);
-            if checkpoint.tensors.insert(name.clone(), tensor).is_some() {
-                return Err(CheckpointError::DuplicateTensor { name });
+            let name = stored_name.strip_prefix(prefix).unwrap_or(stored_name);
+            let mut data = memory::zeros(info.data_offsets.1 - info.data_offsets.0)?;
+            reader.read_exact(&mut data).map_err(unreadable)?;
+            let tensor = StoredTensor::new(info.shape.clone(), values(name, info.dtype, &data)?);
+            if checkpoint
+                .tensors
+                .insert(name.to_string(), tensor)
+                .is_some()
+            {
+                return Err(CheckpointError::DuplicateTensor {
+                    name: name.to_string(),
+                    prefix: prefix.to_string(),
+                });
             }
         }
         Ok(checkpoint)
@@ -117,10 +133,43 @@ fn write_values<T: Copy, const BYTES: usize>(
     Ok(())
 }
 
+/// What PyTorch's wrappers, and those around them, put before the names of a network's tensors:
+/// `DataParallel`, `torch.compile`, Lightning, and dictionaries that are saved flat.
+const PREFIXES: [&str; 4] = ["module.", "_orig_mod.", "model.", "state_dict."];
+
+/// The prefix that most names have, put together from [`PREFIXES`]; empty if most have none.
+fn shared_prefix(names: &[String]) -> &str {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in names {
+        let mut rest = name.as_str();
+        while let Some(shorter) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
+            rest = shorter;
+        }
+        *counts.entry(&name[..name.len() - rest.len()]).or_default() += 1;
+    }
+    let most = counts
+        .iter()
+        .max_by_key(|(prefix, count)| (**count, prefix.len()));
+    most.map_or("", |(prefix, _)| prefix)
+}
+
 fn values(name: &str, dtype: Dtype, data: &[u8]) -> Result<Values, CheckpointError> {
+    // PyTorch's counters of batches, which nothing is computed with, may have any integer type.
+    let counts = name.ends_with("num_batches_tracked");
     let floats = match dtype {
         Dtype::F32 => collect(data, f32::from_le_bytes),
-        Dtype::F64 => collect(data, |bytes| f64::from_le_bytes(bytes) as f32),
+        Dtype::F64 => narrow(name, &collect(data, f64::from_le_bytes))?,
+        Dtype::I8 if counts => return integers(data, |b| i8::from_le_bytes(b).into()),
+        Dtype::U8 if counts => return integers(data, |b| u8::from_le_bytes(b).into()),
+        Dtype::I16 if counts => return integers(data, |b| i16::from_le_bytes(b).into()),
+        Dtype::U16 if counts => return integers(data, |b| u16::from_le_bytes(b).into()),
+        Dtype::I32 if counts => return integers(data, |b| i32::from_le_bytes(b).into()),
+        Dtype::U32 if counts => return integers(data, |b| u32::from_le_bytes(b).into()),
+        Dtype::U64 if counts => {
+            return integers(data, |b| {
+                u64::from_le_bytes(b).try_into().unwrap_or(i64::MAX)
+            });
+        }
         Dtype::F16 => collect(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
         Dtype::BF16 => collect(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
         Dtype::I64 => return Ok(Values::I64(collect(data, i64::from_le_bytes))),
@@ -135,7 +184,35 @@ fn values(name: &str, dtype: Dtype, data: &[u8]) -> Result<Values, CheckpointErr
     Ok(Values::F32(floats))
 }
 
-fn collect<T, const BYTES: usize>(data: &[u8], convert: impl Fn([u8; BYTES]) -> T) -> Vec<T> {
+/// Double precision as single precision.
+///
+/// # Errors
+/// The first finite number that single precision cannot hold.
+pub(super) fn narrow(name: &str, wide: &[f64]) -> Result<Vec<f32>, CheckpointError> {
+    let too_large = |value: &f64| value.is_finite() && !(*value as f32).is_finite();
+    match wide.iter().position(too_large) {
+        Some(index) => Err(CheckpointError::Impossible {
+            name: name.to_string(),
+            value: wide[index],
+            index,
+            rule: "numbers are read in single precision, which ends at 3.4e38; scale them first",
+        }),
+        None => Ok(wide.iter().map(|value| *value as f32).collect()),
+    }
+}
+
+fn integers<const BYTES: usize>(
+    data: &[u8],
+    convert: impl Fn([u8; BYTES]) -> i64,
+) -> Result<Values, CheckpointError> {
+    Ok(Values::I64(collect(data, convert)))
+}
+
+/// Values from their bytes.
+pub(super) fn collect<T, const BYTES: usize>(
+    data: &[u8],
+    convert: impl Fn([u8; BYTES]) -> T,
+) -> Vec<T> {
     // The crate has checked that the data are whole elements.
     data.as_chunks::<BYTES>()
         .0
@@ -144,79 +221,10 @@ fn collect<T, const BYTES: usize>(data: &[u8], convert: impl Fn([u8; BYTES]) -> 
         .collect()
 }
 
-/// Other formats: their first bytes, what they are, and the next step.
-const OTHER_FORMATS: [(&[u8], &str, &str); 7] = [
-    (
-        b"PK\x03\x04",
-        "this is a zip archive, perhaps a PyTorch checkpoint",
-        "save its state_dict with safetensors.torch.save_file",
-    ),
-    (
-        b"\x80\x02",
-        "this is a Python pickle, perhaps an old PyTorch checkpoint",
-        "save its state_dict with safetensors.torch.save_file",
-    ),
-    (
-        b"\x93NUMPY",
-        "this is a NumPy array",
-        "name a checkpoint that ends in .safetensors",
-    ),
-    (
-        b"version https://git-lfs",
-        "this is a Git LFS pointer",
-        "run `git lfs pull` to get the file itself",
-    ),
-    (
-        b"<",
-        "this is a web page",
-        "check the address that it was downloaded from",
-    ),
-    (
-        b"\x89PNG",
-        "this is a PNG image",
-        "name a checkpoint instead",
-    ),
-    (
-        b"\xff\xd8\xff",
-        "this is a JPEG image",
-        "name a checkpoint instead",
-    ),
-];
-
-/// Replaces the crate's error by one that names the file's format or its damage.
-fn explain(bytes: &[u8], cause: &SafeTensorError) -> CheckpointError {
-    // A header length below 2^40 followed by JSON: the file was a checkpoint.
-    let was_one = bytes.get(8) == Some(&b'{') && bytes.get(5..8) == Some(&[0, 0, 0]);
-    let other = OTHER_FORMATS
-        .iter()
-        .find(|(start, ..)| bytes.starts_with(start));
-    if let (false, Some((_, found, advice))) = (was_one, other) {
-        return CheckpointError::OtherFormat { found, advice };
-    }
-    if !was_one && bytes.len() >= 16 {
-        return CheckpointError::OtherFormat {
-            found: "it does not begin with a header",
-            advice: "name a checkpoint that ends in .safetensors",
-        };
-    }
-    let length = bytes.len();
-    let reason = match cause {
-        SafeTensorError::HeaderTooSmall => {
-            format!("{length} bytes are too few for a file of tensors")
-        }
-        SafeTensorError::InvalidHeaderLength => {
-            format!("its header is longer than its {length} bytes")
-        }
-        SafeTensorError::MetadataIncompleteBuffer => {
-            format!("its {length} bytes are not as many as its header says")
-        }
-        other => other.to_string(),
-    };
-    CheckpointError::Damaged { reason }
-}
-
 #[cfg(test)]
 mod tests {
+    use ::safetensors::SafeTensors;
+
     use super::*;
 
     /// A file by hand: header text, then data.
@@ -320,15 +328,86 @@ mod tests {
         assert_eq!(read.tensors["d"], StoredTensor::i64(vec![], vec![-5]));
     }
 
+    /// A file with tensors of one zero each.
+    fn named(names: &[&str]) -> Result<Checkpoint, CheckpointError> {
+        let entry = |(at, name): (usize, &&str)| {
+            let offsets = [4 * at, 4 * at + 4];
+            format!("{name:?}:{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":{offsets:?}}}")
+        };
+        let entries: Vec<String> = names.iter().enumerate().map(entry).collect();
+        let header = format!("{{{}}}", entries.join(","));
+        Checkpoint::from_bytes(&file(&header, &vec![0; 4 * names.len()]))
+    }
+
     #[test]
-    fn the_prefix_of_data_parallel_is_dropped() {
-        let header = r#"{"module.fc.bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
-        let read = Checkpoint::from_bytes(&file(header, &2f32.to_le_bytes())).unwrap();
-        assert_eq!(read.f32("fc.bias").unwrap(), [2.0]);
-        let header = r#"{"module.a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
-            "a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
-        let error = Checkpoint::from_bytes(&file(header, &[0; 8])).unwrap_err();
-        assert!(error.to_string().contains("`a` occurs twice"), "{error}");
+    fn the_prefix_of_most_tensors_is_dropped() {
+        for prefix in [
+            "module.",
+            "_orig_mod.",
+            "model.",
+            "state_dict.",
+            "module._orig_mod.",
+            "state_dict.model.module.",
+        ] {
+            let [weight, bias] = ["fc.weight", "fc.bias"].map(|name| [prefix, name].concat());
+            let read = named(&[&weight, &bias, "ema.fc.bias"]).unwrap();
+            let names: Vec<&String> = read.tensors.keys().collect();
+            assert_eq!(names, ["ema.fc.bias", "fc.bias", "fc.weight"], "{prefix}");
+        }
+        let read = named(&["fc.weight", "fc.bias", "module.fc.bias"]).unwrap();
+        assert!(read.tensors.contains_key("module.fc.bias"));
+        for names in [&["module.a", "a"][..], &["module.a", "module.b", "a"]] {
+            let error = named(names).unwrap_err().to_string();
+            assert!(error.contains("`a` occurs twice"), "{error}");
+        }
+    }
+
+    #[test]
+    fn equal_and_odd_names_are_refused() {
+        for names in [["a", "a"], ["a\u{1b}[2J", "b"], [&"a".repeat(1001), "b"]] {
+            let error = named(&names).unwrap_err();
+            assert!(matches!(error, CheckpointError::Damaged { .. }), "{error}");
+        }
+        // The crate accepts two descriptions of the same bytes.
+        let entry = r#""a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+        let error = Checkpoint::from_bytes(&file(&format!("{{{entry},{entry}}}"), &[0; 4]));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("`a` occurs twice"), "{error}");
+    }
+
+    #[test]
+    fn counters_have_any_integer_type_and_doubles_must_fit() {
+        let one = |name: &str, dtype: &str, data: &[u8]| {
+            let end = data.len();
+            let header = format!(
+                r#"{{"{name}":{{"dtype":"{dtype}","shape":[],"data_offsets":[0,{end}]}}}}"#
+            );
+            Checkpoint::from_bytes(&file(&header, data))
+        };
+        let counter = "bn1.num_batches_tracked";
+        for (dtype, data, expected) in [
+            ("U8", &[200][..], 200),
+            ("I8", &[255], -1),
+            ("U16", &[1, 2], 513),
+            ("I16", &[255, 255], -1),
+            ("U32", &[1, 0, 0, 1], 0x0100_0001),
+            ("I32", &[7, 0, 0, 0], 7),
+            ("U64", &[255; 8], i64::MAX),
+            ("I64", &[255; 8], -1),
+        ] {
+            let read = one(counter, dtype, data).unwrap();
+            let expected = StoredTensor::i64(vec![], vec![expected]);
+            assert_eq!(read.tensors[counter], expected, "{dtype}");
+            if dtype != "I64" {
+                let error = one("fc.bias", dtype, data).unwrap_err().to_string();
+                assert!(
+                    error.contains("`fc.bias`") && error.contains(dtype),
+                    "{error}"
+                );
+            }
+        }
+        let error = one("fc.bias", "F64", &1e39f64.to_le_bytes()).unwrap_err();
+        assert!(error.to_string().contains("1e39 at index 0"), "{error}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use super::device::DeviceArgs;
 use super::devices::bytes;
 use super::error::CliError;
+use super::fitting::fitting;
 use super::network::NetworkArgs;
 use super::step::StepArgs;
 use super::tuning::{TuneArgs, complete};
@@ -53,14 +54,19 @@ pub(super) struct Args {
     tune: TuneArgs,
 }
 
+/// The longest measurement, an hour.
+const MAX_SECONDS: f64 = 3600.0;
+
 /// Measures and prints.
 ///
 /// # Errors
 /// If the flags describe no network, or no device can run it.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
-    if !(args.seconds > 0.0 && args.seconds.is_finite()) {
+    args.device.check()?;
+    // NaN lies in no range and is refused too.
+    if !(f64::MIN_POSITIVE..=MAX_SECONDS).contains(&args.seconds) {
         return Err(CliError::Usage(format!(
-            "--seconds must be a positive number, not {}; the default is 10",
+            "--seconds must be above 0 and at most {MAX_SECONDS}, not {:?}; the default is 10",
             args.seconds
         )));
     }
@@ -95,7 +101,16 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             .open(path);
         file.map_err(|error| unwritable(path, &error))?;
     }
-    let report = pollster::block_on(measure(&device, &workload, choose, &mut say))?;
+    let report = pollster::block_on(measure(&device, &workload, choose, &mut say));
+    let report = report.map_err(|error| {
+        fitting(error, &device, "--batch-size", args.batch_size, |batch| {
+            let smaller = Workload {
+                batch,
+                ..workload.clone()
+            };
+            Ok(vec![smaller.graph()?])
+        })
+    })?;
     match args.json {
         true => print_json(&serde_json::to_value(&report).expect("reports are plain data"))?,
         false => print_text(&report, &device)?,

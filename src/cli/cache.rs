@@ -3,9 +3,10 @@
 //! A file that cannot be read or written only costs time, so such errors are ignored.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::checkpoint::write_atomically;
+use crate::checkpoint::{is_temporary, write_atomically};
 use crate::gpu::Gpu;
 use crate::program::fingerprint;
 
@@ -23,8 +24,23 @@ pub(super) fn write(name: &str, bytes: &[u8]) {
     let Some(path) = path(name) else { return };
     if let Some(directory) = path.parent() {
         drop(fs::create_dir_all(directory));
+        remove_leftovers(directory);
     }
     drop(write_atomically(&path, |writer| writer.write_all(bytes)));
+}
+
+/// Removes the temporary files of killed processes: those that are too old to be in use.
+fn remove_leftovers(directory: &Path) {
+    let is_leftover = |entry: &fs::DirEntry| {
+        let age = entry.metadata().ok()?.modified().ok()?.elapsed().ok()?;
+        let is_old = age > Duration::from_secs(24 * 3600);
+        Some(is_old && is_temporary(entry.file_name().to_str()?))
+    };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if is_leftover(&entry) == Some(true) {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
 }
 
 /// Gives a device the pipeline cache of earlier processes, and stores its cache for later ones.

@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::cache;
 use super::error::CliError;
-use crate::engine::{Device, DeviceRequest};
+use super::output::print_message;
+use crate::engine::{Device, DeviceKind, DeviceRequest};
 use crate::gpu::adapter::BACKENDS;
 
 /// Where to run.
@@ -27,6 +28,38 @@ pub(super) struct DeviceArgs {
 }
 
 impl DeviceArgs {
+    /// Checks that the flags do not contradict each other.
+    ///
+    /// # Errors
+    /// If a flag would have no effect.
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        let usage = |text: String| Err(CliError::Usage(text));
+        match (self.request(None).kind(), &self.backend, self.checked) {
+            (DeviceKind::Cpu | DeviceKind::Reference, Some(backend), _) => usage(format!(
+                "--device {} has no backend; leave out --backend {backend} or --device",
+                self.device
+            )),
+            (DeviceKind::Cpu | DeviceKind::Reference, _, true) => usage(format!(
+                "--device {} runs no shaders; leave out --checked, or name an adapter",
+                self.device
+            )),
+            (DeviceKind::Adapter(name), ..) if name.trim().is_empty() => usage(
+                "--device is empty; give cpu, an adapter's number or part of its name; see \
+                 `pyr-wgpu devices`"
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn request(&self, recorded: Option<&str>) -> DeviceRequest {
+        DeviceRequest {
+            device: Some(recorded.unwrap_or(&self.device).to_owned()),
+            backend: self.backend.clone(),
+            checked: self.checked,
+        }
+    }
+
     /// Opens the device and prints which one and why.
     ///
     /// # Errors
@@ -40,13 +73,9 @@ impl DeviceArgs {
     /// # Errors
     /// If there is no such device.
     pub(super) fn open_again(&self, recorded: Option<&str>) -> Result<Device, CliError> {
-        let automatic = self.device == "auto" && self.backend.is_none();
+        let automatic = self.request(None).kind() == DeviceKind::Auto && self.backend.is_none();
         let recorded = recorded.filter(|_| automatic);
-        let request = DeviceRequest {
-            device: Some(recorded.unwrap_or(&self.device).to_owned()),
-            backend: self.backend.clone(),
-            checked: self.checked,
-        };
+        let request = self.request(recorded);
         let device = pollster::block_on(Device::open(&request)).map_err(|error| {
             let error = CliError::from(error);
             match (recorded, error) {
@@ -84,15 +113,17 @@ impl DeviceArgs {
     /// Prints to stderr unless `--quiet`.
     pub(super) fn say(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            print_message(text);
         }
     }
 
     fn reason(&self, device: &Device) -> String {
         match device {
-            _ if self.device != "auto" => format!(", chosen by --device {}", self.device),
+            _ if self.request(None).kind() != DeviceKind::Auto => {
+                format!(", chosen by --device {}", self.device)
+            }
             Device::Gpu(gpu) if gpu.description.software() => {
-                ", the only adapter of that backend".to_owned()
+                ", since no hardware adapter was found".to_owned()
             }
             Device::Gpu(_) => ", the first hardware adapter".to_owned(),
             Device::Cpu(_) => {

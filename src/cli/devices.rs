@@ -7,6 +7,7 @@ use super::{print_json, print_line};
 use crate::engine::Device;
 use crate::gpu::adapter::{self, BACKENDS};
 use crate::gpu::{Description, GpuError};
+pub(super) use crate::memory::bytes;
 use crate::program::MatrixUnit;
 
 /// Arguments of `devices`.
@@ -74,19 +75,4 @@ fn describe(d: &Description) -> String {
         d.max_workgroup_invocations,
         bytes(u64::from(d.max_workgroup_storage)),
     )
-}
-
-/// Bytes with a binary unit.
-pub(super) fn bytes(count: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    match unit {
-        0 => format!("{count} B"),
-        _ => format!("{value:.1} {}", units[unit]),
-    }
 }

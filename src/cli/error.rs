@@ -7,6 +7,7 @@ use crate::gpu::GpuError;
 use crate::graph::GraphError;
 use crate::kernels::LowerError;
 use crate::model::SpecError;
+use crate::predict::PredictError;
 use crate::run::RunError;
 use crate::train::{Cause, TrainError};
 
@@ -114,7 +115,18 @@ impl From<EngineError> for CliError {
             EngineError::Gpu(error) => error.into(),
             EngineError::Lower(error) => error.into(),
             EngineError::Graph(error) => error.into(),
-            EngineError::Precision(_) => CliError::Device(error.to_string()),
+            EngineError::Memory(_) | EngineError::Precision(_) => {
+                CliError::Device(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<PredictError> for CliError {
+    fn from(error: PredictError) -> CliError {
+        match error {
+            PredictError::Engine(error) => error.into(),
+            PredictError::NotFinite { .. } => CliError::Diverged(error.to_string()),
         }
     }
 }
@@ -151,6 +163,7 @@ impl From<TrainError> for CliError {
         match error {
             TrainError::Engine(error) => error.into(),
             TrainError::Data(error) => error.into(),
+            TrainError::Batch { .. } => CliError::Usage(text),
             TrainError::Scores | TrainError::Diverged { .. } => CliError::Diverged(text),
         }
     }
@@ -164,7 +177,7 @@ impl From<RunError> for CliError {
             RunError::Spec(error) => error.into(),
             RunError::NotARun { .. } => CliError::Checkpoint(text),
             RunError::Directory { .. } => CliError::Failed(text),
-            RunError::Occupied(_) => CliError::Usage(text),
+            RunError::Occupied(_) | RunError::InUse { .. } => CliError::Usage(text),
         }
     }
 }

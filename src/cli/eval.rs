@@ -1,21 +1,27 @@
 //! `pyr-wgpu eval`: a checkpoint's error on the test images of a dataset.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use serde_json::json;
 
+use super::dataset;
 use super::device::DeviceArgs;
 use super::error::CliError;
 use super::files;
+use super::fitting::fitting;
 use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::tuning::{TuneArgs, complete};
-use super::{positive, print_json, print_line};
-use crate::data::{self, DatasetKind};
+use super::{positive, print_json, print_line, workers};
+use crate::data::{self, DatasetKind, printable};
+use crate::graph::Passes;
 use crate::kernels::Choices;
-use crate::train::{Evaluation, Evaluator, EvaluatorOptions};
-use crate::trained_model::TrainedModel;
+use crate::model::names;
+use crate::train::{
+    Evaluation, Evaluator, EvaluatorOptions, InputPipeline, Mode, TrainError, step_graph,
+};
 
 /// Number of classes up to which the confusion matrix is printed.
 const MAX_MATRIX: usize = 20;
@@ -34,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     batch_size: usize,
     /// Threads that decode images, for datasets over 1 GiB
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = workers)]
     workers: usize,
     /// Print one JSON document
     #[arg(long)]
@@ -52,31 +58,36 @@ pub(super) struct Args {
 /// # Errors
 /// See [`CliError`].
 pub(super) fn run(args: Args) -> Result<(), CliError> {
+    args.device.check()?;
+    dataset::check(Some(args.dataset), args.data.as_deref())?;
     let loaded = files::load(&args.checkpoint, &args.network)?;
-    let dataset = data::open(&data::Request {
+    let opened = data::open(&data::Request {
         kind: args.dataset,
         dir: args.data.clone(),
         resize: loaded.description.preprocessing.resize,
         need_train: false,
     })?;
-    for note in &dataset.notes {
+    for note in &opened.notes {
         args.device.say(&format!("note: {note}"));
     }
-    compare_classes(&loaded, &dataset.classes)?;
+    dataset::compare_classes(&loaded.description, loaded.described, &opened.classes)?;
     let device = args.device.open()?;
-    let total = dataset.test.len();
+    let total = opened.test.len();
     let options = EvaluatorOptions {
         batch_size: args.batch_size,
         workers: args.workers,
         preprocessing: loaded.description.preprocessing,
     };
     let mut tuner = args.tune.tuner();
+    let preprocessing = options.preprocessing;
+    let images = Arc::clone(&opened.test);
+    let images = InputPipeline::new(images, names::EVAL_IMAGES, &device, args.workers);
     let mut evaluator = Evaluator::new(
         &device,
         &loaded.network,
         &loaded.tensors,
         options,
-        dataset.test,
+        Arc::clone(&opened.test),
         |graphs| {
             complete(
                 &mut tuner,
@@ -86,35 +97,37 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
                 &args.device,
             )
         },
-    )?;
+    )
+    .map_err(|error| match error {
+        TrainError::Engine(error) => {
+            let now = args.batch_size.min(total);
+            fitting(error, &device, "--batch-size", now, |batch| {
+                let input = images.input(batch, &preprocessing, false);
+                let (network, passes) = (&loaded.network, Passes::default());
+                Ok(vec![step_graph(
+                    network,
+                    batch,
+                    &input,
+                    Mode::Evaluate,
+                    passes,
+                )?])
+            })
+        }
+        error => error.into(),
+    })?;
     let mut progress = Progress::new("evaluating", 0, total as u64, args.device.quiet);
     let evaluation =
         pollster::block_on(evaluator.run(|done| progress.update(done as u64, String::new)))?;
     progress.finish();
+    for note in opened.test.notes() {
+        args.device.say(&format!("note: {note}"));
+    }
     match args.json {
-        true => print_json(&as_json(&dataset.classes, &evaluation)),
-        false => as_text(&dataset.classes, &evaluation),
-    }
-}
-
-/// Checks that checkpoint and dataset have the same classes, by name if the checkpoint names
-/// them.
-fn compare_classes(loaded: &TrainedModel, classes: &[String]) -> Result<(), CliError> {
-    let own = &loaded.description.classes;
-    if own.len() != classes.len() {
-        return Err(CliError::Checkpoint(format!(
-            "the checkpoint has {} classes, the dataset {}; was it trained on another dataset?",
-            own.len(),
-            classes.len()
-        )));
-    }
-    let mut pairs = own.iter().zip(classes).enumerate();
-    match pairs.find(|(_, (a, b))| loaded.described && a != b) {
-        Some((index, (a, b))) => Err(CliError::Checkpoint(format!(
-            "class {index} is `{a}` in the checkpoint and `{b}` in the dataset; was it trained on \
-             another dataset?"
-        ))),
-        None => Ok(()),
+        true => print_json(&as_json(&opened.classes, &evaluation)),
+        false => {
+            let classes: Vec<String> = opened.classes.iter().map(|c| printable(c)).collect();
+            as_text(&classes, &evaluation)
+        }
     }
 }
 

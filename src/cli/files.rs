@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use super::error::CliError;
 use super::network::NetworkArgs;
 use crate::checkpoint::Checkpoint;
-use crate::model::{Description, Network, NetworkSpec};
+use crate::model::{Description, Network, NetworkSpec, infer};
 use crate::trained_model::TrainedModel;
 
-/// Reads a checkpoint. The network comes from flags, otherwise from the metadata, otherwise from
-/// the shapes of the tensors.
+/// Reads a checkpoint. The network comes from the metadata, otherwise from the shapes of the
+/// tensors, and flags override its fields.
 ///
 /// # Errors
 /// If the file is damaged, holds NaN or infinities, or belongs to another network.
@@ -19,7 +19,9 @@ pub(super) fn load(path: &Path, flags: &NetworkArgs) -> Result<TrainedModel, Cli
         return TrainedModel::read(checkpoint, None).map_err(|e| in_file(&path, e));
     }
     let written = Description::read(&checkpoint.metadata).map_err(|e| in_file(&path, e))?;
-    let spec = flags.resolve(written.map(|d| d.network.classes))?;
+    let own = written.map(|description| description.network);
+    let own = own.or_else(|| infer(&checkpoint.shapes()).ok());
+    let spec = flags.resolve_for(own)?;
     read_as(&path, checkpoint, spec)
 }
 

@@ -1,16 +1,19 @@
 //! The command line: arguments in, files and text out; one file per subcommand.
 //!
-//! Results go to stdout, progress and warnings to stderr.
+//! Results go to stdout, progress and warnings to stderr (`output`).
 //! Arguments are checked first, then files, then adapters.
 
 mod bench;
 mod cache;
+mod dataset;
 mod device;
 mod devices;
 mod error;
 mod eval;
 mod files;
+mod fitting;
 mod network;
+mod output;
 mod predict;
 mod progress;
 mod signals;
@@ -24,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use error::CliError;
+use output::{print_json, print_line, print_message};
 
 /// Trains and runs PyramidNet image classifiers on any GPU.
 #[derive(Parser)]
@@ -61,6 +64,17 @@ fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Parses a number of threads.
+fn workers(text: &str) -> Result<usize, String> {
+    match positive(text)? {
+        number @ ..=MAX_WORKERS => Ok(number),
+        _ => Err(format!("it must be at most {MAX_WORKERS}")),
+    }
+}
+
+/// More threads that decode images than any machine has processors.
+const MAX_WORKERS: usize = 1024;
+
 /// Parses the command line, runs the command, and prints an error on stderr.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -77,24 +91,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if let Some(text) = error.message() {
-                eprintln!("error: {text}");
+                print_message(&format!("error: {text}"));
             }
             ExitCode::from(error.code())
         }
     }
-}
-
-/// Prints a line of results; a closed pipe ends the program without a message.
-fn print_line(text: &str) -> Result<(), CliError> {
-    use std::io::{ErrorKind, Write};
-    match writeln!(std::io::stdout(), "{text}") {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(CliError::ClosedPipe),
-        Err(error) => Err(CliError::Failed(format!("stdout: {error}"))),
-    }
-}
-
-/// Prints one JSON document.
-fn print_json(value: &serde_json::Value) -> Result<(), CliError> {
-    print_line(&value.to_string())
 }

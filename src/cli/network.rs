@@ -101,14 +101,9 @@ impl NetworkArgs {
     /// # Errors
     /// If they describe no legal network.
     pub(super) fn resolve(&self, classes: Option<u32>) -> Result<NetworkSpec, CliError> {
-        let named = match (&self.preset, self.depth, self.alpha) {
-            (Some(name), _, _) => Some(preset(name)?),
-            (None, None, None) => Some(preset("demo")?),
-            _ => None,
-        };
-        let from_name = named.is_some();
-        let mut spec = match (named, self.depth, self.alpha) {
-            (Some(spec), _, _) => spec,
+        let spec = match (&self.preset, self.depth, self.alpha) {
+            (Some(name), _, _) => preset(name)?,
+            (None, None, None) => preset("demo")?,
             (None, Some(depth), Some(alpha)) => {
                 NetworkSpec::pyramid(self.stem.unwrap_or(Stem::Cifar), depth, alpha)
             }
@@ -123,12 +118,40 @@ impl NetworkArgs {
                 )));
             }
         };
+        self.override_fields(spec, classes)
+    }
+
+    /// The network of a checkpoint whose own network is `own`: the preset, else `own`, with what
+    /// other flags override. Without either, the flags must describe the whole network.
+    ///
+    /// # Errors
+    /// If they describe no legal network.
+    pub(super) fn resolve_for(&self, own: Option<NetworkSpec>) -> Result<NetworkSpec, CliError> {
+        let classes = own.as_ref().map(|own| own.classes);
+        match (&self.preset, own) {
+            (None, Some(own)) => self.override_fields(own, classes),
+            (None, None) if self.depth.is_none() && self.alpha.is_none() => Err(CliError::Usage(
+                "the checkpoint does not say which network it is; name it with --preset, or \
+                     with --depth and --alpha"
+                    .to_owned(),
+            )),
+            _ => self.resolve(classes),
+        }
+    }
+
+    /// A network with the fields that flags give; `classes` unless a flag says otherwise.
+    fn override_fields(
+        &self,
+        mut spec: NetworkSpec,
+        classes: Option<u32>,
+    ) -> Result<NetworkSpec, CliError> {
         if let Some(stem) = self.stem.filter(|stem| *stem != spec.stem) {
             spec.stem = stem;
             spec.image_size = stem.default_image_size();
             spec.classes = stem.default_classes();
         }
-        if let (true, Some(depth), Family::PyramidNet) = (from_name, self.depth, spec.family) {
+        let depth = self.depth.filter(|depth| *depth != spec.depth);
+        if let (Some(depth), Family::PyramidNet) = (depth, spec.family) {
             spec.block = Block::default_for(spec.stem, depth);
         }
         spec.classes = classes.unwrap_or(spec.classes);

@@ -1,6 +1,6 @@
 //! `pyr-wgpu predict`: classes of images, with probabilities.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use serde_json::json;
@@ -10,10 +10,10 @@ use super::error::CliError;
 use super::files;
 use super::network::NetworkArgs;
 use super::tuning::{TuneArgs, complete};
-use super::{positive, print_json, print_line};
-use crate::data::DataError;
+use super::{positive, print_json, print_line, print_message};
+use crate::data::{self, Resize, printable};
 use crate::kernels::Choices;
-use crate::predict::{Prediction, Predictor};
+use crate::predict::{PredictError, Prediction, Predictor};
 
 /// Arguments of `predict`.
 #[derive(ClapArgs)]
@@ -39,57 +39,75 @@ pub(super) struct Args {
     tune: TuneArgs,
 }
 
-/// Classifies.
+/// Classifies one image after the other, so that memory does not grow with their number.
 ///
 /// # Errors
-/// If a file cannot be read, before classifying any; if an image cannot be decoded, after
-/// classifying the others.
+/// If an image cannot be read or decoded, after classifying the others; at once if a score is NaN
+/// or infinite.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
+    args.device.check()?;
     let loaded = files::load(&args.checkpoint, &args.network)?;
-    let mut files = Vec::new();
-    for path in &args.images {
-        let bytes = std::fs::read(path)
-            .map_err(|e| CliError::Data(format!("cannot read {}: {e}", path.display())))?;
-        files.push((path, bytes));
+    let mut failed = 0;
+    let images = args.images.iter().filter_map(|path| {
+        let image = decode(path, loaded.description.preprocessing.resize);
+        let image = image.map_err(|error| {
+            failed += 1;
+            print_message(&format!("error: {error}"));
+        });
+        Some((path.display().to_string(), image.ok()?))
+    });
+    let mut images = images.peekable();
+    if images.peek().is_none() {
+        // Without an image there is no need of a device.
+        if args.json {
+            print_json(&json!([]))?;
+        }
+    } else {
+        let device = args.device.open()?;
+        let mut tuner = args.tune.tuner();
+        let log = &args.device;
+        let predictor = Predictor::new(&device, &loaded, |graphs| {
+            complete(&mut tuner, &device, graphs, &Choices::default(), log)
+        });
+        classify(&mut predictor?, images, &args)?;
     }
-    let device = args.device.open()?;
-    let mut tuner = args.tune.tuner();
-    let mut predictor = Predictor::new(&device, &loaded, |graphs| {
-        complete(
-            &mut tuner,
-            &device,
-            graphs,
-            &Choices::default(),
-            &args.device,
-        )
-    })?;
+    match failed {
+        0 => Ok(()),
+        _ => Err(CliError::Data(format!(
+            "{failed} of {} images could not be classified",
+            args.images.len()
+        ))),
+    }
+}
+
+/// Reads an image file: u8 [N, N, 3].
+fn decode(path: &Path, resize: Resize) -> Result<Vec<u8>, String> {
+    let image = data::decode_image_file(path, resize);
+    image.map_err(|error| error.in_file(path).to_string())
+}
+
+/// Classifies images, by name, and prints their classes.
+fn classify(
+    predictor: &mut Predictor,
+    images: impl Iterator<Item = (String, Vec<u8>)>,
+    args: &Args,
+) -> Result<(), CliError> {
     let mut document = Vec::new();
-    let mut failed: Vec<DataError> = Vec::new();
-    for (path, bytes) in files {
-        let image = match predictor.decode(&bytes) {
-            Ok(image) => image,
-            Err(error) => {
-                failed.push(error.in_file(path));
-                continue;
-            }
-        };
-        let mut predictions = pollster::block_on(predictor.classify(&image))?;
+    for (name, image) in images {
+        let predictions = pollster::block_on(predictor.classify(&image));
+        let mut predictions = predictions.map_err(|error| match error {
+            PredictError::NotFinite { .. } => CliError::Diverged(format!("{name}: {error}")),
+            PredictError::Engine(error) => error.into(),
+        })?;
         predictions.truncate(args.top);
         match args.json {
-            true => document.push(as_json(&path.display().to_string(), &predictions)),
-            false => as_text(&path.display().to_string(), &predictions)?,
+            true => document.push(as_json(&name, &predictions)),
+            false => as_text(&name, &predictions)?,
         }
     }
-    if args.json {
-        print_json(&serde_json::Value::Array(document))?;
-    }
-    let mut rest = failed.into_iter();
-    match rest.next() {
-        None => Ok(()),
-        Some(first) => {
-            let others: Vec<String> = rest.map(|e| format!("\nerror: {e}")).collect();
-            Err(CliError::Data(format!("{first}{}", others.concat())))
-        }
+    match args.json {
+        true => print_json(&serde_json::Value::Array(document)),
+        false => Ok(()),
     }
 }
 
@@ -104,7 +122,8 @@ fn as_json(image: &str, predictions: &[Prediction]) -> serde_json::Value {
 fn as_text(image: &str, predictions: &[Prediction]) -> Result<(), CliError> {
     print_line(image)?;
     for p in predictions {
-        print_line(&format!("  {:>6.2} %  {}", 100.0 * p.probability, p.class))?;
+        let class = printable(&p.class);
+        print_line(&format!("  {:>6.2} %  {class}", 100.0 * p.probability))?;
     }
     Ok(())
 }

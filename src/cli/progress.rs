@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::output::print_message;
+
 /// Shortest time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
@@ -71,7 +73,7 @@ impl Progress {
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();
                     let (label, total) = (&self.label, self.total);
-                    eprintln!("{label} {done}/{total} {rate}{}", text());
+                    print_message(&format!("{label} {done}/{total} {rate}{}", text()));
                 }
             }
         }

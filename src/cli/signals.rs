@@ -1,5 +1,9 @@
-//! Ctrl-C and SIGTERM: the first makes the run save and stop, the second ends it at once.
+//! Signals that ask a run to save and stop: Ctrl-C, SIGTERM, and SIGHUP of a closed terminal.
+//!
+//! A second Ctrl-C or SIGTERM ends the process at once. A second SIGHUP does not, since a terminal
+//! that closes sends several; a run started with SIGHUP ignored, as by `nohup`, keeps ignoring it.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -21,14 +25,21 @@ impl Signals {
     /// If the operating system refuses.
     pub(super) fn install() -> Result<Signals, CliError> {
         let asked = Arc::new(AtomicUsize::new(0));
-        let armed = Arc::new(AtomicBool::new(false));
-        for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)] {
-            // Order matters: the shutdown checks the flag before this signal sets it.
-            flag::register_conditional_shutdown(signal, code, Arc::clone(&armed))
-                .and_then(|_| flag::register(signal, Arc::clone(&armed)))
-                .and_then(|_| flag::register_usize(signal, Arc::clone(&asked), code as usize))
-                .map_err(|e| CliError::Failed(format!("signal handler: {e}")))?;
-        }
+        let install = || -> io::Result<()> {
+            let armed = Arc::new(AtomicBool::new(false));
+            for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)] {
+                // Order matters: the shutdown checks the flag before this signal sets it.
+                flag::register_conditional_shutdown(signal, code, Arc::clone(&armed))?;
+                flag::register(signal, Arc::clone(&armed))?;
+                flag::register_usize(signal, Arc::clone(&asked), code as usize)?;
+            }
+            #[cfg(unix)]
+            if !hangup::is_ignored() {
+                flag::register_usize(hangup::SIGHUP, Arc::clone(&asked), 129)?;
+            }
+            Ok(())
+        };
+        install().map_err(|e| CliError::Failed(format!("signal handler: {e}")))?;
         Ok(Signals { asked })
     }
 
@@ -37,6 +48,22 @@ impl Signals {
         match self.asked.load(Ordering::Relaxed) {
             0 => None,
             code => Some(code as u8),
+        }
+    }
+}
+
+#[cfg(unix)]
+mod hangup {
+    pub(super) use signal_hook::consts::SIGHUP;
+
+    /// Whether the process was started with SIGHUP ignored.
+    pub(super) fn is_ignored() -> bool {
+        // SAFETY: all zeros is a valid `sigaction`, and without a new action the call only writes
+        // the present one to it.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            let read = libc::sigaction(SIGHUP, std::ptr::null(), &mut action) == 0;
+            read && action.sa_sigaction == libc::SIG_IGN
         }
     }
 }

@@ -10,7 +10,7 @@ use super::step::StepArgs;
 use super::{positive, print_json, print_line};
 use crate::engine::MemoryPlan;
 use crate::graph::Passes;
-use crate::kernels::{self, Choices, LowerError, Target};
+use crate::kernels::{self, Choices, Target};
 use crate::model::{Input, Network};
 use crate::train::{Mode, step_graph};
 
@@ -55,33 +55,6 @@ fn memory(network: &Network, batch: usize, passes: Passes) -> Result<MemoryPlan,
     let graph = step_graph(network, batch, &Input::Tensor, Mode::Train, passes)?;
     let lowered = kernels::lower(&graph, &unlimited(), &Choices::default())?;
     Ok(MemoryPlan::new(&[&lowered.program]))
-}
-
-/// The largest batch below `limit` whose training step a target can bind; `None` if not even
-/// one image fits.
-pub(super) fn largest_batch(
-    network: &Network,
-    passes: Passes,
-    target: &Target,
-    limit: usize,
-) -> Option<usize> {
-    let fits = |batch: usize| -> Option<bool> {
-        let graph = step_graph(network, batch, &Input::Tensor, Mode::Train, passes).ok()?;
-        match kernels::lower(&graph, target, &Choices::default()) {
-            Ok(_) => Some(true),
-            Err(LowerError::TooLarge { .. }) => Some(false),
-            Err(LowerError::Variant { .. }) => None,
-        }
-    };
-    let (mut fitting, mut failing) = (0, limit);
-    while fitting + 1 < failing {
-        let middle = fitting + (failing - fitting) / 2;
-        match fits(middle)? {
-            true => fitting = middle,
-            false => failing = middle,
-        }
-    }
-    (fitting > 0).then_some(fitting)
 }
 
 fn as_json(network: &Network, plan: &MemoryPlan, batch: usize) -> serde_json::Value {

@@ -1,8 +1,10 @@
 //! `pyr-wgpu verify`: compares our results with arrays recorded from another program.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Args as ClapArgs;
+use clap::builder::RangedU64ValueParser;
 use serde_json::{Map, Value, json};
 
 use super::device::DeviceArgs;
@@ -13,7 +15,7 @@ use super::{print_json, print_line};
 use crate::checkpoint::{Checkpoint, StoredTensor, Values, read_npy_file};
 use crate::engine::Tensors;
 use crate::model::NetworkSpec;
-use crate::trained_model::{TrainedModel, floats};
+use crate::trained_model::TrainedModel;
 use crate::verify::{self, Difference, RecordedBatch, SgdSteps};
 
 /// Default tolerance of logits and losses, relative to the larger of 1 and the largest reference.
@@ -25,6 +27,17 @@ const GRADIENTS: f64 = 5e-5;
 /// Default tolerance of the state after the steps: relative L2 norm of the difference of the
 /// whole state. Gradients off by their tolerance move the state by less than a tenth of this.
 const STATE: f64 = 5e-5;
+
+/// More steps than a comparison can make sense of.
+const MAX_STEPS: u64 = 1_000_000;
+
+/// Parses a finite number of at least 0.
+fn not_negative<T: FromStr + Into<f64> + Copy>(text: &str) -> Result<T, String> {
+    match text.parse::<T>() {
+        Ok(number) if (0.0..=f64::MAX).contains(&number.into()) => Ok(number),
+        _ => Err("it must be a number of at least 0".to_owned()),
+    }
+}
 
 /// Arguments of `verify`.
 #[derive(ClapArgs)]
@@ -44,16 +57,16 @@ pub(super) struct Args {
     #[arg(long, value_name = "G.safetensors", requires = "labels")]
     grads: Option<PathBuf>,
     /// Steps of SGD on this batch
-    #[arg(long, value_name = "N", requires = "labels")]
+    #[arg(long, value_name = "N", requires = "labels", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_STEPS))]
     steps: Option<usize>,
     /// Learning rate of the steps
-    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    #[arg(long, value_name = "X", default_value_t = 0.1, value_parser = not_negative::<f32>)]
     lr: f32,
     /// Nesterov momentum of the steps
-    #[arg(long, value_name = "X", default_value_t = 0.9)]
+    #[arg(long, value_name = "X", default_value_t = 0.9, value_parser = not_negative::<f32>)]
     momentum: f32,
     /// Weight decay of the steps
-    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    #[arg(long, value_name = "X", default_value_t = 1e-4, value_parser = not_negative::<f32>)]
     weight_decay: f32,
     /// Recorded state after the steps
     #[arg(long, value_name = "S.safetensors", requires = "steps")]
@@ -62,7 +75,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "L.npy", requires = "steps")]
     losses: Option<PathBuf>,
     /// Tolerance of every comparison, instead of the defaults
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = not_negative::<f64>)]
     tolerance: Option<f64>,
     /// Show every tensor
     #[arg(long)]
@@ -91,6 +104,7 @@ struct Outcome {
 /// # Errors
 /// [`CliError::Different`] if a comparison exceeds its tolerance; else see [`CliError`].
 pub(super) fn run(args: Args) -> Result<(), CliError> {
+    args.device.check()?;
     if args.logits.is_none()
         && args.grads.is_none()
         && args.state.is_none()
@@ -113,6 +127,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         let classes = network.spec().classes as usize;
         let reference = array(path, &[batch.size, classes])?;
         let ours = pollster::block_on(verify::logits(&device, network, tensors, &batch))?;
+        check_ours("the logits", &ours)?;
         let difference = Difference::between([(ours.as_slice(), reference.as_slice())]);
         let limit = args
             .tolerance
@@ -125,6 +140,9 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
     if let Some(path) = &args.grads {
         let ours = pollster::block_on(verify::gradients(&device, network, tensors, &batch))?;
+        for (name, values) in &ours {
+            check_ours(&format!("the gradient of {name}"), values)?;
+        }
         let reference = reference(path, &ours)?;
         let difference = Difference::of_tensors(&ours, &reference);
         let limit = args.tolerance.unwrap_or(GRADIENTS);
@@ -139,8 +157,16 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             momentum: args.momentum,
             weight_decay: args.weight_decay,
         };
+        let recorded = match &args.losses {
+            Some(path) => Some(array(path, &[steps])?),
+            None => None,
+        };
         let (ours, losses) =
             pollster::block_on(verify::steps(&device, network, tensors, &batch, sgd))?;
+        check_ours("the losses", &losses)?;
+        for (name, values) in &ours {
+            check_ours(&format!("{name} after the steps"), values)?;
+        }
         if let Some(path) = &args.state {
             let reference = reference(path, &ours)?;
             let difference = Difference::of_tensors(&ours, &reference);
@@ -154,8 +180,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             outcome.tensors = each(&ours, &reference);
             outcomes.push(outcome);
         }
-        if let Some(path) = &args.losses {
-            let reference = array(path, &[steps])?;
+        if let Some(reference) = recorded {
             let difference = Difference::between([(losses.as_slice(), reference.as_slice())]);
             let limit = args
                 .tolerance
@@ -237,20 +262,22 @@ fn print(args: &Args, outcomes: &[Outcome]) -> Result<(), CliError> {
 fn load(args: &Args, input: &StoredTensor) -> Result<TrainedModel, CliError> {
     let loaded = files::load(&args.weights, &args.network)?;
     let extent = match input.shape() {
-        [_, 3, height, width] if height == width => *height as u32,
-        other => {
-            return Err(CliError::Checkpoint(format!(
-                "{}: the batch is {other:?}; it must be [N, 3, H, H], normalised images",
-                args.input.display()
-            )));
-        }
+        [count, 3, height, width] if *count > 0 && height == width => u32::try_from(*height).ok(),
+        _ => None,
     };
+    let extent = extent.ok_or_else(|| {
+        CliError::Data(format!(
+            "{}: the batch is {:?}; it must be [N, 3, H, H], at least one normalised image",
+            args.input.display(),
+            input.shape()
+        ))
+    })?;
     let own = loaded.description.network.image_size;
     if own == extent {
         return Ok(loaded);
     }
     if args.network.image_size.is_some() || loaded.described {
-        return Err(CliError::Checkpoint(format!(
+        return Err(CliError::Data(format!(
             "{}: the images are {extent}x{extent}, the network takes {own}x{own}",
             args.input.display()
         )));
@@ -270,15 +297,17 @@ fn batch(
     let size = input.shape()[0];
     let classes = loaded.network.spec().classes;
     let Values::F32(images) = input.values() else {
-        return Err(CliError::Checkpoint(format!(
+        return Err(CliError::Data(format!(
             "{}: the batch must be float32",
             args.input.display()
         )));
     };
+    check_finite(images)
+        .map_err(|what| CliError::Data(format!("{}: the batch {what}", args.input.display())))?;
     let labels = match &args.labels {
         None => Vec::new(),
         Some(path) => {
-            let wrong = |what: String| CliError::Checkpoint(format!("{}: {what}", path.display()));
+            let wrong = |what: String| CliError::Data(format!("{}: {what}", path.display()));
             let tensor = read_npy_file(path)?;
             let Values::I64(labels) = tensor.values() else {
                 return Err(wrong("labels must be int64".to_owned()));
@@ -286,9 +315,20 @@ fn batch(
             if labels.len() != size {
                 return Err(wrong(format!("{} labels for {size} images", labels.len())));
             }
-            let known = |l: &i64| u32::try_from(*l).ok().filter(|l| *l < classes);
-            let known: Option<Vec<u32>> = labels.iter().map(known).collect();
-            known.ok_or_else(|| wrong(format!("a label is not in 0..{classes}")))?
+            let known = |(at, label): (usize, &i64)| {
+                let known = u32::try_from(*label).ok().filter(|label| *label < classes);
+                known.ok_or_else(|| {
+                    wrong(format!(
+                        "label {label} at index {at} is not a class, 0 to {}",
+                        classes - 1
+                    ))
+                })
+            };
+            labels
+                .iter()
+                .enumerate()
+                .map(known)
+                .collect::<Result<Vec<u32>, CliError>>()?
         }
     };
     if loaded.network.spec().dropout > 0.0 && !labels.is_empty() {
@@ -304,16 +344,28 @@ fn batch(
     })
 }
 
-/// Refuses a reference that no result can be compared with.
-fn check_finite(path: &Path, what: &str, values: &[f32]) -> Result<(), CliError> {
+/// The first number that is not finite, in words.
+fn check_finite(values: &[f32]) -> Result<(), String> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(()),
-        Some(at) => Err(CliError::Checkpoint(format!(
-            "{}: {what} holds {} at element {at}; record it again from a finite run",
-            path.display(),
-            values[at]
-        ))),
+        Some(at) => Err(format!("holds {} at element {at}", values[at])),
     }
+}
+
+/// Refuses results that cannot be compared.
+fn check_ours(what: &str, values: &[f32]) -> Result<(), CliError> {
+    let checked = check_finite(values);
+    checked.map_err(|found| CliError::Diverged(format!("our result, {what}, {found}")))
+}
+
+/// Refuses a reference that no result can be compared with.
+fn check_recorded(path: &Path, what: &str, values: &[f32]) -> Result<(), CliError> {
+    check_finite(values).map_err(|found| {
+        CliError::Checkpoint(format!(
+            "{}: {what} {found}; record it again from a finite run",
+            path.display()
+        ))
+    })
 }
 
 /// A recorded float32 array of the given shape.
@@ -321,7 +373,7 @@ fn array(path: &Path, shape: &[usize]) -> Result<Vec<f32>, CliError> {
     let tensor = read_npy_file(path)?;
     match (tensor.shape() == shape, tensor.into_parts()) {
         (true, (_, Values::F32(values))) => {
-            check_finite(path, "the array", &values)?;
+            check_recorded(path, "the array", &values)?;
             Ok(values)
         }
         (_, (found, _)) => Err(CliError::Checkpoint(format!(
@@ -331,12 +383,14 @@ fn array(path: &Path, shape: &[usize]) -> Result<Vec<f32>, CliError> {
     }
 }
 
-/// The recorded tensors; they must include all of ours, except counters.
+/// The recorded tensors of the names of ours.
 fn reference(path: &Path, ours: &Tensors) -> Result<Tensors, CliError> {
-    let recorded = floats(Checkpoint::load(path)?.tensors);
+    let mut tensors = Checkpoint::load(path)?.tensors;
+    let mut recorded = Tensors::new();
     for (name, values) in ours {
-        let found = recorded.get(name).map(Vec::len);
-        if found != Some(values.len()) {
+        let tensor = tensors.remove(name);
+        let found = tensor.as_ref().map(|tensor| tensor.values().len());
+        let Some(tensor) = tensor.filter(|_| found == Some(values.len())) else {
             return Err(CliError::Checkpoint(format!(
                 "{}: tensor {name} has {} values, ours has {}; was it recorded from another \
                  network?",
@@ -344,8 +398,11 @@ fn reference(path: &Path, ours: &Tensors) -> Result<Tensors, CliError> {
                 found.map_or("no".to_owned(), |n| n.to_string()),
                 values.len()
             )));
-        }
-        check_finite(path, &format!("tensor {name}"), &recorded[name])?;
+        };
+        let tensor = tensor.into_f32(name);
+        let tensor = tensor.map_err(|error| error.in_file(path.display()))?;
+        check_recorded(path, &format!("tensor {name}"), &tensor)?;
+        recorded.insert(name.clone(), tensor);
     }
     Ok(recorded)
 }

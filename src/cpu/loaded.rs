@@ -7,6 +7,7 @@ use super::call::Call;
 use super::{Cpu, apply};
 use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Graph, Node, Role, ValueId};
+use crate::memory::{self, OutOfMemory};
 use crate::program::plan::{Interval, Plan, intervals, shared_slots};
 
 /// Graphs with their memory.
@@ -30,22 +31,31 @@ struct PlacedGraph {
 
 impl LoadedGraphs {
     /// Allocates memory for every value of the graphs; lasting values start as zeros.
-    pub fn new(cpu: Arc<Cpu>, graphs: Vec<Graph>, lasting: &LastingMemory) -> LoadedGraphs {
-        let plans: Vec<Plan> = graphs.iter().map(|graph| Plan::of(&uses(graph))).collect();
+    ///
+    /// # Errors
+    /// If there is not as much memory.
+    pub fn new(
+        cpu: Arc<Cpu>,
+        graphs: Vec<Graph>,
+        lasting: &LastingMemory,
+    ) -> Result<LoadedGraphs, OutOfMemory> {
+        let plans = plans(&graphs);
         let slots = shared_slots(&plans);
-        let temporary: u64 = slots.iter().sum();
+        let bytes = lasting.bytes() + slots.iter().sum::<u64>();
+        memory::check(bytes)?;
         let slots = slots.iter().map(|bytes| *bytes as usize / 4);
         let regions = lasting.regions.iter().map(|region| region.words);
-        LoadedGraphs {
+        let memory: Result<_, OutOfMemory> = regions.chain(slots).map(memory::zeros).collect();
+        Ok(LoadedGraphs {
             cpu,
-            memory: regions.chain(slots).map(|words| vec![0; words]).collect(),
-            bytes: lasting.bytes() + temporary,
+            memory: memory?,
+            bytes,
             graphs: graphs
                 .into_iter()
                 .zip(&plans)
                 .map(|(graph, plan)| PlacedGraph::new(graph, plan, lasting))
                 .collect(),
-        }
+        })
     }
 
     /// Bytes of all lasting values and slots, without alignment padding.
@@ -104,6 +114,15 @@ impl PlacedGraph {
             ranges,
         }
     }
+}
+
+/// Bytes of the slots that hold the temporary values of graphs which are loaded together.
+pub fn temporary_bytes(graphs: &[Graph]) -> u64 {
+    shared_slots(&plans(graphs)).iter().sum()
+}
+
+fn plans(graphs: &[Graph]) -> Vec<Plan> {
+    graphs.iter().map(|graph| Plan::of(&uses(graph))).collect()
 }
 
 /// Live interval of each temporary value, in nodes.

@@ -60,7 +60,7 @@ mod tile;
 
 use crate::graph::Op;
 use call::Call;
-pub use loaded::LoadedGraphs;
+pub use loaded::{LoadedGraphs, temporary_bytes};
 use scratch::Scratch;
 use simd::Instructions;
 

@@ -4,13 +4,16 @@
 //! then the fine one, which is used), then 32 x 32 red, green and blue bytes, each plane row by
 //! row. The planes are interleaved into pixels when read.
 //! Sizes and names of the files come from the manifest; sizes and labels are checked, because
-//! incomplete downloads are common. Archives are not unpacked.
+//! incomplete downloads are common. Other files of records beside them are noted. Archives are not
+//! unpacked.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::images::Images;
 use super::manifest::{Manifest, Published, RecordFile};
+use super::unused::Unused;
 use super::{DataError, Dataset, Request};
 
 /// Rows and columns of an image.
@@ -44,7 +47,7 @@ pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, Dat
     Ok(Dataset {
         train,
         test,
-        notes: Vec::new(),
+        notes: unused_records(&title, &published, &directory)?,
         classes: published.classes,
         mean: published.mean,
         std: published.std,
@@ -53,18 +56,7 @@ pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, Dat
 
 /// The directory that holds all files needed.
 fn locate(title: &str, published: &Published, request: &Request) -> Result<PathBuf, DataError> {
-    let Some(directory) = &request.dir else {
-        return Err(DataError::NoDirectory {
-            title: title.to_string(),
-            expected: expected(published),
-        });
-    };
-    if !directory.is_dir() {
-        return Err(DataError::MissingDirectory {
-            path: directory.clone(),
-            expected: expected(published),
-        });
-    }
+    let directory = request.directory(title.to_string(), &expected(published))?;
     let train = published.train.iter().filter(|_| request.need_train);
     let needed: Vec<&str> = train
         .chain(&published.test)
@@ -76,7 +68,7 @@ fn locate(title: &str, published: &Published, request: &Request) -> Result<PathB
     };
     // If both are incomplete, the message is about the more complete one.
     let unpacked = directory.join(&published.folder);
-    let candidates = [directory.clone(), unpacked];
+    let candidates = [directory.to_path_buf(), unpacked];
     let searched = candidates.map(|folder| (missing_in(&folder), folder));
     let [(first, given), (second, unpacked)] = searched;
     let (missing, folder) = match second.len() < first.len() {
@@ -91,6 +83,30 @@ fn locate(title: &str, published: &Published, request: &Request) -> Result<PathB
             expected: expected(published),
         }),
     }
+}
+
+/// A note on files of records that do not belong to the dataset, if there are any.
+fn unused_records(
+    title: &str,
+    published: &Published,
+    directory: &Path,
+) -> Result<Vec<String>, DataError> {
+    let io = |source| DataError::Io {
+        path: directory.to_path_buf(),
+        source,
+    };
+    let files = published.train.iter().chain(&published.test);
+    let known: Vec<&str> = files.map(|file| file.name.as_str()).collect();
+    let mut unused = Unused::new(directory);
+    for entry in fs::read_dir(directory).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let is_record_file = path.extension().is_some_and(|extension| extension == "bin");
+        let name = path.file_name().and_then(OsStr::to_str);
+        if is_record_file && !name.is_some_and(|name| known.contains(&name)) {
+            unused.add(format!("not a file of {title}"), &path);
+        }
+    }
+    Ok(unused.notes())
 }
 
 /// Where the files come from and what they are, for an error message.

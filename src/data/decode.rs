@@ -10,25 +10,59 @@
 //! - an animation yields its first frame.
 //!
 //! Colour profiles and gamma chunks are ignored, as training pipelines commonly do.
-//! A JPEG without its end marker counts as damaged: the decoder would silently fill the missing
-//! part with grey. Damage in the middle of a JPEG that still decodes goes unnoticed.
+//! A JPEG without its end marker or without a scan of each component counts as damaged: the
+//! missing part would be grey. Damage in the middle of a JPEG that still decodes goes unnoticed.
+//! JPEGs with arithmetic, lossless or hierarchical coding or with more than 8 bits are refused by
+//! name.
+//!
+//! Each format has a file here with two functions: `needs` reads headers and bounds the memory of
+//! a decode, `pixels` decodes. A decode starts when [`DECODE_MEMORY`] has that much left, so that
+//! neither one file nor one file per core exceeds it; and `file` bounds the bytes of the files.
 
-use std::io::Cursor;
+mod bmp;
+mod budget;
+#[cfg(not(target_arch = "wasm32"))]
+mod file;
+mod gif;
+mod jpeg;
+mod png;
+mod webp;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use image::{DynamicImage, ImageFormat, RgbImage};
 
 use super::{DataError, Resize};
+use budget::{Budget, Share};
 
-/// Bytes of the largest decoded image: about 178 million RGB pixels.
-const LARGEST: u64 = 512 << 20;
+#[cfg(not(target_arch = "wasm32"))]
+pub use file::decode_image_file;
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) use file::{read_start, sniff_file};
+
+/// Bytes that all decodes of the process take together, whatever the files claim: 2 GiB, in the
+/// browser 512 MiB.
+///
+/// An image that alone would need more is refused. A pixel takes 6 to 23 bytes, by format: a JPEG
+/// of a camera 11, so that up to 200 million pixels are decoded, and a PNG 7 or 11. The bytes of
+/// the file come on top; see [`LARGEST_FILE`].
+pub const DECODE_MEMORY: u64 = if cfg!(target_arch = "wasm32") {
+    512 << 20
+} else {
+    2 << 30
+};
+
+/// Bytes of the largest image file that is read, and of all that are in memory at the same time.
+pub const LARGEST_FILE: u64 = 256 << 20;
+
+/// What concurrent decodes share.
+static MEMORY: Budget = Budget::new(DECODE_MEMORY);
 
 /// Decodes the content of an image file and resizes it to N x N: rows from the top, pixels from
 /// the left, bytes R, G, B.
 ///
 /// # Errors
-/// If the bytes are empty, not an image, damaged, or would take too much memory. The error
-/// lacks the file's name; [`DataError::in_file`] adds it.
+/// If the bytes are empty, not an image, damaged, of an unsupported kind, or would take more than
+/// [`DECODE_MEMORY`]. The error lacks the file's name; [`DataError::in_file`] adds it.
 ///
 /// ```
 /// use pyr_wgpu::data::{Resize, decode_image};
@@ -45,7 +79,8 @@ const LARGEST: u64 = 512 << 20;
 /// assert!(decode_image(b"no image", Resize::whole(2)).is_err());
 /// ```
 pub fn decode_image(bytes: &[u8], resize: Resize) -> Result<Vec<u8>, DataError> {
-    Ok(resize.apply(&decode(bytes)?))
+    let (image, _share) = decode(bytes)?;
+    Ok(resize.apply(&image))
 }
 
 /// Resizes pixels decoded elsewhere, [height, width, RGB], to N x N.
@@ -75,13 +110,28 @@ pub(super) fn sniff(start: &[u8]) -> Result<ImageFormat, DataError> {
     }
     match image::guess_format(start) {
         Ok(format) if name(format).is_some() => Ok(format),
-        _ => Err(DataError::NotAnImage),
+        _ => Err(match unread_format(start) {
+            Some(format) => DataError::UnreadFormat { format },
+            None => DataError::NotAnImage,
+        }),
     }
 }
 
-/// Bytes that [`sniff`] needs at most.
-#[cfg(not(target_arch = "wasm32"))]
-pub(super) const SNIFFED: u64 = 16;
+/// The picture format of content that is not read but common in collections.
+fn unread_format(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some("TIFF"),
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.get(..4)? {
+            b"avif" | b"avis" => Some("AVIF"),
+            b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"mif1" | b"msf1" => Some("HEIC"),
+            _ => None,
+        },
+        [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => Some("JPEG XL"),
+        [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] => Some("JPEG 2000"),
+        [b'8', b'B', b'P', b'S', ..] => Some("Photoshop"),
+        _ => None,
+    }
+}
 
 /// The name of a supported format.
 fn name(format: ImageFormat) -> Option<&'static str> {
@@ -95,75 +145,106 @@ fn name(format: ImageFormat) -> Option<&'static str> {
     }
 }
 
-/// The image at its own size, upright.
-fn decode(bytes: &[u8]) -> Result<RgbImage, DataError> {
+/// What the headers of an image say of its decoding.
+struct Needs {
+    width: u32,
+    height: u32,
+    /// Bytes that are allocated at the same time at most, until the samples are decoded.
+    memory: u64,
+}
+
+/// The image at its own size, upright, with the memory that was reserved for it.
+fn decode(bytes: &[u8]) -> Result<(RgbImage, Share<'static>), DataError> {
     let format = sniff(bytes)?;
-    let damaged = |reason: String| DataError::DamagedImage {
-        format: name(format).unwrap_or("unknown"),
-        reason,
+    let (needs, pixels) = match format {
+        ImageFormat::Bmp => (bmp::needs(bytes)?, bmp::pixels as Pixels),
+        ImageFormat::Gif => (gif::needs(bytes)?, gif::pixels as Pixels),
+        ImageFormat::Jpeg => (jpeg::needs(bytes)?, jpeg::pixels as Pixels),
+        ImageFormat::Png => (png::needs(bytes)?, png::pixels as Pixels),
+        ImageFormat::WebP => (webp::needs(bytes)?, webp::pixels as Pixels),
+        _ => return Err(DataError::NotAnImage),
     };
-    if format == ImageFormat::Jpeg && !has_end_marker(bytes) {
-        return Err(damaged("it is truncated".to_string()));
-    }
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    // The limit below reports the extents in its own error.
-    reader.no_limits();
-    let mut decoder = reader.into_decoder().map_err(|e| damaged(e.to_string()))?;
-    let (width, height) = decoder.dimensions();
+    let Needs {
+        width,
+        height,
+        memory,
+    } = needs;
     if width == 0 || height == 0 {
-        return Err(damaged(format!("its size is {width} x {height} pixels")));
+        return Err(damaged(
+            format,
+            format!("its size is {width} x {height} pixels"),
+        ));
     }
-    if decoder.total_bytes() > LARGEST {
-        return Err(DataError::ImageTooLarge { width, height });
+    // A copy in RGB, or turned; at the end both may be RGB. Tables and threads take a little.
+    let rgb = (u64::from(width) * u64::from(height)).saturating_mul(3);
+    let memory = memory
+        .saturating_add(rgb)
+        .max(rgb.saturating_mul(2))
+        .saturating_add(1 << 20);
+    if memory > DECODE_MEMORY {
+        return Err(DataError::ImageTooLarge {
+            width,
+            height,
+            memory,
+            limit: DECODE_MEMORY,
+        });
     }
-    // Unreadable metadata is no reason to reject the image.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| damaged(e.to_string()))?;
+    let share = MEMORY.take(memory);
+    let (image, orientation) = pixels(bytes)?;
+    let mut image = DynamicImage::from(image);
     image.apply_orientation(orientation);
-    Ok(to_rgb(image))
+    Ok((image.into_rgb8(), share))
 }
 
-/// 8-bit RGB, with transparency blended with white.
-fn to_rgb(image: DynamicImage) -> RgbImage {
-    if !image.color().has_alpha() {
-        return image.into_rgb8();
-    }
-    let image = image.into_rgba8();
-    RgbImage::from_fn(image.width(), image.height(), |x, y| {
-        let [red, green, blue, alpha] = image.get_pixel(x, y).0;
+/// Decodes a format, and returns how the camera was held.
+type Pixels = fn(&[u8]) -> Result<(RgbImage, Orientation), DataError>;
+
+/// RGB from samples of 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 channels (RGB, alpha), with
+/// transparency blended with white.
+fn rgb_image(width: u32, height: u32, channels: usize, mut samples: Vec<u8>) -> RgbImage {
+    let over_white = |value: u8, alpha: u8| {
         let alpha = u32::from(alpha);
-        let over_white =
-            |value: u8| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
-        image::Rgb([red, green, blue].map(over_white))
-    })
-}
-
-/// Whether a JPEG has its end marker, FF D9, outside its metadata.
-///
-/// Segments are skipped by their length, since metadata may contain a thumbnail JPEG. In
-/// entropy-coded data FF is followed by 00 or a restart marker unless a real marker begins.
-fn has_end_marker(bytes: &[u8]) -> bool {
-    let mut rest = bytes;
-    while let Some(position) = rest.iter().position(|&byte| byte == 0xFF) {
-        rest = &rest[position + 1..];
-        match rest.first() {
-            None => return false,
-            // Any number of FF bytes may precede a marker.
-            Some(0xFF) => {}
-            Some(0xD9) => return true,
-            // An escaped FF, or a marker without a segment.
-            Some(0x00 | 0x01 | 0xD0..=0xD8) => rest = &rest[1..],
-            Some(_) => {
-                let Some(&[_, high, low]) = rest.first_chunk::<3>() else {
-                    return false;
-                };
-                let length = usize::from(u16::from_be_bytes([high, low]));
-                rest = rest.get(1 + length..).unwrap_or(&[]);
-            }
+        ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+    };
+    let samples = match channels {
+        1 => samples.into_iter().flat_map(|grey| [grey; 3]).collect(),
+        2 => {
+            let pixels = samples.as_chunks().0.iter();
+            pixels
+                .flat_map(|&[grey, alpha]| [over_white(grey, alpha); 3])
+                .collect()
         }
-    }
-    false
+        4 => {
+            // In place: a pixel never ends behind the start of the next one.
+            let pixels = samples.len() / 4;
+            for pixel in 0..pixels {
+                let sample = |channel: usize| samples[4 * pixel + channel];
+                let rgb = [0, 1, 2].map(|channel| over_white(sample(channel), sample(3)));
+                samples[3 * pixel..3 * pixel + 3].copy_from_slice(&rgb);
+            }
+            samples.truncate(3 * pixels);
+            samples
+        }
+        _ => samples,
+    };
+    RgbImage::from_raw(width, height, samples).expect("decoders fill the extents they report")
 }
 
+fn damaged(format: ImageFormat, reason: impl ToString) -> DataError {
+    DataError::DamagedImage {
+        format: name(format).unwrap_or("unknown"),
+        reason: reason.to_string(),
+    }
+}
+
+fn unsupported(format: ImageFormat, feature: impl ToString) -> DataError {
+    DataError::UnsupportedImage {
+        format: name(format).unwrap_or("unknown"),
+        feature: feature.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod corpus;
 #[cfg(test)]
 mod tests;

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::names::{printable, printable_path};
+
 /// Everything that can go wrong between a data directory and a batch.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// No dataset has this name.
-    #[error("unknown dataset `{name}`; there are {known}")]
+    #[error("unknown dataset `{}`; there are {known}", printable(name))]
     UnknownDataset {
         /// The requested name.
         name: String,
@@ -27,7 +29,7 @@ pub enum DataError {
     },
 
     /// The directory does not exist, or is a file.
-    #[error("no directory {path}; {expected}")]
+    #[error("no directory {}; {expected}", printable_path(path))]
     MissingDirectory {
         /// The requested directory.
         path: PathBuf,
@@ -36,7 +38,7 @@ pub enum DataError {
     },
 
     /// The directory lacks files or folders that are needed.
-    #[error("{path} lacks {}; {expected}", missing.join(", "))]
+    #[error("{} lacks {}; {expected}", printable_path(path), missing.join(", "))]
     MissingEntries {
         /// The directory.
         path: PathBuf,
@@ -47,7 +49,10 @@ pub enum DataError {
     },
 
     /// The operating system cannot read a file or folder.
-    #[error("cannot read {path}: {source}; check the path and its permissions")]
+    #[error(
+        "cannot read {}: {source}; check the path and its permissions",
+        printable_path(path)
+    )]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -57,8 +62,9 @@ pub enum DataError {
 
     /// A file of records is truncated or too long.
     #[error(
-        "{path} is {found} bytes long but should have {expected} ({records} records of {record} \
+        "{} is {found} bytes long but should have {expected} ({records} records of {record} \
          bytes): it is {}; fetch and unpack the archive again",
+        printable_path(path),
         if found < expected { "truncated" } else { "too long" }
     )]
     FileSize {
@@ -76,8 +82,9 @@ pub enum DataError {
 
     /// The label of a record is out of range.
     #[error(
-        "{path}: record {record} (counted from 0) has the label {label}, but {title} has the \
+        "{}: record {record} (counted from 0) has the label {label}, but {title} has the \
          labels 0 to {}; the file is damaged or of another dataset, fetch it again",
+        printable_path(path),
         classes - 1
     )]
     Label {
@@ -95,9 +102,13 @@ pub enum DataError {
 
     /// A classifier needs at least two classes.
     #[error(
-        "{path} has {} (a class is a folder with images); put the images of at least two \
+        "{} has {} (a class is a folder with images); put the images of at least two \
          classes into a folder each",
-        match class { Some(class) => format!("only the class `{class}`"), None => "no class".to_string() }
+        printable_path(path),
+        match class {
+            Some(class) => format!("only the class `{}`", printable(class)),
+            None => "no class".to_string(),
+        }
     )]
     TooFewClasses {
         /// The folder of classes.
@@ -108,8 +119,9 @@ pub enum DataError {
 
     /// A class has no readable image.
     #[error(
-        "the class folder {path} has no readable image{}; add images (JPEG, PNG, GIF, BMP or \
+        "the class folder {} has no readable image{}; add images (JPEG, PNG, GIF, BMP or \
          WebP) or remove the folder",
+        printable_path(path),
         match first { Some(first) => format!(" (first unreadable file: {first})"), None => String::new() }
     )]
     ClassWithoutImages {
@@ -121,8 +133,17 @@ pub enum DataError {
 
     /// The training and the test part do not have the same classes.
     #[error(
-        "the classes of {train} and {test} differ: {}; both parts need the same class folders",
-        difference(only_train, only_test)
+        "the classes of {} and {} differ: {}; both parts need the same class folders{}",
+        printable_path(train),
+        printable_path(test),
+        difference(only_train, only_test),
+        match alike.as_deref() {
+            Some([train, test]) => format!(
+                " (`{train}` and `{test}` look alike but are spelled with different Unicode \
+                 characters: rename one)"
+            ),
+            None => String::new(),
+        }
     )]
     ClassesDiffer {
         /// The folder of the training part.
@@ -133,12 +154,30 @@ pub enum DataError {
         only_train: Vec<String>,
         /// Classes that only the test part has.
         only_test: Vec<String>,
+        /// A class of each that look alike, spelled apart.
+        alike: Option<Box<[String; 2]>>,
     },
 
-    /// More than 1 % of the files are unreadable.
+    /// Two class folders of a part have names that look alike.
     #[error(
-        "{unreadable} of {files} files in {path} are not readable images, more than 1 %: {}; \
-         repair or remove them",
+        "{} has two class folders whose names look alike: `{}` and `{}`; rename one of them, or \
+         merge them",
+        printable_path(path),
+        names[0],
+        names[1]
+    )]
+    ClassesAlike {
+        /// The folder of the part.
+        path: PathBuf,
+        /// Their names, spelled apart.
+        names: [String; 2],
+    },
+
+    /// More than 1 % of the image files are unreadable.
+    #[error(
+        "{unreadable} of {files} image files in {} cannot be read, more than 1 %: {}; repair or \
+         remove them",
+        printable_path(path),
         listed.join(", ")
     )]
     TooManyUnreadable {
@@ -146,7 +185,7 @@ pub enum DataError {
         path: PathBuf,
         /// How many files could not be read.
         unreadable: usize,
-        /// How many files there are.
+        /// How many image files there are.
         files: usize,
         /// The first of them, each with the reason.
         listed: Vec<String>,
@@ -160,6 +199,13 @@ pub enum DataError {
     #[error("not an image in JPEG, PNG, GIF, BMP or WebP format")]
     NotAnImage,
 
+    /// The content is a picture of a format that is not supported.
+    #[error("not an image in JPEG, PNG, GIF, BMP or WebP format but in {format}; convert it")]
+    UnreadFormat {
+        /// The format by the first bytes.
+        format: &'static str,
+    },
+
     /// The content starts like an image but cannot be decoded.
     #[error("damaged {format} image: {reason}")]
     DamagedImage {
@@ -169,17 +215,67 @@ pub enum DataError {
         reason: String,
     },
 
+    /// The content is of a supported format, in a kind that is not read.
+    #[error("{format} image with {feature}, which is not supported; save it again as PNG")]
+    UnsupportedImage {
+        /// The format by the first bytes.
+        format: &'static str,
+        /// What is unusual about it.
+        feature: String,
+    },
+
     /// Decoding would take too much memory.
-    #[error("an image of {width} x {height} is too large to decode; make it smaller")]
+    #[error(
+        "an image of {width} x {height} is too large to decode: it may take {} MiB, and the limit \
+         is {} MiB; make it smaller",
+        memory.div_ceil(1 << 20),
+        limit >> 20
+    )]
     ImageTooLarge {
         /// Pixels in a row.
         width: u32,
         /// Rows.
         height: u32,
+        /// The bytes it may take.
+        memory: u64,
+        /// The bytes that decoding may take.
+        limit: u64,
+    },
+
+    /// The path of an image leads to something else than a file.
+    #[error("it is {kind}, not a file")]
+    NotAFile {
+        /// What it is.
+        kind: &'static str,
+    },
+
+    /// A file is too large to be read whole.
+    #[error("{bytes} bytes are too large for an image file, the limit is {limit}; make it smaller")]
+    FileTooLarge {
+        /// Its bytes.
+        bytes: u64,
+        /// The bytes it may have.
+        limit: u64,
+    },
+
+    /// The operating system cannot read an image file.
+    #[error("cannot be read: {source}; check the path and its permissions")]
+    UnreadableFile {
+        /// The operating system's error.
+        source: std::io::Error,
+    },
+
+    /// One of the above, in a directory with entries that are not used.
+    #[error("{source}; {unused}")]
+    WithUnused {
+        /// What is wrong.
+        source: Box<DataError>,
+        /// Which entries are not used, and why.
+        unused: String,
     },
 
     /// One of the above, in a file.
-    #[error("{path}: {source}")]
+    #[error("{}: {source}", printable_path(path))]
     File {
         /// The file.
         path: PathBuf,
@@ -210,7 +306,11 @@ fn difference(only_train: &[String], only_test: &[String]) -> String {
     let part = |classes: &[String], part: &str| match classes.len() {
         0 => None,
         count => {
-            let named: Vec<_> = classes.iter().take(5).map(|c| format!("`{c}`")).collect();
+            let named: Vec<_> = classes
+                .iter()
+                .take(5)
+                .map(|c| format!("`{}`", printable(c)))
+                .collect();
             let more = match count - named.len() {
                 0 => String::new(),
                 more => format!(" and {more} more"),

@@ -1,31 +1,42 @@
-//! A folder of images as a dataset: `train/<class>/<image>` and `test/<class>/<image>`,
-//! or `val` in place of `test`.
+//! A folder of images as a dataset: `train/<class>/<image>` and `test/<class>/<image>`.
 //!
+//! `training` is accepted in place of `train`, and `testing`, `val`, `valid` or `validation` in
+//! place of `test`, each in any case (`parts`).
 //! Classes are the folder names of the training part in byte-wise order, images the files in
-//! a class folder in byte-wise order of their names. Names that begin with a dot are ignored,
-//! folders inside a class folder are not searched.
+//! a class folder in byte-wise order of their names; folders inside a class folder are not
+//! searched. Two classes of a part must not look alike, as `é` in two Unicode normal forms does.
+//!
+//! A file in a class folder is an image if its name has the extension of a picture format or its
+//! content begins like one (`formats`). An image that cannot be read, also because it is of a
+//! format that is not supported or a link that leads nowhere, is skipped and noted; more than 1 %
+//! of a part's images is an error. Everything else that lies in the directory is not used, counts
+//! for nothing, and is noted once for each reason (`unused`): files that are no images, hidden ones,
+//! files and folders out of place.
+//!
 //! If the images of the opened parts fit into memory together, they are decoded once, on all
 //! cores; otherwise only the first bytes of each file are checked here, and files are decoded
 //! when they are read (`image_files`).
-//! Unreadable files are skipped and noted; more than 1 % of a part's files is an error.
 
-use std::collections::BTreeSet;
+mod entries;
+mod parts;
+
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::image_files::{ImageFiles, decode_file, sniff_file};
+use super::decode::{read_start, sniff_file};
+use super::formats::{begins_like_a_picture, is_named_as_picture};
+use super::image_files::{FileList, ImageFiles};
 use super::images::{Images, image_bytes};
+use super::names::{look_alike_keys, name_of, spell_apart};
 use super::statistics::measure;
 use super::unreadable::Unreadable;
-use super::{DataError, Dataset, HOST_LIMIT, Manifest, Request, Resize, Source};
-
-/// The layout of a dataset folder, for error messages.
-const EXPECTED: &str = "expected DIR/train/<class>/<image> and DIR/test/<class>/<image> \
-                        (or DIR/val), in JPEG, PNG, GIF, BMP or WebP format";
+use super::unused::Unused;
+use super::{DataError, Dataset, HOST_LIMIT, Manifest, Request, Resize, Source, decode_image_file};
+use entries::{Kind, LOOSE, NESTED, NOT_A_PICTURE, entries, note_odd};
 
 /// Opens a folder.
 pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, DataError> {
@@ -39,19 +50,15 @@ fn open_within(
     resident_limit: u64,
 ) -> Result<Dataset, DataError> {
     let resize = request.resize;
-    let mut notes = Vec::new();
-    let (train, test) = locate(manifest.title, request, &mut notes)?;
-    let mut classes = class_folders(&test)?;
-    if let Some(train) = &train {
-        let train_classes = class_folders(train)?;
-        compare(train, &train_classes, &test, &classes)?;
-        classes = train_classes;
-    }
-    let train = match train.filter(|_| request.need_train) {
-        Some(folder) => Some(Part::list(folder, &classes, &mut notes)?),
-        None => None,
-    };
-    let test = Part::list(test, &classes, &mut notes)?;
+    let directory = request.directory(manifest.title, parts::EXPECTED)?;
+    let mut unused = Unused::new(directory);
+    let listed = list(directory, request.need_train, &mut unused);
+    let Listed {
+        classes,
+        train,
+        test,
+    } = listed.map_err(|error| unused.attach(error))?;
+    let mut notes = unused.notes();
     let images = test.files.len() + train.as_ref().map_or(0, |part| part.files.len());
     let resident = images as u64 * image_bytes(resize.size) as u64 <= resident_limit;
     let mut open = |part: Part| match resident {
@@ -62,7 +69,7 @@ fn open_within(
     let test = open(test)?;
     let (mean, std) = measure(train.as_deref().unwrap_or(&*test))?;
     Ok(Dataset {
-        classes: classes.iter().map(|class| class.name()).collect(),
+        classes,
         mean,
         std,
         train,
@@ -71,47 +78,30 @@ fn open_within(
     })
 }
 
-/// The folders of the training part, if it exists, and of the test part.
-fn locate(
-    title: String,
-    request: &Request,
-    notes: &mut Vec<String>,
-) -> Result<(Option<PathBuf>, PathBuf), DataError> {
-    let expected = EXPECTED.to_string();
-    let Some(directory) = &request.dir else {
-        return Err(DataError::NoDirectory { title, expected });
-    };
-    if !directory.is_dir() {
-        return Err(DataError::MissingDirectory {
-            path: directory.clone(),
-            expected,
-        });
+/// What is in a dataset folder, before any image is read.
+struct Listed {
+    classes: Vec<String>,
+    train: Option<Part>,
+    test: Part,
+}
+
+/// Lists the classes and the files of the parts.
+fn list(directory: &Path, need_train: bool, unused: &mut Unused) -> Result<Listed, DataError> {
+    let parts = parts::find(directory, need_train, unused)?;
+    let mut classes = class_folders(&parts.test, unused)?;
+    if let Some(train) = &parts.train {
+        let train_classes = class_folders(train, unused)?;
+        compare(train, &train_classes, &parts.test, &classes)?;
+        classes = train_classes;
     }
-    let sub_folder = |name: &str| Some(directory.join(name)).filter(|path| path.is_dir());
-    let train = sub_folder("train");
-    let test = sub_folder("test");
-    let val = sub_folder("val");
-    if test.is_some() && val.is_some() {
-        let path = directory.display();
-        notes.push(format!("{path} has both test and val; test is used"));
-    }
-    let mut missing = Vec::new();
-    if request.need_train && train.is_none() {
-        missing.push("the folder train".to_string());
-    }
-    match test.or(val) {
-        Some(test) if missing.is_empty() => Ok((train, test)),
-        found => {
-            if found.is_none() {
-                missing.push("the folder test or val".to_string());
-            }
-            Err(DataError::MissingEntries {
-                path: directory.clone(),
-                missing,
-                expected,
-            })
-        }
-    }
+    let train = parts.train.filter(|_| need_train);
+    Ok(Listed {
+        train: train
+            .map(|folder| Part::list(folder, &classes, unused))
+            .transpose()?,
+        test: Part::list(parts.test, &classes, unused)?,
+        classes: classes.iter().map(|class| class.name()).collect(),
+    })
 }
 
 /// A folder of images of one class, by its name on disk.
@@ -121,17 +111,39 @@ struct Class(OsString);
 impl Class {
     /// The name for messages and checkpoints.
     fn name(&self) -> String {
-        self.0.to_string_lossy().into_owned()
+        name_of(&self.0)
     }
 }
 
 /// The class folders of a part in byte-wise order.
-fn class_folders(part: &Path) -> Result<Vec<Class>, DataError> {
-    let mut classes: Vec<Class> = entries(part)?
-        .into_iter()
-        .filter(|entry| entry.is_folder)
-        .map(|entry| Class(entry.name))
-        .collect();
+fn class_folders(part: &Path, unused: &mut Unused) -> Result<Vec<Class>, DataError> {
+    let mut classes: Vec<Class> = Vec::new();
+    let mut keys = HashMap::new();
+    for (name, kind) in entries(part, unused)? {
+        match kind {
+            Kind::Folder => {}
+            Kind::File => {
+                unused.add(LOOSE, &part.join(name));
+                continue;
+            }
+            odd => {
+                note_odd(&odd, &part.join(name), unused);
+                continue;
+            }
+        }
+        let class = Class(name);
+        let name = class.name();
+        for key in look_alike_keys(&name) {
+            let twin = keys.insert(key, classes.len());
+            if let Some(twin) = twin.filter(|twin| *twin != classes.len()) {
+                return Err(DataError::ClassesAlike {
+                    path: part.to_path_buf(),
+                    names: spell_apart(&classes[twin].name(), &name),
+                });
+            }
+        }
+        classes.push(class);
+    }
     match classes.len() {
         0 | 1 => Err(DataError::TooFewClasses {
             path: part.to_path_buf(),
@@ -156,87 +168,51 @@ fn compare(
     if train_classes == test_classes {
         return Ok(());
     }
+    let only_train = only(train_classes, test_classes);
+    let only_test = only(test_classes, train_classes);
+    let keyed = only_train
+        .iter()
+        .flat_map(|name| look_alike_keys(name).map(|key| (key, name)));
+    let keyed: HashMap<String, &String> = keyed.collect();
+    let alike = only_test.iter().find_map(|name| {
+        let twin = look_alike_keys(name).iter().find_map(|key| keyed.get(key));
+        Some(Box::new(spell_apart(twin?, name)))
+    });
     Err(DataError::ClassesDiffer {
         train: train.to_path_buf(),
         test: test.to_path_buf(),
-        only_train: only(train_classes, test_classes),
-        only_test: only(test_classes, train_classes),
+        only_train,
+        only_test,
+        alike,
     })
 }
 
-/// An entry of a folder.
-struct Entry {
-    name: OsString,
-    is_folder: bool,
-}
-
-/// The entries of a folder in byte-wise order, without hidden ones.
-fn entries(folder: &Path) -> Result<Vec<Entry>, DataError> {
-    let io = |source| DataError::Io {
-        path: folder.to_path_buf(),
-        source,
-    };
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        // Only a symbolic link needs another system call.
-        let kind = entry.file_type().map_err(io)?;
-        let is_folder = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
-        entries.push(Entry { name, is_folder });
-    }
-    entries.sort_by(|a, b| a.name.as_encoded_bytes().cmp(b.name.as_encoded_bytes()));
-    Ok(entries)
-}
-
-/// The files of a part, not yet opened.
+/// The image files of a part, not yet opened.
 struct Part {
     folder: PathBuf,
-    classes: Vec<Class>,
-    /// Files class by class.
-    files: Vec<PathBuf>,
-    /// The class of each file.
-    labels: Vec<u32>,
+    classes: usize,
+    files: FileList,
 }
 
 impl Part {
-    fn list(
-        folder: PathBuf,
-        classes: &[Class],
-        notes: &mut Vec<String>,
-    ) -> Result<Part, DataError> {
-        let mut part = Part {
-            folder,
-            classes: classes.to_vec(),
-            files: Vec::new(),
-            labels: Vec::new(),
-        };
-        for (label, class) in (0u32..).zip(classes) {
-            let class_folder = part.folder.join(&class.0);
-            let before = part.files.len();
-            for entry in entries(&class_folder)? {
-                let path = class_folder.join(&entry.name);
-                if entry.is_folder {
-                    let path = path.display();
-                    notes.push(format!(
-                        "{path} is a folder in a class folder; not searched"
-                    ));
-                } else {
-                    part.files.push(path);
-                    part.labels.push(label);
-                }
-            }
-            if part.files.len() == before {
+    fn list(folder: PathBuf, classes: &[Class], unused: &mut Unused) -> Result<Part, DataError> {
+        let mut files = FileList::default();
+        for class in classes {
+            let class_folder = folder.join(&class.0);
+            let images = image_names(&class_folder, unused)?;
+            if images.is_empty() {
                 return Err(DataError::ClassWithoutImages {
                     path: class_folder,
                     first: None,
                 });
             }
+            files.add_class(class_folder, images);
         }
-        Ok(part)
+        Ok(Part {
+            folder,
+            classes: classes.len(),
+            files,
+        })
     }
 
     /// Decodes every file now.
@@ -245,7 +221,7 @@ impl Part {
         let mut bytes = vec![0; self.files.len() * length];
         let slots = bytes.par_chunks_exact_mut(length).enumerate();
         let unreadable = self.check_files(slots, |path, slot| {
-            slot.copy_from_slice(&decode_file(path, resize)?);
+            slot.copy_from_slice(&decode_image_file(path, resize)?);
             Ok(())
         });
         self.check(&unreadable, notes)?;
@@ -254,7 +230,7 @@ impl Part {
         for index in unreadable.kept() {
             let start = index * length;
             bytes.copy_within(start..start + length, labels.len() * length);
-            labels.push(self.labels[index]);
+            labels.push(self.files.label(index));
         }
         bytes.truncate(labels.len() * length);
         Ok(Arc::new(Images::new(resize.size, bytes, labels)))
@@ -271,9 +247,7 @@ impl Part {
             .map(|index| (index, ()));
         let unreadable = self.check_files(slots, |path, ()| sniff_file(path));
         self.check(&unreadable, notes)?;
-        let Part { files, labels, .. } = self;
-        let source = ImageFiles::new(files, labels, resize, unreadable);
-        Ok(Arc::new(source))
+        Ok(Arc::new(ImageFiles::new(self.files, resize, unreadable)))
     }
 
     /// Reads every file on all cores; those for which `read` fails are unreadable.
@@ -283,13 +257,13 @@ impl Part {
         read: impl Fn(&Path, T) -> Result<(), DataError> + Sync,
     ) -> Unreadable {
         let failed = slots.filter_map(|(index, slot)| {
-            let error = read(&self.files[index], slot).err()?;
+            let error = read(&self.files.path(index), slot).err()?;
             Some((index, error))
         });
         let failed: Vec<(usize, DataError)> = failed.collect();
         let mut unreadable = Unreadable::new(self.folder.clone(), self.files.len());
         for (index, error) in failed {
-            unreadable.add(index, &self.files[index], &error);
+            unreadable.add(index, &self.files.path(index), &error);
         }
         unreadable
     }
@@ -299,21 +273,50 @@ impl Part {
     /// # Errors
     /// If a class has no readable file, or too many files are unreadable.
     fn check(&self, unreadable: &Unreadable, notes: &mut Vec<String>) -> Result<(), DataError> {
-        let mut left = vec![0usize; self.classes.len()];
+        let mut left = vec![0usize; self.classes];
         for index in unreadable.kept() {
-            left[self.labels[index] as usize] += 1;
+            left[self.files.label(index) as usize] += 1;
         }
         if let Some(label) = left.iter().position(|&count| count == 0) {
-            let of_class = |index: usize| self.labels[index] as usize == label;
+            let of_class = |index: usize| self.files.label(index) as usize == label;
             return Err(DataError::ClassWithoutImages {
-                path: self.folder.join(&self.classes[label].0),
+                path: self.files.folder(label).to_path_buf(),
                 first: unreadable.first_where(of_class),
             });
         }
         unreadable.check()?;
-        notes.extend(unreadable.note());
+        notes.extend(unreadable.note_at_opening());
         Ok(())
     }
+}
+
+/// The names of the images in a class folder, in byte-wise order.
+fn image_names(class_folder: &Path, unused: &mut Unused) -> Result<Vec<OsString>, DataError> {
+    let entries = entries(class_folder, unused)?;
+    let is_image = |(name, kind): &(OsString, Kind)| {
+        let path = || class_folder.join(name);
+        match kind {
+            Kind::File => {
+                is_named_as_picture(Path::new(name))
+                    // A file that cannot be opened may be one; reading it says why.
+                    || read_start(&path()).map_or(true, |start| begins_like_a_picture(&start))
+            }
+            // Reading it says where it leads.
+            Kind::BrokenLink(_) => is_named_as_picture(Path::new(name)),
+            Kind::Folder | Kind::Special => false,
+        }
+    };
+    let is_image: Vec<bool> = entries.par_iter().map(is_image).collect();
+    let mut images = Vec::new();
+    for ((name, kind), is_image) in entries.into_iter().zip(is_image) {
+        match kind {
+            _ if is_image => images.push(name),
+            Kind::File => unused.add(NOT_A_PICTURE, &class_folder.join(name)),
+            Kind::Folder => unused.add(NESTED, &class_folder.join(name)),
+            odd => note_odd(&odd, &class_folder.join(name), unused),
+        }
+    }
+    Ok(images)
 }
 
 #[cfg(test)]

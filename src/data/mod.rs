@@ -10,15 +10,16 @@
 //!
 //! The table of `datasets` has a row for each dataset: its name, its manifest (`manifest`: what is
 //! published about it, and the recipe's defaults), and its reader. The readers are `shapes` (drawn
-//! by the program), `cifar` (the published binary files) and `folder` (image files; `image_files`
-//! reads those that exceed memory, `unreadable` counts those that cannot be read). `decode` and
+//! by the program), `cifar` (the published binary files) and `folder` (image files, which
+//! `formats` tells from others; `image_files` reads those that exceed memory, `unreadable` counts
+//! those that cannot be read, and `unused` lists what is no part of the dataset). `decode` and
 //! `resize` produce pixels of the network's size, `statistics` measures mean and deviation where
-//! none are published.
+//! none are published. `names` makes names of classes and files fit to print.
 //!
 //! Images stay bytes here: padding, cropping, flipping and normalising happen on the device, so
 //! this room depends on neither the network nor training; a manifest's recipe is plain data. It
-//! does not download or unpack anything. Files and threads exist natively only; drawing, decoding and the loader's interface
-//! exist in the browser too.
+//! does not download or unpack anything. Files and threads exist natively only; drawing, decoding
+//! and the loader's interface exist in the browser too.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod cifar;
@@ -28,28 +29,40 @@ mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;
 #[cfg(not(target_arch = "wasm32"))]
+mod formats;
+#[cfg(not(target_arch = "wasm32"))]
 mod image_files;
 mod images;
 mod loader;
 mod manifest;
+mod names;
 mod resize;
 pub mod shapes;
 #[cfg(not(target_arch = "wasm32"))]
 mod statistics;
 #[cfg(not(target_arch = "wasm32"))]
 mod unreadable;
+#[cfg(not(target_arch = "wasm32"))]
+mod unused;
 
+#[cfg(not(target_arch = "wasm32"))]
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::rng::{Purpose, Stream};
 
 pub use datasets::DatasetKind;
-pub use decode::{decode_image, fit_pixels};
+#[cfg(not(target_arch = "wasm32"))]
+pub use decode::decode_image_file;
+pub use decode::{DECODE_MEMORY, LARGEST_FILE, decode_image, fit_pixels};
 pub use error::DataError;
 pub use images::Images;
 pub use loader::{Batch, Loader};
 pub use manifest::{Archive, Manifest, Published, RecipeDefaults, RecordFile};
+pub use names::printable;
+#[cfg(not(target_arch = "wasm32"))]
+pub use names::spell_apart;
 pub use resize::{Resampling, Resize};
 
 /// Decoded images stay in memory if the parts that are opened take at most this many bytes.
@@ -108,6 +121,12 @@ pub trait Source: Send + Sync {
     /// If there is no such image, or `out` is of another length.
     fn read(&self, index: usize, key: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError>;
 
+    /// Whether the image is known to be damaged, at the latest after it was read: another image of
+    /// its class was written in its place. Training uses that, evaluation leaves it out.
+    fn is_damaged(&self, _: usize) -> bool {
+        false
+    }
+
     /// All images back to back, if they are in memory and no key changes them.
     fn resident(&self) -> Option<&[u8]>;
 
@@ -149,6 +168,27 @@ pub struct Request {
     pub resize: Resize,
     /// Whether to open the training images as well.
     pub need_train: bool,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Request {
+    /// The directory of a dataset of files; `expected` says what should be in it.
+    fn directory(&self, title: String, expected: &str) -> Result<&Path, DataError> {
+        let expected = expected.to_string();
+        let Some(path) = &self.dir else {
+            return Err(DataError::NoDirectory { title, expected });
+        };
+        let source = match std::fs::metadata(path) {
+            Ok(found) if found.is_dir() => return Ok(path),
+            Ok(_) => std::io::ErrorKind::NotADirectory.into(),
+            Err(source) => source,
+        };
+        let path = path.clone();
+        Err(match source.kind() {
+            std::io::ErrorKind::NotFound => DataError::MissingDirectory { path, expected },
+            _ => DataError::Io { path, source },
+        })
+    }
 }
 
 /// Opens a dataset.

@@ -1,16 +1,17 @@
-//! Counts the files in a part of a dataset that are not readable images.
+//! Counts the image files in a part of a dataset that cannot be read.
 //!
-//! A few stray files are skipped and noted; more than 1 % of the files is an error.
+//! A few are skipped and noted; more than 1 % is an error.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::DataError;
+use super::names::printable_path;
 
 /// How many unreadable files a message names.
 const NAMED: usize = 5;
 
-/// Which of the files of a part are not readable images, and why.
+/// Which of the image files of a part cannot be read, and why.
 pub(super) struct Unreadable {
     part: PathBuf,
     files: usize,
@@ -29,7 +30,7 @@ impl Unreadable {
 
     /// Records file number `index` as unreadable.
     pub(super) fn add(&mut self, index: usize, file: &Path, error: &DataError) {
-        let name = file.strip_prefix(&self.part).unwrap_or(file).display();
+        let name = printable_path(file.strip_prefix(&self.part).unwrap_or(file));
         self.reasons.insert(index, format!("{name}: {error}"));
     }
 
@@ -67,17 +68,26 @@ impl Unreadable {
         }
     }
 
-    /// A note for the user, if any file is unreadable.
-    pub(super) fn note(&self) -> Option<String> {
-        match self.len() {
-            0 => None,
-            count => Some(format!(
-                "skipped {count} of {} files in {} that are not readable images: {}",
+    /// A note for the user on files found at opening, if there are any.
+    pub(super) fn note_at_opening(&self) -> Option<String> {
+        self.note("are skipped")
+    }
+
+    /// A note for the user on all files, if some were found later.
+    pub(super) fn note_later(&self) -> Option<String> {
+        self.note("are left out of evaluation and, in training, replaced by others of their class")
+    }
+
+    fn note(&self, consequence: &str) -> Option<String> {
+        (self.len() > 0).then(|| {
+            format!(
+                "{} of {} image files in {} cannot be read and {consequence}: {}",
+                self.len(),
                 self.files,
-                self.part.display(),
+                printable_path(&self.part),
                 self.listed().join(", ")
-            )),
-        }
+            )
+        })
     }
 
     /// The first few files with their reasons, and how many more there are.

@@ -29,6 +29,34 @@ pub struct DeviceRequest {
     pub checked: bool,
 }
 
+/// What [`DeviceRequest::device`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind<'a> {
+    /// The best device.
+    Auto,
+    /// [`Device::Cpu`].
+    Cpu,
+    /// [`Device::Reference`].
+    Reference,
+    /// An adapter's number, or part of its name.
+    Adapter(&'a str),
+}
+
+impl DeviceRequest {
+    /// What the request names; case does not matter.
+    pub fn kind(&self) -> DeviceKind<'_> {
+        let Some(name) = self.device.as_deref() else {
+            return DeviceKind::Auto;
+        };
+        match name.to_lowercase().as_str() {
+            "auto" => DeviceKind::Auto,
+            "cpu" => DeviceKind::Cpu,
+            "reference" => DeviceKind::Reference,
+            _ => DeviceKind::Adapter(name),
+        }
+    }
+}
+
 impl Device {
     /// The CPU.
     pub fn cpu() -> Device {
@@ -38,8 +66,8 @@ impl Device {
     /// Opens the requested device.
     ///
     /// `auto` selects a hardware GPU, else the CPU, which is several times faster than a software
-    /// adapter on the same processor. With a backend named, it selects the first adapter of that
-    /// backend.
+    /// adapter on the same processor. With a backend named or checked shaders, it selects the
+    /// first adapter.
     ///
     /// # Errors
     /// If there is no such device, or the driver fails to open it.
@@ -48,15 +76,15 @@ impl Device {
         expect(clippy::arc_with_non_send_sync, reason = "browsers have one thread")
     )]
     pub async fn open(request: &DeviceRequest) -> Result<Device, GpuError> {
-        let wanted = request.device.as_deref().filter(|name| *name != "auto");
-        match wanted {
-            Some("cpu") => return Ok(Device::cpu()),
-            Some("reference") => return Ok(Device::Reference),
-            _ => {}
-        }
-        let automatic = wanted.is_none() && request.backend.is_none();
+        let device = match request.kind() {
+            DeviceKind::Cpu => return Ok(Device::cpu()),
+            DeviceKind::Reference => return Ok(Device::Reference),
+            DeviceKind::Auto => None,
+            DeviceKind::Adapter(name) => Some(name.to_owned()),
+        };
+        let automatic = device.is_none() && request.backend.is_none() && !request.checked;
         let selection = Selection {
-            device: wanted.map(str::to_owned),
+            device,
             backend: request.backend.clone(),
         };
         let adapter = match gpu::adapter::select(&selection).await {

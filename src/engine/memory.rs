@@ -1,5 +1,7 @@
 //! Memory that programs need on a device, computed before anything is built.
 
+use crate::kernels::Target;
+use crate::memory::{OutOfMemory, check as check_memory};
 use crate::program::Program;
 use crate::program::plan::{Plan, kept_buffers, shared_slots};
 
@@ -29,6 +31,18 @@ impl MemoryPlan {
             kept,
             temporary: shared_slots(&plans).iter().sum(),
             largest_binding: bindings.map(|b| b.bytes).max().unwrap_or(0),
+        }
+    }
+
+    /// Checks that programs which are loaded together fit the memory of the process, if they run on
+    /// a software adapter: it grants buffers that this memory cannot hold.
+    ///
+    /// # Errors
+    /// If they do not fit.
+    pub(super) fn check(target: &Target, programs: &[&Program]) -> Result<(), OutOfMemory> {
+        match target.software {
+            true => check_memory(MemoryPlan::new(programs).total()),
+            false => Ok(()),
         }
     }
 

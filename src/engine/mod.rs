@@ -15,21 +15,26 @@ mod memory;
 mod tuner;
 mod weights;
 
-pub use device::{Device, DeviceRequest};
+pub use device::{Device, DeviceKind, DeviceRequest};
 pub use matrices::try_matrices;
 pub use memory::MemoryPlan;
 #[cfg(not(target_arch = "wasm32"))]
 pub use tuner::{Tuned, Tuner, TuningCache};
 pub use weights::{TensorKind, Tensors};
 
+use crate::cpu::temporary_bytes;
 use crate::gpu::GpuError;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::KernelTime;
 use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Arena, Graph, GraphError, precision};
-use crate::kernels::{Choices, LowerError};
+use crate::kernels::{self, Choices, LowerError, Lowered};
+use crate::memory::{OutOfMemory, check as check_memory};
+use crate::program::Program;
 use crate::shape::Shape;
-use backend::{AnyBackend, Backend, CpuBackend, GpuBackend, ReferenceBackend, delegate};
+use backend::{
+    AnyBackend, Backend, CpuBackend, GpuBackend, ReferenceBackend, delegate, needed_by_reference,
+};
 
 /// Errors of building and running graphs.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -43,6 +48,9 @@ pub enum EngineError {
     /// In the graph.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// More memory than the process can use, on the CPU, the reference or a software adapter.
+    #[error("{0}")]
+    Memory(#[from] OutOfMemory),
     /// Half-precision activations on a device that supports f32 only.
     #[error(
         "{0} stores activations in single precision only; leave out --precision f16, or select a \
@@ -95,8 +103,8 @@ impl Engine {
             Device::Cpu(_) if graphs.iter().any(precision::is_half) => {
                 return Err(EngineError::Precision(device.name()));
             }
-            Device::Cpu(cpu) => AnyBackend::Cpu(CpuBackend::new(cpu, graphs, &lasting)),
-            Device::Reference => AnyBackend::Reference(ReferenceBackend::new(graphs, &lasting)),
+            Device::Cpu(cpu) => AnyBackend::Cpu(CpuBackend::new(cpu, graphs, &lasting)?),
+            Device::Reference => AnyBackend::Reference(ReferenceBackend::new(graphs, &lasting)?),
         };
         Ok(Engine {
             device: device.clone(),
@@ -104,6 +112,28 @@ impl Engine {
             backend,
             choices: used,
         })
+    }
+
+    /// Checks that a device can hold graphs, as far as that is known before they are built: the
+    /// largest binding of an adapter, and the memory of the process for devices that use it.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn check(device: &Device, graphs: &[Graph]) -> Result<(), EngineError> {
+        let lasting = || LastingMemory::of(graphs);
+        let needed = match device {
+            Device::Gpu(_) => {
+                let target = device.target();
+                let lower = |graph| kernels::lower(graph, &target, &Choices::default());
+                let lowered: Result<Vec<Lowered>, LowerError> = graphs.iter().map(lower).collect();
+                let lowered = lowered?;
+                let programs: Vec<&Program> = lowered.iter().map(|l| &l.program).collect();
+                return Ok(MemoryPlan::check(&target, &programs)?);
+            }
+            Device::Cpu(_) => lasting().bytes() + temporary_bytes(graphs),
+            Device::Reference => needed_by_reference(graphs, &lasting()),
+        };
+        Ok(check_memory(needed)?)
     }
 
     /// The device.

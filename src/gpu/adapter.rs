@@ -225,22 +225,30 @@ pub async fn select(selection: &Selection) -> Result<Adapter, GpuError> {
     Ok(adapters.swap_remove(index))
 }
 
-/// The adapter with a number, or the first whose name or driver contains `wanted`.
+/// The adapter with a number, or of a name, or the first whose name or driver contains `wanted`.
 fn find(adapters: &[&Description], wanted: &str) -> Result<usize, GpuError> {
-    let text = wanted.to_lowercase();
-    let by_number = text.parse().ok().filter(|i| *i < adapters.len());
+    let text = wanted.trim().to_lowercase();
+    let is_number = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    let named = |d: &&Description| d.name.to_lowercase() == text;
     let contains = |d: &&Description| {
         d.name.to_lowercase().contains(&text) || d.driver.to_lowercase().contains(&text)
     };
-    by_number
-        .or_else(|| adapters.iter().position(contains))
-        .ok_or_else(|| {
-            let known: Vec<String> = adapters.iter().map(|d| d.line()).collect();
-            GpuError::UnknownAdapter {
-                wanted: wanted.to_owned(),
-                known: known.join(", "),
-            }
-        })
+    let found = match is_number {
+        true => text.parse().ok().filter(|i| *i < adapters.len()),
+        false if text.is_empty() => None,
+        false => {
+            let exact = adapters.iter().position(named);
+            exact.or_else(|| adapters.iter().position(contains))
+        }
+    };
+    found.ok_or_else(|| {
+        let known = adapters.iter().map(|d| d.line());
+        let known: Vec<String> = known.chain(["cpu".to_owned()]).collect();
+        GpuError::UnknownAdapter {
+            wanted: wanted.to_owned(),
+            known: known.join(", "),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -282,6 +290,17 @@ mod tests {
             error.contains("geforce") && error.contains("0: Radeon"),
             "{error}"
         );
-        assert!(find(&all, "2").is_err());
+        // A number is an index, also if a name contains it.
+        let (c, d) = (named(0, "RTX 3080 Ti", ""), named(1, "RTX 3080", ""));
+        let all = [&c, &d];
+        assert_eq!(find(&all, "rtx 3080"), Ok(1), "the whole name wins");
+        assert_eq!(find(&all, "3080 t"), Ok(0));
+        for wanted in ["2", "3080", "99999999999999999999", "", " "] {
+            let error = find(&all, wanted).unwrap_err().to_string();
+            assert!(
+                error.contains("0: RTX 3080 Ti") && error.contains("cpu"),
+                "{error}"
+            );
+        }
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn compile_one(
     let label = Some(kernel.name.as_str());
     let descriptor = wgpu::ShaderModuleDescriptor {
         label,
-        source: wgpu::ShaderSource::Wgsl(kernel.source.as_str().into()),
+        source: wgpu::ShaderSource::Wgsl((&*kernel.source).into()),
     };
     let module = match checks {
         Checks::On => device.create_shader_module(descriptor),

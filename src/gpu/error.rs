@@ -45,11 +45,11 @@ pub enum GpuError {
         looked: String,
     },
     /// A device name or number that matches no adapter.
-    #[error("no adapter fits `{wanted}`; available adapters: {known}")]
+    #[error("no adapter fits `{wanted}`; a number or part of a name selects one of: {known}")]
     UnknownAdapter {
         /// The requested name or number.
         wanted: String,
-        /// All adapters, one [`Description::line`] each.
+        /// All adapters, one [`Description::line`] each, and the CPU.
         known: String,
     },
     /// The driver failed to open the adapter.

@@ -80,6 +80,7 @@ pub fn apply(graph: &mut Graph, first_backward: usize, what: ActivationCheckpoin
         forward: graph.nodes.clone(),
         producers,
         made: HashMap::new(),
+        normalized: HashMap::new(),
     };
     for mut node in backward {
         for input in &mut node.inputs {
@@ -96,13 +97,16 @@ struct Copies {
     dropped: HashSet<ValueId>,
     /// The copy of each recomputed value.
     made: HashMap<ValueId, ValueId>,
+    /// The copies of normalised values since the last unit output was recomputed: the backward
+    /// pass may reach an earlier unit much later, and recomputes them then.
+    normalized: HashMap<ValueId, ValueId>,
 }
 
 impl Copies {
     /// The value that a backward node reads in place of `id`: `id` itself if it is kept, else
     /// its copy, whose node is appended on first use.
     fn of(&mut self, graph: &mut Graph, id: ValueId) -> ValueId {
-        if let Some(copy) = self.made.get(&id) {
+        if let Some(copy) = self.made.get(&id).or_else(|| self.normalized.get(&id)) {
             return *copy;
         }
         let producer = self
@@ -116,29 +120,25 @@ impl Copies {
         for input in &mut node.inputs {
             *input = self.of(graph, *input);
         }
+        let mut copied = id;
         for output in &mut node.outputs {
             let value = graph.value(*output);
             let name = format!("{} again", value.name);
             let copy = graph.declare(&name, value.shape.clone(), Role::Temporary);
-            self.made.insert(*output, copy);
+            let copies = match normalizes(&node.op) {
+                true => &mut self.normalized,
+                false => &mut self.made,
+            };
+            copies.insert(*output, copy);
+            if *output == id {
+                copied = copy;
+            }
             *output = copy;
         }
         if matches!(node.op, Op::ShortcutAdd(_)) {
-            self.forget_normalized();
+            self.normalized.clear();
         }
         graph.nodes.push(node);
-        self.made[&id]
-    }
-
-    /// Drops copies of normalised values when a unit output is recomputed: the backward pass may
-    /// reach their unit much later, and recomputes them then.
-    fn forget_normalized(&mut self) {
-        let Copies {
-            made,
-            producers,
-            forward,
-            ..
-        } = self;
-        made.retain(|id, _| !normalizes(&forward[producers[id]].op));
+        copied
     }
 }

@@ -86,7 +86,8 @@ impl LastingMemory {
         if offsets.is_empty() {
             return;
         }
-        let region = self.region(arena.name(), bytes as usize / 4);
+        let words = usize::try_from(bytes / 4).unwrap_or(usize::MAX);
+        let region = self.region(arena.name(), words);
         for (id, offset) in graph.arena(arena).into_iter().zip(offsets) {
             self.place(graph.value(id), region, offset as usize / 4);
         }
@@ -192,7 +193,8 @@ pub fn offsets<'a>(shapes: impl IntoIterator<Item = &'a Shape>) -> (Vec<u64>, u6
 }
 
 fn words(shape: &Shape) -> usize {
-    shape.bytes() as usize / 4
+    // More than the address space of WebAssembly is refused before it is allocated.
+    usize::try_from(shape.bytes() / 4).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub use ops::Op;
 pub use precision::Precision;
 pub use tensor::{Data, Tensor};
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::shape::Shape;
@@ -155,6 +156,14 @@ pub enum GraphError {
         /// Shapes of the first eight operands.
         operands: String,
     },
+    /// A batch of more images than can be computed with.
+    #[error("a batch of {batch} images is too large for this network; choose at most {most}")]
+    Batch {
+        /// Number of images.
+        batch: usize,
+        /// The largest number.
+        most: usize,
+    },
     /// A gradient through an operator that is not differentiable.
     #[error("{op} ({name}) has no gradient; it must not lie between parameters and loss")]
     NotDifferentiable {
@@ -196,22 +205,22 @@ impl Graph {
     ) -> Result<Vec<ValueId>, GraphError> {
         let op = op.into();
         let shapes = self.infer(&op, inputs)?;
-        let updates = op.updates(inputs.len());
+        let updates = op.updates(inputs.len()).into_iter();
+        let updates: HashMap<usize, usize> =
+            updates.map(|(input, output)| (output, input)).collect();
         let several = shapes.len() > 1;
         let outputs: Vec<ValueId> = shapes
             .into_iter()
             .enumerate()
-            .map(
-                |(index, shape)| match updates.iter().find(|(_, output)| *output == index) {
-                    Some((input, _)) => inputs[*input],
-                    None if several => self.declare(
-                        &format!("{name}.{}", op.output_names()[index]),
-                        shape,
-                        Role::Temporary,
-                    ),
-                    None => self.declare(name, shape, Role::Temporary),
-                },
-            )
+            .map(|(index, shape)| match updates.get(&index) {
+                Some(input) => inputs[*input],
+                None if several => self.declare(
+                    &format!("{name}.{}", op.output_names()[index]),
+                    shape,
+                    Role::Temporary,
+                ),
+                None => self.declare(name, shape, Role::Temporary),
+            })
             .collect();
         self.nodes.push(Node {
             op,
@@ -265,25 +274,26 @@ impl Graph {
         value.role = Role::Output;
     }
 
-    /// Replaces a temporary value by a kept one in every node, so that the nodes that compute
-    /// the temporary value write the kept one.
+    /// Replaces temporary values by kept ones in every node, so that the nodes that compute a
+    /// temporary value write the kept one: pairs of a temporary value and a kept one.
     ///
     /// # Panics
-    /// If the shapes differ or no node computes the temporary value, which is a bug.
-    pub fn store(&mut self, temporary: ValueId, kept: ValueId) {
-        assert_eq!(self.shape(temporary), self.shape(kept), "store");
-        let computed = self
-            .nodes
-            .iter()
-            .any(|node| node.outputs.contains(&temporary));
-        assert!(computed, "no node computes {}", self.value(temporary).name);
+    /// If the shapes of a pair differ or no node computes the temporary value, which is a bug.
+    pub fn store(&mut self, pairs: impl IntoIterator<Item = (ValueId, ValueId)>) {
+        let kept: HashMap<ValueId, ValueId> = pairs.into_iter().collect();
+        for (temporary, kept) in &kept {
+            assert_eq!(self.shape(*temporary), self.shape(*kept), "store");
+        }
+        let mut computed = HashSet::new();
         for node in &mut self.nodes {
+            computed.extend(node.outputs.iter().copied());
             for id in node.inputs.iter_mut().chain(&mut node.outputs) {
-                if *id == temporary {
-                    *id = kept;
-                }
+                *id = *kept.get(id).unwrap_or(id);
             }
         }
+        let missing = kept.keys().find(|id| !computed.contains(id));
+        let missing = missing.map(|id| &self.value(*id).name);
+        assert_eq!(missing, None, "no node computes this value");
     }
 
     /// Checks every node: operands are defined before use, shapes satisfy the operators' rules,
@@ -310,6 +320,7 @@ impl Graph {
                 );
                 return Err(self.shape_error(&node.op, &node.inputs, counts));
             }
+            let inputs: HashSet<&ValueId> = node.inputs.iter().collect();
             for (output, shape) in node.outputs.iter().zip(&shapes) {
                 if self.shape(*output).computed() != *shape {
                     return Err(self.shape_error(
@@ -318,7 +329,7 @@ impl Graph {
                         format!("computes {shape}, not {}", self.shape(*output)),
                     ));
                 }
-                let updated = node.inputs.contains(output);
+                let updated = inputs.contains(output);
                 let lasting = matches!(self.value(*output).role, Role::External | Role::Kept(_));
                 if updated && !lasting {
                     return Err(self.shape_error(

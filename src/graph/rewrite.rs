@@ -5,6 +5,8 @@
 //! Forward rules run before differentiation, so that the fused operator's own gradient is
 //! used; backward rules run after it.
 
+use std::collections::HashSet;
+
 use super::ops::{
     BatchMomentsInputs, BatchMomentsOutputs, Conv2dInputs, NormalizeGradInputs, NormalizeInputs,
     ShortcutAddInputs,
@@ -43,9 +45,11 @@ pub fn fuse_backward(graph: &mut Graph) {
 /// of the operator that computes it. Runs after every pass that moves or copies nodes: a copy
 /// must not repeat the reduction.
 pub fn fuse_reductions(graph: &mut Graph) {
+    // The rules move no node, and the values that they add have no other reader.
+    let links = Links::of(graph);
     for index in 0..graph.nodes.len() {
-        partial_moments(graph, index);
-        partial_affine(graph, index);
+        partial_moments(graph, &links, index);
+        partial_affine(graph, &links, index);
     }
 }
 
@@ -56,28 +60,92 @@ struct Replacement {
     node: Node,
 }
 
-type Rule = fn(&Graph, usize) -> Option<Replacement>;
+type Rule = fn(&Graph, &Links, usize) -> Option<Replacement>;
 
 fn apply(graph: &mut Graph, rules: &[Rule]) {
-    let mut index = 0;
-    while index < graph.nodes.len() {
-        match rules.iter().find_map(|rule| rule(graph, index)) {
-            Some(Replacement { absorbed, node }) => {
-                graph.nodes[index] = node;
-                graph.nodes.remove(absorbed);
-                // The new node may match another rule.
-                index -= usize::from(absorbed < index);
-            }
-            None => index += 1,
+    let mut links = Links::of(graph);
+    // Absorbed nodes are removed at the end, so that indices stay valid.
+    let mut absorbed = vec![false; graph.nodes.len()];
+    for index in 0..graph.nodes.len() {
+        // The new node may match another rule.
+        while !absorbed[index]
+            && let Some(found) = rules.iter().find_map(|rule| rule(graph, &links, index))
+        {
+            links.remove(graph, found.absorbed);
+            links.remove(graph, index);
+            graph.nodes[index] = found.node;
+            links.add(graph, index);
+            absorbed[found.absorbed] = true;
         }
+    }
+    let mut absorbed = absorbed.into_iter();
+    graph.nodes.retain(|_| absorbed.next() == Some(false));
+}
+
+/// Which nodes compute and read each value.
+struct Links {
+    producer: Vec<Option<usize>>,
+    /// A node that reads a value twice is listed twice.
+    readers: Vec<Vec<usize>>,
+}
+
+impl Links {
+    fn of(graph: &Graph) -> Links {
+        let mut links = Links {
+            producer: vec![None; graph.values.len()],
+            readers: vec![Vec::new(); graph.values.len()],
+        };
+        for index in 0..graph.nodes.len() {
+            links.add(graph, index);
+        }
+        links
+    }
+
+    fn add(&mut self, graph: &Graph, index: usize) {
+        let node = &graph.nodes[index];
+        for id in computed(node) {
+            self.producer[id.0] = Some(index);
+        }
+        for id in &node.inputs {
+            self.readers[id.0].push(index);
+        }
+    }
+
+    fn remove(&mut self, graph: &Graph, index: usize) {
+        let node = &graph.nodes[index];
+        for id in computed(node) {
+            self.producer[id.0] = None;
+        }
+        for id in &node.inputs {
+            self.readers[id.0].retain(|reader| *reader != index);
+        }
+    }
+
+    /// Index of the node that computes a value; updating it in place does not count.
+    fn producer(&self, id: ValueId) -> Option<usize> {
+        self.producer[id.0]
+    }
+
+    /// Index of the node that computes a value, if the value is temporary and read exactly once.
+    fn only_producer(&self, graph: &Graph, id: ValueId) -> Option<usize> {
+        let alone = self.readers[id.0].len() == 1;
+        let temporary = graph.value(id).role == Role::Temporary;
+        self.producer(id).filter(|_| alone && temporary)
     }
 }
 
+/// The results of a node, without the values that it updates in place.
+fn computed(node: &Node) -> impl Iterator<Item = ValueId> {
+    let inputs: HashSet<ValueId> = node.inputs.iter().copied().collect();
+    let outputs = node.outputs.iter().copied();
+    outputs.filter(move |id| !inputs.contains(id))
+}
+
 /// normalize, relu → normalize with ReLU.
-fn normalize_relu(graph: &Graph, index: usize) -> Option<Replacement> {
+fn normalize_relu(graph: &Graph, links: &Links, index: usize) -> Option<Replacement> {
     let relu = &graph.nodes[index];
     let Op::Relu(op) = &relu.op else { return None };
-    let absorbed = only_producer(graph, op.inputs(&relu.inputs).x)?;
+    let absorbed = links.only_producer(graph, op.inputs(&relu.inputs).x)?;
     let producer = &graph.nodes[absorbed];
     let Op::Normalize(normalize) = &producer.op else {
         return None;
@@ -97,13 +165,13 @@ fn normalize_relu(graph: &Graph, index: usize) -> Option<Replacement> {
 }
 
 /// normalize, conv2d → conv2d that normalises its input.
-fn normalize_conv2d(graph: &Graph, index: usize) -> Option<Replacement> {
+fn normalize_conv2d(graph: &Graph, links: &Links, index: usize) -> Option<Replacement> {
     let node = &graph.nodes[index];
     let Op::Conv2d(plain) = &node.op else {
         return None;
     };
     let named = plain.inputs(&node.inputs);
-    let absorbed = only_producer(graph, named.x)?;
+    let absorbed = links.only_producer(graph, named.x)?;
     let producer = &graph.nodes[absorbed];
     let Op::Normalize(normalize) = &producer.op else {
         return None;
@@ -129,13 +197,13 @@ fn normalize_conv2d(graph: &Graph, index: usize) -> Option<Replacement> {
 }
 
 /// conv2d, normalize with running statistics → conv2d that normalises its output.
-fn conv2d_normalize(graph: &Graph, index: usize) -> Option<Replacement> {
+fn conv2d_normalize(graph: &Graph, links: &Links, index: usize) -> Option<Replacement> {
     let node = &graph.nodes[index];
     let Op::Normalize(normalize) = &node.op else {
         return None;
     };
     let NormalizeInputs { x, norm } = normalize.inputs(&node.inputs);
-    let absorbed = only_producer(graph, x)?;
+    let absorbed = links.only_producer(graph, x)?;
     let producer = &graph.nodes[absorbed];
     let Op::Conv2d(plain) = &producer.op else {
         return None;
@@ -159,20 +227,24 @@ fn conv2d_normalize(graph: &Graph, index: usize) -> Option<Replacement> {
 }
 
 /// batch_moments, running_average → batch_moments that updates the running statistics.
-fn batch_moments_running_average(graph: &Graph, index: usize) -> Option<Replacement> {
+fn batch_moments_running_average(
+    graph: &Graph,
+    links: &Links,
+    index: usize,
+) -> Option<Replacement> {
     let node = &graph.nodes[index];
     let Op::BatchMoments(plain @ ops::BatchMoments { running: None }) = &node.op else {
         return None;
     };
     let x = plain.inputs(&node.inputs).x;
     let moments = plain.outputs(&node.outputs).moments;
-    let mut nodes = graph.nodes.iter().enumerate();
-    let (absorbed, average, running) = nodes.find_map(|(at, other)| {
+    let mut readers = links.readers[moments.0].iter();
+    let (absorbed, average, running) = readers.find_map(|at| {
+        let other = &graph.nodes[*at];
         let Op::RunningAverage(average) = &other.op else {
             return None;
         };
-        let named = average.inputs(&other.inputs);
-        (named.moments == moments).then_some((at, average, named.running))
+        Some((*at, average, average.inputs(&other.inputs).running))
     })?;
     let op = ops::BatchMoments {
         running: Some(average.clone()),
@@ -196,13 +268,13 @@ fn batch_moments_running_average(graph: &Graph, index: usize) -> Option<Replacem
 }
 
 /// normalize, shortcut_add → shortcut_add that normalises its branch.
-fn normalize_shortcut_add(graph: &Graph, index: usize) -> Option<Replacement> {
+fn normalize_shortcut_add(graph: &Graph, links: &Links, index: usize) -> Option<Replacement> {
     let sum = &graph.nodes[index];
     let Op::ShortcutAdd(plain) = &sum.op else {
         return None;
     };
     let named = plain.inputs(&sum.inputs);
-    let absorbed = only_producer(graph, named.branch)?;
+    let absorbed = links.only_producer(graph, named.branch)?;
     let producer = &graph.nodes[absorbed];
     let (Op::Normalize(normalize), None) = (&producer.op, &plain.normalize) else {
         return None;
@@ -228,12 +300,12 @@ fn normalize_shortcut_add(graph: &Graph, index: usize) -> Option<Replacement> {
 }
 
 /// normalize_grad, add → normalize_grad with an identity shortcut.
-fn normalize_grad_add(graph: &Graph, index: usize) -> Option<Replacement> {
+fn normalize_grad_add(graph: &Graph, links: &Links, index: usize) -> Option<Replacement> {
     let add = &graph.nodes[index];
     let Op::Add(op) = &add.op else { return None };
     let ops::AddInputs { a, b } = op.inputs(&add.inputs);
     [(a, b), (b, a)].into_iter().find_map(|(term, other)| {
-        let absorbed = only_producer(graph, term)?;
+        let absorbed = links.only_producer(graph, term)?;
         let producer = &graph.nodes[absorbed];
         let Op::NormalizeGrad(plain) = &producer.op else {
             return None;
@@ -264,14 +336,14 @@ fn normalize_grad_add(graph: &Graph, index: usize) -> Option<Replacement> {
 
 /// shortcut_grad, normalize_grad with an identity shortcut → normalize_grad with the shortcut of
 /// shortcut_grad.
-fn shortcut_grad_normalize_grad(graph: &Graph, index: usize) -> Option<Replacement> {
+fn shortcut_grad_normalize_grad(graph: &Graph, links: &Links, index: usize) -> Option<Replacement> {
     let node = &graph.nodes[index];
     let Op::NormalizeGrad(op) = &node.op else {
         return None;
     };
     let named = op.inputs(&node.inputs);
     let sum = named.dsum?;
-    let absorbed = only_producer(graph, sum)?;
+    let absorbed = links.only_producer(graph, sum)?;
     let producer = &graph.nodes[absorbed];
     let Op::ShortcutGrad(shortcut) = &producer.op else {
         return None;
@@ -299,7 +371,7 @@ fn shortcut_grad_normalize_grad(graph: &Graph, index: usize) -> Option<Replaceme
 
 /// conv2d or shortcut_add, batch_moments → conv2d or shortcut_add with partial moments of its
 /// result, merge_moments.
-fn partial_moments(graph: &mut Graph, reducer: usize) {
+fn partial_moments(graph: &mut Graph, links: &Links, reducer: usize) {
     let node = &graph.nodes[reducer];
     let Op::BatchMoments(op) = &node.op else {
         return;
@@ -310,7 +382,7 @@ fn partial_moments(graph: &mut Graph, reducer: usize) {
         rows: graph.shape(named.x).rows(),
         running: op.running.clone(),
     };
-    let Some(producer) = producer(graph, named.x).filter(|at| *at < reducer) else {
+    let Some(producer) = links.producer(named.x).filter(|at| *at < reducer) else {
         return;
     };
     let enabled = match &mut graph.nodes[producer].op {
@@ -335,7 +407,7 @@ fn partial_moments(graph: &mut Graph, reducer: usize) {
 
 /// conv2d_grad_input, normalize_grad_reduce → conv2d_grad_input with partial gradients of scale
 /// and shift, sum_slices.
-fn partial_affine(graph: &mut Graph, reducer: usize) {
+fn partial_affine(graph: &mut Graph, links: &Links, reducer: usize) {
     let node = &graph.nodes[reducer];
     let Op::NormalizeGradReduce(reduce) = &node.op else {
         return;
@@ -347,11 +419,11 @@ fn partial_affine(graph: &mut Graph, reducer: usize) {
         moments,
         affine,
     } = reduce.inputs(&node.inputs);
-    let Some(at) = producer(graph, dy).filter(|at| *at < reducer) else {
+    let Some(at) = links.producer(dy).filter(|at| *at < reducer) else {
         return;
     };
     // Activation checkpointing may recompute these only after `at`.
-    let defined = |id: ValueId| producer(graph, id).is_none_or(|index| index < at);
+    let defined = |id: ValueId| links.producer(id).is_none_or(|index| index < at);
     let all_defined = [x, moments, affine].into_iter().all(defined);
     let node = &mut graph.nodes[at];
     let Op::Conv2dGradInput(op) = &mut node.op else {
@@ -385,18 +457,4 @@ fn add_result(graph: &mut Graph, node: usize, first: ValueId, name: &str) -> Val
     let partial = graph.declare(&name, shape, Role::Temporary);
     graph.nodes[node].outputs.push(partial);
     partial
-}
-
-/// Index of the node that computes a value; updating it in place does not count.
-fn producer(graph: &Graph, id: ValueId) -> Option<usize> {
-    let computes = |node: &Node| node.outputs.contains(&id) && !node.inputs.contains(&id);
-    graph.nodes.iter().position(computes)
-}
-
-/// Index of the node that computes a value, if the value is temporary and read exactly once.
-fn only_producer(graph: &Graph, id: ValueId) -> Option<usize> {
-    let uses = graph.nodes.iter().flat_map(|n| &n.inputs);
-    let alone = uses.filter(|used| **used == id).count() == 1;
-    let temporary = graph.value(id).role == Role::Temporary;
-    producer(graph, id).filter(|_| alone && temporary)
 }

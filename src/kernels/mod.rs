@@ -121,7 +121,8 @@ const MAX_WORKGROUPS: u32 = 65_535;
 ///
 /// Kernels number their workgroups y·width + x and ignore those past the count.
 fn grid(workgroups: usize) -> [u32; 3] {
-    let workgroups = workgroups.max(1) as u32;
+    // A grid that does not fit belongs to operands that no adapter can bind.
+    let workgroups = u32::try_from(workgroups.max(1)).unwrap_or(u32::MAX);
     let rows = workgroups.div_ceil(MAX_WORKGROUPS);
     [workgroups.div_ceil(rows), rows, 1]
 }

@@ -52,10 +52,11 @@ impl Layer {
                 kernel,
                 ..
             } => {
-                let outputs: usize = self.output.iter().product();
-                (outputs * kernel * kernel * input_channels) as u64
+                let taps = [kernel, kernel, input_channels];
+                let factors = self.output.iter().chain(&taps);
+                factors.map(|factor| *factor as u64).product()
             }
-            LayerKind::Linear { inputs, outputs } => (inputs * outputs) as u64,
+            LayerKind::Linear { inputs, outputs } => inputs as u64 * outputs as u64,
             LayerKind::BatchNorm { .. }
             | LayerKind::Relu
             | LayerKind::MaxPool { .. }
@@ -143,6 +144,7 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::SpecError;
     use crate::model::{Block, Growth, NetworkSpec, ParameterRole, Stem, preset};
 
     fn sum(network: &Network, roles: &[ParameterRole]) -> u64 {
@@ -257,5 +259,15 @@ mod tests {
         let row = rows.iter().find(|row| row.name == "layer2.0.add").unwrap();
         assert!(row.kind.contains("average-pool 2x2"), "{row:?}");
         assert_eq!((row.output.len(), row.parameters, row.macs), (3, 0, 0));
+    }
+
+    #[test]
+    fn more_work_than_can_be_done_is_refused() {
+        let mut spec = NetworkSpec::pyramid(Stem::Cifar, 110, 270.0);
+        spec.image_size = 4096;
+        assert!(Network::new(&spec).is_ok());
+        spec.alpha = 8000.0;
+        let error = Network::new(&spec).unwrap_err();
+        assert!(matches!(error, SpecError::Work { .. }), "{error}");
     }
 }

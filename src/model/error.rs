@@ -56,6 +56,20 @@ pub enum SpecError {
         most: u32,
     },
 
+    /// More work than any machine does.
+    #[error(
+        "{network} takes {macs:.1e} multiply-adds for one image; choose a smaller image size, \
+         alpha or depth, at most {most:.0e}"
+    )]
+    Work {
+        /// The network in words.
+        network: String,
+        /// Multiply-adds of one forward pass.
+        macs: f64,
+        /// The largest number accepted.
+        most: f64,
+    },
+
     /// The probability of dropping a feature is not a probability, or 1.
     #[error("dropout {dropout} is not a probability below 1; choose 0 (none) up to, say, 0.5")]
     Dropout {
@@ -101,30 +115,14 @@ pub enum SpecError {
         reason: String,
     },
 
-    /// The network has a tensor that the file lacks.
+    /// The network has tensors that the file lacks, or the file some that the network lacks.
     #[error(
-        "tensor `{name}` {expected:?} of the network is missing from the file ({network}); \
-         was it trained with another depth or block?"
+        "{difference} ({network}); was it trained with another depth or block, \
+             or saved with more than the network?"
     )]
-    MissingTensor {
-        /// Name of the tensor.
-        name: String,
-        /// Its shape in the network.
-        expected: Vec<usize>,
-        /// The network in words.
-        network: String,
-    },
-
-    /// The file has a tensor that the network lacks.
-    #[error(
-        "tensor `{name}` {found:?} of the file is not part of the network ({network}); \
-         was it trained with another depth or block?"
-    )]
-    ExtraTensor {
-        /// Name of the tensor.
-        name: String,
-        /// Its shape in the file.
-        found: Vec<usize>,
+    Tensors {
+        /// The first few of these tensors.
+        difference: String,
         /// The network in words.
         network: String,
     },
@@ -161,14 +159,14 @@ impl SpecError {
     pub fn is_about_checkpoint(&self) -> bool {
         match self {
             SpecError::NotANetwork { .. }
-            | SpecError::MissingTensor { .. }
-            | SpecError::ExtraTensor { .. }
+            | SpecError::Tensors { .. }
             | SpecError::TensorShape { .. }
             | SpecError::Metadata { .. } => true,
             SpecError::Depth { .. }
             | SpecError::Alpha { .. }
             | SpecError::Classes { .. }
             | SpecError::ImageSize { .. }
+            | SpecError::Work { .. }
             | SpecError::Dropout { .. }
             | SpecError::PreResNet { .. }
             | SpecError::UnknownPreset { .. }

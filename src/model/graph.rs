@@ -4,6 +4,8 @@
 //! [`TensorKind`]. All graphs of a network declare their kept values in the same order, so that
 //! their programs share arenas. What training adds is in `crate::train`.
 
+use std::collections::HashMap;
+
 use super::description::Preprocessing;
 use super::layers::{BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, Layer, LayerKind, Network, Shortcut};
 use super::state::TensorKind;
@@ -115,11 +117,24 @@ impl Network {
         graph
     }
 
+    /// Checks that pixels can be numbered with 32 bits, as kernels do, and operations of a whole
+    /// step counted with 64: at most eight for each multiply-add of the forward pass.
+    fn check_batch(&self, batch: usize) -> Result<(), GraphError> {
+        let pixels = (self.spec.image_size as f64).powi(2);
+        let most = f64::from(u32::MAX) / pixels;
+        let most = most.min(2f64.powi(60) / self.counts().macs as f64) as usize;
+        match batch > most {
+            true => Err(GraphError::Batch { batch, most }),
+            false => Ok(()),
+        }
+    }
+
     /// Appends the forward pass to [`Network::declarations`]; returns the logits, an output
     /// named [`names::LOGITS`].
     ///
     /// # Errors
-    /// If the network cannot take such a batch: batch norm of a single value.
+    /// If the network cannot take such a batch: batch norm of a single value, or more images than
+    /// can be counted.
     pub fn forward(
         &self,
         graph: &mut Graph,
@@ -127,8 +142,13 @@ impl Network {
         input: &Input,
         statistics: Statistics,
     ) -> Result<ValueId, GraphError> {
+        self.check_batch(batch)?;
+        let declared = graph.values.iter().enumerate();
         let mut forward = Forward {
             network: self,
+            declared: declared
+                .map(|(index, value)| (value.name.clone(), ValueId(index)))
+                .collect(),
             graph,
             statistics,
         };
@@ -151,13 +171,15 @@ pub fn declared(graph: &Graph, name: &str) -> ValueId {
 /// Appends the layers of a network to a graph.
 struct Forward<'a> {
     network: &'a Network,
+    /// The values of [`Network::declarations`] by name.
+    declared: HashMap<String, ValueId>,
     graph: &'a mut Graph,
     statistics: Statistics,
 }
 
 impl Forward<'_> {
     fn kept(&self, layer: &str, suffix: &str) -> ValueId {
-        declared(self.graph, &format!("{layer}.{suffix}"))
+        self.declared[&format!("{layer}.{suffix}")]
     }
 
     /// The value [`names::SAMPLES`], declared on first use.

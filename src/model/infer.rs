@@ -23,21 +23,21 @@ pub type Shapes = BTreeMap<String, Vec<usize>>;
 /// `num_batches_tracked` may be missing: PyTorch before 0.4.1 did not write it.
 ///
 /// # Errors
-/// The first tensor that is missing, has another shape, or is not the network's.
+/// The first tensor with another shape, or the first few that are missing or not the network's.
 pub fn check(network: &Network, tensors: &Shapes) -> Result<(), SpecError> {
     let parameters = network.parameters();
+    let counts = |parameter: &Parameter| parameter.role == ParameterRole::BatchesTracked;
+    let is_missing = |p: &Parameter| !tensors.contains_key(&p.name) && !counts(p);
     for parameter in &parameters {
         let Some(found) = tensors.get(&parameter.name) else {
-            if parameter.role == ParameterRole::BatchesTracked {
+            if counts(parameter) {
                 continue;
             }
-            return Err(SpecError::MissingTensor {
-                name: parameter.name.clone(),
-                expected: parameter.shape.clone(),
-                network: network.spec().to_string(),
-            });
+            break;
         };
-        if *found != parameter.shape {
+        // Some programs have no scalars.
+        let scalar = counts(parameter) && found[..] == [1];
+        if *found != parameter.shape && !scalar {
             return Err(SpecError::TensorShape {
                 name: parameter.name.clone(),
                 found: found.clone(),
@@ -48,17 +48,33 @@ pub fn check(network: &Network, tensors: &Shapes) -> Result<(), SpecError> {
         }
     }
     let known: BTreeSet<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
-    match tensors
+    let missing = parameters.iter().filter(|p| is_missing(p));
+    let missing = list(missing.map(|p| (&p.name, &p.shape)));
+    let extra = tensors
         .iter()
-        .find(|(name, _)| !known.contains(name.as_str()))
-    {
-        None => Ok(()),
-        Some((name, found)) => Err(SpecError::ExtraTensor {
-            name: name.clone(),
-            found: found.clone(),
+        .filter(|(name, _)| !known.contains(name.as_str()));
+    let extra = list(extra);
+    let missing = missing.map(|names| format!("missing from the file: {names}"));
+    let extra = extra.map(|names| format!("in the file, but not part of the network: {names}"));
+    let differences: Vec<String> = missing.into_iter().chain(extra).collect();
+    match differences.is_empty() {
+        true => Ok(()),
+        false => Err(SpecError::Tensors {
+            difference: differences.join("; "),
             network: network.spec().to_string(),
         }),
     }
+}
+
+/// The first few tensors by name and shape, and how many more there are; `None` if there is none.
+fn list<'a>(tensors: impl Iterator<Item = (&'a String, &'a Vec<usize>)>) -> Option<String> {
+    let mut tensors = tensors.map(|(name, shape)| format!("`{name}` {shape:?}"));
+    let named: Vec<String> = tensors.by_ref().take(5).collect();
+    let more = match tensors.count() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!named.is_empty()).then(|| named.join(", ") + &more)
 }
 
 /// The likely reason why this tensor differs.
@@ -154,6 +170,7 @@ fn classes(tensors: &Shapes) -> Result<u32, SpecError> {
 
 /// Units in each stage, and the width of every unit.
 fn units(tensors: &Shapes) -> Result<(Vec<u32>, Vec<usize>), SpecError> {
+    shape(tensors, "layer1.0.conv1.weight")?;
     let mut units = Vec::new();
     let mut widths = Vec::new();
     for stage in 1.. {
@@ -179,8 +196,11 @@ fn units(tensors: &Shapes) -> Result<(Vec<u32>, Vec<usize>), SpecError> {
 
 fn shape<'a>(tensors: &'a Shapes, name: &str) -> Result<&'a [usize], SpecError> {
     let found = tensors.get(name).map(Vec::as_slice);
-    found.ok_or_else(|| SpecError::NotANetwork {
-        reason: format!("there is no tensor `{name}`"),
+    found.ok_or_else(|| {
+        let has = list(tensors.iter()).unwrap_or_else(|| "none".to_owned());
+        SpecError::NotANetwork {
+            reason: format!("there is no tensor `{name}`; the file has {has}"),
+        }
     })
 }
 
@@ -395,6 +415,11 @@ mod tests {
         tensors.insert("layer4.0.conv1.weight".into(), vec![1, 2]);
         let text = check(&network, &tensors).unwrap_err().to_string();
         assert!(text.contains("`layer4.0.conv1.weight` [1, 2]"), "{text}");
+        tensors.extend((0..8).map(|number| (format!("optimizer.{number}"), vec![1])));
+        tensors.remove("fc.bias");
+        let text = check(&network, &tensors).unwrap_err().to_string();
+        let extra = "`optimizer.3` [1] and 4 more";
+        assert!(text.contains("`fc.bias`") && text.contains(extra), "{text}");
     }
 
     #[test]

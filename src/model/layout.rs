@@ -7,11 +7,16 @@ use super::layers::{Layer, LayerKind, Network, Shortcut, Unit};
 use super::spec::NetworkSpec;
 use super::words::{Block, Family, Stem};
 
+/// Multiply-adds for one image beyond which a network is refused: the largest published ones take
+/// less than 10¹¹, and counts of operations stay within 64 bits.
+const MAX_MACS: f64 = 1e15;
+
 impl Network {
     /// Builds the layers of a network.
     ///
     /// # Errors
-    /// If the spec is invalid; see [`NetworkSpec::validate`].
+    /// If the spec is invalid (see [`NetworkSpec::validate`]), or the network takes more work than
+    /// any machine does.
     pub fn new(spec: &NetworkSpec) -> Result<Network, SpecError> {
         spec.validate()?;
         let mut at = Cursor {
@@ -27,12 +32,22 @@ impl Network {
                 units.push(unit(spec, stage, index_in_stage, width, &mut at));
             }
         }
-        Ok(Network {
+        let network = Network {
             spec: spec.clone(),
             stem,
             units,
             head: head(spec, &mut at),
-        })
+        };
+        // In floating point: the sum may exceed 64 bits.
+        let macs = network.layers().map(|layer| layer.macs() as f64).sum();
+        match macs > MAX_MACS {
+            true => Err(SpecError::Work {
+                network: spec.to_string(),
+                macs,
+                most: MAX_MACS,
+            }),
+            false => Ok(network),
+        }
     }
 }
 

@@ -8,6 +8,8 @@ pub mod plan;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -76,16 +78,23 @@ pub const OFFSET_ALIGNMENT: u64 = 256;
 
 /// A compute shader: WGSL with entry point `main`, a uniform of parameters at binding 0 and
 /// storage buffers from binding 1 on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
     /// Stem of the shader's file, with the values of its tile constants.
     pub name: String,
     /// WGSL text.
-    pub source: String,
+    pub source: Arc<str>,
     /// Access of the storage bindings, in order.
     pub bindings: Vec<Access>,
     /// Optional adapter features that the shader uses.
     pub needs: Needs,
+}
+
+impl Hash for Kernel {
+    /// Hashes the name only, which nearly identifies a kernel: the text is long.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
 }
 
 /// Optional adapter features.

@@ -10,6 +10,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::{Lifetime, Program};
 
@@ -102,13 +103,15 @@ impl Plan {
         order.sort_by_key(|(buffer, interval)| (Reverse(interval.bytes), interval.first, *buffer));
         let mut slots: Vec<Slot> = Vec::new();
         let mut slot_of = vec![None; intervals.len()];
+        let end = order.iter().map(|(_, interval)| interval.last + 1).max();
+        let mut used = UsedSlots::new(end.unwrap_or(0));
         for (buffer, interval) in order {
-            let best = slots
-                .iter()
-                .enumerate()
-                .filter_map(|(number, slot)| Some((slot.bytes, slot.gap(interval)?, number)))
-                .min();
-            let number = best.map_or(slots.len(), |(_, _, number)| number);
+            // Most buffers that live long find no slot; this avoids asking each of them.
+            let best = match used.most(interval) == slots.len() {
+                true => None,
+                false => smallest_free(&slots, interval),
+            };
+            let number = best.unwrap_or(slots.len());
             if number == slots.len() {
                 slots.push(Slot {
                     bytes: interval.bytes,
@@ -116,6 +119,7 @@ impl Plan {
                 });
             }
             slots[number].take(interval);
+            used.add(interval);
             slot_of[buffer] = Some(number);
         }
         Plan {
@@ -128,6 +132,88 @@ impl Plan {
     pub fn bytes(&self) -> u64 {
         self.slots.iter().sum()
     }
+}
+
+/// Number of the smallest slot that is free over an interval, among equal ones of that used most
+/// recently before. The slots are in decreasing order of their sizes.
+fn smallest_free(slots: &[Slot], interval: Interval) -> Option<usize> {
+    let equal = |a: &Slot, b: &Slot| a.bytes == b.bytes;
+    let mut end = slots.len();
+    slots.chunk_by(equal).rev().find_map(|group| {
+        end -= group.len();
+        let free = (end..).zip(group);
+        let free = free.filter_map(|(number, slot)| Some((slot.gap(interval)?, number)));
+        free.min().map(|(_, number)| number)
+    })
+}
+
+/// How many slots are in use at each step: a binary tree over the steps, in which a node has the
+/// largest number below it.
+struct UsedSlots {
+    /// Number of steps, rounded up to a power of two.
+    steps: usize,
+    /// Slots in use at all steps of a node that its children do not count; the children of
+    /// node n are 2n and 2n + 1.
+    whole: Vec<usize>,
+    /// The largest number of slots in use at a step of a node, those of its parents excluded.
+    most: Vec<usize>,
+}
+
+impl UsedSlots {
+    fn new(steps: usize) -> UsedSlots {
+        let steps = steps.next_power_of_two();
+        UsedSlots {
+            steps,
+            whole: vec![0; 2 * steps],
+            most: vec![0; 2 * steps],
+        }
+    }
+
+    /// The largest number of slots in use at a step of an interval.
+    fn most(&self, interval: Interval) -> usize {
+        self.most_below(1, 0..self.steps, interval)
+    }
+
+    fn most_below(&self, node: usize, steps: Range<usize>, interval: Interval) -> usize {
+        if interval.last < steps.start || steps.end <= interval.first {
+            return 0;
+        }
+        if interval.first <= steps.start && steps.end <= interval.last + 1 {
+            return self.most[node];
+        }
+        let [left, right] = halves(node, steps);
+        let below = [left, right].map(|(node, steps)| self.most_below(node, steps, interval));
+        self.whole[node] + below[0].max(below[1])
+    }
+
+    /// Counts one more slot at the steps of an interval.
+    fn add(&mut self, interval: Interval) {
+        self.add_below(1, 0..self.steps, interval);
+    }
+
+    fn add_below(&mut self, node: usize, steps: Range<usize>, interval: Interval) {
+        if interval.last < steps.start || steps.end <= interval.first {
+            return;
+        }
+        if interval.first <= steps.start && steps.end <= interval.last + 1 {
+            self.whole[node] += 1;
+            self.most[node] += 1;
+            return;
+        }
+        for (node, steps) in halves(node, steps) {
+            self.add_below(node, steps, interval);
+        }
+        self.most[node] = self.whole[node] + self.most[2 * node].max(self.most[2 * node + 1]);
+    }
+}
+
+/// The children of a node, with their steps.
+fn halves(node: usize, steps: Range<usize>) -> [(usize, Range<usize>); 2] {
+    let middle = steps.start.midpoint(steps.end);
+    [
+        (2 * node, steps.start..middle),
+        (2 * node + 1, middle..steps.end),
+    ]
 }
 
 /// A physical buffer and the intervals in which it is used.
@@ -178,5 +264,58 @@ mod tests {
         let plan = Plan::of(&found);
         assert_eq!(plan.slots, [8, 4]);
         assert_eq!(plan.slot_of, [Some(0), None, Some(1), None]);
+    }
+
+    /// The rule of the module's documentation, asking every slot.
+    fn plainly(intervals: &[Option<Interval>]) -> Vec<Option<usize>> {
+        let mut order: Vec<(usize, Interval)> = (0..)
+            .zip(intervals)
+            .filter_map(|(buffer, interval)| Some((buffer, (*interval)?)))
+            .collect();
+        order.sort_by_key(|(buffer, i)| (Reverse(i.bytes), i.first, *buffer));
+        let mut slots: Vec<(u64, Vec<Interval>)> = Vec::new();
+        let mut slot_of = vec![None; intervals.len()];
+        for (buffer, interval) in order {
+            let gap = |taken: &[Interval]| {
+                let apart = |i: &Interval| i.last < interval.first || interval.last < i.first;
+                let before = taken
+                    .iter()
+                    .map(|i| i.last)
+                    .filter(|last| *last < interval.first);
+                taken.iter().all(apart).then(|| match before.max() {
+                    Some(last) => interval.first - last,
+                    None => usize::MAX,
+                })
+            };
+            let free = slots.iter().enumerate();
+            let free = free.filter_map(|(slot, (bytes, taken))| Some((bytes, gap(taken)?, slot)));
+            let slot = free.min().map_or(slots.len(), |(.., slot)| slot);
+            if slot == slots.len() {
+                slots.push((interval.bytes, Vec::new()));
+            }
+            slots[slot].1.push(interval);
+            slot_of[buffer] = Some(slot);
+        }
+        slot_of
+    }
+
+    #[test]
+    fn plans_follow_the_rule() {
+        let mut state = 1u32;
+        let mut draw = |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as usize % below
+        };
+        for case in 0..200 {
+            let steps = 1 + draw(60);
+            let buffers = (0..draw(80)).map(|_| {
+                let first = draw(steps);
+                let bytes = 4 * (1 + draw(1 + case % 9)) as u64;
+                let last = (first + draw(steps)).min(steps - 1);
+                (draw(9) > 0).then_some(Interval { bytes, first, last })
+            });
+            let intervals: Vec<Option<Interval>> = buffers.collect();
+            assert_eq!(Plan::of(&intervals).slot_of, plainly(&intervals), "{case}");
+        }
     }
 }

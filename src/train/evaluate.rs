@@ -1,4 +1,5 @@
-//! Evaluation: running statistics, no augmentation, every image once.
+//! Evaluation: running statistics, no augmentation, every image once. Images found damaged are
+//! left out, so [`Totals::images`] is the number of those that were evaluated.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use super::step_graph::{Mode, step_graph};
 use super::{InputPipeline, Totals, TrainError};
 use crate::data::Source;
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
-use crate::graph::ops::Metrics;
+use crate::graph::ops::{IGNORED, Metrics};
 use crate::graph::{Graph, Passes};
 use crate::kernels::Choices;
 use crate::model::{Network, Preprocessing, names};
@@ -86,13 +87,19 @@ impl EvaluationPass {
         let Some(batch) = self.batches.next() else {
             return Ok(());
         };
-        let batch = batch?;
+        let mut batch = batch?;
+        for (label, index) in batch.labels.iter_mut().zip(&batch.indices) {
+            if input.is_damaged(*index as usize) {
+                *label = IGNORED;
+            }
+        }
         input.write(engine, &values.batch, &batch, self.size);
         engine.run(self.graph)?;
         let classes = self.confusion.len();
         if classes > 0 {
             let logits = engine.read_values(values.logits).await?;
-            for (scores, label) in logits.chunks_exact(classes).zip(&batch.labels) {
+            let rows = logits.chunks_exact(classes).zip(&batch.labels);
+            for (scores, label) in rows.filter(|(_, label)| **label != IGNORED) {
                 self.confusion[*label as usize][argmax(scores)] += 1;
             }
         }

@@ -77,6 +77,11 @@ impl InputPipeline {
         self.len() == 0
     }
 
+    /// Whether another image was read in place of this one, as [`Source::is_damaged`] says.
+    pub(super) fn is_damaged(&self, index: usize) -> bool {
+        self.source.is_damaged(index)
+    }
+
     /// The input of a graph for batches of `batch` images.
     pub fn input(&self, batch: usize, preprocessing: &Preprocessing, augment: bool) -> Input {
         Input::Images {

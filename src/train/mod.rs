@@ -22,7 +22,7 @@ pub use input_pipeline::InputPipeline;
 pub use metrics::Totals;
 pub use recipe::Recipe;
 pub use session::{Clock, Save, SaveInterval, Session, SessionOptions, Store};
-pub use snapshot::{Position, Snapshot};
+pub use snapshot::{EpochOrder, Position, Snapshot};
 pub use step_graph::{Mode, step_graph, update_graph};
 pub use trainer::{Options, Trainer};
 
@@ -40,6 +40,21 @@ pub enum TrainError {
     /// In the data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A batch, perhaps the last one of an epoch, is too small for batch norm.
+    #[error(
+        "{source}; {images} training images in batches of {batch_size} need a batch of {size}: \
+         choose another --batch-size"
+    )]
+    Batch {
+        /// Images in the batch.
+        size: usize,
+        /// Training images.
+        images: usize,
+        /// Images of the other batches.
+        batch_size: usize,
+        /// Where the network needs more.
+        source: GraphError,
+    },
     /// The network computes NaN or infinite logits.
     #[error(
         "a logit is NaN or infinite: the checkpoint comes from a run that diverged; use an earlier \

@@ -51,7 +51,8 @@ impl Recipe {
     /// Milestones for the number of epochs: at one half and at three quarters, as 150 and 225 of
     /// 300, but after the first epoch.
     pub fn proposed_milestones(&self) -> Vec<u32> {
-        let at = |numerator: u32| (self.epochs * numerator).div_ceil(4).max(2);
+        let epochs = u64::from(self.epochs);
+        let at = |numerator: u64| (epochs * numerator).div_ceil(4).max(2) as u32;
         let mut milestones = vec![at(2), at(3)];
         milestones.dedup();
         milestones
@@ -87,6 +88,8 @@ mod tests {
             [short(2), short(3), short(4)],
             [vec![2], vec![2, 3], vec![2, 3]]
         );
+        assert_eq!(short(3_000_000_000), [1_500_000_000, 2_250_000_000]);
+        assert_eq!(short(u32::MAX), [1 << 31, 3 << 30]);
     }
 
     /// The manifests hold exactly the rates of earlier versions.

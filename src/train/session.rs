@@ -50,8 +50,8 @@ pub struct Save<'a> {
     pub snapshot: &'a Snapshot,
     /// The best epoch so far.
     pub best: Option<Best>,
-    /// Whether that is the epoch that has just ended, so that these are the best weights.
-    pub improved: bool,
+    /// Number of test images, on which the best epoch was chosen.
+    pub test_images: usize,
 }
 
 /// Stores the states of a session.
@@ -107,7 +107,7 @@ enum Phase {
     /// The test images.
     Test,
     /// The save after an epoch, and the start of the next one.
-    EpochEnd { improved: bool },
+    EpochEnd,
     /// The last event of a session stopped on request.
     Stop,
     /// The last event of a session that has completed all epochs.
@@ -269,12 +269,12 @@ impl Session {
                         true => Phase::Stop,
                         false => Phase::Train,
                     };
-                    self.save(store, false).await?
+                    self.save(store).await?
                 }
                 Phase::Test => Some(self.test().await?),
-                Phase::EpochEnd { improved } => {
+                Phase::EpochEnd => {
                     self.next_epoch();
-                    self.save(store, improved).await?
+                    self.save(store).await?
                 }
                 Phase::Stop => {
                     self.phase = Phase::Done;
@@ -397,7 +397,7 @@ impl Session {
                 test_top1_error,
             });
         }
-        self.phase = Phase::EpochEnd { improved };
+        self.phase = Phase::EpochEnd;
         Event::Epoch(metrics)
     }
 
@@ -424,11 +424,7 @@ impl Session {
     }
 
     /// Passes the current state to the store, unless saving is off.
-    async fn save<S: Store>(
-        &mut self,
-        store: &mut S,
-        improved: bool,
-    ) -> Result<Option<Event>, S::Error> {
+    async fn save<S: Store>(&mut self, store: &mut S) -> Result<Option<Event>, S::Error> {
         if self.options.save == SaveInterval::Never {
             return Ok(None);
         }
@@ -437,7 +433,7 @@ impl Session {
             network: self.trainer.network(),
             snapshot: &snapshot,
             best: self.best,
-            improved,
+            test_images: self.trainer.test_images(),
         })?;
         self.saved = (self.clock)();
         let (epoch, step) = self.position();

@@ -156,10 +156,9 @@ fn backward(
     let parameters = graph.arena(Arena::Parameters);
     let kept = graph.arena(Arena::Gradients);
     let gradients = autodiff::backward(graph, &[(losses, weights)], &parameters)?;
-    for (gradient, kept) in gradients.into_iter().zip(kept) {
-        let gradient = gradient.expect("the loss depends on every parameter");
-        graph.store(gradient, kept);
-    }
+    let gradients = gradients.into_iter();
+    let gradients = gradients.map(|id| id.expect("the loss depends on every parameter"));
+    graph.store(gradients.zip(kept));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::evaluate::{EvaluationPass, EvaluationValues, read_metrics};
 use super::input_pipeline::{BatchValues, Batches};
-use super::snapshot::{Position, Snapshot};
+use super::snapshot::{EpochOrder, Position, Snapshot};
 use super::step_graph::{Mode, step_graph, update_graph};
 use super::{InputPipeline, Recipe, Totals, TrainError};
 use crate::data::{EpochKey, Source};
@@ -96,7 +96,13 @@ impl Trainer {
         for size in &sizes {
             // All sizes share the value that holds the images, so it has the largest size.
             let input = train.input(sizes[0], &options.preprocessing, options.recipe.augment);
-            graphs.push(step_graph(&network, *size, &input, mode, options.passes)?);
+            let graph = step_graph(&network, *size, &input, mode, options.passes);
+            graphs.push(graph.map_err(|source| TrainError::Batch {
+                size: *size,
+                images: train.len(),
+                batch_size: options.recipe.batch_size,
+                source,
+            })?);
         }
         let input = test.input(sizes[0], &options.preprocessing, false);
         let evaluation = step_graph(&network, sizes[0], &input, Mode::Evaluate, options.passes);
@@ -137,8 +143,13 @@ impl Trainer {
     /// Restores a state, to start or resume a run.
     ///
     /// # Panics
-    /// If the tensors do not match the network; callers check first.
+    /// If the tensors do not match the network, or the position does not fit the training images
+    /// and the recipe ([`Position::fits`]); callers check first.
     pub fn restore(&mut self, snapshot: &Snapshot) {
+        assert!(
+            snapshot.position.fits(&self.order()),
+            "a position of another epoch order"
+        );
         self.engine
             .write_tensors(&self.network, TensorKind::Weights, &snapshot.weights);
         for (kind, tensors) in &snapshot.optimizer {
@@ -172,6 +183,7 @@ impl Trainer {
             let words = words.try_into().expect("the loss scale has its shape");
             self.position.loss_scale = Some(words);
         }
+        self.position.order = Some(self.order());
         let weights = self.finite_tensors(TensorKind::Weights).await?;
         let mut optimizer = BTreeMap::new();
         for kind in TensorKind::optimizer_state() {
@@ -199,10 +211,18 @@ impl Trainer {
         &self.engine
     }
 
+    /// What determines which images a step processes.
+    fn order(&self) -> EpochOrder {
+        EpochOrder {
+            seed: self.options.seed,
+            images: self.train.len(),
+            batch_size: self.options.recipe.batch_size,
+        }
+    }
+
     /// Optimiser steps per epoch.
     pub fn steps_per_epoch(&self) -> u32 {
-        let batch = self.options.recipe.batch_size;
-        self.train.len().div_ceil(batch) as u32
+        self.order().steps()
     }
 
     /// The options of [`Trainer::new`].
@@ -217,8 +237,7 @@ impl Trainer {
 
     /// Training images of the epoch that have been submitted to the device.
     pub fn images_done(&self) -> usize {
-        let images = self.position.step as usize * self.options.recipe.batch_size;
-        images.min(self.train.len())
+        self.order().images_after(self.position.step)
     }
 
     /// Number of test images.
@@ -344,8 +363,8 @@ impl Trainer {
 
     /// Number of images of a step.
     fn batch_at(&self, step: u32) -> usize {
-        let batch = self.options.recipe.batch_size;
-        (self.train.len() - step as usize * batch).min(batch)
+        let order = self.order();
+        order.images_after(step + 1) - order.images_after(step)
     }
 
     /// Image indices of all remaining micro-batches, or batches, of the epoch.

@@ -25,9 +25,10 @@ const fn room(name: &'static str, layer: usize, uses: Uses) -> Room {
 /// All rooms. `kernels` depends on no device and `gpu` on no operator: they share `program`.
 /// `run` records what `train` emits, and `verify` and `bench` run its graphs: they are above it
 /// and independent of each other.
-const ROOMS: [Room; 18] = [
+const ROOMS: [Room; 19] = [
     room("shape", 0, Uses::Only(&[])),
     room("rng", 0, Uses::Only(&[])),
+    room("memory", 0, Uses::Only(&[])),
     room("program", 1, Uses::Only(&[])),
     room("graph", 1, Uses::Only(&[])),
     room("data", 1, Uses::Only(&[])),
@@ -63,18 +64,23 @@ const RUN: &[&str] = &[
 ];
 
 /// External crates, and the standard library's file system, that only some rooms may name.
-const RESERVED: [(&str, &[&str]); 9] = [
+const RESERVED: [(&str, &[&str]); 13] = [
     ("wgpu", &["gpu"]),
     ("image", &["data"]),
-    ("npyz", &["checkpoint"]),
+    ("gif", &["data"]),
+    ("image_webp", &["data"]),
+    ("jpeg_decoder", &["data"]),
+    ("png", &["data"]),
     ("safetensors", &["checkpoint"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("signal_hook", &["cli"]),
+    ("libc", &["cli"]),
     ("pollster", &["cli"]),
     ("wasm_bindgen", &[]),
 ];
-const FILE_SYSTEM: [&str; 4] = ["data", "checkpoint", "run", "cli"];
+/// `memory` reads what Linux says in files.
+const FILE_SYSTEM: [&str; 5] = ["memory", "data", "checkpoint", "run", "cli"];
 
 /// The room of a file of `src`; `lib` and `main` for the two roots.
 fn room_of(path: &str) -> &str {

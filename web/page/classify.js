@@ -15,6 +15,8 @@ import { median, percent, time } from './words.js';
 const SHOWN = 5;
 /** Shortest interval between announcements of live camera pictures to screen readers, in milliseconds. */
 const TELL_EVERY = 4000;
+/** Bytes of the largest file that the program reads; larger ones are left to the browser. */
+const LARGEST_FILE = 256 * 2 ** 20;
 
 export class Classify {
   #client;
@@ -97,12 +99,13 @@ export class Classify {
   /** @param {Source} source @returns {Promise<Answer>} */
   async #ask(source) {
     if ('pixels' in source) return this.#client.request('classify', { pixels: source.pixels });
-    const bytes = await source.blob.arrayBuffer();
     try {
+      if (source.blob.size > LARGEST_FILE) throw new Refusal('picture', `${source.blob.size} bytes are too large for a picture.`);
+      const bytes = await source.blob.arrayBuffer();
       return await this.#client.request('classify', { bytes }, [bytes]);
     } catch (error) {
       if (!(error instanceof Refusal) || error.code !== 'picture') throw error;
-      // The browser may read formats that the program does not: HEIC, AVIF, SVG.
+      // The browser may read what the program does not: HEIC, AVIF, SVG, and very large pictures.
       const pixels = await decode(source.blob).catch(() => null);
       if (!pixels) throw error;
       this.#name.textContent = `${source.name}, decoded by the browser`;

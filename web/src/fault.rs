@@ -3,6 +3,7 @@
 use pyr_wgpu::data::DataError;
 use pyr_wgpu::engine::EngineError;
 use pyr_wgpu::gpu::GpuError;
+use pyr_wgpu::predict::PredictError;
 use pyr_wgpu::train::TrainError;
 use pyr_wgpu::trained_model::TrainedModelError;
 use wasm_bindgen::JsValue;
@@ -64,6 +65,16 @@ impl From<EngineError> for Fault {
     fn from(error: EngineError) -> Fault {
         match error {
             EngineError::Gpu(error) => error.into(),
+            EngineError::Memory(error) => Fault::new("out-of-memory", error),
+            other => Fault::new("failed", other),
+        }
+    }
+}
+
+impl From<PredictError> for Fault {
+    fn from(error: PredictError) -> Fault {
+        match error {
+            PredictError::Engine(error) => error.into(),
             other => Fault::new("failed", other),
         }
     }

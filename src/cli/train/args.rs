@@ -7,8 +7,8 @@ use clap::Args as ClapArgs;
 
 use super::super::device::DeviceArgs;
 use super::super::network::NetworkArgs;
-use super::super::positive;
 use super::super::tuning::TuneArgs;
+use super::super::workers;
 use crate::data::DatasetKind;
 use crate::graph::Precision;
 use crate::train::{Recipe, SaveInterval};
@@ -40,7 +40,7 @@ pub(super) struct DataArgs {
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
     /// Threads that decode images, for datasets over 1 GiB
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = workers)]
     pub(super) workers: usize,
 }
 
@@ -118,7 +118,7 @@ pub(super) struct FileArgs {
     /// runs/run-DATASET-N without a preset]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(super) run_dir: Option<PathBuf>,
-    /// Resume a run; --epochs may be raised
+    /// Resume a run, with the kernels that it has chosen; --epochs may be raised
     #[arg(long, value_name = "RUN_DIR")]
     pub(super) resume: Option<PathBuf>,
     /// With --resume: flags that may differ from the run's, such as --allow lr,milestones
@@ -127,8 +127,11 @@ pub(super) struct FileArgs {
     /// Save within epochs as well: every N steps, or every N minutes as in 10m
     #[arg(long, value_name = "N|Nm", value_parser = save_interval)]
     pub(super) checkpoint_every: Option<SaveInterval>,
+    /// After the loss of the device, open it again and continue from the last save, up to N times
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) retry: u32,
     /// Use the kernel choices of another run
-    #[arg(long, value_name = "RUN_DIR")]
+    #[arg(long, value_name = "RUN_DIR", conflicts_with = "resume")]
     pub(super) choices: Option<PathBuf>,
     /// Store few activations and recompute the others in the backward pass: about a third of
     /// the memory, about a third more time, the same results

@@ -1,5 +1,6 @@
 //! The configuration of a run, new or resumed, from flags.
 
+use super::super::dataset;
 use super::super::error::CliError;
 use super::args::Args;
 use crate::data::DatasetKind;
@@ -13,6 +14,20 @@ struct RunFlag {
     name: &'static str,
     /// Sets its part of the configuration, if the flag was given.
     apply: fn(&Args, &mut Config),
+    change: Change,
+}
+
+/// Whether a resumed run may differ from its configuration in a flag.
+#[derive(PartialEq, Eq)]
+enum Change {
+    /// Always: it changes no bit of the results.
+    Free,
+    /// To more epochs always, otherwise with `--allow`.
+    Growing,
+    /// With `--allow`.
+    Allowed,
+    /// Never.
+    Refused,
 }
 
 /// Replaces a value by a flag's, if it was given.
@@ -22,56 +37,109 @@ fn replace<T: Clone>(value: &mut T, flag: &Option<T>) {
     }
 }
 
-const fn flag(name: &'static str, apply: fn(&Args, &mut Config)) -> RunFlag {
-    RunFlag { name, apply }
+const fn flag(name: &'static str, change: Change, apply: fn(&Args, &mut Config)) -> RunFlag {
+    RunFlag {
+        name,
+        apply,
+        change,
+    }
 }
 
 /// Every flag that determines what a run computes, except the network's.
-const FLAGS: [RunFlag; 13] = [
-    flag("epochs", |args, config| {
+const FLAGS: [RunFlag; 14] = [
+    flag("epochs", Change::Growing, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
-    flag("dataset", |args, config| {
+    flag("dataset", Change::Refused, |args, config| {
         replace(
             &mut config.dataset,
             &args.data.dataset.map(|kind| kind.to_string()),
         );
     }),
-    flag("data", |args, config| {
-        replace(&mut config.data, &args.data.data.clone().map(Some))
+    flag("data", Change::Allowed, |args, config| {
+        let wanted = args.data.data.as_ref().map(|path| {
+            // Only an empty path has no absolute form; opening it reports that.
+            Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        });
+        replace(&mut config.data, &wanted)
     }),
-    flag("seed", |args, config| {
+    flag("seed", Change::Allowed, |args, config| {
         replace(&mut config.seed, &args.recipe.seed)
     }),
-    flag("micro-batch", |args, config| {
+    flag("micro-batch", Change::Allowed, |args, config| {
         replace(&mut config.micro_batch, &args.recipe.micro_batch.map(Some))
     }),
-    flag("no-fuse", |args, config| config.fuse &= !args.files.no_fuse),
-    flag("precision", |args, config| {
+    flag("no-fuse", Change::Allowed, |args, config| {
+        config.fuse &= !args.files.no_fuse
+    }),
+    flag("recompute", Change::Free, |args, config| {
+        config.recompute |= args.files.recompute
+    }),
+    flag("precision", Change::Allowed, |args, config| {
         replace(&mut config.precision, &args.recipe.precision)
     }),
-    flag("batch-size", |args, config| {
+    flag("batch-size", Change::Allowed, |args, config| {
         replace(&mut config.recipe.batch_size, &args.recipe.batch_size)
     }),
-    flag("lr", |args, config| {
+    flag("lr", Change::Allowed, |args, config| {
         replace(&mut config.recipe.learning_rate, &args.recipe.lr)
     }),
-    flag("momentum", |args, config| {
+    flag("momentum", Change::Allowed, |args, config| {
         replace(&mut config.recipe.momentum, &args.recipe.momentum)
     }),
-    flag("weight-decay", |args, config| {
+    flag("weight-decay", Change::Allowed, |args, config| {
         replace(&mut config.recipe.weight_decay, &args.recipe.weight_decay)
     }),
-    flag("milestones", |args, config| {
+    flag("milestones", Change::Allowed, |args, config| {
         replace(&mut config.recipe.milestones, &args.recipe.milestones)
     }),
-    flag("no-augment", |args, config| {
+    flag("no-augment", Change::Allowed, |args, config| {
         config.recipe.augment &= !args.recipe.no_augment
     }),
 ];
 
+/// The flags named with `--allow`.
+pub(super) struct Allowed<'a>(&'a [String]);
+
+impl Allowed<'_> {
+    /// The names given with `--allow`.
+    ///
+    /// # Errors
+    /// If a name is not that of a flag that may change.
+    pub(super) fn new(args: &Args) -> Result<Allowed<'_>, CliError> {
+        let names = &args.files.allow;
+        let may_change = |name: &str| {
+            let mut flags = FLAGS.iter().filter(|flag| flag.change != Change::Refused);
+            flags.any(|flag| flag.name == name)
+        };
+        match names.iter().find(|name| !may_change(plain(name))) {
+            None => Ok(Allowed(names)),
+            Some(name) => {
+                let known = FLAGS.iter().filter(|flag| flag.change != Change::Refused);
+                let known: Vec<&str> = known.map(|flag| flag.name).collect();
+                Err(CliError::Usage(format!(
+                    "--allow {name}: not a flag that a resumed run may change (network and dataset \
+                     cannot change); these may: {}",
+                    known.join(", ")
+                )))
+            }
+        }
+    }
+
+    /// Whether a flag, without its dashes, may change.
+    pub(super) fn has(&self, flag: &str) -> bool {
+        self.0.iter().any(|name| plain(name) == flag)
+    }
+}
+
+/// The name of a flag without its dashes.
+fn plain(name: &str) -> &str {
+    name.trim_start_matches("--")
+}
+
 /// The configuration that the flags describe.
 pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
+    dataset::check(args.data.dataset, args.data.data.as_deref())?;
     let kind = args.data.dataset.unwrap_or(DatasetKind::Shapes);
     let mut config = Config {
         dataset: kind.to_string(),
@@ -79,7 +147,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
         seed: 1,
         micro_batch: None,
         fuse: true,
-        recompute: args.files.recompute,
+        recompute: false,
         precision: Precision::default(),
         network: args.network.resolve(None)?,
         recipe: Recipe::for_dataset(kind),
@@ -87,13 +155,17 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
     for flag in &FLAGS {
         (flag.apply)(args, &mut config);
     }
+    config.check().map_err(CliError::Usage)?;
     Ok(config)
 }
 
 /// The configuration of a resumed run, with the changes that are allowed.
-pub(super) fn resumed_config(args: &Args, run: &RunDirectory) -> Result<Config, CliError> {
+pub(super) fn resumed_config(
+    args: &Args,
+    allowed: &Allowed<'_>,
+    run: &RunDirectory,
+) -> Result<Config, CliError> {
     let mut config = run.config()?;
-    check_recipe(&config)?;
     let network = &config.network;
     let mut changed: Vec<String> = args.network.changes(network).map(str::to_owned).collect();
     if args.network.preset.is_some() && args.network.resolve(Some(network.classes))? != *network {
@@ -102,53 +174,28 @@ pub(super) fn resumed_config(args: &Args, run: &RunDirectory) -> Result<Config, 
     for flag in &FLAGS {
         let mut wanted = config.clone();
         (flag.apply)(args, &mut wanted);
-        let mut names = args.files.allow.iter().map(|a| a.trim_start_matches("--"));
-        let allowed = names.any(|name| name == flag.name);
-        let grows = wanted.recipe.epochs > config.recipe.epochs;
-        if wanted == config || allowed || grows {
+        let may_change = match flag.change {
+            Change::Free => true,
+            Change::Growing => wanted.recipe.epochs > config.recipe.epochs,
+            Change::Allowed | Change::Refused => false,
+        };
+        if wanted == config || may_change || allowed.has(flag.name) {
             config = wanted;
-        } else if flag.name == "epochs" {
-            changed.push("--epochs (it may only grow)".to_owned());
+        } else if flag.change == Change::Growing {
+            changed.push(format!("--{} (it may only grow)", flag.name));
         } else {
             changed.push(format!("--{}", flag.name));
         }
     }
-    // Recomputing activations changes no bit of the results.
-    config.recompute |= args.files.recompute;
-    match changed.is_empty() {
-        true => Ok(config),
-        false => Err(CliError::Usage(format!(
+    if !changed.is_empty() {
+        return Err(CliError::Usage(format!(
             "{} differs from what {} was started with; leave it out, or allow it by name with \
              --allow (network and dataset cannot change)",
             changed.join(", "),
             run.path().display()
-        ))),
+        )));
     }
-}
-
-pub(super) fn check_recipe(config: &Config) -> Result<(), CliError> {
-    let recipe = &config.recipe;
-    let usage = |text: &str| Err(CliError::Usage(text.to_owned()));
-    if recipe.epochs == 0 {
-        return usage("--epochs 0 trains nothing; give at least 1");
-    }
-    if recipe.batch_size == 0 || config.micro_batch == Some(0) {
-        return usage("a batch needs at least one image; the paper's batch is 128");
-    }
-    if config.micro_batch.is_some_and(|m| m > recipe.batch_size) {
-        return usage("--micro-batch is larger than --batch-size; it should divide it");
-    }
-    if !(recipe.learning_rate > 0.0 && recipe.learning_rate.is_finite()) {
-        return usage("--lr must be a positive number, such as 0.1");
-    }
-    if !(0.0..1.0).contains(&recipe.momentum) {
-        return usage("--momentum must be at least 0 and below 1, such as 0.9");
-    }
-    if !(0.0..1.0).contains(&recipe.weight_decay) {
-        return usage("--weight-decay must be at least 0 and below 1, such as 0.0001");
-    }
-    if recipe.milestones.contains(&0) {
-        return usage("--milestones are epochs counted from 1");
-    }
-    Ok(())
+    dataset::check(config.dataset.parse().ok(), config.data.as_deref())?;
+    config.check().map_err(CliError::Usage)?;
+    Ok(config)
 }

@@ -2,12 +2,12 @@
 
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
-use super::super::print_line;
+use super::super::output::{print_line, quoted};
 use super::super::progress::{Progress, duration};
 use super::super::signals::Signals;
 use super::Plan;
 use crate::run::RunDirectory;
-use crate::train::{EpochMetrics, Event, Save, Session, Store};
+use crate::train::{Best, EpochMetrics, Event, Save, Session, Store};
 
 /// Drives a session to the end of its epochs, or until a signal.
 ///
@@ -21,7 +21,7 @@ pub(super) fn drive(
     let mut stopped = false;
     loop {
         let signal = signals.asked();
-        if signal.is_some() {
+        if signal.is_some() || recorder.unwritten.is_some() {
             session.stop();
         }
         let next = pollster::block_on(session.next(&mut recorder));
@@ -35,7 +35,11 @@ pub(super) fn drive(
             Ok(Some(event)) => stopped = matches!(event, Event::Stopped { .. }),
             Ok(None) => {
                 let code = signal.filter(|_| stopped);
-                return code.map_or(Ok(()), |code| Err(CliError::Stopped(code)));
+                return match (recorder.unwritten, code) {
+                    (_, Some(code)) => Err(CliError::Stopped(code)),
+                    (Some(text), None) => Err(CliError::Failed(text)),
+                    (None, None) => Ok(()),
+                };
             }
             Err(error) => {
                 let failed = Event::Failed {
@@ -50,12 +54,28 @@ pub(super) fn drive(
     }
 }
 
+/// The message of a run that has done all of its epochs.
+pub(super) fn finished(run: &RunDirectory, best: &Best, seconds: f64) -> String {
+    format!(
+        "finished in {}; best test error {:.2} % in epoch {}\nweights: {} (best) and {} (last); \
+         classify with\n  pyr-wgpu predict {} IMAGE",
+        duration(seconds),
+        best.test_top1_error,
+        best.epoch,
+        run.file("best.safetensors").display(),
+        run.file("last.safetensors").display(),
+        quoted(&run.file("best.safetensors"))
+    )
+}
+
 /// Where a session's events and states go: the run directory, stderr and, with `--json`, stdout.
 pub(super) struct Recorder<'a> {
     plan: &'a Plan,
     run: &'a RunDirectory,
     device: &'a DeviceArgs,
     json: bool,
+    /// Why an event could not be printed on stdout.
+    unwritten: Option<String>,
     progress: Option<Progress>,
     /// Notes on the data that have been printed.
     printed_notes: Vec<String>,
@@ -81,6 +101,7 @@ impl<'a> Recorder<'a> {
             run,
             device,
             json,
+            unwritten: None,
             progress: None,
             printed_notes: Vec::new(),
         }
@@ -88,8 +109,17 @@ impl<'a> Recorder<'a> {
 
     fn take(&mut self, event: &Event) -> Result<(), CliError> {
         self.run.record(event)?;
-        if self.json && event.is_lasting() {
-            print_line(&event.to_json())?;
+        if self.json
+            && self.unwritten.is_none()
+            && event.is_lasting()
+            && let Err(error) = print_line(&event.to_json())
+        {
+            let reason = error.message().unwrap_or("nobody reads stdout any more");
+            let run = self.run.path();
+            self.unwritten = Some(format!(
+                "{reason}; the run is saved and {run} has its events in events.jsonl",
+                run = run.display()
+            ));
         }
         self.show(event);
         Ok(())
@@ -128,10 +158,11 @@ impl<'a> Recorder<'a> {
             Event::Saved { .. } => {}
             Event::Stopped { epoch, step } => {
                 self.clear();
+                self.show_notes();
                 self.device.say(&format!(
                     "stopped and saved at epoch {epoch}, step {step}; continue with\n  pyr-wgpu \
                      train --resume {}",
-                    self.run.path().display()
+                    quoted(self.run.path())
                 ));
             }
             // The error itself is printed by `cli::main`.
@@ -141,14 +172,11 @@ impl<'a> Recorder<'a> {
                 best_top1_error,
                 seconds,
             } => {
-                let run = self.run.path().display();
-                self.device.say(&format!(
-                    "finished in {}; best test error {best_top1_error:.2} % in epoch \
-                     {best_epoch}\nweights: {run}/best.safetensors (best) and \
-                     {run}/last.safetensors (last); classify with\n  pyr-wgpu predict \
-                     {run}/best.safetensors IMAGE",
-                    duration(*seconds)
-                ));
+                let best = Best {
+                    epoch: *best_epoch,
+                    test_top1_error: *best_top1_error,
+                };
+                self.device.say(&finished(self.run, &best, *seconds));
             }
         }
     }

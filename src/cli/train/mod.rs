@@ -3,7 +3,9 @@
 mod args;
 mod config;
 mod driver;
+mod resume;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub(super) use args::Args;
@@ -11,19 +13,23 @@ pub(super) use args::Args;
 use super::device::DeviceArgs;
 use super::devices::bytes;
 use super::error::CliError;
+use super::fitting::fitting;
+use super::output::print_message;
 use super::signals::Signals;
 use super::tuning::complete;
-use crate::data::{self, Dataset, DatasetKind};
+use crate::data::{self, DataError, Dataset, DatasetKind};
 use crate::engine::{Device, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
-use crate::model::{Description, Network, Preprocessing, crop_padding};
-use crate::run::{Config, Environment, RunDirectory};
+use crate::model::{Description, Network, Preprocessing, crop_padding, names};
+use crate::run::{Config, Environment, RunDirectory, SavedState};
 use crate::train::{
-    Best, Options, SaveInterval, Session, SessionOptions, Snapshot, TrainError, Trainer,
+    Best, InputPipeline, Mode, Options, SaveInterval, Session, SessionOptions, Snapshot,
+    TrainError, Trainer, step_graph,
 };
-use config::{check_recipe, new_config, resumed_config};
+use config::{Allowed, new_config, resumed_config};
 use driver::{Recorder, drive};
+use resume::{end, load};
 
 /// Everything that is decided before the first step.
 struct Plan {
@@ -35,29 +41,78 @@ struct Plan {
     start: Option<(Snapshot, Option<Best>)>,
 }
 
+/// Time that a driver needs to recover from the loss of a device.
+const RECOVERY: Duration = Duration::from_secs(5);
+
 /// Trains.
 ///
 /// # Errors
 /// See [`CliError`]; what was saved is kept in every case.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
-    let say = |text: &str| args.device.say(text);
-    let resumed = match &args.files.resume {
-        Some(path) => Some(RunDirectory::open(path)?),
+    args.device.check()?;
+    let allowed = Allowed::new(&args)?;
+    let mut directory = match &args.files.resume {
+        Some(path) => Some(RunDirectory::resume(path)?),
         None => None,
     };
-    let config = match &resumed {
-        Some(run) => resumed_config(&args, run)?,
+    let mut config = match &directory {
+        Some(run) => resumed_config(&args, &allowed, run)?,
         None => new_config(&args)?,
     };
-    check_recipe(&config)?;
-    let plan = prepare(config, resumed.as_ref())?;
+    let mut signals = None;
+    let mut attempts = 0;
+    loop {
+        let ended = attempt(&args, &allowed, config, &mut directory, &mut signals);
+        let text = match ended {
+            Err(CliError::Lost(text)) => text,
+            // The driver may need longer.
+            Err(CliError::Device(text)) if attempts > 0 => text,
+            ended => return ended,
+        };
+        if attempts == args.files.retry {
+            return Err(CliError::Lost(text));
+        }
+        attempts += 1;
+        print_message(&format!(
+            "warning: {text}; attempt {attempts} of {} to continue, in {} s",
+            args.files.retry,
+            RECOVERY.as_secs()
+        ));
+        std::thread::sleep(RECOVERY);
+        config = match &directory {
+            Some(run) => run.config()?,
+            None => new_config(&args)?,
+        };
+    }
+}
+
+/// Trains until the end of the run, or until something ends it early. A new run leaves its
+/// directory in `directory`, from which the next attempt resumes.
+fn attempt(
+    args: &Args,
+    allowed: &Allowed<'_>,
+    config: Config,
+    directory: &mut Option<RunDirectory>,
+    signals: &mut Option<Signals>,
+) -> Result<(), CliError> {
+    let say = |text: &str| args.device.say(text);
+    let state = match directory {
+        Some(run) => load(run, &config, &args.device)?,
+        None => None,
+    };
+    if let (Some(run), Some(state)) = (&*directory, &state)
+        && state.progress.position.epoch > config.recipe.epochs
+    {
+        return end(run, &config, state, &args.device);
+    }
+    let plan = prepare(args, allowed, config, state)?;
     for note in &plan.dataset.notes {
         say(&format!("note: {note}"));
     }
-    let choices = match (&args.files.choices, &resumed) {
-        (Some(other), _) => RunDirectory::open(other)?.choices()?,
+    let recorded = match (&args.files.choices, &*directory) {
+        (Some(other), _) => Some(chosen(other)?),
         (None, Some(run)) => run.choices()?,
-        (None, None) => Choices::default(),
+        (None, None) => None,
     };
     if plan.config.recipe.never_drops() && plan.config.recipe.epochs > 1 {
         let proposed = plan.config.recipe.proposed_milestones();
@@ -69,21 +124,21 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             list.join(",")
         ));
     }
-    let recorded = resumed.as_ref().and_then(RunDirectory::device);
-    let device = args.device.open_again(recorded.as_deref())?;
-    // A resumed run keeps its kernels, so that its results are bit-identical.
-    let mut tuner = match resumed {
-        Some(_) => Tuner::default(),
-        None => args.tune.tuner(),
+    let device = match directory {
+        Some(run) => args.device.open_again(run.device()?.as_deref())?,
+        None => args.device.open()?,
     };
-    let trainer = build(&plan, &device, &args, |graphs| {
+    // A resumed run keeps its kernels, so that its results are bit-identical.
+    let mut tuner = match (&*directory, &recorded) {
+        (Some(_), Some(_)) => Tuner::default(),
+        _ => args.tune.tuner(),
+    };
+    let choices = recorded.unwrap_or_default();
+    let trainer = build(&plan, &device, args, |graphs| {
         complete(&mut tuner, &device, graphs, &choices, &args.device)
     })?;
-    let run = match resumed {
-        Some(run) => {
-            run.forget_from(trainer.position().epoch)?;
-            run
-        }
+    let run = match directory {
+        Some(run) => run,
         None => {
             let name = args.network.preset.as_deref().unwrap_or("run");
             let name = match args.network.any() {
@@ -91,24 +146,24 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
                 false => "demo",
             };
             let name = format!("{name}-{}", plan.config.dataset);
-            RunDirectory::create(args.files.run_dir.as_deref(), &name)?
+            directory.insert(RunDirectory::create(args.files.run_dir.as_deref(), &name)?)
         }
     };
-    let environment = Environment::new(&device);
-    match args.files.resume {
-        None => {
-            let classes = &plan.description.classes;
-            run.begin(
-                &plan.config,
-                &environment,
-                trainer.engine().choices(),
-                classes,
-            )?;
-        }
+    match plan.start {
         Some(_) => run.update_config(&plan.config)?,
+        None => {
+            let environment = Environment::new(&device);
+            let choices = trainer.engine().choices();
+            let classes = &plan.description.classes;
+            run.begin(&plan.config, &environment, choices, classes)?;
+        }
     }
-    introduce(&plan, &trainer, &run, &args.device);
-    let signals = Signals::install()?;
+    run.forget_from(trainer.position().epoch)?;
+    introduce(&plan, &trainer, run, &args.device);
+    let signals = match signals {
+        Some(signals) => signals,
+        None => signals.insert(Signals::install()?),
+    };
     let options = SessionOptions {
         run: Some(run.path().display().to_string()),
         save: args.files.checkpoint_every.unwrap_or(SaveInterval::Epoch),
@@ -121,53 +176,63 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         Some((_, best)) => Session::resume(trainer, *best, options, clock),
         None => Session::start(trainer, options, clock),
     };
-    let recorder = Recorder::new(&plan, &run, &args.device, args.files.json);
-    drive(session, recorder, &signals)
+    let recorder = Recorder::new(&plan, run, &args.device, args.files.json);
+    drive(session, recorder, signals)
 }
 
-/// Opens the dataset and, for a resumed run, its state.
-fn prepare(mut config: Config, resumed: Option<&RunDirectory>) -> Result<Plan, CliError> {
+/// The kernels of another run.
+fn chosen(path: &Path) -> Result<Choices, CliError> {
+    let choices = RunDirectory::open(path)?.choices()?;
+    choices.ok_or_else(|| {
+        CliError::Checkpoint(format!(
+            "{} has no choices.json; give the directory of a run that has begun to train",
+            path.display()
+        ))
+    })
+}
+
+/// Opens the dataset, and checks it against the state of a resumed run.
+fn prepare(
+    args: &Args,
+    allowed: &Allowed<'_>,
+    mut config: Config,
+    state: Option<SavedState>,
+) -> Result<Plan, CliError> {
     let kind: DatasetKind = config.dataset.parse()?;
-    let loaded = match resumed {
-        Some(run) => {
-            let loaded = run.load(&Network::new(&config.network)?)?;
-            if loaded.0.position.epoch > config.recipe.epochs {
-                return Err(CliError::Usage(format!(
-                    "{} has completed all of its {} epochs; to continue, raise --epochs",
-                    run.path().display(),
-                    config.recipe.epochs
-                )));
-            }
-            Some(loaded)
-        }
-        None => None,
-    };
-    let resize = match &loaded {
-        Some((.., description)) => description.preprocessing.resize,
+    let resize = match &state {
+        Some(state) => state.description.preprocessing.resize,
         None => config.network.resize(),
     };
-    let dataset = data::open(&data::Request {
+    let opened = data::open(&data::Request {
         kind,
         dir: config.data.clone(),
         resize,
         need_train: true,
-    })?;
-    let classes = dataset.classes.len() as u32;
-    if loaded.is_none() {
-        config.network.classes = classes;
-        config.network.validate()?;
-    }
-    if config.network.classes != classes {
-        return Err(CliError::Data(format!(
-            "the dataset has {classes} classes, the network {}; was the run started on another \
-             dataset?",
-            config.network.classes
-        )));
-    }
-    let network = Network::new(&config.network)?;
-    let (start, description) = match loaded {
-        Some((snapshot, best, description)) => (Some((snapshot, best)), description),
+    });
+    let dataset = match opened {
+        Err(error @ DataError::MissingDirectory { .. }) if state.is_some() => {
+            return Err(CliError::Data(format!(
+                "{error}; if the data has moved, say where to: --data DIR --allow data"
+            )));
+        }
+        opened => opened?,
+    };
+    let (start, description) = match state {
+        Some(state) => {
+            let (snapshot, notes) = resume::check(&config, allowed, &dataset, &state)?;
+            notes.iter().for_each(|note| args.device.say(note));
+            (Some((snapshot, state.progress.best)), state.description)
+        }
         None => {
+            let classes = dataset.classes.len() as u32;
+            if let Some(wanted) = args.network.classes.filter(|wanted| *wanted != classes) {
+                return Err(CliError::Usage(format!(
+                    "--classes is {wanted}, but the dataset has {classes} classes; leave the flag \
+                     out"
+                )));
+            }
+            config.network.classes = classes;
+            config.network.validate()?;
             let preprocessing = Preprocessing::new(&config.network, dataset.mean, dataset.std);
             let description = Description {
                 network: config.network.clone(),
@@ -177,6 +242,7 @@ fn prepare(mut config: Config, resumed: Option<&RunDirectory>) -> Result<Plan, C
             (None, description)
         }
     };
+    let network = Network::new(&config.network)?;
     Ok(Plan {
         config,
         network,
@@ -204,8 +270,10 @@ fn build(
     let train =
         train.ok_or_else(|| CliError::Data("the dataset has no training part".to_owned()))?;
     let test = plan.dataset.test.clone();
+    let inputs = [(&train, names::TRAIN_IMAGES), (&test, names::EVAL_IMAGES)];
+    let inputs = inputs.map(|(source, name)| InputPipeline::new(source.clone(), name, device, 1));
     let mut trainer = Trainer::new(device, plan.network.clone(), options, train, test, choose)
-        .map_err(|error| fitting(plan, device, error))?;
+        .map_err(|error| too_large(plan, device, inputs, error))?;
     let snapshot = match &plan.start {
         Some((snapshot, _)) => snapshot.clone(),
         None => Snapshot::initial(&plan.network, plan.config.seed),
@@ -215,24 +283,29 @@ fn build(
 }
 
 /// Adds the largest micro-batch that fits to an error about the device's limits.
-fn fitting(plan: &Plan, device: &Device, error: TrainError) -> CliError {
-    let precision = matches!(error, TrainError::Engine(EngineError::Precision(_)));
-    let error = CliError::from(error);
-    let text = match &error {
-        CliError::Device(text) if !precision => text,
-        _ => return error,
+fn too_large(
+    plan: &Plan,
+    device: &Device,
+    [train, test]: [InputPipeline; 2],
+    error: TrainError,
+) -> CliError {
+    let TrainError::Engine(error) = error else {
+        return error.into();
     };
-    let now = plan
-        .config
-        .micro_batch
-        .unwrap_or(plan.config.recipe.batch_size);
-    match super::summary::largest_batch(&plan.network, plan.config.passes(), &device.target(), now)
-    {
-        Some(batch) => CliError::Device(format!(
-            "{text}; --micro-batch {batch} would fit this adapter's binding limit"
-        )),
-        None => error,
-    }
+    let Plan {
+        config, network, ..
+    } = plan;
+    let preprocessing = &plan.description.preprocessing;
+    let now = config.recipe.batch_size.min(train.len());
+    let now = config.micro_batch.unwrap_or(now);
+    fitting(error, device, "--micro-batch", now, |batch| {
+        let passes = config.passes();
+        let input = train.input(batch, preprocessing, config.recipe.augment);
+        let step = step_graph(network, batch, &input, Mode::MicroBatch, passes)?;
+        let input = test.input(batch, preprocessing, false);
+        let evaluation = step_graph(network, batch, &input, Mode::Evaluate, passes)?;
+        Ok(vec![step, evaluation])
+    })
 }
 
 /// Prints what is about to run.

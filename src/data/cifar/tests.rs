@@ -111,6 +111,21 @@ fn the_folder_of_the_archive_is_found() {
 }
 
 #[test]
+fn other_files_of_records_are_noted() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), 1);
+    fs::write(folder.path().join("readme.html"), b"of the archive").unwrap();
+    assert!(open_small(folder.path(), false).unwrap().notes.is_empty());
+    fs::write(folder.path().join("3.bin"), b"").unwrap();
+    let notes = open_small(folder.path(), true).unwrap().notes;
+    let expected = format!(
+        "not used in {}: 3.bin (not a file of Small)",
+        folder.path().display()
+    );
+    assert_eq!(notes, [expected]);
+}
+
+#[test]
 fn evaluation_needs_the_test_file_alone() {
     let folder = TempDir::new().unwrap();
     write(folder.path(), 1);

@@ -1,5 +1,7 @@
 //! Every kind of image, encoded here or by another program (`tests/images`).
 
+use std::io::Cursor;
+
 use image::codecs::jpeg::JpegEncoder;
 use image::{GrayAlphaImage, GrayImage, ImageBuffer, Luma, LumaA, Rgb, Rgba, RgbaImage};
 
@@ -138,7 +140,7 @@ fn inks_become_the_colours_that_pillow_gives() {
 #[test]
 fn the_camera_was_held_upright() {
     let bytes = include_bytes!("../../../tests/images/rotated.jpg");
-    let upright = decode(bytes).unwrap();
+    let (upright, _) = decode(bytes).unwrap();
     assert_eq!(upright.dimensions(), (32, 48));
     close(upright.get_pixel(28, 4).0, [220, 30, 20], 4);
     close(upright.get_pixel(4, 4).0, [20, 40, 220], 4);
@@ -171,8 +173,17 @@ fn what_is_no_image_is_refused() {
     assert_eq!(error(b""), "the file is empty");
     let no_image = "not an image in JPEG, PNG, GIF, BMP or WebP format";
     assert_eq!(error(b"Dear diary, today I trained a network.\n"), no_image);
-    // TIFF: recognised, but not supported.
-    assert_eq!(error(b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0"), no_image);
+    // Recognised, but not supported.
+    for (start, format) in [
+        (&b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0"[..], "TIFF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x20ftypavif\0\0\0\0", "AVIF"),
+    ] {
+        assert_eq!(
+            error(start),
+            format!("{no_image} but in {format}; convert it")
+        );
+    }
 }
 
 #[test]
@@ -195,20 +206,95 @@ fn an_image_that_breaks_off_is_refused() {
     }
 }
 
-#[test]
-fn the_end_of_a_small_jpeg_in_the_metadata_is_not_the_end() {
-    // Start, an application segment of 8 bytes that holds an end marker, a scan without one.
-    let open = b"\xFF\xD8\xFF\xE1\x00\x08abc\xFF\xD9d\xFF\xDA\x00\x02xyz\xFF\x00\xFF\xD0w";
-    assert!(!has_end_marker(open));
-    assert!(has_end_marker(&[&open[..], b"\xFF\xFF\xD9"].concat()));
-    assert!(!has_end_marker(b"\xFF\xD8\xFF\xE1\xFF\xFF\xFF\xD9"));
-}
-
-/// A header that claims 60,000 x 60,000 pixels is refused before anything is allocated.
+/// Headers that claim more than fits the memory of all decodes are refused before anything is
+/// allocated.
 #[test]
 fn an_image_too_large_for_memory_is_refused() {
-    let mut bytes = encode(RgbImage::new(1, 1), ImageFormat::Bmp);
-    bytes[18..22].copy_from_slice(&60_000u32.to_le_bytes());
-    bytes[22..26].copy_from_slice(&60_000u32.to_le_bytes());
-    assert!(error(&bytes).contains("60000 x 60000 is too large"));
+    let mut bmp = encode(RgbImage::new(1, 1), ImageFormat::Bmp);
+    bmp[18..22].copy_from_slice(&60_000u32.to_le_bytes());
+    bmp[22..26].copy_from_slice(&60_000u32.to_le_bytes());
+    let mut png = encode(RgbImage::new(1, 1), ImageFormat::Png);
+    png[16..24].copy_from_slice(&[0, 0, 0xEA, 0x60, 0, 0, 0xEA, 0x60]);
+    // The check sum of a header of 60,000 x 60,000 pixels of 24 bits.
+    png[29..33].copy_from_slice(&0x0FB0_E215u32.to_be_bytes());
+    // A canvas of one pixel, a frame of 60,000 x 60,000.
+    let gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xFF\xFF\xFF,\0\0\0\0\x60\xEA\x60\xEA\0\x02\x01\0;";
+    let jpeg = b"\xFF\xD8\xFF\xC2\0\x0B\x08\xEA\x60\xEA\x60\x01\x01\x11\0\
+        \xFF\xDA\0\x08\x01\x01\0\0\0\0\xFF\xD9";
+    for bytes in [&bmp[..], &png, gif, jpeg] {
+        let expected = "60000 x 60000 is too large to decode: it may take ";
+        assert!(error(bytes).contains(expected), "{}", error(bytes));
+    }
+    // A still image in a canvas of one pixel; an animation of 16,384 x 16,384.
+    let vp8 = b"VP8 \x1A\0\0\0\x10\0\0\x9D\x01\x2A\xFF\x3F\xFF\x3F0123456789ABCDEF";
+    let still = [
+        b"RIFF\xFF\0\0\0WEBPVP8X\x0A\0\0\0\x10\0\0\0\0\0\0\0\0\0ALPH\x01\0\0\0\0\0",
+        &vp8[..],
+    ];
+    let animation: [&[u8]; 2] = [
+        b"RIFF\xFF\0\0\0WEBPVP8X\x0A\0\0\0\x02\0\0\0\xFF\x3F\0\xFF\x3F\0ANIM\x06\0\0\0\0\0\0\0\0\0\
+        ANMF\x32\0\0\0\0\0\0\0\0\0\xFF\x3F\0\xFF\x3F\0\0\0\0\0",
+        vp8,
+    ];
+    for bytes in [still.concat(), animation.concat()] {
+        assert!(
+            error(&bytes).contains("is too large to decode"),
+            "{}",
+            error(&bytes)
+        );
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod files {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    fn error(path: &std::path::Path) -> String {
+        let error = decode_image_file(path, Resize::whole(4)).unwrap_err();
+        let sniffed = sniff_file(path).map_err(|error| error.to_string());
+        let refused_at_once = !matches!(error, DataError::FileTooLarge { .. });
+        assert!(!refused_at_once || sniffed == Err(error.to_string()));
+        error.to_string()
+    }
+
+    #[test]
+    fn only_regular_files_of_a_limited_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let missing = error(&path("missing.png"));
+        assert!(missing.starts_with("cannot be read: "), "{missing}");
+        assert_eq!(error(folder.path()), "it is a folder, not a file");
+
+        // Sparse: 4 GiB that take no space.
+        let large = File::create(path("large.png")).unwrap();
+        large.set_len(4 << 30).unwrap();
+        let expected = "4294967296 bytes are too large for an image file, the limit is 268435456; \
+            make it smaller";
+        let found = decode_image_file(&path("large.png"), Resize::whole(4)).unwrap_err();
+        assert_eq!(found.to_string(), expected);
+
+        let image = RgbImage::from_pixel(4, 4, Rgb([1, 2, 3]));
+        fs::write(path("image.png"), encode(image, ImageFormat::Png)).unwrap();
+        let pixels = [1, 2, 3].repeat(16);
+        #[cfg(unix)]
+        {
+            let expected = "it is a pipe, socket or device, not a file";
+            let made = std::process::Command::new("mkfifo")
+                .arg(path("pipe"))
+                .status();
+            assert!(made.unwrap().success());
+            let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+            std::os::unix::fs::symlink("/dev/zero", path("link")).unwrap();
+            for name in ["pipe", "socket", "link"] {
+                assert_eq!(error(&path(name)), expected);
+            }
+            std::os::unix::fs::symlink("image.png", path("good")).unwrap();
+            let found = decode_image_file(&path("good"), Resize::whole(4));
+            assert_eq!(found.unwrap(), pixels);
+        }
+        let found = decode_image_file(&path("image.png"), Resize::whole(4));
+        assert_eq!(found.unwrap(), pixels);
+    }
 }

@@ -3,6 +3,8 @@
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
 
+use std::fs;
+
 use super::*;
 use crate::data::DatasetKind;
 
@@ -79,21 +81,22 @@ fn assert_has(text: &str, part: &str) {
     assert!(text.contains(part), "`{part}` is not in: {text}");
 }
 
-/// A complete header without data: only decoding reveals the damage.
-fn damaged_png() -> Vec<u8> {
+fn plain_png() -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let image = RgbImage::new(4, 4);
     image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-    bytes.into_inner()[..40].to_vec()
+    bytes.into_inner()
+}
+
+/// A complete header without data: only decoding reveals the damage.
+fn damaged_png() -> Vec<u8> {
+    plain_png()[..40].to_vec()
 }
 
 #[test]
 fn classes_and_images_come_in_byte_wise_order() {
     // Capitals sort before small letters, and 10 before 9.
     let folder = Folder::new(&["Zebra", "ape", "bee"], 2);
-    folder.write("train/.hidden", b"");
-    folder.write("train/readme.txt", b"not a class");
-    folder.write("train/ape/.DS_Store", b"left alone");
     let data = folder.open().unwrap();
     assert_eq!(data.classes, ["Zebra", "ape", "bee"]);
     assert!(data.notes.is_empty(), "{:?}", data.notes);
@@ -120,13 +123,85 @@ fn images_on_disk_read_like_images_in_memory() {
 }
 
 #[test]
-fn val_stands_in_for_test() {
+fn parts_have_several_names_in_any_case() {
+    for (train, test) in [
+        ("train", "val"),
+        ("Train", "Test"),
+        ("TRAIN", "Valid"),
+        ("training", "validation"),
+        ("Training", "Testing"),
+    ] {
+        let folder = Folder::new(&["a", "b"], 1);
+        fs::rename(folder.path("train"), folder.path(train)).unwrap();
+        fs::rename(folder.path("test"), folder.path(test)).unwrap();
+        let data = folder.open().unwrap();
+        assert_eq!((data.train.unwrap().len(), data.test.len()), (2, 2));
+        assert!(data.notes.is_empty(), "{:?}", data.notes);
+    }
+}
+
+#[test]
+fn of_two_folders_for_a_part_one_is_used_and_the_other_noted() {
     let folder = Folder::new(&["a", "b"], 1);
-    fs::rename(folder.path("test"), folder.path("val")).unwrap();
-    assert_eq!(folder.open().unwrap().test.len(), 2);
-    fs::create_dir(folder.path("test")).unwrap();
-    // With both, test is used; it is empty, so opening fails before the note is shown.
-    assert_has(&folder.error(), "test has no class");
+    fs::create_dir(folder.path("val")).unwrap();
+    let notes = folder.open().unwrap().notes.join("\n");
+    assert_has(&notes, ": val (the test part is test)");
+    // Also where the one that is used is of no use.
+    fs::rename(folder.path("test"), folder.path("valid")).unwrap();
+    let error = folder.error();
+    assert_has(&error, "val has no class");
+    assert_has(&error, ": valid (the test part is val)");
+}
+
+#[test]
+fn folders_that_may_be_the_missing_part_are_named() {
+    let folder = Folder::new(&["a", "b"], 1);
+    for (from, to, meant) in [
+        (
+            "test",
+            "dev",
+            "the folder test or val (there is dev: rename it to test)",
+        ),
+        ("dev", "tests", "(there is tests: rename it to test)"),
+        (
+            "train",
+            "trian",
+            "the folder train (there is trian: rename it to train)",
+        ),
+        (
+            "trian",
+            "train_images",
+            "(there is train_images: rename it to train)",
+        ),
+        // A class of an undivided folder is not one.
+        (
+            "train_images",
+            "rain",
+            "lacks the folder train, the folder test or val",
+        ),
+    ] {
+        fs::rename(folder.path(from), folder.path(to)).unwrap();
+        assert_has(&folder.error(), meant);
+    }
+    assert_has(
+        &folder.error(),
+        ": rain, tests (neither the training nor the test part)",
+    );
+}
+
+#[test]
+fn a_dataset_one_level_up_or_down_is_named() {
+    let folder = Folder::new(&["a", "b"], 1);
+    let error = |dir: &Path| {
+        let opened = open(manifest(), &request(Some(dir)));
+        opened.err().unwrap().to_string()
+    };
+    let advice = format!("give --data {}", folder.0.path().display());
+    assert_has(&error(&folder.path("train")), &advice);
+    let above = TempDir::new().unwrap();
+    fs::rename(folder.0.path(), above.path().join("inner")).unwrap();
+    let advice = format!("give --data {}", above.path().join("inner").display());
+    assert_has(&error(above.path()), &advice);
 }
 
 #[test]
@@ -182,17 +257,207 @@ fn a_class_without_images_is_named() {
         &format!("{} has no readable image; add", path.display()),
     );
     folder.write("train/b/notes.txt", b"soon");
+    let error = folder.error();
+    assert_has(&error, "has no readable image; add");
+    assert_has(
+        &error,
+        ": train/b/notes.txt (not an image by name or content)",
+    );
+    folder.write("train/b/notes.png", b"soon");
     assert_has(
         &folder.error(),
-        "has no readable image (first unreadable file: b/notes.txt: not an image",
+        "has no readable image (first unreadable file: b/notes.png: not an image",
     );
+}
+
+#[test]
+fn images_at_the_wrong_depth_are_named() {
+    let folder = Folder::new(&["a", "b"], 1);
+    fs::create_dir(folder.path("train/b/more")).unwrap();
+    fs::rename(
+        folder.path("train/b/000.png"),
+        folder.path("train/b/more/0.png"),
+    )
+    .unwrap();
+    let error = folder.error();
+    assert_has(&error, "train/b has no readable image");
+    assert_has(
+        &error,
+        ": train/b/more (a folder in a class folder; not searched",
+    );
+
+    let folder = Folder::new(&["a", "b"], 1);
+    for class in ["a", "b"] {
+        let from = folder.path(&format!("train/{class}"));
+        fs::rename(
+            from.join("000.png"),
+            folder.path(&format!("train/{class}.png")),
+        )
+        .unwrap();
+        fs::remove_dir(from).unwrap();
+    }
+    let error = folder.error();
+    assert_has(&error, "train has no class");
+    assert_has(&error, ": train/a.png, train/b.png (not in a class folder)");
+}
+
+/// What operating systems and tools leave in folders is no picture, and no damage.
+#[test]
+fn what_is_not_used_is_noted_once_for_each_reason() {
+    let folder = Folder::new(&["a", "b"], 1);
+    for (file, content) in [
+        ("train/a/Thumbs.db", &b"\xd0\xcf\x11\xe0"[..]),
+        ("train/a/desktop.ini", b"[.ShellClassInfo]"),
+        ("train/a/empty", b""),
+        ("test/b/labels.csv", b"file,label"),
+        ("train/a/.DS_Store", b""),
+        ("train/.ignored", b""),
+        ("train/loose.png", b""),
+        ("README.md", b""),
+    ] {
+        folder.write(file, content);
+    }
+    for place in ["train/a/more", "extra"] {
+        fs::create_dir(folder.path(place)).unwrap();
+    }
+    // A picture without an extension is one.
+    fs::copy(folder.path("train/b/000.png"), folder.path("train/b/001")).unwrap();
+    for limit in [HOST_LIMIT, 0] {
+        let data = folder.open_within(limit).unwrap();
+        assert_eq!((data.train.unwrap().len(), data.test.len()), (3, 2));
+        let directory = folder.0.path().display();
+        let expected = [
+            "README.md, extra (neither the training nor the test part)",
+            "train/a/more (a folder in a class folder; not searched, images belong directly into \
+             the class folder)",
+            "test/b/labels.csv, train/a/Thumbs.db, train/a/desktop.ini and 1 more (not an image \
+             by name or content)",
+            "train/loose.png (not in a class folder)",
+            "train/.ignored, train/a/.DS_Store (the name begins with a dot)",
+        ];
+        let expected = expected.map(|note| format!("not used in {directory}: {note}"));
+        let mut notes = data.notes;
+        notes.sort();
+        let mut sorted = expected.to_vec();
+        sorted.sort();
+        assert_eq!(notes, sorted);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn links_and_special_files_are_noted() {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    let folder = Folder::new(&["a", "b"], 1);
+    symlink(folder.path("gone"), folder.path("train/c")).unwrap();
+    symlink(folder.path("train/d"), folder.path("train/d")).unwrap();
+    symlink(
+        folder.path("test/a/000.png"),
+        folder.path("train/a/link.png"),
+    )
+    .unwrap();
+    let _socket = UnixListener::bind(folder.path("train/a/pipe.png")).unwrap();
+    let data = folder.open().unwrap();
+    assert_eq!(data.classes, ["a", "b"]);
+    assert_eq!(data.train.unwrap().len(), 3);
+    let notes = data.notes.join("\n");
+    assert_has(
+        &notes,
+        ": train/c (a link that cannot be followed: No such file",
+    );
+    assert_has(&notes, ": train/d (a link that cannot be followed: ");
+    assert_has(&notes, ": train/a/pipe.png (not a regular file)");
+    // A link to a class in one part only explains why the classes differ.
+    fs::create_dir(folder.path("test/c")).unwrap();
+    let error = folder.error();
+    assert_has(&error, "only in test: `c`");
+    assert_has(&error, "train/c (a link that cannot be followed");
+    // A link with the name of a picture is an image that cannot be read.
+    fs::remove_dir(folder.path("test/c")).unwrap();
+    symlink(folder.path("gone"), folder.path("train/a/001.png")).unwrap();
+    assert_has(&folder.error(), "1 of 4 image files in ");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_directory_that_cannot_be_read_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new(&["a", "b"], 1);
+    let closed = folder.path("train/b");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    // Nothing is closed to root.
+    if fs::read_dir(&closed).is_err() {
+        let error = folder.error();
+        assert_has(&error, &format!("cannot read {}: ", closed.display()));
+        assert_has(&error, "check the path and its permissions");
+    }
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
+    let file = folder.path("train/a/000.png");
+    let opened = open(manifest(), &request(Some(&file)));
+    assert_has(
+        &opened.err().unwrap().to_string(),
+        "000.png: not a directory",
+    );
+}
+
+#[test]
+fn class_names_that_look_alike_are_refused() {
+    let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
+    let folder = Folder::new(&["a", composed, decomposed], 1);
+    if fs::read_dir(folder.path("train")).unwrap().count() < 3 {
+        // The file system takes both for one name.
+        return;
+    }
+    assert_has(
+        &folder.error(),
+        r"two class folders whose names look alike: `cafe\u{301}` and `caf\u{e9}`; rename",
+    );
+    fs::remove_dir_all(folder.path(&format!("train/{composed}"))).unwrap();
+    fs::remove_dir_all(folder.path(&format!("test/{decomposed}"))).unwrap();
+    let error = folder.error();
+    assert_has(
+        &error,
+        "only in training: `cafe\u{301}`; only in test: `caf\u{e9}`",
+    );
+    assert_has(&error, r"(`cafe\u{301}` and `caf\u{e9}` look alike");
+}
+
+#[cfg(unix)]
+#[test]
+fn names_are_printed_without_control_characters() {
+    let folder = Folder::new(&["a", "b\n\u{1b}[2J"], 1);
+    // The name itself is kept, for JSON and checkpoints.
+    assert_eq!(folder.open().unwrap().classes[1], "b\n\u{1b}[2J");
+    fs::remove_dir_all(folder.path("test/b\n\u{1b}[2J")).unwrap();
+    fs::create_dir(folder.path("test/c\t")).unwrap();
+    let error = folder.error();
+    assert_has(
+        &error,
+        r"only in training: `b\n\u{1b}[2J`; only in test: `c\t`",
+    );
+    assert!(!error.contains(char::is_control), "{error:?}");
+}
+
+#[test]
+fn pictures_of_other_formats_count_as_unreadable() {
+    let folder = Folder::new(&["a", "b"], 1);
+    folder.write("train/a/scan", b"II*\0\x08\0\0\0");
+    assert_has(&folder.error(), "1 of 3 image files in ");
+    assert_has(
+        &folder.error(),
+        "a/scan: not an image in JPEG, PNG, GIF, BMP or WebP format but in TIFF",
+    );
+    fs::remove_file(folder.path("train/a/scan")).unwrap();
+    folder.write("train/a/drawing.svg", b"<svg/>");
+    assert_has(&folder.error(), "a/drawing.svg: not an image in JPEG");
 }
 
 #[test]
 fn a_hundredth_of_the_files_may_be_unreadable() {
     let folder = Folder::new(&["a", "b"], 50);
     folder.write("train/a/010.png", b"no image");
-    fs::create_dir(folder.path("train/a/more")).unwrap();
+    folder.write("train/a/notes.txt", b"no image");
     for limit in [HOST_LIMIT, 0] {
         let data = folder.open_within(limit).unwrap();
         let train = data.train.unwrap();
@@ -202,15 +467,39 @@ fn a_hundredth_of_the_files_may_be_unreadable() {
         assert_eq!(colours[10], ([0, 11, 9], 0));
         assert_eq!(colours[49], ([50, 0, 9], 1));
         let notes = data.notes.join("\n");
-        assert_has(&notes, "more is a folder in a class folder; not searched");
-        assert_has(&notes, "skipped 1 of 100 files in ");
-        assert_has(&notes, "a/010.png: not an image in JPEG");
+        assert_has(&notes, "1 of 100 image files in ");
+        assert_has(
+            &notes,
+            "cannot be read and are skipped: a/010.png: not an image in JPEG",
+        );
     }
     folder.write("train/b/011.png", b"");
     for limit in [HOST_LIMIT, 0] {
         let error = folder.open_within(limit).err().unwrap().to_string();
-        assert_has(&error, "2 of 100 files in ");
+        assert_has(&error, "2 of 100 image files in ");
         assert_has(&error, "b/011.png: the file is empty; repair or remove");
+    }
+}
+
+#[test]
+fn a_file_that_claims_too_much_memory_is_skipped_by_name() {
+    let folder = Folder::new(&["a", "b"], 50);
+    // A GIF with a canvas of one pixel and a frame of 65,535 x 65,535.
+    folder.write(
+        "train/a/010.png",
+        b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xFF\xFF\xFF,\0\0\0\0\xFF\xFF\xFF\xFF\0\x02\x01\0;",
+    );
+    for limit in [HOST_LIMIT, 0] {
+        let data = folder.open_within(limit).unwrap();
+        let train = data.train.unwrap();
+        let colours = colours(&*train);
+        let (at, notes) = match limit {
+            0 => (11, train.notes()),
+            _ => (10, data.notes),
+        };
+        assert_eq!(colours[at], ([0, 11, 9], 0));
+        let expected = "a/010.png: an image of 65535 x 65535 is too large to decode";
+        assert_has(&notes.join(""), expected);
     }
 }
 
@@ -223,13 +512,59 @@ fn an_image_damaged_on_disk_is_replaced_by_the_next_of_its_class() {
     folder.write("train/a/049.png", &damaged_png());
     let found = colours(&*train);
     assert_eq!((found.len(), found[49]), (100, ([0, 0, 9], 0)));
+    let damaged: Vec<usize> = (0..100).filter(|index| train.is_damaged(*index)).collect();
+    assert_eq!(damaged, [49]);
     assert_has(&train.notes().join(""), "a/049.png: damaged PNG image");
     assert_eq!(train.notes().len(), 1);
     assert_eq!(colours(&*train)[49], found[49]);
 
     folder.write("train/b/000.png", &damaged_png());
     let error = train.read(50, None, &mut [0; 48]).unwrap_err().to_string();
-    assert_has(&error, "2 of 100 files in ");
+    assert_has(&error, "2 of 100 image files in ");
+}
+
+/// A thousand classes, twenty thousand images, and for each one a file that is no image: their
+/// number shows in no line of output, and opening takes a second or two.
+#[test]
+fn a_large_folder_is_opened_with_few_words() {
+    let folder = Folder::new(&[], 0);
+    folder.write("image.png", &plain_png());
+    folder.write("damaged.png", &damaged_png());
+    for (part, images) in [("train", 20), ("test", 1)] {
+        for class in 0..1000 {
+            let class = folder.path(&format!("{part}/{class:04}"));
+            fs::create_dir_all(&class).unwrap();
+            for image in 0..images {
+                let file = class.join(format!("{image}.png"));
+                fs::hard_link(folder.path("image.png"), file).unwrap();
+                fs::write(class.join(format!("{image}.txt")), b"caption").unwrap();
+            }
+        }
+    }
+    for class in 0..100 {
+        let file = folder.path(&format!("train/{class:04}/7.png"));
+        fs::remove_file(&file).unwrap();
+        fs::hard_link(folder.path("damaged.png"), &file).unwrap();
+    }
+    let data = folder.open_within(0).unwrap();
+    let train = data.train.unwrap();
+    let mut labels = [0; 1000];
+    let mut image = [0; 48];
+    for index in 0..train.len() {
+        train.read(index, None, &mut image).unwrap();
+        labels[train.label(index) as usize] += 1;
+    }
+    assert_eq!((labels, data.test.len()), ([20; 1000], 1000));
+    let damaged = (0..train.len()).filter(|index| train.is_damaged(*index));
+    assert_eq!(damaged.count(), 100);
+    let notes = [data.notes, train.notes()].concat().join("\n");
+    assert_has(
+        &notes,
+        "test/0000/0.txt, test/0001/0.txt, test/0002/0.txt and 20997 more (not an",
+    );
+    assert_has(&notes, "100 of 20000 image files in ");
+    assert_has(&notes, "and 95 more");
+    assert!(notes.len() < 2000, "{notes}");
 }
 
 #[test]
@@ -239,7 +574,7 @@ fn many_unreadable_files_are_counted_and_a_few_are_named() {
         folder.write(&format!("test/b/{number:03}.png"), &damaged_png());
     }
     let error = folder.error();
-    assert_has(&error, "8 of 20 files in ");
+    assert_has(&error, "8 of 20 image files in ");
     assert_has(&error, "b/004.png: damaged PNG image");
     assert_has(&error, "and 3 more; repair");
 }

@@ -6,18 +6,23 @@ use super::{Backend, EngineError};
 use crate::cpu::{Cpu, LoadedGraphs};
 use crate::graph::Graph;
 use crate::graph::lasting::{LastingMemory, MemoryRange};
+use crate::memory::OutOfMemory;
 
 /// Graphs on the CPU.
 pub(in crate::engine) struct CpuBackend(LoadedGraphs);
 
 impl CpuBackend {
     /// Lasting values start as zeros.
+    ///
+    /// # Errors
+    /// If there is not as much memory.
     pub(in crate::engine) fn new(
         cpu: &Arc<Cpu>,
         graphs: Vec<Graph>,
         lasting: &LastingMemory,
-    ) -> CpuBackend {
-        CpuBackend(LoadedGraphs::new(Arc::clone(cpu), graphs, lasting))
+    ) -> Result<CpuBackend, OutOfMemory> {
+        let loaded = LoadedGraphs::new(Arc::clone(cpu), graphs, lasting)?;
+        Ok(CpuBackend(loaded))
     }
 }
 

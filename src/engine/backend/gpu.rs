@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Backend, EngineError};
+use crate::engine::MemoryPlan;
 use crate::gpu::{BufferRange, Gpu, KeptBuffer, LoadedPrograms};
 use crate::graph::Graph;
 use crate::graph::lasting::{LastingMemory, MemoryRange};
@@ -41,6 +42,7 @@ impl GpuBackend {
             used.extend(&lowered.choices);
         }
         let programs: Vec<&Program> = lowered.iter().map(|lowered| &lowered.program).collect();
+        MemoryPlan::check(target, &programs)?;
         let loaded = LoadedPrograms::new(gpu, &programs)?;
         #[cfg(not(target_arch = "wasm32"))]
         gpu.hand_over_pipelines();

@@ -9,7 +9,7 @@ mod reference;
 
 pub(super) use cpu::CpuBackend;
 pub(super) use gpu::GpuBackend;
-pub(super) use reference::ReferenceBackend;
+pub(super) use reference::{ReferenceBackend, needed as needed_by_reference};
 
 use super::EngineError;
 #[cfg(not(target_arch = "wasm32"))]

@@ -3,8 +3,10 @@
 //! They compute in double precision; lasting values are rounded to `f32` at the end of a run.
 
 use super::{Backend, EngineError};
+use crate::cpu::temporary_bytes;
 use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Graph, Tensor, interp};
+use crate::memory::{self, OutOfMemory};
 
 /// Graphs with the memory of their lasting values.
 pub(in crate::engine) struct ReferenceBackend {
@@ -18,19 +20,34 @@ pub(in crate::engine) struct ReferenceBackend {
 
 impl ReferenceBackend {
     /// Lasting values start as zeros.
-    pub(in crate::engine) fn new(graphs: Vec<Graph>, lasting: &LastingMemory) -> ReferenceBackend {
+    ///
+    /// # Errors
+    /// If there is not as much memory.
+    pub(in crate::engine) fn new(
+        graphs: Vec<Graph>,
+        lasting: &LastingMemory,
+    ) -> Result<ReferenceBackend, OutOfMemory> {
+        memory::check(needed(&graphs, lasting))?;
         let regions = lasting.regions.iter();
-        ReferenceBackend {
+        let memory: Result<_, OutOfMemory> =
+            regions.map(|region| memory::zeros(region.words)).collect();
+        Ok(ReferenceBackend {
             ranges: graphs.iter().map(|graph| lasting.ranges(graph)).collect(),
-            memory: regions.map(|region| vec![0; region.words]).collect(),
+            memory: memory?,
             bytes: lasting.bytes(),
             graphs,
-        }
+        })
     }
 
     fn words_mut(&mut self, range: MemoryRange) -> &mut [u32] {
         words_mut(&mut self.memory, range)
     }
+}
+
+/// Bytes in use during a run: lasting values in single precision and twice in double precision, in
+/// [`interp::Store`] and as operands; temporary values in double precision.
+pub(in crate::engine) fn needed(graphs: &[Graph], lasting: &LastingMemory) -> u64 {
+    5 * lasting.bytes() + 2 * temporary_bytes(graphs)
 }
 
 fn words(memory: &[Vec<u32>], range: MemoryRange) -> &[u32] {

@@ -74,6 +74,15 @@ impl LossScale {
         }
     }
 
+    /// Whether a step can begin in this state.
+    pub fn is_valid(&self) -> bool {
+        let is_power_of_two = self.scale.to_bits() << 9 == 0;
+        (1.0..=LossScale::MAX).contains(&self.scale)
+            && is_power_of_two
+            && self.good_steps < LossScale::GROWTH_INTERVAL
+            && self.overflow == 0
+    }
+
     /// Whether an overflow of the current step is due to the scale. At the minimum scale of 1 it
     /// is the run that diverges.
     pub fn is_too_large(&self) -> bool {

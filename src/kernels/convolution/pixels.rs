@@ -399,14 +399,15 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, convolution: &Convolution<'_>, 
     };
     // Operations are divided among the phases in proportion to their products.
     let products = |phase: &Params| {
-        u64::from(phase.pixels()) * u64::from(phase.taps_height) * u64::from(phase.taps_width)
+        u128::from(phase.pixels()) * u128::from(phase.taps_height * phase.taps_width)
     };
-    let all: u64 = phases.iter().map(products).sum();
+    let all: u128 = phases.iter().map(products).sum();
     let mut first_slice = 0;
     for (number, phase) in phases.iter_mut().enumerate() {
         phase.first_slice = first_slice;
         first_slice += slices.as_ref().map_or(0, |slices| slices[number]);
-        let flops = convolution.flops * products(phase) / all.max(1);
+        let flops = u128::from(convolution.flops) * products(phase) / all.max(1);
+        let flops = flops as u64;
         launch(lowering, convolution, family, phase, &specialization, flops);
     }
     if let (Some(reduction), Epilogue::Plain) = (convolution.reduction, &specialization.epilogue) {

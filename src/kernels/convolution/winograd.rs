@@ -168,6 +168,7 @@ impl Winograd {
         let epilogue = convolution.reduction.map_or(Epilogue::Plain, |reduction| {
             Epilogue::new(lowering, reduction, slices)
         });
+        let flops = u128::from(convolution.flops);
         let mut first_slice = 0;
         for [first, count] in runs {
             let part = |binding: &Binding, vecs: usize| Binding {
@@ -183,7 +184,7 @@ impl Winograd {
                 rows: count * self.tiles(),
                 source_vecs: self.source_vecs,
                 result_vecs: self.result_vecs,
-                flops: convolution.flops * count as u64 / self.batch as u64,
+                flops: (flops * count as u128 / self.batch as u128) as u64,
             };
             let operands = [&source, &transformed, &product];
             matrices.launch(lowering, of, gemm, memory, operands);

@@ -30,6 +30,9 @@ mod unroll;
 
 pub(super) use forms::{ActivationStorage, F32Storage, StorageForms, matrix_form, winograd_filter};
 
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
 use crate::program::{Access, Kernel};
 use import::expand;
 use library::INTERFACES;
@@ -102,8 +105,25 @@ impl Shader {
         self.build(pieces, constants)
     }
 
+    /// Builds a kernel, once: a network uses the same few in thousands of dispatches.
     fn build(&self, pieces: Vec<&'static str>, constants: &[(&str, u32)]) -> Kernel {
-        let module = expand(self.text, &pieces);
+        type Key = (&'static str, Vec<&'static str>, Vec<(String, u32)>);
+        static BUILT: LazyLock<Mutex<HashMap<Key, Kernel>>> = LazyLock::new(Mutex::default);
+        let owned = constants
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value));
+        let key = (self.name, pieces, owned.collect());
+        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = built.get(&key) {
+            return kernel.clone();
+        }
+        let kernel = self.preprocess(&key.1, constants);
+        built.insert(key, kernel.clone());
+        kernel
+    }
+
+    fn preprocess(&self, pieces: &[&'static str], constants: &[(&str, u32)]) -> Kernel {
+        let module = expand(self.text, pieces);
         let mut name = self.name.to_owned();
         for (constant, value) in constants {
             name += &format!(" {constant}={value}");
@@ -116,7 +136,7 @@ impl Shader {
         let needs = module.needs();
         Kernel {
             name,
-            source: unroll::unroll(&text, &constants::numbers(&text)),
+            source: unroll::unroll(&text, &constants::numbers(&text)).into(),
             bindings: self.bindings.to_vec(),
             needs,
         }

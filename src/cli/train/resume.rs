@@ -1,0 +1,147 @@
+//! Resuming: the saved state, and whether the data is still what it was trained on.
+
+use super::super::dataset::compare_classes;
+use super::super::device::DeviceArgs;
+use super::super::error::CliError;
+use super::config::Allowed;
+use super::driver::finished;
+use crate::data::Dataset;
+use crate::model::Network;
+use crate::run::{Config, RunDirectory, SavedState};
+use crate::train::{EpochOrder, Event, Snapshot};
+
+/// Largest difference between two measurements of the same images, on the scale 0 to 255: versions
+/// of this program may decode an image differently by a rounding.
+const ROUNDING: f32 = 0.05;
+
+/// Reads the state of a run, and writes the weights that the last save did not come to write.
+/// `None` if nothing was saved.
+pub(super) fn load(
+    run: &RunDirectory,
+    config: &Config,
+    log: &DeviceArgs,
+) -> Result<Option<SavedState>, CliError> {
+    if !run.has_state() {
+        log.say("the run ended before its first save; it starts from its beginning");
+        return Ok(None);
+    }
+    let network = Network::new(&config.network)?;
+    let state = run.load(&network)?;
+    for name in run.complete(&network, &state)? {
+        log.say(&format!(
+            "note: {name} was not that of the last save and is written again"
+        ));
+    }
+    Ok(Some(state))
+}
+
+/// Ends a run that has done all of its epochs.
+///
+/// # Errors
+/// If its end was recorded before, since there is nothing to do.
+pub(super) fn end(
+    run: &RunDirectory,
+    config: &Config,
+    state: &SavedState,
+    log: &DeviceArgs,
+) -> Result<(), CliError> {
+    let history = run.history().unwrap_or_default();
+    let is_recorded = matches!(history.events.last(), Some(Event::Finished { .. }));
+    match state.progress.best.filter(|_| !is_recorded) {
+        Some(best) => {
+            let event = Event::Finished {
+                best_epoch: best.epoch,
+                best_top1_error: best.test_top1_error,
+                seconds: 0.0,
+            };
+            run.forget_from(state.progress.position.epoch)?;
+            run.record(&event)?;
+            log.say(&finished(run, &best, 0.0));
+            Ok(())
+        }
+        None => Err(CliError::Usage(format!(
+            "{} has completed all of its {} epochs; to continue, raise --epochs",
+            run.path().display(),
+            config.recipe.epochs
+        ))),
+    }
+}
+
+/// Compares the dataset with the one that the state was trained on. Returns the state to start
+/// from, and notes on what has changed.
+///
+/// # Errors
+/// If the data has changed and that is not allowed.
+pub(super) fn check(
+    config: &Config,
+    allowed: &Allowed<'_>,
+    dataset: &Dataset,
+    state: &SavedState,
+) -> Result<(Snapshot, Vec<String>), CliError> {
+    compare_classes(&state.description, true, &dataset.classes)?;
+    let images = dataset.train.as_ref().map_or(0, |source| source.len());
+    let changes = changes(dataset, images, state).join(", ");
+    let mut notes = Vec::new();
+    match (changes.is_empty(), allowed.has("data")) {
+        (true, _) => {}
+        (false, true) => notes.push(format!("note: the data has changed: {changes}")),
+        (false, false) => {
+            return Err(CliError::Data(format!(
+                "the data has changed since the run was saved: {changes}; restore it, or accept \
+                 the change with --allow data"
+            )));
+        }
+    }
+    let mut snapshot = state.snapshot.clone();
+    let order = EpochOrder {
+        seed: config.seed,
+        images,
+        batch_size: config.recipe.batch_size,
+    };
+    let position = &mut snapshot.position;
+    if !position.fits(&order) {
+        position.restart_epoch();
+        notes.push(format!(
+            "note: seed, batch size or number of images has changed, so epoch {} starts from its \
+             first step",
+            position.epoch
+        ));
+    }
+    Ok((snapshot, notes))
+}
+
+/// How the dataset differs from the one that the state was trained on, apart from its classes.
+fn changes(dataset: &Dataset, images: usize, state: &SavedState) -> Vec<String> {
+    let progress = &state.progress;
+    let counts = [
+        (
+            "training",
+            progress.position.order.map(|o| o.images),
+            images,
+        ),
+        ("test", progress.test_images, dataset.test.len()),
+    ];
+    let mut changes = Vec::new();
+    for (part, before, now) in counts {
+        if let Some(before) = before.filter(|before| *before != now) {
+            changes.push(format!("{now} {part} images instead of {before}"));
+        }
+    }
+    let preprocessing = &state.description.preprocessing;
+    let pairs = [
+        ("mean", preprocessing.mean, dataset.mean),
+        ("standard deviation", preprocessing.std, dataset.std),
+    ];
+    for (what, before, now) in pairs {
+        let differs = before
+            .iter()
+            .zip(now)
+            .any(|(b, n)| (b - n).abs() > ROUNDING);
+        if differs {
+            changes.push(format!(
+                "the {what} of the training images is {now:.2?}, it was {before:.2?}"
+            ));
+        }
+    }
+    changes
+}

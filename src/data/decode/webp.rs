@@ -1,0 +1,108 @@
+//! WebP: lossy and lossless, with and without transparency; the first frame of an animation.
+
+use std::io::Cursor;
+
+use image::metadata::Orientation;
+use image::{ImageFormat, RgbImage};
+use image_webp::WebPDecoder;
+
+use super::{DataError, Needs, damaged, rgb_image};
+
+/// Bytes of all prefix codes of a lossless bitstream at most: 65,536 groups of 5 codes, each with
+/// a table of 1024 entries of 4 bytes, and what belongs to it.
+const LARGEST_CODES: u64 = 65_536 * 5 * 4_400;
+
+/// Bytes of prefix codes for each byte that describes them: 12 bytes can describe a code with a
+/// full table.
+const CODES_PER_BYTE: u64 = 400;
+
+fn open(bytes: &[u8]) -> Result<WebPDecoder<Cursor<&[u8]>>, DataError> {
+    let decoder = WebPDecoder::new(Cursor::new(bytes));
+    let mut decoder = decoder.map_err(|error| damaged(ImageFormat::WebP, error))?;
+    // This limits metadata only.
+    decoder.set_memory_limit(bytes.len());
+    Ok(decoder)
+}
+
+/// The canvas, which frames are drawn on, and the planes and intermediate buffers of a frame.
+pub(super) fn needs(bytes: &[u8]) -> Result<Needs, DataError> {
+    let decoder = open(bytes)?;
+    let (width, height) = decoder.dimensions();
+    let canvas = u64::from(width) * u64::from(height);
+    let frames = Frames::read(bytes);
+    let frame = frames.largest.max(canvas);
+    let alpha = decoder.has_alpha() || decoder.is_animated();
+    // Lossy: planes of 1.5 bytes a pixel. Transparency is a lossless image of 4 bytes, of which
+    // one is kept. Lossless: 4 bytes, and at most 1 for its transforms.
+    let per_pixel = match (frames.lossless, alpha) {
+        (false, false) => 2,
+        (true, false) => 5,
+        (_, true) => 2 + 5 + 1,
+    };
+    let output = if decoder.is_animated() { 4 + 4 + 4 } else { 4 };
+    let codes = match frames.lossless || alpha {
+        true => LARGEST_CODES.min(CODES_PER_BYTE * bytes.len() as u64),
+        false => 0,
+    };
+    // Lossy files have up to eight partitions whose lengths may exceed the file by 16 MiB.
+    let partitions = bytes.len() as u64 + (16 << 20);
+    Ok(Needs {
+        width,
+        height,
+        memory: frame * per_pixel + canvas * output + codes + partitions,
+    })
+}
+
+/// What the bitstreams in a file claim.
+#[derive(Default)]
+struct Frames {
+    /// Pixels of the largest one.
+    largest: u64,
+    lossless: bool,
+}
+
+impl Frames {
+    /// Walks over the chunks of a RIFF file and of the animation frames in it.
+    fn read(bytes: &[u8]) -> Frames {
+        let mut frames = Frames::default();
+        frames.chunks(bytes.get(12..).unwrap_or(&[]));
+        frames
+    }
+
+    fn chunks(&mut self, mut rest: &[u8]) {
+        while let Some((&[a, b, c, d, l0, l1, l2, l3], data)) = rest.split_first_chunk() {
+            let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+            let content = data.get(..length).unwrap_or(data);
+            match (&[a, b, c, d], content) {
+                (b"VP8 ", [_, _, _, _, _, _, w0, w1, h0, h1, ..]) => {
+                    let side = |low, high| u64::from(u16::from_le_bytes([low, high]) & 0x3FFF);
+                    self.largest = self.largest.max(side(*w0, *w1) * side(*h0, *h1));
+                }
+                (b"VP8L", [_, e0, e1, e2, e3, ..]) => {
+                    let extents = u32::from_le_bytes([*e0, *e1, *e2, *e3]);
+                    let side = |shift: u32| u64::from(extents >> shift & 0x3FFF) + 1;
+                    self.largest = self.largest.max(side(0) * side(14));
+                    self.lossless = true;
+                }
+                (b"ANMF", [..]) => self.chunks(content.get(16..).unwrap_or(&[])),
+                _ => {}
+            }
+            rest = data.get(length.saturating_add(length & 1)..).unwrap_or(&[]);
+        }
+    }
+}
+
+/// Decodes.
+pub(super) fn pixels(bytes: &[u8]) -> Result<(RgbImage, Orientation), DataError> {
+    let mut decoder = open(bytes)?;
+    let (width, height) = decoder.dimensions();
+    let mut samples = vec![0; decoder.output_buffer_size().unwrap_or(usize::MAX)];
+    let read = decoder.read_image(&mut samples);
+    read.map_err(|error| damaged(ImageFormat::WebP, error))?;
+    // Unreadable metadata is no reason to reject the image.
+    let exif = decoder.exif_metadata().ok().flatten();
+    let orientation = exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
+    let channels = if decoder.has_alpha() { 4 } else { 3 };
+    let image = rgb_image(width, height, channels, samples);
+    Ok((image, orientation.unwrap_or(Orientation::NoTransforms)))
+}

@@ -1,0 +1,80 @@
+//! How much memory this process can still use.
+//!
+//! Linux grants allocations that it cannot hold and ends the process when they are used, so large
+//! needs are compared with [`available`] before anything is allocated. Windows refuses such an
+//! allocation and macOS swaps; there the system is not asked, and what is large is allocated by
+//! functions that return an error.
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+use std::fmt;
+
+use bytemuck::Zeroable;
+
+/// A need of memory that cannot be met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct OutOfMemory {
+    /// Bytes needed.
+    pub needed: u64,
+    /// Bytes available, if known.
+    pub available: Option<u64>,
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of memory are needed", bytes(self.needed))?;
+        match self.available {
+            Some(available) => write!(f, ", {} are available", bytes(available)),
+            None => write!(f, ", more than the system gives"),
+        }
+    }
+}
+
+/// Bytes with a binary unit.
+pub fn bytes(count: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{count} B"),
+        _ => format!("{value:.1} {}", units[unit]),
+    }
+}
+
+/// Checks that a need can be met.
+///
+/// # Errors
+/// If more is needed than [`available`].
+pub fn check(needed: u64) -> Result<(), OutOfMemory> {
+    let available = available();
+    match available.is_some_and(|available| available < needed) {
+        true => Err(OutOfMemory { needed, available }),
+        false => Ok(()),
+    }
+}
+
+/// A vector of zeros.
+///
+/// # Errors
+/// If the system does not give the memory.
+pub fn zeros<T: Zeroable>(len: usize) -> Result<Vec<T>, OutOfMemory> {
+    bytemuck::allocation::try_zeroed_vec(len).map_err(|()| OutOfMemory {
+        needed: (len as u64).saturating_mul(size_of::<T>() as u64),
+        available: None,
+    })
+}
+
+/// Bytes that this process can still use: on Linux the least of free memory, the limits of its
+/// control groups and its limit of address space; in WebAssembly the whole address space. `None`
+/// where the system is not asked.
+pub fn available() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    return linux::available();
+    #[cfg(not(target_os = "linux"))]
+    cfg!(target_arch = "wasm32").then_some(1 << 32)
+}

@@ -1,0 +1,140 @@
+//! The configuration of a run, sufficient to repeat it, and the software and hardware it ran on.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::DatasetKind;
+use crate::engine::Device;
+use crate::gpu;
+use crate::graph::{ActivationCheckpointing, Passes, Precision};
+use crate::model::NetworkSpec;
+use crate::train::Recipe;
+
+/// The configuration of a run, sufficient to repeat it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Dataset: `shapes`, `cifar10`, ….
+    pub dataset: String,
+    /// Its directory, as an absolute path, so that a run resumes from any directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// Size of a micro-batch, if smaller than the batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
+    /// Whether fusion rules were applied.
+    pub fuse: bool,
+    /// Whether the backward pass recomputes the activations of units
+    /// ([`ActivationCheckpointing::Units`]).
+    #[serde(default)]
+    pub recompute: bool,
+    /// Storage precision of activations.
+    #[serde(default)]
+    pub precision: Precision,
+    /// The network.
+    pub network: NetworkSpec,
+    /// Optimiser and schedule.
+    pub recipe: Recipe,
+}
+
+impl Config {
+    /// The passes over the graphs.
+    pub fn passes(&self) -> Passes {
+        Passes {
+            fuse: self.fuse,
+            checkpointing: match self.recompute {
+                true => ActivationCheckpointing::Units,
+                false => ActivationCheckpointing::default(),
+            },
+            precision: self.precision,
+        }
+    }
+
+    /// Checks that a run with this configuration is possible; the dataset is not opened.
+    ///
+    /// # Errors
+    /// What is wrong, and the flag that sets it.
+    pub fn check(&self) -> Result<(), String> {
+        let recipe = &self.recipe;
+        let rule = |holds: bool, text: &str| match holds {
+            true => Ok(()),
+            false => Err(text.to_owned()),
+        };
+        self.dataset
+            .parse::<DatasetKind>()
+            .map_err(|error| error.to_string())?;
+        self.network.validate().map_err(|error| error.to_string())?;
+        rule(
+            recipe.epochs > 0,
+            "--epochs 0 trains nothing; give at least 1",
+        )?;
+        rule(recipe.epochs < u32::MAX, "--epochs is too large")?;
+        rule(
+            recipe.batch_size > 0 && self.micro_batch != Some(0),
+            "a batch needs at least one image; the paper's batch is 128",
+        )?;
+        rule(
+            recipe.batch_size <= u32::MAX as usize,
+            "--batch-size is too large; the paper's batch is 128",
+        )?;
+        rule(
+            self.micro_batch.is_none_or(|m| m <= recipe.batch_size),
+            "--micro-batch is larger than --batch-size; it should divide it",
+        )?;
+        rule(
+            recipe.learning_rate > 0.0 && recipe.learning_rate.is_finite(),
+            "--lr must be a positive number, such as 0.1",
+        )?;
+        rule(
+            (0.0..1.0).contains(&recipe.momentum),
+            "--momentum must be at least 0 and below 1, such as 0.9",
+        )?;
+        rule(
+            (0.0..1.0).contains(&recipe.weight_decay),
+            "--weight-decay must be at least 0 and below 1, such as 0.0001",
+        )?;
+        rule(
+            !recipe.milestones.contains(&0),
+            "--milestones are epochs counted from 1",
+        )?;
+        rule(
+            self.data
+                .as_ref()
+                .is_none_or(|path| path.to_str().is_some()),
+            "the path of --data is not UTF-8, which config.toml cannot hold; rename it",
+        )
+    }
+}
+
+/// The software and hardware of a run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Environment {
+    /// Version of this program.
+    pub version: &'static str,
+    /// Operating system and processor architecture.
+    pub system: String,
+    /// Major version of wgpu.
+    pub wgpu: &'static str,
+    /// The value of `--device` that selects this device again.
+    pub device: String,
+    /// Display name of the device.
+    pub device_name: String,
+    /// Its properties, if it is an adapter.
+    pub adapter: Option<gpu::Description>,
+}
+
+impl Environment {
+    /// The environment of this process on a device.
+    pub fn new(device: &Device) -> Environment {
+        Environment {
+            version: env!("CARGO_PKG_VERSION"),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            wgpu: gpu::WGPU_VERSION,
+            device: device.selector(),
+            device_name: device.name(),
+            adapter: device.description().cloned(),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The run directory: the configuration, results and state of a training run, in documented files.
+//!
+//! ```text
+//! config.toml          the resolved configuration: network, dataset, recipe, seed
+//! environment.json     version, adapter, driver, operating system
+//! choices.json         the kernels in use, frozen so that a resumed run computes the same bits
+//! classes.txt          class names, one per line, control characters escaped
+//! metrics.csv          one row per epoch
+//! events.jsonl         events, one JSON document per line
+//! last.safetensors     weights of the last save
+//! best.safetensors     weights of the epoch with the lowest test error
+//! state.safetensors    weights, momentum and position: what `--resume` needs, in one file
+//! lock                 the number of the process that writes, or wrote last
+//! ```
+//!
+//! A new run never writes into a directory that is not empty, and only one process at a time
+//! writes into a directory.
+//! Files are appended to (`events.jsonl`, `metrics.csv`) or replaced atomically, so a failed save
+//! leaves the previous file. `config.toml` is the first file: with it a run can resume, from its
+//! beginning if it has no state.
+
+mod config;
+mod lock;
+mod records;
+mod state;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{CheckpointError, is_temporary, write_atomically, writing_advice};
+use crate::data::printable;
+use crate::kernels::Choices;
+use crate::model::SpecError;
+use crate::trained_model::TrainedModelError;
+use lock::{LOCK, Lock, LockError};
+use records::{CSV_HEADER, METRICS};
+
+pub use config::{Config, Environment};
+pub use records::History;
+pub use state::{Progress, SavedState};
+
+/// Errors of run directories.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The directory cannot be created or written.
+    #[error("run directory {path}: {source}; {}", writing_advice(.source))]
+    Directory {
+        /// The path.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The directory is not empty.
+    #[error(
+        "run directory {0} is not empty, and a run never overwrites another; choose another \
+         with --run-dir, or continue that one with --resume"
+    )]
+    Occupied(PathBuf),
+    /// Another process writes into the directory.
+    #[error(
+        "run directory {path} is in use by {}; wait for its end, or stop it",
+        .process.map_or("another process".to_owned(), |number| format!("process {number}"))
+    )]
+    InUse {
+        /// The path.
+        path: PathBuf,
+        /// The number of the process, if it is known.
+        process: Option<u32>,
+    },
+    /// Not a valid run directory.
+    #[error("{path} is not the directory of a run: {reason}; `train` writes such a directory")]
+    NotARun {
+        /// The path.
+        path: PathBuf,
+        /// What is missing or damaged.
+        reason: String,
+    },
+    /// A checkpoint in it cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A checkpoint does not match the configuration.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+}
+
+impl From<TrainedModelError> for RunError {
+    fn from(error: TrainedModelError) -> RunError {
+        match error {
+            TrainedModelError::Checkpoint(error) => error.into(),
+            TrainedModelError::Network(error) => error.into(),
+        }
+    }
+}
+
+/// A run directory.
+#[derive(Debug)]
+pub struct RunDirectory {
+    path: PathBuf,
+    /// `None` for a directory that is only read.
+    _lock: Option<Lock>,
+}
+
+impl RunDirectory {
+    /// Creates a directory and locks it: `path`, or `runs/NAME-N` with the next free number.
+    ///
+    /// # Errors
+    /// If it is not empty, another process uses it, or it cannot be written.
+    pub fn create(path: Option<&Path>, name: &str) -> Result<RunDirectory, RunError> {
+        let path = match path {
+            Some(path) => {
+                fs::create_dir_all(path).map_err(failed(path))?;
+                path.to_owned()
+            }
+            None => create_next(Path::new("runs"), name)?,
+        };
+        let run = RunDirectory::lock(path)?;
+        let mut entries = run.entries()?;
+        entries.retain(|name| name != LOCK);
+        match entries.is_empty() {
+            true => Ok(run),
+            false => Err(RunError::Occupied(run.path)),
+        }
+    }
+
+    /// Opens an existing run directory to read it.
+    ///
+    /// # Errors
+    /// If it has no configuration.
+    pub fn open(path: &Path) -> Result<RunDirectory, RunError> {
+        let run = RunDirectory {
+            path: path.to_owned(),
+            _lock: None,
+        };
+        let missing = match run.file(CONFIG).is_file() {
+            true => return Ok(run),
+            false if !path.is_dir() => "there is no such directory".to_owned(),
+            false => format!("it has no {CONFIG}, so no run has begun in it"),
+        };
+        Err(run.not_a_run(missing))
+    }
+
+    /// Opens and locks an existing run directory to continue the run.
+    ///
+    /// # Errors
+    /// If it has no configuration, another process uses it, or it cannot be written.
+    pub fn resume(path: &Path) -> Result<RunDirectory, RunError> {
+        let run = RunDirectory::open(path)?;
+        RunDirectory::lock(run.path)
+    }
+
+    /// Locks a directory and removes the temporary files that a killed process has left there.
+    fn lock(path: PathBuf) -> Result<RunDirectory, RunError> {
+        let lock = Lock::take(&path).map_err(|error| match error {
+            LockError::Held(process) => RunError::InUse {
+                path: path.clone(),
+                process,
+            },
+            LockError::Io(source) => failed(&path)(source),
+        })?;
+        let run = RunDirectory {
+            path,
+            _lock: Some(lock),
+        };
+        for name in run.entries()?.iter().filter(|name| is_temporary(name)) {
+            let path = run.file(name);
+            fs::remove_file(&path).map_err(failed(&path))?;
+        }
+        Ok(run)
+    }
+
+    /// Names of the files in it.
+    fn entries(&self) -> Result<Vec<String>, RunError> {
+        let name =
+            |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+        let entries = fs::read_dir(&self.path).and_then(|entries| entries.map(name).collect());
+        entries.map_err(failed(&self.path))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Path of a file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The value of `--device` that selects the device on which the run began; `None` if the run
+    /// ended before it was recorded.
+    ///
+    /// # Errors
+    /// If the record is damaged.
+    pub fn device(&self) -> Result<Option<String>, RunError> {
+        #[derive(Deserialize)]
+        struct Recorded {
+            device: String,
+        }
+        let recorded: Option<Recorded> = self.json("environment.json")?;
+        Ok(recorded.map(|recorded| recorded.device))
+    }
+
+    /// Writes the files that are known before the first step.
+    ///
+    /// # Errors
+    /// If writing fails.
+    pub fn begin(
+        &self,
+        config: &Config,
+        environment: &Environment,
+        choices: &Choices,
+        classes: &[String],
+    ) -> Result<(), RunError> {
+        self.update_config(config)?;
+        self.write("environment.json", &pretty(environment))?;
+        self.write(CHOICES, &pretty(choices))?;
+        let lines: Vec<String> = classes.iter().map(|class| printable(class)).collect();
+        self.write("classes.txt", &(lines.join("\n") + "\n"))?;
+        self.write(METRICS, &format!("{CSV_HEADER}\n"))
+    }
+
+    /// Replaces the configuration, for a run that resumes with more epochs.
+    ///
+    /// # Errors
+    /// If writing fails.
+    pub fn update_config(&self, config: &Config) -> Result<(), RunError> {
+        let text = toml::to_string(config).expect("a checked configuration is plain data");
+        self.write(CONFIG, &text)
+    }
+
+    /// The configuration.
+    ///
+    /// # Errors
+    /// If it is missing or damaged, or no run is possible with it.
+    pub fn config(&self) -> Result<Config, RunError> {
+        let text = self.read(CONFIG)?;
+        let damaged = |reason: String| self.not_a_run(format!("{CONFIG} is damaged: {reason}"));
+        let config: Config = toml::from_str(&text).map_err(|e| damaged(e.to_string()))?;
+        config.check().map_err(damaged)?;
+        Ok(config)
+    }
+
+    /// The kernels of the run; `None` if the run ended before they were recorded.
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    pub fn choices(&self) -> Result<Option<Choices>, RunError> {
+        self.json(CHOICES)
+    }
+
+    /// A JSON document in it; `None` if the file does not exist.
+    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, RunError> {
+        if !self.file(name).exists() {
+            return Ok(None);
+        }
+        let text = self.read(name)?;
+        let value = serde_json::from_str(&text);
+        value.map_err(|e| self.not_a_run(format!("{name} is damaged: {e}")))
+    }
+
+    fn not_a_run(&self, reason: String) -> RunError {
+        RunError::NotARun {
+            path: self.path.clone(),
+            reason,
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<String, RunError> {
+        fs::read_to_string(self.file(name))
+            .map_err(|e| self.not_a_run(format!("{name} cannot be read: {e}")))
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), RunError> {
+        let path = self.file(name);
+        Ok(write_atomically(&path, |file| {
+            file.write_all(text.as_bytes())
+        })?)
+    }
+}
+
+/// The configuration: the first file of a run.
+const CONFIG: &str = "config.toml";
+
+/// The kernels in use.
+const CHOICES: &str = "choices.json";
+
+/// The error of a system call on a path.
+fn failed(path: &Path) -> impl Fn(io::Error) -> RunError + '_ {
+    |source| RunError::Directory {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn pretty(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("plain data is always JSON") + "\n"
+}
+
+/// Creates `NAME-N` in a directory, with N above all existing numbers. No two processes create the
+/// same.
+fn create_next(directory: &Path, name: &str) -> Result<PathBuf, RunError> {
+    fs::create_dir_all(directory).map_err(failed(directory))?;
+    let prefix = format!("{name}-");
+    let taken = fs::read_dir(directory).into_iter().flatten().flatten();
+    let numbers = taken.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.strip_prefix(&prefix)?.parse::<u64>().ok()
+    });
+    let mut number = numbers.max().unwrap_or(0);
+    loop {
+        number = number.saturating_add(1);
+        let path = directory.join(format!("{prefix}{number}"));
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(&path)(error)),
+        }
+    }
+}

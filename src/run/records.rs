@@ -1,0 +1,158 @@
+//! The records of a run: `metrics.csv` and `events.jsonl`, and their events read back.
+//!
+//! A line is on the disk before the next state is saved, so no state lacks the rows of its epochs.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+
+use super::{RunDirectory, RunError};
+use crate::checkpoint::append;
+use crate::train::{EpochMetrics, Event, SCHEMA};
+
+/// Name of the table of epochs.
+pub(super) const METRICS: &str = "metrics.csv";
+
+/// Name of the record of events.
+const EVENTS: &str = "events.jsonl";
+
+/// The first line of [`METRICS`].
+pub(super) const CSV_HEADER: &str = "epoch,learning_rate,train_loss,train_top1_error,test_loss,\
+test_top1_error,test_top5_error,images_per_second,data_wait_seconds,epoch_seconds,device_bytes";
+
+/// A row of `metrics.csv`.
+fn csv(row: &EpochMetrics) -> String {
+    let top5 = row.test_top5_error.map(|e| format!("{e:.4}"));
+    format!(
+        "{},{},{:.6},{:.4},{:.6},{:.4},{},{:.1},{:.3},{:.3},{}",
+        row.epoch,
+        row.learning_rate,
+        row.train_loss,
+        row.train_top1_error,
+        row.test_loss,
+        row.test_top1_error,
+        top5.unwrap_or_default(),
+        row.images_per_second,
+        row.data_wait_seconds,
+        row.epoch_seconds,
+        row.device_bytes
+    )
+}
+
+/// The events of a run over all its sessions, oldest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// The recorded events, without epochs that a later session repeated.
+    pub events: Vec<Event>,
+}
+
+impl History {
+    /// The epochs of the run, each once.
+    pub fn epochs(&self) -> impl Iterator<Item = &EpochMetrics> {
+        self.events.iter().filter_map(|event| match event {
+            Event::Epoch(metrics) => Some(metrics),
+            _ => None,
+        })
+    }
+
+    fn add(&mut self, event: Event) {
+        if let Event::Started(beginning) | Event::Resumed(beginning) = &event {
+            let repeated =
+                |e: &Event| matches!(e, Event::Epoch(row) if row.epoch >= beginning.epoch);
+            self.events.retain(|e| !repeated(e));
+        }
+        self.events.push(event);
+    }
+}
+
+impl RunDirectory {
+    /// Appends an event to `events.jsonl`, unless it is for display only, and an epoch to
+    /// `metrics.csv`; both are then on the disk.
+    ///
+    /// # Errors
+    /// If writing fails; the file then keeps its previous lines.
+    pub fn record(&self, event: &Event) -> Result<(), RunError> {
+        if let Event::Epoch(metrics) = event {
+            let row = format!("{}\n", csv(metrics));
+            append(&self.file(METRICS), row.as_bytes())?;
+        }
+        match event.is_lasting() {
+            true => {
+                let line = format!("{}\n", event.to_json());
+                Ok(append(&self.file(EVENTS), line.as_bytes())?)
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// The events that [`RunDirectory::record`] wrote, in this version or an older one. An
+    /// incomplete last line is ignored.
+    ///
+    /// # Errors
+    /// If the file is missing, damaged, or of a later version.
+    pub fn history(&self) -> Result<History, RunError> {
+        let text = self.read(EVENTS)?;
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        let mut history = History::default();
+        for (index, line) in complete.lines().enumerate() {
+            let event: Event = serde_json::from_str(line).map_err(|e| {
+                self.not_a_run(format!("{EVENTS}, line {}, is damaged: {e}", index + 1))
+            })?;
+            if let Event::Started(beginning) | Event::Resumed(beginning) = &event
+                && beginning.schema > SCHEMA
+            {
+                return Err(self.not_a_run(format!(
+                    "{EVENTS} has schema {}, but this version reads {SCHEMA} at most",
+                    beginning.schema
+                )));
+            }
+            history.add(event);
+        }
+        Ok(history)
+    }
+
+    /// Prepares the records for a session that resumes: removes incomplete last lines, and from
+    /// `metrics.csv` the rows from an epoch on, which the session repeats.
+    ///
+    /// # Errors
+    /// If reading or writing fails.
+    pub fn forget_from(&self, epoch: u32) -> Result<(), RunError> {
+        self.remove_incomplete_line(METRICS)?;
+        self.remove_incomplete_line(EVENTS)?;
+        // A run without this file can resume; its table begins anew.
+        let text = match self.file(METRICS).exists() {
+            true => self.read(METRICS)?,
+            false => String::new(),
+        };
+        let kept = text.lines().skip(1).filter(|line| {
+            let number = line.split(',').next().and_then(|n| n.parse::<u32>().ok());
+            number.is_none_or(|n| n < epoch)
+        });
+        let header = text.lines().next().unwrap_or(CSV_HEADER);
+        let lines = std::iter::once(header).chain(kept);
+        let table: String = lines.flat_map(|line| [line, "\n"]).collect();
+        match table == text {
+            true => Ok(()),
+            false => self.write(METRICS, &table),
+        }
+    }
+
+    /// Cuts off what follows the last line break of a file, if the file exists.
+    fn remove_incomplete_line(&self, name: &str) -> Result<(), RunError> {
+        let path = self.file(name);
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            read => read.map_err(|e| self.not_a_run(format!("{name} cannot be read: {e}")))?,
+        };
+        let complete = bytes.iter().rposition(|byte| *byte == b'\n');
+        let complete = complete.map_or(0, |end| end + 1);
+        if complete == bytes.len() {
+            return Ok(());
+        }
+        let file = OpenOptions::new().write(true).open(&path);
+        file.and_then(|file| {
+            file.set_len(complete as u64)?;
+            file.sync_all()
+        })
+        .map_err(|source| RunError::Directory { path, source })
+    }
+}

@@ -1,0 +1,210 @@
+//! The saved state of a run: written as a whole or not at all, read back with every value checked.
+//!
+//! `state.safetensors` is the state; replacing it is what saves. `last.safetensors` and
+//! `best.safetensors` repeat its weights for other programs and are written after it. If the
+//! process ends in between, [`RunDirectory::complete`] writes them from the state.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{RunDirectory, RunError};
+use crate::checkpoint::{Checkpoint, StoredTensor};
+use crate::model::{Description, Network, TensorKind};
+use crate::train::{Best, Position, Save, Snapshot};
+use crate::trained_model::{checkpoint, network_tensors};
+
+/// Name of the file.
+pub(super) const STATE: &str = "state.safetensors";
+const LAST: &str = "last.safetensors";
+const BEST: &str = "best.safetensors";
+
+/// Metadata key of [`Progress`] in the state file.
+const PROGRESS_KEY: &str = "pyr_wgpu_progress";
+
+/// The metadata of the state file.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Position of the run.
+    pub position: Position,
+    /// The best epoch so far.
+    pub best: Option<Best>,
+    /// Number of test images; missing in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_images: Option<usize>,
+}
+
+impl Progress {
+    /// Whether the weights of this state are those of the best epoch.
+    fn is_best(&self) -> bool {
+        let ended = self.position.step == 0;
+        ended
+            && self
+                .best
+                .is_some_and(|b| b.epoch + 1 == self.position.epoch)
+    }
+
+    /// Checks what no run can have written.
+    fn check(&self) -> Result<(), String> {
+        self.position.check()?;
+        match self.best {
+            Some(best) if best.epoch == 0 || best.epoch >= self.position.epoch => Err(format!(
+                "epoch {} cannot be the best in epoch {}",
+                best.epoch, self.position.epoch
+            )),
+            Some(best) if !(0.0..=100.0).contains(&best.test_top1_error) => Err(format!(
+                "a test error of {} % is impossible",
+                best.test_top1_error
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A state as [`RunDirectory::load`] reads it.
+#[derive(Clone, Debug)]
+pub struct SavedState {
+    /// What the trainer restores.
+    pub snapshot: Snapshot,
+    /// Progress of the run, with the snapshot's position.
+    pub progress: Progress,
+    /// Network, classes, preprocessing.
+    pub description: Description,
+}
+
+impl RunDirectory {
+    /// Saves a state of a session: `state.safetensors`, then its weights as `last.safetensors`
+    /// and, after the best epoch so far, as `best.safetensors`.
+    ///
+    /// # Errors
+    /// If writing fails. A file that could not be written keeps its previous contents;
+    /// [`RunDirectory::complete`] makes up for the files after the state.
+    pub fn save(&self, description: &Description, save: Save<'_>) -> Result<(), RunError> {
+        let Save {
+            network,
+            snapshot,
+            best,
+            test_images,
+        } = save;
+        let progress = Progress {
+            position: snapshot.position,
+            best,
+            test_images: Some(test_images),
+        };
+        let batches = snapshot.position.batches_tracked;
+        let weights = checkpoint(network, description, &snapshot.weights, batches);
+        let mut state = weights.clone();
+        let parameters = network.parameters();
+        for (kind, tensors) in &snapshot.optimizer {
+            let prefix = kind.prefix().expect("a snapshot holds what is stored");
+            for parameter in parameters.iter().filter(|p| p.role.is_trainable()) {
+                let values = tensors[&parameter.name].clone();
+                let tensor = StoredTensor::f32(parameter.shape.clone(), values);
+                let name = format!("{prefix}{}", parameter.name);
+                state.tensors.insert(name, tensor);
+            }
+        }
+        let text = serde_json::to_string(&progress).expect("progress is plain data");
+        state.metadata.insert(PROGRESS_KEY.to_owned(), text);
+        state.save(&self.file(STATE))?;
+        for name in weight_files(&progress) {
+            weights.save(&self.file(name))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a state was saved; if not, the run resumes from its beginning.
+    pub fn has_state(&self) -> bool {
+        self.file(STATE).exists()
+    }
+
+    /// Reads the saved state.
+    ///
+    /// # Errors
+    /// If the state is damaged, holds values that no run can have written, or does not match
+    /// `network`.
+    pub fn load(&self, network: &Network) -> Result<SavedState, RunError> {
+        let mut state = Checkpoint::load(&self.file(STATE))?;
+        state.check_finite()?;
+        let damaged = |reason: String| self.not_a_run(format!("{STATE} is damaged: {reason}"));
+        let progress = state.metadata.get(PROGRESS_KEY);
+        let progress = progress.ok_or_else(|| damaged("it has no position".to_owned()))?;
+        let progress: Progress = serde_json::from_str(progress)
+            .map_err(|error| damaged(format!("its position cannot be read: {error}")))?;
+        progress.check().map_err(damaged)?;
+        let description = Description::read(&state.metadata)?
+            .ok_or_else(|| damaged("it has no network description".to_owned()))?;
+        if description.network != *network.spec() {
+            return Err(self.not_a_run(format!(
+                "{STATE} is of the network {}, config.toml of {}; restore the one that was changed",
+                description.network,
+                network.spec()
+            )));
+        }
+        let is_optimizer = |name: &String| {
+            let mut prefixes = TensorKind::optimizer_state().filter_map(TensorKind::prefix);
+            prefixes.any(|prefix| name.starts_with(prefix))
+        };
+        let (mut stored, weights): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut state.tensors)
+                .into_iter()
+                .partition(|(name, _)| is_optimizer(name));
+        let weights = network_tensors(network, weights)?;
+        let mut optimizer = BTreeMap::new();
+        for kind in TensorKind::optimizer_state() {
+            let prefix = kind.prefix().expect("optimiser state is stored");
+            let mut tensors = BTreeMap::new();
+            let parameters = network.parameters().into_iter();
+            for parameter in parameters.filter(|p| p.role.is_trainable()) {
+                let tensor = stored.remove(&format!("{prefix}{}", parameter.name));
+                let fits = |tensor: &StoredTensor| tensor.shape() == parameter.shape;
+                let Some(tensor) = tensor.filter(fits) else {
+                    let missing = kind.value_name(&parameter.name);
+                    return Err(damaged(format!("it lacks {missing}")));
+                };
+                let name = kind.value_name(&parameter.name);
+                tensors.insert(parameter.name, tensor.into_f32(&name)?);
+            }
+            optimizer.insert(kind, tensors);
+        }
+        let snapshot = Snapshot {
+            weights,
+            optimizer,
+            position: progress.position,
+        };
+        Ok(SavedState {
+            snapshot,
+            progress,
+            description,
+        })
+    }
+
+    /// Writes the weights that [`RunDirectory::save`] did not come to write; returns the names of
+    /// the files.
+    ///
+    /// # Errors
+    /// If writing fails.
+    pub fn complete(
+        &self,
+        network: &Network,
+        state: &SavedState,
+    ) -> Result<Vec<&'static str>, RunError> {
+        let batches = state.progress.position.batches_tracked;
+        let weights = &state.snapshot.weights;
+        let weights = checkpoint(network, &state.description, weights, batches);
+        let mut written = weight_files(&state.progress);
+        written.retain(|name| !matches!(Checkpoint::load(&self.file(name)), Ok(w) if w == weights));
+        for name in &written {
+            weights.save(&self.file(name))?;
+        }
+        Ok(written)
+    }
+}
+
+/// The files that repeat a state's weights.
+fn weight_files(progress: &Progress) -> Vec<&'static str> {
+    match progress.is_best() {
+        true => vec![BEST, LAST],
+        false => vec![LAST],
+    }
+}

@@ -1,0 +1,644 @@
+//! What a run survives: kills, full disks, signals, lost readers of its output, a second process,
+//! and data that has changed. The binary runs as users run it, on the CPU.
+
+#![cfg(unix)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
+
+use image::{Rgb, RgbImage};
+use pyr_wgpu::checkpoint::Checkpoint;
+use pyr_wgpu::rng::{Purpose, Stream};
+use pyr_wgpu::run::RunDirectory;
+
+const SIGKILL: i32 = 9;
+
+/// A directory with a dataset of three classes, 24 training and 6 test images each.
+struct Place {
+    root: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let place = Place {
+            root: tempfile::tempdir().unwrap(),
+        };
+        for (part, count) in [("train", 24u32), ("test", 6)] {
+            for class in 0..3u32 {
+                let folder = place.path(&format!("data/{part}/c{class}"));
+                fs::create_dir_all(&folder).unwrap();
+                for number in 0..count {
+                    let image = RgbImage::from_fn(8, 8, |x, y| {
+                        let noise = (x * 31 + y * 17 + number * 13) * 7 % 90;
+                        let mut pixel = [noise as u8; 3];
+                        pixel[class as usize] += 120;
+                        Rgb(pixel)
+                    });
+                    image.save(folder.join(format!("{number:02}.png"))).unwrap();
+                }
+            }
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pyr-wgpu"));
+        command
+            .args(arguments)
+            .current_dir(self.root.path())
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// A command that starts a new run in `run`.
+    fn train(&self, epochs: &str, more: &[&str]) -> Command {
+        let flags = "train --depth 8 --alpha 3 --image-size 8 --dataset folder --data data \
+                     --batch-size 8 --device cpu --epochs";
+        let flags: Vec<&str> = flags.split_whitespace().collect();
+        self.command(&[&flags[..], &[epochs], more].concat())
+    }
+
+    /// The whole state of a run, for comparison.
+    fn state(&self, run: &str) -> Checkpoint {
+        Checkpoint::load(&self.path(run).join("state.safetensors")).unwrap()
+    }
+
+    /// Checks that a run has done its epochs with these results, each recorded once, and that its
+    /// files agree with each other.
+    fn check(&self, run: &str, reference: &Checkpoint, epochs: u32, what: &str) {
+        let state = self.state(run);
+        assert!(state == *reference, "{what}: the state differs");
+        let numbers = |text: String| -> Vec<String> {
+            let rows = text.lines().skip(1).map(|line| {
+                let number = line.split(',').next();
+                number.unwrap().to_owned()
+            });
+            rows.collect()
+        };
+        let expected: Vec<String> = (1..=epochs).map(|n| n.to_string()).collect();
+        let table = fs::read_to_string(self.path(run).join("metrics.csv")).unwrap();
+        assert_eq!(numbers(table), expected, "{what}: rows of metrics.csv");
+        let directory = RunDirectory::open(&self.path(run)).unwrap();
+        let history = directory.history().unwrap();
+        let recorded: Vec<u32> = history.epochs().map(|row| row.epoch).collect();
+        let expected: Vec<u32> = (1..=epochs).collect();
+        assert_eq!(recorded, expected, "{what}: epochs of events.jsonl");
+        let last = Checkpoint::load(&self.path(run).join("last.safetensors")).unwrap();
+        for (name, tensor) in &last.tensors {
+            assert!(state.tensors[name] == *tensor, "{what}: {name} of last");
+        }
+        assert!(self.path(run).join("best.safetensors").is_file(), "{what}");
+        let leftovers = fs::read_dir(self.path(run)).unwrap();
+        let leftovers = leftovers.map(|entry| entry.unwrap().file_name());
+        for name in leftovers {
+            let name = name.into_string().unwrap();
+            assert!(!name.ends_with(".tmp"), "{what}: {name} is left");
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Checks the exit code and words of the error.
+fn expect(output: &Output, code: i32, words: &[&str]) {
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    for word in words {
+        assert!(stderr.contains(word), "lacks `{word}`: {stderr}");
+    }
+}
+
+/// Sends a signal by name.
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args(["-s", name, &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+/// Starts a run that prints events, and returns once one has been printed in which `word` occurs.
+fn started(command: &mut Command, word: &str) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut child = command
+        .arg("--json")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut events = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(word) {
+        line.clear();
+        let read = events.read_line(&mut line).unwrap();
+        assert!(read > 0, "the run ended before `{word}`");
+    }
+    (child, events)
+}
+
+/// Waits for the end of a run; returns its exit code and stderr.
+fn ended(mut child: Child) -> (Option<i32>, String) {
+    let mut stderr = String::new();
+    let mut pipe = child.stderr.take().unwrap();
+    pipe.read_to_string(&mut stderr).unwrap();
+    (child.wait().unwrap().code(), stderr)
+}
+
+/// The faults of `tests/faults/interpose.rs`.
+#[cfg(target_os = "linux")]
+fn interposer(place: &Place) -> PathBuf {
+    let library = place.path("libinterpose.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/interpose.rs");
+    let status = Command::new("rustc")
+        .args(["--edition", "2024", "--crate-type", "cdylib"])
+        .args(["-C", "panic=abort", "-o"])
+        .arg(&library)
+        .arg(source)
+        .status();
+    assert!(status.unwrap().success());
+    library
+}
+
+/// A kill, and a disk that becomes full, at every single write, synchronisation and rename of a
+/// run: resumed, it ends with the bits of an undisturbed one, and no row is lost or doubled.
+#[cfg(target_os = "linux")]
+#[test]
+fn every_write_may_be_the_last() {
+    let place = Place::new();
+    let library = interposer(&place);
+    let epochs = 2;
+    let train = |run: &str, fault: &str, at: u64| {
+        let run_dir = ["--run-dir", run, "--checkpoint-every", "5", "--quiet"];
+        let mut command = place.train("2", &run_dir);
+        command
+            .env("LD_PRELOAD", &library)
+            .env("FAULT", fault)
+            .env("FAULT_AT", at.to_string())
+            .env("FAULT_COUNT", place.path("count"));
+        command.output().unwrap()
+    };
+    let output = train("whole", "kill", u64::MAX);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let reference = place.state("whole");
+    let calls = fs::read_to_string(place.path("count")).unwrap();
+    let calls: u64 = calls.parse().unwrap();
+    assert!(calls > 50, "{calls} calls");
+    // Where a run ended, by whether and how it could be continued.
+    let mut ends: BTreeMap<&str, u32> = BTreeMap::new();
+    for fault in ["kill", "full"] {
+        for at in 1..=calls {
+            let what = format!("{fault} at call {at} of {calls}");
+            let run = format!("{fault}{at}");
+            let output = train(&run, fault, at);
+            match fault {
+                "kill" => assert_eq!(output.status.signal(), Some(SIGKILL), "{what}"),
+                _ => {
+                    expect(&output, 1, &["free some space"]);
+                    let stderr = text(&output.stderr);
+                    assert_eq!(stderr.lines().count(), 1, "{what}: {stderr}");
+                }
+            }
+            let resumed = place.run(&["train", "--resume", &run, "--quiet"]);
+            let how = match resumed.status.code() {
+                Some(0) => "resumed",
+                // The end was recorded, but not yet on the disk.
+                Some(2) => {
+                    expect(&resumed, 2, &["completed all of its 2 epochs"]);
+                    "complete"
+                }
+                // Nothing is lost: the run had not begun.
+                _ => {
+                    expect(&resumed, 5, &["no run has begun"]);
+                    let again = train(&run, "kill", u64::MAX);
+                    assert!(again.status.success(), "{what}: {}", text(&again.stderr));
+                    "begun again"
+                }
+            };
+            *ends.entry(how).or_default() += 1;
+            place.check(&run, &reference, epochs, &what);
+            fs::remove_dir_all(place.path(&run)).unwrap();
+        }
+    }
+    println!("{calls} calls: {ends:?}");
+    assert!(
+        ends["resumed"] > ends["begun again"] && ends["complete"] <= 4,
+        "{ends:?}"
+    );
+}
+
+/// Kills at any moment, several times in one run: half of them after a random time, half at a
+/// random call that writes. `PYR_WGPU_TEST_KILLS` sets their number.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_survives_kills() {
+    let place = Place::new();
+    let library = interposer(&place);
+    let wanted = std::env::var("PYR_WGPU_TEST_KILLS");
+    let wanted: u32 = wanted.map_or(30, |text| text.parse().unwrap());
+    let flags = ["--checkpoint-every", "3", "--quiet", "--run-dir"];
+    let begin = |run: &str| place.train("4", &[&flags[..], &[run]].concat());
+    let start = Instant::now();
+    let whole = begin("whole")
+        .env("LD_PRELOAD", &library)
+        .env("FAULT_COUNT", place.path("count"))
+        .status();
+    assert!(whole.unwrap().success());
+    let (duration, calls) = (start.elapsed(), place.path("count"));
+    let calls: u64 = fs::read_to_string(calls).unwrap().parse().unwrap();
+    let reference = place.state("whole");
+    // The moments are random, but the same in every run of the test.
+    let mut random = Stream::new(1, Purpose::Shuffle, 0, 0);
+    let mut kills = [0, 0];
+    for round in 0.. {
+        if kills.iter().sum::<u32>() >= wanted {
+            break;
+        }
+        let run = format!("run{round}");
+        let what = format!("round {round} after {kills:?} kills");
+        loop {
+            let mut command = match place.path(&run).join("config.toml").exists() {
+                true => place.command(&["train", "--resume", &run, "--quiet"]),
+                false => begin(&run),
+            };
+            let timed = random.below(2) == 0;
+            if !timed {
+                let call = 1 + random.below(calls as u32);
+                command
+                    .env("LD_PRELOAD", &library)
+                    .env("FAULT", "kill")
+                    .env("FAULT_AT", call.to_string());
+            }
+            let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+            if timed {
+                std::thread::sleep(duration * random.below(1000) / 1000);
+                child.kill().unwrap();
+            }
+            let status = child.wait().unwrap();
+            match (status.signal(), status.code()) {
+                (Some(SIGKILL), _) => kills[usize::from(!timed)] += 1,
+                (_, Some(0)) => break,
+                // It was killed after it had recorded its end.
+                (_, Some(2)) => {
+                    let stderr = ended(child).1;
+                    assert!(stderr.contains("completed all"), "{what}: {stderr}");
+                    break;
+                }
+                _ => panic!("{what}: {status}, {}", ended(child).1),
+            }
+        }
+        place.check(&run, &reference, 4, &what);
+        fs::remove_dir_all(place.path(&run)).unwrap();
+    }
+    println!("{} kills by time, {} inside writing", kills[0], kills[1]);
+}
+
+/// A run that was killed before its first save starts again from its beginning.
+#[test]
+fn a_run_without_a_state_resumes() {
+    let place = Place::new();
+    let output = place
+        .train("2", &["--run-dir", "whole", "--quiet"])
+        .output();
+    assert!(output.unwrap().status.success());
+    let (mut child, _events) = started(&mut place.train("2", &["--run-dir", "run"]), "started");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    if !place.path("run/state.safetensors").exists() {
+        for missing in [
+            "environment.json",
+            "choices.json",
+            "classes.txt",
+            "metrics.csv",
+        ] {
+            fs::remove_file(place.path("run").join(missing)).unwrap();
+        }
+    }
+    fs::write(place.path("run/.pyr-wgpu-abc.tmp"), "left").unwrap();
+    let again = place.train("2", &["--run-dir", "run"]).output().unwrap();
+    expect(&again, 2, &["not empty", "--resume"]);
+    let resumed = place.run(&["train", "--resume", "run"]);
+    expect(&resumed, 0, &["finished"]);
+    place.check("run", &place.state("whole"), 2, "resumed");
+}
+
+/// What a save did not come to write is written when the run resumes.
+#[test]
+fn resuming_completes_a_save() {
+    let place = Place::new();
+    let output = place.train("2", &["--run-dir", "run", "--quiet"]).output();
+    assert!(output.unwrap().status.success());
+    let reference = place.state("run");
+    let last = fs::read(place.path("run/last.safetensors")).unwrap();
+    let path = place.path("run/last.safetensors");
+    fs::write(&path, &last[..last.len() / 2]).unwrap();
+    let resumed = place.run(&["train", "--resume", "run"]);
+    expect(
+        &resumed,
+        2,
+        &["last.safetensors", "completed all", "--epochs"],
+    );
+    assert!(fs::read(&path).unwrap() == last);
+    // The process ended before it recorded the end of the run.
+    let events = place.path("run/events.jsonl");
+    let lines = fs::read_to_string(&events).unwrap();
+    let (before, _) = lines.trim_end().rsplit_once('\n').unwrap();
+    fs::write(&events, format!("{before}\n{{\"event\":\"fin")).unwrap();
+    fs::remove_file(&path).unwrap();
+    expect(&place.run(&["train", "--resume", "run"]), 0, &["finished"]);
+    place.check("run", &reference, 2, "completed");
+    expect(
+        &place.run(&["train", "--resume", "run"]),
+        2,
+        &["completed all"],
+    );
+}
+
+/// Stops a run in the middle of its first epoch.
+fn stopped_midway(place: &Place, run: &str) -> u32 {
+    let flags = ["--run-dir", run, "--checkpoint-every", "1"];
+    let command = &mut place.train("2", &flags);
+    let (mut child, _events) = started(command, "\"step\":2");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let state = place.state(run);
+    let progress: serde_json::Value =
+        serde_json::from_str(&state.metadata["pyr_wgpu_progress"]).unwrap();
+    let step = progress["position"]["step"].as_u64().unwrap();
+    assert!(step > 0, "{progress}");
+    step as u32
+}
+
+/// The numbers in a state mean nothing with other classes or images.
+#[test]
+fn resuming_compares_the_data() {
+    let place = Place::new();
+    stopped_midway(&place, "run");
+    let resume = |more: &[&str]| place.run(&[&["train", "--resume", "run"], more].concat());
+    let rename = |from: &str, to: &str| {
+        for part in ["train", "test"] {
+            let folder = place.path("data").join(part);
+            fs::rename(folder.join(from), folder.join(to)).unwrap();
+        }
+    };
+    rename("c0", "z0");
+    for allow in [&[][..], &["--allow", "data"]] {
+        expect(
+            &resume(allow),
+            5,
+            &["class 0 is `c0`", "`c1` in the dataset"],
+        );
+    }
+    rename("z0", "c0");
+
+    let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
+    let image = place.path("data/train/c0/00.png");
+    let bytes = fs::read(&image).unwrap();
+    fs::remove_file(&image).unwrap();
+    expect(
+        &resume(&[]),
+        4,
+        &["71 training images instead of 72", "--allow data"],
+    );
+    // Another picture in its place.
+    RgbImage::from_pixel(8, 8, Rgb([255; 3]))
+        .save(&image)
+        .unwrap();
+    expect(&resume(&[]), 4, &["mean", "--allow data"]);
+    fs::write(&image, &bytes).unwrap();
+    let test = place.path("data/test/c1/03.png");
+    let tested = fs::read(&test).unwrap();
+    fs::remove_file(&test).unwrap();
+    expect(&resume(&[]), 4, &["17 test images instead of 18"]);
+    fs::write(&test, tested).unwrap();
+
+    // A run resumes from any directory; a moved dataset is found by its new name.
+    fs::rename(place.path("data"), place.path("moved")).unwrap();
+    expect(&resume(&[]), 4, &["data", "--data DIR --allow data"]);
+    expect(&resume(&["--data", "moved"]), 2, &["--data", "--allow"]);
+    let after = fs::read_to_string(place.path("run/config.toml")).unwrap();
+    assert_eq!(after, config, "a refused change is not recorded");
+    fs::create_dir(place.path("elsewhere")).unwrap();
+    let mut elsewhere = place.command(&["train", "--resume", "../run"]);
+    fs::rename(place.path("moved"), place.path("data")).unwrap();
+    let output = elsewhere.current_dir(place.path("elsewhere")).output();
+    expect(&output.unwrap(), 0, &["finished"]);
+}
+
+/// A step is a number of images of an order; if the order changes, the epoch starts again.
+#[test]
+fn another_order_restarts_the_epoch() {
+    let changes: [(&[&str], &str); 3] = [
+        (
+            &["--allow", "batch-size", "--batch-size", "20"],
+            "batch-size",
+        ),
+        (&["--allow", "seed", "--seed", "9"], "seed"),
+        (&["--allow", "data"], "data"),
+    ];
+    for (flags, what) in changes {
+        let place = Place::new();
+        stopped_midway(&place, "run");
+        if what == "data" {
+            for number in 0..20 {
+                let image = format!("data/train/c1/{number:02}.png");
+                fs::remove_file(place.path(&image)).unwrap();
+            }
+        }
+        let output = place.run(&[&["train", "--resume", "run"], flags].concat());
+        expect(
+            &output,
+            0,
+            &["epoch 1 starts from its first step", "finished"],
+        );
+    }
+    // Without a change it continues where it was.
+    let place = Place::new();
+    let step = stopped_midway(&place, "run");
+    let output = place.run(&["train", "--resume", "run"]);
+    expect(&output, 0, &[&format!("epoch 1, step {step}"), "finished"]);
+}
+
+/// Signals save and stop; a closed terminal is one of them, unless it is to be ignored.
+#[test]
+fn signals_save() {
+    let place = Place::new();
+    for (name, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let command = &mut place.train("100000", &["--run-dir", name]);
+        let (child, _events) = started(command, "saved");
+        signal(&child, name);
+        if name == "HUP" {
+            signal(&child, name);
+        }
+        let (status, stderr) = ended(child);
+        assert_eq!(status, Some(code), "{stderr}");
+        assert!(stderr.contains("stopped and saved"), "{stderr}");
+        place.state(name);
+    }
+    let command = place.train("100000", &["--run-dir", "nohup"]);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(place.root.path());
+    let (child, mut events) = started(&mut shell, "saved");
+    signal(&child, "HUP");
+    let mut line = String::new();
+    for _ in 0..4 {
+        line.clear();
+        assert!(events.read_line(&mut line).unwrap() > 0, "it ended");
+    }
+    signal(&child, "TERM");
+    assert_eq!(ended(child).0, Some(143));
+}
+
+/// A message that nobody reads does not stop training; an event that cannot be printed on stdout
+/// does, after saving.
+#[test]
+fn lost_readers_lose_no_work() {
+    let place = Place::new();
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let status = place
+        .train("2", &["--run-dir", "stderr"])
+        .stderr(closed())
+        .status();
+    assert_eq!(status.unwrap().code(), Some(0));
+    // An error that cannot be printed keeps its exit code.
+    let mut again = place.train("2", &["--run-dir", "stderr"]);
+    assert_eq!(again.stderr(closed()).status().unwrap().code(), Some(2));
+    // Neither does one interrupt lose the signal's.
+    let command = &mut place.train("100000", &["--run-dir", "tee"]);
+    let (mut child, _events) = started(command, "saved");
+    drop(child.stderr.take());
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+
+    let mut sinks = vec![("closed", closed())];
+    if let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") {
+        sinks.push(("full", full.into()));
+    }
+    for (name, stdout) in sinks {
+        let flags = ["--run-dir", name, "--json"];
+        let output = place
+            .train("1000", &flags)
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .output();
+        let output = output.unwrap();
+        expect(&output, 1, &["stdout", "saved"]);
+        place.state(name);
+    }
+    if let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") {
+        let status = place
+            .train("2", &["--run-dir", "log"])
+            .stderr(full)
+            .status();
+        assert_eq!(status.unwrap().code(), Some(0));
+    }
+}
+
+/// One process at a time writes into a directory, and no two new runs share one.
+#[test]
+fn two_at_once() {
+    let place = Place::new();
+    let command = &mut place.train("100000", &["--run-dir", "run"]);
+    let (child, _events) = started(command, "saved");
+    let words = [format!("process {}", child.id())];
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    expect(&place.run(&["train", "--resume", "run"]), 2, &words);
+    let same = place.train("2", &["--run-dir", "run"]).output();
+    expect(&same.unwrap(), 2, &words);
+    // The lock ends with its process, however that ends.
+    signal(&child, "KILL");
+    ended(child);
+    let (child, _events) = started(&mut place.command(&["train", "--resume", "run"]), "saved");
+    signal(&child, "TERM");
+    assert_eq!(ended(child).0, Some(143));
+}
+
+/// New runs without a name get directories of their own, however close together they start.
+#[test]
+fn new_runs_share_no_directory() {
+    let place = Place::new();
+    let spawn = |_| {
+        let mut command = place.train("1", &["--quiet"]);
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let children: Vec<Child> = (0..6).map(spawn).collect();
+    for child in children {
+        let (code, stderr) = ended(child);
+        assert_eq!(code, Some(0), "{stderr}");
+    }
+    for number in 1..=6 {
+        let table = place.path(&format!("runs/run-folder-{number}/metrics.csv"));
+        assert_eq!(fs::read_to_string(table).unwrap().lines().count(), 2);
+    }
+}
+
+/// Damaged files of a run are named; none of them panics or is silently ignored.
+#[test]
+fn damaged_records_are_named() {
+    let place = Place::new();
+    let output = place.train("1", &["--run-dir", "run", "--quiet"]).output();
+    assert!(output.unwrap().status.success());
+    let damage = |file: &str, text: &[u8]| {
+        let path: &Path = &place.path("run").join(file);
+        let before = fs::read(path).unwrap();
+        fs::write(path, text).unwrap();
+        let output = place.run(&["train", "--resume", "run", "--epochs", "2"]);
+        fs::write(path, before).unwrap();
+        expect(&output, 5, &[file]);
+    };
+    let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
+    for (from, to) in [
+        ("image_size = 8", "image_size = 0"),
+        ("epochs = 1", "epochs = 0"),
+        ("batch_size = 8", "batch_size = 0"),
+        ("classes = 3", "classes = 0"),
+        ("dataset = \"folder\"", "dataset = \"mnist\""),
+        ("momentum = 0.9", "momentum = nan"),
+    ] {
+        assert!(config.contains(from), "{config}");
+        damage("config.toml", config.replace(from, to).as_bytes());
+    }
+    damage("config.toml", b"\xff\xfe");
+    damage("environment.json", b"{");
+    damage("choices.json", b"[");
+    damage("metrics.csv", b"\xff\xfe\n");
+    let state = fs::read(place.path("run/state.safetensors")).unwrap();
+    damage("state.safetensors", &state[..state.len() / 2]);
+    // The position is JSON inside a JSON string; replacements keep its length.
+    for (from, to) in [
+        ("\\\"epoch\\\":2", "\\\"epoch\\\":0"),
+        ("\\\"step\\\":0", "\\\"step\\\":7"),
+        ("\\\"metrics\\\":[0,", "\\\"metrics\\\":[9,"),
+        (
+            "\\\"best\\\":{\\\"epoch\\\":1",
+            "\\\"best\\\":{\\\"epoch\\\":9",
+        ),
+    ] {
+        let position = state.windows(from.len()).position(|w| w == from.as_bytes());
+        let start = position.unwrap_or_else(|| panic!("{from}"));
+        let mut damaged = state.clone();
+        damaged[start..start + to.len()].copy_from_slice(to.as_bytes());
+        damage("state.safetensors", &damaged);
+    }
+}
