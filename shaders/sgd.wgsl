@@ -62,9 +62,11 @@ fn main(
     let v = momentum * old_v + g;
     let p = old_p - rate * (g + momentum * v);
     let good = are_finite(p) & are_finite(v);
-    if !all(are_finite(gradient)) {
+    let sound = are_finite(gradient);
+    if !all(sound) {
         atomicMax(&metrics[METRICS_GRADIENT], params.first + i + 1u);
-    } else if !all(good) {
+    }
+    if any(sound & !good) {
         atomicMax(&metrics[METRICS_UPDATE], params.first + i + 1u);
     }
     if !overflow {

@@ -373,6 +373,8 @@ fn scores_that_are_not_finite_are_no_answer() {
     );
 }
 
+/// Elsewhere the available memory is unknown.
+#[cfg(target_os = "linux")]
 #[test]
 fn what_does_not_fit_in_memory_is_refused_with_what_does() {
     let network = ["--depth", "8", "--alpha", "8", "--image-size", "4096"];
@@ -399,6 +401,10 @@ fn what_does_not_fit_in_memory_is_refused_with_what_does() {
         &["memory are needed", "--micro-batch"],
     );
     assert!(!Path::new(&run_dir).exists());
+}
+
+#[test]
+fn the_memory_of_any_batch_size_is_computed_or_refused() {
     let batch = u64::MAX.to_string();
     fails(&["summary", "--batch-size", &batch], 2, &["at most"]);
     let summary = json(&["summary", "--batch-size", "4000000", "--json"]);

@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::kernel::{Case, stands};
 use common::networks::small_networks;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, StorageAccess};
+use naga::{AddressSpace, Expression, Literal, Module, StorageAccess};
+use pyr_wgpu::graph::ops::Metrics;
 use pyr_wgpu::graph::{Graph, Op, Passes, Precision};
 use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
 use pyr_wgpu::model::{Input, Network, Preprocessing, names, preset};
@@ -390,4 +391,38 @@ fn a_portable_target_gets_portable_kernels() {
             assert!(found.is_none(), "{}: {}", small.name, found.unwrap().name);
         }
     }
+}
+
+/// The words of the metrics that kernels name are those of the host.
+#[test]
+fn host_and_kernels_agree_on_the_words_of_the_metrics() {
+    let metrics = Metrics {
+        loss: 1.0,
+        top1: 2,
+        top5: 3,
+        images: 4,
+        halted: 5,
+        gradient: 6,
+        update: 7,
+    };
+    let words = metrics.to_words();
+    let source = std::fs::read_to_string(format!("{}/lib/metrics.wgsl", folder())).unwrap();
+    let module = naga::front::wgsl::parse_str(&source).unwrap();
+    let named = module.constants.iter().map(|(_, constant)| {
+        let name = constant.name.as_deref().unwrap();
+        match module.global_expressions[constant.init] {
+            Expression::Literal(Literal::U32(word)) => (name, words[word as usize]),
+            ref other => panic!("{name} is {other:?}"),
+        }
+    });
+    let expected = [
+        ("METRICS_LOSS", 1f32.to_bits()),
+        ("METRICS_TOP1", 2),
+        ("METRICS_TOP5", 3),
+        ("METRICS_IMAGES", 4),
+        ("METRICS_HALTED", 5),
+        ("METRICS_GRADIENT", 6),
+        ("METRICS_UPDATE", 7),
+    ];
+    assert_eq!(named.collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
 }

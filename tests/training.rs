@@ -719,7 +719,9 @@ fn a_run_survives_the_loss_of_its_device() {
                 std::thread::sleep(std::time::Duration::from_millis(delay));
                 common::destroy(&device);
             });
+            let check = common::deadline("error of a lost device");
             let error = loop {
+                check();
                 let state = trainer.step().map(drop);
                 let state = state.and_then(|()| pollster::block_on(trainer.snapshot()).map(drop));
                 if let Err(error) = state {

@@ -82,14 +82,17 @@ fn check(device: &Device, graphs: &[Graph]) {
 fn a_lost_device_ends_compilation_and_tuning() {
     let graphs = graphs(Precision::F32);
     let compile = |device: &Device| {
+        let check = common::deadline("error of a lost device");
         let mut engine = Engine::new(device, graphs.clone(), &Choices::default())?;
         // The loss may come later than the compilation.
         loop {
+            check();
             engine.run(0)?;
             engine.finish()?;
         }
     };
     let tune = |device: &Device| {
+        let check = common::deadline("error of a lost device");
         let mut tuner = Tuner {
             measure: true,
             ..Tuner::default()
@@ -97,6 +100,7 @@ fn a_lost_device_ends_compilation_and_tuning() {
         let target = target(device);
         let none = Choices::default();
         loop {
+            check();
             tuner.memory = TuningCache::default();
             pollster::block_on(tuner.complete(device, &target, &graphs, &none))?;
         }

@@ -16,12 +16,8 @@ use super::progress::Progress;
 use super::tuning::{TuneArgs, complete};
 use super::{positive, print_json, print_line, workers};
 use crate::data::{self, DatasetKind, printable};
-use crate::graph::Passes;
 use crate::kernels::Choices;
-use crate::model::names;
-use crate::train::{
-    Evaluation, Evaluator, EvaluatorOptions, InputPipeline, Mode, TrainError, step_graph,
-};
+use crate::train::{Evaluation, Evaluator, EvaluatorOptions, TrainError};
 
 /// Number of classes up to which the confusion matrix is printed.
 const MAX_MATRIX: usize = 20;
@@ -79,9 +75,6 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         preprocessing: loaded.description.preprocessing,
     };
     let mut tuner = args.tune.tuner();
-    let preprocessing = options.preprocessing;
-    let images = Arc::clone(&opened.test);
-    let images = InputPipeline::new(images, names::EVAL_IMAGES, &device, args.workers);
     let mut evaluator = Evaluator::new(
         &device,
         &loaded.network,
@@ -101,16 +94,12 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     .map_err(|error| match error {
         TrainError::Engine(error) => {
             let now = args.batch_size.min(total);
-            fitting(error, &device, "--batch-size", now, |batch| {
-                let input = images.input(batch, &preprocessing, false);
-                let (network, passes) = (&loaded.network, Passes::default());
-                Ok(vec![step_graph(
-                    network,
-                    batch,
-                    &input,
-                    Mode::Evaluate,
-                    passes,
-                )?])
+            fitting(error, &device, "--batch-size", now, |batch_size| {
+                let smaller = EvaluatorOptions {
+                    batch_size,
+                    ..options
+                };
+                Evaluator::graphs(&device, &loaded.network, &smaller, &opened.test)
             })
         }
         error => error.into(),

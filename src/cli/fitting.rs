@@ -2,8 +2,9 @@
 
 use super::error::CliError;
 use crate::engine::{Device, Engine, EngineError};
-use crate::graph::{Graph, GraphError};
+use crate::graph::Graph;
 use crate::kernels::LowerError;
+use crate::train::TrainError;
 
 /// Adds to an error about too little memory, or too small a binding, the value of `flag` below
 /// `now` that fits. `graphs` are those that are loaded for such a value.
@@ -12,7 +13,7 @@ pub(super) fn fitting(
     device: &Device,
     flag: &str,
     now: usize,
-    graphs: impl Fn(usize) -> Result<Vec<Graph>, GraphError>,
+    graphs: impl Fn(usize) -> Result<Vec<Graph>, TrainError>,
 ) -> CliError {
     if !matches!(
         error,

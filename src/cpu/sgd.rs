@@ -6,6 +6,10 @@ use super::Cpu;
 use super::call::Call;
 use crate::graph::lasting;
 use crate::graph::ops::{LossScale, Metrics, Sgd, vector_after};
+use crate::graph::step::Step;
+
+/// Elements that are checked before any of them is updated.
+const CHUNK: usize = 1024;
 
 pub(super) fn run(cpu: &Cpu, op: &Sgd, mut call: Call<'_>) {
     let named = op.inputs(&call.operands());
@@ -19,10 +23,12 @@ pub(super) fn run(cpu: &Cpu, op: &Sgd, mut call: Call<'_>) {
     if found.halted != 0 || scale.is_too_large() {
         return;
     }
-    let divisor = scale.scale;
-    let apply = scale.overflow == 0;
     let step = call.step(named.step);
-    let [rate, momentum, decay] = [step.learning_rate, step.momentum, step.weight_decay];
+    let update = Update {
+        divisor: scale.scale,
+        apply: scale.overflow == 0,
+        step,
+    };
     let (offsets, _) = lasting::offsets(named.gradients.iter().map(|g| call.shape(*g)));
     let tensors = results.parameters.iter().zip(&results.velocities);
     let values: Vec<_> = tensors
@@ -32,30 +38,10 @@ pub(super) fn run(cpu: &Cpu, op: &Sgd, mut call: Call<'_>) {
     let last_bad: Vec<[u32; 2]> = values
         .into_par_iter()
         .map(|(parameters, velocities, gradients)| {
-            let count = parameters.len();
-            let (velocities, gradients) = (&mut velocities[..count], &gradients[..count]);
-            // One more than the last element with a bad gradient, and with a bad update.
             let mut last = [0, 0];
             cpu.instructions.vectorise(
                 #[inline(always)]
-                || {
-                    for i in 0..count {
-                        let (p, v) = (parameters[i], velocities[i]);
-                        let gradient = gradients[i] / divisor;
-                        let g = gradient + decay * p;
-                        let new_v = momentum * v + g;
-                        let new_p = p - rate * (g + momentum * new_v);
-                        let good = new_v.is_finite() & new_p.is_finite();
-                        let bad_gradient = !gradient.is_finite();
-                        for (last, bad) in
-                            last.iter_mut().zip([bad_gradient, !good & !bad_gradient])
-                        {
-                            *last = if bad { i as u32 + 1 } else { 0 }.max(*last);
-                        }
-                        velocities[i] = if good & apply { new_v } else { v };
-                        parameters[i] = if good & apply { new_p } else { p };
-                    }
-                },
+                || update.all(parameters, velocities, gradients, &mut last),
             );
             last
         })
@@ -71,4 +57,67 @@ pub(super) fn run(cpu: &Cpu, op: &Sgd, mut call: Call<'_>) {
         }
     }
     metrics.copy_from_slice(&found.to_words());
+}
+
+/// The update of a tensor.
+struct Update {
+    /// The loss scale.
+    divisor: f32,
+    /// Whether parameters and velocities change.
+    apply: bool,
+    step: Step,
+}
+
+impl Update {
+    /// Updates all elements but those that would become NaN or infinite. `last` is set to one more
+    /// than the index of the last element with a bad gradient, and of the last with a bad update.
+    #[inline(always)]
+    fn all(
+        &self,
+        parameters: &mut [f32],
+        velocities: &mut [f32],
+        gradients: &[f32],
+        last: &mut [u32; 2],
+    ) {
+        let good = |(p, v): (f32, f32)| p.is_finite() & v.is_finite();
+        let chunks = parameters
+            .chunks_mut(CHUNK)
+            .zip(velocities.chunks_mut(CHUNK));
+        for (chunk, ((p, v), g)) in chunks.zip(gradients.chunks(CHUNK)).enumerate() {
+            let mut all_good = true;
+            for ((p, v), g) in p.iter().zip(&*v).zip(g) {
+                all_good &= good(self.one(*p, *v, g / self.divisor));
+            }
+            if all_good && self.apply {
+                for ((p, v), g) in p.iter_mut().zip(v).zip(g) {
+                    (*p, *v) = self.one(*p, *v, g / self.divisor);
+                }
+                continue;
+            }
+            for (i, ((p, v), g)) in p.iter_mut().zip(v).zip(g).enumerate() {
+                let gradient = g / self.divisor;
+                let new = self.one(*p, *v, gradient);
+                if !good(new) {
+                    let kind = usize::from(gradient.is_finite());
+                    last[kind] = (chunk * CHUNK + i + 1) as u32;
+                } else if self.apply {
+                    (*p, *v) = new;
+                }
+            }
+        }
+    }
+
+    /// The new parameter and velocity.
+    #[inline(always)]
+    fn one(&self, p: f32, v: f32, gradient: f32) -> (f32, f32) {
+        let Step {
+            learning_rate,
+            momentum,
+            weight_decay,
+            ..
+        } = self.step;
+        let g = gradient + weight_decay * p;
+        let v = momentum * v + g;
+        (p - learning_rate * (g + momentum * v), v)
+    }
 }

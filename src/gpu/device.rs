@@ -3,11 +3,14 @@
 use std::collections::VecDeque;
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::OnceLock;
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::pipelines::{Keep, Pipelines};
+#[cfg(not(target_arch = "wasm32"))]
 use super::wait::wait;
 use super::{Adapter, Allocation, Description, GpuError};
 use crate::program::MatrixUnit;
@@ -36,9 +39,10 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) checks: Checks,
-    /// Spare devices of a software adapter, which compile concurrently with the main one.
+    /// Spare devices of a software adapter, which compile concurrently with the main one, and
+    /// whether each is lost.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) spare: Vec<(wgpu::Device, wgpu::Queue)>,
+    pub(super) spare: Vec<(wgpu::Device, wgpu::Queue, Arc<AtomicBool>)>,
     /// Properties of the adapter.
     pub description: Description,
     /// Matrix units that passed the kernel self-check; none before it.
@@ -49,6 +53,9 @@ pub struct Gpu {
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) pipelines: OnceLock<Pipelines>,
     failure: Arc<Mutex<Option<GpuError>>>,
+    /// Whether the failure is [`GpuError::Lost`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) lost: Arc<AtomicBool>,
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
 }
 
@@ -97,7 +104,13 @@ impl Gpu {
             let mut spare = Vec::new();
             for _ in 0..wanted {
                 // If one cannot be opened, the others take over its work.
-                spare.extend(adapter.raw.request_device(&descriptor).await.ok());
+                let Ok((device, queue)) = adapter.raw.request_device(&descriptor).await else {
+                    continue;
+                };
+                let lost = Arc::new(AtomicBool::new(false));
+                let is_lost = Arc::clone(&lost);
+                device.set_device_lost_callback(move |_, _| is_lost.store(true, Ordering::Relaxed));
+                spare.push((device, queue, lost));
             }
             spare
         };
@@ -114,6 +127,8 @@ impl Gpu {
             #[cfg(not(target_arch = "wasm32"))]
             pipelines: OnceLock::new(),
             failure,
+            #[cfg(not(target_arch = "wasm32"))]
+            lost: Arc::default(),
             in_flight: Mutex::new(VecDeque::new()),
         };
         gpu.listen();
@@ -137,6 +152,8 @@ impl Gpu {
             failure.get_or_insert(error);
         }));
         let failure = Arc::clone(&self.failure);
+        #[cfg(not(target_arch = "wasm32"))]
+        let lost = Arc::clone(&self.lost);
         self.device.set_device_lost_callback(move |reason, text| {
             let reason = match reason {
                 wgpu::DeviceLostReason::Destroyed => "it was destroyed",
@@ -146,6 +163,8 @@ impl Gpu {
             let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
             // Errors that result from the loss must not hide it.
             *failure = Some(GpuError::Lost(reason.to_owned()));
+            #[cfg(not(target_arch = "wasm32"))]
+            lost.store(true, Ordering::Relaxed);
         });
     }
 
@@ -236,19 +255,18 @@ impl Gpu {
         self.check()
     }
 
-    /// Natively blocks until a submission (all, if `None`) is done; returns at once in browsers,
-    /// which cannot block.
+    /// Blocks until a submission (all, if `None`) is done.
+    #[cfg(not(target_arch = "wasm32"))]
     fn wait(&self, submission: Option<wgpu::SubmissionIndex>) {
-        if cfg!(target_arch = "wasm32") {
-            return;
-        }
-        if let Err(error) = wait(&self.device, submission) {
+        if let Err(error) = wait(&self.device, submission, &self.lost) {
             let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-            if !matches!(*failure, Some(GpuError::Lost(_))) {
-                *failure = Some(error);
-            }
+            failure.get_or_insert(GpuError::Rejected(error.to_string()));
         }
     }
+
+    /// Returns at once: browsers cannot block.
+    #[cfg(target_arch = "wasm32")]
+    fn wait(&self, _: Option<wgpu::SubmissionIndex>) {}
 
     /// Allocates a buffer that holds `name`.
     ///

@@ -12,6 +12,7 @@ mod loaded;
 #[cfg(not(target_arch = "wasm32"))]
 mod pipelines;
 mod timing;
+#[cfg(not(target_arch = "wasm32"))]
 mod wait;
 #[cfg(not(target_arch = "wasm32"))]
 mod warm;

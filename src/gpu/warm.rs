@@ -5,7 +5,8 @@
 //! and several devices compile concurrently: each takes the next kernel and leaves the result in
 //! the driver's cache on disk, where the main device finds it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::compile::{Compiled, compile_one};
 use super::wait::wait;
@@ -26,17 +27,18 @@ pub(super) fn warm(gpu: &Gpu, kernels: &[&Kernel], compiled: &[Compiled]) -> Res
     let taken = AtomicUsize::new(0);
     let next = || order.get(taken.fetch_add(1, Ordering::Relaxed)).copied();
     std::thread::scope(|scope| {
-        for (device, queue) in &gpu.spare {
+        for (device, queue, lost) in &gpu.spare {
             scope.spawn(|| {
                 while let Some(kernel) = next() {
                     let kernel = kernels[kernel];
                     let compiled = compile_one(device, gpu.checks, kernel, None);
-                    dispatch_empty(device, queue, kernel, &compiled);
+                    dispatch_empty(device, queue, lost, kernel, &compiled);
                 }
             });
         }
         while let Some(kernel) = next() {
-            dispatch_empty(&gpu.device, &gpu.queue, kernels[kernel], &compiled[kernel]);
+            let (kernel, compiled) = (kernels[kernel], &compiled[kernel]);
+            dispatch_empty(&gpu.device, &gpu.queue, &gpu.lost, kernel, compiled);
         }
     });
     gpu.check()
@@ -46,6 +48,7 @@ pub(super) fn warm(gpu: &Gpu, kernels: &[&Kernel], compiled: &[Compiled]) -> Res
 fn dispatch_empty(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
+    lost: &Arc<AtomicBool>,
     kernel: &Kernel,
     compiled: &Compiled,
 ) {
@@ -79,5 +82,5 @@ fn dispatch_empty(
     drop(pass);
     queue.submit([encoder.finish()]);
     // A failure here recurs at the first real dispatch.
-    drop(wait(device, None));
+    drop(wait(device, None, lost));
 }

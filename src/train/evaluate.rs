@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::input_pipeline::{BatchValues, Batches};
+use super::input_pipeline::{BatchValues, Batches, InputPipeline};
 use super::step_graph::{Mode, step_graph};
-use super::{InputPipeline, Totals, TrainError};
+use super::{Totals, TrainError};
 use crate::data::Source;
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
 use crate::graph::ops::{IGNORED, Metrics};
@@ -135,6 +135,17 @@ pub struct EvaluatorOptions {
     pub preprocessing: Preprocessing,
 }
 
+impl EvaluatorOptions {
+    fn input(&self, device: &Device, source: &Arc<dyn Source>) -> InputPipeline {
+        InputPipeline::new(Arc::clone(source), names::EVAL_IMAGES, device, self.workers)
+    }
+
+    /// Images of a batch: no more than there are.
+    fn batch(&self, input: &InputPipeline) -> usize {
+        self.batch_size.min(input.len()).max(1)
+    }
+}
+
 /// A network ready for evaluation outside training.
 pub struct Evaluator {
     engine: Engine,
@@ -145,8 +156,26 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// Builds the evaluation of a network's weights on a split. `choose` selects the kernels of the
-    /// graph.
+    /// The graphs of an evaluation.
+    ///
+    /// # Errors
+    /// None for a valid network.
+    pub fn graphs(
+        device: &Device,
+        network: &Network,
+        options: &EvaluatorOptions,
+        source: &Arc<dyn Source>,
+    ) -> Result<Vec<Graph>, TrainError> {
+        let input = options.input(device, source);
+        let batch = options.batch(&input);
+        let images = input.input(batch, &options.preprocessing, false);
+        let passes = Passes::default();
+        let graph = step_graph(network, batch, &images, Mode::Evaluate, passes)?;
+        Ok(vec![graph])
+    }
+
+    /// Builds the evaluation of a network's weights on a split. `choose` selects the kernels of
+    /// the [`Evaluator::graphs`].
     ///
     /// # Errors
     /// If the device cannot hold or run it.
@@ -158,11 +187,8 @@ impl Evaluator {
         source: Arc<dyn Source>,
         choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
     ) -> Result<Evaluator, TrainError> {
-        let batch = options.batch_size.min(source.len()).max(1);
-        let input = InputPipeline::new(source, names::EVAL_IMAGES, device, options.workers);
-        let images = input.input(batch, &options.preprocessing, false);
-        let passes = Passes::default();
-        let graphs = vec![step_graph(network, batch, &images, Mode::Evaluate, passes)?];
+        let graphs = Evaluator::graphs(device, network, &options, &source)?;
+        let input = options.input(device, &source);
         let choices = choose(&graphs)?;
         let mut engine = Engine::new(device, graphs, &choices)?;
         engine.write_tensors(network, TensorKind::Weights, tensors);
@@ -170,8 +196,8 @@ impl Evaluator {
         Ok(Evaluator {
             engine,
             values,
+            batch: options.batch(&input),
             input,
-            batch,
             classes: network.spec().classes as usize,
         })
     }

@@ -20,7 +20,7 @@ const DEVICE_LIMIT: u64 = 1 << 30;
 const AHEAD: usize = 4;
 
 /// One split of a dataset, on its way to a device.
-pub struct InputPipeline {
+pub(super) struct InputPipeline {
     source: Arc<dyn Source>,
     /// Name of the graph's value that holds the images.
     value: &'static str,
@@ -46,7 +46,7 @@ pub(super) struct Batches {
 impl InputPipeline {
     /// Decides whether the split stays on the device. `value` names the graph's value that holds
     /// the images; `workers` is the number of threads of the loader.
-    pub fn new(
+    pub(super) fn new(
         source: Arc<dyn Source>,
         value: &'static str,
         device: &Device,
@@ -68,13 +68,8 @@ impl InputPipeline {
     }
 
     /// Number of images.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.source.len()
-    }
-
-    /// Whether there is no image.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Whether another image was read in place of this one, as [`Source::is_damaged`] says.
@@ -83,7 +78,12 @@ impl InputPipeline {
     }
 
     /// The input of a graph for batches of `batch` images.
-    pub fn input(&self, batch: usize, preprocessing: &Preprocessing, augment: bool) -> Input {
+    pub(super) fn input(
+        &self,
+        batch: usize,
+        preprocessing: &Preprocessing,
+        augment: bool,
+    ) -> Input {
         Input::Images {
             name: self.value,
             count: if self.resident { self.len() } else { batch },

@@ -18,7 +18,6 @@ mod trainer;
 
 pub use evaluate::{Evaluation, Evaluator, EvaluatorOptions};
 pub use event::{Beginning, Best, Cause, EpochMetrics, Event, SCHEMA, StepProgress};
-pub use input_pipeline::InputPipeline;
 pub use metrics::Totals;
 pub use recipe::Recipe;
 pub use session::{Clock, Save, SaveInterval, Session, SessionOptions, Store};

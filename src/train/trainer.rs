@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::evaluate::{EvaluationPass, EvaluationValues, read_metrics};
-use super::input_pipeline::{BatchValues, Batches};
+use super::input_pipeline::{BatchValues, Batches, InputPipeline};
 use super::snapshot::{EpochOrder, Position, Snapshot};
 use super::step_graph::{Mode, step_graph, update_graph};
-use super::{InputPipeline, Recipe, Totals, TrainError};
+use super::{Recipe, Totals, TrainError};
 use crate::data::{EpochKey, Source};
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
 use crate::graph::ops::{LossScale, METRIC_WORDS, Metrics};
@@ -39,6 +39,12 @@ pub struct Options {
     pub workers: usize,
     /// Mean and standard deviation of the channels.
     pub preprocessing: Preprocessing,
+}
+
+impl Options {
+    fn sizes(&self, images: usize) -> Vec<usize> {
+        chunk_sizes(images, self.recipe.batch_size, self.micro_batch)
+    }
 }
 
 /// A training run on a device.
@@ -72,8 +78,46 @@ struct Values {
 }
 
 impl Trainer {
-    /// Builds all graphs of a run: training on full batches and on the smaller last one, and
-    /// evaluation. `choose` selects their kernels.
+    /// All graphs of a run: training on batches, or micro-batches, of each size that occurs,
+    /// evaluation in batches of the largest one, and the update after micro-batches.
+    ///
+    /// # Errors
+    /// If a batch is too small for the network.
+    pub fn graphs(
+        device: &Device,
+        network: &Network,
+        options: &Options,
+        train: &Arc<dyn Source>,
+        test: &Arc<dyn Source>,
+    ) -> Result<Vec<Graph>, TrainError> {
+        let [train, test] = inputs(device, options, train, test);
+        let sizes = options.sizes(train.len());
+        let mode = match options.micro_batch {
+            Some(_) => Mode::MicroBatch,
+            None => Mode::Train,
+        };
+        // All sizes share the value that holds the images, so it has the largest size.
+        let input = train.input(sizes[0], &options.preprocessing, options.recipe.augment);
+        let mut graphs = Vec::new();
+        for size in &sizes {
+            let graph = step_graph(network, *size, &input, mode, options.passes);
+            graphs.push(graph.map_err(|source| TrainError::Batch {
+                size: *size,
+                images: train.len(),
+                batch_size: options.recipe.batch_size,
+                source,
+            })?);
+        }
+        let input = test.input(sizes[0], &options.preprocessing, false);
+        let evaluation = step_graph(network, sizes[0], &input, Mode::Evaluate, options.passes);
+        graphs.push(evaluation?);
+        if mode == Mode::MicroBatch {
+            graphs.push(update_graph(network, options.passes)?);
+        }
+        Ok(graphs)
+    }
+
+    /// Builds the [`Trainer::graphs`] of a run on a device. `choose` selects their kernels.
     ///
     /// # Errors
     /// If the device cannot hold or run them.
@@ -85,34 +129,11 @@ impl Trainer {
         test: Arc<dyn Source>,
         choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
     ) -> Result<Trainer, TrainError> {
-        let train = InputPipeline::new(train, names::TRAIN_IMAGES, device, options.workers);
-        let test = InputPipeline::new(test, names::EVAL_IMAGES, device, options.workers);
-        let sizes = chunk_sizes(train.len(), options.recipe.batch_size, options.micro_batch);
-        let mode = match options.micro_batch {
-            Some(_) => Mode::MicroBatch,
-            None => Mode::Train,
-        };
-        let mut graphs = Vec::new();
-        for size in &sizes {
-            // All sizes share the value that holds the images, so it has the largest size.
-            let input = train.input(sizes[0], &options.preprocessing, options.recipe.augment);
-            let graph = step_graph(&network, *size, &input, mode, options.passes);
-            graphs.push(graph.map_err(|source| TrainError::Batch {
-                size: *size,
-                images: train.len(),
-                batch_size: options.recipe.batch_size,
-                source,
-            })?);
-        }
-        let input = test.input(sizes[0], &options.preprocessing, false);
-        let evaluation = step_graph(&network, sizes[0], &input, Mode::Evaluate, options.passes);
-        let evaluation_graph = graphs.len();
-        graphs.push(evaluation?);
-        let micro_batches = mode == Mode::MicroBatch;
-        let update = micro_batches.then_some(graphs.len());
-        if micro_batches {
-            graphs.push(update_graph(&network, options.passes)?);
-        }
+        let graphs = Trainer::graphs(device, &network, &options, &train, &test)?;
+        let [train, test] = inputs(device, &options, &train, &test);
+        let sizes = options.sizes(train.len());
+        let evaluation_graph = sizes.len();
+        let update_graph = options.micro_batch.map(|_| evaluation_graph + 1);
         let choices = choose(&graphs)?;
         let mut engine = Engine::new(device, graphs, &choices)?;
         let half = options.passes.precision == Precision::F16;
@@ -133,7 +154,7 @@ impl Trainer {
             values,
             sizes,
             evaluation_graph,
-            update_graph: update,
+            update_graph,
             position: Position::start(),
             batches: None,
             evaluation: None,
@@ -469,6 +490,18 @@ impl Trainer {
             what: format!("{what} is NaN or infinite{hint}"),
         }
     }
+}
+
+/// The training and the test split on their way to the device.
+fn inputs(
+    device: &Device,
+    options: &Options,
+    train: &Arc<dyn Source>,
+    test: &Arc<dyn Source>,
+) -> [InputPipeline; 2] {
+    [(train, names::TRAIN_IMAGES), (test, names::EVAL_IMAGES)].map(|(source, value)| {
+        InputPipeline::new(Arc::clone(source), value, device, options.workers)
+    })
 }
 
 /// Sizes of all micro-batches, or batches, that occur in an epoch, the largest first.

@@ -13,6 +13,7 @@ pub mod tolerance;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use pyr_wgpu::cpu::Cpu;
 use pyr_wgpu::engine::{Device, try_matrices};
@@ -71,6 +72,18 @@ pub fn separate_gpu() -> Option<Device> {
 pub fn destroy(device: &Device) {
     if let Device::Gpu(gpu) = device {
         gpu.destroy();
+    }
+}
+
+/// A check, for loops that only an error ends, that two minutes have not passed.
+pub fn deadline(awaited: &str) -> impl Fn() {
+    let start = Instant::now();
+    move || {
+        let elapsed = start.elapsed();
+        assert!(
+            elapsed < Duration::from_secs(120),
+            "no {awaited} within two minutes"
+        );
     }
 }
 

@@ -21,11 +21,10 @@ use crate::data::{self, DataError, Dataset, DatasetKind};
 use crate::engine::{Device, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
-use crate::model::{Description, Network, Preprocessing, crop_padding, names};
+use crate::model::{Description, Network, Preprocessing, crop_padding};
 use crate::run::{Config, DataRecord, Environment, RunDirectory, SavedState};
 use crate::train::{
-    Best, InputPipeline, Mode, Options, SaveInterval, Session, SessionOptions, Snapshot,
-    TrainError, Trainer, step_graph,
+    Best, Options, SaveInterval, Session, SessionOptions, Snapshot, TrainError, Trainer,
 };
 use config::{Allowed, new_config, resumed_config};
 use driver::{Recorder, drive};
@@ -273,10 +272,18 @@ fn build(
     let train =
         train.ok_or_else(|| CliError::Data("the dataset has no training part".to_owned()))?;
     let test = plan.dataset.test.clone();
-    let inputs = [(&train, names::TRAIN_IMAGES), (&test, names::EVAL_IMAGES)];
-    let inputs = inputs.map(|(source, name)| InputPipeline::new(source.clone(), name, device, 1));
-    let mut trainer = Trainer::new(device, plan.network.clone(), options, train, test, choose)
-        .map_err(|error| too_large(plan, device, inputs, error))?;
+    let trainer = Trainer::new(
+        device,
+        plan.network.clone(),
+        options.clone(),
+        train.clone(),
+        test.clone(),
+        choose,
+    );
+    let mut trainer = trainer.map_err(|error| {
+        let graphs = |options: &_| Trainer::graphs(device, &plan.network, options, &train, &test);
+        too_large(device, &options, train.len(), graphs, error)
+    })?;
     let snapshot = match &plan.start {
         Some((snapshot, _)) => snapshot.clone(),
         None => Snapshot::initial(&plan.network, plan.config.seed),
@@ -285,29 +292,25 @@ fn build(
     Ok(trainer)
 }
 
-/// Adds the largest micro-batch that fits to an error about the device's limits.
+/// Adds the largest micro-batch that fits to an error about the device's limits. `graphs` are those
+/// of a run with some options.
 fn too_large(
-    plan: &Plan,
     device: &Device,
-    [train, test]: [InputPipeline; 2],
+    options: &Options,
+    images: usize,
+    graphs: impl Fn(&Options) -> Result<Vec<Graph>, TrainError>,
     error: TrainError,
 ) -> CliError {
     let TrainError::Engine(error) = error else {
         return error.into();
     };
-    let Plan {
-        config, network, ..
-    } = plan;
-    let preprocessing = &plan.description.preprocessing;
-    let now = config.recipe.batch_size.min(train.len());
-    let now = config.micro_batch.unwrap_or(now);
+    let batch = options.recipe.batch_size.min(images);
+    let now = options.micro_batch.unwrap_or(batch);
     fitting(error, device, "--micro-batch", now, |batch| {
-        let passes = config.passes();
-        let input = train.input(batch, preprocessing, config.recipe.augment);
-        let step = step_graph(network, batch, &input, Mode::MicroBatch, passes)?;
-        let input = test.input(batch, preprocessing, false);
-        let evaluation = step_graph(network, batch, &input, Mode::Evaluate, passes)?;
-        Ok(vec![step, evaluation])
+        graphs(&Options {
+            micro_batch: Some(batch),
+            ..options.clone()
+        })
     })
 }
 
