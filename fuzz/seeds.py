@@ -197,6 +197,8 @@ def position_seeds():
     yield "valid", json.dumps(position)
     position["position"]["loss_scale"] = [1199570944, 0, 0, 0]
     yield "half", json.dumps(position)
+    position["position"]["order"]["images"] = 2**63
+    yield "images-overflow", json.dumps(position)
     position["position"]["order"]["batch_size"] = 0
     yield "batch-0", json.dumps(position)
     position["position"]["epoch"] = 0

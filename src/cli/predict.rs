@@ -93,7 +93,7 @@ fn classify(
     args: &Args,
 ) -> Result<(), CliError> {
     let mut document = Vec::new();
-    let mut classified = Ok(());
+    let mut not_finite = 0;
     for (name, image) in images {
         match pollster::block_on(predictor.classify(&image)) {
             Ok(mut predictions) => {
@@ -103,22 +103,23 @@ fn classify(
                     false => as_text(&name, &predictions)?,
                 }
             }
-            Err(error) => {
-                classified = Err(match error {
-                    PredictError::NotFinite { .. } => {
-                        CliError::Diverged(format!("{name}: {error}"))
-                    }
-                    PredictError::Engine(error) => error.into(),
-                });
-                break;
+            Err(error @ PredictError::NotFinite { .. }) => {
+                not_finite += 1;
+                print_message(&format!("error: {}: {error}", printable(&name)));
             }
+            Err(PredictError::Engine(error)) => return Err(error.into()),
         }
     }
-    // What was classified before an error counts.
-    if args.json && (classified.is_ok() || !document.is_empty()) {
+    if args.json {
         print_json(&serde_json::Value::Array(document))?;
     }
-    classified
+    match not_finite {
+        0 => Ok(()),
+        _ => Err(CliError::Diverged(format!(
+            "{not_finite} of {} images have scores that are NaN or infinite",
+            args.images.len()
+        ))),
+    }
 }
 
 fn as_json(image: &str, predictions: &[Prediction]) -> serde_json::Value {

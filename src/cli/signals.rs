@@ -33,6 +33,13 @@ impl Signals {
                 flag::register(signal, Arc::clone(&armed))?;
                 flag::register_usize(signal, Arc::clone(&asked), code as usize)?;
             }
+            // Without a handler, a file that exceeds `ulimit -f` ends the process; with one, writing
+            // to it is an error.
+            #[cfg(unix)]
+            flag::register(
+                signal_hook::consts::SIGXFSZ,
+                Arc::new(AtomicBool::new(false)),
+            )?;
             #[cfg(unix)]
             if !hangup::is_ignored() {
                 flag::register_usize(hangup::SIGHUP, Arc::clone(&asked), 129)?;

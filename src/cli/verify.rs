@@ -1,5 +1,6 @@
 //! `pyr-wgpu verify`: compares our results with arrays recorded from another program.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -14,7 +15,7 @@ use super::network::NetworkArgs;
 use super::{print_json, print_line};
 use crate::checkpoint::{Checkpoint, StoredTensor, Values, read_npy_file};
 use crate::engine::Tensors;
-use crate::model::NetworkSpec;
+use crate::model::{Network, NetworkSpec};
 use crate::trained_model::TrainedModel;
 use crate::verify::{self, Difference, RecordedBatch, SgdSteps};
 
@@ -115,6 +116,17 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
                 .to_owned(),
         ));
     }
+    let unused = |flag: &str, needed: &str| {
+        Err(CliError::Usage(format!(
+            "{flag} is compared with nothing: give {needed}, or leave it out"
+        )))
+    };
+    if args.steps.is_some() && args.state.is_none() && args.losses.is_none() {
+        return unused("--steps", "--state or --losses");
+    }
+    if args.labels.is_some() && args.grads.is_none() && args.steps.is_none() {
+        return unused("--labels", "--grads or --steps");
+    }
     let input = read_npy_file(&args.input)?;
     let loaded = load(&args, &input)?;
     let batch = batch(&args, &loaded, &input)?;
@@ -143,7 +155,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         for (name, values) in &ours {
             check_ours(&format!("the gradient of {name}"), values)?;
         }
-        let reference = reference(path, &ours)?;
+        let reference = reference(path, network, &ours)?;
         let difference = Difference::of_tensors(&ours, &reference);
         let limit = args.tolerance.unwrap_or(GRADIENTS);
         let mut outcome = Outcome::new("grads", difference, difference.rel_l2 <= limit);
@@ -168,7 +180,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             check_ours(&format!("{name} after the steps"), values)?;
         }
         if let Some(path) = &args.state {
-            let reference = reference(path, &ours)?;
+            let reference = reference(path, network, &ours)?;
             let difference = Difference::of_tensors(&ours, &reference);
             let limit = args.tolerance.unwrap_or(STATE);
             let mut outcome = Outcome::new("state", difference, difference.rel_l2 <= limit);
@@ -384,19 +396,23 @@ fn array(path: &Path, shape: &[usize]) -> Result<Vec<f32>, CliError> {
 }
 
 /// The recorded tensors of the names of ours.
-fn reference(path: &Path, ours: &Tensors) -> Result<Tensors, CliError> {
+fn reference(path: &Path, network: &Network, ours: &Tensors) -> Result<Tensors, CliError> {
+    let parameters = network.parameters().into_iter();
+    let shapes: BTreeMap<String, Vec<usize>> = parameters.map(|p| (p.name, p.shape)).collect();
     let mut tensors = Checkpoint::load(path)?.tensors;
     let mut recorded = Tensors::new();
     for (name, values) in ours {
         let tensor = tensors.remove(name);
-        let found = tensor.as_ref().map(|tensor| tensor.values().len());
-        let Some(tensor) = tensor.filter(|_| found == Some(values.len())) else {
+        let expected = shapes.get(name).cloned().unwrap_or(vec![values.len()]);
+        let found = tensor.as_ref().map(|tensor| tensor.shape().to_vec());
+        let Some(tensor) = tensor.filter(|_| found.as_ref() == Some(&expected)) else {
             return Err(CliError::Checkpoint(format!(
-                "{}: tensor {name} has {} values, ours has {}; was it recorded from another \
+                "{}: tensor {name} {}, ours has {expected:?}; was it recorded from another \
                  network?",
                 path.display(),
-                found.map_or("no".to_owned(), |n| n.to_string()),
-                values.len()
+                found.map_or("is missing".to_owned(), |shape| format!(
+                    "has shape {shape:?}"
+                )),
             )));
         };
         let tensor = tensor.into_f32(name);

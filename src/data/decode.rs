@@ -199,6 +199,11 @@ fn decode(bytes: &[u8]) -> Result<(RgbImage, Share<'static>), DataError> {
 /// Decodes a format, and returns how the camera was held.
 type Pixels = fn(&[u8]) -> Result<(RgbImage, Orientation), DataError>;
 
+/// The orientation in EXIF data, which some programs begin as in a JPEG.
+fn orientation(exif: &[u8]) -> Option<Orientation> {
+    Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(exif))
+}
+
 /// RGB from samples of 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 channels (RGB, alpha), with
 /// transparency blended with white.
 fn rgb_image(width: u32, height: u32, channels: usize, mut samples: Vec<u8>) -> RgbImage {

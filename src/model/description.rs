@@ -4,13 +4,13 @@
 //! preprocessing, with the version of this format. A newer minor version only adds fields
 //! that an older program may ignore; a newer major version is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::SpecError;
 use super::spec::NetworkSpec;
-use crate::data::Resize;
+use crate::data::{Resize, printable};
 
 /// The metadata key of the description.
 pub const METADATA_KEY: &str = "pyr_wgpu";
@@ -158,6 +158,15 @@ fn parse(text: &str) -> Result<Description, SpecError> {
             classes.len(),
             network.classes
         )));
+    }
+    let mut names = BTreeSet::new();
+    for class in classes {
+        let shown = printable(class);
+        if shown.trim().is_empty() || !names.insert(shown.trim().to_owned()) {
+            return Err(error(format!(
+                "the name `{shown}` tells no class: it is empty, or another class has it"
+            )));
+        }
     }
     let statistics_are_sound = preprocessing.mean.iter().all(|mean| mean.is_finite())
         && preprocessing

@@ -331,7 +331,8 @@ fn create_next(directory: &Path, name: &str) -> Result<PathBuf, RunError> {
     });
     let mut number = numbers.max().unwrap_or(0);
     loop {
-        number = number.saturating_add(1);
+        let next = number.checked_add(1).ok_or(io::ErrorKind::AlreadyExists);
+        number = next.map_err(|kind| failed(directory)(kind.into()))?;
         let path = directory.join(format!("{prefix}{number}"));
         match fs::create_dir(&path) {
             Ok(()) => return Ok(path),

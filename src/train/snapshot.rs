@@ -95,6 +95,11 @@ impl Position {
             ..
         } = self;
         rule(*epoch > 0, "epochs are counted from 1, not 0".to_owned())?;
+        let trained = *epoch > 1 || *step > 0;
+        rule(
+            trained == (*batches_tracked > 0),
+            format!("epoch {epoch}, step {step} cannot have seen {batches_tracked} batches"),
+        )?;
         rule(
             i64::try_from(*batches_tracked).is_ok(),
             format!("{batches_tracked} batches are impossible"),
@@ -107,12 +112,19 @@ impl Position {
                 && metrics.loss >= 0.0
                 && (metrics.images > 0 || metrics.loss == 0.0)
                 && counts.is_sorted(),
-            format!("its metrics are impossible: {metrics:?}"),
+            "its metrics are impossible".to_owned(),
         )?;
         if let Some(order) = &self.order {
+            let EpochOrder {
+                images, batch_size, ..
+            } = *order;
             rule(
-                order.batch_size > 0 && order.images > 0 && *step <= order.steps(),
-                format!("step {step} is impossible with {order:?}"),
+                batch_size > 0
+                    && (1..=u32::MAX as usize).contains(&images)
+                    && *step <= order.steps(),
+                format!(
+                    "step {step} is impossible with {images} images in batches of {batch_size}"
+                ),
             )?;
             rule(
                 metrics.images as usize == order.images_after(*step),
@@ -122,7 +134,7 @@ impl Position {
         let loss_scale = self.loss_scale.map(|words| LossScale::from_words(&words));
         rule(
             loss_scale.is_none_or(|scale| scale.is_valid()),
-            format!("its loss scale is impossible: {loss_scale:?}"),
+            "its loss scale is impossible".to_owned(),
         )
     }
 

@@ -108,6 +108,11 @@ impl Allowed<'_> {
     /// If a name is not that of a flag that may change.
     pub(super) fn new(args: &Args) -> Result<Allowed<'_>, CliError> {
         let names = &args.files.allow;
+        if !names.is_empty() && args.files.resume.is_none() {
+            return Err(CliError::Usage(
+                "--allow needs --resume: a new run takes every flag".to_owned(),
+            ));
+        }
         let may_change = |name: &str| {
             let mut flags = FLAGS.iter().filter(|flag| flag.change != Change::Refused);
             flags.any(|flag| flag.name == name)

@@ -98,7 +98,16 @@ fn attempt(
     }
     let recorded = match (&args.files.choices, &*directory) {
         (Some(other), _) => Some(chosen(other)?),
-        (None, Some(run)) => run.choices()?,
+        (None, Some(run)) => match run.choices()? {
+            None if plan.start.is_some() => {
+                return Err(CliError::Checkpoint(format!(
+                    "{} has no choices.json, without which the results would differ; restore it, \
+                     or copy that of a run with the same kernels",
+                    run.path().display()
+                )));
+            }
+            choices => choices,
+        },
         (None, None) => None,
     };
     if plan.config.recipe.never_drops() && plan.config.recipe.epochs > 1 {

@@ -13,6 +13,16 @@ use image::{ImageDecoder, ImageError, ImageFormat, RgbImage};
 use super::{DataError, Needs, damaged, rgb_image, unsupported};
 
 fn open(bytes: &[u8]) -> Result<BmpDecoder<Cursor<&[u8]>>, DataError> {
+    // The decoder would read the header as pixels.
+    let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+    if let (Some(start), Some(header)) = (word(10), word(14))
+        && start < header.saturating_add(14)
+    {
+        return Err(damaged(
+            ImageFormat::Bmp,
+            format!("its pixels begin at byte {start}, within its header"),
+        ));
+    }
     BmpDecoder::new(Cursor::new(bytes)).map_err(fault)
 }
 

@@ -61,7 +61,7 @@ pub(super) fn pixels(bytes: &[u8]) -> Result<(RgbImage, Orientation), DataError>
         Ok((reader, samples))
     };
     let decoded: Result<(Reader<_>, Vec<u8>), png::DecodingError> = decode();
-    let (reader, mut samples) = decoded.map_err(|error| damaged(ImageFormat::Png, error))?;
+    let (mut reader, mut samples) = decoded.map_err(|error| damaged(ImageFormat::Png, error))?;
     let (color, depth) = reader.output_color_type();
     if wide(depth) {
         let count = samples.len() / 2;
@@ -71,9 +71,11 @@ pub(super) fn pixels(bytes: &[u8]) -> Result<(RgbImage, Orientation), DataError>
         }
         samples.truncate(count);
     }
+    // EXIF data may follow the pixels; damage there is no reason to reject the image.
+    let _ = reader.finish();
     let info = reader.info();
     let exif = info.exif_metadata.as_deref();
-    let orientation = exif.and_then(Orientation::from_exif_chunk);
+    let orientation = exif.and_then(super::orientation);
     let image = rgb_image(info.width, info.height, color.samples(), samples);
     Ok((image, orientation.unwrap_or(Orientation::NoTransforms)))
 }

@@ -101,7 +101,7 @@ pub(super) fn pixels(bytes: &[u8]) -> Result<(RgbImage, Orientation), DataError>
     read.map_err(|error| damaged(ImageFormat::WebP, error))?;
     // Unreadable metadata is no reason to reject the image.
     let exif = decoder.exif_metadata().ok().flatten();
-    let orientation = exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
+    let orientation = exif.and_then(|exif| super::orientation(&exif));
     let channels = if decoder.has_alpha() { 4 } else { 3 };
     let image = rgb_image(width, height, channels, samples);
     Ok((image, orientation.unwrap_or(Orientation::NoTransforms)))
