@@ -35,7 +35,7 @@
 //! | layer | room | contents |
 //! |---|---|---|
 //! | 0 | [`shape`] | extents, element types, layout in memory |
-//! | 0 | [`rng`] | counter-based random numbers, the same bits everywhere |
+//! | 0 | [`rng`] | counter-based random numbers and a hash, the same bits everywhere |
 //! | 0 | [`memory`] | how much memory the process can still use |
 //! | 1 | [`program`] | a GPU program as plain data, and its memory plan |
 //! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, activation checkpointing, half precision, interpreter |
@@ -56,7 +56,9 @@
 //!
 //! Beside `src`: `shaders` has the WGSL files, `shaders/lib` what several of them import;
 //! `datasets` says what is published about each dataset; `tests/golden` holds recordings of
-//! PyTorch with the script that made them; `benches` compares this program with others.
+//! PyTorch and `tests/images` image files, each with the scripts that made them; `fuzz` has fuzz
+//! targets for readers of files and their corpora; `docs/reliability.md` lists what is promised
+//! about runs and files; `benches` compares this program with others.
 //!
 //! # Invariants
 //!
