@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn look_alikes_share_a_key() {
+    fn names_that_look_alike_share_a_key() {
         let alike = |a: &str, b: &str| {
             let keys = look_alike_keys(b);
             look_alike_keys(a).iter().any(|key| keys.contains(key))
