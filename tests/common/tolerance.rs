@@ -26,9 +26,12 @@ pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices, half: 
         return (channels + AROUND) * EPSILON * factor * magnitude(sample, x, weights);
     }
     let shape = |i: usize| &sample.inputs[i].shape;
+    // Σ|terms| is at least the result. The reference of absolute values alone would be zero where
+    // an absolute mean exceeds the absolute input that it normalises.
     let absolute = || {
         let inputs: Vec<Tensor> = sample.inputs.iter().map(absolute).collect();
-        largest(&sample.op.reference(&inputs.iter().collect::<Vec<_>>()))
+        let sums = sample.op.reference(&inputs.iter().collect::<Vec<_>>());
+        largest(&sums).max(largest(results))
     };
     let (terms, magnitude) = match &sample.op {
         Op::Conv2d(_) => (shape(1).rows() as f64, absolute()),
