@@ -49,7 +49,7 @@ pub enum GpuError {
     UnknownAdapter {
         /// The requested name or number.
         wanted: String,
-        /// All adapters, one [`Description::line`] each, and the CPU.
+        /// All adapters, one [`super::Description::line`] each, and the CPU.
         known: String,
     },
     /// The driver failed to open the adapter.
