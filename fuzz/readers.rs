@@ -2,7 +2,7 @@
 //! panic, hang or take more memory than it should. The fuzz targets call them with mutated bytes,
 //! `tests/corpus.rs` with the files in `fuzz/corpus`.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each fuzz target calls one of them")]
 
 use std::fs;
 use std::path::Path;

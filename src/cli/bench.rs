@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use clap::{Args as ClapArgs, ValueEnum};
 
 use super::device::DeviceArgs;
-use super::devices::bytes;
 use super::error::CliError;
 use super::fitting::fitting;
 use super::network::NetworkArgs;
@@ -17,6 +16,7 @@ use crate::bench::{Bound, KernelRow, Report, Task, Workload, by_shader, measure,
 use crate::engine::Device;
 use crate::graph::{Graph, Precision};
 use crate::kernels::Choices;
+use crate::memory::bytes;
 use crate::model::Network;
 
 /// Values of `--mode`.

@@ -7,7 +7,7 @@ use super::{print_json, print_line};
 use crate::engine::Device;
 use crate::gpu::adapter::{self, BACKENDS};
 use crate::gpu::{Description, GpuError};
-pub(super) use crate::memory::bytes;
+use crate::memory::bytes;
 use crate::program::MatrixUnit;
 
 /// Arguments of `devices`.

@@ -42,7 +42,7 @@ pub(super) struct Args {
 /// Classifies one image after the other, so that memory does not grow with their number.
 ///
 /// # Errors
-/// If an image cannot be read or decoded, after classifying the others; at once if a score is NaN
+/// After classifying the other images, if one cannot be read or decoded, or has a score that is NaN
 /// or infinite.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.device.check()?;

@@ -3,7 +3,6 @@
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::devices::bytes;
 use super::error::CliError;
 use super::network::NetworkArgs;
 use super::step::StepArgs;
@@ -11,6 +10,7 @@ use super::{positive, print_json, print_line};
 use crate::engine::MemoryPlan;
 use crate::graph::Passes;
 use crate::kernels::{self, Choices, Target};
+use crate::memory::bytes;
 use crate::model::{Input, Network};
 use crate::train::{Mode, step_graph};
 

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 pub(super) use args::Args;
 
 use super::device::DeviceArgs;
-use super::devices::bytes;
 use super::error::CliError;
 use super::fitting::fitting;
 use super::signals::Signals;
@@ -21,6 +20,7 @@ use crate::data::{self, DataError, Dataset, DatasetKind};
 use crate::engine::{Device, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
+use crate::memory::bytes;
 use crate::model::{Description, Network, Preprocessing, crop_padding};
 use crate::run::{Config, DataRecord, Environment, RunDirectory, SavedState};
 use crate::train::{
