@@ -68,15 +68,6 @@ pub enum CheckpointError {
         prefix: String,
     },
 
-    /// A tensor is missing.
-    #[error("there is no tensor `{name}`; {nearest}")]
-    MissingTensor {
-        /// Name of the tensor.
-        name: String,
-        /// The neighbouring names in the file.
-        nearest: String,
-    },
-
     /// A tensor holds NaN or infinity.
     #[error(
         "tensor `{name}` {shape:?} holds {value} at index {index} ({count} values are not \

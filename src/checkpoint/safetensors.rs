@@ -260,13 +260,13 @@ mod tests {
         sample
     }
 
+    fn values(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
+        checkpoint.tensors[name].clone().into_f32(name).unwrap()
+    }
+
     fn bits(checkpoint: &Checkpoint, name: &str) -> Vec<u32> {
-        checkpoint
-            .f32(name)
-            .unwrap()
-            .iter()
-            .map(|value| value.to_bits())
-            .collect()
+        let values = values(checkpoint, name).into_iter();
+        values.map(f32::to_bits).collect()
     }
 
     #[test]
@@ -322,9 +322,9 @@ mod tests {
             0.333_251_95,
             -1023.0 * 2f32.powi(-24),
         ];
-        assert_eq!(read.f32("a").unwrap(), expected);
-        assert_eq!(read.f32("b").unwrap(), [1.0, -123.5]);
-        assert_eq!(read.f32("c").unwrap(), [0.1]);
+        assert_eq!(values(&read, "a"), expected);
+        assert_eq!(values(&read, "b"), [1.0, -123.5]);
+        assert_eq!(values(&read, "c"), [0.1]);
         assert_eq!(read.tensors["d"], StoredTensor::i64(vec![], vec![-5]));
     }
 
