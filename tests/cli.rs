@@ -133,6 +133,15 @@ fn wrong_arguments_are_named() {
         2,
         &["--logits"],
     );
+    // What would be compared with nothing.
+    let verify = "verify w.safetensors --input x.npy --logits y.npy --labels l.npy";
+    let verify: Vec<&str> = verify.split(' ').collect();
+    fails(&verify, 2, &["--labels", "--grads"]);
+    fails(
+        &[&verify[..], &["--steps", "5"]].concat(),
+        2,
+        &["--steps", "--state"],
+    );
 }
 
 /// Help and errors name every dataset, with the defaults of its manifest.

@@ -196,7 +196,7 @@ fn decode(bytes: &[u8]) -> Result<(RgbImage, Share<'static>), DataError> {
     Ok((image.into_rgb8(), share))
 }
 
-/// Decodes a format, and returns how the camera was held.
+/// Decodes a format, and returns the orientation that its EXIF data demands.
 type Pixels = fn(&[u8]) -> Result<(RgbImage, Orientation), DataError>;
 
 /// The orientation in EXIF data, which some programs begin as in a JPEG.

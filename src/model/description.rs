@@ -245,6 +245,16 @@ mod tests {
     }
 
     #[test]
+    fn every_class_has_a_name_of_its_own() {
+        for classes in [["a", "a"], ["a", "a "], ["a", " "], ["a\n", r"a\n"]] {
+            let mut sample = sample();
+            sample.classes = classes.map(str::to_owned).to_vec();
+            let error = read(&text(&sample)).unwrap_err().to_string();
+            assert!(error.contains("tells no class"), "{classes:?}: {error}");
+        }
+    }
+
+    #[test]
     fn newer_minor_versions_are_read_and_newer_major_ones_refused() {
         let newer = text(&sample()).replace("\"1.0\"", "\"1.7\"");
         let newer = newer.replacen('{', "{\"colour\":\"sRGB\",", 1);

@@ -147,6 +147,55 @@ fn the_camera_was_held_upright() {
     close(upright.get_pixel(28, 40).0, [20, 40, 220], 4);
 }
 
+/// EXIF data may stand before or behind the pixels of a PNG, and begin as in a JPEG.
+#[test]
+fn exif_data_is_found_wherever_it_stands() {
+    let image = RgbImage::from_fn(2, 1, |x, _| Rgb([255 * x as u8, 0, 0]));
+    let plain = encode(image.clone(), ImageFormat::Png);
+    assert_eq!(decode(&plain).unwrap().0, image);
+    // One field: orientation (0x112), a short, 3: to be turned by half.
+    let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0";
+    let (after_header, before_end) = (8 + 25, plain.len() - 12);
+    for prefix in [&b""[..], b"Exif\0\0"] {
+        let chunk = chunk(b"eXIf", &[prefix, exif].concat());
+        for at in [after_header, before_end] {
+            let mut bytes = plain.clone();
+            bytes.splice(at..at, chunk.clone());
+            let turned = decode(&bytes).unwrap().0;
+            assert_eq!(turned.as_raw(), &[255, 0, 0, 0, 0, 0], "at {at}");
+        }
+    }
+}
+
+/// A chunk of a PNG, with its checksum.
+fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let body = [kind, data].concat();
+    let crc = body.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            (crc >> 1) ^ (0xEDB8_8320 * (crc & 1))
+        })
+    });
+    [
+        &(data.len() as u32).to_be_bytes()[..],
+        &body,
+        &(!crc).to_be_bytes(),
+    ]
+    .concat()
+}
+
+/// The offset of a BMP's pixels is checked: before the end of the header they would be the header.
+#[test]
+fn the_pixels_of_a_bmp_do_not_begin_in_its_header() {
+    let good = encode(RgbImage::from_pixel(2, 2, Rgb([9, 8, 7])), ImageFormat::Bmp);
+    assert_eq!(plain(&good), [9, 8, 7]);
+    for start in [0u32, 2, 14, 53] {
+        let mut bytes = good.clone();
+        bytes[10..14].copy_from_slice(&start.to_le_bytes());
+        let error = error(&bytes);
+        assert!(error.contains("within its header"), "{start}: {error}");
+    }
+}
+
 #[test]
 fn any_size_is_brought_to_the_networks_size() {
     let one = RgbImage::from_pixel(1, 1, Rgb([1, 2, 3]));
