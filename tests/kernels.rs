@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::HashMap;
 
-use common::kernel::{Case, check, shapes, stands};
+use common::kernel::{Case, check, check_halves, shapes, stands};
 use common::pair::Pair;
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::graph::{Data, Op, Tensor};
@@ -20,6 +20,15 @@ fn every_kernel_agrees_with_its_reference() {
         for sample in &samples {
             let checked = check(device, sample, |_| true);
             pollster::block_on(checked).unwrap_or_else(|e| panic!("{e}"));
+        }
+    }
+}
+
+#[test]
+fn numbers_are_rounded_to_the_nearest_half() {
+    for device in common::fast_devices() {
+        if matches!(device, Device::Gpu(_)) {
+            pollster::block_on(check_halves(device)).unwrap_or_else(|e| panic!("{e}"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One kernel against the plain reference of its operator, natively and in the browser.
 
 use super::tolerance::{bound, rounding};
+use half::f16;
 use pyr_wgpu::engine::{Device, Engine, EngineError};
 use pyr_wgpu::graph::{Data, Graph, Op, Role, Tensor, ValueId, ops, precision};
 use pyr_wgpu::kernels::{self, Choices};
@@ -183,6 +184,55 @@ async fn check_case(
         }
     }
     Ok(variants.len())
+}
+
+/// Checks the conversion of numbers to halves and back: to the nearest half, ties to even, infinite
+/// beyond the largest, subnormal halves included. All halves, the midpoints between neighbours,
+/// and the numbers next to the midpoints stand for all numbers.
+///
+/// # Errors
+/// The first number that becomes another half, or an error of the device.
+pub async fn check_halves(device: &Device) -> Result<(), String> {
+    let positive = (0..=f16::INFINITY.to_bits()).map(f16::from_bits);
+    let numbers: Vec<u32> = positive
+        .flat_map(|half| {
+            let [this, next] = [half, f16::from_bits(half.to_bits() + 1)].map(f32::from);
+            // Where the next half would be infinite, its number would be 65536.
+            let next = if next.is_finite() { next } else { 65536.0 };
+            let midpoint = ((this + next) / 2.0).to_bits();
+            [this.to_bits(), midpoint - 1, midpoint, midpoint + 1]
+        })
+        .chain([65536.0, 1e20, f32::MAX, f32::MIN_POSITIVE, 1e-45].map(f32::to_bits))
+        .filter(|bits| !f32::from_bits(*bits).is_nan())
+        .flat_map(|bits| [bits, bits | 1 << 31])
+        .chain([0x7f80_0001, 0x7fc0_0000, 0xffff_ffff])
+        .collect();
+
+    // Repeated four times, each number has each place of a vector once.
+    assert_eq!(numbers.len() % 2, 1);
+    let shape = Shape::channels(&[1, 1, numbers.len(), 4]);
+    let words: Vec<u32> = numbers.iter().copied().cycle().take(shape.len()).collect();
+    let mut graph = Graph::new();
+    let x = graph.external("x", shape.clone());
+    let halves = push(&mut graph, ops::Convert, &[x], "halves")[0];
+    let y = push(&mut graph, ops::Convert, &[halves], "y")[0];
+    graph.output(y, "y");
+    graph.values[halves.0].shape.dtype = DType::F16;
+
+    let failed = |e: EngineError| e.to_string();
+    let mut engine = Engine::new(device, vec![graph], &Choices::default()).map_err(failed)?;
+    engine.write(engine.value("x"), &words);
+    engine.run(0).map_err(failed)?;
+    let found = engine.read(engine.value("y")).await.map_err(failed)?;
+    let pairs = words.iter().zip(&found);
+    for (number, found) in pairs.map(|(a, b)| (f32::from_bits(*a), f32::from_bits(*b))) {
+        let expected = f32::from(f16::from_f32(number));
+        let is_same = expected.to_bits() == found.to_bits() || expected.is_nan() && found.is_nan();
+        if !is_same {
+            return Err(format!("{number:e} becomes {found:e}, not {expected:e}"));
+        }
+    }
+    Ok(())
 }
 
 /// The shapes of a sample's operands, for messages.

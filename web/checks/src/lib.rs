@@ -34,5 +34,6 @@ pub async fn check_kernels() -> Result<usize, String> {
     for sample in &samples {
         kernel::check(&device, sample, kernel::stands).await?;
     }
+    kernel::check_halves(&device).await?;
     Ok(samples.len())
 }
