@@ -5,8 +5,9 @@ mod common;
 
 use std::collections::HashMap;
 
-use common::kernel::{Case, check, check_halves, shapes, stands};
-use common::pair::Pair;
+use common::halves::Halves;
+use common::kernel::{Case, check, shapes, stands};
+use common::pair::{self, Pair};
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::graph::{Data, Op, Tensor};
 use pyr_wgpu::kernels::{self, Choices};
@@ -26,9 +27,11 @@ fn every_kernel_agrees_with_its_reference() {
 
 #[test]
 fn numbers_are_rounded_to_the_nearest_half() {
+    let halves = Halves::new();
     for device in common::fast_devices() {
         if matches!(device, Device::Gpu(_)) {
-            pollster::block_on(check_halves(device)).unwrap_or_else(|e| panic!("{e}"));
+            let checked = halves.check(device, None);
+            pollster::block_on(checked).unwrap_or_else(|e| panic!("{e}"));
         }
     }
 }
@@ -42,14 +45,9 @@ fn reductions_beside_their_producers_agree_with_the_reference() {
         for sample in &Op::samples() {
             let pairs = [false, true].map(|half| Pair::new(sample, half));
             for pair in pairs.iter().flatten() {
-                for choices in [
-                    "",
-                    "tiled 256x20",
-                    "tiled 64x128",
-                    "winograd 2x2",
-                    "matrix 128x48",
-                ] {
-                    checked += usize::from(pair.check(device, sample, choices));
+                for choices in pair::choices() {
+                    let is_checked = pair.check(device, sample, &choices, None);
+                    checked += usize::from(is_checked.unwrap_or_else(|e| panic!("{e}")));
                 }
             }
         }

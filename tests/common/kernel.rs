@@ -1,13 +1,15 @@
 //! One kernel against the plain reference of its operator, natively and in the browser.
 
 use super::tolerance::{bound, rounding};
-use half::f16;
 use pyr_wgpu::engine::{Device, Engine, EngineError};
+use pyr_wgpu::gpu::{BufferRange, LoadedPrograms};
 use pyr_wgpu::graph::{Data, Graph, Op, Role, Tensor, ValueId, ops, precision};
 use pyr_wgpu::kernels::{self, Choices};
+use pyr_wgpu::program::Program;
 use pyr_wgpu::shape::{DType, Shape};
 
 /// One operator with its operands, ready for a device.
+#[derive(Clone)]
 pub struct Case {
     graph: Graph,
     operands: Vec<ValueId>,
@@ -92,25 +94,60 @@ impl Case {
     /// # Errors
     /// Errors of the device.
     pub async fn run(&self, device: &Device, choices: &Choices) -> Result<Vec<Vec<u32>>, String> {
-        let failed = |e: EngineError| format!("{:?}: {e}", self.graph.nodes);
-        let graph = &self.graph;
-        let mut engine = Engine::new(device, vec![graph.clone()], choices).map_err(failed)?;
-        for (id, tensor) in self.operands.iter().zip(&self.inputs) {
-            let operand = engine.value(&graph.value(*id).name);
-            engine.write(operand, &tensor.to_words());
-        }
+        self.run_changed(device, choices, None).await
+    }
+
+    async fn run_changed(
+        &self,
+        device: &Device,
+        choices: &Choices,
+        change: Option<Change<'_>>,
+    ) -> Result<Vec<Vec<u32>>, String> {
+        let name = |id: &ValueId| self.graph.value(*id).name.clone();
+        let operands = self.operands.iter().zip(&self.inputs);
+        let mut written: Operands = operands.map(|(id, x)| (name(id), x.to_words())).collect();
         // Results must not depend on the previous content of memory: fill it with NaN.
         for id in self.results.iter().filter(|id| !self.operands.contains(id)) {
-            let poison = vec![0x7fc0_dead_u32; graph.shape(*id).stored_len()];
-            engine.write(engine.value(&graph.value(*id).name), &poison);
+            let poison = vec![0x7fc0_dead_u32; self.graph.shape(*id).stored_len()];
+            written.push((name(id), poison));
         }
-        engine.run(0).map_err(failed)?;
-        let mut results = Vec::new();
-        for id in &self.results {
-            let result = engine.value(&graph.value(*id).name);
-            results.push(engine.read(result).await.map_err(failed)?);
+        let results: Vec<String> = self.results.iter().map(name).collect();
+        let runs = run(device, &self.graph, choices, change, &[written], &results).await;
+        let mut runs = runs.map_err(|e| format!("{:?}: {e}", self.graph.nodes))?;
+        Ok(runs.remove(0))
+    }
+
+    /// Compares one variant, or a changed program of it, with the reference of the sample's
+    /// operator.
+    ///
+    /// # Errors
+    /// The first difference beyond the bound, or an error of the device.
+    pub async fn check(
+        &self,
+        device: &Device,
+        sample: &ops::Sample,
+        choices: &Choices,
+        change: Option<Change<'_>>,
+    ) -> Result<(), String> {
+        let references = sample.op.reference(&self.inputs.iter().collect::<Vec<_>>());
+        let tolerance = bound(
+            sample,
+            &references,
+            choices,
+            precision::is_half(&self.graph),
+        );
+        let results = self.run_changed(device, choices, change).await?;
+        for ((words, reference), half) in results.iter().zip(&references).zip(&self.half) {
+            let precision = if *half { " in half precision" } else { "" };
+            let shapes = shapes(sample);
+            let what = format!("{:?}{precision} with {choices:?} on {shapes:?}", sample.op);
+            let result = Tensor::from_words(&reference.shape, words);
+            compare(&result, reference, tolerance, *half).map_err(|e| format!("{what}: {e}"))?;
+            if result.to_words() != *words {
+                return Err(format!("{what}: padding of the result is not zero"));
+            }
         }
-        Ok(results)
+        Ok(())
     }
 
     /// The variants of its kernels that a device can run.
@@ -128,6 +165,70 @@ impl Case {
             false => vec![Choices::default()],
         }
     }
+}
+
+/// A change of a program for a GPU before it is loaded.
+pub type Change<'a> = &'a dyn Fn(&mut Program);
+
+/// Memory images of operands by name.
+pub type Operands = Vec<(String, Vec<u32>)>;
+
+/// Runs a graph once for each set of operands; returns the memory images of the named results.
+///
+/// # Errors
+/// Errors of the device.
+///
+/// # Panics
+/// If there is a change and the device is not a GPU.
+pub async fn run(
+    device: &Device,
+    graph: &Graph,
+    choices: &Choices,
+    change: Option<Change<'_>>,
+    operands: &[Operands],
+    results: &[String],
+) -> Result<Vec<Vec<Vec<u32>>>, EngineError> {
+    let mut runs = Vec::new();
+    let Some(change) = change else {
+        let mut engine = Engine::new(device, vec![graph.clone()], choices)?;
+        let values: Vec<_> = results.iter().map(|name| engine.value(name)).collect();
+        for operands in operands {
+            for (name, words) in operands {
+                engine.write(engine.value(name), words);
+            }
+            engine.run(0)?;
+            runs.push(engine.read_all(&values).await?);
+        }
+        return Ok(runs);
+    };
+    let Device::Gpu(gpu) = device else {
+        panic!("{} has no program", device.name());
+    };
+    let mut program = kernels::lower(graph, &device.target(), choices)?.program;
+    change(&mut program);
+    let loaded = LoadedPrograms::new(gpu, &[&program])?;
+    let range = |name: &String| {
+        let id = graph.find(name).expect("the graph has the result");
+        BufferRange {
+            buffer: loaded.buffer(name),
+            offset: 0,
+            bytes: graph.shape(id).bytes(),
+        }
+    };
+    let ranges: Vec<BufferRange> = results.iter().map(range).collect();
+    for operands in operands {
+        for (name, words) in operands {
+            loaded.write(gpu, loaded.buffer(name), 0, bytemuck::cast_slice(words));
+        }
+        loaded.run(gpu, 0)?;
+        let read = loaded.read(gpu, &ranges).await?;
+        runs.push(
+            read.iter()
+                .map(|b| bytemuck::pod_collect_to_vec(b))
+                .collect(),
+        );
+    }
+    Ok(runs)
 }
 
 fn push(graph: &mut Graph, op: impl Into<Op>, inputs: &[ValueId], name: &str) -> Vec<ValueId> {
@@ -150,89 +251,19 @@ pub async fn check(
     stands: impl Fn(&Choices) -> bool,
 ) -> Result<usize, String> {
     let single = Case::new(&sample.op, &sample.inputs);
-    let mut checked = check_case(device, sample, &single, &stands).await?;
+    let mut checked = 0;
+    for choices in single.variants(device).iter().filter(|c| stands(c)) {
+        single.check(device, sample, choices, None).await?;
+        checked += 1;
+    }
     if let (Device::Gpu(_), Some(half)) = (device, Case::half(&sample.op, &sample.inputs)) {
-        let stands = |choices: &Choices| stands(choices) && self::stands(choices);
-        checked += check_case(device, sample, &half, stands).await?;
+        let stands = |choices: &&Choices| stands(choices) && self::stands(choices);
+        for choices in half.variants(device).iter().filter(stands) {
+            half.check(device, sample, choices, None).await?;
+            checked += 1;
+        }
     }
     Ok(checked)
-}
-
-async fn check_case(
-    device: &Device,
-    sample: &ops::Sample,
-    case: &Case,
-    stands: impl Fn(&Choices) -> bool,
-) -> Result<usize, String> {
-    let inputs: Vec<&Tensor> = case.inputs.iter().collect();
-    let references = sample.op.reference(&inputs);
-    let variants: Vec<Choices> = case.variants(device).into_iter().filter(stands).collect();
-    for choices in &variants {
-        let half = precision::is_half(&case.graph);
-        let tolerance = bound(sample, &references, choices, half);
-        let results = case.run(device, choices).await?;
-        let pairs = results.iter().zip(&references).zip(&case.half);
-        for ((words, reference), half) in pairs {
-            let precision = if *half { " in half precision" } else { "" };
-            let shapes = shapes(sample);
-            let what = format!("{:?}{precision} with {choices:?} on {shapes:?}", sample.op);
-            let result = Tensor::from_words(&reference.shape, words);
-            compare(&result, reference, tolerance, *half).map_err(|e| format!("{what}: {e}"))?;
-            if result.to_words() != *words {
-                return Err(format!("{what}: padding of the result is not zero"));
-            }
-        }
-    }
-    Ok(variants.len())
-}
-
-/// Checks the conversion of numbers to halves and back: to the nearest half, ties to even, infinite
-/// beyond the largest, subnormal halves included. All halves, the midpoints between neighbours,
-/// and the numbers next to the midpoints stand for all numbers.
-///
-/// # Errors
-/// The first number that becomes another half, or an error of the device.
-pub async fn check_halves(device: &Device) -> Result<(), String> {
-    let positive = (0..=f16::INFINITY.to_bits()).map(f16::from_bits);
-    let numbers: Vec<u32> = positive
-        .flat_map(|half| {
-            let [this, next] = [half, f16::from_bits(half.to_bits() + 1)].map(f32::from);
-            // Where the next half would be infinite, its number would be 65536.
-            let next = if next.is_finite() { next } else { 65536.0 };
-            let midpoint = ((this + next) / 2.0).to_bits();
-            [this.to_bits(), midpoint - 1, midpoint, midpoint + 1]
-        })
-        .chain([65536.0, 1e20, f32::MAX, f32::MIN_POSITIVE, 1e-45].map(f32::to_bits))
-        .filter(|bits| !f32::from_bits(*bits).is_nan())
-        .flat_map(|bits| [bits, bits | 1 << 31])
-        .chain([0x7f80_0001, 0x7fc0_0000, 0xffff_ffff])
-        .collect();
-
-    // Repeated four times, each number has each place of a vector once.
-    assert_eq!(numbers.len() % 2, 1);
-    let shape = Shape::channels(&[1, 1, numbers.len(), 4]);
-    let words: Vec<u32> = numbers.iter().copied().cycle().take(shape.len()).collect();
-    let mut graph = Graph::new();
-    let x = graph.external("x", shape.clone());
-    let halves = push(&mut graph, ops::Convert, &[x], "halves")[0];
-    let y = push(&mut graph, ops::Convert, &[halves], "y")[0];
-    graph.output(y, "y");
-    graph.values[halves.0].shape.dtype = DType::F16;
-
-    let failed = |e: EngineError| e.to_string();
-    let mut engine = Engine::new(device, vec![graph], &Choices::default()).map_err(failed)?;
-    engine.write(engine.value("x"), &words);
-    engine.run(0).map_err(failed)?;
-    let found = engine.read(engine.value("y")).await.map_err(failed)?;
-    let pairs = words.iter().zip(&found);
-    for (number, found) in pairs.map(|(a, b)| (f32::from_bits(*a), f32::from_bits(*b))) {
-        let expected = f32::from(f16::from_f32(number));
-        let is_same = expected.to_bits() == found.to_bits() || expected.is_nan() && found.is_nan();
-        if !is_same {
-            return Err(format!("{number:e} becomes {found:e}, not {expected:e}"));
-        }
-    }
-    Ok(())
 }
 
 /// The shapes of a sample's operands, for messages.
@@ -263,7 +294,9 @@ fn compare(result: &Tensor, reference: &Tensor, tolerance: f64, half: bool) -> R
         // The metrics' first word is a float.
         (Data::Index(result), Data::Index(reference)) if result.len() == ops::METRIC_WORDS => {
             let [a, b] = [result, reference].map(|m| ops::Metrics::from_words(m));
-            let near = f64::from((a.loss - b.loss).abs()) <= tolerance * 300.0;
+            let near = f64::from((a.loss - b.loss).abs()) <= tolerance * 300.0
+                || a.loss.to_bits() == b.loss.to_bits()
+                || a.loss.is_nan() && b.loss.is_nan();
             match near && result[1..] == reference[1..] {
                 true => Ok(()),
                 false => Err(format!("{a:?}, reference {b:?}")),

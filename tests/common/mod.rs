@@ -5,6 +5,7 @@
     reason = "each test file uses its own part of this module"
 )]
 
+pub mod halves;
 pub mod kernel;
 pub mod networks;
 pub mod pair;

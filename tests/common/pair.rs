@@ -1,15 +1,16 @@
 //! A kernel that writes partial statistics in its epilogue, and the kernel that merges them.
 
-use pyr_wgpu::engine::{Device, Engine};
+use pyr_wgpu::engine::Device;
 use pyr_wgpu::graph::ops::Sample;
 use pyr_wgpu::graph::{Graph, Node, Op, Tensor, ValueId, interp, ops, precision, rewrite};
 use pyr_wgpu::kernels::{Choices, lower};
 use pyr_wgpu::shape::Shape;
 
-use super::kernel::is_map;
+use super::kernel::{Change, is_map, run};
 use super::tolerance::bound;
 
 /// A producer, and a reduction of its output.
+#[derive(Clone)]
 pub struct Pair {
     graph: Graph,
     store: interp::Store,
@@ -50,8 +51,13 @@ impl Pair {
                 };
                 let vectors = Shape::channels(&[2, shape.last()]);
                 let x = Tensor::real(shape.clone(), numbers(shape.len(), 0.0));
-                let moments = Tensor::real(vectors.clone(), numbers(vectors.len(), 1.5));
-                let affine = Tensor::real(vectors.clone(), numbers(vectors.len(), 0.2));
+                let mut moments: Vec<f64> = numbers(vectors.len(), 1.5);
+                let mut affine: Vec<f64> = numbers(vectors.len(), 0.2);
+                // Zeros of x in channel 0 are normalised to exactly 0.
+                moments[0] = 0.0;
+                affine[shape.last()] = 0.0;
+                let moments = Tensor::real(vectors.clone(), moments);
+                let affine = Tensor::real(vectors.clone(), affine);
                 let mut x = declare(&mut graph, "x".to_owned(), &x);
                 if half {
                     x = graph.push_one(ops::Convert, &[x], "converted").unwrap();
@@ -110,28 +116,41 @@ impl Pair {
         (precision::is_half(&graph) == half).then_some(Pair { graph, store, half })
     }
 
-    /// Compares both kernels with the reference, and checks that a NaN in the input reaches both
-    /// outputs. Returns false if the device cannot run the choice.
-    pub fn check(&self, device: &Device, sample: &Sample, choice: &str) -> bool {
-        let choices = match choice {
-            "" => Choices::default(),
-            name => Choices::everywhere(name),
-        };
+    /// Compares both kernels, or those of a changed program, with the reference, and checks that a
+    /// NaN in the input reaches both outputs. Returns false if the device cannot run the choices.
+    ///
+    /// # Errors
+    /// The first difference beyond the bound, or an error of the device.
+    pub fn check(
+        &self,
+        device: &Device,
+        sample: &Sample,
+        choices: &Choices,
+        change: Option<Change<'_>>,
+    ) -> Result<bool, String> {
         let able = !self.half || matches!(device, Device::Gpu(_));
-        if !able || lower(&self.graph, &device.target(), &choices).is_err() {
-            return false;
+        if !able || lower(&self.graph, &device.target(), choices).is_err() {
+            return Ok(false);
         }
-        let graphs = vec![self.graph.clone()];
-        let mut engine = Engine::new(device, graphs, &choices).unwrap();
-        let [y, reduction] = self.run(&mut engine, &self.store);
+        let mut poisoned = self.store.clone();
+        let mut values = sample.inputs[0].values().to_vec();
+        let middle = values.len() / 2;
+        values[middle] = f64::NAN;
+        let operand = Tensor::real(sample.inputs[0].shape.clone(), values);
+        poisoned.insert("operand 0".to_owned(), operand);
+        let stores = [self.store.clone(), poisoned];
+        let [found, with_nan] = self.run(device, choices, change, &stores)?;
+        let [expected, expected_nan] = stores.map(|store| self.reference(store));
+
         // The output has the errors of its kernel; the reduction over the rows multiplies them by
         // its factors and adds its own rounding (kernel.rs).
         let largest =
             |tensor: &Tensor| tensor.values().iter().fold(1.0, |m: f64, v| m.max(v.abs()));
-        let rows = y.1.shape.rows() as f64;
-        let (size, rounding) = (largest(&y.1), (rows + 16.0) / 16_777_216.0);
+        let y = &expected[0];
+        let rows = y.shape.rows() as f64;
+        let (size, rounding) = (largest(&found[0]), (rows + 16.0) / 16_777_216.0);
         let operands: Vec<&Tensor> = sample.inputs.iter().collect();
-        let own = bound(sample, &sample.op.reference(&operands), &choices, self.half);
+        let own = bound(sample, &sample.op.reference(&operands), choices, self.half);
         // Storing a half rounds by half an ULP; output and reference are both rounded.
         let rounded = if self.half { size / 2048.0 } else { 0.0 };
         let off = own + rounded;
@@ -141,45 +160,76 @@ impl Pair {
             // A sum of products with |x̂| ≤ (1 + 2.5) / √0.5 < 5.
             _ => rows * 5.0 * (off + rounding * size),
         };
-        for (what, (found, expected), tolerance) in [
-            ("y", &y, off + rounded),
-            ("reduction", &reduction, passed_on),
-        ] {
-            for (i, (a, b)) in found.values().iter().zip(expected.values()).enumerate() {
-                assert!(
-                    (a - b).abs() <= tolerance,
-                    "{}: {what} {i} is {a}, reference {b}, tolerance {tolerance:e}",
-                    self.graph
-                );
+        let graph = &self.graph;
+        for (at, tolerance) in [off + rounded, passed_on].into_iter().enumerate() {
+            let pairs = found[at].values().iter().zip(expected[at].values());
+            for (i, (a, b)) in pairs.enumerate() {
+                let near = (a - b).abs() <= tolerance;
+                ensure(near, || {
+                    let name = RESULTS[at];
+                    format!("{graph}: {name} {i} is {a}, reference {b}, tolerance {tolerance:e}")
+                })?;
+            }
+            let pairs = with_nan[at].values().iter().zip(expected_nan[at].values());
+            for (a, b) in pairs {
+                let visible = !b.is_nan() || a.is_nan();
+                ensure(visible, || format!("{graph}: a NaN became {a}"))?;
             }
         }
-        let mut poisoned = self.store.clone();
-        let mut values = sample.inputs[0].values().to_vec();
-        let middle = values.len() / 2;
-        values[middle] = f64::NAN;
-        let operand = Tensor::real(sample.inputs[0].shape.clone(), values);
-        poisoned.insert("operand 0".to_owned(), operand);
-        for (found, expected) in self.run(&mut engine, &poisoned) {
-            for (a, b) in found.values().iter().zip(expected.values()) {
-                let hidden = b.is_nan() && !a.is_nan();
-                assert!(!hidden, "{}: a NaN became {a}", self.graph);
-            }
-        }
-        true
+        Ok(true)
     }
 
-    /// Output and reduction, each as computed and as the reference computes it.
-    fn run(&self, engine: &mut Engine, store: &interp::Store) -> [(Tensor, Tensor); 2] {
-        let mut expected = store.clone();
-        interp::run(&self.graph, &mut expected).unwrap();
-        for (name, tensor) in store {
-            engine.write(engine.value(name), &tensor.to_words());
-        }
-        engine.run(0).unwrap();
-        ["y", "reduction"].map(|name| {
-            let expected = expected[name].clone();
-            let words = pollster::block_on(engine.read(engine.value(name))).unwrap();
-            (Tensor::from_words(&expected.shape, &words), expected)
-        })
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    fn reference(&self, mut store: interp::Store) -> [Tensor; 2] {
+        interp::run(&self.graph, &mut store).unwrap();
+        RESULTS.map(|name| store[name].clone())
+    }
+
+    /// Output and reduction for each of two sets of operands.
+    fn run(
+        &self,
+        device: &Device,
+        choices: &Choices,
+        change: Option<Change<'_>>,
+        stores: &[interp::Store; 2],
+    ) -> Result<[[Tensor; 2]; 2], String> {
+        let graph = &self.graph;
+        let words = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.to_words());
+        let operands = stores
+            .each_ref()
+            .map(|store| store.iter().map(words).collect());
+        let names = RESULTS.map(str::to_owned);
+        let runs = run(device, graph, choices, change, &operands, &names);
+        let runs = pollster::block_on(runs).map_err(|e| format!("{graph}: {e}"))?;
+        let shapes = RESULTS.map(|name| graph.shape(graph.find(name).unwrap()).clone());
+        let tensor = |run: usize, at: usize| Tensor::from_words(&shapes[at], &runs[run][at]);
+        Ok([0, 1].map(|run| [0, 1].map(|at| tensor(run, at))))
+    }
+}
+
+/// The choices of kernels that are checked.
+pub fn choices() -> [Choices; 5] {
+    let named = [
+        "tiled 256x20",
+        "tiled 64x128",
+        "winograd 2x2",
+        "matrix 128x48",
+    ];
+    let [a, b, c, d] = named.map(Choices::everywhere);
+    [Choices::default(), a, b, c, d]
+}
+
+/// The names of the output and of the reduction.
+const RESULTS: [&str; 2] = ["y", "reduction"];
+
+/// An error unless something holds.
+fn ensure(holds: bool, error: impl FnOnce() -> String) -> Result<(), String> {
+    match holds {
+        true => Ok(()),
+        false => Err(error()),
     }
 }

@@ -16,7 +16,7 @@ window.result = check_kernels().then((samples) => ({ samples }), (error) => ({ e
 window.started = true;
 `;
 
-test('kernels agree with their references under the limits of a browser', { timeout: 5 * patience }, async () => {
+test('kernels agree with their references under the limits of a browser', { timeout: 10 * patience }, async () => {
   const folder = await mkdtemp(join(tmpdir(), 'pyr-wgpu-kernels-'));
   await cp(process.env.CHECKS, folder, { recursive: true });
   await writeFile(join(folder, 'index.html'), '<!doctype html><title>kernels</title><script type="module" src="run.js"></script>');

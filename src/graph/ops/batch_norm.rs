@@ -13,7 +13,7 @@
 //! dx = scale/√(variance + ε) · dy                                with running statistics
 //! ```
 
-use super::super::Tensor;
+use super::super::{Data, Tensor};
 use super::batch_moments::{merge, partial};
 use super::{Draw, require};
 use crate::shape::{Layout, Shape};
@@ -64,15 +64,28 @@ impl Channel {
     }
 }
 
-/// Random x, moments (those of x if `batch`) and affine.
+/// Random x, moments (those of x if `batch`) and affine. If not `batch`, every third value of
+/// channel 0 is normalised to exactly 0, where the gradient of the ReLU is 0.
 pub(super) fn numbers(draw: &mut Draw, dims: &[usize], batch: bool) -> (Tensor, Tensor, Tensor) {
-    let x = draw.real(Shape::channels(dims));
-    let vector = Shape::channels(&[2, x.shape.last()]);
-    let moments = match batch {
+    let mut x = draw.real(Shape::channels(dims));
+    let channels = x.shape.last();
+    let vector = Shape::channels(&[2, channels]);
+    let mut moments = match batch {
         true => merge(&partial(&x)),
         false => draw.positive(vector.clone()),
     };
-    (x, moments, draw.real(vector))
+    let mut affine = draw.real(vector);
+    if !batch {
+        let tensors = [&mut x, &mut moments, &mut affine];
+        let [x, moments, affine] = tensors.map(|tensor| match &mut tensor.data {
+            Data::Real(values) => values,
+            Data::Index(_) => unreachable!("all are real"),
+        });
+        x.iter_mut().step_by(3 * channels).for_each(|x| *x = 0.0);
+        moments[0] = 0.0;
+        affine[channels] = 0.0;
+    }
+    (x, moments, affine)
 }
 
 pub(super) fn cases() -> impl Iterator<Item = ([usize; 4], bool, bool)> {

@@ -75,19 +75,32 @@ impl Operator for CountMetrics {
             images: 7,
             ..Metrics::default()
         };
-        [1, 5, 64, 257]
-            .map(|batch| {
-                let mut ranks = draw.below(Shape::indices(&[batch]), 9);
-                if let Data::Index(ranks) = &mut ranks.data {
-                    ranks[batch / 2] = IGNORED;
-                }
-                let inputs = vec![
-                    draw.real(Shape::dense(&[batch])),
-                    ranks,
-                    Tensor::index(Metrics::shape(), start.to_words().into()),
-                ];
-                Sample::new(CountMetrics, inputs)
-            })
-            .into()
+        let sample = |draw: &mut Draw, batch: usize, loss: f64, start: Metrics| {
+            let mut losses = draw.real(Shape::dense(&[batch]));
+            let mut ranks = draw.below(Shape::indices(&[batch]), 9);
+            if let (Data::Real(losses), Data::Index(ranks)) = (&mut losses.data, &mut ranks.data) {
+                losses[batch / 3] += loss;
+                ranks[batch / 2] = IGNORED;
+            }
+            let metrics = Tensor::index(Metrics::shape(), start.to_words().into());
+            Sample::new(CountMetrics, vec![losses, ranks, metrics])
+        };
+        let [mut gradient, mut update] = [start, start];
+        (gradient.gradient, update.update) = (8, 1);
+        let before = Metrics {
+            halted: 2,
+            ..update
+        };
+        let mut samples: Vec<Sample> = [1, 5, 64, 257]
+            .map(|batch| sample(draw, batch, 0.0, start))
+            .into();
+        samples.extend([
+            sample(draw, 6, f64::INFINITY, start),
+            sample(draw, 100, f64::NAN, start),
+            sample(draw, 7, 0.0, gradient),
+            sample(draw, 7, 0.0, update),
+            sample(draw, 7, 0.0, before),
+        ]);
+        samples
     }
 }

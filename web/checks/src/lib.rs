@@ -5,6 +5,14 @@
 
 #[allow(
     dead_code,
+    clippy::new_without_default,
+    unreachable_pub,
+    reason = "the native tests use the rest of this module"
+)]
+#[path = "../../../tests/common/halves.rs"]
+mod halves;
+#[allow(
+    dead_code,
     unreachable_pub,
     reason = "the native tests use the rest of this module"
 )]
@@ -34,6 +42,6 @@ pub async fn check_kernels() -> Result<usize, String> {
     for sample in &samples {
         kernel::check(&device, sample, kernel::stands).await?;
     }
-    kernel::check_halves(&device).await?;
+    halves::Halves::new().check(&device, None).await?;
     Ok(samples.len())
 }
