@@ -673,6 +673,42 @@ fn readers_who_stand_still_lose_no_work() {
     }
 }
 
+/// Where no thread can be started, there is one error that says what to raise, or fewer threads
+/// do; nothing panics.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn missing_threads_are_an_error() {
+    let place = Place::new();
+    let library = interposer(&place);
+    let run = |mut command: Command, at: u32| {
+        command
+            .env("LD_PRELOAD", &library)
+            .env("FAULT", "threads")
+            .env("FAULT_AT", at.to_string());
+        command.output().unwrap()
+    };
+    let mut codes = Vec::new();
+    for at in 1..=8 {
+        let name = format!("run{at}");
+        let flags = ["--run-dir", &name, "--json"];
+        let mut command = place.train("1", &flags);
+        command.env("RAYON_NUM_THREADS", "3");
+        let output = run(command, at);
+        let stderr = text(&output.stderr);
+        codes.push(output.status.code());
+        match output.status.code() {
+            Some(0) => assert!(stderr.contains("finished"), "{stderr}"),
+            _ => {
+                expect(&output, 1, &["error: ", "ulimit -u", "RAYON_NUM_THREADS"]);
+                assert_eq!(stderr.lines().count(), 1, "{stderr}");
+            }
+        }
+    }
+    assert_eq!(codes, [[Some(1); 3].as_slice(), &[Some(0); 5]].concat());
+    // What computes nothing needs no threads.
+    assert!(run(place.command(&["summary"]), 1).status.success());
+}
+
 /// One process at a time writes into a directory, and no two new runs share one.
 #[test]
 fn two_at_once() {

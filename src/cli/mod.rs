@@ -91,6 +91,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), CliError> {
+    if !matches!(command, Command::Summary(_)) {
+        start_threads()?;
+    }
     match command {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(args),
@@ -100,6 +103,18 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Devices(args) => devices::run(args),
         Command::Bench(args) => bench::run(args),
     }
+}
+
+/// Starts the threads that compute and decode. At their first use, a failure would be a panic.
+fn start_threads() -> Result<(), CliError> {
+    let started = rayon::ThreadPoolBuilder::new().build_global();
+    started.map_err(|error| {
+        CliError::Failed(format!(
+            "the threads that compute cannot be started: {error}; raise the limit of processes \
+             (`ulimit -u`, or pids.max of the control group), or set RAYON_NUM_THREADS to fewer \
+             threads than there are processors"
+        ))
+    })
 }
 
 /// Prints the error of a command, if any, and returns its exit code.
