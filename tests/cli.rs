@@ -392,6 +392,12 @@ fn names_from_elsewhere_are_escaped() {
     check(2, "train --resume @run --allow %word");
     check(0, "eval @run --dataset folder --data data --device cpu");
     check(0, "predict @run @star --device cpu");
+    let config = place("run").join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let (growth, odd) = ("growth = \"add\"", r#"growth = "\u001b[31m\nadd""#);
+    assert!(text.contains(growth), "{text}");
+    fs::write(&config, text.replace(growth, odd)).unwrap();
+    check(5, "train --resume @run");
     assert!(escaped > 30, "only {escaped} outputs have the name");
 }
 

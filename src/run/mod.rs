@@ -259,7 +259,7 @@ impl RunDirectory {
     pub fn config(&self) -> Result<Config, RunError> {
         let text = self.read(CONFIG)?;
         let damaged = |reason: String| self.not_a_run(format!("{CONFIG} is damaged: {reason}"));
-        let config: Config = toml::from_str(&text).map_err(|e| damaged(e.to_string()))?;
+        let config: Config = toml::from_str(&text).map_err(|e| damaged(toml_cause(&text, &e)))?;
         config.check().map_err(damaged)?;
         Ok(config)
     }
@@ -310,6 +310,13 @@ const CONFIG: &str = "config.toml";
 
 /// The kernels in use.
 const CHOICES: &str = "choices.json";
+
+/// What is wrong with a TOML file, in one line: the error's own text repeats lines of the file.
+fn toml_cause(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.unwrap_or_default().matches('\n').count() + 1;
+    format!("line {line}: {}", printable(error.message()))
+}
 
 /// Names of the files in a directory.
 fn entries(directory: &Path) -> Result<Vec<String>, RunError> {

@@ -31,7 +31,7 @@ pub(super) fn drive(mut session: Session, mut recorder: Recorder<'_>) -> Result<
         match recorded {
             Ok(Some(event)) => stopped = matches!(event, Event::Stopped { .. }),
             Ok(None) => {
-                let code = signal.filter(|_| stopped);
+                let code = signal.filter(|_| stopped || recorder.unwritten.is_some());
                 return match (recorder.unwritten, code) {
                     (_, Some(code)) => Err(CliError::Stopped(code)),
                     (Some(text), None) => Err(CliError::Failed(text)),
