@@ -37,6 +37,7 @@
 //! | 0 | [`shape`] | extents, element types, layout in memory |
 //! | 0 | [`rng`] | counter-based random numbers and a hash, the same bits everywhere |
 //! | 0 | [`memory`] | how much memory the process can still use |
+//! | 0 | [`text`] | names from elsewhere in messages: escaped, quoted, the first few of many |
 //! | 1 | [`program`] | a GPU program as plain data, and its memory plan |
 //! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, activation checkpointing, half precision, interpreter |
 //! | 1 | [`data`] | datasets to images and batches; each dataset's default recipe |
@@ -132,6 +133,7 @@ pub mod rng;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod run;
 pub mod shape;
+pub mod text;
 pub mod train;
 pub mod trained_model;
 pub mod verify;

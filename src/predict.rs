@@ -1,5 +1,6 @@
 //! Prediction: from images to classes with probabilities, for the command line and the page.
 
+use crate::checkpoint::first_not_finite;
 use crate::data::{self, DataError};
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
 use crate::graph::ops::AssembleBatch;
@@ -283,11 +284,11 @@ pub fn is_uncertain(predictions: &[Prediction]) -> bool {
 
 /// Checks that all values are finite; `what` names the one at an index.
 fn check_finite(values: &[f32], what: impl Fn(usize) -> String) -> Result<(), PredictError> {
-    match values.iter().position(|value| !value.is_finite()) {
+    match first_not_finite(values) {
         None => Ok(()),
-        Some(at) => Err(PredictError::NotFinite {
+        Some((at, value)) => Err(PredictError::NotFinite {
             what: what(at),
-            value: values[at],
+            value,
         }),
     }
 }

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use image::{Rgb, RgbImage};
 use pyr_wgpu::checkpoint::Checkpoint;
@@ -604,6 +605,108 @@ fn lost_readers_lose_no_work() {
             .status();
         assert_eq!(status.unwrap().code(), Some(0));
     }
+}
+
+/// A pipe without room: writing to it waits until somebody reads.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let set = |writer: &PipeWriter, flags: i32| {
+        // SAFETY: the descriptor is open, and its access mode is not among what this sets.
+        assert_eq!(
+            unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, flags) },
+            0
+        );
+    };
+    set(&writer, libc::O_NONBLOCK);
+    for size in [4096, 1] {
+        while writer.write(&[b'.'; 4096][..size]).is_ok() {}
+    }
+    set(&writer, 0);
+    (reader, writer)
+}
+
+/// Waits until a condition holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "waited for {what}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A reader of messages who stands still without closing does not stop training. One of events
+/// does, but a signal still saves and stops.
+#[test]
+fn readers_who_stand_still_lose_no_work() {
+    let place = Place::new();
+    for (run, epochs) in [("messages", 3), ("events", 0), ("both", 0)] {
+        let (_reader, writer) = full_pipe();
+        let copy = writer.try_clone().unwrap();
+        let mut command = place.train("100000", &["--run-dir", run]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        if run != "messages" {
+            command.arg("--json").stdout(copy);
+        }
+        if run != "events" {
+            command.stderr(writer);
+        }
+        let mut child = command.spawn().unwrap();
+        let events =
+            || fs::read_to_string(place.path(run).join("events.jsonl")).unwrap_or_default();
+        until("the run to begin", || events().contains("\"started\""));
+        until("epochs", || {
+            events().matches("\"event\":\"epoch\"").count() >= epochs
+        });
+        std::thread::sleep(Duration::from_millis(200));
+        signal(&child, "TERM");
+        let start = Instant::now();
+        assert_eq!(child.wait().unwrap().code(), Some(143), "{run}");
+        let taken = start.elapsed();
+        assert!(taken < Duration::from_secs(15), "{run}: {taken:?}");
+        let events = events();
+        let last = events.lines().last().unwrap();
+        assert!(last.contains("\"stopped\""), "{run}: {last}");
+        place.state(run);
+    }
+}
+
+/// Where no thread can be started, there is one error that says what to raise, or fewer threads
+/// do; nothing panics.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn missing_threads_are_an_error() {
+    let place = Place::new();
+    let library = interposer(&place);
+    let run = |mut command: Command, at: u32| {
+        command
+            .env("LD_PRELOAD", &library)
+            .env("FAULT", "threads")
+            .env("FAULT_AT", at.to_string());
+        command.output().unwrap()
+    };
+    let mut codes = Vec::new();
+    for at in 1..=8 {
+        let name = format!("run{at}");
+        let flags = ["--run-dir", &name, "--json"];
+        let mut command = place.train("1", &flags);
+        command.env("RAYON_NUM_THREADS", "3");
+        let output = run(command, at);
+        let stderr = text(&output.stderr);
+        codes.push(output.status.code());
+        match output.status.code() {
+            Some(0) => assert!(stderr.contains("finished"), "{stderr}"),
+            _ => {
+                expect(&output, 1, &["error: ", "ulimit -u", "RAYON_NUM_THREADS"]);
+                assert_eq!(stderr.lines().count(), 1, "{stderr}");
+            }
+        }
+    }
+    assert_eq!(codes, [[Some(1); 3].as_slice(), &[Some(0); 5]].concat());
+    // What computes nothing needs no threads.
+    assert!(run(place.command(&["summary"]), 1).status.success());
 }
 
 /// One process at a time writes into a directory, and no two new runs share one.

@@ -1,17 +1,19 @@
 //! Errors of reading and writing tensor files.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::memory::OutOfMemory;
+use crate::text::printable_path;
 
 /// A file that cannot be read, written, or used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// An error about a file, with its path.
-    #[error("{path}: {source}")]
+    #[error("{}: {source}", printable_path(path))]
     File {
-        /// The path, or the address in a browser.
-        path: String,
+        /// The path.
+        path: PathBuf,
         /// What is wrong with it.
         source: Box<CheckpointError>,
     },
@@ -120,11 +122,11 @@ impl CheckpointError {
         }
     }
 
-    /// The same error with the path of the file, or its address in a browser.
+    /// The same error with the path of the file.
     #[must_use]
-    pub fn in_file(self, path: impl ToString) -> CheckpointError {
+    pub fn in_file(self, path: impl Into<PathBuf>) -> CheckpointError {
         CheckpointError::File {
-            path: path.to_string(),
+            path: path.into(),
             source: Box::new(self),
         }
     }

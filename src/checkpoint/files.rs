@@ -17,7 +17,7 @@ impl Checkpoint {
     /// Errors of the file system and of [`Checkpoint::from_bytes`], with the path.
     pub fn load(path: &Path) -> Result<Checkpoint, CheckpointError> {
         let checkpoint = open(path).and_then(|(mut file, len)| Checkpoint::read(&mut file, len));
-        checkpoint.map_err(|error| error.in_file(path.display()))
+        checkpoint.map_err(|error| error.in_file(path))
     }
 
     /// Writes a safetensors file; see [`write_atomically`].
@@ -35,7 +35,7 @@ impl Checkpoint {
 /// Errors of the file system and of [`read_npy`](super::read_npy), with the path.
 pub fn read_npy_file(path: &Path) -> Result<StoredTensor, CheckpointError> {
     let tensor = open(path).and_then(|(mut file, len)| npy::read(&mut file, len));
-    tensor.map_err(|error| error.in_file(path.display()))
+    tensor.map_err(|error| error.in_file(path))
 }
 
 /// Opens a file, and its length in bytes. Pipes and devices are refused: reading one may never end.
@@ -88,9 +88,9 @@ pub fn append(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
 
 /// The error of writing a file, with advice.
 fn not_written(path: &Path) -> impl Fn(io::Error) -> CheckpointError + '_ {
-    |source| {
+    move |source| {
         let advice = writing_advice(&source);
-        CheckpointError::Write { source, advice }.in_file(path.display())
+        CheckpointError::Write { source, advice }.in_file(path)
     }
 }
 

@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 
 use super::CheckpointError;
 use crate::memory;
+use crate::text::{is_unprintable, printable};
 
 /// Reads the header, with what the crate checks: values without gap or overlap, as many as the
 /// extents say. Also checks that the file is as long as the header says, before any value is read.
@@ -42,10 +43,10 @@ pub(super) fn read_header(
     let header: Metadata =
         serde_json::from_slice(&text).map_err(|cause| explain(cause.to_string()))?;
     let Names(names) = serde_json::from_slice(&text).map_err(|cause| explain(cause.to_string()))?;
-    let odd = |name: &&String| name.len() > MAX_NAME || name.chars().any(char::is_control);
+    let odd = |name: &&String| name.len() > MAX_NAME || name.chars().any(is_unprintable);
     if let Some(name) = names.iter().find(odd) {
         return Err(explain(format!(
-            "the name of a tensor has {} bytes or control characters",
+            "the name of a tensor has {} bytes, or characters that cannot be shown",
             name.len()
         )));
     }
@@ -155,5 +156,8 @@ fn explain(start: &[u8], reason: String) -> CheckpointError {
             advice: "name a checkpoint that ends in .safetensors",
         };
     }
-    CheckpointError::Damaged { reason }
+    // The reason may quote the header.
+    CheckpointError::Damaged {
+        reason: printable(&reason),
+    }
 }

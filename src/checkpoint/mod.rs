@@ -150,19 +150,25 @@ impl Checkpoint {
             let Values::F32(values) = &tensor.values else {
                 continue;
             };
-            let Some(index) = values.iter().position(|value| !value.is_finite()) else {
+            let Some((index, value)) = first_not_finite(values) else {
                 continue;
             };
             return Err(CheckpointError::NotFinite {
                 name: name.clone(),
                 shape: tensor.shape.clone(),
-                value: values[index],
+                value,
                 index,
                 count: values.iter().filter(|value| !value.is_finite()).count(),
             });
         }
         Ok(())
     }
+}
+
+/// The first value that is NaN or infinite, with its index.
+pub fn first_not_finite(values: &[f32]) -> Option<(usize, f32)> {
+    let mut values = values.iter().copied().enumerate();
+    values.find(|(_, value)| !value.is_finite())
 }
 
 /// The error of a tensor that should hold real numbers.

@@ -18,6 +18,7 @@ use crate::graph::{Graph, Precision};
 use crate::kernels::Choices;
 use crate::memory::bytes;
 use crate::model::Network;
+use crate::text::printable_path;
 
 /// Values of `--mode`.
 #[derive(Clone, Copy, ValueEnum)]
@@ -122,7 +123,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
-    CliError::Failed(format!("cannot write {}: {error}", path.display()))
+    CliError::Failed(format!("cannot write {}: {error}", printable_path(path)))
 }
 
 fn write_trace(path: &Path, report: &Report, log: &DeviceArgs) -> Result<(), CliError> {
@@ -137,7 +138,7 @@ fn write_trace(path: &Path, report: &Report, log: &DeviceArgs) -> Result<(), Cli
     std::fs::write(path, trace.to_string()).map_err(|error| unwritable(path, &error))?;
     log.say(&format!(
         "trace of one step: {}; open it in https://ui.perfetto.dev",
-        path.display()
+        printable_path(path)
     ));
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::error::CliError;
 use crate::data::{DatasetKind, spell_apart};
 use crate::model::Description;
+use crate::text::printable_path;
 
 /// Checks that `--dataset` and `--data` fit each other.
 ///
@@ -12,7 +13,7 @@ use crate::model::Description;
 /// If a directory is given for a dataset that has none.
 pub(super) fn check(kind: Option<DatasetKind>, data: Option<&Path>) -> Result<(), CliError> {
     let Some(path) = data else { return Ok(()) };
-    let path = path.display();
+    let path = printable_path(path);
     match kind {
         None => Err(CliError::Usage(format!(
             "--data {path} needs the name of the dataset as well, as in --dataset folder; there \

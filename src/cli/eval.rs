@@ -15,8 +15,9 @@ use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::tuning::{TuneArgs, complete};
 use super::{positive, print_json, print_line, workers};
-use crate::data::{self, DatasetKind, printable};
+use crate::data::{self, DatasetKind};
 use crate::kernels::Choices;
+use crate::text::printable;
 use crate::train::{Evaluation, Evaluator, EvaluatorOptions, TrainError};
 
 /// Number of classes up to which the confusion matrix is printed.
@@ -107,7 +108,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let mut progress = Progress::new("evaluating", 0, total as u64, args.device.quiet);
     let evaluation =
         pollster::block_on(evaluator.run(|done| progress.update(done as u64, String::new)))?;
-    progress.finish();
+    drop(progress);
     for note in opened.test.notes() {
         args.device.say(&format!("note: {note}"));
     }

@@ -6,6 +6,7 @@ use super::error::CliError;
 use super::network::NetworkArgs;
 use crate::checkpoint::Checkpoint;
 use crate::model::{Description, Network, NetworkSpec, infer};
+use crate::text::printable_path;
 use crate::trained_model::TrainedModel;
 
 /// Reads a checkpoint. The network comes from the metadata, otherwise from the shapes of the
@@ -56,5 +57,5 @@ fn read_as(
 }
 
 fn in_file(path: &Path, error: impl std::fmt::Display) -> CliError {
-    CliError::Checkpoint(format!("{}: {error}", path.display()))
+    CliError::Checkpoint(format!("{}: {error}", printable_path(path)))
 }

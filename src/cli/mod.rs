@@ -1,6 +1,6 @@
 //! The command line: arguments in, files and text out; one file per subcommand.
 //!
-//! Results go to stdout, progress and warnings to stderr (`output`).
+//! Results go to stdout, progress and warnings to stderr (`output`, on threads of `stream`).
 //! Arguments are checked first, then files, then adapters.
 
 mod bench;
@@ -18,15 +18,19 @@ mod predict;
 mod progress;
 mod signals;
 mod step;
+mod stream;
 mod summary;
 mod train;
 mod tuning;
 mod verify;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::text::printable_path;
+use error::CliError;
 use output::{print_json, print_line, print_message};
 
 /// Trains and runs PyramidNet image classifiers on any GPU.
@@ -77,8 +81,20 @@ const MAX_WORKERS: usize = 1024;
 
 /// Parses the command line, runs the command, and prints an error on stderr.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match cli.command {
+    let code = match Cli::try_parse() {
+        Ok(cli) => end(run(cli.command)),
+        Err(answer) if !answer.use_stderr() => end(answer.print().map_err(output::unwritten)),
+        Err(error) => refuse(error),
+    };
+    output::finish();
+    ExitCode::from(code)
+}
+
+fn run(command: Command) -> Result<(), CliError> {
+    if !matches!(command, Command::Summary(_)) {
+        start_threads()?;
+    }
+    match command {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
@@ -86,14 +102,35 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Bench(args) => bench::run(args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            if let Some(text) = error.message() {
-                print_message(&format!("error: {text}"));
-            }
-            ExitCode::from(error.code())
-        }
     }
+}
+
+/// Starts the threads that compute and decode. At their first use, a failure would be a panic.
+fn start_threads() -> Result<(), CliError> {
+    let started = rayon::ThreadPoolBuilder::new().build_global();
+    started.map_err(|error| {
+        CliError::Failed(format!(
+            "the threads that compute cannot be started: {error}; raise the limit of processes \
+             (`ulimit -u`, or pids.max of the control group), or set RAYON_NUM_THREADS to fewer \
+             threads than there are processors"
+        ))
+    })
+}
+
+/// Prints the error of a command, if any, and returns its exit code.
+fn end(result: Result<(), CliError>) -> u8 {
+    let Err(error) = result else { return 0 };
+    if let Some(text) = error.message() {
+        print_message(&format!("error: {text}"));
+    }
+    error.code()
+}
+
+/// Prints what is wrong with the arguments, and returns the exit code.
+fn refuse(error: clap::Error) -> u8 {
+    // The parser quotes arguments as they are, so it is asked again with printable ones.
+    let arguments = std::env::args_os().map(|argument| printable_path(Path::new(&argument)));
+    let error = Cli::try_parse_from(arguments).err().unwrap_or(error);
+    print_message(error.render().to_string().trim_end());
+    CliError::Usage(String::new()).code()
 }

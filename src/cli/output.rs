@@ -1,54 +1,37 @@
 //! Text for the user: results on stdout, messages on stderr.
 //!
-//! A message that cannot be written is dropped: a closed terminal must not end a run. A result that
-//! cannot be written is an error.
+//! A message that cannot be written is dropped: neither a closed terminal nor one that stands still
+//! may end a run or hold it up. A result that cannot be written is an error.
 
 use std::io::{self, ErrorKind, Write, stderr, stdout};
-use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::error::CliError;
+use super::stream::{Job, Stream};
+use crate::text::{printable_json, printable_lines};
 
-/// Prints a line of results.
+/// Messages, and the progress bar.
+static STDERR: Stream = Stream::new();
+
+/// The events of a run, during which a signal may ask to stop. Other results are written directly.
+static STDOUT: Stream = Stream::new();
+
+/// Messages that were dropped since one was last written.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// How long a message is waited for, so that results printed after it follow it.
+const BRIEFLY: Duration = Duration::from_millis(100);
+
+/// How long a reader may stand still while the process waits to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Prints lines of results.
 ///
 /// # Errors
-/// If it cannot be written; a closed pipe has an error of its own.
+/// If they cannot be written; a closed pipe has an error of its own.
 pub(super) fn print_line(text: &str) -> Result<(), CliError> {
-    let written = write_all(format!("{text}\n").as_bytes());
-    written.map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => CliError::ClosedPipe,
-        _ => CliError::Failed(format!("stdout cannot be written: {error}")),
-    })
-}
-
-/// Writes to stdout, and waits where a slow reader has made it non-blocking.
-fn write_all(mut bytes: &[u8]) -> io::Result<()> {
-    let mut stdout = stdout().lock();
-    while !bytes.is_empty() {
-        match stdout.write(bytes) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) => wait(error)?,
-        }
-    }
-    loop {
-        match stdout.flush() {
-            Ok(()) => return Ok(()),
-            Err(error) => wait(error)?,
-        }
-    }
-}
-
-/// Waits before the next try if the error says so.
-fn wait(error: io::Error) -> io::Result<()> {
-    match error.kind() {
-        ErrorKind::WouldBlock => {
-            std::thread::sleep(Duration::from_millis(10));
-            Ok(())
-        }
-        ErrorKind::Interrupted => Ok(()),
-        _ => Err(error),
-    }
+    write_result(&printable_lines(text)).map_err(unwritten)
 }
 
 /// Prints one JSON document.
@@ -56,46 +39,104 @@ fn wait(error: io::Error) -> io::Result<()> {
 /// # Errors
 /// As [`print_line`].
 pub(super) fn print_json(value: &serde_json::Value) -> Result<(), CliError> {
-    print_line(&value.to_string())
+    write_result(&printable_json(&value.to_string())).map_err(unwritten)
+}
+
+/// Prints an event, a JSON document. While its reader stands still, waits until `stopping`.
+///
+/// # Errors
+/// As [`print_line`], and if the reader stands still while `stopping`.
+pub(super) fn print_event(event: &str, stopping: impl Fn() -> bool) -> Result<(), CliError> {
+    let line = printable_json(event);
+    let sent = STDOUT.send(Box::new(move || write_result(&line)));
+    match sent && STDOUT.wait(|taken| taken > PATIENCE && stopping()) {
+        true => STDOUT
+            .take_error()
+            .map_or(Ok(()), |error| Err(unwritten(error))),
+        false => Err(CliError::Failed("nobody reads stdout".to_owned())),
+    }
+}
+
+/// The error of a result that could not be written to stdout.
+pub(super) fn unwritten(error: io::Error) -> CliError {
+    match error.kind() {
+        ErrorKind::BrokenPipe => CliError::ClosedPipe,
+        _ => CliError::Failed(format!("stdout cannot be written: {error}")),
+    }
+}
+
+fn write_result(line: &str) -> io::Result<()> {
+    let mut stdout = stdout().lock();
+    write_line(&mut stdout, line)?;
+    retry(|| stdout.flush())
 }
 
 /// Prints a message on stderr.
 pub(super) fn print_message(text: &str) {
-    let _ = writeln!(stderr().lock(), "{text}");
+    report_dropped();
+    if !STDERR.send(message(text)) {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
+    let start = Instant::now();
+    STDERR.wait(|taken| taken.max(start.elapsed()) > BRIEFLY);
 }
 
-/// A path as an argument of a command that the user can paste into a shell.
-pub(super) fn quoted(path: &Path) -> String {
-    let mut text = path.display().to_string();
-    if text.starts_with('-') {
-        // Not a flag.
-        text.insert_str(0, "./");
-    }
-    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%~".contains(c);
-    match !text.is_empty() && !text.starts_with('~') && text.chars().all(plain) {
-        true => text,
-        false if cfg!(windows) => format!("\"{text}\""),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
+fn message(text: &str) -> Job {
+    let text = printable_lines(text);
+    Box::new(move || write_line(&mut stderr().lock(), &text))
+}
+
+/// Says how many messages were dropped, if there is room again.
+fn report_dropped() {
+    let dropped = DROPPED.swap(0, Ordering::Relaxed);
+    let text = format!("warning: {dropped} messages were dropped, because nobody read them");
+    if dropped > 0 && !STDERR.send(message(&text)) {
+        DROPPED.fetch_add(dropped, Ordering::Relaxed);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Draws on stderr, after the messages before.
+pub(super) fn draw(draw: impl FnOnce() + Send + 'static) {
+    STDERR.send(Box::new(|| {
+        draw();
+        Ok(())
+    }));
+}
 
-    #[cfg(unix)]
-    #[test]
-    fn paths_are_quoted_for_the_shell() {
-        for (path, expected) in [
-            ("runs/demo-1", "runs/demo-1"),
-            ("my runs/a", "'my runs/a'"),
-            ("it's; rm -rf $HOME", r"'it'\''s; rm -rf $HOME'"),
-            ("bücher", "bücher"),
-            ("", "''"),
-            ("-dash", "./-dash"),
-            ("~home", "'~home'"),
-        ] {
-            assert_eq!(quoted(Path::new(path)), expected);
+/// Whether everything on stderr has been written.
+pub(super) fn is_drawn() -> bool {
+    STDERR.is_idle()
+}
+
+/// Waits until all messages are written, but not for a reader who stands still.
+pub(super) fn finish() {
+    report_dropped();
+    let start = Instant::now();
+    STDERR.wait(|taken| taken > PATIENCE || start.elapsed() > 2 * PATIENCE);
+}
+
+/// Writes a line, and waits where a slow reader has made the stream non-blocking.
+fn write_line(stream: &mut impl Write, line: &str) -> io::Result<()> {
+    let line = format!("{line}\n");
+    let mut bytes = line.as_bytes();
+    while !bytes.is_empty() {
+        match retry(|| stream.write(bytes))? {
+            0 => return Err(ErrorKind::WriteZero.into()),
+            count => bytes = &bytes[count..],
+        }
+    }
+    Ok(())
+}
+
+/// Tries again, after some time, while the error says so.
+fn retry<T>(mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match action() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
         }
     }
 }

@@ -11,9 +11,10 @@ use super::files;
 use super::network::NetworkArgs;
 use super::tuning::{TuneArgs, complete};
 use super::{positive, print_json, print_line, print_message};
-use crate::data::{self, Resize, printable};
+use crate::data::{self, Resize};
 use crate::kernels::Choices;
 use crate::predict::{PredictError, Prediction, Predictor};
+use crate::text::{name_of, printable};
 
 /// Arguments of `predict`.
 #[derive(ClapArgs)]
@@ -54,7 +55,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             failed += 1;
             print_message(&format!("error: {error}"));
         });
-        Some((path.display().to_string(), image.ok()?))
+        Some((name_of(path.as_os_str()), image.ok()?))
     });
     let mut images = images.peekable();
     if images.peek().is_none() {
@@ -131,7 +132,7 @@ fn as_json(image: &str, predictions: &[Prediction]) -> serde_json::Value {
 }
 
 fn as_text(image: &str, predictions: &[Prediction]) -> Result<(), CliError> {
-    print_line(image)?;
+    print_line(&printable(image))?;
     for p in predictions {
         let class = printable(&p.class);
         print_line(&format!("  {:>6.2} %  {class}", 100.0 * p.probability))?;

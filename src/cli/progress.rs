@@ -1,11 +1,12 @@
 //! Progress of long runs: a bar on a terminal, plain lines elsewhere, nothing with `--quiet`.
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::print_message;
+use super::output::{draw, is_drawn, print_message};
 
 /// Shortest time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -22,8 +23,11 @@ pub(super) struct Progress {
 }
 
 enum Display {
-    Bar(ProgressBar),
-    Lines { last: Instant },
+    /// That of [`BAR`].
+    Bar,
+    Lines {
+        last: Instant,
+    },
     Quiet,
 }
 
@@ -33,11 +37,14 @@ impl Progress {
         let kind = match (quiet, std::io::stderr().is_terminal()) {
             (true, _) => Display::Quiet,
             (false, true) => {
-                let bar = ProgressBar::new(total).with_position(done);
-                let style = "{prefix} {bar:24} {pos}/{len} {msg}";
-                bar.set_style(ProgressStyle::with_template(style).expect("a fixed template"));
-                bar.set_prefix(label.to_owned());
-                Display::Bar(bar)
+                let label = label.to_owned();
+                on_bar(move |bar| {
+                    let style = "{prefix} {bar:24} {pos}/{len} {msg}";
+                    let style = ProgressStyle::with_template(style).expect("a fixed template");
+                    let new = ProgressBar::new(total).with_position(done);
+                    *bar = Some(new.with_style(style).with_prefix(label));
+                });
+                Display::Bar
             }
             (false, false) => Display::Lines {
                 last: Instant::now(),
@@ -65,9 +72,16 @@ impl Progress {
         let rate = format!("{:.0} img/s, {} left", self.rate(), duration(left));
         match &mut self.kind {
             Display::Quiet => {}
-            Display::Bar(bar) => {
-                bar.set_position(done);
-                bar.set_message(format!("{rate}{}", text()));
+            // While the terminal stands still, a later state replaces this one.
+            Display::Bar if !is_drawn() => {}
+            Display::Bar => {
+                let message = format!("{rate}{}", text());
+                on_bar(move |bar| {
+                    if let Some(bar) = bar {
+                        bar.set_position(done);
+                        bar.set_message(message);
+                    }
+                });
             }
             Display::Lines { last } => {
                 if last.elapsed() >= LINE_EVERY {
@@ -78,13 +92,26 @@ impl Progress {
             }
         }
     }
+}
 
-    /// Removes the bar, if there is one.
-    pub(super) fn finish(self) {
-        if let Display::Bar(bar) = self.kind {
-            bar.finish_and_clear();
+/// Removes the bar, if there is one.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Display::Bar = self.kind {
+            on_bar(|bar| {
+                if let Some(bar) = bar.take() {
+                    bar.finish_and_clear();
+                }
+            });
         }
     }
+}
+
+/// The bar on the terminal. Only [`on_bar`] uses it: drawing may wait for the terminal.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+fn on_bar(change: impl FnOnce(&mut Option<ProgressBar>) + Send + 'static) {
+    draw(move || change(&mut BAR.lock().unwrap_or_else(PoisonError::into_inner)));
 }
 
 /// Seconds as text, in at most two units: `2 min 08 s`.

@@ -13,9 +13,10 @@ use super::error::CliError;
 use super::files;
 use super::network::NetworkArgs;
 use super::{print_json, print_line};
-use crate::checkpoint::{Checkpoint, StoredTensor, Values, read_npy_file};
+use crate::checkpoint::{Checkpoint, StoredTensor, Values, first_not_finite, read_npy_file};
 use crate::engine::Tensors;
 use crate::model::{Network, NetworkSpec};
+use crate::text::printable_path;
 use crate::trained_model::TrainedModel;
 use crate::verify::{self, Difference, RecordedBatch, SgdSteps};
 
@@ -280,7 +281,7 @@ fn load(args: &Args, input: &StoredTensor) -> Result<TrainedModel, CliError> {
     let extent = extent.ok_or_else(|| {
         CliError::Data(format!(
             "{}: the batch is {:?}; it must be [N, 3, H, H], at least one normalised image",
-            args.input.display(),
+            printable_path(&args.input),
             input.shape()
         ))
     })?;
@@ -291,7 +292,7 @@ fn load(args: &Args, input: &StoredTensor) -> Result<TrainedModel, CliError> {
     if args.network.image_size.is_some() || loaded.described {
         return Err(CliError::Data(format!(
             "{}: the images are {extent}x{extent}, the network takes {own}x{own}",
-            args.input.display()
+            printable_path(&args.input)
         )));
     }
     let spec = NetworkSpec {
@@ -311,15 +312,16 @@ fn batch(
     let Values::F32(images) = input.values() else {
         return Err(CliError::Data(format!(
             "{}: the batch must be float32",
-            args.input.display()
+            printable_path(&args.input)
         )));
     };
-    check_finite(images)
-        .map_err(|what| CliError::Data(format!("{}: the batch {what}", args.input.display())))?;
+    check_finite(images).map_err(|what| {
+        CliError::Data(format!("{}: the batch {what}", printable_path(&args.input)))
+    })?;
     let labels = match &args.labels {
         None => Vec::new(),
         Some(path) => {
-            let wrong = |what: String| CliError::Data(format!("{}: {what}", path.display()));
+            let wrong = |what: String| CliError::Data(format!("{}: {what}", printable_path(path)));
             let tensor = read_npy_file(path)?;
             let Values::I64(labels) = tensor.values() else {
                 return Err(wrong("labels must be int64".to_owned()));
@@ -358,9 +360,9 @@ fn batch(
 
 /// The first number that is not finite, in words.
 fn check_finite(values: &[f32]) -> Result<(), String> {
-    match values.iter().position(|value| !value.is_finite()) {
+    match first_not_finite(values) {
         None => Ok(()),
-        Some(at) => Err(format!("holds {} at element {at}", values[at])),
+        Some((at, value)) => Err(format!("holds {value} at element {at}")),
     }
 }
 
@@ -375,7 +377,7 @@ fn check_recorded(path: &Path, what: &str, values: &[f32]) -> Result<(), CliErro
     check_finite(values).map_err(|found| {
         CliError::Checkpoint(format!(
             "{}: {what} {found}; record it again from a finite run",
-            path.display()
+            printable_path(path)
         ))
     })
 }
@@ -390,7 +392,7 @@ fn array(path: &Path, shape: &[usize]) -> Result<Vec<f32>, CliError> {
         }
         (_, (found, _)) => Err(CliError::Checkpoint(format!(
             "{}: the array is {found:?}, it must be float32 {shape:?}",
-            path.display()
+            printable_path(path)
         ))),
     }
 }
@@ -409,14 +411,14 @@ fn reference(path: &Path, network: &Network, ours: &Tensors) -> Result<Tensors, 
             return Err(CliError::Checkpoint(format!(
                 "{}: tensor {name} {}, ours has {expected:?}; was it recorded from another \
                  network?",
-                path.display(),
+                printable_path(path),
                 found.map_or("is missing".to_owned(), |shape| format!(
                     "has shape {shape:?}"
                 )),
             )));
         };
         let tensor = tensor.into_f32(name);
-        let tensor = tensor.map_err(|error| error.in_file(path.display()))?;
+        let tensor = tensor.map_err(|error| error.in_file(path))?;
         check_recorded(path, &format!("tensor {name}"), &tensor)?;
         recorded.insert(name.clone(), tensor);
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::names::{printable, printable_path};
+use crate::text::{first_few, printable, printable_path};
 
 /// Everything that can go wrong between a data directory and a batch.
 #[derive(Debug, Error)]
@@ -175,10 +175,9 @@ pub enum DataError {
 
     /// More than 1 % of the image files are unreadable.
     #[error(
-        "{unreadable} of {files} image files in {} cannot be read, more than 1 %: {}; repair or \
-         remove them",
-        printable_path(path),
-        listed.join(", ")
+        "{unreadable} of {files} image files in {} cannot be read, more than 1 %: {listed}; \
+         repair or remove them",
+        printable_path(path)
     )]
     TooManyUnreadable {
         /// The folder of the part.
@@ -188,7 +187,7 @@ pub enum DataError {
         /// How many image files there are.
         files: usize,
         /// The first of them, each with the reason.
-        listed: Vec<String>,
+        listed: String,
     },
 
     /// An image file without content, or pixels that do not match their extents.
@@ -311,11 +310,7 @@ fn difference(only_train: &[String], only_test: &[String]) -> String {
                 .take(5)
                 .map(|c| format!("`{}`", printable(c)))
                 .collect();
-            let more = match count - named.len() {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            Some(format!("only in {part}: {}{more}", named.join(", ")))
+            Some(format!("only in {part}: {}", first_few(&named, count)))
         }
     };
     let parts = [part(only_train, "training"), part(only_test, "test")];

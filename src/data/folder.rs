@@ -31,11 +31,12 @@ use super::decode::{read_start, sniff_file};
 use super::formats::{begins_like_a_picture, is_named_as_picture};
 use super::image_files::{FileList, ImageFiles};
 use super::images::{Images, image_bytes};
-use super::names::{look_alike_keys, name_of, spell_apart};
+use super::names::{look_alike_keys, spell_apart};
 use super::statistics::measure;
 use super::unreadable::Unreadable;
 use super::unused::Unused;
 use super::{DataError, Dataset, HOST_LIMIT, Manifest, Request, Resize, Source, decode_image_file};
+use crate::text::name_of;
 use entries::{Kind, LOOSE, NESTED, NOT_A_PICTURE, entries, note_odd};
 
 /// Opens a folder.

@@ -62,7 +62,8 @@ impl Loader {
     /// batches before the one the caller asks for next. Both count as 1 if 0.
     ///
     /// `key` is the key of the source's random stage in training; evaluation has none. Sources in
-    /// memory, and all sources in the browser, are read without threads.
+    /// memory, and all sources in the browser, are read without threads. Where the system gives
+    /// fewer threads, those have to suffice; where it gives none, the caller reads.
     pub fn new(
         source: Arc<dyn Source>,
         order: Vec<Vec<u32>>,
@@ -230,17 +231,24 @@ mod ahead {
                 space: Condvar::new(),
                 arrival: Condvar::new(),
             });
-            let threads = (0..workers)
-                .map(|_| {
-                    let shared = Arc::clone(&shared);
-                    thread::spawn(move || shared.fill())
-                })
-                .collect();
-            Ahead { shared, threads }
+            let threads = (0..workers).map_while(|_| {
+                let shared = Arc::clone(&shared);
+                let started = thread::Builder::new().spawn(move || shared.fill());
+                started.ok()
+            });
+            Ahead {
+                threads: threads.collect(),
+                shared,
+            }
         }
 
         /// The next batch, after waiting for it; nothing after the last one or an error.
         pub(super) fn take(&mut self) -> Option<Result<Batch, DataError>> {
+            if self.threads.is_empty()
+                && let Some(number) = self.shared.claim()
+            {
+                self.shared.read(number);
+            }
             let mut buffer = self.shared.buffer();
             if buffer.stopped || buffer.taken == self.shared.order.len() {
                 return None;
@@ -282,17 +290,22 @@ mod ahead {
         /// The loop of a thread: claims and reads batches until none is left.
         fn fill(&self) {
             while let Some(number) = self.claim() {
-                let indices = self.order[number].clone();
-                let gather = || gather(&*self.source, indices, self.key);
-                let batch = catch_unwind(AssertUnwindSafe(gather));
-                let batch = batch.unwrap_or_else(|panic| {
-                    Err(DataError::Worker {
-                        message: message(&*panic),
-                    })
-                });
-                self.buffer().ready.insert(number, batch);
-                self.arrival.notify_all();
+                self.read(number);
             }
+        }
+
+        /// Reads a claimed batch.
+        fn read(&self, number: usize) {
+            let indices = self.order[number].clone();
+            let gather = || gather(&*self.source, indices, self.key);
+            let batch = catch_unwind(AssertUnwindSafe(gather));
+            let batch = batch.unwrap_or_else(|panic| {
+                Err(DataError::Worker {
+                    message: message(&*panic),
+                })
+            });
+            self.buffer().ready.insert(number, batch);
+            self.arrival.notify_all();
         }
 
         /// The next batch to read, after waiting until it is among the next `ahead`.

@@ -35,6 +35,7 @@ mod image_files;
 mod images;
 mod loader;
 mod manifest;
+#[cfg(not(target_arch = "wasm32"))]
 mod names;
 mod resize;
 pub mod shapes;
@@ -60,7 +61,6 @@ pub use error::DataError;
 pub use images::Images;
 pub use loader::{Batch, Loader};
 pub use manifest::{Archive, Manifest, Published, RecipeDefaults, RecordFile};
-pub use names::printable;
 #[cfg(not(target_arch = "wasm32"))]
 pub use names::spell_apart;
 pub use resize::{Resampling, Resize};

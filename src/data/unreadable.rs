@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::DataError;
-use super::names::printable_path;
+use crate::text::{first_few, printable_path};
 
 /// How many unreadable files a message names.
 const NAMED: usize = 5;
@@ -85,18 +85,14 @@ impl Unreadable {
                 self.len(),
                 self.files,
                 printable_path(&self.part),
-                self.listed().join(", ")
+                self.listed()
             )
         })
     }
 
     /// The first few files with their reasons, and how many more there are.
-    fn listed(&self) -> Vec<String> {
-        let mut listed: Vec<String> = self.reasons.values().take(NAMED).cloned().collect();
-        match self.len() - listed.len() {
-            0 => {}
-            more => listed.push(format!("and {more} more")),
-        }
-        listed
+    fn listed(&self) -> String {
+        let named: Vec<String> = self.reasons.values().take(NAMED).cloned().collect();
+        first_few(&named, self.len())
     }
 }

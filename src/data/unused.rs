@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::DataError;
-use super::names::printable_path;
+use crate::text::{first_few, printable_path};
 
 /// How many entries a note names.
 const NAMED: usize = 3;
@@ -49,13 +49,9 @@ impl Unused {
                 printable_path(below)
             });
             let named: Vec<String> = named.collect();
-            let more = match group.count - named.len() {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
             let directory = printable_path(&self.directory);
-            let named = named.join(", ");
-            format!("not used in {directory}: {named}{more} ({reason})")
+            let named = first_few(&named, group.count);
+            format!("not used in {directory}: {named} ({reason})")
         };
         self.groups.iter().map(note).collect()
     }

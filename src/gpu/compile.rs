@@ -18,27 +18,32 @@ pub(super) fn compile_all(gpu: &Gpu, kernels: &[&Kernel]) -> Vec<Compiled> {
         .collect()
 }
 
-/// Compiles kernels on all cores.
+/// Compiles kernels on all cores, or on this one where the system gives no threads.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn compile_all(gpu: &Gpu, kernels: &[&Kernel]) -> Vec<Compiled> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let share = kernels.len().div_ceil(workers).max(1);
     let cache = gpu.pipelines.get().map(|pipelines| &pipelines.cache);
     std::thread::scope(|scope| {
-        let handles: Vec<_> = kernels
+        let compile = move |chunk: &[&Kernel]| -> Vec<Compiled> {
+            let kernels = chunk.iter();
+            let compiled = kernels.map(|k| compile_one(&gpu.device, gpu.checks, k, cache));
+            compiled.collect()
+        };
+        let chunks: Vec<_> = kernels
             .chunks(share)
             .map(|chunk| {
-                scope.spawn(move || {
-                    let compiled = chunk
-                        .iter()
-                        .map(|k| compile_one(&gpu.device, gpu.checks, k, cache));
-                    compiled.collect::<Vec<_>>()
-                })
+                let thread = std::thread::Builder::new();
+                let started = thread.spawn_scoped(scope, move || compile(chunk));
+                started.map_err(|_| compile(chunk))
             })
             .collect();
-        handles
+        chunks
             .into_iter()
-            .flat_map(|handle| handle.join().expect("compiling does not panic"))
+            .flat_map(|started| match started {
+                Ok(thread) => thread.join().expect("compiling does not panic"),
+                Err(compiled) => compiled,
+            })
             .collect()
     })
 }

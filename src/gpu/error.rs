@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text::printable;
+
 /// A buffer that could not be allocated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allocation {
@@ -45,7 +47,10 @@ pub enum GpuError {
         looked: String,
     },
     /// A device name or number that matches no adapter.
-    #[error("no adapter fits `{wanted}`; a number or part of a name selects one of: {known}")]
+    #[error(
+        "no adapter fits `{}`; a number or part of a name selects one of: {known}",
+        printable(wanted)
+    )]
     UnknownAdapter {
         /// The requested name or number.
         wanted: String,

@@ -28,13 +28,15 @@ pub(super) fn warm(gpu: &Gpu, kernels: &[&Kernel], compiled: &[Compiled]) -> Res
     let next = || order.get(taken.fetch_add(1, Ordering::Relaxed)).copied();
     std::thread::scope(|scope| {
         for (device, queue, lost) in &gpu.spare {
-            scope.spawn(|| {
+            let warm = || {
                 while let Some(kernel) = next() {
                     let kernel = kernels[kernel];
                     let compiled = compile_one(device, gpu.checks, kernel, None);
                     dispatch_empty(device, queue, lost, kernel, &compiled);
                 }
-            });
+            };
+            // Without the thread, the main device takes its kernels.
+            drop(std::thread::Builder::new().spawn_scoped(scope, warm));
         }
         while let Some(kernel) = next() {
             let (kernel, compiled) = (kernels[kernel], &compiled[kernel]);

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::SpecError;
 use super::spec::NetworkSpec;
-use crate::data::{Resize, printable};
+use crate::data::Resize;
+use crate::text::printable;
 
 /// The metadata key of the description.
 pub const METADATA_KEY: &str = "pyr_wgpu";
@@ -119,7 +120,8 @@ fn parse(text: &str) -> Result<Description, SpecError> {
     };
     let damaged = |cause: serde_json::Error| {
         error(format!(
-            "{cause}; the file was damaged or written by another program"
+            "{}; the file was damaged or written by another program",
+            printable(&cause.to_string())
         ))
     };
     let version = serde_json::from_str::<Versioned>(text)
@@ -132,7 +134,10 @@ fn parse(text: &str) -> Result<Description, SpecError> {
         })
     });
     match parts {
-        None => return Err(error(format!("`{version}` is not a version of its format"))),
+        None => {
+            let version = printable(&version);
+            return Err(error(format!("`{version}` is not a version of its format")));
+        }
         Some(Version { major, .. }) if major > VERSION.major => {
             return Err(error(format!(
                 "its format {version} is newer than this program's {}.{}; use a newer pyr-wgpu",

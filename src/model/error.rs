@@ -4,6 +4,7 @@
 //! file, so that the command line can choose its exit code.
 
 use super::words::{Block, Growth, Stem, UnknownWord};
+use crate::text::printable;
 
 /// A network that cannot be built, or a file that does not hold it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -91,7 +92,10 @@ pub enum SpecError {
     },
 
     /// No preset has this name.
-    #[error("there is no preset `{name}`; did you mean `{nearest}`? All presets: {known}")]
+    #[error(
+        "there is no preset `{}`; did you mean `{nearest}`? All presets: {known}",
+        printable(name)
+    )]
     UnknownPreset {
         /// The requested name.
         name: String,

@@ -15,6 +15,7 @@ use super::parameters::{Parameter, ParameterRole};
 use super::spec::NetworkSpec;
 use super::units::{depth_of, pyramid_widths};
 use super::words::{Block, Family, Growth, Rounding, Stem};
+use crate::text::first_few;
 
 /// Shapes of tensors by name.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
@@ -70,11 +71,8 @@ pub fn check(network: &Network, tensors: &Shapes) -> Result<(), SpecError> {
 fn list<'a>(tensors: impl Iterator<Item = (&'a String, &'a Vec<usize>)>) -> Option<String> {
     let mut tensors = tensors.map(|(name, shape)| format!("`{name}` {shape:?}"));
     let named: Vec<String> = tensors.by_ref().take(5).collect();
-    let more = match tensors.count() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    (!named.is_empty()).then(|| named.join(", ") + &more)
+    let count = named.len() + tensors.count();
+    (count > 0).then(|| first_few(&named, count))
 }
 
 /// The likely reason why this tensor differs.

@@ -4,9 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::printable;
+
 /// A word that is not among an option's choices.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("`{word}` is not a {what}; the choices are {known}")]
+#[error("`{}` is not a {what}; the choices are {known}", printable(word))]
 pub struct UnknownWord {
     /// Which option.
     pub what: &'static str,

@@ -32,9 +32,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{CheckpointError, is_temporary, write_atomically, writing_advice};
-use crate::data::printable;
 use crate::kernels::Choices;
 use crate::model::SpecError;
+use crate::text::{printable, printable_path};
 use crate::trained_model::TrainedModelError;
 use lock::{LOCK, Lock, LockError};
 use records::{CSV_HEADER, METRICS};
@@ -47,7 +47,11 @@ pub use state::{DataRecord, Progress, SavedState};
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The directory cannot be created or written.
-    #[error("run directory {path}: {source}; {}", writing_advice(.source))]
+    #[error(
+        "run directory {}: {source}; {}",
+        printable_path(path),
+        writing_advice(.source)
+    )]
     Directory {
         /// The path.
         path: PathBuf,
@@ -56,13 +60,15 @@ pub enum RunError {
     },
     /// The directory is not empty.
     #[error(
-        "run directory {0} is not empty, and a run never overwrites another; choose another \
-         with --run-dir, or continue that one with --resume"
+        "run directory {} is not empty, and a run never overwrites another; choose another \
+         with --run-dir, or continue that one with --resume",
+        printable_path(.0)
     )]
     Occupied(PathBuf),
     /// Another process writes into the directory.
     #[error(
-        "run directory {path} is in use by {}; wait for its end, or stop it",
+        "run directory {} is in use by {}; wait for its end, or stop it",
+        printable_path(path),
         .process.map_or("another process".to_owned(), |number| format!("process {number}"))
     )]
     InUse {
@@ -72,7 +78,10 @@ pub enum RunError {
         process: Option<u32>,
     },
     /// Not a valid run directory.
-    #[error("{path} is not the directory of a run: {reason}; `train` writes such a directory")]
+    #[error(
+        "{} is not the directory of a run: {reason}; `train` writes such a directory",
+        printable_path(path)
+    )]
     NotARun {
         /// The path.
         path: PathBuf,
@@ -250,7 +259,7 @@ impl RunDirectory {
     pub fn config(&self) -> Result<Config, RunError> {
         let text = self.read(CONFIG)?;
         let damaged = |reason: String| self.not_a_run(format!("{CONFIG} is damaged: {reason}"));
-        let config: Config = toml::from_str(&text).map_err(|e| damaged(e.to_string()))?;
+        let config: Config = toml::from_str(&text).map_err(|e| damaged(toml_cause(&text, &e)))?;
         config.check().map_err(damaged)?;
         Ok(config)
     }
@@ -270,7 +279,10 @@ impl RunDirectory {
         }
         let text = self.read(name)?;
         let value = serde_json::from_str(&text);
-        value.map_err(|e| self.not_a_run(format!("{name} is damaged: {e}")))
+        value.map_err(|e| {
+            let cause = printable(&e.to_string());
+            self.not_a_run(format!("{name} is damaged: {cause}"))
+        })
     }
 
     fn not_a_run(&self, reason: String) -> RunError {
@@ -298,6 +310,13 @@ const CONFIG: &str = "config.toml";
 
 /// The kernels in use.
 const CHOICES: &str = "choices.json";
+
+/// What is wrong with a TOML file, in one line: the error's own text repeats lines of the file.
+fn toml_cause(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.unwrap_or_default().matches('\n').count() + 1;
+    format!("line {line}: {}", printable(error.message()))
+}
 
 /// Names of the files in a directory.
 fn entries(directory: &Path) -> Result<Vec<String>, RunError> {

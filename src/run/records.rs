@@ -7,6 +7,7 @@ use std::io;
 
 use super::{RunDirectory, RunError};
 use crate::checkpoint::append;
+use crate::text::printable;
 use crate::train::{EpochMetrics, Event, SCHEMA};
 
 /// Name of the table of epochs.
@@ -98,7 +99,8 @@ impl RunDirectory {
         let mut history = History::default();
         for (index, line) in complete.lines().enumerate() {
             let event: Event = serde_json::from_str(line).map_err(|e| {
-                self.not_a_run(format!("{EVENTS}, line {}, is damaged: {e}", index + 1))
+                let cause = printable(&e.to_string());
+                self.not_a_run(format!("{EVENTS}, line {}, is damaged: {cause}", index + 1))
             })?;
             if let Event::Started(beginning) | Event::Resumed(beginning) = &event
                 && beginning.schema > SCHEMA

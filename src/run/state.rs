@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{RunDirectory, RunError};
 use crate::checkpoint::{Checkpoint, StoredTensor};
 use crate::model::{Description, Network, TensorKind};
+use crate::text::printable;
 use crate::train::{Best, Position, Save, Snapshot};
 use crate::trained_model::{checkpoint, network_tensors};
 
@@ -154,7 +155,8 @@ impl RunDirectory {
         let progress = state.metadata.get(PROGRESS_KEY);
         let progress = progress.ok_or_else(|| damaged("it has no position".to_owned()))?;
         let progress: Progress = serde_json::from_str(progress)
-            .map_err(|error| damaged(format!("its position cannot be read: {error}")))?;
+            .map_err(|error| printable(&error.to_string()))
+            .map_err(|cause| damaged(format!("its position cannot be read: {cause}")))?;
         progress.check().map_err(damaged)?;
         let description = Description::read(&state.metadata)?
             .ok_or_else(|| damaged("it has no network description".to_owned()))?;

@@ -13,6 +13,7 @@ use super::input_pipeline::{BatchValues, Batches, InputPipeline};
 use super::snapshot::{EpochOrder, Position, Snapshot};
 use super::step_graph::{Mode, step_graph, update_graph};
 use super::{Recipe, Totals, TrainError};
+use crate::checkpoint::first_not_finite;
 use crate::data::{EpochKey, Source};
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
 use crate::graph::ops::{LossScale, METRIC_WORDS, Metrics};
@@ -426,7 +427,7 @@ impl Trainer {
 
     /// Names the first tensor, in the order of the layers, that has a NaN or an infinity.
     fn first_bad(&self, tensors: &Tensors) -> Option<String> {
-        let is_bad = |values: &Vec<f32>| values.iter().any(|value| !value.is_finite());
+        let is_bad = |values: &Vec<f32>| first_not_finite(values).is_some();
         let mut parameters = self.network.parameters().into_iter();
         let Parameter { name, role, .. } =
             parameters.find(|parameter| tensors.get(&parameter.name).is_some_and(is_bad))?;

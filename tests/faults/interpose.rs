@@ -1,4 +1,5 @@
-//! A library for LD_PRELOAD that makes the file system fail at a chosen call.
+//! A library for LD_PRELOAD that makes the file system, or the start of threads, fail at a chosen
+//! call.
 //!
 //! It counts the calls of `write` to regular files, `fsync`, `fdatasync`, `rename` and `ftruncate`
 //! in the process. At call number `FAULT_AT` (from 1) it does what `FAULT` says:
@@ -6,6 +7,8 @@
 //! - `kill`: the process is killed before the call, as by SIGKILL or the loss of power.
 //! - `full`: the disk is full from then on: that write writes half of its bytes, and every later
 //!   call fails with ENOSPC.
+//! - `threads`: files are left alone; from thread number `FAULT_AT` on, none can be started
+//!   (EAGAIN), as at the limit of processes.
 //!
 //! When the process ends normally, the number of calls is written to the file `FAULT_COUNT`.
 
@@ -17,6 +20,8 @@ type Write = unsafe extern "C" fn(c_int, *const c_void, usize) -> isize;
 type OnFile = unsafe extern "C" fn(c_int) -> c_int;
 type Rename = unsafe extern "C" fn(*const c_char, *const c_char) -> c_int;
 type Truncate = unsafe extern "C" fn(c_int, i64) -> c_int;
+type Create =
+    unsafe extern "C" fn(*mut c_void, *const c_void, *const c_void, *mut c_void) -> c_int;
 
 unsafe extern "C" {
     fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
@@ -29,14 +34,17 @@ unsafe extern "C" {
 
 const NEXT: *mut c_void = -1isize as *mut c_void;
 const SIGKILL: c_int = 9;
+const EAGAIN: c_int = 11;
 const ENOSPC: c_int = 28;
 const SEEK_CUR: c_int = 1;
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
+static THREADS: AtomicU64 = AtomicU64::new(0);
 
 struct Plan {
     at: u64,
     kill: bool,
+    threads: bool,
 }
 
 /// What a call does.
@@ -56,11 +64,13 @@ fn plan() -> &'static Plan {
     static PLAN: OnceLock<Plan> = OnceLock::new();
     PLAN.get_or_init(|| {
         let at = std::env::var("FAULT_AT").ok();
+        let fault = std::env::var("FAULT").unwrap_or_default();
         // SAFETY: the function lives as long as the process.
         unsafe { atexit(report) };
         Plan {
             at: at.and_then(|at| at.parse().ok()).unwrap_or(u64::MAX),
-            kill: std::env::var("FAULT").is_ok_and(|fault| fault == "kill"),
+            kill: fault == "kill",
+            threads: fault == "threads",
         }
     })
 }
@@ -68,7 +78,7 @@ fn plan() -> &'static Plan {
 fn fate() -> Fate {
     let plan = plan();
     let call = CALLS.fetch_add(1, Ordering::SeqCst) + 1;
-    if call < plan.at {
+    if plan.threads || call < plan.at {
         return Fate::Succeed;
     }
     if plan.kill {
@@ -126,3 +136,21 @@ failing!(fsync, c"fsync", OnFile, (file: c_int));
 failing!(fdatasync, c"fdatasync", OnFile, (file: c_int));
 failing!(rename, c"rename", Rename, (from: *const c_char, to: *const c_char));
 failing!(ftruncate64, c"ftruncate64", Truncate, (file: c_int, length: i64));
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_create(
+    thread: *mut c_void,
+    attributes: *const c_void,
+    start: *const c_void,
+    argument: *mut c_void,
+) -> c_int {
+    let plan = plan();
+    if plan.threads && THREADS.fetch_add(1, Ordering::SeqCst) + 1 >= plan.at {
+        return EAGAIN;
+    }
+    // SAFETY: as in `write`.
+    unsafe {
+        let next: Create = std::mem::transmute(hidden(c"pthread_create"));
+        next(thread, attributes, start, argument)
+    }
+}

@@ -125,6 +125,22 @@ fn no_source_file_is_too_long() {
 }
 
 #[test]
+fn paths_are_escaped_where_they_are_printed() {
+    let mut problems = Vec::new();
+    for file in rust_files(&["src"]) {
+        let code = scan::code(&file.text);
+        let body = code.split("\nmod tests {").next().unwrap_or_default();
+        if body.contains(".display()") && !file.path.ends_with("/tests.rs") {
+            problems.push(format!(
+                "{} prints a path as it is; use text::printable_path or text::quoted",
+                file.path
+            ));
+        }
+    }
+    report(&problems);
+}
+
+#[test]
 fn no_file_names_a_place_on_somebodys_machine() {
     let endings = [
         ".rs", ".wgsl", ".md", ".toml", ".py", ".html", ".js", ".mjs", ".css", "run",

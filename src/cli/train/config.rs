@@ -6,6 +6,7 @@ use super::args::Args;
 use crate::data::DatasetKind;
 use crate::graph::Precision;
 use crate::run::{Config, RunDirectory};
+use crate::text::{printable, printable_path};
 use crate::train::Recipe;
 
 /// A flag for a part of a run's configuration.
@@ -123,8 +124,9 @@ impl Allowed<'_> {
                 let known = FLAGS.iter().filter(|flag| flag.change != Change::Refused);
                 let known: Vec<&str> = known.map(|flag| flag.name).collect();
                 Err(CliError::Usage(format!(
-                    "--allow {name}: not a flag that a resumed run may change (network and dataset \
+                    "--allow {}: not a flag that a resumed run may change (network and dataset \
                      cannot change); these may: {}",
+                    printable(name),
                     known.join(", ")
                 )))
             }
@@ -197,7 +199,7 @@ pub(super) fn resumed_config(
             "{} differs from what {} was started with; leave it out, or allow it by name with \
              --allow (network and dataset cannot change)",
             changed.join(", "),
-            run.path().display()
+            printable_path(run.path())
         )));
     }
     dataset::check(config.dataset.parse().ok(), config.data.as_deref())?;

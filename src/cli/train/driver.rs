@@ -2,25 +2,22 @@
 
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
-use super::super::output::{print_line, quoted};
+use super::super::output::print_event;
 use super::super::progress::{Progress, duration};
 use super::super::signals::Signals;
 use super::Plan;
 use crate::run::RunDirectory;
+use crate::text::{printable_path, quoted};
 use crate::train::{Best, EpochMetrics, Event, Save, Session, Store};
 
 /// Drives a session to the end of its epochs, or until a signal.
 ///
 /// # Errors
 /// See [`CliError`]; what was saved is kept.
-pub(super) fn drive(
-    mut session: Session,
-    mut recorder: Recorder<'_>,
-    signals: &Signals,
-) -> Result<(), CliError> {
+pub(super) fn drive(mut session: Session, mut recorder: Recorder<'_>) -> Result<(), CliError> {
     let mut stopped = false;
     loop {
-        let signal = signals.asked();
+        let signal = recorder.signals.asked();
         if signal.is_some() || recorder.unwritten.is_some() {
             session.stop();
         }
@@ -34,7 +31,7 @@ pub(super) fn drive(
         match recorded {
             Ok(Some(event)) => stopped = matches!(event, Event::Stopped { .. }),
             Ok(None) => {
-                let code = signal.filter(|_| stopped);
+                let code = signal.filter(|_| stopped || recorder.unwritten.is_some());
                 return match (recorder.unwritten, code) {
                     (_, Some(code)) => Err(CliError::Stopped(code)),
                     (Some(text), None) => Err(CliError::Failed(text)),
@@ -62,8 +59,8 @@ pub(super) fn finished(run: &RunDirectory, best: &Best, seconds: f64) -> String 
         duration(seconds),
         best.test_top1_error,
         best.epoch,
-        run.file("best.safetensors").display(),
-        run.file("last.safetensors").display(),
+        printable_path(&run.file("best.safetensors")),
+        printable_path(&run.file("last.safetensors")),
         quoted(&run.file("best.safetensors"))
     )
 }
@@ -73,6 +70,7 @@ pub(super) struct Recorder<'a> {
     plan: &'a Plan,
     run: &'a RunDirectory,
     device: &'a DeviceArgs,
+    signals: &'a Signals,
     json: bool,
     /// Why an event could not be printed on stdout.
     unwritten: Option<String>,
@@ -96,12 +94,14 @@ impl<'a> Recorder<'a> {
         plan: &'a Plan,
         run: &'a RunDirectory,
         device: &'a DeviceArgs,
+        signals: &'a Signals,
         json: bool,
     ) -> Recorder<'a> {
         Recorder {
             plan,
             run,
             device,
+            signals,
             json,
             unwritten: None,
             progress: None,
@@ -114,13 +114,13 @@ impl<'a> Recorder<'a> {
         if self.json
             && self.unwritten.is_none()
             && event.is_lasting()
-            && let Err(error) = print_line(&event.to_json())
+            && let Err(error) = print_event(&event.to_json(), || self.signals.asked().is_some())
         {
             let reason = error.message().unwrap_or("nobody reads stdout any more");
             let run = self.run.path();
             self.unwritten = Some(format!(
                 "{reason}; the run is saved and {run} has its events in events.jsonl",
-                run = run.display()
+                run = printable_path(run)
             ));
         }
         self.show(event);
@@ -207,9 +207,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn clear(&mut self) {
-        if let Some(progress) = self.progress.take() {
-            progress.finish();
-        }
+        self.progress = None;
     }
 
     fn show_epoch(&self, row: &EpochMetrics) {

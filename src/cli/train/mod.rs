@@ -23,6 +23,7 @@ use crate::kernels::Choices;
 use crate::memory::bytes;
 use crate::model::{Description, Network, Preprocessing, crop_padding};
 use crate::run::{Config, DataRecord, Environment, RunDirectory, SavedState};
+use crate::text::{name_of, printable_path};
 use crate::train::{
     Best, Options, SaveInterval, Session, SessionOptions, Snapshot, TrainError, Trainer,
 };
@@ -103,7 +104,7 @@ fn attempt(
                 return Err(CliError::Checkpoint(format!(
                     "{} has no choices.json, without which the results would differ; restore it, \
                      or copy that of a run with the same kernels",
-                    run.path().display()
+                    printable_path(run.path())
                 )));
             }
             choices => choices,
@@ -158,7 +159,7 @@ fn attempt(
     if let Some(error) = run.unlocked() {
         say(&format!(
             "warning: {} cannot be locked ({error}); start no second process on it",
-            run.path().display()
+            printable_path(run.path())
         ));
     }
     introduce(&plan, &trainer, run, &args.device);
@@ -167,7 +168,7 @@ fn attempt(
         None => signals.insert(Signals::install()?),
     };
     let options = SessionOptions {
-        run: Some(run.path().display().to_string()),
+        run: Some(name_of(run.path().as_os_str())),
         save: args.files.checkpoint_every.unwrap_or(SaveInterval::Epoch),
         interval: Duration::from_secs(1),
         max_steps: u32::MAX,
@@ -178,8 +179,8 @@ fn attempt(
         Some((_, best)) => Session::resume(trainer, *best, options, clock),
         None => Session::start(trainer, options, clock),
     };
-    let recorder = Recorder::new(&plan, run, &args.device, args.files.json);
-    drive(session, recorder, signals)
+    let recorder = Recorder::new(&plan, run, &args.device, signals, args.files.json);
+    drive(session, recorder)
 }
 
 /// The kernels of another run.
@@ -188,7 +189,7 @@ fn chosen(path: &Path) -> Result<Choices, CliError> {
     choices.ok_or_else(|| {
         CliError::Checkpoint(format!(
             "{} has no choices.json; give the directory of a run that has begun to train",
-            path.display()
+            printable_path(path)
         ))
     })
 }
@@ -364,7 +365,7 @@ fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, device: &Device
         "memory: {} on the device",
         bytes(trainer.engine().bytes())
     ));
-    device.say(&format!("run directory: {}", run.path().display()));
+    device.say(&format!("run directory: {}", printable_path(run.path())));
     if let Some((snapshot, _)) = &plan.start {
         let position = &snapshot.position;
         device.say(&format!(

@@ -8,6 +8,7 @@ use super::driver::finished;
 use crate::data::Dataset;
 use crate::model::Network;
 use crate::run::{Config, DataRecord, Progress, RunDirectory, SavedState};
+use crate::text::printable_path;
 use crate::train::{EpochOrder, Event, Snapshot};
 
 /// Reads the state of a run, and completes an interrupted save. `None` if nothing was saved.
@@ -57,7 +58,7 @@ pub(super) fn end(
         }
         None => Err(CliError::Usage(format!(
             "{} has completed all of its {} epochs; to continue, raise --epochs",
-            run.path().display(),
+            printable_path(run.path()),
             config.recipe.epochs
         ))),
     }

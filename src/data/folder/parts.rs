@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::entries::{Kind, NO_PART, entries, note_odd};
 use crate::data::DataError;
-use crate::data::names::{name_of, printable, printable_path};
 use crate::data::unused::Unused;
+use crate::text::{name_of, printable, printable_path};
 
 /// Names of a part's folder in order of preference, the name that messages propose first. Other
 /// case is accepted: the exact name comes first.

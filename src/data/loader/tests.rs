@@ -83,6 +83,16 @@ fn batches_come_in_order_whoever_reads_them() {
     }
 }
 
+#[test]
+fn without_threads_the_caller_reads() {
+    let order = order(5, 6);
+    let source = Arc::new(Slow::default());
+    let mut ahead = ahead::Ahead::new(source, order.clone(), None, 0, 3);
+    let batches = std::iter::from_fn(|| ahead.take());
+    let indices: Vec<Vec<u32>> = batches.map(|batch| batch.unwrap().indices).collect();
+    assert_eq!(indices, order);
+}
+
 /// The samples of an epoch from a source with a random stage, in order.
 fn drawn(key: EpochKey, batch: u32, workers: usize) -> Vec<(u32, Vec<u8>)> {
     let source = Arc::new(Slow::default());
