@@ -62,7 +62,9 @@ fn in_xmp(xmp: &[u8]) -> Option<u32> {
     let mut rest = xmp;
     while let Some(at) = rest.windows(NAME.len()).position(|name| name == NAME) {
         rest = &rest[at + NAME.len()..];
-        let value = rest.strip_prefix(b"=\"").or_else(|| rest.strip_prefix(b">"));
+        let value = rest
+            .strip_prefix(b"=\"")
+            .or_else(|| rest.strip_prefix(b">"));
         if let Some([digit @ b'0'..=b'9', ..]) = value {
             return Some(u32::from(digit - b'0'));
         }

@@ -48,9 +48,13 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, DataError> {
         decode: Box::new(move || {
             let mut samples = vec![0; decoder.output_buffer_size().unwrap_or(usize::MAX)];
             decoder.read_image(&mut samples).map_err(fault)?;
-            // Unreadable metadata is no reason to reject the image.
-            let exif = decoder.exif_metadata().ok().flatten().unwrap_or_default();
-            let xmp = decoder.xmp_metadata().ok().flatten().unwrap_or_default();
+            // As in libwebp, flags announce metadata. Unreadable metadata is no reason to reject
+            // the image.
+            let announced = |flag: u8| bytes.get(20).is_some_and(|flags| flags & flag != 0);
+            let exif = decoder.exif_metadata().ok().flatten();
+            let exif = exif.filter(|_| announced(8)).unwrap_or_default();
+            let xmp = decoder.xmp_metadata().ok().flatten();
+            let xmp = xmp.filter(|_| announced(4)).unwrap_or_default();
             let channels = if decoder.has_alpha() { 4 } else { 3 };
             let image = rgb_image(width, height, channels, samples);
             Ok((image, orientation(&exif, &xmp)))
