@@ -38,7 +38,7 @@ fn in_exif(mut exif: &[u8]) -> Option<u32> {
     let fields = number(directory, 2)? as usize;
     (0..fields).find_map(|field| {
         let at = directory + 2 + 12 * field;
-        if number(at, 2)? != 0x112 {
+        if number(at, 2)? != 0x112 || exif.len() < at + 12 {
             return None;
         }
         let bytes = match number(at + 2, 2)? {
