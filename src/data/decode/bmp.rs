@@ -51,8 +51,8 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, DataError> {
 /// - OS/2 2 has Windows' header and 24 bytes more.
 /// - Masks of alpha lie behind a header of Windows 3 where a longer header has them.
 /// - The palette may have more colours than pixels can name.
-/// - Where the pixels begin may be 0, or the end of the header although palette or masks follow:
-///   they begin behind those.
+/// - Where the pixels begin may be 0, or the end of the header although a palette follows: they
+///   begin behind it.
 fn rewritten(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DataError> {
     let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
     let (Some(start), Some(header)) = (word(10), word(14)) else {
@@ -112,7 +112,9 @@ fn rewritten(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DataError> {
     }
     if compression == ALPHA_BIT_FIELDS {
         set(30, BIT_FIELDS);
-        set(14, if header == WINDOWS { MASKS } else { header });
+        if header == WINDOWS {
+            set(14, MASKS);
+        }
     }
     if header == OS2_2 {
         set(14, WINDOWS);
