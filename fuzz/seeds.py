@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 CORPUS = Path(__file__).parent / "corpus"
+IMAGES = Path(__file__).parent.parent / "tests/images/corpus"
 
 
 def write(target, name, data):
@@ -101,7 +102,27 @@ def png(width, height, depth, color, rows, extra=b""):
             + chunk(b"IEND", b""))
 
 
-def picture_seeds():
+# Of each format, files of tests/images/corpus that differ in what decodes them.
+COPIED = [
+    "jpeg/extents-16x9-2x2-progressive.jpg", "jpeg/extents-8x1-2x1-whole.jpg",
+    "jpeg/sampled-qaa-separate.jpg", "jpeg/restart-q-1.jpg", "jpeg/progressive-q-passes.jpg",
+    "jpeg/inks-adobe-2-2-whole.jpg", "jpeg/standard-tables-grey.jpg",
+    "jpeg/turned-by-type-4-MM.jpg", "jpeg/turned-by-values-elsewhere.jpg",
+    "jpeg/turned-by-xmp-element.jpg", "png/turned-by-raw-compressed-before.png",
+    "png/turned-by-xmp-compressed-behind.png", "png/turned-by-exif-behind.png",
+    "png/odd-palette.png", "png/animated.png", "gif/animated.gif", "gif/clear-interlaced.gif",
+    "gif/unknown-extension.gif", "gif/local-palette.gif", "bmp/4-bits-rle.bmp",
+    "bmp/8-bits-64-offset-0.bmp", "bmp/8-bits-300-colours.bmp",
+    "bmp/32-bits-40-alpha-fields-alpha.bmp", "bmp/24-bits-os2-2-cut.bmp", "bmp/16-bits-fields-565.bmp",
+    "webp/lossy-alpha.webp", "webp/lossless-alpha.webp", "webp/few-colours.webp",
+    "webp/animated-lossy.webp", "webp/animated-lossless.webp",
+    "webp/turned-by-exif-not-xmp-lossless.webp",
+]
+
+
+def image_seeds():
+    for path in COPIED:
+        yield path.replace("/", "-"), (IMAGES / path).read_bytes()
     yield "grey.png", png(2, 2, 8, 0, b"\x00\x10\x20\x00\x30\x40")
     palette = chunk(b"PLTE", bytes(12)) + chunk(b"tRNS", b"\x00\x80")
     yield "palette.png", png(4, 1, 2, 3, b"\x00\x1b", palette)
@@ -123,6 +144,15 @@ def picture_seeds():
     yield "upside.bmp", bmp(2, -2, 32, bytes(range(16)))
     yield "run-length.bmp", bmp(4, 1, 8, b"\x04\x01\x00\x01", 1, bytes(1024))
     yield "huge.bmp", bmp(65535, 65535, 8, b"\x00\x01", 1, bytes(1024))
+
+
+def cifar_seeds():
+    def record(label):
+        return bytes((0, label)) + bytes(range(256)) * 12
+    yield "two", record(0) + record(99)
+    yield "label-100", record(1) + record(100)
+    yield "cut", record(1) + record(2)[:-1]
+    yield "empty", b""
 
 
 CONFIG = """dataset = "folder"
@@ -203,12 +233,43 @@ def position_seeds():
     yield "batch-0", json.dumps(position)
     position["position"]["epoch"] = 0
     yield "epoch-0", json.dumps(position)
+    # Numbers: epoch, step, order (seed, images, batch size), batches; the best epoch and its error;
+    # metrics (loss, top 1, top 5, images, 0...); scale of the loss.
+    numbers = [2, 1, 1, 20, 8, 4, 1, 50, 1065353216, 1, 2, 8, 0, 0, 0, 0, 1199570944, 0, 0, 0]
+    yield "numbers", struct.pack("<20Q", *numbers)
+    for name, changes in [
+        ("last-step", {1: 3, 11: 20}), ("past-the-epoch", {1: 4, 11: 20}), ("best-later", {6: 2}),
+        ("counts-unsorted", {9: 3}), ("scale-odd", {16: 1199570945}), ("images-2-32", {3: 2**32}),
+    ]:
+        changed = [changes.get(index, number) for index, number in enumerate(numbers)]
+        yield f"numbers-{name}", struct.pack("<20Q", *changed)
+
+
+def description_seeds():
+    yield "valid", json.dumps(DESCRIPTION)
+    yield "network-only", json.dumps({"version": "1.0", "network": NETWORK})
+    yield "later-version", json.dumps({**DESCRIPTION, "version": "9.0"})
+    for name, changes in [
+        ("deep", {"depth": 4294967294}), ("wide", {"alpha": 1e300}), ("image-size-0", {"image_size": 0}),
+        ("imagenet", {"stem": "imagenet", "image_size": 224, "depth": 200, "block": "bottleneck"}),
+        ("classes-0", {"classes": 0}), ("mul", {"growth": "mul", "alpha": 2.5}),
+    ]:
+        yield name, json.dumps({**DESCRIPTION, "network": {**NETWORK, **changes}})
+    yield "classes-differ", json.dumps({**DESCRIPTION, "classes": ["a"]})
+    yield "nested", '{"a":' * 3000
+
+
+def canvas_seeds():
+    yield "two", struct.pack("<HH", 2, 1) + bytes(6)
+    yield "square", struct.pack("<HH", 7, 5) + bytes(range(105))
+    yield "too-few", struct.pack("<HH", 65535, 65535) + bytes(6)
+    yield "no-pixels", struct.pack("<HH", 0, 0)
 
 
 for target, seeds in [
-    ("safetensors", safetensors_seeds), ("npy", npy_seeds), ("picture", picture_seeds),
-    ("config", config_seeds), ("events", events_seeds), ("choices", choices_seeds),
-    ("position", position_seeds),
+    ("safetensors", safetensors_seeds), ("npy", npy_seeds), ("image", image_seeds),
+    ("cifar", cifar_seeds), ("config", config_seeds), ("events", events_seeds), ("choices", choices_seeds),
+    ("position", position_seeds), ("description", description_seeds), ("canvas", canvas_seeds),
 ]:
     for name, data in seeds():
         write(target, name, data)

@@ -16,14 +16,17 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 #[test]
 fn every_file_of_the_corpora_is_read_or_refused() {
-    let targets: [(&str, Reader); 7] = [
+    let targets: [(&str, Reader); 10] = [
         ("safetensors", readers::safetensors),
         ("npy", readers::npy),
-        ("picture", readers::picture),
+        ("image", readers::image),
+        ("cifar", readers::cifar),
         ("config", readers::config),
         ("events", readers::events),
         ("choices", readers::choices),
         ("position", readers::position),
+        ("description", readers::description),
+        ("canvas", readers::canvas),
     ];
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     for (name, read) in targets {

@@ -119,6 +119,7 @@ fn a_decode_takes_the_memory_that_is_documented() {
     for (kind, start) in [
         (iCCP, &b"x\0\0"[..]),
         (zTXt, b"x\0\0"),
+        (zTXt, b"Raw profile type exif\0\0"),
         (iTXt, b"XML:com.adobe.xmp\0\x01\0\0\0"),
     ] {
         let bytes = with_chunk(kind, &[start, bomb].concat());

@@ -161,26 +161,43 @@ fn read_files(
                 record: record as u64,
             });
         }
-        bytes.reserve(content.len());
-        for (index, record) in content.chunks_exact(record).enumerate() {
-            let (label_bytes, planes) = record.split_at(published.label_bytes);
-            let label = label_bytes[label_bytes.len() - 1];
-            if usize::from(label) >= published.classes.len() {
-                return Err(DataError::Label {
-                    path,
-                    record: index,
-                    label,
-                    title: title.to_string(),
-                    classes: published.classes.len(),
-                });
-            }
-            labels.push(u32::from(label));
-            for pixel in 0..PLANE {
-                bytes.extend([0, 1, 2].map(|plane| planes[plane * PLANE + pixel]));
-            }
-        }
+        let read = read_records(title, published, &content, &mut bytes, &mut labels);
+        read.map_err(|error| error.in_file(path))?;
     }
     Ok(Images::new(SIZE, bytes, labels))
+}
+
+/// Appends the images of a file of whole records, 32 x 32 pixels of bytes R, G, B each, and their
+/// labels; `title` is the name of the dataset.
+///
+/// # Errors
+/// [`DataError::Label`] if a label is not that of a class.
+pub fn read_records(
+    title: &str,
+    published: &Published,
+    content: &[u8],
+    images: &mut Vec<u8>,
+    labels: &mut Vec<u32>,
+) -> Result<(), DataError> {
+    images.reserve(content.len());
+    let records = content.chunks_exact(published.label_bytes + 3 * PLANE);
+    for (index, record) in records.enumerate() {
+        let (label_bytes, planes) = record.split_at(published.label_bytes);
+        let label = label_bytes[label_bytes.len() - 1];
+        if usize::from(label) >= published.classes.len() {
+            return Err(DataError::Label {
+                record: index,
+                label,
+                title: title.to_string(),
+                classes: published.classes.len(),
+            });
+        }
+        labels.push(u32::from(label));
+        for pixel in 0..PLANE {
+            images.extend([0, 1, 2].map(|plane| planes[plane * PLANE + pixel]));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! - grey is repeated over the channels; 16 bits are rounded to 8;
 //! - transparent pixels are blended with white, the usual background;
 //! - CMYK and YCCK JPEGs become RGB by (255 − ink)·(255 − black)/255, as in Pillow;
-//! - the EXIF orientation is applied;
+//! - the orientation of Exif or XMP metadata is applied (`orientation`);
 //! - an animation yields its first frame.
 //!
 //! Colour profiles and gamma chunks are ignored, as training pipelines commonly do.
@@ -15,9 +15,10 @@
 //! JPEGs with arithmetic, lossless or hierarchical coding or with more than 8 bits are refused by
 //! name.
 //!
-//! Each format has a file here with two functions: `needs` reads headers and bounds the memory of
-//! a decode, `pixels` decodes. A decode starts when [`DECODE_MEMORY`] has that much left, so that
-//! neither one file nor one file per core exceeds it; and `file` bounds the bytes of the files.
+//! Each format has a file here with a function `open`, which reads headers, bounds the memory of
+//! a decode, and returns a function that decodes. A decode starts when [`DECODE_MEMORY`] has that
+//! much left, so that neither one file nor one file per core exceeds it; and `file` bounds the
+//! bytes of the files.
 
 mod bmp;
 mod budget;
@@ -25,13 +26,17 @@ mod budget;
 mod file;
 mod gif;
 mod jpeg;
+mod orientation;
 mod png;
 mod webp;
+
+use std::sync::LazyLock;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageFormat, RgbImage};
 
 use super::{DataError, Resize};
+use crate::memory;
 use budget::{Budget, Share};
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -39,8 +44,11 @@ pub use file::decode_image_file;
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) use file::{read_start, sniff_file};
 
-/// Bytes that all decodes of the process take together, whatever the files claim: 2 GiB, in the
-/// browser 512 MiB.
+/// Bytes that all decodes of the process take together at most, whatever the files claim: 2 GiB,
+/// in the browser 512 MiB.
+///
+/// Where less memory is available than twice as much ([`memory::available`], when the first image
+/// is decoded), as in a small container, the limit is half of what is available.
 ///
 /// An image that alone would need more is refused. A pixel takes 6 to 23 bytes, by format: a JPEG
 /// of a camera 11, so that up to 200 million pixels are decoded, and a PNG 7 or 11. The bytes of
@@ -55,7 +63,12 @@ pub const DECODE_MEMORY: u64 = if cfg!(target_arch = "wasm32") {
 pub const LARGEST_FILE: u64 = 256 << 20;
 
 /// What concurrent decodes share.
-static MEMORY: Budget = Budget::new(DECODE_MEMORY);
+static MEMORY: LazyLock<Budget> = LazyLock::new(|| Budget::new(limit(memory::available())));
+
+/// The limit of all decodes, by the bytes that are available.
+fn limit(available: Option<u64>) -> u64 {
+    available.map_or(DECODE_MEMORY, |bytes| DECODE_MEMORY.min(bytes / 2))
+}
 
 /// Decodes the content of an image file and resizes it to N x N: rows from the top, pixels from
 /// the left, bytes R, G, B.
@@ -117,7 +130,7 @@ pub(super) fn sniff(start: &[u8]) -> Result<ImageFormat, DataError> {
     }
 }
 
-/// The picture format of content that is not read but common in collections.
+/// The image format of content that is not read but common in collections.
 fn unread_format(start: &[u8]) -> Option<&'static str> {
     match start {
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some("TIFF"),
@@ -145,30 +158,32 @@ fn name(format: ImageFormat) -> Option<&'static str> {
     }
 }
 
-/// What the headers of an image say of its decoding.
-struct Needs {
+/// An image whose headers were read.
+struct Opened<'a> {
     width: u32,
     height: u32,
     /// Bytes that are allocated at the same time at most, until the samples are decoded.
     memory: u64,
+    /// Decodes the pixels, and returns the orientation that metadata demands.
+    decode: Box<dyn FnOnce() -> Result<(RgbImage, Orientation), DataError> + 'a>,
 }
 
 /// The image at its own size, upright, with the memory that was reserved for it.
 fn decode(bytes: &[u8]) -> Result<(RgbImage, Share<'static>), DataError> {
     let format = sniff(bytes)?;
-    let (needs, pixels) = match format {
-        ImageFormat::Bmp => (bmp::needs(bytes)?, bmp::pixels as Pixels),
-        ImageFormat::Gif => (gif::needs(bytes)?, gif::pixels as Pixels),
-        ImageFormat::Jpeg => (jpeg::needs(bytes)?, jpeg::pixels as Pixels),
-        ImageFormat::Png => (png::needs(bytes)?, png::pixels as Pixels),
-        ImageFormat::WebP => (webp::needs(bytes)?, webp::pixels as Pixels),
-        _ => return Err(DataError::NotAnImage),
-    };
-    let Needs {
+    let Opened {
         width,
         height,
         memory,
-    } = needs;
+        decode,
+    } = match format {
+        ImageFormat::Bmp => bmp::open(bytes),
+        ImageFormat::Gif => gif::open(bytes),
+        ImageFormat::Jpeg => jpeg::open(bytes),
+        ImageFormat::Png => png::open(bytes),
+        ImageFormat::WebP => webp::open(bytes),
+        _ => Err(DataError::NotAnImage),
+    }?;
     if width == 0 || height == 0 {
         return Err(damaged(
             format,
@@ -181,27 +196,19 @@ fn decode(bytes: &[u8]) -> Result<(RgbImage, Share<'static>), DataError> {
         .saturating_add(rgb)
         .max(rgb.saturating_mul(2))
         .saturating_add(1 << 20);
-    if memory > DECODE_MEMORY {
+    if memory > MEMORY.total() {
         return Err(DataError::ImageTooLarge {
             width,
             height,
             memory,
-            limit: DECODE_MEMORY,
+            limit: MEMORY.total(),
         });
     }
     let share = MEMORY.take(memory);
-    let (image, orientation) = pixels(bytes)?;
+    let (image, orientation) = decode()?;
     let mut image = DynamicImage::from(image);
     image.apply_orientation(orientation);
     Ok((image.into_rgb8(), share))
-}
-
-/// Decodes a format, and returns the orientation that its EXIF data demands.
-type Pixels = fn(&[u8]) -> Result<(RgbImage, Orientation), DataError>;
-
-/// The orientation in EXIF data, which some programs begin as in a JPEG.
-fn orientation(exif: &[u8]) -> Option<Orientation> {
-    Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(exif))
 }
 
 /// RGB from samples of 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 channels (RGB, alpha), with

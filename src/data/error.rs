@@ -82,14 +82,11 @@ pub enum DataError {
 
     /// The label of a record is out of range.
     #[error(
-        "{}: record {record} (counted from 0) has the label {label}, but {title} has the \
-         labels 0 to {}; the file is damaged or of another dataset, fetch it again",
-        printable_path(path),
+        "record {record} (counted from 0) has the label {label}, but {title} has the labels 0 to \
+         {}; the file is damaged or of another dataset, fetch it again",
         classes - 1
     )]
     Label {
-        /// The file.
-        path: PathBuf,
         /// Index of the record, from 0.
         record: usize,
         /// The label found.
@@ -191,14 +188,14 @@ pub enum DataError {
     },
 
     /// An image file without content, or pixels that do not match their extents.
-    #[error("the file is empty")]
+    #[error("the file is empty; copy or download it again")]
     EmptyImage,
 
     /// The content is of no supported format.
-    #[error("not an image in JPEG, PNG, GIF, BMP or WebP format")]
+    #[error("not an image in JPEG, PNG, GIF, BMP or WebP format; convert or remove it")]
     NotAnImage,
 
-    /// The content is a picture of a format that is not supported.
+    /// The content is an image of a format that is not supported.
     #[error("not an image in JPEG, PNG, GIF, BMP or WebP format but in {format}; convert it")]
     UnreadFormat {
         /// The format by the first bytes.
@@ -206,7 +203,7 @@ pub enum DataError {
     },
 
     /// The content starts like an image but cannot be decoded.
-    #[error("damaged {format} image: {reason}")]
+    #[error("damaged {format} image: {reason}; copy or download it again")]
     DamagedImage {
         /// The format by the first bytes.
         format: &'static str,
@@ -242,7 +239,7 @@ pub enum DataError {
     },
 
     /// The path of an image leads to something else than a file.
-    #[error("it is {kind}, not a file")]
+    #[error("it is {kind}, not a file; give an image file")]
     NotAFile {
         /// What it is.
         kind: &'static str,

@@ -6,7 +6,7 @@
 //! a class folder in byte-wise order of their names; folders inside a class folder are not
 //! searched. Two classes of a part must not look alike, as `é` in two Unicode normal forms does.
 //!
-//! A file in a class folder is an image if its name has the extension of a picture format or its
+//! A file in a class folder is an image if its name has the extension of an image format or its
 //! content begins like one (`formats`). An image that cannot be read, also because it is of a
 //! format that is not supported or a link that leads nowhere, is skipped and noted; more than 1 %
 //! of a part's images is an error. Everything else that lies in the directory is not used, counts
@@ -28,7 +28,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::decode::{read_start, sniff_file};
-use super::formats::{begins_like_a_picture, is_named_as_picture};
+use super::formats::{begins_like_an_image, is_named_as_image};
 use super::image_files::{FileList, ImageFiles};
 use super::images::{Images, image_bytes};
 use super::names::{look_alike_keys, spell_apart};
@@ -37,7 +37,7 @@ use super::unreadable::Unreadable;
 use super::unused::Unused;
 use super::{DataError, Dataset, HOST_LIMIT, Manifest, Request, Resize, Source, decode_image_file};
 use crate::text::name_of;
-use entries::{Kind, LOOSE, NESTED, NOT_A_PICTURE, entries, note_odd};
+use entries::{EntryKind, NESTED, NOT_AN_IMAGE, OUTSIDE_CLASSES, entries, note_unusable};
 
 /// Opens a folder.
 pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, DataError> {
@@ -122,13 +122,13 @@ fn class_folders(part: &Path, unused: &mut Unused) -> Result<Vec<Class>, DataErr
     let mut keys = HashMap::new();
     for (name, kind) in entries(part, unused)? {
         match kind {
-            Kind::Folder => {}
-            Kind::File => {
-                unused.add(LOOSE, &part.join(name));
+            EntryKind::Folder => {}
+            EntryKind::File => {
+                unused.add(OUTSIDE_CLASSES, &part.join(name));
                 continue;
             }
-            odd => {
-                note_odd(&odd, &part.join(name), unused);
+            other => {
+                note_unusable(&other, &part.join(name), unused);
                 continue;
             }
         }
@@ -274,11 +274,11 @@ impl Part {
     /// # Errors
     /// If a class has no readable file, or too many files are unreadable.
     fn check(&self, unreadable: &Unreadable, notes: &mut Vec<String>) -> Result<(), DataError> {
-        let mut left = vec![0usize; self.classes];
+        let mut readable = vec![0usize; self.classes];
         for index in unreadable.kept() {
-            left[self.files.label(index) as usize] += 1;
+            readable[self.files.label(index) as usize] += 1;
         }
-        if let Some(label) = left.iter().position(|&count| count == 0) {
+        if let Some(label) = readable.iter().position(|&count| count == 0) {
             let of_class = |index: usize| self.files.label(index) as usize == label;
             return Err(DataError::ClassWithoutImages {
                 path: self.files.folder(label).to_path_buf(),
@@ -294,17 +294,17 @@ impl Part {
 /// The names of the images in a class folder, in byte-wise order.
 fn image_names(class_folder: &Path, unused: &mut Unused) -> Result<Vec<OsString>, DataError> {
     let entries = entries(class_folder, unused)?;
-    let is_image = |(name, kind): &(OsString, Kind)| {
+    let is_image = |(name, kind): &(OsString, EntryKind)| {
         let path = || class_folder.join(name);
         match kind {
-            Kind::File => {
-                is_named_as_picture(Path::new(name))
+            EntryKind::File => {
+                is_named_as_image(Path::new(name))
                     // A file that cannot be opened may be one; reading it says why.
-                    || read_start(&path()).map_or(true, |start| begins_like_a_picture(&start))
+                    || read_start(&path()).map_or(true, |start| begins_like_an_image(&start))
             }
             // Reading it says where it leads.
-            Kind::BrokenLink(_) => is_named_as_picture(Path::new(name)),
-            Kind::Folder | Kind::Special => false,
+            EntryKind::BrokenLink(_) => is_named_as_image(Path::new(name)),
+            EntryKind::Folder | EntryKind::Special => false,
         }
     };
     let is_image: Vec<bool> = entries.par_iter().map(is_image).collect();
@@ -312,9 +312,9 @@ fn image_names(class_folder: &Path, unused: &mut Unused) -> Result<Vec<OsString>
     for ((name, kind), is_image) in entries.into_iter().zip(is_image) {
         match kind {
             _ if is_image => images.push(name),
-            Kind::File => unused.add(NOT_A_PICTURE, &class_folder.join(name)),
-            Kind::Folder => unused.add(NESTED, &class_folder.join(name)),
-            odd => note_odd(&odd, &class_folder.join(name), unused),
+            EntryKind::File => unused.add(NOT_AN_IMAGE, &class_folder.join(name)),
+            EntryKind::Folder => unused.add(NESTED, &class_folder.join(name)),
+            other => note_unusable(&other, &class_folder.join(name), unused),
         }
     }
     Ok(images)

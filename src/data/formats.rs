@@ -1,7 +1,7 @@
-//! Which files are pictures: by extension, or by the first bytes.
+//! Which files are images: by extension, or by the first bytes.
 //!
-//! A folder also holds thumbnails, tables and notes. A file counts as a picture if its name has
-//! the extension of a picture format, or if its content begins like one; the formats that are not
+//! A folder also holds thumbnails, tables and notes. A file counts as an image if its name has
+//! the extension of an image format, or if its content begins like one; the formats that are not
 //! read are among them, because their files are meant to be used and must not go unnoticed.
 
 use std::path::Path;
@@ -11,7 +11,7 @@ use image::ImageFormat;
 use super::DataError;
 use super::decode::sniff;
 
-/// Extensions of picture formats, in lower case: first those that are read, then others.
+/// Extensions of image formats, in lower case: first those that are read, then others.
 const EXTENSIONS: [&str; 42] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "bmp", "dib", "webp", //
     "tif", "tiff", "heic", "heif", "hif", "avif", "jxl", "jp2", "j2k", "jpx", "svg", "svgz", "psd",
@@ -19,15 +19,15 @@ const EXTENSIONS: [&str; 42] = [
     "cr3", "nef", "arw", "orf", "rw2", "raf",
 ];
 
-/// Whether a file's name has the extension of a picture format.
-pub(super) fn is_named_as_picture(name: &Path) -> bool {
+/// Whether a file's name has the extension of an image format.
+pub(super) fn is_named_as_image(name: &Path) -> bool {
     let extension = name.extension().and_then(|extension| extension.to_str());
     let lower = extension.map(str::to_ascii_lowercase);
     lower.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
 }
 
-/// Whether a file without such an extension begins like a picture.
-pub(super) fn begins_like_a_picture(start: &[u8]) -> bool {
+/// Whether a file without such an extension begins like an image.
+pub(super) fn begins_like_an_image(start: &[u8]) -> bool {
     match sniff(start) {
         // A text may begin with BM; four reserved bytes of a BMP are zero.
         Ok(ImageFormat::Bmp) => start.get(6..10) == Some(&[0; 4]),
@@ -41,9 +41,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_first_bytes_tell_pictures_from_other_files() {
+    fn names_and_first_bytes_tell_images_from_other_files() {
         for name in ["a.jpg", "a.b.JPEG", "a.Png", "a.tif", "a.heic", "a.webp"] {
-            assert!(is_named_as_picture(Path::new(name)), "{name}");
+            assert!(is_named_as_image(Path::new(name)), "{name}");
         }
         for name in [
             "Thumbs.db",
@@ -53,7 +53,7 @@ mod tests {
             "a.",
             "a.csv",
         ] {
-            assert!(!is_named_as_picture(Path::new(name)), "{name}");
+            assert!(!is_named_as_image(Path::new(name)), "{name}");
         }
         for start in [
             &b"\xff\xd8\xff\xe0"[..],
@@ -64,7 +64,7 @@ mod tests {
             b"II*\0",
             b"\0\0\0\x18ftypheic",
         ] {
-            assert!(begins_like_a_picture(start), "{start:?}");
+            assert!(begins_like_an_image(start), "{start:?}");
         }
         for start in [
             &b""[..],
@@ -74,7 +74,7 @@ mod tests {
             b"\0\0\0\x18ftypmp42",
             b"<annotation>",
         ] {
-            assert!(!begins_like_a_picture(start), "{start:?}");
+            assert!(!begins_like_an_image(start), "{start:?}");
         }
     }
 }

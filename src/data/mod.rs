@@ -53,6 +53,8 @@ use std::sync::Arc;
 
 use crate::rng::{Purpose, Stream};
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use cifar::read_records;
 pub use datasets::DatasetKind;
 #[cfg(not(target_arch = "wasm32"))]
 pub use decode::decode_image_file;

@@ -290,8 +290,94 @@ def orientations():
             add_jpeg(f"turned-{turn}-{order}", content, ImageOps.exif_transpose(upright))
 
 
+def tiff(order, kind, value, count=1, tag=0x0112):
+    """Exif data with one field of the type `kind`, whose value lies in the field."""
+    byte_order = {"II": "<", "MM": ">"}[order]
+    letter = {1: "B3x", 3: "H2x", 4: "I", 6: "b3x", 8: "h2x", 9: "i"}[kind]
+    values = (42, 8, 1, tag, kind, count, value, 0)
+    return order.encode() + struct.pack(byte_order + "HIHHHI" + letter + "I", *values)
+
+
+def metadata():
+    """Every form in which Pillow's `exif_transpose` finds an orientation, and some that it ignores."""
+    six, three = tiff("II", 3, 6), tiff("MM", 3, 3)
+    attribute = b'<rdf:Description tiff:Orientation="6"/>'
+    element = b"<rdf:Description><tiff:Orientation>8</tiff:Orientation></rdf:Description>"
+    whole = cjpeg(SAMPLE, "-sample", "2x2")
+
+    def exif(data):
+        return segment(0xE1, b"Exif\0\0" + data)
+
+    def xmp(packet):
+        return segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)
+
+    def add_turned(name, before=b"", behind=b""):
+        content = whole[:20] + before + whole[20:-2] + behind + whole[-2:]
+        upright = djpeg(content)
+        upright.getexif()[0x0112] = pillow(content).getexif().get(0x0112, 1)
+        add_jpeg(f"turned-by-{name}", content, ImageOps.exif_transpose(upright))
+
+    for order, kind in itertools.product(("II", "MM"), (1, 3, 4, 6, 8, 9)):
+        add_turned(f"type-{kind}-{order}", exif(tiff(order, kind, 6)))
+    add_turned("value-0", exif(tiff("II", 3, 0)) + xmp(attribute))
+    add_turned("value-65542", exif(tiff("II", 4, 0x10006)))
+    add_turned("two-values", exif(tiff("II", 3, 6, count=2)))
+    elsewhere = tiff("II", 4, 26, count=3)[:-4] + struct.pack("<IHHH", 0, 6, 1, 1)
+    add_turned("values-elsewhere", exif(elsewhere[:12] + b"\3\0" + elsewhere[14:]))
+    add_turned("no-values", exif(tiff("II", 3, 6, count=0)))
+    add_turned("cut-field", exif(six[:20]))
+    add_turned("two-prefixes", exif(b"Exif\0\0" + six))
+    add_turned("first-segment", exif(six) + exif(three))
+    add_turned("split-segment", exif(six[:12]) + exif(six[12:]))
+    add_turned("second-segment", exif(tiff("II", 3, 6, tag=0x0110)) + exif(six))
+    add_turned("segment-behind-the-pixels", behind=exif(six))
+    add_turned("xmp-attribute", xmp(attribute))
+    add_turned("xmp-element", xmp(element))
+    add_turned("xmp-behind-the-pixels", behind=xmp(attribute))
+    add_turned("last-xmp", xmp(attribute) + xmp(element))
+    add_turned("exif-not-xmp", exif(three) + xmp(attribute))
+    add_turned("xmp-beside-exif", exif(tiff("II", 3, 6, tag=0x0110)) + xmp(attribute))
+
+    image = picture(12, 9)
+    content = BytesIO()
+    image.save(content, "PNG")
+    content = content.getvalue()
+    digits = (b"Exif\0\0" + six).hex()
+    raw = f"\nexif\n{len(digits) // 2:8}\n{digits[:72]}\n{digits[72:]}\n".encode()
+    chunks = {
+        "exif": (b"eXIf", tiff("MM", 4, 6)),
+        "exif-prefix": (b"eXIf", b"Exif\0\0" + three),
+        "raw-text": (b"tEXt", b"Raw profile type exif\0" + raw),
+        "raw-compressed": (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(raw)),
+        "raw-international": (b"iTXt", b"Raw profile type exif\0\0\0\0\0" + raw),
+        "raw-other": (b"zTXt", b"Raw profile type APP1\0\0" + zlib.compress(raw)),
+        "xmp": (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + element),
+        "xmp-compressed": (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(attribute)),
+        "malformed-text": (b"tEXt", b"no separator"),
+    }
+    for name, chunk in chunks.items():
+        for place, at in (("before", 33), ("behind", len(content) - 12)):
+            turned = content[:at] + png_chunk(*chunk) + content[at:]
+            shown = ImageOps.exif_transpose(pillow(turned))
+            add(f"png/turned-by-{name}-{place}.png", turned, shown)
+
+    for name, options in [
+        ("exif", {"exif": tiff("MM", 4, 6)}),
+        ("exif-prefix", {"exif": b"Exif\0\0" + six}),
+        ("xmp", {"xmp": element}),
+        ("exif-not-xmp", {"exif": three, "xmp": attribute}),
+    ]:
+        content = BytesIO()
+        image.save(content, "WEBP", lossless=True, **options)
+        content = content.getvalue()
+        # The flags that announce metadata.
+        for suffix, content in (("", content), ("-unannounced", changed(content, 20, b"\0"))):
+            shown = ImageOps.exif_transpose(pillow(content))
+            add(f"webp/turned-by-{name}{suffix}-lossless.webp", content, shown)
+
+
 def rarities():
-    """Quantisation, fill bytes, and what is refused."""
+    """Quantisation, fill bytes, lacking tables and scans, and what is refused."""
     for quality in (1, 100):
         for factors in ("1x1", "2x2"):
             # Without -baseline a table at quality 1 has 16 bits.
@@ -308,6 +394,17 @@ def rarities():
         add_jpeg(f"after-the-end-{name}", content + b"\xff\xd8\xff trailing bytes")
         comments = segment(0xFE, b"\xff\xd9 \xff\xda") + segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(99))
         add_jpeg(f"comments-{name}", content[:20] + comments + content[20:])
+
+        add_jpeg(f"zeros-before-the-end-{name}", content[:-2] + bytes(50) + content[-2:])
+
+    # The frames of a Motion JPEG rely on the standard tables.
+    for name, content in [("colours", whole), ("grey", cjpeg(SAMPLE, "-grayscale"))]:
+        while 0xC4 in segments(content):
+            content = without(content, 0xC4)
+        add_jpeg(f"standard-tables-{name}", content)
+    # Where all pixels are equal, smoothing by libjpeg changes nothing.
+    plain = cjpeg(Image.new("RGB", (33, 29), (200, 90, 40)))
+    add_jpeg("progressive-first-scan", jpegtran(plain, *script("0 1 2: 0-0, 0, 0")))
 
     frame = segments(whole)[0xC0]
     add_jpeg("12-bits", changed(whole, frame, b"\xff\xc1\0\x11\x0c"), "12 bits per sample")
@@ -430,6 +527,8 @@ def pngs():
     content = BytesIO()
     frames[0].save(content, "PNG", save_all=True, append_images=frames[1:])
     add("png/animated.png", content.getvalue(), frames[0])
+    odd = png(3, 1, [[(0,), (1,)]], [(b"PLTE", bytes(4))])
+    add("png/odd-palette.png", odd, "its palette has 4 bytes")
     exif = Image.Exif()
     exif[0x0112] = 6
     content = BytesIO()
@@ -481,6 +580,13 @@ def gifs():
     local[descriptor - entries + 9] |= 0x80 | content[10] & 7
     local[10] &= 0x7F
     add_gif("local-palette", bytes(local) + content[descriptor + 10 :])
+    # What may stand before and behind the frame.
+    for name, extension in [("unknown", b"!\x42\3abc\2de\0"), ("comment", b"!\xfe\3abc\0")]:
+        add_gif(f"{name}-extension", content[:descriptor] + extension + content[descriptor:])
+    add_gif("no-trailer", content[:-1])
+    add_gif("after-the-end", content + b"trailing bytes")
+    empty = changed(content, descriptor + 5, bytes(4))
+    add_gif("empty-frame", empty, "its first frame has no pixels")
     frames = [picture(21, 17), picture(21, 17).rotate(180)]
     add_gif("animated", save(frames[0], save_all=True, append_images=frames[1:], duration=100))
 
@@ -533,6 +639,16 @@ def bmps():
         add(f"bmp/{bits}-bits-top-down.bmp", bmp(40, bits, rows, palette=long, top_down=True), image)
         add(f"bmp/{bits}-bits-os2.bmp", bmp(12, bits, rows, palette=short), image)
         add(f"bmp/{bits}-bits-v5.bmp", bmp(124, bits, rows, palette=long), image)
+        add(f"bmp/{bits}-bits-os2-2.bmp", bmp(64, bits, rows, palette=long), image)
+        if bits == 8:
+            # Where the pixels begin, and more colours than needed.
+            for header, palette in ((12, short), (40, long), (64, long)):
+                content = bmp(header, bits, rows, palette=palette)
+                for name, offset in (("0", 0), ("of-palette", 14 + header)):
+                    moved = changed(content, 10, struct.pack("<I", offset))
+                    add(f"bmp/8-bits-{header}-offset-{name}.bmp", moved, image)
+            large = bmp(40, bits, rows, palette=long + bytes(4 * 44))
+            add("bmp/8-bits-300-colours.bmp", large, image)
 
         # Run lengths: runs, a literal run, and rows that end early or are skipped. What is skipped
         # is black in Windows, and in Pillow the first colour: here both.
@@ -562,17 +678,27 @@ def bmps():
     add("bmp/24-bits-top-down.bmp", bmp(40, 24, rows, top_down=True), image)
     for header in (40, 108, 124):
         add(f"bmp/32-bits-{header}.bmp", bmp(header, 32, rows), image)
+    add("bmp/24-bits-os2-2.bmp", bmp(64, 24, rows), image)
+    add("bmp/24-bits-os2-2-cut.bmp", bmp(64, 24, rows)[:70], "damaged BMP image")
+    add("bmp/24-bits-os2-2-rle.bmp", bmp(64, 24, rows, 4), "run lengths of 24 bits")
+    add("bmp/1-bits-os2-2-huffman.bmp", bmp(64, 1, [[0]], 3, palette=bytes(8)), "Huffman coding")
     masks = (0xFF0000, 0xFF00, 0xFF)
-    add("bmp/32-bits-fields.bmp", bmp(40, 32, rows, 3, masks), image)
-    for header in (56, 108, 124):
-        no_mask = bmp(header, 32, rows, 3, (*masks, 0))
-        no_alpha = bmp(header, 32, rows, 3, (*masks, 0xFF000000))
-        add(f"bmp/32-bits-{header}-no-alpha-mask.bmp", no_mask, image)
-        add(f"bmp/32-bits-{header}-alpha-zero.bmp", no_alpha, image)
+    fields = bmp(40, 32, rows, 3, masks)
+    add("bmp/32-bits-fields.bmp", fields, image)
+    add("bmp/32-bits-fields-offset-0.bmp", changed(fields, 10, bytes(4)), image)
+    moved = changed(fields, 10, struct.pack("<I", 54))
+    add("bmp/32-bits-fields-offset-of-masks.bmp", moved, "its pixels begin at byte 54")
+    # A header of 40 bytes has a mask of alpha behind it only with another compression.
+    for header, fields in ((40, 6), (56, 3), (56, 6), (108, 3), (108, 6), (124, 3)):
+        kind = f"{header}-alpha-fields" if fields == 6 else f"{header}"
+        no_mask = bmp(header, 32, rows, fields, (*masks, 0))
+        no_alpha = bmp(header, 32, rows, fields, (*masks, 0xFF000000))
+        add(f"bmp/32-bits-{kind}-no-alpha-mask.bmp", no_mask, image)
+        add(f"bmp/32-bits-{kind}-alpha-zero.bmp", no_alpha, image)
         clear = [[(40 * (x % 7)) << 24 | value for x, value in enumerate(row)] for row in rows]
         parts = lambda v: tuple((v >> shift & 255) / 255 for shift in (16, 8, 0, 24))
-        content = bmp(header, 32, clear, 3, (*masks, 0xFF000000))
-        add(f"bmp/32-bits-{header}-alpha.bmp", content, shown(clear, parts))
+        content = bmp(header, 32, clear, fields, (*masks, 0xFF000000))
+        add(f"bmp/32-bits-{kind}-alpha.bmp", content, shown(clear, parts))
     swapped = [[(v & 0xFF) << 24 | (v & 0xFF00) << 8 | v >> 8 & 0xFF00 for v in row] for row in rows]
     content = bmp(56, 32, swapped, 3, (0xFF00, 0xFF0000, 0xFF000000, 0))
     add("bmp/32-bits-other-order.bmp", content, image)
@@ -622,7 +748,11 @@ def webps():
     exif[0x0112] = 6
     content = BytesIO()
     image.save(content, "WEBP", lossless=True, exif=exif)
-    add("webp/turned.webp", content.getvalue(), ImageOps.exif_transpose(image_with(image, exif)))
+    content = content.getvalue()
+    add("webp/turned.webp", content, ImageOps.exif_transpose(image_with(image, exif)))
+    unknown = content + b"ABCD\4\0\0\0abcd"
+    unknown = changed(unknown, 4, struct.pack("<I", len(unknown) - 8))
+    add("webp/unknown-lossless.webp", unknown, ImageOps.exif_transpose(pillow(unknown)))
 
 
 def image_with(image, exif):
@@ -639,6 +769,7 @@ extents()
 colours()
 inks()
 orientations()
+metadata()
 rarities()
 pngs()
 gifs()

@@ -15,8 +15,6 @@ import { median, percent, time } from './words.js';
 const SHOWN = 5;
 /** Shortest interval between announcements of live camera pictures to screen readers, in milliseconds. */
 const TELL_EVERY = 4000;
-/** Bytes of the largest file that the program reads; larger ones are left to the browser. */
-const LARGEST_FILE = 256 * 2 ** 20;
 
 export class Classify {
   #client;
@@ -100,7 +98,8 @@ export class Classify {
   async #ask(source) {
     if ('pixels' in source) return this.#client.request('classify', { pixels: source.pixels });
     try {
-      if (source.blob.size > LARGEST_FILE) throw new Refusal('picture', `${source.blob.size} bytes are too large for a picture.`);
+      // A larger file is left to the browser.
+      if (this.#card && source.blob.size > this.#card.largestFile) throw new Refusal('picture', `${source.blob.size} bytes are too large for a picture.`);
       const bytes = await source.blob.arrayBuffer();
       return await this.#client.request('classify', { bytes }, [bytes]);
     } catch (error) {

@@ -10,7 +10,7 @@
  * @typedef {{ device: Device, note: string | null }} Opened
  * @typedef {{
  *   name: string, network: string, depth: number, alpha: number, parameters: number, macs: number,
- *   classes: string[], imageSize: number, trained: Record<string, unknown> | null, bytes: number,
+ *   classes: string[], imageSize: number, largestFile: number, trained: Record<string, unknown> | null, bytes: number,
  * }} Card
  * @typedef {{ index: number, class: string, probability: number }} Prediction
  * @typedef {{ width: number, height: number, rgba: Uint8ClampedArray<ArrayBuffer> }} Pixels

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pyr_wgpu::checkpoint::Checkpoint;
+use pyr_wgpu::data::LARGEST_FILE;
 use pyr_wgpu::engine::{Device, DeviceRequest, built_in};
 use pyr_wgpu::model::{Description, METADATA_KEY, Network, initial_values};
 use pyr_wgpu::predict::{FeatureMaps, Predictor, is_uncertain};
@@ -201,7 +202,7 @@ fn described(text: &str) -> Result<Description, JsValue> {
     Ok(description.expect("the key is there"))
 }
 
-/// The facts of a network's model card.
+/// The facts of a network's model card, and the bytes of the largest image file that is read.
 fn card(trained: &TrainedModel, metadata: &BTreeMap<String, String>, bytes: usize) -> Value {
     let Description {
         network, classes, ..
@@ -219,6 +220,7 @@ fn card(trained: &TrainedModel, metadata: &BTreeMap<String, String>, bytes: usiz
         "macs": counts.macs,
         "classes": classes,
         "imageSize": network.image_size,
+        "largestFile": LARGEST_FILE,
         "described": trained.described,
         "trained": others,
         "bytes": bytes,

@@ -4,6 +4,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 /// A number of bytes, lent in shares.
 pub(super) struct Budget {
+    total: u64,
     free: Mutex<u64>,
     returned: Condvar,
 }
@@ -17,12 +18,18 @@ pub(super) struct Share<'a> {
 impl Budget {
     pub(super) const fn new(bytes: u64) -> Budget {
         Budget {
+            total: bytes,
             free: Mutex::new(bytes),
             returned: Condvar::new(),
         }
     }
 
-    /// Takes a share, and waits for others to return theirs if too little is left.
+    /// Bytes of all shares together.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Takes a share, and waits for others to return theirs if too little is free.
     ///
     /// The caller must not ask for more than the whole budget, nor hold another share of it: it
     /// would wait forever.

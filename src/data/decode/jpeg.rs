@@ -1,14 +1,24 @@
 //! JPEG: which files are read, what they take, and their colours.
 //!
-//! `jpeg-decoder` decodes. The headers are read here first, because they decide three things: what
-//! is refused by name instead of decoded wrongly, how much memory a decode takes, and which
-//! transform the colours have (by the rules of libjpeg, which all viewers follow).
+//! `jpeg-decoder` decodes. The headers are read here first, because they decide four things: what
+//! is refused by name instead of decoded wrongly, how much memory a decode takes, which transform
+//! the colours have (by the rules of libjpeg, which all viewers follow), and the orientation.
+//!
+//! As in libjpeg, Huffman tables that the file lacks are the standard's, as in the frames of a
+//! Motion JPEG. The scans of a progressive file need not refine all coefficients, by the standard
+//! and in libjpeg: what they have is shown, but not smoothed as libjpeg does.
 
-use image::metadata::Orientation;
-use image::{ImageFormat, RgbImage};
+use std::io::Read;
+
+use image::ImageFormat;
 use jpeg_decoder::{ColorTransform, Decoder};
 
-use super::{DataError, Needs, damaged, rgb_image, unsupported};
+use super::orientation::orientation;
+use super::{DataError, Opened, damaged, rgb_image, unsupported};
+
+/// The start of a JPEG, and the segment of a Motion JPEG, at which the decoder takes the standard
+/// tables for those that the file lacks.
+const START: &[u8] = b"\xFF\xD8\xFF\xE0\0\x07AVI1\0";
 
 /// A component of the frame: a plane of samples.
 struct Component {
@@ -34,22 +44,28 @@ struct Frame {
 
 /// What the marker segments say, up to the end of the image.
 #[derive(Default)]
-struct Header {
+struct Header<'a> {
     frame: Option<Frame>,
     hierarchical: bool,
     jfif: bool,
     /// The colour transform of an Adobe segment.
     adobe: Option<u8>,
+    /// The Exif segments before the first scan, which continue each other.
+    exif: Vec<u8>,
+    /// The last XMP segment before the first scan.
+    xmp: &'a [u8],
+    /// Whether a scan has begun.
+    scanned: bool,
     /// Whether the end marker is there.
     ended: bool,
 }
 
-impl Header {
+impl<'a> Header<'a> {
     /// Walks over the segments.
     ///
     /// They are skipped by their length, since metadata may contain a thumbnail JPEG. In
     /// entropy-coded data FF is followed by 00 or a restart marker unless a real marker begins.
-    fn read(bytes: &[u8]) -> Header {
+    fn read(bytes: &'a [u8]) -> Header<'a> {
         let mut header = Header::default();
         let mut rest = bytes;
         while let Some(position) = rest.iter().position(|&byte| byte == 0xFF) {
@@ -80,7 +96,7 @@ impl Header {
         header
     }
 
-    fn segment(&mut self, marker: u8, segment: &[u8]) {
+    fn segment(&mut self, marker: u8, segment: &'a [u8]) {
         match (marker, segment) {
             // Frame headers; C4, C8 and CC are other markers.
             (
@@ -97,6 +113,7 @@ impl Header {
                 });
             }
             (0xDA, [_, scan @ ..]) => {
+                self.scanned = true;
                 let components = scan.get(..scan.len().saturating_sub(3)).unwrap_or(&[]);
                 let first_coefficient = scan.get(components.len()) == Some(&0);
                 let Some(frame) = &mut self.frame else { return };
@@ -109,6 +126,14 @@ impl Header {
             }
             (0xDE, _) => self.hierarchical = true,
             (0xE0, [b'J', b'F', b'I', b'F', 0, ..]) => self.jfif = true,
+            (0xE1, _) if !self.scanned => {
+                if let Some(exif) = segment.strip_prefix(b"Exif\0\0") {
+                    self.exif.extend(exif);
+                }
+                if let Some(xmp) = segment.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0") {
+                    self.xmp = xmp;
+                }
+            }
             (
                 0xEE,
                 [
@@ -159,17 +184,17 @@ impl Header {
         if frame.components.iter().any(|c| c.factors().contains(&0)) {
             return Err(damaged(ImageFormat::Jpeg, "a sampling factor is 0"));
         }
-        let most = frame.most();
+        let largest = frame.largest_factors();
         for component in &frame.components {
-            for (factor, most) in component.factors().into_iter().zip(most) {
-                if most % factor != 0 {
-                    return refuse(&format!("the sampling factors {factor} and {most}"));
+            for (factor, largest) in component.factors().into_iter().zip(largest) {
+                if largest % factor != 0 {
+                    return refuse(&format!("the sampling factors {factor} and {largest}"));
                 }
                 // `jpeg-decoder` takes a scan of one component for as many blocks as an
                 // interleaved scan has.
-                if component.alone && factor > 1 && factor < most {
+                if component.alone && factor > 1 && factor < largest {
                     return refuse(&format!(
-                        "the sampling factors {factor} and {most} in separate scans"
+                        "the sampling factors {factor} and {largest} in separate scans"
                     ));
                 }
             }
@@ -216,7 +241,7 @@ impl Component {
 
 impl Frame {
     /// The largest sampling factor along a row and along a column.
-    fn most(&self) -> [u8; 2] {
+    fn largest_factors(&self) -> [u8; 2] {
         let largest = |a: [u8; 2], b: [u8; 2]| [a[0].max(b[0]), a[1].max(b[1])];
         self.components
             .iter()
@@ -226,7 +251,7 @@ impl Frame {
 
     /// Samples of all components, each filled up to whole MCUs.
     fn samples(&self) -> u64 {
-        let [horizontal, vertical] = self.most().map(u64::from);
+        let [horizontal, vertical] = self.largest_factors().map(u64::from);
         let columns = u64::from(self.width).div_ceil(8 * horizontal);
         let rows = u64::from(self.height).div_ceil(8 * vertical);
         let blocks = self.components.iter().map(Component::factors);
@@ -235,9 +260,10 @@ impl Frame {
     }
 }
 
-/// Planes of samples, two bytes for each coefficient on its way to the inverse transform, in
-/// progressive files two bytes for each coefficient of all scans; then the pixels.
-pub(super) fn needs(bytes: &[u8]) -> Result<Needs, DataError> {
+/// Reads the headers. Decoding takes planes of samples, two bytes for each coefficient on its way
+/// to the inverse transform, in progressive files two bytes for each coefficient of all scans; then
+/// the pixels.
+pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, DataError> {
     let header = Header::read(bytes);
     let frame = header.supported()?;
     if !header.ended {
@@ -245,31 +271,33 @@ pub(super) fn needs(bytes: &[u8]) -> Result<Needs, DataError> {
     }
     let progressive = frame.marker == 0xC2;
     let per_sample = if progressive { 5 } else { 3 };
-    let pixels = u64::from(frame.width) * u64::from(frame.height);
+    let (width, height) = (u32::from(frame.width), u32::from(frame.height));
+    let components = frame.components.len();
+    let transform = header.transform(frame);
+    let orientation = orientation(&header.exif, header.xmp);
+    let pixels = u64::from(width) * u64::from(height) * components as u64;
     let metadata = bytes.len() as u64;
-    Ok(Needs {
-        width: frame.width.into(),
-        height: frame.height.into(),
-        memory: frame.samples() * per_sample + pixels * frame.components.len() as u64 + metadata,
+    Ok(Opened {
+        width,
+        height,
+        memory: frame.samples() * per_sample + pixels + metadata,
+        decode: Box::new(move || {
+            let mut samples = samples(bytes, transform)?;
+            if components == 4 {
+                over_black_ink(&mut samples);
+            }
+            let channels = components.min(3);
+            Ok((rgb_image(width, height, channels, samples), orientation))
+        }),
     })
 }
 
-/// Decodes what [`needs`] accepts.
-pub(super) fn pixels(bytes: &[u8]) -> Result<(RgbImage, Orientation), DataError> {
-    let header = Header::read(bytes);
-    let frame = header.supported()?;
-    let mut decoder = Decoder::new(bytes);
-    decoder.set_color_transform(header.transform(frame));
+fn samples(bytes: &[u8], transform: ColorTransform) -> Result<Vec<u8>, DataError> {
+    // The first two bytes are the start marker, by which the format was recognised.
+    let mut decoder = Decoder::new(START.chain(&bytes[2..]));
+    decoder.set_color_transform(transform);
     let decoded = decoder.decode();
-    let mut samples = decoded.map_err(|error| damaged(ImageFormat::Jpeg, error))?;
-    let mut channels = frame.components.len();
-    if channels == 4 {
-        over_black_ink(&mut samples);
-        channels = 3;
-    }
-    let exif = decoder.exif_data().and_then(Orientation::from_exif_chunk);
-    let image = rgb_image(frame.width.into(), frame.height.into(), channels, samples);
-    Ok((image, exif.unwrap_or(Orientation::NoTransforms)))
+    decoded.map_err(|error| damaged(ImageFormat::Jpeg, error))
 }
 
 /// Turns amounts of cyan, magenta, yellow and black ink into RGB, as Pillow does:

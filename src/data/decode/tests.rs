@@ -188,7 +188,7 @@ fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
 fn the_pixels_of_a_bmp_do_not_begin_in_its_header() {
     let good = encode(RgbImage::from_pixel(2, 2, Rgb([9, 8, 7])), ImageFormat::Bmp);
     assert_eq!(plain(&good), [9, 8, 7]);
-    for start in [0u32, 2, 14, 53] {
+    for start in [2u32, 14, 53] {
         let mut bytes = good.clone();
         bytes[10..14].copy_from_slice(&start.to_le_bytes());
         let error = error(&bytes);
@@ -219,9 +219,10 @@ fn any_size_is_brought_to_the_networks_size() {
 
 #[test]
 fn what_is_no_image_is_refused() {
-    assert_eq!(error(b""), "the file is empty");
+    assert_eq!(error(b""), "the file is empty; copy or download it again");
     let no_image = "not an image in JPEG, PNG, GIF, BMP or WebP format";
-    assert_eq!(error(b"Dear diary, today I trained a network.\n"), no_image);
+    let text = error(b"Dear diary, today I trained a network.\n");
+    assert_eq!(text, format!("{no_image}; convert or remove it"));
     // Recognised, but not supported.
     for (start, format) in [
         (&b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0"[..], "TIFF"),
@@ -253,6 +254,14 @@ fn an_image_that_breaks_off_is_refused() {
             assert!(message.starts_with(&expected), "{message}");
         }
     }
+}
+
+/// In a small container the limit is half of what is available.
+#[test]
+fn decodes_take_at_most_half_of_the_memory() {
+    assert_eq!(limit(None), DECODE_MEMORY);
+    assert_eq!(limit(Some(u64::MAX)), DECODE_MEMORY);
+    assert_eq!(limit(Some(512 << 20)), 256 << 20);
 }
 
 /// Headers that claim more than fits the memory of all decodes are refused before anything is
@@ -314,7 +323,10 @@ mod files {
         let path = |name: &str| folder.path().join(name);
         let missing = error(&path("missing.png"));
         assert!(missing.starts_with("cannot be read: "), "{missing}");
-        assert_eq!(error(folder.path()), "it is a folder, not a file");
+        assert_eq!(
+            error(folder.path()),
+            "it is a folder, not a file; give an image file"
+        );
 
         // Sparse: 4 GiB that take no space.
         let large = File::create(path("large.png")).unwrap();
@@ -329,7 +341,7 @@ mod files {
         let pixels = [1, 2, 3].repeat(16);
         #[cfg(unix)]
         {
-            let expected = "it is a pipe, socket or device, not a file";
+            let expected = "it is a pipe, socket or device, not a file; give an image file";
             let made = std::process::Command::new("mkfifo")
                 .arg(path("pipe"))
                 .status();

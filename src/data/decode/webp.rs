@@ -2,11 +2,11 @@
 
 use std::io::Cursor;
 
-use image::metadata::Orientation;
-use image::{ImageFormat, RgbImage};
-use image_webp::WebPDecoder;
+use image::ImageFormat;
+use image_webp::{DecodingError, WebPDecoder};
 
-use super::{DataError, Needs, damaged, rgb_image};
+use super::orientation::orientation;
+use super::{DataError, Opened, damaged, rgb_image};
 
 /// Bytes of all prefix codes of a lossless bitstream at most: 65,536 groups of 5 codes, each with
 /// a table of 1024 entries of 4 bytes, and what belongs to it.
@@ -16,17 +16,12 @@ const LARGEST_CODES: u64 = 65_536 * 5 * 4_400;
 /// full table.
 const CODES_PER_BYTE: u64 = 400;
 
-fn open(bytes: &[u8]) -> Result<WebPDecoder<Cursor<&[u8]>>, DataError> {
-    let decoder = WebPDecoder::new(Cursor::new(bytes));
-    let mut decoder = decoder.map_err(|error| damaged(ImageFormat::WebP, error))?;
+/// Reads the headers. Decoding takes the canvas, which frames are drawn on, and the planes and
+/// intermediate buffers of a frame.
+pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, DataError> {
+    let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(fault)?;
     // This limits metadata only.
     decoder.set_memory_limit(bytes.len());
-    Ok(decoder)
-}
-
-/// The canvas, which frames are drawn on, and the planes and intermediate buffers of a frame.
-pub(super) fn needs(bytes: &[u8]) -> Result<Needs, DataError> {
-    let decoder = open(bytes)?;
     let (width, height) = decoder.dimensions();
     let canvas = u64::from(width) * u64::from(height);
     let frames = Frames::read(bytes);
@@ -46,11 +41,29 @@ pub(super) fn needs(bytes: &[u8]) -> Result<Needs, DataError> {
     };
     // Lossy files have up to eight partitions whose lengths may exceed the file by 16 MiB.
     let partitions = bytes.len() as u64 + (16 << 20);
-    Ok(Needs {
+    Ok(Opened {
         width,
         height,
         memory: frame * per_pixel + canvas * output + codes + partitions,
+        decode: Box::new(move || {
+            let mut samples = vec![0; decoder.output_buffer_size().unwrap_or(usize::MAX)];
+            decoder.read_image(&mut samples).map_err(fault)?;
+            // As in libwebp, flags announce metadata. Unreadable metadata is no reason to reject
+            // the image.
+            let announced = |flag: u8| bytes.get(20).is_some_and(|flags| flags & flag != 0);
+            let exif = decoder.exif_metadata().ok().flatten();
+            let exif = exif.filter(|_| announced(8)).unwrap_or_default();
+            let xmp = decoder.xmp_metadata().ok().flatten();
+            let xmp = xmp.filter(|_| announced(4)).unwrap_or_default();
+            let channels = if decoder.has_alpha() { 4 } else { 3 };
+            let image = rgb_image(width, height, channels, samples);
+            Ok((image, orientation(&exif, &xmp)))
+        }),
     })
+}
+
+fn fault(error: DecodingError) -> DataError {
+    damaged(ImageFormat::WebP, error)
 }
 
 /// What the bitstreams in a file claim.
@@ -90,19 +103,4 @@ impl Frames {
             rest = data.get(length.saturating_add(length & 1)..).unwrap_or(&[]);
         }
     }
-}
-
-/// Decodes.
-pub(super) fn pixels(bytes: &[u8]) -> Result<(RgbImage, Orientation), DataError> {
-    let mut decoder = open(bytes)?;
-    let (width, height) = decoder.dimensions();
-    let mut samples = vec![0; decoder.output_buffer_size().unwrap_or(usize::MAX)];
-    let read = decoder.read_image(&mut samples);
-    read.map_err(|error| damaged(ImageFormat::WebP, error))?;
-    // Unreadable metadata is no reason to reject the image.
-    let exif = decoder.exif_metadata().ok().flatten();
-    let orientation = exif.and_then(|exif| super::orientation(&exif));
-    let channels = if decoder.has_alpha() { 4 } else { 3 };
-    let image = rgb_image(width, height, channels, samples);
-    Ok((image, orientation.unwrap_or(Orientation::NoTransforms)))
 }

@@ -8,7 +8,7 @@ use crate::data::DataError;
 use crate::data::unused::Unused;
 
 /// What an entry of a directory is, symbolic links followed.
-pub(super) enum Kind {
+pub(super) enum EntryKind {
     Folder,
     File,
     /// A pipe, a socket or a device, which reading could block.
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 pub(super) fn entries(
     directory: &Path,
     unused: &mut Unused,
-) -> Result<Vec<(OsString, Kind)>, DataError> {
+) -> Result<Vec<(OsString, EntryKind)>, DataError> {
     let io = |source| DataError::Io {
         path: directory.to_path_buf(),
         source,
@@ -43,10 +43,10 @@ pub(super) fn entries(
             file_type = fs::metadata(entry.path()).map(|target| target.file_type());
         }
         let kind = match file_type {
-            Ok(kind) if kind.is_dir() => Kind::Folder,
-            Ok(kind) if kind.is_file() => Kind::File,
-            Ok(_) => Kind::Special,
-            Err(error) => Kind::BrokenLink(error),
+            Ok(kind) if kind.is_dir() => EntryKind::Folder,
+            Ok(kind) if kind.is_file() => EntryKind::File,
+            Ok(_) => EntryKind::Special,
+            Err(error) => EntryKind::BrokenLink(error),
         };
         entries.push((name, kind));
     }
@@ -56,20 +56,20 @@ pub(super) fn entries(
 
 /// Why an entry is not used.
 const HIDDEN: &str = "the name begins with a dot";
-pub(super) const NOT_A_PICTURE: &str = "not an image by name or content";
+pub(super) const NOT_AN_IMAGE: &str = "not an image by name or content";
 pub(super) const NESTED: &str =
     "a folder in a class folder; not searched, images belong directly into the class folder";
-pub(super) const LOOSE: &str = "not in a class folder";
+pub(super) const OUTSIDE_CLASSES: &str = "not in a class folder";
 pub(super) const NO_PART: &str = "neither the training nor the test part";
 const SPECIAL: &str = "not a regular file";
 
 /// Notes an entry that is of no use whatever its place: neither a file nor a folder.
-pub(super) fn note_odd(kind: &Kind, path: &Path, unused: &mut Unused) {
+pub(super) fn note_unusable(kind: &EntryKind, path: &Path, unused: &mut Unused) {
     match kind {
-        Kind::BrokenLink(error) => {
+        EntryKind::BrokenLink(error) => {
             unused.add(format!("a link that cannot be followed: {error}"), path)
         }
-        Kind::Special => unused.add(SPECIAL, path),
-        Kind::Folder | Kind::File => {}
+        EntryKind::Special => unused.add(SPECIAL, path),
+        EntryKind::Folder | EntryKind::File => {}
     }
 }

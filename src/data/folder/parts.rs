@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::entries::{Kind, NO_PART, entries, note_odd};
+use super::entries::{EntryKind, NO_PART, entries, note_unusable};
 use crate::data::DataError;
 use crate::data::unused::Unused;
 use crate::text::{name_of, printable, printable_path};
@@ -38,9 +38,9 @@ pub(super) fn find(
     let mut folders = Vec::new();
     for (name, kind) in entries(directory, unused)? {
         match kind {
-            Kind::Folder => folders.push(name_of(&name)),
-            Kind::File => unused.add(NO_PART, &directory.join(name)),
-            odd => note_odd(&odd, &directory.join(name), unused),
+            EntryKind::Folder => folders.push(name_of(&name)),
+            EntryKind::File => unused.add(NO_PART, &directory.join(name)),
+            other => note_unusable(&other, &directory.join(name), unused),
         }
     }
     let train = candidates(&folders, TRAIN);
@@ -54,8 +54,8 @@ pub(super) fn find(
             unused.add(reason, &directory.join(other));
         }
     }
-    let is_part = |folder: &&String| !train.contains(folder) && !test.contains(folder);
-    for folder in folders.iter().filter(is_part) {
+    let is_no_part = |folder: &&String| !train.contains(folder) && !test.contains(folder);
+    for folder in folders.iter().filter(is_no_part) {
         unused.add(NO_PART, &directory.join(folder));
     }
     let mut missing = Vec::new();

@@ -301,7 +301,7 @@ fn images_at_the_wrong_depth_are_named() {
     assert_has(&error, ": train/a.png, train/b.png (not in a class folder)");
 }
 
-/// What operating systems and tools leave in folders is no picture, and no damage.
+/// What operating systems and tools leave in folders is no image, and no damage.
 #[test]
 fn what_is_not_used_is_noted_once_for_each_reason() {
     let folder = Folder::new(&["a", "b"], 1);
@@ -320,7 +320,7 @@ fn what_is_not_used_is_noted_once_for_each_reason() {
     for place in ["train/a/more", "extra"] {
         fs::create_dir(folder.path(place)).unwrap();
     }
-    // A picture without an extension is one.
+    // An image without an extension is one.
     fs::copy(folder.path("train/b/000.png"), folder.path("train/b/001")).unwrap();
     for limit in [HOST_LIMIT, 0] {
         let data = folder.open_within(limit).unwrap();
@@ -373,7 +373,7 @@ fn links_and_special_files_are_noted() {
     let error = folder.error();
     assert_has(&error, "only in test: `c`");
     assert_has(&error, "train/c (a link that cannot be followed");
-    // A link with the name of a picture is an image that cannot be read.
+    // A link with the name of an image is one that cannot be read.
     fs::remove_dir(folder.path("test/c")).unwrap();
     symlink(folder.path("gone"), folder.path("train/a/001.png")).unwrap();
     assert_has(&folder.error(), "1 of 4 image files in ");
@@ -440,7 +440,7 @@ fn names_are_printed_without_control_characters() {
 }
 
 #[test]
-fn pictures_of_other_formats_count_as_unreadable() {
+fn images_of_other_formats_count_as_unreadable() {
     let folder = Folder::new(&["a", "b"], 1);
     folder.write("train/a/scan", b"II*\0\x08\0\0\0");
     assert_has(&folder.error(), "1 of 3 image files in ");
@@ -477,7 +477,7 @@ fn a_hundredth_of_the_files_may_be_unreadable() {
     for limit in [HOST_LIMIT, 0] {
         let error = folder.open_within(limit).err().unwrap().to_string();
         assert_has(&error, "2 of 100 image files in ");
-        assert_has(&error, "b/011.png: the file is empty; repair or remove");
+        assert_has(&error, "b/011.png: the file is empty");
     }
 }
 
