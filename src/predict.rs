@@ -4,9 +4,9 @@ use crate::checkpoint::first_not_finite;
 use crate::data::{self, DataError};
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
 use crate::graph::ops::AssembleBatch;
-use crate::graph::{Graph, Passes, ValueId};
+use crate::graph::{Graph, GraphError, Passes, ValueId};
 use crate::kernels::Choices;
-use crate::model::{Description, Input, LayerKind, Network, Unit, names};
+use crate::model::{Description, Input, LayerKind, Network, Preprocessing, Unit, names};
 use crate::trained_model::TrainedModel;
 
 /// A class and its probability.
@@ -100,17 +100,7 @@ impl Predictor {
             tensors,
             ..
         } = trained;
-        let input = Input::Images {
-            name: names::EVAL_IMAGES,
-            count,
-            preprocessing: description.preprocessing,
-            augment: false,
-        };
-        let mut graph = network.prediction_graph(count, &input, Passes::default())?;
-        for name in last_units(network).chain([last_map(network)]) {
-            make_readable(&mut graph, name);
-        }
-        let graphs = vec![graph];
+        let graphs = vec![Predictor::graph(network, description.preprocessing, count)?];
         let choices = choose(&graphs)?;
         let mut engine = Engine::new(device, graphs, &choices)?;
         let rows: Vec<u32> = (0..count as u32).collect();
@@ -129,6 +119,28 @@ impl Predictor {
         };
         predictor.set_weights(tensors);
         Ok(predictor)
+    }
+
+    /// The graph of a batch of `count` images.
+    ///
+    /// # Errors
+    /// None for a valid network.
+    pub fn graph(
+        network: &Network,
+        preprocessing: Preprocessing,
+        count: usize,
+    ) -> Result<Graph, GraphError> {
+        let input = Input::Images {
+            name: names::EVAL_IMAGES,
+            count,
+            preprocessing,
+            augment: false,
+        };
+        let mut graph = network.prediction_graph(count, &input, Passes::default())?;
+        for name in last_units(network).chain([last_map(network)]) {
+            make_readable(&mut graph, name);
+        }
+        Ok(graph)
     }
 
     /// The network, its classes and its preprocessing.

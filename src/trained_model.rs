@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, StoredTensor, Values};
+use crate::checkpoint::{Checkpoint, CheckpointError, INTEGERS, StoredTensor, Values};
 use crate::data::DatasetKind;
 use crate::engine::Tensors;
 use crate::model::{
@@ -125,7 +125,7 @@ fn check_counter(name: &str, tensor: StoredTensor) -> Result<(), CheckpointError
         Values::F32(_) => Err(CheckpointError::TensorType {
             name: name.to_owned(),
             found: "floating-point numbers".to_owned(),
-            expected: "integers",
+            expected: INTEGERS,
         }),
         Values::I64(counts) => match counts.iter().position(|count| *count < 0) {
             None => Ok(()),
@@ -236,7 +236,7 @@ mod tests {
         assert!(text.contains(counter) && text.contains("-2"), "{text}");
         let text = with(counter, StoredTensor::f32(vec![], vec![2.0]));
         assert!(
-            text.contains(counter) && text.contains("integers"),
+            text.contains(counter) && text.contains("tensor.long()"),
             "{text}"
         );
         let text = with("ema.fc.bias", StoredTensor::f32(vec![1], vec![0.0]));

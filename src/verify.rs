@@ -4,7 +4,7 @@
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors};
 use crate::graph::ops::Metrics;
 use crate::graph::step::Step;
-use crate::graph::{Graph, Passes};
+use crate::graph::{Graph, GraphError, Passes};
 use crate::kernels::Choices;
 use crate::model::{Input, Network, names};
 use crate::train::{Mode, step_graph};
@@ -92,6 +92,32 @@ pub fn change(state: &Tensors, start: &Tensors) -> Tensors {
     state.iter().filter_map(difference).collect()
 }
 
+/// The graph of [`logits`] of a batch of `size` images.
+///
+/// # Errors
+/// None for a valid network.
+pub fn logits_graph(network: &Network, size: usize) -> Result<Graph, GraphError> {
+    network.prediction_graph(size, &Input::Tensor, Passes::default())
+}
+
+/// The graph of [`gradients`] of a batch of `size` images.
+///
+/// # Errors
+/// If the network cannot be trained on such a batch.
+pub fn gradients_graph(network: &Network, size: usize) -> Result<Graph, GraphError> {
+    let (input, mode) = (Input::Tensor, Mode::Gradients);
+    step_graph(network, size, &input, mode, Passes::default())
+}
+
+/// The graph of [`steps`] on a batch of `size` images.
+///
+/// # Errors
+/// If the network cannot be trained on such a batch.
+pub fn steps_graph(network: &Network, size: usize) -> Result<Graph, GraphError> {
+    let (input, mode) = (Input::Tensor, Mode::Train);
+    step_graph(network, size, &input, mode, Passes::default())
+}
+
 /// Logits of the batch, computed with running statistics, f32 [N, K].
 ///
 /// # Errors
@@ -102,7 +128,7 @@ pub async fn logits(
     weights: &Tensors,
     batch: &RecordedBatch,
 ) -> Result<Vec<f32>, EngineError> {
-    let graph = network.prediction_graph(batch.size, &Input::Tensor, Passes::default())?;
+    let graph = logits_graph(network, batch.size)?;
     let mut engine = load(device, network, weights, batch, graph)?;
     engine.run(0)?;
     engine.read_values(engine.value(names::LOGITS)).await
@@ -118,7 +144,8 @@ pub async fn gradients(
     weights: &Tensors,
     batch: &RecordedBatch,
 ) -> Result<Tensors, EngineError> {
-    let mut engine = load_step(device, network, weights, batch, Mode::Gradients)?;
+    let graph = gradients_graph(network, batch.size)?;
+    let mut engine = load_step(device, network, weights, batch, graph)?;
     engine.run(0)?;
     engine.read_tensors(network, TensorKind::Gradients).await
 }
@@ -135,7 +162,8 @@ pub async fn steps(
     batch: &RecordedBatch,
     sgd: SgdSteps,
 ) -> Result<(Tensors, Vec<f32>), EngineError> {
-    let mut engine = load_step(device, network, weights, batch, Mode::Train)?;
+    let graph = steps_graph(network, batch.size)?;
+    let mut engine = load_step(device, network, weights, batch, graph)?;
     let step = Step {
         epoch: 1,
         learning_rate: sgd.learning_rate,
@@ -162,9 +190,8 @@ fn load_step(
     network: &Network,
     weights: &Tensors,
     batch: &RecordedBatch,
-    mode: Mode,
+    graph: Graph,
 ) -> Result<Engine, EngineError> {
-    let graph = step_graph(network, batch.size, &Input::Tensor, mode, Passes::default())?;
     let mut engine = load(device, network, weights, batch, graph)?;
     engine.write(engine.value(names::LABELS), &batch.labels);
     let weight = (1.0 / batch.size as f32).to_bits();

@@ -448,6 +448,39 @@ fn bad_checkpoints_are_refused() {
     let missing = path(directory.path(), "none.safetensors");
     fails(&["predict", &missing, &image], 5, &["none.safetensors"]);
     let weights = fs::read(golden("additive_basic.safetensors")).unwrap();
+    // What is no checkpoint is named, with the next step.
+    let other = path(directory.path(), "other");
+    let empty = path(directory.path(), "run");
+    fs::create_dir(&empty).unwrap();
+    fails(
+        &["predict", &empty, &image],
+        5,
+        &["no config.toml", "runs/demo-shapes-1"],
+    );
+    fs::write(Path::new(&empty).join("config.toml"), "").unwrap();
+    fails(
+        &["predict", &empty, &image],
+        5,
+        &["no best.safetensors", "last.safetensors"],
+    );
+    fails(
+        &["train", "--resume", &image],
+        5,
+        &["it is a file", "runs/demo-shapes-1"],
+    );
+    for (bytes, words) in [
+        (&b""[..], ["the file is empty", "download it again"]),
+        (b"PK\x03\x04", ["a zip archive", "save_file"]),
+        (b"\x80\x04\x95", ["a Python pickle", "save_file"]),
+        (b"\x89HDF\r\n\x1a\n", ["an HDF5 file", "save_file"]),
+        (
+            b"404: Not Found",
+            ["this is text", "the server may have sent"],
+        ),
+    ] {
+        fs::write(&other, bytes).unwrap();
+        fails(&["predict", &other, &image], 5, &words);
+    }
     let cut = path(directory.path(), "cut.safetensors");
     fs::write(&cut, &weights[..weights.len() / 2]).unwrap();
     fails(&["predict", &cut, &image], 5, &["cut.safetensors"]);
@@ -579,6 +612,53 @@ fn what_does_not_fit_in_memory_is_refused_with_what_does() {
         &["memory are needed", "--micro-batch"],
     );
     assert!(!Path::new(&run_dir).exists());
+    let limited = |arguments: &[&str], words: &[&str]| {
+        let mut shell = Command::new("sh");
+        let output = shell
+            .args(["-c", "ulimit -v 1500000; exec \"$0\" \"$@\""])
+            .arg(env!("CARGO_BIN_EXE_pyr-wgpu"))
+            .args(arguments)
+            .args(["--device", "cpu"])
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        for word in words {
+            assert!(stderr.contains(word), "lacks `{word}`: {stderr}");
+        }
+    };
+    let star = example("star.png");
+    let predict = ["predict", MODEL, &star, "--image-size", "4096"];
+    limited(
+        &predict,
+        &["memory are needed", "--image-size", "would fit"],
+    );
+    let images = vec![0; 4096 * 3 * 32 * 32 * 4];
+    let input = npy(
+        directory.path(),
+        "many.npy",
+        "<f4",
+        &[4096, 3, 32, 32],
+        &images,
+    );
+    let labels = npy(
+        directory.path(),
+        "labels.npy",
+        "<i8",
+        &[4096],
+        &[0; 4096 * 8],
+    );
+    let (weights, grads) = (
+        golden("additive_basic.safetensors"),
+        golden("additive_basic.grads.safetensors"),
+    );
+    let verify = [
+        "verify", &weights, "--input", &input, "--labels", &labels, "--grads", &grads,
+    ];
+    limited(
+        &verify,
+        &["memory are needed", "--input with a batch of", "would fit"],
+    );
 }
 
 #[test]
@@ -834,6 +914,104 @@ fn a_comparison_of_nothing_is_refused() {
     verify(&poisoned, &compare, 4, &["nan.npy", "NaN at element 0"]);
 }
 
+/// Arrays are data (exit code 4), weights and recorded tensors checkpoints (5), and both are read
+/// before a device is opened.
+#[test]
+fn verify_names_the_file_that_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = golden("additive_basic");
+    let file = |suffix: &str| format!("{name}{suffix}");
+    let (weights, input) = (file(".safetensors"), file(".input.npy"));
+    let (logits, labels) = (file(".logits.npy"), file(".labels.npy"));
+    let (grads, losses) = (file(".grads.safetensors"), file(".losses1.npy"));
+    let missing = path(directory.path(), "missing");
+    let folder = directory.path().display().to_string();
+    let extended = |source: &str| {
+        let mut checkpoint = Checkpoint::load(Path::new(source)).unwrap();
+        let tensor = StoredTensor::f32(vec![2], vec![0.0; 2]);
+        checkpoint.tensors.insert("ema.fc.bias".to_owned(), tensor);
+        let name = path(directory.path(), "extended.safetensors");
+        checkpoint.save(Path::new(&name)).unwrap();
+        name
+    };
+    let check = |weights: &str, flags: &[&str], code: i32, words: &[&str]| {
+        let device = ["verify", weights, "--device", "no such adapter"];
+        fails(&[&device[..], flags].concat(), code, words);
+    };
+    let given = ["--input", &*input, "--labels", &labels];
+    for (flags, code, words) in [
+        (["--logits", &missing], 4, ["missing", "check the path"]),
+        (["--logits", &folder], 4, ["is a directory", "name a file"]),
+        (
+            ["--logits", &grads],
+            4,
+            ["a safetensors file", "numpy.save"],
+        ),
+        (["--logits", &losses], 4, ["losses1.npy", "float32 [4, 10]"]),
+        (
+            ["--logits", &labels],
+            4,
+            ["is int64 [4]", "float32 [4, 10]"],
+        ),
+        (["--grads", &missing], 5, ["missing", "check the path"]),
+        (
+            ["--grads", &weights],
+            5,
+            ["not among those to compare", "bn1.num_batches_tracked"],
+        ),
+        (["--grads", &logits], 5, ["a NumPy array", ".safetensors"]),
+        (
+            ["--state", &grads],
+            5,
+            ["running_mean` is missing", "another network"],
+        ),
+    ] {
+        let steps = if flags[0] == "--state" {
+            "--steps=1"
+        } else {
+            "--tolerance=1"
+        };
+        let grads = ["--grads", &*grads];
+        let grads = if flags[0] == "--logits" {
+            &grads[..]
+        } else {
+            &[]
+        };
+        check(
+            &weights,
+            &[&given[..], &flags, &[steps], grads].concat(),
+            code,
+            &words,
+        );
+    }
+    let compare = ["--input", &*input, "--logits", &logits];
+    let extra = extended(&grads);
+    let flags = [&given[..], &["--grads", &extra]].concat();
+    check(&weights, &flags, 5, &["`ema.fc.bias` [2]"]);
+    let extra = extended(&weights);
+    for flags in [&[][..], &["--image-size", "32"]] {
+        check(
+            &extra,
+            &[&compare[..], flags].concat(),
+            5,
+            &["`ema.fc.bias` [2]"],
+        );
+    }
+    check(&missing, &compare, 5, &["missing"]);
+    check(
+        &weights,
+        &["--input", &missing, "--logits", &logits],
+        4,
+        &["missing"],
+    );
+    check(
+        &weights,
+        &["--input", &labels, "--logits", &logits],
+        4,
+        &["labels.npy", "[N, 3, H, H]"],
+    );
+}
+
 #[test]
 fn half_precision_needs_an_adapter() {
     let temporary = tempfile::tempdir().unwrap();
@@ -886,6 +1064,54 @@ fn no_flag_is_ignored() {
     }
     fails(&["bench", "--device", ""], 2, &["--device", "cpu"]);
     fails(&["train", "--allow", "lr"], 2, &["--resume"]);
+    let star = example("star.png");
+    let eval = ["eval", MODEL, "--dataset", "shapes"];
+    let predict = ["predict", MODEL, &star];
+    let infer = ["bench", "--mode", "infer"];
+    // The processor has no choice of kernels, and is never lost.
+    for (command, flag) in [
+        (&eval[..], ["--tune", "off"]),
+        (&predict, ["--tune", "on"]),
+        (&["bench"], ["--tune", "cached"]),
+        (&["train"], ["--tune", "on"]),
+        (&["train"], ["--choices", "runs/x"]),
+        (&["train"], ["--retry", "3"]),
+    ] {
+        let arguments = [command, &["--device", "cpu"], &flag].concat();
+        fails(&arguments, 2, &["--device cpu", "leave out", flag[0]]);
+    }
+    fails(
+        &["train", "--resume", "runs/x", "--tune", "off"],
+        2,
+        &["--tune"],
+    );
+    // Inference drops nothing and has no backward pass.
+    for command in [&eval[..], &predict, &infer] {
+        fails(
+            &[command, &["--dropout", "0.5"]].concat(),
+            2,
+            &["--dropout 0.5"],
+        );
+    }
+    fails(
+        &[&infer[..], &["--recompute"]].concat(),
+        2,
+        &["--recompute"],
+    );
+    for command in [&eval[..], &predict] {
+        let rounding = [command, &["--rounding", "half-even"]].concat();
+        fails(&rounding, 2, &["--rounding", "the same network"]);
+    }
+    let verify = "verify w.safetensors --input x.npy --logits y.npy";
+    let verify: Vec<&str> = verify.split(' ').collect();
+    for flag in ["--lr", "--momentum", "--weight-decay"] {
+        fails(&[&verify[..], &[flag, "0.5"]].concat(), 2, &["--steps"]);
+    }
+    fails(
+        &[&verify[..], &["--dropout", "0"]].concat(),
+        2,
+        &["--dropout 0"],
+    );
     let run = path(directory.path(), "run");
     fs::create_dir(&run).unwrap();
     for (name, known) in [("foo", "lr, momentum"), ("dataset", "cannot change")] {

@@ -329,6 +329,10 @@ fn a_run_without_a_state_resumes() {
         }
     }
     fs::write(place.path("run/.pyr-wgpu-abc.tmp"), "left").unwrap();
+    fs::rename(place.path("data"), place.path("moved")).unwrap();
+    let resumed = place.run(&["train", "--resume", "run"]);
+    expect(&resumed, 4, &["data", "--data DIR --allow data"]);
+    fs::rename(place.path("moved"), place.path("data")).unwrap();
     let again = place.train("2", &["--run-dir", "run"]).output().unwrap();
     expect(&again, 2, &["not empty", "--resume"]);
     let resumed = place.run(&["train", "--resume", "run"]);
@@ -361,6 +365,26 @@ fn resuming_completes_a_save() {
     fs::remove_file(&path).unwrap();
     expect(&place.run(&["train", "--resume", "run"]), 0, &["finished"]);
     place.check("run", &reference, 2, "completed");
+    // What can be derived from the other files is.
+    for derived in ["environment.json", "classes.txt", "metrics.csv"] {
+        fs::remove_file(place.path("run").join(derived)).unwrap();
+    }
+    let resumed = place.run(&["train", "--resume", "run", "--epochs", "3"]);
+    let words = [
+        "environment.json was missing",
+        "classes.txt was missing",
+        "finished",
+    ];
+    expect(&resumed, 0, &words);
+    let classes = fs::read_to_string(place.path("run/classes.txt")).unwrap();
+    assert_eq!(classes, "c0\nc1\nc2\n");
+    let reference = place.state("run");
+    place.check("run", &reference, 3, "derived");
+    // Without the best weights, those of the best of the epochs that follow take their place.
+    fs::remove_file(place.path("run/best.safetensors")).unwrap();
+    let resumed = place.run(&["train", "--resume", "run", "--epochs", "4"]);
+    expect(&resumed, 0, &["best.safetensors", "finished"]);
+    assert!(place.path("run/best.safetensors").is_file());
     // Weights without a state are not a run that ended before its first save.
     let state = place.path("run/state.safetensors");
     let bytes = fs::read(&state).unwrap();
@@ -724,8 +748,25 @@ fn two_at_once() {
     signal(&child, "KILL");
     ended(child);
     let (child, _events) = started(&mut place.command(&["train", "--resume", "run"]), "saved");
-    signal(&child, "TERM");
-    assert_eq!(ended(child).0, Some(143));
+    // Whoever removes the lock lets in a second process, and the first one stops.
+    signal(&child, "STOP");
+    fs::remove_file(place.path("run/lock")).unwrap();
+    let (second, _events) = started(&mut place.command(&["train", "--resume", "run"]), "saved");
+    signal(&child, "CONT");
+    let (code, stderr) = ended(child);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(
+        stderr.contains(&format!("process {}", second.id())),
+        "{stderr}"
+    );
+    // Without a second one, the first takes a new lock.
+    fs::remove_file(place.path("run/lock")).unwrap();
+    while !place.path("run/lock").exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    expect(&place.run(&["train", "--resume", "run"]), 2, &["in use by"]);
+    signal(&second, "TERM");
+    assert_eq!(ended(second).0, Some(143));
 }
 
 /// New runs without a name get directories of their own, however close together they start.
@@ -744,6 +785,91 @@ fn new_runs_share_no_directory() {
     for number in 1..=6 {
         let table = place.path(&format!("runs/run-folder-{number}/metrics.csv"));
         assert_eq!(fs::read_to_string(table).unwrap().lines().count(), 2);
+    }
+}
+
+/// The best weights are not in the state of a later epoch, so their damage is noticed at once.
+#[test]
+fn damaged_best_weights_are_named() {
+    let place = Place::new();
+    let output = place.train("4", &["--run-dir", "run", "--quiet"]).output();
+    assert!(output.unwrap().status.success());
+    let progress: serde_json::Value =
+        serde_json::from_str(&place.state("run").metadata["pyr_wgpu_progress"]).unwrap();
+    assert!(
+        progress["best"]["epoch"].as_u64().unwrap() < 4,
+        "{progress}"
+    );
+    let best = fs::read(place.path("run/best.safetensors")).unwrap();
+    let foreign = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/golden/additive_basic.safetensors"
+    );
+    let foreign = fs::read(foreign).unwrap();
+    for bytes in [&best[..best.len() / 2], &foreign, b"junk"] {
+        fs::write(place.path("run/best.safetensors"), bytes).unwrap();
+        let output = place.run(&["train", "--resume", "run", "--epochs", "5"]);
+        let words = [
+            "best.safetensors",
+            "weights of epoch",
+            "restore it, or remove it",
+        ];
+        expect(&output, 5, &words);
+    }
+}
+
+/// A flag is allowed to differ only together with that flag, and what is repeated is no error.
+#[test]
+fn what_is_allowed_is_given() {
+    let place = Place::new();
+    let output = place.train("1", &["--run-dir", "run", "--quiet"]).output();
+    assert!(output.unwrap().status.success());
+    let resume = |epochs: &str, flags: &[&str]| {
+        let resume = ["train", "--resume", "run", "--epochs", epochs];
+        place.run(&[&resume[..], flags].concat())
+    };
+    expect(
+        &resume("2", &["--allow", "lr"]),
+        2,
+        &["--allow lr", "give it"],
+    );
+    expect(&resume("2", &["--lr", "0.01"]), 2, &["--lr", "--allow"]);
+    for epochs in ["2", "3"] {
+        let flags = ["--lr", "0.01", "--allow", "lr,data"];
+        expect(&resume(epochs, &flags), 0, &["finished"]);
+    }
+    expect(
+        &resume("4", &["--checked"]),
+        2,
+        &["--device cpu", "--checked"],
+    );
+}
+
+/// The directory of the data is recorded without `..`, which may lead elsewhere later.
+#[test]
+fn the_directory_of_the_data_is_recorded_in_full() {
+    let place = Place::new();
+    fs::create_dir(place.path("work")).unwrap();
+    std::os::unix::fs::symlink(place.path("work"), place.path("link")).unwrap();
+    let mut train = place.train("1", &["--run-dir", "run", "--quiet"]);
+    let arguments: Vec<_> = train.get_args().map(ToOwned::to_owned).collect();
+    for (data, recorded) in [
+        ("link/../data", "data"),
+        ("data/.", "data"),
+        ("link/../link/../data", "data"),
+    ] {
+        let run = format!("run{}", data.len());
+        train = place.command(&[]);
+        train.args(arguments.iter().map(|argument| match argument.to_str() {
+            Some("data") => data.into(),
+            Some("run") => run.as_str().into(),
+            _ => argument.clone(),
+        }));
+        assert!(train.status().unwrap().success());
+        let config = fs::read_to_string(place.path(&run).join("config.toml")).unwrap();
+        let root = place.root.path().canonicalize().unwrap();
+        let expected = format!("data = \"{}\"", root.join(recorded).display());
+        assert!(config.contains(&expected), "{config} lacks {expected}");
     }
 }
 
@@ -769,6 +895,7 @@ fn damaged_records_are_named() {
         ("classes = 3", "classes = 0"),
         ("dataset = \"folder\"", "dataset = \"mnist\""),
         ("momentum = 0.9", "momentum = nan"),
+        ("momentum = 0.9", "momentum = 0.9\nwarmup = 5"),
     ] {
         assert!(config.contains(from), "{config}");
         damage("config.toml", config.replace(from, to).as_bytes());
@@ -777,6 +904,13 @@ fn damaged_records_are_named() {
     damage("environment.json", b"{");
     damage("choices.json", b"[");
     damage("metrics.csv", b"\xff\xfe\n");
+    damage("metrics.csv", b"junk\n1,2,3\n");
+    damage("events.jsonl", b"junk\n");
+    // As without permission, which the administrator always has.
+    fs::create_dir(place.path("loop")).unwrap();
+    std::os::unix::fs::symlink("config.toml", place.path("loop/config.toml")).unwrap();
+    let words = ["config.toml cannot be read", "permissions"];
+    expect(&place.run(&["train", "--resume", "loop"]), 5, &words);
     let state = fs::read(place.path("run/state.safetensors")).unwrap();
     damage("state.safetensors", &state[..state.len() / 2]);
     // The position is JSON inside a JSON string; replacements keep its length.

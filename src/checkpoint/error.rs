@@ -19,7 +19,7 @@ pub enum CheckpointError {
     },
 
     /// The file cannot be read at all.
-    #[error("cannot be read: {source}")]
+    #[error("cannot be read: {source}; {}", reading_advice(.source))]
     Read {
         /// The system's reason.
         source: io::Error,
@@ -51,13 +51,13 @@ pub enum CheckpointError {
     },
 
     /// A tensor's elements are of a type that cannot be used.
-    #[error("tensor `{name}` holds {found}; {expected} can be read, convert it first")]
+    #[error("tensor `{name}` holds {found}; convert it to {expected}")]
     TensorType {
         /// Name of the tensor.
         name: String,
         /// Its element type.
         found: String,
-        /// The types that can be read.
+        /// The type that it should have, and how it gets it.
         expected: &'static str,
     },
 
@@ -111,6 +111,24 @@ pub enum CheckpointError {
         /// What is wrong and what to do.
         reason: String,
     },
+}
+
+/// A type that can be read, for [`CheckpointError::TensorType`].
+pub(super) const FLOATS: &str = "F32 (F16, BF16 and F64 are read as well), as tensor.float() does";
+
+/// The type of counters, likewise.
+pub(crate) const INTEGERS: &str = "I64, as tensor.long() does";
+
+/// What a user can do about a file that cannot be read.
+fn reading_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "check the path",
+        io::ErrorKind::PermissionDenied => "check its permissions",
+        io::ErrorKind::IsADirectory => {
+            "name a file in it, such as best.safetensors in that of a run"
+        }
+        _ => "check the path and the disk",
+    }
 }
 
 impl CheckpointError {

@@ -42,6 +42,10 @@ pub fn read_npy_file(path: &Path) -> Result<StoredTensor, CheckpointError> {
 fn open(path: &Path) -> Result<(BufReader<File>, u64), CheckpointError> {
     let failed = |source| CheckpointError::Read { source };
     let kind = fs::metadata(path).map_err(failed)?;
+    if kind.is_dir() {
+        let kind = io::ErrorKind::IsADirectory;
+        return Err(failed(io::Error::new(kind, "it is a directory")));
+    }
     if !kind.is_file() {
         return Err(failed(io::Error::other("it is not a regular file")));
     }
@@ -101,6 +105,7 @@ pub fn writing_advice(error: &io::Error) -> &'static str {
             "free some space or choose another directory"
         }
         io::ErrorKind::NotFound => "create the directory first",
+        io::ErrorKind::PermissionDenied => "check its permissions, or choose another directory",
         _ => "choose another directory",
     }
 }

@@ -1,5 +1,4 @@
 //! The header of a safetensors file: read, checked, and compared with the length of the file.
-//! What is not such a file is recognised by its first bytes.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,7 +7,7 @@ use std::io::{self, BufRead};
 use ::safetensors::tensor::Metadata;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use super::CheckpointError;
+use super::{CheckpointError, formats};
 use crate::memory;
 use crate::text::{is_unprintable, printable};
 
@@ -19,13 +18,14 @@ pub(super) fn read_header(
     len: u64,
 ) -> Result<Metadata, CheckpointError> {
     let start = reader.fill_buf().map_err(unreadable)?;
-    let start = start[..start.len().min(LONGEST_START)].to_vec();
+    let start = start[..start.len().min(formats::START)].to_vec();
     let explain = |reason: String| explain(&start, reason);
     let mut header_len = [0; 8];
     if reader.read_exact(&mut header_len).is_err() {
-        return Err(explain(format!(
-            "{len} bytes are too few for a file of tensors"
-        )));
+        return Err(explain(match len {
+            0 => "the file is empty".to_owned(),
+            _ => format!("{len} bytes are too few for a file of tensors"),
+        }));
     }
     let header_len = u64::from_le_bytes(header_len);
     if header_len > len.saturating_sub(8) {
@@ -92,72 +92,25 @@ impl<'de> Deserialize<'de> for Names {
     }
 }
 
-/// Enough of a file to recognise its format.
-const LONGEST_START: usize = 32;
-
 /// Longer headers are refused, as by the crate.
 const MAX_HEADER: u64 = 100_000_000;
 
 /// Longer names of tensors are refused, in bytes.
 const MAX_NAME: usize = 1000;
 
-/// Other formats: their first bytes, what they are, and the next step.
-const OTHER_FORMATS: [(&[u8], &str, &str); 7] = [
-    (
-        b"PK\x03\x04",
-        "this is a zip archive, perhaps a PyTorch checkpoint",
-        "save its state_dict with safetensors.torch.save_file",
-    ),
-    (
-        b"\x80\x02",
-        "this is a Python pickle, perhaps an old PyTorch checkpoint",
-        "save its state_dict with safetensors.torch.save_file",
-    ),
-    (
-        b"\x93NUMPY",
-        "this is a NumPy array",
-        "name a checkpoint that ends in .safetensors",
-    ),
-    (
-        b"version https://git-lfs",
-        "this is a Git LFS pointer",
-        "run `git lfs pull` to get the file itself",
-    ),
-    (
-        b"<",
-        "this is a web page",
-        "check the address that it was downloaded from",
-    ),
-    (
-        b"\x89PNG",
-        "this is a PNG image",
-        "name a checkpoint instead",
-    ),
-    (
-        b"\xff\xd8\xff",
-        "this is a JPEG image",
-        "name a checkpoint instead",
-    ),
-];
-
 /// The error of a file with these first bytes: names its format, or the damage.
 fn explain(start: &[u8], reason: String) -> CheckpointError {
-    // A header length below 2^40 followed by JSON: the file was a checkpoint.
-    let was_one = start.get(8) == Some(&b'{') && start.get(5..8) == Some(&[0, 0, 0]);
-    let other = OTHER_FORMATS
-        .iter()
-        .find(|(magic, ..)| start.starts_with(magic));
-    if let (false, Some((_, found, advice))) = (was_one, other) {
-        return CheckpointError::OtherFormat { found, advice };
-    }
-    if !was_one && start.len() >= 16 {
-        return CheckpointError::OtherFormat {
-            found: "it does not begin with a header",
-            advice: "name a checkpoint that ends in .safetensors",
-        };
-    }
     // The reason may quote the header.
-    CheckpointError::Damaged {
-        reason: printable(&reason),
+    let reason = printable(&reason);
+    if formats::is_safetensors(start) {
+        return CheckpointError::Damaged { reason };
+    }
+    let other = formats::recognise(start).or((start.len() >= 16).then_some((
+        "it does not begin with a header",
+        "name a checkpoint that ends in .safetensors",
+    )));
+    match other {
+        Some((found, advice)) => CheckpointError::OtherFormat { found, advice },
+        None => CheckpointError::Damaged { reason },
     }
 }

@@ -6,7 +6,8 @@
 //! the file system, and it exists natively only.
 //!
 //! - `safetensors`: the format of checkpoints, read and written.
-//! - `header`: its header, and what else a file may be.
+//! - `header`: its header.
+//! - `formats`: other formats by their first bytes, for errors.
 //! - `npy`: single NumPy arrays, read for comparisons with other programs.
 //! - `files`: reading with the path in every error, and atomic writing.
 //!
@@ -17,6 +18,7 @@
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
+mod formats;
 mod header;
 mod npy;
 mod safetensors;
@@ -24,6 +26,7 @@ mod safetensors;
 use std::collections::BTreeMap;
 
 pub use error::CheckpointError;
+pub(crate) use error::INTEGERS;
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{append, is_temporary, read_npy_file, write_atomically, writing_advice};
 pub use npy::read_npy;
@@ -176,7 +179,7 @@ fn integers(name: &str) -> CheckpointError {
     CheckpointError::TensorType {
         name: name.to_string(),
         found: "I64".to_string(),
-        expected: "F32, F16, BF16 and F64",
+        expected: error::FLOATS,
     }
 }
 

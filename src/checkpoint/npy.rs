@@ -10,7 +10,7 @@
 use std::io::BufRead;
 
 use super::safetensors::{collect, narrow};
-use super::{CheckpointError, StoredTensor, Values};
+use super::{CheckpointError, StoredTensor, Values, formats};
 use crate::memory;
 
 /// Longer headers are refused: NumPy's are about 100 bytes.
@@ -110,14 +110,21 @@ impl Header {
 
 /// The header, and the number of bytes up to its end.
 fn read_header(reader: &mut impl BufRead) -> Result<(Header, u64), CheckpointError> {
+    let start = reader.fill_buf();
+    let start = start.map_err(|source| CheckpointError::Read { source })?;
+    let start = &start[..start.len().min(formats::START)];
+    if !start.starts_with(b"\x93NUMPY") {
+        let found = match (formats::recognise(start), start) {
+            (_, []) => "the file is empty",
+            _ if formats::is_safetensors(start) => "this is a safetensors file",
+            (Some((found, _)), _) => found,
+            (None, _) => "it does not begin as one",
+        };
+        return Err(error(format!("{found}; write it with numpy.save")));
+    }
     let cut = |_| error("it is cut short; write it with numpy.save".to_owned());
     let mut magic = [0; 8];
     reader.read_exact(&mut magic).map_err(cut)?;
-    if !magic.starts_with(b"\x93NUMPY") {
-        return Err(error(
-            "it does not begin as one; write it with numpy.save".to_owned(),
-        ));
-    }
     let mut len = [0; 4];
     let field = match magic[6] {
         1 => 2,

@@ -12,6 +12,7 @@ use ::safetensors::Dtype;
 use half::{bf16, f16};
 use serde_json::{Map, Value, json};
 
+use super::error::{FLOATS, INTEGERS};
 use super::header::{read_header, unreadable};
 use super::{Checkpoint, CheckpointError, StoredTensor, Values};
 use crate::memory;
@@ -177,7 +178,7 @@ fn values(name: &str, dtype: Dtype, data: &[u8]) -> Result<Values, CheckpointErr
             return Err(CheckpointError::TensorType {
                 name: name.to_string(),
                 found: other.to_string(),
-                expected: "F32, F16, BF16, F64 and I64",
+                expected: if counts { INTEGERS } else { FLOATS },
             });
         }
     };

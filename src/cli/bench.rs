@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::fitting::fitting;
 use super::network::NetworkArgs;
 use super::step::StepArgs;
-use super::tuning::{TuneArgs, complete};
+use super::tuning::{Tune, TuneArgs, complete};
 use super::{positive, print_json, print_line};
 use crate::bench::{Bound, KernelRow, Report, Task, Workload, by_shader, measure, trace_events};
 use crate::engine::Device;
@@ -64,6 +64,11 @@ const MAX_SECONDS: f64 = 3600.0;
 /// If the flags describe no network, or no device can run it.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.device.check()?;
+    args.tune.check(&args.device)?;
+    if let Mode::Infer = args.mode {
+        args.network.check_inference()?;
+        args.step.check_inference()?;
+    }
     // NaN lies in no range and is refused too.
     if !(f64::MIN_POSITIVE..=MAX_SECONDS).contains(&args.seconds) {
         return Err(CliError::Usage(format!(
@@ -84,7 +89,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         seconds: args.seconds,
     };
     let mut say = |text: &str| args.device.say(text);
-    let mut tuner = args.tune.tuner();
+    let mut tuner = args.tune.tuner(Tune::On);
     let choose = |graphs: &[Graph]| {
         complete(
             &mut tuner,
@@ -104,12 +109,13 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
     let report = pollster::block_on(measure(&device, &workload, choose, &mut say));
     let report = report.map_err(|error| {
-        fitting(error, &device, "--batch-size", args.batch_size, |batch| {
+        let batches = 1..args.batch_size;
+        fitting(error, &device, "--batch-size", batches, |batch| {
             let smaller = Workload {
                 batch,
                 ..workload.clone()
             };
-            Ok(vec![smaller.graph()?])
+            Some(vec![smaller.graph().ok()?])
         })
     })?;
     match args.json {

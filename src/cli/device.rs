@@ -33,22 +33,35 @@ impl DeviceArgs {
     /// # Errors
     /// If a flag would have no effect.
     pub(super) fn check(&self) -> Result<(), CliError> {
-        let usage = |text: String| Err(CliError::Usage(text));
-        match (self.request(None).kind(), &self.backend, self.checked) {
-            (DeviceKind::Cpu | DeviceKind::Reference, Some(backend), _) => usage(format!(
-                "--device {} has no backend; leave out --backend {backend} or --device",
-                self.device
-            )),
-            (DeviceKind::Cpu | DeviceKind::Reference, _, true) => usage(format!(
-                "--device {} runs no shaders; leave out --checked, or name an adapter",
-                self.device
-            )),
-            (DeviceKind::Adapter(name), ..) if name.trim().is_empty() => usage(
+        if matches!(self.request(None).kind(), DeviceKind::Adapter(name) if name.trim().is_empty())
+        {
+            return Err(CliError::Usage(
                 "--device is empty; give cpu, an adapter's number or part of its name; see \
                  `pyr-wgpu devices`"
                     .to_owned(),
-            ),
-            _ => Ok(()),
+            ));
+        }
+        if let Some(backend) = &self.backend {
+            self.needs_adapter(&format!("--backend {backend}"), "has no backend")?;
+        }
+        match self.checked {
+            true => self.needs_adapter("--checked", "runs no shaders"),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks that `--device` may select an adapter, since a flag was given that has an effect
+    /// there only.
+    ///
+    /// # Errors
+    /// If it names the processor; `reason` says why the flag has no effect.
+    pub(super) fn needs_adapter(&self, flag: &str, reason: &str) -> Result<(), CliError> {
+        match self.request(None).kind() {
+            DeviceKind::Cpu | DeviceKind::Reference => Err(CliError::Usage(format!(
+                "--device {} {reason}; leave out {flag}, or name an adapter",
+                self.device
+            ))),
+            DeviceKind::Auto | DeviceKind::Adapter(_) => Ok(()),
         }
     }
 
@@ -75,6 +88,14 @@ impl DeviceArgs {
     pub(super) fn open_again(&self, recorded: Option<&str>) -> Result<Device, CliError> {
         let automatic = self.request(None).kind() == DeviceKind::Auto && self.backend.is_none();
         let recorded = recorded.filter(|_| automatic);
+        if let Some(name) = recorded {
+            let device = name.to_owned();
+            let recorded = DeviceArgs {
+                device,
+                ..self.clone()
+            };
+            recorded.check()?;
+        }
         let request = self.request(recorded);
         let device = pollster::block_on(Device::open(&request)).map_err(|error| {
             let error = CliError::from(error);

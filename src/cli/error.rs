@@ -175,7 +175,7 @@ impl From<RunError> for CliError {
         match error {
             RunError::Checkpoint(error) => error.into(),
             RunError::Spec(error) => error.into(),
-            RunError::NotARun { .. } => CliError::Checkpoint(text),
+            RunError::NotARun { .. } | RunError::Damaged { .. } => CliError::Checkpoint(text),
             RunError::Directory { .. } => CliError::Failed(text),
             RunError::Occupied(_) | RunError::InUse { .. } => CliError::Usage(text),
         }

@@ -13,7 +13,7 @@ use super::files;
 use super::fitting::fitting;
 use super::network::NetworkArgs;
 use super::progress::Progress;
-use super::tuning::{TuneArgs, complete};
+use super::tuning::{Tune, TuneArgs, complete};
 use super::{positive, print_json, print_line, workers};
 use crate::data::{self, DatasetKind};
 use crate::kernels::Choices;
@@ -56,6 +56,8 @@ pub(super) struct Args {
 /// See [`CliError`].
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.device.check()?;
+    args.tune.check(&args.device)?;
+    args.network.check_inference()?;
     dataset::check(Some(args.dataset), args.data.as_deref())?;
     let loaded = files::load(&args.checkpoint, &args.network)?;
     let opened = data::open(&data::Request {
@@ -75,7 +77,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         workers: args.workers,
         preprocessing: loaded.description.preprocessing,
     };
-    let mut tuner = args.tune.tuner();
+    let mut tuner = args.tune.tuner(Tune::On);
     let mut evaluator = Evaluator::new(
         &device,
         &loaded.network,
@@ -95,12 +97,12 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     .map_err(|error| match error {
         TrainError::Engine(error) => {
             let now = args.batch_size.min(total);
-            fitting(error, &device, "--batch-size", now, |batch_size| {
+            fitting(error, &device, "--batch-size", 1..now, |batch_size| {
                 let smaller = EvaluatorOptions {
                     batch_size,
                     ..options
                 };
-                Evaluator::graphs(&device, &loaded.network, &smaller, &opened.test)
+                Evaluator::graphs(&device, &loaded.network, &smaller, &opened.test).ok()
             })
         }
         error => error.into(),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::error::CliError;
 use super::network::NetworkArgs;
 use crate::checkpoint::Checkpoint;
-use crate::model::{Description, Network, NetworkSpec, infer};
+use crate::model::{Description, Network, NetworkSpec, SpecError, infer};
+use crate::run::RunDirectory;
 use crate::text::printable_path;
 use crate::trained_model::TrainedModel;
 
@@ -13,17 +14,37 @@ use crate::trained_model::TrainedModel;
 /// tensors, and flags override its fields.
 ///
 /// # Errors
-/// If the file is damaged, holds NaN or infinities, or belongs to another network.
+/// If the file is damaged, holds NaN or infinities, or belongs to another network; if a flag
+/// contradicts the metadata and has no effect.
 pub(super) fn load(path: &Path, flags: &NetworkArgs) -> Result<TrainedModel, CliError> {
     let (path, checkpoint) = open(path)?;
     if !flags.any() {
         return TrainedModel::read(checkpoint, None).map_err(|e| in_file(&path, e));
     }
     let written = Description::read(&checkpoint.metadata).map_err(|e| in_file(&path, e))?;
-    let own = written.map(|description| description.network);
-    let own = own.or_else(|| infer(&checkpoint.shapes()).ok());
-    let spec = flags.resolve_for(own)?;
+    let spec = match written.map(|description| description.network) {
+        Some(own) => {
+            let spec = flags.resolve_for(Ok(own.clone()))?;
+            let changed: Vec<&str> = flags.changes(&own).collect();
+            if !changed.is_empty() && have_same_layers(&own, &spec)? {
+                return Err(CliError::Usage(format!(
+                    "{} differs from the checkpoint's but gives the same network; leave it out",
+                    changed.join(", ")
+                )));
+            }
+            spec
+        }
+        None => {
+            let own = infer(&checkpoint.shapes()).map_err(|e| in_file(&path, e));
+            flags.resolve_for(own)?
+        }
+    };
     read_as(&path, checkpoint, spec)
+}
+
+/// Whether two specifications differ in nothing that is computed.
+fn have_same_layers(a: &NetworkSpec, b: &NetworkSpec) -> Result<bool, SpecError> {
+    Ok(Network::new(a)?.layers().eq(Network::new(b)?.layers()))
 }
 
 /// Reads a checkpoint of a given network.
@@ -39,11 +60,28 @@ pub(super) fn load_as(path: &Path, spec: NetworkSpec) -> Result<TrainedModel, Cl
 /// Opens a checkpoint; a run directory means its best weights.
 fn open(path: &Path) -> Result<(PathBuf, Checkpoint), CliError> {
     let path = match path.is_dir() {
-        true => path.join("best.safetensors"),
+        true => best_weights(path)?,
         false => path.to_owned(),
     };
     let checkpoint = Checkpoint::load(&path)?;
     Ok((path, checkpoint))
+}
+
+/// The best weights of a run.
+///
+/// # Errors
+/// If the directory is not that of a run, or the run has completed no epoch.
+fn best_weights(directory: &Path) -> Result<PathBuf, CliError> {
+    let best = directory.join("best.safetensors");
+    if best.exists() {
+        return Ok(best);
+    }
+    RunDirectory::open(directory)?;
+    Err(CliError::Checkpoint(format!(
+        "{} has no best.safetensors: the run has not completed an epoch, or the file was removed; \
+         train further with --resume, or name another checkpoint, such as its last.safetensors",
+        printable_path(directory)
+    )))
 }
 
 fn read_as(

@@ -1,19 +1,20 @@
-//! The largest batch that a device can hold, for errors about one that it cannot.
+//! The largest batch or image that a device can hold, for errors about one that it cannot.
+
+use std::ops::Range;
 
 use super::error::CliError;
 use crate::engine::{Device, Engine, EngineError};
 use crate::graph::Graph;
 use crate::kernels::LowerError;
-use crate::train::TrainError;
 
-/// Adds to an error about too little memory, or too small a binding, the value of `flag` below
-/// `now` that fits. `graphs` are those that are loaded for such a value.
+/// Adds to an error about too little memory, or too small a binding, the largest value of `flag`
+/// in a range that fits; its end does not. `graphs` are those that are loaded for such a value.
 pub(super) fn fitting(
     error: EngineError,
     device: &Device,
     flag: &str,
-    now: usize,
-    graphs: impl Fn(usize) -> Result<Vec<Graph>, TrainError>,
+    values: Range<usize>,
+    graphs: impl Fn(usize) -> Option<Vec<Graph>>,
 ) -> CliError {
     if !matches!(
         error,
@@ -21,20 +22,24 @@ pub(super) fn fitting(
     ) {
         return error.into();
     }
-    let fits = |batch| {
-        let graphs = graphs(batch);
-        graphs.is_ok_and(|graphs| Engine::check(device, &graphs).is_ok())
+    let fits = |value| {
+        let graphs = graphs(value);
+        graphs.is_some_and(|graphs| Engine::check(device, &graphs).is_ok())
     };
-    let (mut fitting, mut failing) = (0, now);
-    while fitting + 1 < failing {
+    // All values below `fitting` fit, and all from `failing` on do not.
+    let (mut fitting, mut failing) = (values.start, values.end);
+    while fitting < failing {
         let middle = fitting.midpoint(failing);
         match fits(middle) {
-            true => fitting = middle,
+            true => fitting = middle + 1,
             false => failing = middle,
         }
     }
-    CliError::Device(match fitting {
-        0 => format!("{error}; not even one image fits, so use a smaller network or image size"),
-        _ => format!("{error}; {flag} {fitting} would fit"),
+    CliError::Device(match fitting == values.start {
+        true => format!(
+            "{error}; not even {flag} {} would fit, so use a smaller network or image size",
+            values.start
+        ),
+        false => format!("{error}; {flag} {} would fit", fitting - 1),
     })
 }

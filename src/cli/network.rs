@@ -85,6 +85,19 @@ impl NetworkArgs {
         self.preset.is_some() || FLAGS.iter().any(|flag| (flag.is_given)(self))
     }
 
+    /// Checks that no flag was given that has an effect in training only.
+    ///
+    /// # Errors
+    /// The flag.
+    pub(super) fn check_inference(&self) -> Result<(), CliError> {
+        match self.dropout {
+            Some(dropout) => Err(CliError::Usage(format!(
+                "--dropout {dropout} has an effect in training only; leave it out"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Names of the flags whose value differs from a network's.
     pub(super) fn changes(&self, spec: &NetworkSpec) -> impl Iterator<Item = &'static str> {
         let differs = |flag: &&NetworkFlag| {
@@ -125,17 +138,19 @@ impl NetworkArgs {
     /// other flags override. Without either, the flags must describe the whole network.
     ///
     /// # Errors
-    /// If they describe no legal network.
-    pub(super) fn resolve_for(&self, own: Option<NetworkSpec>) -> Result<NetworkSpec, CliError> {
-        let classes = own.as_ref().map(|own| own.classes);
+    /// If they describe no legal network; `own`'s, if that is needed.
+    pub(super) fn resolve_for(
+        &self,
+        own: Result<NetworkSpec, CliError>,
+    ) -> Result<NetworkSpec, CliError> {
+        let describes_all = self.preset.is_some() || self.depth.is_some() || self.alpha.is_some();
         match (&self.preset, own) {
-            (None, Some(own)) => self.override_fields(own, classes),
-            (None, None) if self.depth.is_none() && self.alpha.is_none() => Err(CliError::Usage(
-                "the checkpoint does not say which network it is; name it with --preset, or \
-                     with --depth and --alpha"
-                    .to_owned(),
-            )),
-            _ => self.resolve(classes),
+            (None, Ok(own)) => {
+                let classes = own.classes;
+                self.override_fields(own, Some(classes))
+            }
+            (None, Err(error)) if !describes_all => Err(error),
+            (_, own) => self.resolve(own.ok().map(|own| own.classes)),
         }
     }
 

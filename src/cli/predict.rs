@@ -8,18 +8,22 @@ use serde_json::json;
 use super::device::DeviceArgs;
 use super::error::CliError;
 use super::files;
+use super::fitting::fitting;
 use super::network::NetworkArgs;
-use super::tuning::{TuneArgs, complete};
+use super::tuning::{self, Tune, TuneArgs, complete};
 use super::{positive, print_json, print_line, print_message};
 use crate::data::{self, Resize};
+use crate::engine::{Device, EngineError};
 use crate::kernels::Choices;
+use crate::model::{Network, NetworkSpec};
 use crate::predict::{PredictError, Prediction, Predictor};
 use crate::text::{name_of, printable};
+use crate::trained_model::TrainedModel;
 
 /// Arguments of `predict`.
 #[derive(ClapArgs)]
 // Measuring kernels would take longer than classifying an image.
-#[command(mut_arg("tune", |tune| tune.default_value("cached")))]
+#[command(mut_arg("tune", |tune| tune.help(tuning::help("cached"))))]
 pub(super) struct Args {
     /// A .safetensors file, or a run directory (its best weights)
     checkpoint: PathBuf,
@@ -47,6 +51,8 @@ pub(super) struct Args {
 /// or infinite.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.device.check()?;
+    args.tune.check(&args.device)?;
+    args.network.check_inference()?;
     let loaded = files::load(&args.checkpoint, &args.network)?;
     let mut failed = 0;
     let images = args.images.iter().filter_map(|path| {
@@ -65,12 +71,13 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         }
     } else {
         let device = args.device.open()?;
-        let mut tuner = args.tune.tuner();
+        let mut tuner = args.tune.tuner(Tune::Cached);
         let log = &args.device;
         let predictor = Predictor::new(&device, &loaded, |graphs| {
             complete(&mut tuner, &device, graphs, &Choices::default(), log)
         });
-        classify(&mut predictor?, images, &args)?;
+        let mut predictor = predictor.map_err(|error| too_large(error, &device, &loaded))?;
+        classify(&mut predictor, images, &args)?;
     }
     match failed {
         0 => Ok(()),
@@ -79,6 +86,21 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             args.images.len()
         ))),
     }
+}
+
+/// Adds the largest image size that fits to an error about too little memory.
+fn too_large(error: EngineError, device: &Device, loaded: &TrainedModel) -> CliError {
+    let spec = loaded.network.spec();
+    let sizes = spec.stem.least_image_size() as usize..spec.image_size as usize;
+    fitting(error, device, "--image-size", sizes, |size| {
+        let smaller = NetworkSpec {
+            image_size: size as u32,
+            ..spec.clone()
+        };
+        let network = Network::new(&smaller).ok()?;
+        let graph = Predictor::graph(&network, loaded.description.preprocessing, 1);
+        Some(vec![graph.ok()?])
+    })
 }
 
 /// Reads an image file: u8 [N, N, 3].

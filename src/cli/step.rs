@@ -2,6 +2,7 @@
 
 use clap::Args as ClapArgs;
 
+use super::error::CliError;
 use crate::graph::{ActivationCheckpointing, Passes, Precision};
 
 /// The flags that `train` has under the same names.
@@ -16,6 +17,20 @@ pub(super) struct StepArgs {
 }
 
 impl StepArgs {
+    /// Checks that no flag was given that has an effect in training only.
+    ///
+    /// # Errors
+    /// The flag.
+    pub(super) fn check_inference(&self) -> Result<(), CliError> {
+        match self.recompute {
+            true => Err(CliError::Usage(
+                "--recompute changes the backward pass, and inference has none; leave it out"
+                    .to_owned(),
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// The passes over the graph that the flags select.
     pub(super) fn passes(&self) -> Passes {
         Passes {

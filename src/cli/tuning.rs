@@ -4,13 +4,14 @@ use clap::{Args, ValueEnum};
 
 use super::cache;
 use super::device::DeviceArgs;
+use super::error::CliError;
 use crate::engine::{Device, EngineError, Tuned, Tuner, TuningCache};
 use crate::graph::Graph;
 use crate::kernels::Choices;
 
 /// Values of `--tune`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Tune {
+pub(super) enum Tune {
     On,
     Cached,
     Off,
@@ -19,26 +20,39 @@ enum Tune {
 /// How to choose kernels.
 #[derive(Args, Clone, Debug)]
 pub(super) struct TuneArgs {
-    /// on: measure once which kernels are fastest on this adapter; cached: use earlier
-    /// measurements only; off: use the built-in table
-    #[arg(
-        long,
-        value_name = "WORD",
-        default_value = "on",
-        help_heading = "Device"
-    )]
-    tune: Tune,
+    #[arg(long, value_name = "WORD", help = help("on"), help_heading = "Device")]
+    pub(super) tune: Option<Tune>,
+}
+
+/// The help of `--tune`.
+pub(super) fn help(default: &str) -> String {
+    format!(
+        "on: measure once which kernels are fastest on this adapter; cached: use earlier \
+         measurements only; off: use the built-in table [default: {default}]"
+    )
 }
 
 impl TuneArgs {
+    /// Checks that the flag has an effect.
+    ///
+    /// # Errors
+    /// If it was given for a device without a choice of kernels.
+    pub(super) fn check(&self, device: &DeviceArgs) -> Result<(), CliError> {
+        match self.tune {
+            Some(_) => device.needs_adapter("--tune", "has no choice of kernels"),
+            None => Ok(()),
+        }
+    }
+
     /// The tuner, with the cached choices.
-    pub(super) fn tuner(&self) -> Tuner {
+    pub(super) fn tuner(&self, default: Tune) -> Tuner {
+        let tune = self.tune.unwrap_or(default);
         Tuner {
-            memory: match self.tune {
+            memory: match tune {
                 Tune::Off => TuningCache::default(),
                 Tune::On | Tune::Cached => load_choices(),
             },
-            measure: self.tune == Tune::On,
+            measure: tune == Tune::On,
         }
     }
 }

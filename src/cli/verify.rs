@@ -1,6 +1,5 @@
 //! `pyr-wgpu verify`: compares our results with arrays recorded from another program.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -11,11 +10,13 @@ use serde_json::{Map, Value, json};
 use super::device::DeviceArgs;
 use super::error::CliError;
 use super::files;
+use super::fitting::fitting;
 use super::network::NetworkArgs;
 use super::{print_json, print_line};
 use crate::checkpoint::{Checkpoint, StoredTensor, Values, first_not_finite, read_npy_file};
-use crate::engine::Tensors;
-use crate::model::{Network, NetworkSpec};
+use crate::engine::{Device, Tensors};
+use crate::graph::{Graph, GraphError};
+use crate::model::{Network, NetworkSpec, Parameter, ParameterRole};
 use crate::text::printable_path;
 use crate::trained_model::TrainedModel;
 use crate::verify::{self, Difference, RecordedBatch, SgdSteps};
@@ -62,13 +63,13 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", requires = "labels", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_STEPS))]
     steps: Option<usize>,
     /// Learning rate of the steps
-    #[arg(long, value_name = "X", default_value_t = 0.1, value_parser = not_negative::<f32>)]
+    #[arg(long, value_name = "X", default_value_t = 0.1, requires = "steps", value_parser = not_negative::<f32>)]
     lr: f32,
     /// Nesterov momentum of the steps
-    #[arg(long, value_name = "X", default_value_t = 0.9, value_parser = not_negative::<f32>)]
+    #[arg(long, value_name = "X", default_value_t = 0.9, requires = "steps", value_parser = not_negative::<f32>)]
     momentum: f32,
     /// Weight decay of the steps
-    #[arg(long, value_name = "X", default_value_t = 1e-4, value_parser = not_negative::<f32>)]
+    #[arg(long, value_name = "X", default_value_t = 1e-4, requires = "steps", value_parser = not_negative::<f32>)]
     weight_decay: f32,
     /// Recorded state after the steps
     #[arg(long, value_name = "S.safetensors", requires = "steps")]
@@ -107,6 +108,22 @@ struct Outcome {
 /// [`CliError::Different`] if a comparison exceeds its tolerance; else see [`CliError`].
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.device.check()?;
+    check_flags(&args)?;
+    let input = read_array(&args.input)?;
+    let loaded = load(&args, &input)?;
+    let batch = batch(&args, &loaded, &input)?;
+    let recorded = Recorded::read(&args, &loaded.network, batch.size)?;
+    let device = args.device.open()?;
+    let outcomes = compare(&args, &loaded, &batch, &recorded, &device)?;
+    print(&args, &outcomes)?;
+    match outcomes.iter().all(|o| o.passed) {
+        true => Ok(()),
+        false => Err(CliError::Different),
+    }
+}
+
+/// Checks that something is compared, and that every flag has an effect on it.
+fn check_flags(args: &Args) -> Result<(), CliError> {
     if args.logits.is_none()
         && args.grads.is_none()
         && args.state.is_none()
@@ -128,40 +145,73 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     if args.labels.is_some() && args.grads.is_none() && args.steps.is_none() {
         return unused("--labels", "--grads or --steps");
     }
-    let input = read_npy_file(&args.input)?;
-    let loaded = load(&args, &input)?;
-    let batch = batch(&args, &loaded, &input)?;
-    let device = args.device.open()?;
-    let mut outcomes = Vec::new();
-    let TrainedModel {
-        network, tensors, ..
-    } = &loaded;
-    if let Some(path) = &args.logits {
-        let classes = network.spec().classes as usize;
-        let reference = array(path, &[batch.size, classes])?;
-        let ours = pollster::block_on(verify::logits(&device, network, tensors, &batch))?;
-        check_ours("the logits", &ours)?;
-        let difference = Difference::between([(ours.as_slice(), reference.as_slice())]);
-        let limit = args
-            .tolerance
-            .unwrap_or(LOGITS * difference.largest.max(1.0));
-        outcomes.push(Outcome::new(
-            "logits",
-            difference,
-            difference.max_abs <= limit,
-        ));
+    match args.labels {
+        Some(_) => Ok(()),
+        None => args.network.check_inference(),
     }
-    if let Some(path) = &args.grads {
-        let ours = pollster::block_on(verify::gradients(&device, network, tensors, &batch))?;
+}
+
+/// The arrays to compare with.
+struct Recorded {
+    logits: Option<Vec<f32>>,
+    grads: Option<Tensors>,
+    state: Option<Tensors>,
+    losses: Option<Vec<f32>>,
+}
+
+impl Recorded {
+    /// Reads the files that were given.
+    fn read(args: &Args, network: &Network, size: usize) -> Result<Recorded, CliError> {
+        let array = |path: &Option<PathBuf>, shape: &[usize]| {
+            let path = path.as_ref();
+            path.map(|path| array(path, shape)).transpose()
+        };
+        let tensors = |path: &Option<PathBuf>, covers: fn(ParameterRole) -> bool| {
+            let path = path.as_ref();
+            path.map(|path| tensors(path, network, covers)).transpose()
+        };
+        let classes = network.spec().classes as usize;
+        Ok(Recorded {
+            logits: array(&args.logits, &[size, classes])?,
+            grads: tensors(&args.grads, ParameterRole::is_trainable)?,
+            state: tensors(&args.state, |_| true)?,
+            losses: array(&args.losses, &[args.steps.unwrap_or(0)])?,
+        })
+    }
+}
+
+/// Computes on the device what was recorded, and compares.
+fn compare(
+    args: &Args,
+    loaded: &TrainedModel,
+    batch: &RecordedBatch,
+    recorded: &Recorded,
+    device: &Device,
+) -> Result<Vec<Outcome>, CliError> {
+    let (network, weights) = (&loaded.network, &loaded.tensors);
+    let too_large = |graph: fn(&Network, usize) -> Result<Graph, GraphError>| {
+        move |error| {
+            let flag = "--input with a batch of";
+            fitting(error, device, flag, 1..batch.size, |size| {
+                Some(vec![graph(network, size).ok()?])
+            })
+        }
+    };
+    let mut outcomes = Vec::new();
+    if let Some(reference) = &recorded.logits {
+        let ours = pollster::block_on(verify::logits(device, network, weights, batch));
+        let ours = ours.map_err(too_large(verify::logits_graph))?;
+        check_ours("the logits", &ours)?;
+        outcomes.push(Outcome::of_array(args, "logits", &ours, reference));
+    }
+    if let Some(reference) = &recorded.grads {
+        let ours = pollster::block_on(verify::gradients(device, network, weights, batch));
+        let ours = ours.map_err(too_large(verify::gradients_graph))?;
         for (name, values) in &ours {
             check_ours(&format!("the gradient of {name}"), values)?;
         }
-        let reference = reference(path, network, &ours)?;
-        let difference = Difference::of_tensors(&ours, &reference);
         let limit = args.tolerance.unwrap_or(GRADIENTS);
-        let mut outcome = Outcome::new("grads", difference, difference.rel_l2 <= limit);
-        outcome.tensors = each(&ours, &reference);
-        outcomes.push(outcome);
+        outcomes.push(Outcome::of_tensors("grads", &ours, reference, limit));
     }
     if let Some(steps) = args.steps {
         let sgd = SgdSteps {
@@ -170,56 +220,52 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             momentum: args.momentum,
             weight_decay: args.weight_decay,
         };
-        let recorded = match &args.losses {
-            Some(path) => Some(array(path, &[steps])?),
-            None => None,
-        };
-        let (ours, losses) =
-            pollster::block_on(verify::steps(&device, network, tensors, &batch, sgd))?;
+        let ours = pollster::block_on(verify::steps(device, network, weights, batch, sgd));
+        let (ours, losses) = ours.map_err(too_large(verify::steps_graph))?;
         check_ours("the losses", &losses)?;
         for (name, values) in &ours {
             check_ours(&format!("{name} after the steps"), values)?;
         }
-        if let Some(path) = &args.state {
-            let reference = reference(path, network, &ours)?;
-            let difference = Difference::of_tensors(&ours, &reference);
+        if let Some(reference) = &recorded.state {
             let limit = args.tolerance.unwrap_or(STATE);
-            let mut outcome = Outcome::new("state", difference, difference.rel_l2 <= limit);
             let update = Difference::of_tensors(
-                &verify::change(&ours, tensors),
-                &verify::change(&reference, tensors),
+                &verify::change(&ours, weights),
+                &verify::change(reference, weights),
             );
+            let mut outcome = Outcome::of_tensors("state", &ours, reference, limit);
             outcome.update_rel_l2 = Some(update.rel_l2);
-            outcome.tensors = each(&ours, &reference);
             outcomes.push(outcome);
         }
-        if let Some(reference) = recorded {
-            let difference = Difference::between([(losses.as_slice(), reference.as_slice())]);
-            let limit = args
-                .tolerance
-                .unwrap_or(LOGITS * difference.largest.max(1.0));
-            outcomes.push(Outcome::new(
-                "losses",
-                difference,
-                difference.max_abs <= limit,
-            ));
+        if let Some(reference) = &recorded.losses {
+            outcomes.push(Outcome::of_array(args, "losses", &losses, reference));
         }
     }
-    print(&args, &outcomes)?;
-    match outcomes.iter().all(|o| o.passed) {
-        true => Ok(()),
-        false => Err(CliError::Different),
-    }
+    Ok(outcomes)
 }
 
 impl Outcome {
-    fn new(name: &'static str, difference: Difference, passed: bool) -> Outcome {
+    /// Compares arrays by the largest difference.
+    fn of_array(args: &Args, name: &'static str, ours: &[f32], reference: &[f32]) -> Outcome {
+        let difference = Difference::between([(ours, reference)]);
+        let limit = LOGITS * difference.largest.max(1.0);
         Outcome {
             name,
             difference,
             update_rel_l2: None,
-            passed,
+            passed: difference.max_abs <= args.tolerance.unwrap_or(limit),
             tensors: Vec::new(),
+        }
+    }
+
+    /// Compares tensors by the relative L2 norm of all their differences.
+    fn of_tensors(name: &'static str, ours: &Tensors, reference: &Tensors, limit: f64) -> Outcome {
+        let difference = Difference::of_tensors(ours, reference);
+        Outcome {
+            name,
+            difference,
+            update_rel_l2: None,
+            passed: difference.rel_l2 <= limit,
+            tensors: each(ours, reference),
         }
     }
 
@@ -322,7 +368,7 @@ fn batch(
         None => Vec::new(),
         Some(path) => {
             let wrong = |what: String| CliError::Data(format!("{}: {what}", printable_path(path)));
-            let tensor = read_npy_file(path)?;
+            let tensor = read_array(path)?;
             let Values::I64(labels) = tensor.values() else {
                 return Err(wrong("labels must be int64".to_owned()));
             };
@@ -372,58 +418,78 @@ fn check_ours(what: &str, values: &[f32]) -> Result<(), CliError> {
     checked.map_err(|found| CliError::Diverged(format!("our result, {what}, {found}")))
 }
 
-/// Refuses a reference that no result can be compared with.
-fn check_recorded(path: &Path, what: &str, values: &[f32]) -> Result<(), CliError> {
-    check_finite(values).map_err(|found| {
-        CliError::Checkpoint(format!(
-            "{}: {what} {found}; record it again from a finite run",
-            printable_path(path)
-        ))
-    })
+/// Reads a `.npy` file; whatever is wrong with it is an error of the data.
+fn read_array(path: &Path) -> Result<StoredTensor, CliError> {
+    read_npy_file(path).map_err(|error| CliError::Data(error.to_string()))
 }
 
 /// A recorded float32 array of the given shape.
 fn array(path: &Path, shape: &[usize]) -> Result<Vec<f32>, CliError> {
-    let tensor = read_npy_file(path)?;
+    let wrong =
+        |what: String| CliError::Data(format!("{}: the array {what}", printable_path(path)));
+    let tensor = read_array(path)?;
     match (tensor.shape() == shape, tensor.into_parts()) {
-        (true, (_, Values::F32(values))) => {
-            check_recorded(path, "the array", &values)?;
-            Ok(values)
+        (true, (_, Values::F32(values))) => match check_finite(&values) {
+            Ok(()) => Ok(values),
+            Err(what) => Err(wrong(format!("{what}; {RECORD_AGAIN}"))),
+        },
+        (_, (found, values)) => {
+            let kind = match values {
+                Values::F32(_) => "float32",
+                Values::I64(_) => "int64",
+            };
+            Err(wrong(format!(
+                "is {kind} {found:?}, it must be float32 {shape:?}"
+            )))
         }
-        (_, (found, _)) => Err(CliError::Checkpoint(format!(
-            "{}: the array is {found:?}, it must be float32 {shape:?}",
-            printable_path(path)
+    }
+}
+
+/// The recorded tensors of those roles that `covers` names; counters of batches are not compared.
+fn tensors(
+    path: &Path,
+    network: &Network,
+    covers: fn(ParameterRole) -> bool,
+) -> Result<Tensors, CliError> {
+    let wrong = |what: String| CliError::Checkpoint(format!("{}: {what}", printable_path(path)));
+    let mut stored = Checkpoint::load(path)?.tensors;
+    let mut recorded = Tensors::new();
+    for Parameter { name, shape, role } in network.parameters() {
+        if !covers(role) {
+            continue;
+        }
+        let tensor = stored.remove(&name);
+        if role == ParameterRole::BatchesTracked {
+            continue;
+        }
+        let found = tensor.as_ref().map(|tensor| tensor.shape().to_vec());
+        let Some(tensor) = tensor.filter(|_| found.as_ref() == Some(&shape)) else {
+            let found = found.map_or("is missing".to_owned(), |found| {
+                format!("has shape {found:?}")
+            });
+            return Err(wrong(format!(
+                "tensor `{name}` {found}, ours has {shape:?}; was it recorded from another network?"
+            )));
+        };
+        let values = tensor.into_f32(&name);
+        let values = values.map_err(|error| error.in_file(path))?;
+        check_finite(&values)
+            .map_err(|what| wrong(format!("tensor `{name}` {what}; {RECORD_AGAIN}")))?;
+        recorded.insert(name, values);
+    }
+    match stored.first_key_value() {
+        None => Ok(recorded),
+        Some((name, tensor)) => Err(wrong(format!(
+            "{} tensors are not among those to compare, the first is `{name}` {:?}; was it \
+             recorded from another network, or saved with more than that?",
+            stored.len(),
+            tensor.shape()
         ))),
     }
 }
 
-/// The recorded tensors of the names of ours.
-fn reference(path: &Path, network: &Network, ours: &Tensors) -> Result<Tensors, CliError> {
-    let parameters = network.parameters().into_iter();
-    let shapes: BTreeMap<String, Vec<usize>> = parameters.map(|p| (p.name, p.shape)).collect();
-    let mut tensors = Checkpoint::load(path)?.tensors;
-    let mut recorded = Tensors::new();
-    for (name, values) in ours {
-        let tensor = tensors.remove(name);
-        let expected = shapes.get(name).cloned().unwrap_or(vec![values.len()]);
-        let found = tensor.as_ref().map(|tensor| tensor.shape().to_vec());
-        let Some(tensor) = tensor.filter(|_| found.as_ref() == Some(&expected)) else {
-            return Err(CliError::Checkpoint(format!(
-                "{}: tensor {name} {}, ours has {expected:?}; was it recorded from another \
-                 network?",
-                printable_path(path),
-                found.map_or("is missing".to_owned(), |shape| format!(
-                    "has shape {shape:?}"
-                )),
-            )));
-        };
-        let tensor = tensor.into_f32(name);
-        let tensor = tensor.map_err(|error| error.in_file(path))?;
-        check_recorded(path, &format!("tensor {name}"), &tensor)?;
-        recorded.insert(name.clone(), tensor);
-    }
-    Ok(recorded)
-}
+/// What to do about a recorded number that is not finite.
+const RECORD_AGAIN: &str = "record it again from a finite run";
 
 fn each(ours: &Tensors, reference: &Tensors) -> Vec<(String, Difference)> {
     let single = |(name, a): (&String, &Vec<f32>)| {

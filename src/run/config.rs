@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::data::DatasetKind;
 use crate::engine::Device;
 use crate::gpu;
 use crate::graph::{ActivationCheckpointing, Passes, Precision};
 use crate::model::NetworkSpec;
+use crate::text::printable;
 use crate::train::Recipe;
 
 /// The configuration of a run, sufficient to repeat it.
@@ -40,6 +42,30 @@ pub struct Config {
 }
 
 impl Config {
+    /// Reads a configuration, and checks it.
+    ///
+    /// # Errors
+    /// What is wrong with it. An unknown key is wrong: what it says would be ignored.
+    pub(super) fn from_toml(text: &str) -> Result<Config, String> {
+        let config: Config = toml::from_str(text).map_err(|error| cause(text, &error))?;
+        config.check()?;
+        let written: Value = toml::from_str(text).map_err(|error| cause(text, &error))?;
+        let complete = Config {
+            data: Some(PathBuf::new()),
+            micro_batch: Some(1),
+            ..config.clone()
+        };
+        let known = serde_json::to_value(complete).map_err(|error| error.to_string())?;
+        match unknown_key(&written, &known) {
+            None => Ok(config),
+            Some((key, nearest)) => Err(format!(
+                "the key `{}` is unknown, the nearest known one is `{nearest}`; it may be that of a \
+                 newer pyr-wgpu (environment.json names the version of the run)",
+                printable(key)
+            )),
+        }
+    }
+
     /// The passes over the graphs.
     pub fn passes(&self) -> Passes {
         Passes {
@@ -111,6 +137,22 @@ impl Config {
     }
 }
 
+/// The first key of a table, or of a table in it, that another table does not have, and the nearest
+/// that it has.
+fn unknown_key<'a>(written: &'a Value, known: &'a Value) -> Option<(&'a str, &'a str)> {
+    let (written, known) = (written.as_object()?, known.as_object()?);
+    written
+        .iter()
+        .find_map(|(key, value)| match known.get(key) {
+            Some(known) => unknown_key(value, known),
+            None => {
+                let distance = |known: &&String| strsim::levenshtein(known, key);
+                let nearest = known.keys().min_by_key(distance)?;
+                Some((key.as_str(), nearest.as_str()))
+            }
+        })
+}
+
 /// The software and hardware of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Environment {
@@ -138,6 +180,66 @@ impl Environment {
             device: device.selector(),
             device_name: device.name(),
             adapter: device.description().cloned(),
+        }
+    }
+}
+
+/// What is wrong with a TOML file, in one line: the error's own text repeats lines of the file.
+fn cause(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.unwrap_or_default().matches('\n').count() + 1;
+    format!("line {line}: {}", printable(error.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::preset;
+
+    #[test]
+    fn every_key_is_known() {
+        let config = Config {
+            dataset: "shapes".to_owned(),
+            data: None,
+            seed: u64::MAX,
+            micro_batch: Some(4),
+            fuse: true,
+            recompute: false,
+            precision: Precision::default(),
+            network: preset("demo").unwrap(),
+            recipe: Recipe::for_dataset(DatasetKind::Shapes),
+        };
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(Config::from_toml(&text), Ok(config.clone()));
+        // Keys that the first versions did not write.
+        let older = text.replace("recompute = false\nprecision = \"f32\"\n", "");
+        assert_ne!(older, text);
+        assert_eq!(Config::from_toml(&older), Ok(config));
+        for (from, to, key, nearest) in [
+            ("micro_batch", "microbatch", "`microbatch`", "`micro_batch`"),
+            (
+                "[recipe]",
+                "[recipe]\nmomentun = 0.5",
+                "`momentun`",
+                "`momentum`",
+            ),
+            (
+                "[network]",
+                "[network]\ndropuot = 0.5",
+                "`dropuot`",
+                "`dropout`",
+            ),
+            (
+                "[network]",
+                "[optimizer]\n[network]",
+                "`optimizer`",
+                "nearest",
+            ),
+        ] {
+            let error = Config::from_toml(&text.replace(from, to)).unwrap_err();
+            for word in [key, nearest] {
+                assert!(error.contains(word), "{error} lacks {word}");
+            }
         }
     }
 }

@@ -4,6 +4,8 @@
 //! that ends. The file holds the number of the process that took the lock last; on Windows nobody
 //! else can read it while the lock is held.
 
+#[cfg(unix)]
+use std::fs::{self, Metadata};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -31,19 +33,34 @@ pub(super) enum LockError {
 impl Lock {
     /// Takes the lock of a directory.
     pub(super) fn take(directory: &Path) -> Result<Lock, LockError> {
-        let open = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(directory.join(LOCK));
-        let mut file = open.map_err(LockError::Io)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).read(true).write(true);
+        // Without the right to delete, which Rust grants to others by default.
+        #[cfg(windows)]
+        std::os::windows::fs::OpenOptionsExt::share_mode(&mut options, 0x1 | 0x2);
+        let mut file = options.open(directory.join(LOCK)).map_err(LockError::Io)?;
         let unsupported = match file.try_lock() {
             Ok(()) => None,
             Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder(&mut file))),
             Err(TryLockError::Error(error)) => Some(error),
         };
         Ok(Lock { file, unsupported })
+    }
+
+    /// Whether the locked file is still that of the directory. If it was removed, another process
+    /// may have locked a new one. On Windows nobody can remove it.
+    pub(super) fn is_in(&self, directory: &Path) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let place = |file: Metadata| (file.dev(), file.ino());
+            match fs::metadata(directory.join(LOCK)) {
+                Ok(named) => self.file.metadata().map(place).ok() == Some(place(named)),
+                Err(error) => error.kind() != io::ErrorKind::NotFound,
+            }
+        }
+        #[cfg(not(unix))]
+        directory.join(LOCK).exists()
     }
 
     /// Writes the number of this process to the file.
@@ -79,5 +96,17 @@ mod tests {
         }
         drop(first);
         Lock::take(directory.path()).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_removed_lock_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Lock::take(directory.path()).unwrap();
+        assert!(first.is_in(directory.path()));
+        fs::remove_file(directory.path().join(LOCK)).unwrap();
+        assert!(!first.is_in(directory.path()));
+        let second = Lock::take(directory.path()).unwrap();
+        assert!(second.is_in(directory.path()) && !first.is_in(directory.path()));
     }
 }

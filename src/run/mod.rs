@@ -14,7 +14,8 @@
 //! ```
 //!
 //! A new run never writes into a directory that is not empty, and only one process at a time
-//! writes into a directory.
+//! writes into a directory. Before each write a process makes sure that it holds the lock: if the
+//! file was removed it takes a new one, and if another process was faster it stops.
 //! Files are appended to (`events.jsonl`, `metrics.csv`) or replaced atomically, so a failed save
 //! leaves the previous file. `config.toml` is the first file: with it a run can resume, from its
 //! beginning if it has no state.
@@ -24,6 +25,7 @@ mod lock;
 mod records;
 mod state;
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,15 +79,24 @@ pub enum RunError {
         /// The number of the process, if it is known.
         process: Option<u32>,
     },
-    /// Not a valid run directory.
+    /// Not a run directory.
     #[error(
-        "{} is not the directory of a run: {reason}; `train` writes such a directory",
+        "{} is not the directory of a run: {reason}; give one that `train` has written, such as \
+         runs/demo-shapes-1",
         printable_path(path)
     )]
     NotARun {
         /// The path.
         path: PathBuf,
-        /// What is missing or damaged.
+        /// What is missing.
+        reason: String,
+    },
+    /// A file of a run cannot be used.
+    #[error("run directory {}: {reason}", printable_path(path))]
+    Damaged {
+        /// The path.
+        path: PathBuf,
+        /// Which file, what is wrong with it, and the next step.
         reason: String,
     },
     /// A checkpoint in it cannot be read or written.
@@ -110,7 +121,7 @@ impl From<TrainedModelError> for RunError {
 pub struct RunDirectory {
     path: PathBuf,
     /// `None` for a directory that is only read.
-    lock: Option<Lock>,
+    lock: RefCell<Option<Lock>>,
 }
 
 impl RunDirectory {
@@ -142,18 +153,25 @@ impl RunDirectory {
     /// Opens an existing run directory to read it.
     ///
     /// # Errors
-    /// If it has no configuration.
+    /// If it has no configuration, or its files cannot be accessed.
     pub fn open(path: &Path) -> Result<RunDirectory, RunError> {
         let run = RunDirectory {
             path: path.to_owned(),
-            lock: None,
+            lock: RefCell::default(),
         };
-        let missing = match run.file(CONFIG).is_file() {
-            true => return Ok(run),
-            false if !path.is_dir() => "there is no such directory".to_owned(),
-            false => format!("it has no {CONFIG}, so no run has begun in it"),
+        let reason = match fs::metadata(run.file(CONFIG)) {
+            Ok(file) if file.is_file() => return Ok(run),
+            _ if path.is_file() => "it is a file".to_owned(),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(run.unreadable(CONFIG, &error));
+            }
+            _ if !path.is_dir() => "there is no such directory".to_owned(),
+            _ => format!("it has no {CONFIG}, so no run has begun in it"),
         };
-        Err(run.not_a_run(missing))
+        Err(RunError::NotARun {
+            path: run.path,
+            reason,
+        })
     }
 
     /// Opens and locks an existing run directory to continue the run.
@@ -166,28 +184,36 @@ impl RunDirectory {
     }
 
     /// Why no lock protects the directory from a second process, if that is so.
-    pub fn unlocked(&self) -> Option<&io::Error> {
-        self.lock.as_ref()?.unsupported.as_ref()
+    pub fn unlocked(&self) -> Option<String> {
+        let lock = self.lock.borrow();
+        Some(lock.as_ref()?.unsupported.as_ref()?.to_string())
     }
 
     /// Locks a directory.
     fn lock(path: PathBuf) -> Result<RunDirectory, RunError> {
-        let lock = Lock::take(&path).map_err(|error| match error {
-            LockError::Held(process) => RunError::InUse {
-                path: path.clone(),
-                process,
-            },
-            LockError::Io(source) => failed(&path)(source),
-        })?;
+        let lock = take_lock(&path)?;
         Ok(RunDirectory {
             path,
-            lock: Some(lock),
+            lock: RefCell::new(Some(lock)),
         })
     }
 
+    /// Makes sure that this process still holds the lock.
+    ///
+    /// # Errors
+    /// If the file was removed and another process has taken the lock.
+    fn keep_lock(&self) -> Result<(), RunError> {
+        let mut lock = self.lock.borrow_mut();
+        if lock.as_ref().is_some_and(|held| !held.is_in(&self.path)) {
+            let lock = lock.insert(take_lock(&self.path)?);
+            lock.write_holder().map_err(failed(&self.path))?;
+        }
+        Ok(())
+    }
+
     /// Says in the lock who holds it, and removes the temporary files of killed processes.
-    fn begin_writing(mut self) -> Result<RunDirectory, RunError> {
-        if let Some(lock) = &mut self.lock {
+    fn begin_writing(self) -> Result<RunDirectory, RunError> {
+        if let Some(lock) = &mut *self.lock.borrow_mut() {
             lock.write_holder().map_err(failed(&self.path))?;
         }
         for name in entries(&self.path)?
@@ -220,7 +246,7 @@ impl RunDirectory {
         struct Recorded {
             device: String,
         }
-        let recorded: Option<Recorded> = self.json("environment.json")?;
+        let recorded: Option<Recorded> = self.json(ENVIRONMENT)?;
         Ok(recorded.map(|recorded| recorded.device))
     }
 
@@ -236,18 +262,39 @@ impl RunDirectory {
         classes: &[String],
     ) -> Result<(), RunError> {
         self.update_config(config)?;
-        self.write("environment.json", &pretty(environment))?;
+        self.write(ENVIRONMENT, &pretty(environment))?;
         self.write(CHOICES, &pretty(choices))?;
-        let lines: Vec<String> = classes.iter().map(|class| printable(class)).collect();
-        self.write("classes.txt", &(lines.join("\n") + "\n"))?;
+        self.write(CLASSES, &lines(classes))?;
         self.write(METRICS, &format!("{CSV_HEADER}\n"))
     }
 
-    /// Replaces the configuration, for a run that resumes with more epochs.
+    /// Writes the configuration, and those of the other files that are missing but can be written
+    /// again, for a run that resumes from a state. Returns the names of the latter.
     ///
     /// # Errors
     /// If writing fails.
-    pub fn update_config(&self, config: &Config) -> Result<(), RunError> {
+    pub fn begin_again(
+        &self,
+        config: &Config,
+        environment: &Environment,
+        classes: &[String],
+    ) -> Result<Vec<&'static str>, RunError> {
+        self.update_config(config)?;
+        let files = [
+            (ENVIRONMENT, pretty(environment)),
+            (CLASSES, lines(classes)),
+        ];
+        let mut written = Vec::new();
+        for (name, text) in files {
+            if !self.file(name).exists() {
+                self.write(name, &text)?;
+                written.push(name);
+            }
+        }
+        Ok(written)
+    }
+
+    fn update_config(&self, config: &Config) -> Result<(), RunError> {
         let text = toml::to_string(config).expect("a checked configuration is plain data");
         self.write(CONFIG, &text)
     }
@@ -257,11 +304,12 @@ impl RunDirectory {
     /// # Errors
     /// If it is missing or damaged, or no run is possible with it.
     pub fn config(&self) -> Result<Config, RunError> {
-        let text = self.read(CONFIG)?;
-        let damaged = |reason: String| self.not_a_run(format!("{CONFIG} is damaged: {reason}"));
-        let config: Config = toml::from_str(&text).map_err(|e| damaged(toml_cause(&text, &e)))?;
-        config.check().map_err(damaged)?;
-        Ok(config)
+        let config = Config::from_toml(&self.read(CONFIG)?);
+        config.map_err(|reason| {
+            self.damaged(format!(
+                "{CONFIG} cannot be used: {reason}; correct or restore it"
+            ))
+        })
     }
 
     /// The kernels of the run; `None` if the run ended before they were recorded.
@@ -281,23 +329,29 @@ impl RunDirectory {
         let value = serde_json::from_str(&text);
         value.map_err(|e| {
             let cause = printable(&e.to_string());
-            self.not_a_run(format!("{name} is damaged: {cause}"))
+            self.damaged(format!("{name} is damaged: {cause}; restore it"))
         })
     }
 
-    fn not_a_run(&self, reason: String) -> RunError {
-        RunError::NotARun {
+    fn damaged(&self, reason: String) -> RunError {
+        RunError::Damaged {
             path: self.path.clone(),
             reason,
         }
     }
 
     fn read(&self, name: &str) -> Result<String, RunError> {
-        fs::read_to_string(self.file(name))
-            .map_err(|e| self.not_a_run(format!("{name} cannot be read: {e}")))
+        fs::read_to_string(self.file(name)).map_err(|error| self.unreadable(name, &error))
+    }
+
+    fn unreadable(&self, name: &str, error: &io::Error) -> RunError {
+        self.damaged(format!(
+            "{name} cannot be read: {error}; check its permissions, or restore it"
+        ))
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), RunError> {
+        self.keep_lock()?;
         let path = self.file(name);
         Ok(write_atomically(&path, |file| {
             file.write_all(text.as_bytes())
@@ -308,14 +362,29 @@ impl RunDirectory {
 /// The configuration: the first file of a run.
 const CONFIG: &str = "config.toml";
 
+/// Software and hardware.
+const ENVIRONMENT: &str = "environment.json";
+
 /// The kernels in use.
 const CHOICES: &str = "choices.json";
 
-/// What is wrong with a TOML file, in one line: the error's own text repeats lines of the file.
-fn toml_cause(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start));
-    let line = before.unwrap_or_default().matches('\n').count() + 1;
-    format!("line {line}: {}", printable(error.message()))
+/// Class names.
+const CLASSES: &str = "classes.txt";
+
+fn take_lock(path: &Path) -> Result<Lock, RunError> {
+    Lock::take(path).map_err(|error| match error {
+        LockError::Held(process) => RunError::InUse {
+            path: path.to_owned(),
+            process,
+        },
+        LockError::Io(source) => failed(path)(source),
+    })
+}
+
+/// The text of [`CLASSES`].
+fn lines(classes: &[String]) -> String {
+    let lines = classes.iter().map(|class| printable(class) + "\n");
+    lines.collect()
 }
 
 /// Names of the files in a directory.

@@ -2,6 +2,7 @@
 //!
 //! A line is on the disk before the next state is saved, so no state lacks the rows of its epochs.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
 
@@ -70,8 +71,10 @@ impl RunDirectory {
     /// `metrics.csv`; both are then on the disk.
     ///
     /// # Errors
-    /// If writing fails; the file then keeps its previous lines.
+    /// If writing fails; the file then keeps its previous lines. If another process writes into the
+    /// directory.
     pub fn record(&self, event: &Event) -> Result<(), RunError> {
+        self.keep_lock()?;
         if let Event::Epoch(metrics) = event {
             let row = format!("{}\n", csv(metrics));
             append(&self.file(METRICS), row.as_bytes())?;
@@ -100,13 +103,17 @@ impl RunDirectory {
         for (index, line) in complete.lines().enumerate() {
             let event: Event = serde_json::from_str(line).map_err(|e| {
                 let cause = printable(&e.to_string());
-                self.not_a_run(format!("{EVENTS}, line {}, is damaged: {cause}", index + 1))
+                self.damaged(format!(
+                    "{EVENTS}, line {}, is damaged: {cause}; restore the file, or remove that line",
+                    index + 1
+                ))
             })?;
             if let Event::Started(beginning) | Event::Resumed(beginning) = &event
                 && beginning.schema > SCHEMA
             {
-                return Err(self.not_a_run(format!(
-                    "{EVENTS} has schema {}, but this version reads {SCHEMA} at most",
+                return Err(self.damaged(format!(
+                    "{EVENTS} has schema {}, but this version reads {SCHEMA} at most; use a newer \
+                     pyr-wgpu",
                     beginning.schema
                 )));
             }
@@ -116,24 +123,24 @@ impl RunDirectory {
     }
 
     /// Prepares the records for a session that resumes: removes incomplete last lines, and from
-    /// `metrics.csv` the rows from an epoch on, which the session repeats.
+    /// `metrics.csv` the rows from an epoch on, which the session repeats. Rows that the table lacks
+    /// are those of `events.jsonl`.
     ///
     /// # Errors
-    /// If reading or writing fails.
+    /// If reading or writing fails, or a file is damaged.
     pub fn forget_from(&self, epoch: u32) -> Result<(), RunError> {
         self.remove_incomplete_line(METRICS)?;
         self.remove_incomplete_line(EVENTS)?;
-        // A run without this file can resume; its table begins anew.
         let text = match self.file(METRICS).exists() {
             true => self.read(METRICS)?,
             false => String::new(),
         };
-        let kept = text.lines().skip(1).filter(|line| {
-            let number = line.split(',').next().and_then(|n| n.parse::<u32>().ok());
-            number.is_none_or(|n| n < epoch)
-        });
-        let header = text.lines().next().unwrap_or(CSV_HEADER);
-        let lines = std::iter::once(header).chain(kept);
+        let mut rows = self.rows(&text)?;
+        for row in self.history()?.epochs() {
+            rows.entry(row.epoch).or_insert_with(|| csv(row));
+        }
+        rows.retain(|number, _| *number < epoch);
+        let lines = std::iter::once(CSV_HEADER).chain(rows.values().map(String::as_str));
         let table: String = lines.flat_map(|line| [line, "\n"]).collect();
         match table == text {
             true => Ok(()),
@@ -141,12 +148,38 @@ impl RunDirectory {
         }
     }
 
+    /// The rows of a table, by epoch.
+    ///
+    /// # Errors
+    /// The first line that is not of the table.
+    fn rows(&self, text: &str) -> Result<BTreeMap<u32, String>, RunError> {
+        let columns = |line: &str| line.split(',').count();
+        let mut rows = BTreeMap::new();
+        for (index, line) in text.lines().enumerate() {
+            let number = line.split(',').next().and_then(|n| n.parse().ok());
+            match number {
+                None if index == 0 && line == CSV_HEADER => {}
+                Some(number) if index > 0 && columns(line) == columns(CSV_HEADER) => {
+                    rows.insert(number, line.to_owned());
+                }
+                _ => {
+                    return Err(self.damaged(format!(
+                        "{METRICS}, line {}, is not of its table; restore the file, or remove it \
+                         to have it written again from {EVENTS}",
+                        index + 1
+                    )));
+                }
+            }
+        }
+        Ok(rows)
+    }
+
     /// Cuts off what follows the last line break of a file, if the file exists.
     fn remove_incomplete_line(&self, name: &str) -> Result<(), RunError> {
         let path = self.file(name);
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            read => read.map_err(|e| self.not_a_run(format!("{name} cannot be read: {e}")))?,
+            read => read.map_err(|error| self.unreadable(name, &error))?,
         };
         let complete = bytes.iter().rposition(|byte| *byte == b'\n');
         let complete = complete.map_or(0, |end| end + 1);

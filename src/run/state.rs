@@ -13,7 +13,7 @@ use crate::checkpoint::{Checkpoint, StoredTensor};
 use crate::model::{Description, Network, TensorKind};
 use crate::text::printable;
 use crate::train::{Best, Position, Save, Snapshot};
-use crate::trained_model::{checkpoint, network_tensors};
+use crate::trained_model::{TrainedModel, TrainedModelError, checkpoint, network_tensors};
 
 /// Name of the file.
 pub(super) const STATE: &str = "state.safetensors";
@@ -89,7 +89,8 @@ impl RunDirectory {
     ///
     /// # Errors
     /// If writing fails. A file that could not be written keeps its previous contents;
-    /// [`RunDirectory::complete`] makes up for the files after the state.
+    /// [`RunDirectory::complete`] makes up for the files after the state. If another process writes
+    /// into the directory.
     pub fn save(
         &self,
         description: &Description,
@@ -121,6 +122,7 @@ impl RunDirectory {
         }
         let text = serde_json::to_string(&progress).expect("progress is plain data");
         state.metadata.insert(PROGRESS_KEY.to_owned(), text);
+        self.keep_lock()?;
         state.save(&self.file(STATE))?;
         for name in weight_files(&progress) {
             weights.save(&self.file(name))?;
@@ -135,7 +137,7 @@ impl RunDirectory {
     pub fn has_state(&self) -> Result<bool, RunError> {
         let exists = |name: &&str| self.file(name).exists();
         match [LAST, BEST].iter().find(|name| exists(name)) {
-            Some(name) if !exists(&STATE) => Err(self.not_a_run(format!(
+            Some(name) if !exists(&STATE) => Err(self.damaged(format!(
                 "it has {name} but no {STATE}; restore that file, or start a new run with \
                  --run-dir"
             ))),
@@ -151,7 +153,9 @@ impl RunDirectory {
     pub fn load(&self, network: &Network) -> Result<SavedState, RunError> {
         let mut state = Checkpoint::load(&self.file(STATE))?;
         state.check_finite()?;
-        let damaged = |reason: String| self.not_a_run(format!("{STATE} is damaged: {reason}"));
+        let damaged = |reason: String| {
+            self.damaged(format!("{STATE} is damaged: {reason}; restore the file"))
+        };
         let progress = state.metadata.get(PROGRESS_KEY);
         let progress = progress.ok_or_else(|| damaged("it has no position".to_owned()))?;
         let progress: Progress = serde_json::from_str(progress)
@@ -161,7 +165,7 @@ impl RunDirectory {
         let description = Description::read(&state.metadata)?
             .ok_or_else(|| damaged("it has no network description".to_owned()))?;
         if description.network != *network.spec() {
-            return Err(self.not_a_run(format!(
+            return Err(self.damaged(format!(
                 "{STATE} is of the network {}, config.toml of {}; restore the one that was changed",
                 description.network,
                 network.spec()
@@ -224,6 +228,33 @@ impl RunDirectory {
             weights.save(&self.file(name))?;
         }
         Ok(written)
+    }
+
+    /// Checks the weights of the best epoch, which a later state does not hold. If the file is
+    /// missing there is no best epoch any more; returns whether that is so.
+    ///
+    /// # Errors
+    /// If the file is damaged, or of another network or dataset.
+    pub fn check_best(&self, state: &mut SavedState) -> Result<bool, RunError> {
+        let Some(best) = state.progress.best else {
+            return Ok(false);
+        };
+        let path = self.file(BEST);
+        if !path.exists() {
+            state.progress.best = None;
+            return Ok(true);
+        }
+        let read = Checkpoint::load(&path).map_err(TrainedModelError::from);
+        let reason = match read.and_then(|checkpoint| TrainedModel::read(checkpoint, None)) {
+            Ok(model) if model.description == state.description => return Ok(false),
+            Ok(_) => "it has another network, other classes or another preprocessing".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(self.damaged(format!(
+            "{BEST} does not hold the weights of epoch {}: {reason}; restore it, or remove it, and \
+             the best of the epochs from now on takes its place",
+            best.epoch
+        )))
     }
 }
 

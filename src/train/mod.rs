@@ -56,8 +56,8 @@ pub enum TrainError {
     },
     /// The network computes NaN or infinite logits.
     #[error(
-        "a logit is NaN or infinite: the checkpoint comes from a run that diverged; use an earlier \
-         one"
+        "a logit is NaN or infinite: the network's numbers overflow on these images, so there is \
+         no result; use another checkpoint, such as an earlier one of the run"
     )]
     Scores,
     /// A loss, gradient, parameter or running statistic became NaN or infinite. The device has

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 
 use super::super::device::DeviceArgs;
+use super::super::error::CliError;
 use super::super::network::NetworkArgs;
 use super::super::tuning::TuneArgs;
 use super::super::workers;
@@ -28,6 +29,33 @@ pub(in super::super) struct Args {
     pub(super) device: DeviceArgs,
     #[command(flatten)]
     pub(super) tune: TuneArgs,
+}
+
+impl Args {
+    /// Checks that no flag was given that would have no effect, as far as that is known before a
+    /// file is read.
+    ///
+    /// # Errors
+    /// The flag.
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        self.device.check()?;
+        self.tune.check(&self.device)?;
+        if self.files.choices.is_some() {
+            self.device
+                .needs_adapter("--choices", "has no choice of kernels")?;
+        }
+        if self.files.retry > 0 {
+            self.device.needs_adapter("--retry", "cannot be lost")?;
+        }
+        match self.files.resume.is_some() && self.tune.tune.is_some() {
+            true => Err(CliError::Usage(
+                "a resumed run keeps its kernels, so that its results stay the same; leave out \
+                 --tune"
+                    .to_owned(),
+            )),
+            false => Ok(()),
+        }
+    }
 }
 
 /// The dataset's flags.
@@ -121,16 +149,17 @@ pub(super) struct FileArgs {
     /// Resume a run, with its recorded kernels; --epochs may be raised
     #[arg(long, value_name = "RUN_DIR")]
     pub(super) resume: Option<PathBuf>,
-    /// With --resume: flags that may differ from the run's, such as --allow lr,milestones
+    /// With --resume: flags that may differ from the run's, as in --lr 0.01 --allow lr; data also
+    /// allows other images in the same directory
     #[arg(long, value_name = "FLAGS", value_delimiter = ',', requires = "resume")]
     pub(super) allow: Vec<String>,
     /// Save within epochs as well: every N steps, or every N minutes as in 10m
     #[arg(long, value_name = "N|Nm", value_parser = save_interval)]
     pub(super) checkpoint_every: Option<SaveInterval>,
-    /// After the loss of the device, open it again and continue from the last save, up to N times
+    /// After the loss of an adapter, open it again and continue from the last save, up to N times
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) retry: u32,
-    /// Use the kernel choices of another run
+    /// Use the kernel choices of another run of this network on such an adapter
     #[arg(long, value_name = "RUN_DIR", conflicts_with = "resume")]
     pub(super) choices: Option<PathBuf>,
     /// Store few activations and recompute the others in the backward pass: about a third of

@@ -1,5 +1,7 @@
 //! The configuration of a run, new or resumed, from flags.
 
+use std::path::{Component, Path, PathBuf};
+
 use super::super::dataset;
 use super::super::error::CliError;
 use super::args::Args;
@@ -13,8 +15,8 @@ use crate::train::Recipe;
 struct RunFlag {
     /// Without the dashes.
     name: &'static str,
-    /// Sets its part of the configuration, if the flag was given.
-    apply: fn(&Args, &mut Config),
+    /// Sets its part of the configuration, if the flag was given; returns whether it was.
+    apply: fn(&Args, &mut Config) -> bool,
     change: Change,
 }
 
@@ -31,14 +33,19 @@ enum Change {
     Refused,
 }
 
-/// Replaces a value by a flag's, if it was given.
-fn replace<T: Clone>(value: &mut T, flag: &Option<T>) {
+/// Replaces a value by a flag's, if it was given; returns whether it was.
+fn replace<T: Clone>(value: &mut T, flag: &Option<T>) -> bool {
     if let Some(wanted) = flag {
         *value = wanted.clone();
     }
+    flag.is_some()
 }
 
-const fn flag(name: &'static str, change: Change, apply: fn(&Args, &mut Config)) -> RunFlag {
+const fn flag(
+    name: &'static str,
+    change: Change,
+    apply: fn(&Args, &mut Config) -> bool,
+) -> RunFlag {
     RunFlag {
         name,
         apply,
@@ -46,23 +53,21 @@ const fn flag(name: &'static str, change: Change, apply: fn(&Args, &mut Config))
     }
 }
 
+/// The flag that may be allowed without being given: the images in the directory may have changed.
+pub(super) const DATA: &str = "data";
+
 /// Every flag that determines what a run computes, except the network's.
 const FLAGS: [RunFlag; 14] = [
     flag("epochs", Change::Growing, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
     flag("dataset", Change::Refused, |args, config| {
-        replace(
-            &mut config.dataset,
-            &args.data.dataset.map(|kind| kind.to_string()),
-        );
+        let dataset = args.data.dataset.map(|kind| kind.to_string());
+        replace(&mut config.dataset, &dataset)
     }),
-    flag("data", Change::Allowed, |args, config| {
-        let wanted = args.data.data.as_ref().map(|path| {
-            // Only an empty path has no absolute form; opening it reports that.
-            Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
-        });
-        replace(&mut config.data, &wanted)
+    flag(DATA, Change::Allowed, |args, config| {
+        let directory = args.data.data.as_deref().map(directory);
+        replace(&mut config.data, &directory.map(Some))
     }),
     flag("seed", Change::Allowed, |args, config| {
         replace(&mut config.seed, &args.recipe.seed)
@@ -71,10 +76,12 @@ const FLAGS: [RunFlag; 14] = [
         replace(&mut config.micro_batch, &args.recipe.micro_batch.map(Some))
     }),
     flag("no-fuse", Change::Allowed, |args, config| {
-        config.fuse &= !args.files.no_fuse
+        config.fuse &= !args.files.no_fuse;
+        args.files.no_fuse
     }),
     flag("recompute", Change::Free, |args, config| {
-        config.recompute |= args.files.recompute
+        config.recompute |= args.files.recompute;
+        args.files.recompute
     }),
     flag("precision", Change::Allowed, |args, config| {
         replace(&mut config.precision, &args.recipe.precision)
@@ -95,9 +102,22 @@ const FLAGS: [RunFlag; 14] = [
         replace(&mut config.recipe.milestones, &args.recipe.milestones)
     }),
     flag("no-augment", Change::Allowed, |args, config| {
-        config.recipe.augment &= !args.recipe.no_augment
+        config.recipe.augment &= !args.recipe.no_augment;
+        args.recipe.no_augment
     }),
 ];
+
+/// The directory to record: absolute, so that the run resumes from any directory. One that is given
+/// with `..` is that without symbolic links, since `..` after a link leads to where the link
+/// points.
+fn directory(path: &Path) -> PathBuf {
+    // Only an empty path has no absolute form; opening what cannot be resolved reports it.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match path.components().any(|part| part == Component::ParentDir) {
+        true => path.canonicalize().unwrap_or(path),
+        false => path,
+    }
+}
 
 /// The flags named with `--allow`.
 pub(super) struct Allowed<'a>(&'a [String]);
@@ -180,7 +200,14 @@ pub(super) fn resumed_config(
     }
     for flag in &FLAGS {
         let mut wanted = config.clone();
-        (flag.apply)(args, &mut wanted);
+        let is_given = (flag.apply)(args, &mut wanted);
+        if !is_given && allowed.has(flag.name) && flag.name != DATA {
+            return Err(CliError::Usage(format!(
+                "--allow {name} lets --{name} differ, which is not given; give it, or leave out \
+                 --allow {name}",
+                name = flag.name
+            )));
+        }
         let may_change = match flag.change {
             Change::Free => true,
             Change::Growing => wanted.recipe.epochs > config.recipe.epochs,

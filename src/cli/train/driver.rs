@@ -5,7 +5,8 @@ use super::super::error::CliError;
 use super::super::output::print_event;
 use super::super::progress::{Progress, duration};
 use super::super::signals::Signals;
-use super::Plan;
+use super::plan::Plan;
+use super::resume::finished;
 use crate::run::RunDirectory;
 use crate::text::{printable_path, quoted};
 use crate::train::{Best, EpochMetrics, Event, Save, Session, Store};
@@ -49,20 +50,6 @@ pub(super) fn drive(mut session: Session, mut recorder: Recorder<'_>) -> Result<
             }
         }
     }
-}
-
-/// The message of a run that has done all of its epochs.
-pub(super) fn finished(run: &RunDirectory, best: &Best, seconds: f64) -> String {
-    format!(
-        "finished in {}; best test error {:.2} % in epoch {}\nweights: {} (best) and {} (last); \
-         classify with\n  pyr-wgpu predict {} IMAGE",
-        duration(seconds),
-        best.test_top1_error,
-        best.epoch,
-        printable_path(&run.file("best.safetensors")),
-        printable_path(&run.file("last.safetensors")),
-        quoted(&run.file("best.safetensors"))
-    )
 }
 
 /// Where a session's events and states go: the run directory, stderr and, with `--json`, stdout.

@@ -3,6 +3,7 @@
 mod args;
 mod config;
 mod driver;
+mod plan;
 mod resume;
 mod retry;
 
@@ -11,37 +12,21 @@ use std::time::{Duration, Instant};
 
 pub(super) use args::Args;
 
-use super::device::DeviceArgs;
 use super::error::CliError;
 use super::fitting::fitting;
 use super::signals::Signals;
-use super::tuning::complete;
-use crate::data::{self, DataError, Dataset, DatasetKind};
+use super::tuning::{Tune, complete};
 use crate::engine::{Device, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
-use crate::memory::bytes;
-use crate::model::{Description, Network, Preprocessing, crop_padding};
-use crate::run::{Config, DataRecord, Environment, RunDirectory, SavedState};
+use crate::run::{Config, Environment, RunDirectory};
 use crate::text::{name_of, printable_path};
-use crate::train::{
-    Best, Options, SaveInterval, Session, SessionOptions, Snapshot, TrainError, Trainer,
-};
+use crate::train::{Options, SaveInterval, Session, SessionOptions, Snapshot, TrainError, Trainer};
 use config::{Allowed, new_config, resumed_config};
 use driver::{Recorder, drive};
+use plan::{Plan, introduce, prepare};
 use resume::{end, load};
 use retry::with_retries;
-
-/// Everything that is decided before the first step.
-struct Plan {
-    config: Config,
-    network: Network,
-    description: Description,
-    dataset: Dataset,
-    data: DataRecord,
-    /// The state to resume from, if any.
-    start: Option<(Snapshot, Option<Best>)>,
-}
 
 /// What one attempt to train leaves for the next.
 #[derive(Default)]
@@ -56,7 +41,7 @@ struct Progress {
 /// # Errors
 /// See [`CliError`]; what was saved is kept in every case.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
-    args.device.check()?;
+    args.check()?;
     let allowed = Allowed::new(&args)?;
     let mut progress = Progress::default();
     if let Some(path) = &args.files.resume {
@@ -83,7 +68,6 @@ fn attempt(
     config: Config,
     Progress { directory, signals }: &mut Progress,
 ) -> Result<(), CliError> {
-    let say = |text: &str| args.device.say(text);
     let state = match directory {
         Some(run) => load(run, &config, &args.device)?,
         None => None,
@@ -93,75 +77,14 @@ fn attempt(
     {
         return end(run, &config, state, &args.device);
     }
-    let plan = prepare(args, allowed, config, state)?;
-    for note in &plan.dataset.notes {
-        say(&format!("note: {note}"));
-    }
-    let recorded = match (&args.files.choices, &*directory) {
-        (Some(other), _) => Some(chosen(other)?),
-        (None, Some(run)) => match run.choices()? {
-            None if plan.start.is_some() => {
-                return Err(CliError::Checkpoint(format!(
-                    "{} has no choices.json, without which the results would differ; restore it, \
-                     or copy that of a run with the same kernels",
-                    printable_path(run.path())
-                )));
-            }
-            choices => choices,
-        },
-        (None, None) => None,
-    };
-    if plan.config.recipe.never_drops() && plan.config.recipe.epochs > 1 {
-        let proposed = plan.config.recipe.proposed_milestones();
-        let list: Vec<String> = proposed.iter().map(u32::to_string).collect();
-        say(&format!(
-            "warning: no milestone lies within {} epochs, so the learning rate never drops; \
-             consider --milestones {}",
-            plan.config.recipe.epochs,
-            list.join(",")
-        ));
-    }
+    let plan = prepare(args, allowed, config, directory.is_some(), state)?;
+    let recorded = recorded_choices(args, &plan, directory.as_ref())?;
     let device = match directory {
         Some(run) => args.device.open_again(run.device()?.as_deref())?,
         None => args.device.open()?,
     };
-    // A resumed run keeps its kernels, so that its results are bit-identical.
-    let mut tuner = match (&*directory, &recorded) {
-        (Some(_), Some(_)) => Tuner::default(),
-        _ => args.tune.tuner(),
-    };
-    let choices = recorded.unwrap_or_default();
-    let trainer = build(&plan, &device, args, |graphs| {
-        complete(&mut tuner, &device, graphs, &choices, &args.device)
-    })?;
-    let run = match directory {
-        Some(run) => run,
-        None => {
-            let name = args.network.preset.as_deref().unwrap_or("run");
-            let name = match args.network.any() {
-                true => name,
-                false => "demo",
-            };
-            let name = format!("{name}-{}", plan.config.dataset);
-            directory.insert(RunDirectory::create(args.files.run_dir.as_deref(), &name)?)
-        }
-    };
-    match plan.start {
-        Some(_) => run.update_config(&plan.config)?,
-        None => {
-            let environment = Environment::new(&device);
-            let choices = trainer.engine().choices();
-            let classes = &plan.description.classes;
-            run.begin(&plan.config, &environment, choices, classes)?;
-        }
-    }
-    run.forget_from(trainer.position().epoch)?;
-    if let Some(error) = run.unlocked() {
-        say(&format!(
-            "warning: {} cannot be locked ({error}); start no second process on it",
-            printable_path(run.path())
-        ));
-    }
+    let trainer = build(args, &plan, &device, directory.is_some(), recorded)?;
+    let run = begin(args, &plan, &device, &trainer, directory)?;
     introduce(&plan, &trainer, run, &args.device);
     let signals = match signals {
         Some(signals) => signals,
@@ -183,92 +106,46 @@ fn attempt(
     drive(session, recorder)
 }
 
-/// The kernels of another run.
-fn chosen(path: &Path) -> Result<Choices, CliError> {
-    let choices = RunDirectory::open(path)?.choices()?;
-    choices.ok_or_else(|| {
-        CliError::Checkpoint(format!(
-            "{} has no choices.json; give the directory of a run that has begun to train",
-            printable_path(path)
-        ))
-    })
-}
-
-/// Opens the dataset, and checks it against the state of a resumed run.
-fn prepare(
+/// The kernels that are decided before the device is opened: those that the run has recorded, else
+/// those of `--choices`.
+fn recorded_choices(
     args: &Args,
-    allowed: &Allowed<'_>,
-    mut config: Config,
-    state: Option<SavedState>,
-) -> Result<Plan, CliError> {
-    let kind: DatasetKind = config.dataset.parse()?;
-    let resize = match &state {
-        Some(state) => state.description.preprocessing.resize,
-        None => config.network.resize(),
+    plan: &Plan,
+    directory: Option<&RunDirectory>,
+) -> Result<Option<Choices>, CliError> {
+    let own = match directory {
+        Some(run) => run.choices()?,
+        None => None,
     };
-    let opened = data::open(&data::Request {
-        kind,
-        dir: config.data.clone(),
-        resize,
-        need_train: true,
-    });
-    let dataset = match opened {
-        Err(error @ DataError::MissingDirectory { .. }) if state.is_some() => {
-            return Err(CliError::Data(format!(
-                "{error}; if the data has moved, say where to: --data DIR --allow data"
-            )));
-        }
-        opened => opened?,
+    let missing = |path: &Path, advice: &str| {
+        let path = printable_path(path);
+        CliError::Checkpoint(format!("{path} has no choices.json; {advice}"))
     };
-    let train = dataset.train.as_ref().expect("it was requested");
-    let data = DataRecord {
-        test_images: dataset.test.len(),
-        fingerprints: [
-            data::fingerprint(&**train)?,
-            data::fingerprint(&*dataset.test)?,
-        ],
-    };
-    let (start, description) = match state {
-        Some(state) => {
-            let (snapshot, notes) = resume::check(&config, allowed, &dataset, &data, &state)?;
-            notes.iter().for_each(|note| args.device.say(note));
-            (Some((snapshot, state.progress.best)), state.description)
-        }
-        None => {
-            let classes = dataset.classes.len() as u32;
-            if let Some(wanted) = args.network.classes.filter(|wanted| *wanted != classes) {
-                return Err(CliError::Usage(format!(
-                    "--classes is {wanted}, but the dataset has {classes} classes; leave the flag \
-                     out"
-                )));
-            }
-            config.network.classes = classes;
-            config.network.validate()?;
-            let preprocessing = Preprocessing::new(&config.network, dataset.mean, dataset.std);
-            let description = Description {
-                network: config.network.clone(),
-                classes: dataset.classes.clone(),
-                preprocessing,
-            };
-            (None, description)
-        }
-    };
-    let network = Network::new(&config.network)?;
-    Ok(Plan {
-        config,
-        network,
-        description,
-        dataset,
-        data,
-        start,
-    })
+    match (own, &args.files.choices, directory) {
+        (Some(own), ..) => Ok(Some(own)),
+        (None, Some(other), _) => match RunDirectory::open(other)?.choices()? {
+            None => Err(missing(
+                other,
+                "give the directory of a run that has begun to train",
+            )),
+            choices => Ok(choices),
+        },
+        (None, None, Some(run)) if plan.start.is_some() => Err(missing(
+            run.path(),
+            "without it the results would differ; restore it, or copy that of a run with the same \
+             kernels",
+        )),
+        (None, None, _) => Ok(None),
+    }
 }
 
+/// Builds the trainer, at the start of the run or where it was saved.
 fn build(
+    args: &Args,
     plan: &Plan,
     device: &Device,
-    args: &Args,
-    choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
+    is_resumed: bool,
+    recorded: Option<Choices>,
 ) -> Result<Trainer, CliError> {
     let options = Options {
         recipe: plan.config.recipe.clone(),
@@ -282,6 +159,15 @@ fn build(
     let train =
         train.ok_or_else(|| CliError::Data("the dataset has no training part".to_owned()))?;
     let test = plan.dataset.test.clone();
+    // A resumed run keeps its kernels, so that its results are bit-identical.
+    let mut tuner = match is_resumed && recorded.is_some() {
+        true => Tuner::default(),
+        false => args.tune.tuner(Tune::On),
+    };
+    let choices = recorded.unwrap_or_default();
+    let choose = |graphs: &[Graph]| -> Result<Choices, EngineError> {
+        complete(&mut tuner, device, graphs, &choices, &args.device)
+    };
     let trainer = Trainer::new(
         device,
         plan.network.clone(),
@@ -294,6 +180,19 @@ fn build(
         let graphs = |options: &_| Trainer::graphs(device, &plan.network, options, &train, &test);
         too_large(device, &options, train.len(), graphs, error)
     })?;
+    if let (Some(other), false) = (&args.files.choices, is_resumed) {
+        let used = trainer.engine().choices();
+        if !choices
+            .iter()
+            .any(|(layer, kernel)| used.get(layer) == Some(kernel))
+        {
+            return Err(CliError::Usage(format!(
+                "--choices {}: none of its kernels is for this network on this device; name a run \
+                 of this network on such an adapter, or leave the flag out",
+                printable_path(other)
+            )));
+        }
+    }
     let snapshot = match &plan.start {
         Some((snapshot, _)) => snapshot.clone(),
         None => Snapshot::initial(&plan.network, plan.config.seed),
@@ -316,61 +215,57 @@ fn too_large(
     };
     let batch = options.recipe.batch_size.min(images);
     let now = options.micro_batch.unwrap_or(batch);
-    fitting(error, device, "--micro-batch", now, |batch| {
-        graphs(&Options {
+    fitting(error, device, "--micro-batch", 1..now, |batch| {
+        let smaller = Options {
             micro_batch: Some(batch),
             ..options.clone()
-        })
+        };
+        graphs(&smaller).ok()
     })
 }
 
-/// Prints what is about to run.
-fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, device: &DeviceArgs) {
-    let counts = plan.network.counts();
-    let recipe = &plan.config.recipe;
-    device.say(&format!(
-        "network: {} ({} parameters, {:.1} MMAC per image)",
-        plan.config.network,
-        counts.parameters,
-        counts.macs as f64 / 1e6
-    ));
-    let padding = crop_padding(plan.config.network.image_size as usize);
-    let augment = match recipe.augment {
-        true => format!("flip and crop after padding by {padding}"),
-        false => "no augmentation".to_owned(),
+/// Creates the directory of a new run, and writes what is known before the first step.
+fn begin<'a>(
+    args: &Args,
+    plan: &Plan,
+    device: &Device,
+    trainer: &Trainer,
+    directory: &'a mut Option<RunDirectory>,
+) -> Result<&'a RunDirectory, CliError> {
+    let say = |text: &str| args.device.say(text);
+    let run = match directory {
+        Some(run) => run,
+        None => {
+            let name = match (&args.network.preset, args.network.any()) {
+                (Some(preset), _) => preset,
+                (None, true) => "run",
+                (None, false) => "demo",
+            };
+            let name = format!("{name}-{}", plan.config.dataset);
+            directory.insert(RunDirectory::create(args.files.run_dir.as_deref(), &name)?)
+        }
     };
-    device.say(&format!(
-        "data: {}, {} training and {} test images, {augment}",
-        plan.config.dataset,
-        trainer.images_per_epoch(),
-        plan.dataset.test.len()
-    ));
-    let micro = plan
-        .config
-        .micro_batch
-        .map(|m| format!(" in micro-batches of {m}"));
-    device.say(&format!(
-        "recipe: {} epochs, batch {}{}, learning rate {} dropping at {:?}, momentum {}, weight \
-         decay {}, seed {}",
-        recipe.epochs,
-        recipe.batch_size,
-        micro.unwrap_or_default(),
-        recipe.learning_rate,
-        recipe.milestones,
-        recipe.momentum,
-        recipe.weight_decay,
-        plan.config.seed
-    ));
-    device.say(&format!(
-        "memory: {} on the device",
-        bytes(trainer.engine().bytes())
-    ));
-    device.say(&format!("run directory: {}", printable_path(run.path())));
-    if let Some((snapshot, _)) = &plan.start {
-        let position = &snapshot.position;
-        device.say(&format!(
-            "resuming at epoch {}, step {}",
-            position.epoch, position.step
+    let environment = Environment::new(device);
+    let classes = &plan.description.classes;
+    match plan.start {
+        Some(_) => {
+            for name in run.begin_again(&plan.config, &environment, classes)? {
+                say(&format!("note: {name} was missing and is written again"));
+            }
+        }
+        None => run.begin(
+            &plan.config,
+            &environment,
+            trainer.engine().choices(),
+            classes,
+        )?,
+    }
+    run.forget_from(trainer.position().epoch)?;
+    if let Some(error) = run.unlocked() {
+        say(&format!(
+            "warning: {} cannot be locked ({error}); start no second process on it",
+            printable_path(run.path())
         ));
     }
+    Ok(run)
 }

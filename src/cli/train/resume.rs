@@ -3,13 +3,13 @@
 use super::super::dataset::compare_classes;
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
-use super::config::Allowed;
-use super::driver::finished;
+use super::super::progress::duration;
+use super::config::{Allowed, DATA};
 use crate::data::Dataset;
 use crate::model::Network;
 use crate::run::{Config, DataRecord, Progress, RunDirectory, SavedState};
-use crate::text::printable_path;
-use crate::train::{EpochOrder, Event, Snapshot};
+use crate::text::{printable_path, quoted};
+use crate::train::{Best, EpochOrder, Event, Snapshot};
 
 /// Reads the state of a run, and completes an interrupted save. `None` if nothing was saved.
 pub(super) fn load(
@@ -22,11 +22,16 @@ pub(super) fn load(
         return Ok(None);
     }
     let network = Network::new(&config.network)?;
-    let state = run.load(&network)?;
+    let mut state = run.load(&network)?;
     for name in run.complete(&network, &state)? {
         log.say(&format!(
             "note: {name} was not that of the last save and is written again"
         ));
+    }
+    if run.check_best(&mut state)? {
+        log.say(
+            "note: best.safetensors is missing; it will hold the best of the epochs from now on",
+        );
     }
     Ok(Some(state))
 }
@@ -64,6 +69,20 @@ pub(super) fn end(
     }
 }
 
+/// The message of a run that has done all of its epochs.
+pub(super) fn finished(run: &RunDirectory, best: &Best, seconds: f64) -> String {
+    format!(
+        "finished in {}; best test error {:.2} % in epoch {}\nweights: {} (best) and {} (last); \
+         classify with\n  pyr-wgpu predict {} IMAGE",
+        duration(seconds),
+        best.test_top1_error,
+        best.epoch,
+        printable_path(&run.file("best.safetensors")),
+        printable_path(&run.file("last.safetensors")),
+        quoted(&run.file("best.safetensors"))
+    )
+}
+
 /// Compares the dataset with the one that the state was trained on. Returns the state to start
 /// from, and notes on what has changed.
 ///
@@ -80,7 +99,7 @@ pub(super) fn check(
     let images = dataset.train.as_ref().map_or(0, |source| source.len());
     let changes = changes(images, data, &state.progress).join(", ");
     let mut notes = Vec::new();
-    match (changes.is_empty(), allowed.has("data")) {
+    match (changes.is_empty(), allowed.has(DATA)) {
         (true, _) => {}
         (false, true) => notes.push(format!("note: the data has changed: {changes}")),
         (false, false) => {

@@ -1,0 +1,167 @@
+//! What a run is going to do: everything that is decided before the device is opened.
+
+use super::super::device::DeviceArgs;
+use super::super::error::CliError;
+use super::args::Args;
+use super::config::Allowed;
+use super::resume;
+use crate::data::{self, DataError, Dataset, DatasetKind};
+use crate::memory::bytes;
+use crate::model::{Description, Network, Preprocessing, crop_padding};
+use crate::run::{Config, DataRecord, RunDirectory, SavedState};
+use crate::text::printable_path;
+use crate::train::{Best, Recipe, Snapshot, Trainer};
+
+/// Everything that is decided before the first step.
+pub(super) struct Plan {
+    pub(super) config: Config,
+    pub(super) network: Network,
+    pub(super) description: Description,
+    pub(super) dataset: Dataset,
+    pub(super) data: DataRecord,
+    /// The state to resume from, if any.
+    pub(super) start: Option<(Snapshot, Option<Best>)>,
+}
+
+/// Opens the dataset, and checks it against the state of a resumed run.
+///
+/// # Errors
+/// If the dataset cannot be opened, or is not that of the state.
+pub(super) fn prepare(
+    args: &Args,
+    allowed: &Allowed<'_>,
+    mut config: Config,
+    is_resumed: bool,
+    state: Option<SavedState>,
+) -> Result<Plan, CliError> {
+    let kind: DatasetKind = config.dataset.parse()?;
+    let resize = match &state {
+        Some(state) => state.description.preprocessing.resize,
+        None => config.network.resize(),
+    };
+    let opened = data::open(&data::Request {
+        kind,
+        dir: config.data.clone(),
+        resize,
+        need_train: true,
+    });
+    let dataset = match opened {
+        Err(error @ DataError::MissingDirectory { .. }) if is_resumed => {
+            return Err(CliError::Data(format!(
+                "{error}; if the data has moved, say where to: --data DIR --allow data"
+            )));
+        }
+        opened => opened?,
+    };
+    let train = dataset.train.as_ref().expect("it was requested");
+    let data = DataRecord {
+        test_images: dataset.test.len(),
+        fingerprints: [
+            data::fingerprint(&**train)?,
+            data::fingerprint(&*dataset.test)?,
+        ],
+    };
+    let (start, description) = match state {
+        Some(state) => {
+            let (snapshot, notes) = resume::check(&config, allowed, &dataset, &data, &state)?;
+            notes.iter().for_each(|note| args.device.say(note));
+            (Some((snapshot, state.progress.best)), state.description)
+        }
+        None => {
+            let classes = dataset.classes.len() as u32;
+            if let Some(wanted) = args.network.classes.filter(|wanted| *wanted != classes) {
+                return Err(CliError::Usage(format!(
+                    "--classes is {wanted}, but the dataset has {classes} classes; leave the flag \
+                     out"
+                )));
+            }
+            config.network.classes = classes;
+            config.network.validate()?;
+            let preprocessing = Preprocessing::new(&config.network, dataset.mean, dataset.std);
+            let description = Description {
+                network: config.network.clone(),
+                classes: dataset.classes.clone(),
+                preprocessing,
+            };
+            (None, description)
+        }
+    };
+    let network = Network::new(&config.network)?;
+    for note in &dataset.notes {
+        args.device.say(&format!("note: {note}"));
+    }
+    warn_of_milestones(&config.recipe, &args.device);
+    Ok(Plan {
+        config,
+        network,
+        description,
+        dataset,
+        data,
+        start,
+    })
+}
+
+/// Warns of a schedule that never drops the learning rate.
+fn warn_of_milestones(recipe: &Recipe, log: &DeviceArgs) {
+    if recipe.never_drops() && recipe.epochs > 1 {
+        let proposed = recipe.proposed_milestones();
+        let list: Vec<String> = proposed.iter().map(u32::to_string).collect();
+        log.say(&format!(
+            "warning: no milestone lies within {} epochs, so the learning rate never drops; \
+             consider --milestones {}",
+            recipe.epochs,
+            list.join(",")
+        ));
+    }
+}
+
+/// Prints what is about to run.
+pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, device: &DeviceArgs) {
+    let counts = plan.network.counts();
+    let recipe = &plan.config.recipe;
+    device.say(&format!(
+        "network: {} ({} parameters, {:.1} MMAC per image)",
+        plan.config.network,
+        counts.parameters,
+        counts.macs as f64 / 1e6
+    ));
+    let padding = crop_padding(plan.config.network.image_size as usize);
+    let augment = match recipe.augment {
+        true => format!("flip and crop after padding by {padding}"),
+        false => "no augmentation".to_owned(),
+    };
+    device.say(&format!(
+        "data: {}, {} training and {} test images, {augment}",
+        plan.config.dataset,
+        trainer.images_per_epoch(),
+        plan.dataset.test.len()
+    ));
+    let micro = plan
+        .config
+        .micro_batch
+        .map(|m| format!(" in micro-batches of {m}"));
+    device.say(&format!(
+        "recipe: {} epochs, batch {}{}, learning rate {} dropping at {:?}, momentum {}, weight \
+         decay {}, seed {}",
+        recipe.epochs,
+        recipe.batch_size,
+        micro.unwrap_or_default(),
+        recipe.learning_rate,
+        recipe.milestones,
+        recipe.momentum,
+        recipe.weight_decay,
+        plan.config.seed
+    ));
+    device.say(&format!(
+        "memory: {} on the device",
+        bytes(trainer.engine().bytes())
+    ));
+    device.say(&format!("run directory: {}", printable_path(run.path())));
+    if let Some((snapshot, _)) = &plan.start {
+        let position = &snapshot.position;
+        device.say(&format!(
+            "resuming at epoch {}, step {}",
+            position.epoch, position.step
+        ));
+    }
+}
