@@ -321,6 +321,14 @@ fn every_gradient_rule_agrees_with_central_differences() {
     let mut tally = Tally::default();
     let mut with_rule = BTreeSet::new();
     for sample in Op::samples() {
+        let is_finite = |tensor: &Tensor| match &tensor.data {
+            Data::Real(values) => values.iter().all(|value| value.is_finite()),
+            Data::Index(_) => true,
+        };
+        // Without finite values there are no differences.
+        if !sample.inputs.iter().all(is_finite) {
+            continue;
+        }
         let Alone {
             scalar,
             store,

@@ -268,7 +268,7 @@ fn mutants_of_kernels_are_caught() {
         return;
     };
     let count = std::env::var("PYR_WGPU_TEST_MUTANTS");
-    let count: usize = count.map_or(40, |count| count.parse().expect("a number of mutants"));
+    let count: usize = count.map_or(30, |count| count.parse().expect("a number of mutants"));
     let samples = Op::samples();
     let of_samples = samples.iter().flat_map(|sample| Trial::of(sample, device));
     let trials: Vec<Trial> = of_samples.chain([Trial::Halves(Halves::new())]).collect();

@@ -39,6 +39,20 @@ pub(super) fn numbers(draw: &mut Draw, batch: usize, classes: usize) -> [Tensor;
     [logits, labels]
 }
 
+/// [`numbers`] for a batch of six, with logits that are not finite in three rows, and a row of
+/// equal logits.
+pub(super) fn unusual_numbers(draw: &mut Draw) -> [Tensor; 2] {
+    let classes = 70;
+    let [mut logits, labels] = numbers(draw, 6, classes);
+    if let Data::Real(logits) = &mut logits.data {
+        logits[classes - 1] = f64::NAN;
+        logits[2 * classes] = f64::INFINITY;
+        logits[3 * classes + classes / 2] = f64::NEG_INFINITY;
+        logits[4 * classes..5 * classes].fill(0.5);
+    }
+    [logits, labels]
+}
+
 pub(super) fn cases() -> impl Iterator<Item = (usize, usize)> {
     [(1, 1), (3, 10), (70, 7), (2, 1000), (5, 100)].into_iter()
 }

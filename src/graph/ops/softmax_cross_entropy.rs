@@ -1,7 +1,7 @@
 //! Softmax cross-entropy of each image, and the rank of its label.
 
 use super::super::{GraphError, Node, Tensor, ValueId};
-use super::cross_entropy::{IGNORED, cases, check, log_sum_exp, numbers};
+use super::cross_entropy::{IGNORED, cases, check, log_sum_exp, numbers, unusual_numbers};
 use super::named::{inputs, named, outputs};
 use super::softmax_cross_entropy_grad::SoftmaxCrossEntropyGradInputs;
 use super::tape::Tape;
@@ -98,11 +98,10 @@ impl Operator for SoftmaxCrossEntropy {
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
-        cases()
-            .map(|(batch, classes)| {
-                let inputs = numbers(draw, batch, classes);
-                Sample::new(SoftmaxCrossEntropy, inputs.into())
-            })
-            .collect()
+        let usual = cases().map(|(batch, classes)| numbers(draw, batch, classes));
+        let mut inputs: Vec<_> = usual.collect();
+        inputs.push(unusual_numbers(draw));
+        let sample = |inputs: [Tensor; 2]| Sample::new(SoftmaxCrossEntropy, inputs.into());
+        inputs.into_iter().map(sample).collect()
     }
 }

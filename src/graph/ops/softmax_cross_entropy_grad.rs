@@ -1,7 +1,7 @@
 //! Gradient of softmax cross-entropy with respect to the logits.
 
 use super::super::Tensor;
-use super::cross_entropy::{IGNORED, cases, check, log_sum_exp, numbers};
+use super::cross_entropy::{IGNORED, cases, check, log_sum_exp, numbers, unusual_numbers};
 use super::named::{inputs, named};
 use super::{Draw, HalfMaps, Operator, Sample, require};
 use crate::shape::Shape;
@@ -67,13 +67,13 @@ impl Operator for SoftmaxCrossEntropyGrad {
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
-        cases()
-            .map(|(batch, classes)| {
-                let [logits, labels] = numbers(draw, batch, classes);
-                let weights = draw.positive(Shape::dense(&[batch]));
-                let inputs = vec![logits, labels, weights];
-                Sample::new(SoftmaxCrossEntropyGrad, inputs)
-            })
-            .collect()
+        let usual = cases().map(|(batch, classes)| numbers(draw, batch, classes));
+        let mut inputs: Vec<_> = usual.collect();
+        inputs.push(unusual_numbers(draw));
+        let sample = |[logits, labels]: [Tensor; 2]| {
+            let weights = draw.positive(Shape::dense(&[labels.shape.len()]));
+            Sample::new(SoftmaxCrossEntropyGrad, vec![logits, labels, weights])
+        };
+        inputs.into_iter().map(sample).collect()
     }
 }
