@@ -263,6 +263,8 @@ def canvas_seeds():
     yield "two", struct.pack("<HH", 2, 1) + bytes(6)
     yield "square", struct.pack("<HH", 7, 5) + bytes(range(105))
     yield "too-few", struct.pack("<HH", 65535, 65535) + bytes(6)
+    yield "too-many", struct.pack("<HH", 1, 1) + bytes(6)
+    yield "no-columns", struct.pack("<HH", 0, 513) + bytes(6)
     yield "no-pixels", struct.pack("<HH", 0, 0)
 
 

@@ -99,17 +99,24 @@ pub fn decode_image(bytes: &[u8], resize: Resize) -> Result<Vec<u8>, DataError> 
 /// Resizes pixels decoded elsewhere, [height, width, RGB], to N x N.
 ///
 /// # Errors
-/// [`DataError::EmptyImage`] if the number of bytes does not match the extents, or is zero.
+/// [`DataError::PixelCount`] if the number of bytes does not match the extents, or is zero.
 pub fn fit_pixels(
     width: u32,
     height: u32,
     rgb: Vec<u8>,
     resize: Resize,
 ) -> Result<Vec<u8>, DataError> {
-    let image = RgbImage::from_raw(width, height, rgb);
-    match image.filter(|image| !image.as_raw().is_empty()) {
+    let bytes = rgb.len();
+    let expected = (u64::from(width) * u64::from(height)).checked_mul(3);
+    let fits = bytes > 0 && expected == Some(bytes as u64);
+    // A longer buffer would be accepted.
+    match RgbImage::from_raw(width, height, rgb).filter(|_| fits) {
         Some(image) => Ok(resize.apply(&image)),
-        None => Err(DataError::EmptyImage),
+        None => Err(DataError::PixelCount {
+            width,
+            height,
+            bytes,
+        }),
     }
 }
 

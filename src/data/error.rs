@@ -187,9 +187,23 @@ pub enum DataError {
         listed: String,
     },
 
-    /// An image file without content, or pixels that do not match their extents.
+    /// An image file without content.
     #[error("the file is empty; copy or download it again")]
     EmptyImage,
+
+    /// Pixels that do not match their extents.
+    #[error(
+        "{bytes} bytes are not an image of {width} x {height} pixels; give three for each of at \
+         least one pixel"
+    )]
+    PixelCount {
+        /// Pixels in a row.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// The bytes given.
+        bytes: usize,
+    },
 
     /// The content is of no supported format.
     #[error("not an image in JPEG, PNG, GIF, BMP or WebP format; convert or remove it")]

@@ -218,6 +218,23 @@ fn any_size_is_brought_to_the_networks_size() {
 }
 
 #[test]
+fn pixels_match_their_extents() {
+    let fit = |width, height, bytes| fit_pixels(width, height, vec![9; bytes], Resize::whole(2));
+    assert_eq!(fit(3, 1, 9).unwrap(), [9; 12]);
+    for (width, height, bytes) in [
+        (0, 0, 0),
+        (0, 5, 6),
+        (1, 1, 6),
+        (2, 1, 3),
+        (u32::MAX, u32::MAX, 3),
+    ] {
+        let error = fit(width, height, bytes).unwrap_err().to_string();
+        let expected = format!("{bytes} bytes are not an image of {width} x {height} pixels");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}
+
+#[test]
 fn what_is_no_image_is_refused() {
     assert_eq!(error(b""), "the file is empty; copy or download it again");
     let no_image = "not an image in JPEG, PNG, GIF, BMP or WebP format";
