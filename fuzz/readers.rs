@@ -1,6 +1,6 @@
-//! The readers of files that may come from strangers, each as a function of bytes that must not
-//! panic, hang or take more memory than it should. The page reads checkpoints and image files by
-//! `safetensors` and `image` too, and others by `description` and `canvas`. The fuzz targets call them with mutated bytes,
+//! The readers of untrusted files, each as a function of bytes that must not panic, hang or take
+//! more memory than it should. The page uses them too: `safetensors` and `image` for files,
+//! `description` and `canvas` for the rest. The fuzz targets call them with mutated bytes,
 //! `tests/corpus.rs` with the files in `fuzz/corpus`.
 
 #![allow(dead_code, reason = "each fuzz target calls one of them")]

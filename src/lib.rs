@@ -37,7 +37,7 @@
 //! | 0 | [`shape`] | extents, element types, layout in memory |
 //! | 0 | [`rng`] | counter-based random numbers and a hash, the same bits everywhere |
 //! | 0 | [`memory`] | how much memory the process can still use |
-//! | 0 | [`text`] | names from elsewhere in messages: escaped, quoted, the first few of many |
+//! | 0 | [`text`] | untrusted text in messages: escaping, shell quoting, shortened lists |
 //! | 1 | [`program`] | a GPU program as plain data, and its memory plan |
 //! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, activation checkpointing, half precision, interpreter |
 //! | 1 | [`data`] | datasets to images and batches; each dataset's default recipe |
@@ -91,8 +91,7 @@
 //!   (`operators!`), `src/kernels/mod.rs` (shaders), `src/kernels/lower.rs` and `src/cpu/mod.rs`
 //!   (dispatch). The compiler or a test names each list that lacks it. The operator declares its
 //!   half precision ([`graph::ops::HalfMaps`]) and the names of its operands (`inputs!`), and
-//!   tests walk the lists. Dropout is these four files and the lines in four others; it once was
-//!   three and eight. `tests/gradients.rs` lists the operators with a gradient, and
+//!   tests walk the lists. `tests/gradients.rs` lists the operators with a gradient, and
 //!   [`graph::ActivationCheckpointing`] those that are recomputed.
 //! - A faster kernel: a shader, its host half, its row in the table of shaders, and a variant
 //!   that [`kernels::Choices`] can select; for convolutions, a family in

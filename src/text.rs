@@ -1,6 +1,6 @@
-//! Text from elsewhere in messages: names of files, classes and tensors, and strings in files.
+//! Untrusted text in messages: names of files, classes and tensors, and strings in files.
 //!
-//! A file may have any name, and a checkpoint from a stranger any class. A line break would add a
+//! A file may have any name, and a checkpoint any class. A line break would add a
 //! line to a table or to `classes.txt`, and an escape sequence would control the terminal, so
 //! every name passes [`printable`] or [`printable_path`] before it is printed or written to a file
 //! of lines. The command line escapes once more whatever it prints, except line breaks

@@ -1098,6 +1098,8 @@ fn no_flag_is_ignored() {
         2,
         &["--recompute"],
     );
+    // A flag that says what the checkpoint says changes nothing.
+    succeeds(&[&predict[..], &["--dropout", "0"]].concat());
     for command in [&eval[..], &predict] {
         let rounding = [command, &["--rounding", "half-even"]].concat();
         fails(&rounding, 2, &["--rounding", "the same network"]);
@@ -1203,6 +1205,13 @@ fn a_run_trains_saves_and_continues() {
     let metrics = fs::read_to_string(Path::new(&run_dir).join("metrics.csv")).unwrap();
     assert_eq!(metrics.lines().count(), 3, "{metrics}");
     fails(&train, 2, &["not empty", "--resume"]);
+    fails(
+        &[
+            "train", "--resume", &run_dir, "--epochs", "3", "--retry", "2",
+        ],
+        2,
+        &["--device cpu", "leave out --retry"],
+    );
     fails(
         &["train", "--resume", &run_dir, "--device", "cpu"],
         2,

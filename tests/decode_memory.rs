@@ -5,7 +5,7 @@ use std::io::Cursor;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::{ColorType, DynamicImage, ImageFormat};
-use png::chunk::{ChunkType, iCCP, iTXt, zTXt};
+use png::chunk::{ChunkType, iCCP, iTXt, tEXt, zTXt};
 use pyr_wgpu::data::{Resize, decode_image};
 
 /// The system's allocator; counts the bytes in use and their maximum.
@@ -116,6 +116,22 @@ fn a_decode_takes_the_memory_that_is_documented() {
     let start = grey.windows(4).position(|kind| kind == b"IDAT").unwrap() + 4;
     let bomb = &grey[start..grey.len() - 16];
     assert!(bomb.len() < 1 << 20, "{} bytes", bomb.len());
+    // Text that is not compressed is part of the file, whose size is limited.
+    let digits = [&b"Raw profile type exif\0"[..], &vec![b'0'; 1 << 20]].concat();
+    for (kind, data) in [
+        (tEXt, digits.clone()),
+        (
+            iTXt,
+            [&b"Raw profile type exif\0\0\0\0\0"[..], &digits].concat(),
+        ),
+    ] {
+        let bytes = with_chunk(kind, &data);
+        let found = most(&bytes);
+        assert!(
+            found < 4 * bytes.len() + (2 << 20),
+            "{kind:?} takes {found} bytes"
+        );
+    }
     for (kind, start) in [
         (iCCP, &b"x\0\0"[..]),
         (zTXt, b"x\0\0"),

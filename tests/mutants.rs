@@ -21,46 +21,48 @@ use pyr_wgpu::program::{Kernel, Program};
 use pyr_wgpu::rng::{Purpose, Stream};
 
 /// Share of the mutants that must be caught. Not all can be: some are equivalent to the original.
-const SHARE: f64 = 0.8;
+const LEAST_CAUGHT: f64 = 0.8;
 
-/// At most so many tests are tried on a mutant besides those of the kernel that it was drawn from.
-const OTHERS: usize = 24;
+/// Maximum number of tests of other kernels that are tried on a mutant.
+const MOST_OTHERS: usize = 24;
 
 /// A test of some kernels.
-enum Trial<'a> {
+enum KernelTest<'a> {
     Case(&'a Sample, Case, Choices),
     Pair(&'a Sample, Pair, Choices),
     Halves(Halves),
 }
 
-impl<'a> Trial<'a> {
-    /// All trials of a sample.
-    fn of(sample: &'a Sample, device: &Device) -> Vec<Trial<'a>> {
-        let mut trials = Vec::new();
+impl<'a> KernelTest<'a> {
+    /// All tests of a sample.
+    fn of(sample: &'a Sample, device: &Device) -> Vec<KernelTest<'a>> {
+        let mut tests = Vec::new();
         let single = Case::new(&sample.op, &sample.inputs);
         for choices in single.variants(device) {
-            trials.push(Trial::Case(sample, single.clone(), choices));
+            tests.push(KernelTest::Case(sample, single.clone(), choices));
         }
         if let Some(half) = Case::half(&sample.op, &sample.inputs) {
             for choices in half.variants(device).into_iter().filter(stands) {
-                trials.push(Trial::Case(sample, half.clone(), choices));
+                tests.push(KernelTest::Case(sample, half.clone(), choices));
             }
         }
         for pair in [false, true]
             .into_iter()
             .filter_map(|half| Pair::new(sample, half))
         {
-            let trial = |choices| Trial::Pair(sample, pair.clone(), choices);
-            trials.extend(pair::choices().map(trial));
+            let test = |choices| KernelTest::Pair(sample, pair.clone(), choices);
+            tests.extend(pair::choices().map(test));
         }
-        trials
+        tests
     }
 
     /// The sample, by its address.
     fn sample(&self) -> Option<*const Sample> {
         match self {
-            Trial::Case(sample, ..) | Trial::Pair(sample, ..) => Some(*sample as *const Sample),
-            Trial::Halves(_) => None,
+            KernelTest::Case(sample, ..) | KernelTest::Pair(sample, ..) => {
+                Some(*sample as *const Sample)
+            }
+            KernelTest::Halves(_) => None,
         }
     }
 
@@ -68,32 +70,32 @@ impl<'a> Trial<'a> {
     fn kernels(&self, device: &Device) -> Vec<Kernel> {
         let default = Choices::default();
         let (graph, choices) = match self {
-            Trial::Case(_, case, choices) => (case.graph(), choices),
-            Trial::Pair(_, pair, choices) => (pair.graph(), choices),
-            Trial::Halves(halves) => (halves.graph(), &default),
+            KernelTest::Case(_, case, choices) => (case.graph(), choices),
+            KernelTest::Pair(_, pair, choices) => (pair.graph(), choices),
+            KernelTest::Halves(halves) => (halves.graph(), &default),
         };
         let lowered = kernels::lower(graph, &device.target(), choices);
         lowered.map_or_else(|_| Vec::new(), |lowered| lowered.program.kernels)
     }
 
-    /// Whether the test fails with a mutant.
-    fn catches(&self, device: &Device, mutant: &Mutant) -> bool {
+    /// Whether the test fails with a mutant, or without one.
+    fn fails(&self, device: &Device, mutant: Option<&Mutant>) -> bool {
         let change = |program: &mut Program| {
             for kernel in &mut program.kernels {
-                if let Some(text) = mutant.apply(&kernel.source) {
+                if let Some(text) = mutant.and_then(|mutant| mutant.apply(&kernel.source)) {
                     kernel.source = text.into();
                 }
             }
         };
         let change = Some(&change as Change<'_>);
         let run = || match self {
-            Trial::Case(sample, case, choices) => {
+            KernelTest::Case(sample, case, choices) => {
                 pollster::block_on(case.check(device, sample, choices, change)).is_err()
             }
-            Trial::Pair(sample, pair, choices) => {
+            KernelTest::Pair(sample, pair, choices) => {
                 pair.check(device, sample, choices, change).is_err()
             }
-            Trial::Halves(halves) => pollster::block_on(halves.check(device, change)).is_err(),
+            KernelTest::Halves(halves) => pollster::block_on(halves.check(device, change)).is_err(),
         };
         // A wrong result can also be one that the test cannot read.
         catch_unwind(AssertUnwindSafe(run)).unwrap_or(true)
@@ -173,13 +175,27 @@ const OPERATORS: &[(&str, &str)] = &[
 /// Functions, and what replaces them.
 const FUNCTIONS: &[(&str, &str)] = &[("min(", "max("), ("max(", "min(")];
 
-/// All mutants of a function. The conditions and steps of loops keep their operators, so that each
-/// loop ends.
+/// All mutants of a function. So that each loop ends, the heads of `for` loops keep their operators,
+/// and other loops are left out.
 fn mutants(function: &str, body: &str) -> Vec<Mutant> {
     let mut all = Vec::new();
+    let mut end_of_loop = None;
     for line in body.split_inclusive('\n') {
         let code = line.split("//").next().unwrap_or_default();
         let trimmed = code.trim();
+        let indent = &code[..code.len() - code.trim_start().len()];
+        if ["while ", "loop "]
+            .iter()
+            .any(|word| trimmed.starts_with(word))
+        {
+            end_of_loop.get_or_insert(format!("{indent}}}"));
+        }
+        if let Some(end) = &end_of_loop {
+            if code.trim_end() == end {
+                end_of_loop = None;
+            }
+            continue;
+        }
         let mut replace = |at: usize, length: usize, new: &str| {
             let changed = [&line[..at], new, &line[at + length..]].concat();
             all.push(Mutant {
@@ -188,10 +204,7 @@ fn mutants(function: &str, body: &str) -> Vec<Mutant> {
             });
         };
         let inside = code.starts_with("    ") && !trimmed.contains('@');
-        let is_loop = ["for ", "while ", "loop "]
-            .iter()
-            .any(|word| trimmed.starts_with(word));
-        if inside && !is_loop {
+        if inside && !trimmed.starts_with("for ") {
             for (operator, new) in OPERATORS {
                 let spaced = format!(" {operator} ");
                 for (at, _) in code.match_indices(&spaced) {
@@ -261,6 +274,88 @@ fn is_valid(text: &str) -> bool {
     module.is_ok_and(|module| validator.validate(&module).is_ok())
 }
 
+/// The tests, and which kernels and functions they reach.
+struct Suite<'a> {
+    tests: Vec<KernelTest<'a>>,
+    /// The text of each kernel, and the tests that run it.
+    kernels: BTreeMap<String, (Arc<str>, Vec<usize>)>,
+    /// The kernels that reach each function. Entry points have the stems of their files.
+    users: BTreeMap<String, Vec<String>>,
+}
+
+impl<'a> Suite<'a> {
+    fn new(samples: &'a [Sample], device: &Device) -> Suite<'a> {
+        let of_samples = samples.iter();
+        let of_samples = of_samples.flat_map(|sample| KernelTest::of(sample, device));
+        let mut suite = Suite {
+            tests: of_samples
+                .chain([KernelTest::Halves(Halves::new())])
+                .collect(),
+            kernels: BTreeMap::new(),
+            users: BTreeMap::new(),
+        };
+        for (at, test) in suite.tests.iter().enumerate() {
+            for kernel in test.kernels(device) {
+                let new = (kernel.source, Vec::new());
+                suite.kernels.entry(kernel.name).or_insert(new).1.push(at);
+            }
+        }
+        for (name, (source, _)) in &suite.kernels {
+            for function in functions(source).into_keys() {
+                let key = match function.as_str() {
+                    "main" => name.split(' ').next().unwrap_or_default(),
+                    function => function,
+                };
+                suite
+                    .users
+                    .entry(key.to_owned())
+                    .or_default()
+                    .push(name.clone());
+            }
+        }
+        suite
+    }
+
+    /// A mutant of a function, and the kernel that it was drawn from; `None` if the draw gave no
+    /// valid one.
+    fn draw(&self, function: &str, random: &mut Stream) -> Option<(Mutant, &str)> {
+        let name = pick(&self.users[function], random);
+        let (source, _) = &self.kernels[name];
+        let reached = functions(source);
+        let own = if reached.contains_key(function) {
+            function
+        } else {
+            "main"
+        };
+        let all = mutants(own, &source[reached[own].clone()]);
+        let mutant = (!all.is_empty()).then(|| pick(&all, random).clone())?;
+        mutant.apply(source)?;
+        Some((mutant, name))
+    }
+
+    /// The tests of a kernel, then some of other kernels with the function, one for each sample.
+    fn tests_of(&self, function: &str, name: &str, random: &mut Stream) -> Vec<&KernelTest<'a>> {
+        let test = |at: &usize| &self.tests[*at];
+        let mut chosen: Vec<_> = self.kernels[name].1.iter().map(test).collect();
+        let others = self.users[function].iter().filter(|other| *other != name);
+        let mut others: Vec<_> = others
+            .flat_map(|other| self.kernels[other].1.iter().map(test))
+            .collect();
+        let most = chosen.len() + MOST_OTHERS;
+        while chosen.len() < most && !others.is_empty() {
+            let other = others.swap_remove(random.below(others.len() as u32) as usize);
+            if chosen.iter().all(|test| test.sample() != other.sample()) {
+                chosen.push(other);
+            }
+        }
+        chosen
+    }
+}
+
+fn pick<'a, T>(list: &'a [T], random: &mut Stream) -> &'a T {
+    &list[random.below(list.len() as u32) as usize]
+}
+
 #[test]
 fn mutants_of_kernels_are_caught() {
     // Out-of-bounds accesses of mutants must not end the process.
@@ -270,81 +365,35 @@ fn mutants_of_kernels_are_caught() {
     let count = std::env::var("PYR_WGPU_TEST_MUTANTS");
     let count: usize = count.map_or(30, |count| count.parse().expect("a number of mutants"));
     let samples = Op::samples();
-    let of_samples = samples.iter().flat_map(|sample| Trial::of(sample, device));
-    let trials: Vec<Trial> = of_samples.chain([Trial::Halves(Halves::new())]).collect();
+    let suite = Suite::new(&samples, device);
+    let all: Vec<&String> = suite.users.keys().collect();
+    assert!(all.len() > 80, "only {} functions", all.len());
 
-    // The text of each kernel, and its trials.
-    let mut kernels: BTreeMap<String, (Arc<str>, Vec<usize>)> = BTreeMap::new();
-    for (at, trial) in trials.iter().enumerate() {
-        for kernel in trial.kernels(device) {
-            let (_, users) = kernels
-                .entry(kernel.name)
-                .or_insert((kernel.source, Vec::new()));
-            users.push(at);
-        }
-    }
-    // The kernels that reach each function.
-    let mut users_of: BTreeMap<String, Vec<&String>> = BTreeMap::new();
-    for (name, (source, _)) in &kernels {
-        for function in functions(source).into_keys() {
-            // Entry points are different functions.
-            let key = match function.as_str() {
-                "main" => name.split(' ').next().unwrap_or_default(),
-                function => function,
-            };
-            users_of.entry(key.to_owned()).or_default().push(name);
-        }
-    }
-    assert!(users_of.len() > 80, "only {} functions", users_of.len());
-
-    let mut stream = Stream::new(0, Purpose::Initialise, 0, 0);
-    let mut below = |bound: usize| stream.below(bound as u32) as usize;
-    let functions_drawn: Vec<_> = users_of.iter().collect();
+    let random = &mut Stream::new(0, Purpose::Initialise, 0, 0);
     let [mut drawn, mut caught] = [0, 0];
     while drawn < count {
-        let (key, users) = functions_drawn[below(users_of.len())];
-        let name = users[below(users.len())];
-        let (source, own) = &kernels[name];
-        let reached = functions(source);
-        let function = if reached.contains_key(key) {
-            key
-        } else {
-            "main"
+        let function = pick(&all, random);
+        let Some((mutant, name)) = suite.draw(function, random) else {
+            continue;
         };
-        let all = mutants(function, &source[reached[function].clone()]);
-        if all.is_empty() {
-            continue;
-        }
-        let mutant = &all[below(all.len())];
-        if mutant.apply(source).is_none() {
-            continue;
-        }
-        // The tests of the kernel, and of others that have the line.
-        let mut others: Vec<usize> = users
-            .iter()
-            .filter(|other| **other != name)
-            .flat_map(|other| kernels[*other].1.iter().copied())
-            .collect();
-        let mut tried = own.clone();
-        for _ in 0..others.len() {
-            let other = others.swap_remove(below(others.len()));
-            // One test of each sample.
-            let sample = trials[other].sample();
-            let is_new = tried.iter().all(|at| trials[*at].sample() != sample);
-            if is_new && tried.len() < own.len() + OTHERS {
-                tried.push(other);
-            }
-        }
+        let tests = suite.tests_of(function, name, random);
         drawn += 1;
-        match tried.iter().any(|at| trials[*at].catches(device, mutant)) {
-            true => caught += 1,
+        match tests.iter().any(|test| test.fails(device, Some(&mutant))) {
+            true => {
+                caught += 1;
+                // The mutant failed, not the device.
+                assert!(
+                    !tests[0].fails(device, None),
+                    "{name} fails without a mutant"
+                );
+            }
             false => {
                 let [before, after] = mutant.lines.each_ref().map(|line| line.trim());
-                eprintln!("survived: {key} in {name}:\n    {before}\n    {after}");
+                println!("survived: {function} in {name}:\n    {before}\n    {after}");
             }
         }
     }
     let share = caught as f64 / drawn as f64;
-    eprintln!("{caught} of {drawn} mutants caught: {share:.3}");
-    assert!(share >= SHARE, "{share}");
+    println!("{caught} of {drawn} mutants caught: {share:.3}");
+    assert!(share >= LEAST_CAUGHT, "{share}");
 }

@@ -30,7 +30,8 @@ fn half_bits(value: vec4<f32>) -> vec4<u32> {
 
     // Below 2^-14 halves are multiples of 2^-24. The significand with its leading bit counts
     // 2^(exponent - 150); below 2^-25 everything is rounded to zero.
-    let shift = min(vec4<u32>(126u) - (magnitude >> vec4<u32>(23u)), vec4<u32>(25u));
+    let exponent = min(magnitude >> vec4<u32>(23u), vec4<u32>(125u));
+    let shift = min(vec4<u32>(126u) - exponent, vec4<u32>(25u));
     let significand = (magnitude & vec4<u32>(0x7fffffu)) | vec4<u32>(0x800000u);
     let below = (vec4<u32>(1u) << (shift - vec4<u32>(1u))) - vec4<u32>(1u);
     let last = (significand >> shift) & vec4<u32>(1u);

@@ -4,7 +4,7 @@
 /// Enough of a file to recognise its format.
 pub(super) const START: usize = 128;
 
-const CONVERT: &str = "load it in its own program and save the weights under PyTorch's names with \
+const CONVERT: &str = "load it in the framework that wrote it and save the weights under PyTorch's names with \
                        safetensors.torch.save_file";
 const SAVE: &str = "load it with torch.load and save its state_dict with \
                     safetensors.torch.save_file";
@@ -13,30 +13,6 @@ const SWAPPED: &str = "name a checkpoint instead; images come after it";
 
 /// The first bytes of formats, at an offset: what they are, and the next step for a checkpoint.
 const FORMATS: &[(usize, &[u8], &str, &str)] = &[
-    (
-        0,
-        b"\x80\x02",
-        "this is a Python pickle, perhaps a PyTorch checkpoint",
-        SAVE,
-    ),
-    (
-        0,
-        b"\x80\x03",
-        "this is a Python pickle, perhaps a PyTorch checkpoint",
-        SAVE,
-    ),
-    (
-        0,
-        b"\x80\x04",
-        "this is a Python pickle, perhaps a PyTorch checkpoint",
-        SAVE,
-    ),
-    (
-        0,
-        b"\x80\x05",
-        "this is a Python pickle, perhaps a PyTorch checkpoint",
-        SAVE,
-    ),
     (
         0,
         b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1",
@@ -90,7 +66,6 @@ const FORMATS: &[(usize, &[u8], &str, &str)] = &[
     (0, b"\xff\xd8\xff", "this is a JPEG image", SWAPPED),
     (0, b"GIF8", "this is a GIF image", SWAPPED),
     (8, b"WEBP", "this is a WebP image", SWAPPED),
-    (0, b"BM", "this is a BMP image", SWAPPED),
     (
         0,
         b"%PDF",
@@ -111,8 +86,15 @@ pub(super) fn is_safetensors(start: &[u8]) -> bool {
 /// if they are of no known format.
 pub(super) fn recognise(start: &[u8]) -> Option<(&'static str, &'static str)> {
     let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
-    if start.starts_with(b"PK\x03\x04") {
-        return Some(zip(start));
+    match start {
+        [b'P', b'K', 3, 4, ..] => return Some(zip(start)),
+        [0x80, 2..=5, ..] => {
+            let found = "this is a Python pickle, perhaps a PyTorch checkpoint";
+            return Some((found, SAVE));
+        }
+        // The reserved bytes of a BMP are zero.
+        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => return Some(("this is a BMP image", SWAPPED)),
+        _ => {}
     }
     let row = FORMATS.iter().find(|(at, magic, ..)| {
         let rest = start.get(*at..);

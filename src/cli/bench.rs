@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 
 use super::device::DeviceArgs;
 use super::error::CliError;
-use super::fitting::fitting;
+use super::fitting::{SMALLER, fitting};
 use super::network::NetworkArgs;
 use super::step::StepArgs;
 use super::tuning::{Tune, TuneArgs, complete};
@@ -66,7 +66,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.device.check()?;
     args.tune.check(&args.device)?;
     if let Mode::Infer = args.mode {
-        args.network.check_inference()?;
+        args.network.check_inference(None)?;
         args.step.check_inference()?;
     }
     // NaN lies in no range and is refused too.
@@ -110,13 +110,19 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let report = pollster::block_on(measure(&device, &workload, choose, &mut say));
     let report = report.map_err(|error| {
         let batches = 1..args.batch_size;
-        fitting(error, &device, "--batch-size", batches, |batch| {
-            let smaller = Workload {
-                batch,
-                ..workload.clone()
-            };
-            Some(vec![smaller.graph().ok()?])
-        })
+        fitting(
+            error,
+            &device,
+            ("--batch-size", SMALLER),
+            batches,
+            |batch| {
+                let smaller = Workload {
+                    batch,
+                    ..workload.clone()
+                };
+                Some(vec![smaller.graph().ok()?])
+            },
+        )
     })?;
     match args.json {
         true => print_json(&serde_json::to_value(&report).expect("reports are plain data"))?,

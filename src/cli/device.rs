@@ -65,6 +65,19 @@ impl DeviceArgs {
         }
     }
 
+    /// The flags of a resumed run: `auto` is the device that it recorded.
+    pub(super) fn again(&self, recorded: Option<String>) -> DeviceArgs {
+        let recorded = recorded.filter(|_| self.is_automatic());
+        DeviceArgs {
+            device: recorded.unwrap_or_else(|| self.device.clone()),
+            ..self.clone()
+        }
+    }
+
+    fn is_automatic(&self) -> bool {
+        self.request(None).kind() == DeviceKind::Auto && self.backend.is_none()
+    }
+
     fn request(&self, recorded: Option<&str>) -> DeviceRequest {
         DeviceRequest {
             device: Some(recorded.unwrap_or(&self.device).to_owned()),
@@ -86,16 +99,7 @@ impl DeviceArgs {
     /// # Errors
     /// If there is no such device.
     pub(super) fn open_again(&self, recorded: Option<&str>) -> Result<Device, CliError> {
-        let automatic = self.request(None).kind() == DeviceKind::Auto && self.backend.is_none();
-        let recorded = recorded.filter(|_| automatic);
-        if let Some(name) = recorded {
-            let device = name.to_owned();
-            let recorded = DeviceArgs {
-                device,
-                ..self.clone()
-            };
-            recorded.check()?;
-        }
+        let recorded = recorded.filter(|_| self.is_automatic());
         let request = self.request(recorded);
         let device = pollster::block_on(Device::open(&request)).map_err(|error| {
             let error = CliError::from(error);

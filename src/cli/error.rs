@@ -176,7 +176,7 @@ impl From<RunError> for CliError {
             RunError::Checkpoint(error) => error.into(),
             RunError::Spec(error) => error.into(),
             RunError::NotARun { .. } | RunError::Damaged { .. } => CliError::Checkpoint(text),
-            RunError::Directory { .. } => CliError::Failed(text),
+            RunError::Directory { .. } | RunError::Taken { .. } => CliError::Failed(text),
             RunError::Occupied(_) | RunError::InUse { .. } => CliError::Usage(text),
         }
     }

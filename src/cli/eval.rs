@@ -10,7 +10,7 @@ use super::dataset;
 use super::device::DeviceArgs;
 use super::error::CliError;
 use super::files;
-use super::fitting::fitting;
+use super::fitting::{SMALLER, fitting};
 use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::tuning::{Tune, TuneArgs, complete};
@@ -57,9 +57,8 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.device.check()?;
     args.tune.check(&args.device)?;
-    args.network.check_inference()?;
     dataset::check(Some(args.dataset), args.data.as_deref())?;
-    let loaded = files::load(&args.checkpoint, &args.network)?;
+    let loaded = files::load(&args.checkpoint, &args.network, true)?;
     let opened = data::open(&data::Request {
         kind: args.dataset,
         dir: args.data.clone(),
@@ -97,7 +96,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     .map_err(|error| match error {
         TrainError::Engine(error) => {
             let now = args.batch_size.min(total);
-            fitting(error, &device, "--batch-size", 1..now, |batch_size| {
+            let names = ("--batch-size", SMALLER);
+            fitting(error, &device, names, 1..now, |batch_size| {
                 let smaller = EvaluatorOptions {
                     batch_size,
                     ..options

@@ -16,7 +16,11 @@ use crate::trained_model::TrainedModel;
 /// # Errors
 /// If the file is damaged, holds NaN or infinities, or belongs to another network; if a flag
 /// contradicts the metadata and has no effect.
-pub(super) fn load(path: &Path, flags: &NetworkArgs) -> Result<TrainedModel, CliError> {
+pub(super) fn load(
+    path: &Path,
+    flags: &NetworkArgs,
+    for_inference: bool,
+) -> Result<TrainedModel, CliError> {
     let (path, checkpoint) = open(path)?;
     if !flags.any() {
         return TrainedModel::read(checkpoint, None).map_err(|e| in_file(&path, e));
@@ -24,6 +28,9 @@ pub(super) fn load(path: &Path, flags: &NetworkArgs) -> Result<TrainedModel, Cli
     let written = Description::read(&checkpoint.metadata).map_err(|e| in_file(&path, e))?;
     let spec = match written.map(|description| description.network) {
         Some(own) => {
+            if for_inference {
+                flags.check_inference(Some(&own))?;
+            }
             let spec = flags.resolve_for(Ok(own.clone()))?;
             let changed: Vec<&str> = flags.changes(&own).collect();
             if !changed.is_empty() && have_same_layers(&own, &spec)? {

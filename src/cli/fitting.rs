@@ -7,12 +7,17 @@ use crate::engine::{Device, Engine, EngineError};
 use crate::graph::Graph;
 use crate::kernels::LowerError;
 
-/// Adds to an error about too little memory, or too small a binding, the largest value of `flag`
-/// in a range that fits; its end does not. `graphs` are those that are loaded for such a value.
+/// The next step where the smallest batch is too large.
+pub(super) const SMALLER: &str = "a smaller network or image size";
+
+/// Adds to an error about too little memory, or too small a binding, the largest value in a range
+/// that fits; its end does not. `name` and the value say what would fit, as in `--batch-size 8`;
+/// `otherwise` is what to use if not even the smallest value does. `graphs` are those that are
+/// loaded for a value.
 pub(super) fn fitting(
     error: EngineError,
     device: &Device,
-    flag: &str,
+    (name, otherwise): (&str, &str),
     values: Range<usize>,
     graphs: impl Fn(usize) -> Option<Vec<Graph>>,
 ) -> CliError {
@@ -37,9 +42,9 @@ pub(super) fn fitting(
     }
     CliError::Device(match fitting == values.start {
         true => format!(
-            "{error}; not even {flag} {} would fit, so use a smaller network or image size",
+            "{error}; not even {name} {} would fit, so use {otherwise}",
             values.start
         ),
-        false => format!("{error}; {flag} {} would fit", fitting - 1),
+        false => format!("{error}; {name} {} would fit", fitting - 1),
     })
 }

@@ -3,6 +3,7 @@
 //! Results go to stdout, progress and warnings to stderr (`output`, on threads of `stream`).
 //! Arguments are checked first, then files, then adapters.
 
+mod background_writer;
 mod bench;
 mod cache;
 mod dataset;
@@ -18,7 +19,7 @@ mod predict;
 mod progress;
 mod signals;
 mod step;
-mod stream;
+
 mod summary;
 mod train;
 mod tuning;
@@ -110,9 +111,8 @@ fn start_threads() -> Result<(), CliError> {
     let started = rayon::ThreadPoolBuilder::new().build_global();
     started.map_err(|error| {
         CliError::Failed(format!(
-            "the threads that compute cannot be started: {error}; raise the limit of processes \
-             (`ulimit -u`, or pids.max of the control group), or set RAYON_NUM_THREADS to fewer \
-             threads than there are processors"
+            "the compute threads cannot be started: {error}; raise the limit of processes \
+             (`ulimit -u`, or pids.max of the cgroup), or set RAYON_NUM_THREADS to a smaller number"
         ))
     })
 }

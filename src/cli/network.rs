@@ -85,16 +85,18 @@ impl NetworkArgs {
         self.preset.is_some() || FLAGS.iter().any(|flag| (flag.is_given)(self))
     }
 
-    /// Checks that no flag was given that has an effect in training only.
+    /// Checks that no flag was given that changes the network in training only; `own` is the network
+    /// of the checkpoint, if it is known.
     ///
     /// # Errors
     /// The flag.
-    pub(super) fn check_inference(&self) -> Result<(), CliError> {
-        match self.dropout {
-            Some(dropout) => Err(CliError::Usage(format!(
+    pub(super) fn check_inference(&self, own: Option<&NetworkSpec>) -> Result<(), CliError> {
+        match (self.dropout, own) {
+            (Some(dropout), Some(own)) if dropout == own.dropout => Ok(()),
+            (Some(dropout), _) => Err(CliError::Usage(format!(
                 "--dropout {dropout} has an effect in training only; leave it out"
             ))),
-            None => Ok(()),
+            (None, _) => Ok(()),
         }
     }
 

@@ -1,30 +1,30 @@
 //! Text for the user: results on stdout, messages on stderr.
 //!
-//! A message that cannot be written is dropped: neither a closed terminal nor one that stands still
+//! A message that cannot be written is dropped: neither a closed terminal nor one that stops reading
 //! may end a run or hold it up. A result that cannot be written is an error.
 
 use std::io::{self, ErrorKind, Write, stderr, stdout};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::background_writer::{BackgroundWriter, Job};
 use super::error::CliError;
-use super::stream::{Job, Stream};
 use crate::text::{printable_json, printable_lines};
 
 /// Messages, and the progress bar.
-static STDERR: Stream = Stream::new();
+static STDERR: BackgroundWriter = BackgroundWriter::new();
 
 /// The events of a run, during which a signal may ask to stop. Other results are written directly.
-static STDOUT: Stream = Stream::new();
+static STDOUT: BackgroundWriter = BackgroundWriter::new();
 
 /// Messages that were dropped since one was last written.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// How long a message is waited for, so that results printed after it follow it.
-const BRIEFLY: Duration = Duration::from_millis(100);
+const MESSAGE_WAIT: Duration = Duration::from_millis(100);
 
-/// How long a reader may stand still while the process waits to end.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a reader may have stopped reading before the process no longer waits for it.
+const STALL_LIMIT: Duration = Duration::from_secs(2);
 
 /// Prints lines of results.
 ///
@@ -42,14 +42,14 @@ pub(super) fn print_json(value: &serde_json::Value) -> Result<(), CliError> {
     write_result(&printable_json(&value.to_string())).map_err(unwritten)
 }
 
-/// Prints an event, a JSON document. While its reader stands still, waits until `stopping`.
+/// Prints an event, a JSON document. While its reader stops reading, waits until `stopping`.
 ///
 /// # Errors
-/// As [`print_line`], and if the reader stands still while `stopping`.
+/// As [`print_line`], and if the reader stops reading while `stopping`.
 pub(super) fn print_event(event: &str, stopping: impl Fn() -> bool) -> Result<(), CliError> {
     let line = printable_json(event);
     let sent = STDOUT.send(Box::new(move || write_result(&line)));
-    match sent && STDOUT.wait(|taken| taken > PATIENCE && stopping()) {
+    match sent && STDOUT.wait(|taken| taken > STALL_LIMIT && stopping()) {
         true => STDOUT
             .take_error()
             .map_or(Ok(()), |error| Err(unwritten(error))),
@@ -78,7 +78,7 @@ pub(super) fn print_message(text: &str) {
         DROPPED.fetch_add(1, Ordering::Relaxed);
     }
     let start = Instant::now();
-    STDERR.wait(|taken| taken.max(start.elapsed()) > BRIEFLY);
+    STDERR.wait(|taken| taken.max(start.elapsed()) > MESSAGE_WAIT);
 }
 
 fn message(text: &str) -> Job {
@@ -89,7 +89,12 @@ fn message(text: &str) -> Job {
 /// Says how many messages were dropped, if there is room again.
 fn report_dropped() {
     let dropped = DROPPED.swap(0, Ordering::Relaxed);
-    let text = format!("warning: {dropped} messages were dropped, because nobody read them");
+    let messages = if dropped == 1 {
+        "message was"
+    } else {
+        "messages were"
+    };
+    let text = format!("warning: {dropped} {messages} dropped, because nothing read stderr");
     if dropped > 0 && !STDERR.send(message(&text)) {
         DROPPED.fetch_add(dropped, Ordering::Relaxed);
     }
@@ -108,11 +113,11 @@ pub(super) fn is_drawn() -> bool {
     STDERR.is_idle()
 }
 
-/// Waits until all messages are written, but not for a reader who stands still.
+/// Waits until all messages are written, but not for a reader who stops reading.
 pub(super) fn finish() {
     report_dropped();
     let start = Instant::now();
-    STDERR.wait(|taken| taken > PATIENCE || start.elapsed() > 2 * PATIENCE);
+    STDERR.wait(|taken| taken > STALL_LIMIT || start.elapsed() > 2 * STALL_LIMIT);
 }
 
 /// Writes a line, and waits where a slow reader has made the stream non-blocking.

@@ -52,8 +52,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.device.check()?;
     args.tune.check(&args.device)?;
-    args.network.check_inference()?;
-    let loaded = files::load(&args.checkpoint, &args.network)?;
+    let loaded = files::load(&args.checkpoint, &args.network, true)?;
     let mut failed = 0;
     let images = args.images.iter().filter_map(|path| {
         let image = decode(path, loaded.description.preprocessing.resize);
@@ -92,7 +91,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
 fn too_large(error: EngineError, device: &Device, loaded: &TrainedModel) -> CliError {
     let spec = loaded.network.spec();
     let sizes = spec.stem.least_image_size() as usize..spec.image_size as usize;
-    fitting(error, device, "--image-size", sizes, |size| {
+    let names = ("--image-size", "a smaller network or another device");
+    fitting(error, device, names, sizes, |size| {
         let smaller = NetworkSpec {
             image_size: size as u32,
             ..spec.clone()

@@ -72,7 +72,7 @@ impl Progress {
         let rate = format!("{:.0} img/s, {} left", self.rate(), duration(left));
         match &mut self.kind {
             Display::Quiet => {}
-            // While the terminal stands still, a later state replaces this one.
+            // While the terminal is stopped, a later state replaces this one.
             Display::Bar if !is_drawn() => {}
             Display::Bar => {
                 let message = format!("{rate}{}", text());

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::device::DeviceArgs;
 use super::error::CliError;
 use super::files;
-use super::fitting::fitting;
+use super::fitting::{SMALLER, fitting};
 use super::network::NetworkArgs;
 use super::{print_json, print_line};
 use crate::checkpoint::{Checkpoint, StoredTensor, Values, first_not_finite, read_npy_file};
@@ -147,7 +147,7 @@ fn check_flags(args: &Args) -> Result<(), CliError> {
     }
     match args.labels {
         Some(_) => Ok(()),
-        None => args.network.check_inference(),
+        None => args.network.check_inference(None),
     }
 }
 
@@ -191,8 +191,8 @@ fn compare(
     let (network, weights) = (&loaded.network, &loaded.tensors);
     let too_large = |graph: fn(&Network, usize) -> Result<Graph, GraphError>| {
         move |error| {
-            let flag = "--input with a batch of";
-            fitting(error, device, flag, 1..batch.size, |size| {
+            let names = ("--input with a batch of", SMALLER);
+            fitting(error, device, names, 1..batch.size, |size| {
                 Some(vec![graph(network, size).ok()?])
             })
         }
@@ -319,7 +319,7 @@ fn print(args: &Args, outcomes: &[Outcome]) -> Result<(), CliError> {
 
 /// The weights; where neither flags nor metadata give the image size, it is the batch's.
 fn load(args: &Args, input: &StoredTensor) -> Result<TrainedModel, CliError> {
-    let loaded = files::load(&args.weights, &args.network)?;
+    let loaded = files::load(&args.weights, &args.network, false)?;
     let extent = match input.shape() {
         [count, 3, height, width] if *count > 0 && height == width => u32::try_from(*height).ok(),
         _ => None,

@@ -47,8 +47,8 @@ pub(super) use file::{read_start, sniff_file};
 /// Bytes that all decodes of the process take together at most, whatever the files claim: 2 GiB,
 /// in the browser 512 MiB.
 ///
-/// Where less memory is available than twice as much ([`memory::available`], when the first image
-/// is decoded), as in a small container, the limit is half of what is available.
+/// If less than twice that is available ([`memory::available`]) when the first image is decoded, as
+/// in a small container, the limit is half of what is available.
 ///
 /// An image that alone would need more is refused. A pixel takes 6 to 23 bytes, by format: a JPEG
 /// of a camera 11, so that up to 200 million pixels are decoded, and a PNG 7 or 11. The bytes of

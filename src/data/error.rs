@@ -172,8 +172,8 @@ pub enum DataError {
 
     /// More than 1 % of the image files are unreadable.
     #[error(
-        "{unreadable} of {files} image files in {} cannot be read, more than 1 %: {listed}; \
-         repair or remove them",
+        "{unreadable} of {files} image files in {} cannot be read, more than 1 %; repair or remove \
+         them: {listed}",
         printable_path(path)
     )]
     TooManyUnreadable {

@@ -62,8 +62,8 @@ impl Loader {
     /// batches before the one the caller asks for next. Both count as 1 if 0.
     ///
     /// `key` is the key of the source's random stage in training; evaluation has none. Sources in
-    /// memory, and all sources in the browser, are read without threads. Where the system gives
-    /// fewer threads, those have to suffice; where it gives none, the caller reads.
+    /// memory, and all sources in the browser, are read without threads. If the system
+    /// refuses threads, the loader uses those it got; without any, the caller reads.
     pub fn new(
         source: Arc<dyn Source>,
         order: Vec<Vec<u32>>,

@@ -58,11 +58,15 @@ impl Config {
         let known = serde_json::to_value(complete).map_err(|error| error.to_string())?;
         match unknown_key(&written, &known) {
             None => Ok(config),
-            Some((key, nearest)) => Err(format!(
-                "the key `{}` is unknown, the nearest known one is `{nearest}`; it may be that of a \
-                 newer pyr-wgpu (environment.json names the version of the run)",
-                printable(key)
-            )),
+            Some((key, nearest)) => {
+                let meant = nearest.map(|known| format!(" (did you mean `{known}`?)"));
+                Err(format!(
+                    "unknown key `{}`{}; it may be that of a newer pyr-wgpu, and environment.json \
+                     names the version that began the run",
+                    printable(&key),
+                    meant.unwrap_or_default()
+                ))
+            }
         }
     }
 
@@ -137,18 +141,22 @@ impl Config {
     }
 }
 
-/// The first key of a table, or of a table in it, that another table does not have, and the nearest
-/// that it has.
-fn unknown_key<'a>(written: &'a Value, known: &'a Value) -> Option<(&'a str, &'a str)> {
+/// The first key of a table, or of a table in it, that another table does not have, with the names
+/// of the tables around it, and a key that may have been meant.
+fn unknown_key<'a>(written: &Value, known: &'a Value) -> Option<(String, Option<&'a str>)> {
     let (written, known) = (written.as_object()?, known.as_object()?);
     written
         .iter()
         .find_map(|(key, value)| match known.get(key) {
-            Some(known) => unknown_key(value, known),
+            Some(known) => {
+                let (inner, nearest) = unknown_key(value, known)?;
+                Some((format!("{key}.{inner}"), nearest))
+            }
             None => {
                 let distance = |known: &&String| strsim::levenshtein(known, key);
-                let nearest = known.keys().min_by_key(distance)?;
-                Some((key.as_str(), nearest.as_str()))
+                let nearest = known.keys().min_by_key(distance);
+                let nearest = nearest.filter(|known| distance(known) <= 3);
+                Some((key.clone(), nearest.map(String::as_str)))
             }
         })
 }
@@ -220,20 +228,20 @@ mod tests {
             (
                 "[recipe]",
                 "[recipe]\nmomentun = 0.5",
-                "`momentun`",
+                "`recipe.momentun`",
                 "`momentum`",
             ),
             (
                 "[network]",
                 "[network]\ndropuot = 0.5",
-                "`dropuot`",
+                "`network.dropuot`",
                 "`dropout`",
             ),
             (
                 "[network]",
                 "[optimizer]\n[network]",
-                "`optimizer`",
-                "nearest",
+                "`optimizer`;",
+                "newer",
             ),
         ] {
             let error = Config::from_toml(&text.replace(from, to)).unwrap_err();

@@ -21,6 +21,18 @@ pub(super) struct Lock {
     pub(super) unsupported: Option<io::Error>,
 }
 
+/// What has become of a locked file.
+#[derive(Debug, PartialEq)]
+pub(super) enum LockState {
+    /// It is still that of the directory.
+    Held,
+    /// It was removed.
+    Removed,
+    /// It was removed, and another process has locked a new one; its number, if that can be read.
+    /// That process may have ended.
+    Replaced(Option<u32>),
+}
+
 /// Why a lock was not taken.
 #[derive(Debug)]
 pub(super) enum LockError {
@@ -41,26 +53,33 @@ impl Lock {
         let mut file = options.open(directory.join(LOCK)).map_err(LockError::Io)?;
         let unsupported = match file.try_lock() {
             Ok(()) => None,
-            Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder(&mut file))),
+            Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder_of(&mut file))),
             Err(TryLockError::Error(error)) => Some(error),
         };
         Ok(Lock { file, unsupported })
     }
 
-    /// Whether the locked file is still that of the directory. If it was removed, another process
-    /// may have locked a new one. On Windows nobody can remove it.
-    pub(super) fn is_in(&self, directory: &Path) -> bool {
+    /// What has become of the locked file. On Windows nobody can remove it.
+    pub(super) fn state_in(&self, directory: &Path) -> LockState {
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt;
-            let place = |file: Metadata| (file.dev(), file.ino());
-            match fs::metadata(directory.join(LOCK)) {
-                Ok(named) => self.file.metadata().map(place).ok() == Some(place(named)),
-                Err(error) => error.kind() != io::ErrorKind::NotFound,
+            let path = directory.join(LOCK);
+            let inode = |file: Metadata| (file.dev(), file.ino());
+            match fs::metadata(&path) {
+                Ok(named) if self.file.metadata().ok().map(inode) != Some(inode(named.clone())) => {
+                    let holder = File::open(&path).ok();
+                    LockState::Replaced(holder.and_then(|mut file| holder_of(&mut file)))
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => LockState::Removed,
+                _ => LockState::Held,
             }
         }
         #[cfg(not(unix))]
-        directory.join(LOCK).exists()
+        match directory.join(LOCK).exists() {
+            true => LockState::Held,
+            false => LockState::Removed,
+        }
     }
 
     /// Writes the number of this process to the file.
@@ -72,7 +91,7 @@ impl Lock {
 }
 
 /// The number of the process that holds the lock.
-fn holder(file: &mut File) -> Option<u32> {
+fn holder_of(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
@@ -103,10 +122,15 @@ mod tests {
     fn a_removed_lock_is_noticed() {
         let directory = tempfile::tempdir().unwrap();
         let first = Lock::take(directory.path()).unwrap();
-        assert!(first.is_in(directory.path()));
+        assert_eq!(first.state_in(directory.path()), LockState::Held);
         fs::remove_file(directory.path().join(LOCK)).unwrap();
-        assert!(!first.is_in(directory.path()));
-        let second = Lock::take(directory.path()).unwrap();
-        assert!(second.is_in(directory.path()) && !first.is_in(directory.path()));
+        assert_eq!(first.state_in(directory.path()), LockState::Removed);
+        let mut second = Lock::take(directory.path()).unwrap();
+        second.write_holder().unwrap();
+        assert_eq!(second.state_in(directory.path()), LockState::Held);
+        // Also after the other process has ended.
+        drop(second);
+        let replaced = LockState::Replaced(Some(std::process::id()));
+        assert_eq!(first.state_in(directory.path()), replaced);
     }
 }

@@ -38,7 +38,7 @@ use crate::kernels::Choices;
 use crate::model::SpecError;
 use crate::text::{printable, printable_path};
 use crate::trained_model::TrainedModelError;
-use lock::{LOCK, Lock, LockError};
+use lock::{LOCK, Lock, LockError, LockState};
 use records::{CSV_HEADER, METRICS};
 
 pub use config::{Config, Environment};
@@ -74,6 +74,19 @@ pub enum RunError {
         .process.map_or("another process".to_owned(), |number| format!("process {number}"))
     )]
     InUse {
+        /// The path.
+        path: PathBuf,
+        /// The number of the process, if it is known.
+        process: Option<u32>,
+    },
+    /// Another process has written into the directory in the meantime.
+    #[error(
+        "{} has continued the run in {} since the file `lock` was removed there; this process \
+         stops without saving; never remove that file",
+        .process.map_or("another process".to_owned(), |number| format!("process {number}")),
+        printable_path(path)
+    )]
+    Taken {
         /// The path.
         path: PathBuf,
         /// The number of the process, if it is known.
@@ -198,17 +211,30 @@ impl RunDirectory {
         })
     }
 
-    /// Makes sure that this process still holds the lock.
+    /// Makes sure that no other process has had the directory since this one locked it, and takes
+    /// the lock again if its file was removed.
     ///
     /// # Errors
-    /// If the file was removed and another process has taken the lock.
+    /// If another process has, or had, the lock.
     fn keep_lock(&self) -> Result<(), RunError> {
         let mut lock = self.lock.borrow_mut();
-        if lock.as_ref().is_some_and(|held| !held.is_in(&self.path)) {
-            let lock = lock.insert(take_lock(&self.path)?);
-            lock.write_holder().map_err(failed(&self.path))?;
+        let Some(held) = &*lock else { return Ok(()) };
+        let taken = |process| RunError::Taken {
+            path: self.path.clone(),
+            process,
+        };
+        match held.state_in(&self.path) {
+            LockState::Held => Ok(()),
+            LockState::Replaced(process) => Err(taken(process)),
+            LockState::Removed => {
+                let new = take_lock(&self.path).map_err(|error| match error {
+                    RunError::InUse { process, .. } => taken(process),
+                    error => error,
+                })?;
+                let written = lock.insert(new).write_holder();
+                written.map_err(failed(&self.path))
+            }
         }
-        Ok(())
     }
 
     /// Says in the lock who holds it, and removes the temporary files of killed processes.

@@ -164,8 +164,8 @@ impl RunDirectory {
                 }
                 _ => {
                     return Err(self.damaged(format!(
-                        "{METRICS}, line {}, is not of its table; restore the file, or remove it \
-                         to have it written again from {EVENTS}",
+                        "{METRICS}, line {}, is not a row of the table; restore the file, or remove \
+                         it to have it written again from {EVENTS}",
                         index + 1
                     )));
                 }
@@ -186,6 +186,7 @@ impl RunDirectory {
         if complete == bytes.len() {
             return Ok(());
         }
+        self.keep_lock()?;
         let file = OpenOptions::new().write(true).open(&path);
         file.and_then(|file| {
             file.set_len(complete as u64)?;

@@ -225,6 +225,7 @@ impl RunDirectory {
         let mut written = weight_files(&state.progress);
         written.retain(|name| !matches!(Checkpoint::load(&self.file(name)), Ok(w) if w == weights));
         for name in &written {
+            self.keep_lock()?;
             weights.save(&self.file(name))?;
         }
         Ok(written)

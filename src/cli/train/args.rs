@@ -38,15 +38,7 @@ impl Args {
     /// # Errors
     /// The flag.
     pub(super) fn check(&self) -> Result<(), CliError> {
-        self.device.check()?;
-        self.tune.check(&self.device)?;
-        if self.files.choices.is_some() {
-            self.device
-                .needs_adapter("--choices", "has no choice of kernels")?;
-        }
-        if self.files.retry > 0 {
-            self.device.needs_adapter("--retry", "cannot be lost")?;
-        }
+        self.check_device(&self.device)?;
         match self.files.resume.is_some() && self.tune.tune.is_some() {
             true => Err(CliError::Usage(
                 "a resumed run keeps its kernels, so that its results stay the same; leave out \
@@ -55,6 +47,22 @@ impl Args {
             )),
             false => Ok(()),
         }
+    }
+
+    /// Checks that no flag was given that has no effect on a device.
+    ///
+    /// # Errors
+    /// The flag.
+    pub(super) fn check_device(&self, device: &DeviceArgs) -> Result<(), CliError> {
+        device.check()?;
+        self.tune.check(device)?;
+        if self.files.choices.is_some() {
+            device.needs_adapter("--choices", "has no choice of kernels")?;
+        }
+        if self.files.retry > 0 {
+            device.needs_adapter("--retry", "cannot be lost")?;
+        }
+        Ok(())
     }
 }
 

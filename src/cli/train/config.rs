@@ -107,9 +107,8 @@ const FLAGS: [RunFlag; 14] = [
     }),
 ];
 
-/// The directory to record: absolute, so that the run resumes from any directory. One that is given
-/// with `..` is that without symbolic links, since `..` after a link leads to where the link
-/// points.
+/// The directory to record: absolute, so that the run resumes from any directory. A path with `..`
+/// is canonicalised, because `..` after a symbolic link is the parent of the link's target.
 fn directory(path: &Path) -> PathBuf {
     // Only an empty path has no absolute form; opening what cannot be resolved reports it.
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

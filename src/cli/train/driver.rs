@@ -34,7 +34,12 @@ pub(super) fn drive(mut session: Session, mut recorder: Recorder<'_>) -> Result<
             Ok(None) => {
                 let code = signal.filter(|_| stopped || recorder.unwritten.is_some());
                 return match (recorder.unwritten, code) {
-                    (_, Some(code)) => Err(CliError::Stopped(code)),
+                    (unwritten, Some(code)) => {
+                        if let Some(text) = unwritten {
+                            recorder.device.say(&format!("warning: {text}"));
+                        }
+                        Err(CliError::Stopped(code))
+                    }
                     (Some(text), None) => Err(CliError::Failed(text)),
                     (None, None) => Ok(()),
                 };
@@ -98,16 +103,24 @@ impl<'a> Recorder<'a> {
 
     fn take(&mut self, event: &Event) -> Result<(), CliError> {
         self.run.record(event)?;
+        // After these nothing can ask to stop.
+        let ends = matches!(
+            event,
+            Event::Stopped { .. } | Event::Finished { .. } | Event::Failed { .. }
+        );
         if self.json
             && self.unwritten.is_none()
             && event.is_lasting()
-            && let Err(error) = print_event(&event.to_json(), || self.signals.asked().is_some())
+            && let Err(error) =
+                print_event(&event.to_json(), || ends || self.signals.asked().is_some())
         {
             let reason = error.message().unwrap_or("nobody reads stdout any more");
-            let run = self.run.path();
+            let run = self.run;
             self.unwritten = Some(format!(
-                "{reason}; the run is saved and {run} has its events in events.jsonl",
-                run = printable_path(run)
+                "{reason}; the run is saved, and its events are in {}; continue with `pyr-wgpu train \
+                 --resume {}`",
+                printable_path(&run.file("events.jsonl")),
+                quoted(run.path())
             ));
         }
         self.show(event);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub(super) use args::Args;
 
 use super::error::CliError;
-use super::fitting::fitting;
+use super::fitting::{SMALLER, fitting};
 use super::signals::Signals;
 use super::tuning::{Tune, complete};
 use crate::engine::{Device, EngineError, Tuner};
@@ -45,7 +45,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let allowed = Allowed::new(&args)?;
     let mut progress = Progress::default();
     if let Some(path) = &args.files.resume {
-        progress.directory = Some(RunDirectory::resume(path)?);
+        let run = progress.directory.insert(RunDirectory::resume(path)?);
+        args.check_device(&args.device.again(run.device()?))?;
     }
     with_retries(
         args.files.retry,
@@ -215,7 +216,7 @@ fn too_large(
     };
     let batch = options.recipe.batch_size.min(images);
     let now = options.micro_batch.unwrap_or(batch);
-    fitting(error, device, "--micro-batch", 1..now, |batch| {
+    fitting(error, device, ("--micro-batch", SMALLER), 1..now, |batch| {
         let smaller = Options {
             micro_batch: Some(batch),
             ..options.clone()

@@ -48,7 +48,7 @@ pub(super) fn prepare(
     let dataset = match opened {
         Err(error @ DataError::MissingDirectory { .. }) if is_resumed => {
             return Err(CliError::Data(format!(
-                "{error}; if the data has moved, say where to: --data DIR --allow data"
+                "{error}; if the data has moved, give its new directory with --data DIR --allow data"
             )));
         }
         opened => opened?,

@@ -16,8 +16,8 @@ use jpeg_decoder::{ColorTransform, Decoder};
 use super::orientation::orientation;
 use super::{DataError, Opened, damaged, rgb_image, unsupported};
 
-/// The start of a JPEG, and the segment of a Motion JPEG, at which the decoder takes the standard
-/// tables for those that the file lacks.
+/// The start of an image and the `AVI1` segment of Motion JPEG, which makes the decoder use the
+/// standard Huffman tables where the file has none.
 const START: &[u8] = b"\xFF\xD8\xFF\xE0\0\x07AVI1\0";
 
 /// A component of the frame: a plane of samples.

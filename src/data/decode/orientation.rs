@@ -14,8 +14,8 @@ pub(super) fn orientation(exif: &[u8], xmp: &[u8]) -> Orientation {
     orientation.unwrap_or(Orientation::NoTransforms)
 }
 
-/// The first integer of field 0x112 in the first directory. As in Pillow, it has 16 or 32 bits or
-/// a sign; bytes without one are text.
+/// The first integer of tag 0x112 in IFD0, of type SHORT (3), LONG (4), SBYTE (6), SSHORT (8),
+/// SLONG (9) or IFD (13). Pillow reads BYTE as text, so it is ignored.
 fn in_exif(mut exif: &[u8]) -> Option<u32> {
     // Some programs begin as in a JPEG everywhere, or do so twice.
     for _ in 0..2 {

@@ -88,23 +88,32 @@ fn pixels(decoder: Decoder<Cursor<&[u8]>>) -> Result<(RgbImage, Orientation), Da
     Ok((image, orientation))
 }
 
-/// The last text with a keyword; empty if there is none, or it is too large.
+/// The last text with a keyword; empty if there is none, or it has more than [`LARGEST_TEXT`]
+/// bytes.
 fn text(info: &Info, keyword: &str) -> String {
-    let mut found = info.utf8_text.iter();
-    if let Some(text) = found.rfind(|text| text.keyword == keyword) {
-        let mut text = text.clone();
-        let inflated = text.decompress_text_with_limit(LARGEST_TEXT);
-        return inflated.and_then(|()| text.get_text()).unwrap_or_default();
-    }
-    let mut found = info.compressed_latin1_text.iter();
-    if let Some(text) = found.rfind(|text| text.keyword == keyword) {
-        let mut text = text.clone();
-        let inflated = text.decompress_text_with_limit(LARGEST_TEXT);
-        return inflated.and_then(|()| text.get_text()).unwrap_or_default();
-    }
-    let mut found = info.uncompressed_latin1_text.iter();
-    let text = found.rfind(|text| text.keyword == keyword);
-    text.map(|text| text.text.clone()).unwrap_or_default()
+    let is_small = |bytes: usize| bytes <= LARGEST_TEXT;
+    let international = info.utf8_text.iter().rfind(|text| text.keyword == keyword);
+    let mut compressed = info.compressed_latin1_text.iter();
+    let compressed = compressed.rfind(|text| text.keyword == keyword);
+    let mut plain = info.uncompressed_latin1_text.iter();
+    let plain = plain.rfind(|text| text.keyword == keyword);
+    let text = match (international, compressed, plain) {
+        (Some(text), ..) => {
+            let mut text = text.clone();
+            let inflated = text.decompress_text_with_limit(LARGEST_TEXT);
+            inflated.and_then(|()| text.get_text())
+        }
+        (None, Some(text), _) => {
+            let mut text = text.clone();
+            let inflated = text.decompress_text_with_limit(LARGEST_TEXT);
+            inflated.and_then(|()| text.get_text())
+        }
+        (None, None, Some(text)) if is_small(text.text.len()) => Ok(text.text.clone()),
+        (None, None, _) => Ok(String::new()),
+    };
+    text.ok()
+        .filter(|text| is_small(text.len()))
+        .unwrap_or_default()
 }
 
 /// The bytes of ImageMagick's form of metadata: three lines of which the last tells the length,

@@ -5,21 +5,22 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// More jobs than this do not wait.
-const MOST_JOBS: usize = 1000;
+/// Jobs beyond this number are dropped.
+const MAX_QUEUED: usize = 1000;
 
-/// Time between two checks whether to wait on.
+/// Interval at which [`BackgroundWriter::wait`] asks whether to give up.
 const TICK: Duration = Duration::from_millis(20);
 
 /// Something that writes.
 pub(super) type Job = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 /// A thread, started by its first job, that does jobs in order.
-pub(super) struct Stream {
+pub(super) struct BackgroundWriter {
     state: Mutex<State>,
     /// Notified when a job was added or done.
     changed: Condvar,
@@ -34,9 +35,9 @@ struct State {
     error: Option<io::Error>,
 }
 
-impl Stream {
-    pub(super) const fn new() -> Stream {
-        Stream {
+impl BackgroundWriter {
+    pub(super) const fn new() -> BackgroundWriter {
+        BackgroundWriter {
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
                 began: None,
@@ -55,7 +56,7 @@ impl Stream {
     /// Adds a job. Returns whether there was room; if not, the job is dropped.
     pub(super) fn send(&'static self, job: Job) -> bool {
         let mut state = self.state();
-        if state.waiting.len() == MOST_JOBS {
+        if state.waiting.len() == MAX_QUEUED {
             return false;
         }
         state.waiting.push_back(job);
@@ -85,7 +86,9 @@ impl Stream {
         while let Some(job) = state.waiting.pop_front() {
             state.began = Some(Instant::now());
             drop(state);
-            let done = job();
+            // A job that panics must not end the thread, for which others wait.
+            let done = catch_unwind(AssertUnwindSafe(job));
+            let done = done.unwrap_or_else(|_| Err(io::Error::other("a write panicked")));
             state = self.state();
             state.began = None;
             if let Err(error) = done {
@@ -132,7 +135,7 @@ mod tests {
 
     #[test]
     fn jobs_are_done_in_order_and_errors_kept() {
-        static STREAM: Stream = Stream::new();
+        static STREAM: BackgroundWriter = BackgroundWriter::new();
         let (sender, receiver) = channel();
         for number in 0..100 {
             let sender = sender.clone();
@@ -153,7 +156,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_job_that_stands_still() {
-        static STREAM: Stream = Stream::new();
+        static STREAM: BackgroundWriter = BackgroundWriter::new();
         let (gate, closed) = channel::<()>();
         assert!(STREAM.send(Box::new(move || {
             closed.recv().unwrap_or_default();
@@ -163,7 +166,7 @@ mod tests {
         assert!(!STREAM.wait(|taken| taken > Duration::from_millis(50)));
         assert!(start.elapsed() >= Duration::from_millis(50));
         let more = (0..).take_while(|_| STREAM.send(Box::new(|| Ok(()))));
-        assert_eq!(more.count(), MOST_JOBS);
+        assert_eq!(more.count(), MAX_QUEUED);
         drop(gate);
         assert!(STREAM.wait(|_| false));
     }
