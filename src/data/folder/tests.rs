@@ -576,5 +576,5 @@ fn many_unreadable_files_are_counted_and_a_few_are_named() {
     let error = folder.error();
     assert_has(&error, "8 of 20 image files in ");
     assert_has(&error, "b/004.png: damaged PNG image");
-    assert_has(&error, "and 3 more; repair");
+    assert_has(&error, "again and 3 more");
 }
