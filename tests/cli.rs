@@ -439,6 +439,16 @@ fn results_that_cannot_be_written_are_an_error() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {stderr}");
         assert!(!stderr.contains("error:"), "{stderr}");
     }
+    // A closed pipe does not hide what went wrong.
+    let compared = ["verify", &weights, "--input", &input, "--logits", &logits];
+    let different = [&compared[..], &["--tolerance", "0", "--device", "cpu"]].concat();
+    let missing = ["predict", &weights, "missing.png", &star, "--device", "cpu"];
+    for (arguments, code) in [(&different[..], 1), (&missing, 4)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command(arguments).stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+    }
 }
 
 #[test]

@@ -475,7 +475,7 @@ fn resuming_compares_the_data() {
         &resume(&[]),
         4,
         &[
-            "training images have other pixels or labels",
+            "training images have other pixels, labels or another order",
             "test images have",
         ],
     );
@@ -862,6 +862,30 @@ fn new_runs_share_no_directory() {
 }
 
 /// The best weights are not in the state of a later epoch, so their damage is noticed at once.
+/// A file that is needed to resume and was removed during the run is written again by a save.
+#[test]
+fn removed_files_are_written_again() {
+    let place = Place::new();
+    let (child, _events) = started(&mut place.train("100000", &["--run-dir", "run"]), "saved");
+    for name in ["config.toml", "choices.json"] {
+        fs::remove_file(place.path("run").join(name)).unwrap();
+    }
+    signal(&child, "TERM");
+    assert_eq!(ended(child).0, Some(143));
+    for name in ["config.toml", "choices.json"] {
+        assert!(place.path("run").join(name).is_file(), "{name}");
+    }
+    let (child, _events) = started(&mut place.command(&["train", "--resume", "run"]), "saved");
+    signal(&child, "TERM");
+    assert_eq!(ended(child).0, Some(143));
+    // What never was such a file is not emptied.
+    let events = place.path("run/events.jsonl");
+    fs::write(&events, "notes without an end").unwrap();
+    let words = ["events.jsonl", "another file"];
+    expect(&place.run(&["train", "--resume", "run"]), 5, &words);
+    assert_eq!(fs::read_to_string(events).unwrap(), "notes without an end");
+}
+
 #[test]
 fn damaged_best_weights_are_named() {
     let place = Place::new();

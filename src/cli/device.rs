@@ -7,6 +7,8 @@ use super::error::CliError;
 use super::output::print_message;
 use crate::engine::{Device, DeviceKind, DeviceRequest};
 use crate::gpu::adapter::BACKENDS;
+use crate::run::RecordedDevice;
+use crate::text::printable;
 
 /// Where to run.
 #[derive(Args, Clone, Debug, Default)]
@@ -33,8 +35,7 @@ impl DeviceArgs {
     /// # Errors
     /// If a flag would have no effect.
     pub(super) fn check(&self) -> Result<(), CliError> {
-        if matches!(self.request(None).kind(), DeviceKind::Adapter(name) if name.trim().is_empty())
-        {
+        if matches!(self.request().kind(), DeviceKind::Adapter(name) if name.trim().is_empty()) {
             return Err(CliError::Usage(
                 "--device is empty; give cpu, an adapter's number or part of its name; see \
                  `pyr-wgpu devices`"
@@ -56,7 +57,7 @@ impl DeviceArgs {
     /// # Errors
     /// If it names the processor; `reason` says why the flag has no effect.
     pub(super) fn needs_adapter(&self, flag: &str, reason: &str) -> Result<(), CliError> {
-        match self.request(None).kind() {
+        match self.request().kind() {
             DeviceKind::Cpu | DeviceKind::Reference => Err(CliError::Usage(format!(
                 "--device {} {reason}; leave out {flag}, or name an adapter",
                 self.device
@@ -66,21 +67,24 @@ impl DeviceArgs {
     }
 
     /// The flags of a resumed run: `auto` is the device that it recorded.
-    pub(super) fn again(&self, recorded: Option<String>) -> DeviceArgs {
-        let recorded = recorded.filter(|_| self.is_automatic());
-        DeviceArgs {
-            device: recorded.unwrap_or_else(|| self.device.clone()),
-            ..self.clone()
+    pub(super) fn again(&self, recorded: Option<RecordedDevice>) -> DeviceArgs {
+        match recorded.filter(|_| self.is_automatic()) {
+            Some(RecordedDevice { device, backend }) => DeviceArgs {
+                device,
+                backend,
+                ..self.clone()
+            },
+            None => self.clone(),
         }
     }
 
     fn is_automatic(&self) -> bool {
-        self.request(None).kind() == DeviceKind::Auto && self.backend.is_none()
+        self.request().kind() == DeviceKind::Auto && self.backend.is_none()
     }
 
-    fn request(&self, recorded: Option<&str>) -> DeviceRequest {
+    fn request(&self) -> DeviceRequest {
         DeviceRequest {
-            device: Some(recorded.unwrap_or(&self.device).to_owned()),
+            device: Some(self.device.clone()),
             backend: self.backend.clone(),
             checked: self.checked,
         }
@@ -98,15 +102,16 @@ impl DeviceArgs {
     ///
     /// # Errors
     /// If there is no such device.
-    pub(super) fn open_again(&self, recorded: Option<&str>) -> Result<Device, CliError> {
+    pub(super) fn open_again(&self, recorded: Option<RecordedDevice>) -> Result<Device, CliError> {
         let recorded = recorded.filter(|_| self.is_automatic());
-        let request = self.request(recorded);
+        let request = self.again(recorded.clone()).request();
         let device = pollster::block_on(Device::open(&request)).map_err(|error| {
             let error = CliError::from(error);
-            match (recorded, error) {
-                (Some(name), CliError::Device(text)) => CliError::Device(format!(
-                    "the run was started on {name}: {text}; to resume it on another device, whose \
-                     rounding differs, name one, as in --device cpu"
+            match (&recorded, error) {
+                (Some(began), CliError::Device(text)) => CliError::Device(format!(
+                    "the run was started on {}: {text}; to resume it on another device, whose \
+                     rounding differs, name one, as in --device cpu",
+                    printable(&began.device)
                 )),
                 (_, error) => error,
             }
@@ -144,7 +149,7 @@ impl DeviceArgs {
 
     fn reason(&self, device: &Device) -> String {
         match device {
-            _ if self.request(None).kind() != DeviceKind::Auto => {
+            _ if self.request().kind() != DeviceKind::Auto => {
                 format!(", chosen by --device {}", self.device)
             }
             Device::Gpu(gpu) if gpu.description.software() => {

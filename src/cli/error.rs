@@ -133,7 +133,11 @@ impl From<PredictError> for CliError {
 
 impl From<DataError> for CliError {
     fn from(error: DataError) -> CliError {
-        CliError::Data(error.to_string())
+        let text = error.to_string();
+        match error {
+            DataError::Memory(_) => CliError::Device(text),
+            _ => CliError::Data(text),
+        }
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.tune.check(&args.device)?;
     let loaded = files::load(&args.checkpoint, &args.network, true)?;
     let mut failed = 0;
+    let mut classified = Ok(());
     let images = args.images.iter().filter_map(|path| {
         let image = decode(path, loaded.description.preprocessing.resize);
         let image = image.map_err(|error| {
@@ -76,14 +77,15 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             complete(&mut tuner, &device, graphs, &Choices::default(), log)
         });
         let mut predictor = predictor.map_err(|error| too_large(error, &device, &loaded))?;
-        classify(&mut predictor, images, &args)?;
+        classified = classify(&mut predictor, images, &args);
     }
-    match failed {
-        0 => Ok(()),
-        _ => Err(CliError::Data(format!(
+    // A closed pipe ends the command early, but does not hide an error.
+    match (failed, classified) {
+        (1.., Ok(()) | Err(CliError::ClosedPipe)) => Err(CliError::Data(format!(
             "{failed} of {} images could not be classified",
             args.images.len()
         ))),
+        (_, classified) => classified,
     }
 }
 
@@ -117,13 +119,17 @@ fn classify(
 ) -> Result<(), CliError> {
     let mut document = Vec::new();
     let mut not_finite = 0;
+    let mut printed = Ok(());
     for (name, image) in images {
         match pollster::block_on(predictor.classify(&image)) {
             Ok(mut predictions) => {
                 predictions.truncate(args.top);
                 match args.json {
                     true => document.push(as_json(&name, &predictions)),
-                    false => as_text(&name, &predictions)?,
+                    false => printed = as_text(&name, &predictions),
+                }
+                if printed.is_err() {
+                    break;
                 }
             }
             Err(error @ PredictError::NotFinite { .. }) => {
@@ -134,14 +140,14 @@ fn classify(
         }
     }
     if args.json {
-        print_json(&serde_json::Value::Array(document))?;
+        printed = print_json(&serde_json::Value::Array(document));
     }
-    match not_finite {
-        0 => Ok(()),
-        _ => Err(CliError::Diverged(format!(
+    match (not_finite, printed) {
+        (1.., Ok(()) | Err(CliError::ClosedPipe)) => Err(CliError::Diverged(format!(
             "{not_finite} of {} images have scores that are NaN or infinite",
             args.images.len()
         ))),
+        (_, printed) => printed,
     }
 }
 

@@ -60,7 +60,7 @@ macro_rules! datasets {
 datasets! {
     /// Drawn by the program.
     Shapes = "shapes", include_str!("../../datasets/shapes.toml"),
-        |_, request| Ok(shapes::open(request.resize, request.need_train));
+        |_, request| shapes::open(request.resize, request.need_train);
     /// CIFAR-10, binary files.
     Cifar10 = "cifar10", include_str!("../../datasets/cifar10.toml"), cifar::open;
     /// CIFAR-100 with its fine labels, binary files.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::memory::OutOfMemory;
 use crate::text::{first_few, printable, printable_path};
 
 /// Everything that can go wrong between a data directory and a batch.
@@ -267,6 +268,10 @@ pub enum DataError {
         /// The bytes it may have.
         limit: u64,
     },
+
+    /// Images do not fit the memory.
+    #[error("{0}; free some, or use smaller or fewer images")]
+    Memory(OutOfMemory),
 
     /// The operating system cannot read an image file.
     #[error("cannot be read: {source}; check the path and its permissions")]

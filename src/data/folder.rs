@@ -30,7 +30,7 @@ use rayon::prelude::*;
 use super::decode::{read_start, sniff_file};
 use super::formats::{begins_like_an_image, is_named_as_image};
 use super::image_files::{FileList, ImageFiles};
-use super::images::{Images, image_bytes};
+use super::images::{Images, blank_images, image_bytes};
 use super::names::{look_alike_keys, spell_apart};
 use super::statistics::measure;
 use super::unreadable::Unreadable;
@@ -219,7 +219,7 @@ impl Part {
     /// Decodes every file now.
     fn decode(self, resize: Resize, notes: &mut Vec<String>) -> Result<Arc<dyn Source>, DataError> {
         let length = image_bytes(resize.size);
-        let mut bytes = vec![0; self.files.len() * length];
+        let mut bytes = blank_images(self.files.len(), resize.size)?;
         let slots = bytes.par_chunks_exact_mut(length).enumerate();
         let unreadable = self.check_files(slots, |path, slot| {
             slot.copy_from_slice(&decode_image_file(path, resize)?);

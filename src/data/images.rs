@@ -6,6 +6,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::{DataError, EpochKey, HOST_LIMIT, Resize, Source};
+use crate::memory;
 
 /// Images in memory, all of one size, with their labels.
 pub struct Images {
@@ -36,7 +37,8 @@ impl Images {
 
     /// Resizes every image: now if the result may stay in memory, otherwise when it is read.
     pub(super) fn resized(self, resize: Resize) -> Arc<dyn Source> {
-        self.resized_within(resize, HOST_LIMIT)
+        let available = memory::available().unwrap_or(u64::MAX);
+        self.resized_within(resize, HOST_LIMIT.min(available / 2))
     }
 
     fn resized_within(self, resize: Resize, limit: u64) -> Arc<dyn Source> {
@@ -122,6 +124,16 @@ impl Source for Resized {
     fn resident(&self) -> Option<&[u8]> {
         None
     }
+}
+
+/// Zeros for so many images of `size` x `size`.
+///
+/// # Errors
+/// If the memory does not hold them.
+pub(super) fn blank_images(count: usize, size: u32) -> Result<Vec<u8>, DataError> {
+    let bytes = count * image_bytes(size);
+    memory::check(bytes as u64).map_err(DataError::Memory)?;
+    memory::zeros(bytes).map_err(DataError::Memory)
 }
 
 /// Bytes of one RGB image.

@@ -13,8 +13,8 @@ use std::sync::LazyLock;
 
 use rayon::prelude::*;
 
-use super::images::{Images, image_bytes};
-use super::{Dataset, Resize};
+use super::images::{Images, blank_images, image_bytes};
+use super::{DataError, Dataset, Resize};
 use crate::rng::{Purpose, Stream};
 
 /// Names of the classes.
@@ -79,27 +79,27 @@ type Colour = [f64; 3];
 /// ```
 /// use pyr_wgpu::data::{Resize, shapes};
 ///
-/// let dataset = shapes::open(Resize::whole(32), false);
+/// let dataset = shapes::open(Resize::whole(32), false).unwrap();
 /// let mut image = vec![0; 32 * 32 * 3];
 /// dataset.test.read(0, None, &mut image).unwrap();
 /// assert!(dataset.test.label(0) < dataset.classes.len() as u32);
 /// ```
-pub fn open(resize: Resize, need_train: bool) -> Dataset {
-    let part = |part, count| draw_all(part, count).resized(resize);
-    Dataset {
+pub fn open(resize: Resize, need_train: bool) -> Result<Dataset, DataError> {
+    let part = |part, count| Ok(draw_all(part, count)?.resized(resize));
+    Ok(Dataset {
         classes: CLASSES.map(String::from).to_vec(),
         mean: MEAN,
         std: STD,
-        train: need_train.then(|| part(Part::Train, TRAIN)),
-        test: part(Part::Test, TEST),
+        train: need_train.then(|| part(Part::Train, TRAIN)).transpose()?,
+        test: part(Part::Test, TEST)?,
         notes: Vec::new(),
-    }
+    })
 }
 
 /// Draws the first `count` images of a part.
-fn draw_all(part: Part, count: u32) -> Images {
+fn draw_all(part: Part, count: u32) -> Result<Images, DataError> {
     let length = image_bytes(SIZE);
-    let mut bytes = vec![0; count as usize * length];
+    let mut bytes = blank_images(count as usize, SIZE)?;
     let images = bytes.par_chunks_exact_mut(length).zip(0..count);
     let labels = images.map(|(image, index)| {
         let (pixels, class) = draw(part, index);
@@ -107,7 +107,7 @@ fn draw_all(part: Part, count: u32) -> Images {
         class
     });
     let labels = labels.collect();
-    Images::new(SIZE, bytes, labels)
+    Ok(Images::new(SIZE, bytes, labels))
 }
 
 /// Draws an image; returns its 32·32·3 bytes, rows of RGB, and its class.
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn images_are_opened_in_the_order_they_are_drawn() {
-        let dataset = open(Resize::whole(SIZE), false);
+        let dataset = open(Resize::whole(SIZE), false).unwrap();
         assert!(dataset.train.is_none());
         assert_eq!(dataset.test.len(), TEST as usize);
         let mut found = vec![0; image_bytes(SIZE)];

@@ -26,6 +26,7 @@ mod records;
 mod state;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -129,12 +130,23 @@ impl From<TrainedModelError> for RunError {
     }
 }
 
+/// A device as a run records it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedDevice {
+    /// The value of `--device` that selects it.
+    pub device: String,
+    /// The backend of an adapter: the same card may have several.
+    pub backend: Option<String>,
+}
+
 /// A run directory.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
     /// `None` for a directory that is only read.
     lock: RefCell<Option<Lock>>,
+    /// Files without which a run cannot be resumed. A save writes those again that were removed.
+    needed: RefCell<BTreeMap<&'static str, String>>,
 }
 
 impl RunDirectory {
@@ -171,6 +183,7 @@ impl RunDirectory {
         let run = RunDirectory {
             path: path.to_owned(),
             lock: RefCell::default(),
+            needed: RefCell::default(),
         };
         let reason = match fs::metadata(run.file(CONFIG)) {
             Ok(file) if file.is_file() => return Ok(run),
@@ -208,6 +221,7 @@ impl RunDirectory {
         Ok(RunDirectory {
             path,
             lock: RefCell::new(Some(lock)),
+            needed: RefCell::default(),
         })
     }
 
@@ -262,18 +276,25 @@ impl RunDirectory {
         self.path.join(name)
     }
 
-    /// The value of `--device` that selects the device on which the run began; `None` if the run
-    /// ended before it was recorded.
+    /// The device on which the run began; `None` if the run ended before it was recorded.
     ///
     /// # Errors
     /// If the record is damaged.
-    pub fn device(&self) -> Result<Option<String>, RunError> {
+    pub fn device(&self) -> Result<Option<RecordedDevice>, RunError> {
         #[derive(Deserialize)]
         struct Recorded {
             device: String,
+            adapter: Option<Adapter>,
+        }
+        #[derive(Deserialize)]
+        struct Adapter {
+            backend: String,
         }
         let recorded: Option<Recorded> = self.json(ENVIRONMENT)?;
-        Ok(recorded.map(|recorded| recorded.device))
+        Ok(recorded.map(|Recorded { device, adapter }| RecordedDevice {
+            device,
+            backend: adapter.map(|adapter| adapter.backend),
+        }))
     }
 
     /// Writes the files that are known before the first step.
@@ -289,7 +310,7 @@ impl RunDirectory {
     ) -> Result<(), RunError> {
         self.update_config(config)?;
         self.write(ENVIRONMENT, &pretty(environment))?;
-        self.write(CHOICES, &pretty(choices))?;
+        self.write_needed(CHOICES, pretty(choices))?;
         self.write(CLASSES, &lines(classes))?;
         self.write(METRICS, &format!("{CSV_HEADER}\n"))
     }
@@ -306,6 +327,10 @@ impl RunDirectory {
         classes: &[String],
     ) -> Result<Vec<&'static str>, RunError> {
         self.update_config(config)?;
+        if self.file(CHOICES).exists() {
+            let choices = self.read(CHOICES)?;
+            self.needed.borrow_mut().insert(CHOICES, choices);
+        }
         let files = [
             (ENVIRONMENT, pretty(environment)),
             (CLASSES, lines(classes)),
@@ -322,7 +347,20 @@ impl RunDirectory {
 
     fn update_config(&self, config: &Config) -> Result<(), RunError> {
         let text = toml::to_string(config).expect("a checked configuration is plain data");
-        self.write(CONFIG, &text)
+        self.write_needed(CONFIG, text)
+    }
+
+    fn write_needed(&self, name: &'static str, text: String) -> Result<(), RunError> {
+        self.write(name, &text)?;
+        self.needed.borrow_mut().insert(name, text);
+        Ok(())
+    }
+
+    /// Writes needed files again that were removed.
+    fn restore_needed(&self) -> Result<(), RunError> {
+        let needed = self.needed.borrow();
+        let removed = needed.iter().filter(|(name, _)| !self.file(name).exists());
+        removed.map(|(name, text)| self.write(name, text)).collect()
     }
 
     /// The configuration.
@@ -371,9 +409,12 @@ impl RunDirectory {
     }
 
     fn unreadable(&self, name: &str, error: &io::Error) -> RunError {
-        self.damaged(format!(
-            "{name} cannot be read: {error}; check its permissions, or restore it"
-        ))
+        let advice = match error.kind() {
+            // Not UTF-8.
+            io::ErrorKind::InvalidData => "restore it",
+            _ => "check its permissions, or restore it",
+        };
+        self.damaged(format!("{name} cannot be read: {error}; {advice}"))
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), RunError> {

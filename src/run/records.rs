@@ -186,6 +186,12 @@ impl RunDirectory {
         if complete == bytes.len() {
             return Ok(());
         }
+        let is_begun = bytes.starts_with(b"{") || CSV_HEADER.as_bytes().starts_with(&bytes);
+        if complete == 0 && !is_begun {
+            return Err(self.damaged(format!(
+                "{name} is another file than that of a run; restore it, or remove it"
+            )));
+        }
         self.keep_lock()?;
         let file = OpenOptions::new().write(true).open(&path);
         file.and_then(|file| {

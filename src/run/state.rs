@@ -102,6 +102,7 @@ impl RunDirectory {
             snapshot,
             best,
         } = save;
+        self.restore_needed()?;
         let progress = Progress {
             position: snapshot.position,
             best,

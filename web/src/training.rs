@@ -46,7 +46,7 @@ impl Training {
     pub(crate) fn new(device: &Device, seed: u64) -> Result<Training, Fault> {
         let failed = |error: &dyn std::fmt::Display| Fault::new("failed", error);
         let mut spec = preset("demo").map_err(|e| failed(&e))?;
-        let shapes = shapes::open(spec.resize(), true);
+        let shapes = shapes::open(spec.resize(), true).map_err(|e| failed(&e))?;
         spec.classes = shapes.classes.len() as u32;
         let network = Network::new(&spec).map_err(|e| failed(&e))?;
         let description = Description {

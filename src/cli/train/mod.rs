@@ -76,12 +76,12 @@ fn attempt(
     if let (Some(run), Some(state)) = (&*directory, &state)
         && state.progress.position.epoch > config.recipe.epochs
     {
-        return end(run, &config, state, &args.device);
+        return end(run, &config, state, &args.device, args.files.json);
     }
     let plan = prepare(args, allowed, config, directory.is_some(), state)?;
     let recorded = recorded_choices(args, &plan, directory.as_ref())?;
     let device = match directory {
-        Some(run) => args.device.open_again(run.device()?.as_deref())?,
+        Some(run) => args.device.open_again(run.device()?)?,
         None => args.device.open()?,
     };
     let trainer = build(args, &plan, &device, directory.is_some(), recorded)?;

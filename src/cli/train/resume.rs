@@ -3,6 +3,7 @@
 use super::super::dataset::compare_classes;
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
+use super::super::output::print_event;
 use super::super::progress::duration;
 use super::config::{Allowed, DATA};
 use crate::data::Dataset;
@@ -45,6 +46,7 @@ pub(super) fn end(
     config: &Config,
     state: &SavedState,
     log: &DeviceArgs,
+    json: bool,
 ) -> Result<(), CliError> {
     let history = run.history()?;
     let seconds = history.epochs().map(|row| row.epoch_seconds).sum();
@@ -59,7 +61,10 @@ pub(super) fn end(
             run.forget_from(state.progress.position.epoch)?;
             run.record(&event)?;
             log.say(&finished(run, &best, seconds));
-            Ok(())
+            match json {
+                true => print_event(&event.to_json(), || true),
+                false => Ok(()),
+            }
         }
         None => Err(CliError::Usage(format!(
             "{} has completed all of its {} epochs; to continue, raise --epochs",
@@ -150,7 +155,9 @@ fn changes(images: usize, data: &DataRecord, progress: &Progress) -> Vec<String>
                 changes.push(format!("{now} {part} images instead of {number}"));
             }
             _ if before.is_some_and(|before| fingerprint(&before) != fingerprint(data)) => {
-                changes.push(format!("{part} images have other pixels or labels"));
+                changes.push(format!(
+                    "{part} images have other pixels, labels or another order"
+                ));
             }
             _ => {}
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::budget::Budget;
 use super::{DataError, LARGEST_FILE, Resize, decode_image, sniff};
+use crate::memory::{self, OutOfMemory};
 
 /// Bytes of the files that are in memory at the same time.
 static FILES: Budget = Budget::new(LARGEST_FILE);
@@ -31,7 +32,13 @@ pub fn decode_image_file(path: &Path, resize: Resize) -> Result<Vec<u8>, DataErr
         });
     }
     let _share = FILES.take(length);
-    let mut bytes = Vec::with_capacity(length as usize);
+    let mut bytes = Vec::new();
+    if bytes.try_reserve_exact(length as usize).is_err() {
+        return Err(DataError::Memory(OutOfMemory {
+            needed: length,
+            available: memory::available(),
+        }));
+    }
     // A file that grows meanwhile must not exceed its share.
     let read = file.take(length).read_to_end(&mut bytes);
     read.map_err(refused)?;
