@@ -359,8 +359,8 @@ impl RunDirectory {
     /// Writes needed files again that were removed.
     fn restore_needed(&self) -> Result<(), RunError> {
         let needed = self.needed.borrow();
-        let removed = needed.iter().filter(|(name, _)| !self.file(name).exists());
-        removed.map(|(name, text)| self.write(name, text)).collect()
+        let mut removed = needed.iter().filter(|(name, _)| !self.file(name).exists());
+        removed.try_for_each(|(name, text)| self.write(name, text))
     }
 
     /// The configuration.
