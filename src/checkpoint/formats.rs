@@ -4,8 +4,8 @@
 /// Enough of a file to recognise its format.
 pub(super) const START: usize = 128;
 
-const CONVERT: &str = "load it in the framework that wrote it and save the weights under PyTorch's names with \
-                       safetensors.torch.save_file";
+const CONVERT: &str = "load it in the framework that wrote it and save the weights under \
+                       PyTorch's names with safetensors.torch.save_file";
 const SAVE: &str = "load it with torch.load and save its state_dict with \
                     safetensors.torch.save_file";
 const UNPACK: &str = "unpack it, and name the .safetensors file";

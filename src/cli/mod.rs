@@ -1,6 +1,7 @@
 //! The command line: arguments in, files and text out; one file per subcommand.
 //!
-//! Results go to stdout, progress and warnings to stderr (`output`, on threads of `stream`).
+//! Results go to stdout, progress and warnings to stderr (`output`, on threads of
+//! `background_writer`).
 //! Arguments are checked first, then files, then adapters.
 
 mod background_writer;

@@ -84,6 +84,9 @@ type Colour = [f64; 3];
 /// dataset.test.read(0, None, &mut image).unwrap();
 /// assert!(dataset.test.label(0) < dataset.classes.len() as u32);
 /// ```
+///
+/// # Errors
+/// [`DataError::Memory`] if the memory does not hold the images.
 pub fn open(resize: Resize, need_train: bool) -> Result<Dataset, DataError> {
     let part = |part, count| Ok(draw_all(part, count)?.resized(resize));
     Ok(Dataset {
