@@ -5,7 +5,7 @@
 // images: u32 [M, words], bytes in the order H W RGB, four to a word, lowest byte first.
 // rows, samples: u32 [N]: the row of `images` for each batch element, and its index in the
 // dataset, which together with seed and epoch determines crop and flip.
-// x: [N, size, size] vectors: red, green, blue, 0.
+// x: [N, size, size] vectors: red, green, blue, 0; with bgr, blue, green, red, 0.
 // One invocation owns one pixel of x.
 
 // import activation
@@ -18,6 +18,7 @@ struct Params {
     words: u32,
     padding: u32,
     flip: u32,
+    bgr: u32,
     mean_red: f32,
     mean_green: f32,
     mean_blue: f32,
@@ -66,10 +67,10 @@ fn main(
     }
     let at = (h * size + w) * 3u;
     let row = rows[n];
-    x[i] = pack_activation(vec4<f32>(
+    let rgb = vec3<f32>(
         (byte_at(row, at) - params.mean_red) / params.std_red,
         (byte_at(row, at + 1u) - params.mean_green) / params.std_green,
         (byte_at(row, at + 2u) - params.mean_blue) / params.std_blue,
-        0.0,
-    ));
+    );
+    x[i] = pack_activation(vec4<f32>(select(rgb, rgb.zyx, params.bgr != 0u), 0.0));
 }

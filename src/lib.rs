@@ -24,7 +24,7 @@
 //! into it), `src/kernels/conv2d.rs` and `src/kernels/convolution` (which kernel, with what
 //! grid), `shaders/conv2d_*.wgsl` or `src/cpu/conv2d.rs`.
 //!
-//! A checkpoint passes `src/checkpoint` (files), `src/trained_model.rs` (names and shapes
+//! A checkpoint passes `src/checkpoint` (files of several programs), `src/trained_model.rs` (names and shapes
 //! against the network) and `src/engine/weights.rs` (layout in memory).
 //!
 //! # The rooms
@@ -49,6 +49,7 @@
 //! | 3 | [`engine`] | graphs in, runnable things out: the devices, one interface to them, the tuner, the self-check of matrix units |
 //! | 4 | [`train`] | recipe, graph of a step, the session over epochs with its events, evaluation |
 //! | 4 | [`trained_model`] | a network with its weights, from and to a checkpoint |
+//! | 5 | [`mod@onnx`] | a trained model as an ONNX file |
 //! | 5 | [`verify`] | arrays recorded from other programs against ours |
 //! | 5 | [`mod@bench`] | speed, and the share of the adapter's own limit |
 //! | 5 | [`predict`] | a trained model and an image to classes |
@@ -126,6 +127,8 @@ pub mod graph;
 pub mod kernels;
 pub mod memory;
 pub mod model;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod onnx;
 pub mod predict;
 pub mod program;
 pub mod rng;

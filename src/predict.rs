@@ -7,6 +7,7 @@ use crate::graph::ops::AssembleBatch;
 use crate::graph::{Graph, GraphError, Passes, ValueId};
 use crate::kernels::Choices;
 use crate::model::{Description, Input, LayerKind, Network, Preprocessing, Unit, names};
+use crate::train::softmax;
 use crate::trained_model::TrainedModel;
 
 /// A class and its probability.
@@ -328,13 +329,4 @@ fn last_map(network: &Network) -> &str {
     let head = network.head.iter();
     let maps = head.take_while(|layer| layer.kind != LayerKind::GlobalAveragePool);
     &maps.last().expect("a head begins with a batch norm").name
-}
-
-/// Softmax, in double precision.
-fn softmax(logits: &[f32]) -> Vec<f64> {
-    let logits: Vec<f64> = logits.iter().map(|l| f64::from(*l)).collect();
-    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let powers: Vec<f64> = logits.iter().map(|l| libm::exp(l - largest)).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.iter().map(|p| p / sum).collect()
 }

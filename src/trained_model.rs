@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, INTEGERS, StoredTensor, Values};
+use crate::checkpoint::{Checkpoint, CheckpointError, Format, INTEGERS, StoredTensor, Values};
 use crate::data::DatasetKind;
 use crate::engine::Tensors;
+use crate::graph::ops::ChannelOrder;
 use crate::model::{
-    Description, Network, NetworkSpec, Parameter, ParameterRole, Preprocessing, SpecError, check,
-    infer,
+    Description, Network, NetworkSpec, Parameter, ParameterRole, Preprocessing, SpecError, Stem,
+    check, infer,
 };
 
 /// A network and its tensors.
@@ -18,8 +19,10 @@ pub struct TrainedModel {
     pub network: Network,
     /// Parameters and running statistics.
     pub tensors: Tensors,
+    /// Number of batches in the running statistics, as far as the checkpoint tells.
+    pub batches_tracked: u64,
     /// Whether the checkpoint had a description. If not, classes are named by their indices and
-    /// the preprocessing uses CIFAR-10's mean and standard deviation.
+    /// the preprocessing is that of the program of its format.
     pub described: bool,
 }
 
@@ -53,7 +56,12 @@ impl TrainedModel {
             (None, Some(description)) => description.network.clone(),
             (None, None) => infer(&checkpoint.shapes())?,
         };
+        let mut spec = spec;
+        if let Format::Caffe { ceil_mode } | Format::Torch7 { ceil_mode } = checkpoint.format {
+            spec.ceil_mode = ceil_mode && spec.stem == Stem::ImageNet;
+        }
         let network = Network::new(&spec)?;
+        let batches_tracked = batches_tracked(&checkpoint.tensors);
         let tensors = network_tensors(&network, checkpoint.tensors)?;
         let description = match written {
             Some(mut description) => {
@@ -65,27 +73,67 @@ impl TrainedModel {
                 description.network = spec;
                 description
             }
-            None => undescribed(spec),
+            None => undescribed(spec, checkpoint.format),
         };
         Ok(TrainedModel {
             description,
             network,
             tensors,
+            batches_tracked,
             described,
         })
     }
 }
 
-/// The description assumed for a checkpoint without one: numbered classes, CIFAR-10's mean and
-/// standard deviation.
-fn undescribed(spec: NetworkSpec) -> Description {
-    let published = DatasetKind::Cifar10.manifest().published;
-    let published = published.expect("CIFAR-10's manifest has mean and standard deviation");
+/// Mean and standard deviation of ImageNet's red, green and blue on the scale 0 to 1
+/// (fb.resnet.torch).
+const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+
+/// What the authors' Caffe networks take: blue, green and red less these means of the scale 0 to
+/// 255, times a scale (PyramidNet-caffe).
+const CAFFE_MEAN: [f32; 3] = [123.0, 117.0, 104.0];
+const CAFFE_SCALE: f32 = 0.017352;
+
+/// The description assumed for a checkpoint without one: numbered classes, and the preprocessing
+/// of its authors' program for networks of its stem and classes.
+fn undescribed(spec: NetworkSpec, format: Format) -> Description {
+    let preprocessing = match (format, spec.stem) {
+        (Format::Caffe { .. }, _) => Preprocessing {
+            order: ChannelOrder::Bgr,
+            ..Preprocessing::new(&spec, CAFFE_MEAN, [1.0 / CAFFE_SCALE; 3])
+        },
+        (_, Stem::ImageNet) => {
+            let (mean, std) = IMAGENET;
+            Preprocessing::new(&spec, mean.map(|m| 255.0 * m), std.map(|s| 255.0 * s))
+        }
+        (_, Stem::Cifar) => {
+            // The authors' PyTorch program uses CIFAR-10's constants for CIFAR-100 as well.
+            let dataset = match format {
+                Format::Torch7 { .. } if spec.classes == 100 => DatasetKind::Cifar100,
+                _ => DatasetKind::Cifar10,
+            };
+            let published = dataset.manifest().published;
+            let published = published.expect("CIFAR's manifests have mean and standard deviation");
+            Preprocessing::new(&spec, published.mean, published.std)
+        }
+    };
     Description {
         classes: (0..spec.classes).map(|c| c.to_string()).collect(),
-        preprocessing: Preprocessing::new(&spec, published.mean, published.std),
+        preprocessing,
         network: spec,
     }
+}
+
+/// The largest counter of batches; 0 if there is none.
+fn batches_tracked(tensors: &BTreeMap<String, StoredTensor>) -> u64 {
+    let counters = tensors
+        .iter()
+        .filter(|(name, _)| name.ends_with(".num_batches_tracked"));
+    let counts = counters.filter_map(|(_, tensor)| match tensor.values() {
+        Values::I64(counts) => u64::try_from(*counts.first()?).ok(),
+        Values::F32(_) => None,
+    });
+    counts.max().unwrap_or(0)
 }
 
 /// The values of a network's tensors, without the counters of batches.
@@ -173,7 +221,7 @@ pub fn checkpoint(
     });
     let mut checkpoint = Checkpoint {
         tensors: tensors.collect(),
-        metadata: BTreeMap::new(),
+        ..Checkpoint::default()
     };
     description.write(&mut checkpoint.metadata);
     checkpoint
@@ -182,7 +230,7 @@ pub fn checkpoint(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Stem, initial_values};
+    use crate::model::initial_values;
 
     fn network() -> Network {
         Network::new(&NetworkSpec::pyramid(Stem::Cifar, 8, 8.0)).unwrap()
@@ -191,7 +239,13 @@ mod tests {
     fn tensors() -> BTreeMap<String, StoredTensor> {
         let network = network();
         let weights = initial_values(&network, 0).into_iter().collect();
-        checkpoint(&network, &undescribed(network.spec().clone()), &weights, 3).tensors
+        checkpoint(
+            &network,
+            &undescribed(network.spec().clone(), Format::Safetensors),
+            &weights,
+            3,
+        )
+        .tensors
     }
 
     #[test]

@@ -201,6 +201,25 @@ async fn check(device: &Device, name: &str) {
     }
 }
 
+/// The logits of the ImageNet stem where max pooling rounds up, as Caffe's does.
+async fn check_ceil_mode(device: &Device) {
+    let recording = recording("imagenet_stem");
+    let spec = NetworkSpec {
+        ceil_mode: true,
+        ..recording.network.spec().clone()
+    };
+    let network = Network::new(&spec).unwrap();
+    assert_eq!(network.stem.last().unwrap().output, [17, 17, 64]);
+    let logits = verify::logits(device, &network, &recording.weights, &recording.batch)
+        .await
+        .unwrap();
+    let file = "tests/foreign/imagenet_stem.ceil.logits.npy";
+    let reference = read_npy_file(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let distance = Difference::between([(logits.as_slice(), floats(reference.values()))]);
+    let tolerance = LOGITS * distance.largest.max(1.0);
+    assert!(distance.max_abs <= tolerance, "{distance:?}");
+}
+
 const RECORDINGS: [&str; 6] = [
     "additive_basic",
     "additive_bottleneck",
@@ -217,6 +236,7 @@ fn the_gpu_agrees_with_pytorch() {
         for name in RECORDINGS {
             check(device, name).await;
         }
+        check_ceil_mode(device).await;
     });
 }
 
@@ -227,6 +247,7 @@ fn the_processor_agrees_with_pytorch() {
             for name in RECORDINGS {
                 check(device, name).await;
             }
+            check_ceil_mode(device).await;
         }
     });
 }

@@ -29,6 +29,7 @@ fn trained() -> TrainedModel {
         },
         network,
         tensors,
+        batches_tracked: 0,
         described: true,
     }
 }

@@ -311,6 +311,7 @@ fn evaluations_agree() {
 
             for batch_size in [8, 5, 100] {
                 let options = EvaluatorOptions {
+                    keep_scores: false,
                     batch_size,
                     workers: 2,
                     preprocessing: run.options.preprocessing,
@@ -385,6 +386,7 @@ fn a_damaged_image_is_not_evaluated() {
         let run = Run::new(8, 20, 8);
         let state = run.start();
         let options = EvaluatorOptions {
+            keep_scores: false,
             batch_size: 8,
             workers: 2,
             preprocessing: run.options.preprocessing,

@@ -35,7 +35,7 @@ pub enum CheckpointError {
     },
 
     /// The bytes are in another format.
-    #[error("{found}, not a safetensors file; {advice}")]
+    #[error("{found}, not a checkpoint; {advice}")]
     OtherFormat {
         /// What the bytes look like.
         found: &'static str,
@@ -48,6 +48,23 @@ pub enum CheckpointError {
     Damaged {
         /// What is inconsistent.
         reason: String,
+    },
+
+    /// The layers are those of no network that is read.
+    #[error("the network is no PyramidNet or PreResNet: it has {reason}; use another checkpoint")]
+    Structure {
+        /// What is not as it should be.
+        reason: String,
+    },
+
+    /// A layer with weights that no such network has.
+    #[error(
+        "the network is no PyramidNet or PreResNet: it has weights in a layer `{kind}`; use \
+         another checkpoint"
+    )]
+    Layer {
+        /// Its class or name.
+        kind: String,
     },
 
     /// A tensor's elements are of a type that cannot be used.

@@ -8,15 +8,19 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use ::pytorch_reader::PytorchReader;
+
 use super::{Checkpoint, CheckpointError, StoredTensor, npy};
 
 impl Checkpoint {
-    /// Reads a safetensors file.
+    /// Reads a file of any format that can be read.
     ///
     /// # Errors
     /// Errors of the file system and of [`Checkpoint::from_bytes`], with the path.
     pub fn load(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let checkpoint = open(path).and_then(|(mut file, len)| Checkpoint::read(&mut file, len));
+        let checkpoint = open(path).and_then(|(mut file, len)| {
+            Checkpoint::read(&mut file, len, || PytorchReader::new(path))
+        });
         checkpoint.map_err(|error| error.in_file(path))
     }
 

@@ -1,5 +1,7 @@
-//! Formats that are mistaken for checkpoints or arrays, recognised by their first bytes, so that an
-//! error can name them and the next step.
+//! Formats by their first bytes: the reader that a checkpoint needs; and those that are mistaken for
+//! checkpoints or arrays, so that an error can name them and the next step.
+
+use super::caffe;
 
 /// Enough of a file to recognise its format.
 pub(super) const START: usize = 128;
@@ -76,6 +78,34 @@ const FORMATS: &[(usize, &[u8], &str, &str)] = &[
 
 /// First bytes of the fields of an ONNX model, as protocol buffers write them.
 const ONNX_FIELDS: &[u8] = &[0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
+
+/// The readers of checkpoints.
+#[derive(Debug, PartialEq)]
+pub(super) enum Reader {
+    /// Files of PyTorch.
+    PyTorch,
+    /// Files of Torch 7.
+    Torch7,
+    /// Files of Caffe.
+    Caffe,
+    /// Safetensors, and all that is none of the above, for its errors.
+    Safetensors,
+}
+
+/// The reader of a file that begins with these bytes.
+pub(super) fn reader(start: &[u8]) -> Reader {
+    let is_npz = || start.windows(4).any(|window| window == b".npy");
+    match start {
+        _ if is_safetensors(start) => Reader::Safetensors,
+        [b'P', b'K', 3, 4, ..] if !is_npz() => Reader::PyTorch,
+        [0x80, 2..=5, ..] => Reader::PyTorch,
+        // A table, or an object that begins with its version or class.
+        [3, 0, 0, 0, _, _, _, _, _, _, 0, 0, 0..=5, 0, 0, 0, ..]
+        | [4, 0, 0, 0, _, 0, 0, 0, _, 0, 0, 0, b'V' | b'n' | b'c', ..] => Reader::Torch7,
+        _ if caffe::may_begin(start) => Reader::Caffe,
+        _ => Reader::Safetensors,
+    }
+}
 
 /// Whether a file begins as a safetensors file does: the length of a header below 2^40, and JSON.
 pub(super) fn is_safetensors(start: &[u8]) -> bool {

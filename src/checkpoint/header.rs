@@ -43,12 +43,8 @@ pub(super) fn read_header(
     let header: Metadata =
         serde_json::from_slice(&text).map_err(|cause| explain(cause.to_string()))?;
     let Names(names) = serde_json::from_slice(&text).map_err(|cause| explain(cause.to_string()))?;
-    let odd = |name: &&String| name.len() > MAX_NAME || name.chars().any(is_unprintable);
-    if let Some(name) = names.iter().find(odd) {
-        return Err(explain(format!(
-            "the name of a tensor has {} bytes, or characters that cannot be shown",
-            name.len()
-        )));
+    for name in &names {
+        check_name(name).map_err(explain)?;
     }
     if 8 + header_len + header.data_len() as u64 != len {
         return Err(explain(format!(
@@ -89,6 +85,20 @@ impl<'de> Deserialize<'de> for Names {
             }
         }
         deserializer.deserialize_map(Keys)
+    }
+}
+
+/// Checks that a name can be shown.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
+    match name.len() > MAX_NAME || name.chars().any(is_unprintable) {
+        false => Ok(()),
+        true => Err(format!(
+            "the name of a tensor has {} bytes, or characters that cannot be shown",
+            name.len()
+        )),
     }
 }
 

@@ -7,29 +7,46 @@
 //!
 //! - `safetensors`: the format of checkpoints, read and written.
 //! - `header`: its header.
-//! - `formats`: other formats by their first bytes, for errors.
+//! - `pytorch`, `torch7`, `caffe`: files of other programs, read.
+//! - `layer_names`: names for the layers of the latter two.
+//! - `names`: the prefixes that wrappers add to names.
+//! - `formats`: which reader a file needs, and formats without one, by their first bytes.
 //! - `npy`: single NumPy arrays, read for comparisons with other programs.
+//! - `npz`: several of them in one file, written.
 //! - `files`: reading with the path in every error, and atomic writing.
 //!
+//! Readers allocate no more than the file's length suggests, and nothing in a file is executed.
 //! The prefixes that PyTorch's wrappers add to names, such as `module.`, are removed when read.
 //! Half and double precision become `f32`. NaN and infinities are kept;
 //! [`Checkpoint::check_finite`] finds them.
 
+mod caffe;
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
 mod formats;
 mod header;
+mod layer_names;
+mod names;
 mod npy;
+#[cfg(not(target_arch = "wasm32"))]
+mod npz;
+mod pytorch;
 mod safetensors;
+mod torch7;
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, Cursor, Seek};
+
+use ::pytorch_reader::PytorchReader;
 
 pub use error::CheckpointError;
 pub(crate) use error::INTEGERS;
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{append, is_temporary, read_npy_file, write_atomically, writing_advice};
 pub use npy::read_npy;
+#[cfg(not(target_arch = "wasm32"))]
+pub use npz::save_npz;
 
 /// The values of a tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,9 +150,78 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, StoredTensor>,
     /// Strings by key.
     pub metadata: BTreeMap<String, String>,
+    /// The format of the file that it was read from.
+    pub format: Format,
+    /// What reading left out, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// A format of files of tensors, with what it tells about a network beside its tensors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// The format that is written.
+    #[default]
+    Safetensors,
+    /// Pickles of PyTorch.
+    PyTorch,
+    /// `.t7` of Torch 7.
+    Torch7 {
+        /// Whether the max pooling of the stem rounds its extents up.
+        ceil_mode: bool,
+    },
+    /// `.caffemodel` of Caffe.
+    Caffe {
+        /// As for Torch 7.
+        ceil_mode: bool,
+    },
 }
 
 impl Checkpoint {
+    /// Reads a file of any format that can be read.
+    ///
+    /// # Errors
+    /// If the bytes are in another format (named if recognised), damaged, or hold tensors that
+    /// cannot be used.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
+        Checkpoint::read(&mut Cursor::new(bytes), bytes.len() as u64, || {
+            PytorchReader::from_bytes(bytes.to_vec(), None)
+        })
+    }
+
+    /// Reads a file of `len` bytes; `pytorch` opens it as a file of PyTorch.
+    fn read(
+        reader: &mut (impl BufRead + Seek),
+        len: u64,
+        pytorch: impl FnOnce() -> Result<PytorchReader, pytorch_reader::PytorchError>,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let start = reader.fill_buf().map_err(header::unreadable)?;
+        match formats::reader(&start[..start.len().min(formats::START)]) {
+            formats::Reader::PyTorch => pytorch::read(pytorch()),
+            formats::Reader::Torch7 => torch7::read(reader, len),
+            formats::Reader::Caffe => caffe::read(reader, len),
+            formats::Reader::Safetensors => safetensors::read(reader, len),
+        }
+    }
+
+    /// Adds a tensor; `prefix` is what was removed from its name, for the error.
+    ///
+    /// # Errors
+    /// If there is one of that name already.
+    fn insert(
+        &mut self,
+        name: &str,
+        prefix: &str,
+        tensor: StoredTensor,
+    ) -> Result<(), CheckpointError> {
+        match self.tensors.insert(name.to_owned(), tensor) {
+            None => Ok(()),
+            Some(_) => Err(CheckpointError::DuplicateTensor {
+                name: name.to_owned(),
+                prefix: prefix.to_owned(),
+            }),
+        }
+    }
+
     /// The shape of every tensor by name.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         let pairs = self.tensors.iter();

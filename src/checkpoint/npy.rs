@@ -9,6 +9,8 @@
 
 use std::io::BufRead;
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::safetensors::write_values;
 use super::safetensors::{collect, narrow};
 use super::{CheckpointError, StoredTensor, Values, formats};
 use crate::memory;
@@ -32,6 +34,30 @@ const MAX_AXES: usize = 64;
 /// ```
 pub fn read_npy(bytes: &[u8]) -> Result<StoredTensor, CheckpointError> {
     read(&mut &*bytes, bytes.len() as u64)
+}
+
+/// Writes a `.npy` file, version 1.0: little-endian, in C order.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn write(writer: &mut dyn std::io::Write, tensor: &StoredTensor) -> std::io::Result<()> {
+    let descr = match tensor.values() {
+        Values::F32(_) => "<f4",
+        Values::I64(_) => "<i8",
+    };
+    let extents: Vec<String> = tensor.shape().iter().map(|e| format!("{e},")).collect();
+    let mut header = format!(
+        "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}",
+        extents.join(" ")
+    );
+    // Magic number, version and length take ten bytes; values begin at a multiple of 64.
+    let len = (10 + header.len() + 1).next_multiple_of(64) - 10;
+    header = format!("{header:<width$}\n", width = len - 1);
+    writer.write_all(b"\x93NUMPY\x01\0")?;
+    writer.write_all(&(len as u16).to_le_bytes())?;
+    writer.write_all(header.as_bytes())?;
+    match tensor.values() {
+        Values::F32(values) => write_values(writer, values, |value| value.to_le_bytes()),
+        Values::I64(values) => write_values(writer, values, |value| value.to_le_bytes()),
+    }
 }
 
 /// Reads a `.npy` file of `len` bytes.

@@ -5,7 +5,6 @@
 //! without gap or overlap. Writing is done here, because that crate orders metadata by a hash
 //! that differs from run to run, and equal checkpoints should be equal files.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 
 use ::safetensors::Dtype;
@@ -14,60 +13,44 @@ use serde_json::{Map, Value, json};
 
 use super::error::{FLOATS, INTEGERS};
 use super::header::{read_header, unreadable};
+use super::names::shared_prefix;
 use super::{Checkpoint, CheckpointError, StoredTensor, Values};
 use crate::memory;
 
 /// The header is padded with spaces to a multiple of this, so that values are aligned.
 const ALIGNMENT: usize = 8;
 
+/// Reads a file of `len` bytes, tensor by tensor.
+///
+/// # Errors
+/// If it is in another format, damaged, or holds a type that cannot be read.
+pub(super) fn read(reader: &mut impl BufRead, len: u64) -> Result<Checkpoint, CheckpointError> {
+    let header = read_header(reader, len)?;
+    let mut checkpoint = Checkpoint::default();
+    if let Some(metadata) = header.metadata() {
+        let pairs = metadata
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()));
+        checkpoint.metadata.extend(pairs);
+    }
+    // In the order of the file, so that the same file always gives the same error.
+    let stored_names = header.offset_keys();
+    let stored: Vec<&str> = stored_names.iter().map(String::as_str).collect();
+    let prefix = shared_prefix(&stored);
+    for stored_name in stored {
+        let info = header
+            .info(stored_name)
+            .expect("the key is the header's own");
+        let name = stored_name.strip_prefix(prefix).unwrap_or(stored_name);
+        let mut data = memory::zeros(info.data_offsets.1 - info.data_offsets.0)?;
+        reader.read_exact(&mut data).map_err(unreadable)?;
+        let tensor = StoredTensor::new(info.shape.clone(), values(name, info.dtype, &data)?);
+        checkpoint.insert(name, prefix, tensor)?;
+    }
+    Ok(checkpoint)
+}
+
 impl Checkpoint {
-    /// Reads a safetensors file.
-    ///
-    /// # Errors
-    /// If the bytes are in another format (named if recognised), damaged, or hold a type that
-    /// cannot be read.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
-        Checkpoint::read(&mut &*bytes, bytes.len() as u64)
-    }
-
-    /// Reads a safetensors file of `len` bytes, tensor by tensor.
-    ///
-    /// # Errors
-    /// Errors of the reader, and those of [`Checkpoint::from_bytes`].
-    pub fn read(reader: &mut impl BufRead, len: u64) -> Result<Checkpoint, CheckpointError> {
-        let header = read_header(reader, len)?;
-        let mut checkpoint = Checkpoint::default();
-        if let Some(metadata) = header.metadata() {
-            let pairs = metadata
-                .iter()
-                .map(|(key, value)| (key.clone(), value.clone()));
-            checkpoint.metadata.extend(pairs);
-        }
-        // In the order of the file, so that the same file always gives the same error.
-        let stored_names = header.offset_keys();
-        let prefix = shared_prefix(&stored_names);
-        for stored_name in &stored_names {
-            let info = header
-                .info(stored_name)
-                .expect("the key is the header's own");
-            let name = stored_name.strip_prefix(prefix).unwrap_or(stored_name);
-            let mut data = memory::zeros(info.data_offsets.1 - info.data_offsets.0)?;
-            reader.read_exact(&mut data).map_err(unreadable)?;
-            let tensor = StoredTensor::new(info.shape.clone(), values(name, info.dtype, &data)?);
-            if checkpoint
-                .tensors
-                .insert(name.to_string(), tensor)
-                .is_some()
-            {
-                return Err(CheckpointError::DuplicateTensor {
-                    name: name.to_string(),
-                    prefix: prefix.to_string(),
-                });
-            }
-        }
-        Ok(checkpoint)
-    }
-
     /// The checkpoint as a safetensors file; equal checkpoints give equal bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -120,7 +103,7 @@ impl Checkpoint {
 }
 
 /// Writes values in chunks that fit the caches.
-fn write_values<T: Copy, const BYTES: usize>(
+pub(super) fn write_values<T: Copy, const BYTES: usize>(
     writer: &mut dyn Write,
     values: &[T],
     to_bytes: impl Fn(T) -> [u8; BYTES],
@@ -134,27 +117,11 @@ fn write_values<T: Copy, const BYTES: usize>(
     Ok(())
 }
 
-/// What PyTorch's wrappers, and those around them, put before the names of a network's tensors:
-/// `DataParallel`, `torch.compile`, Lightning, and dictionaries that are saved flat.
-const PREFIXES: [&str; 4] = ["module.", "_orig_mod.", "model.", "state_dict."];
-
-/// The prefix that most names have, put together from [`PREFIXES`]; empty if most have none.
-fn shared_prefix(names: &[String]) -> &str {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for name in names {
-        let mut rest = name.as_str();
-        while let Some(shorter) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
-            rest = shorter;
-        }
-        *counts.entry(&name[..name.len() - rest.len()]).or_default() += 1;
-    }
-    let most = counts
-        .iter()
-        .max_by_key(|(prefix, count)| (**count, prefix.len()));
-    most.map_or("", |(prefix, _)| prefix)
-}
-
-fn values(name: &str, dtype: Dtype, data: &[u8]) -> Result<Values, CheckpointError> {
+/// The values of a tensor from its bytes, little-endian; `name` is for errors and tells counters.
+///
+/// # Errors
+/// If the type cannot be read.
+pub(super) fn values(name: &str, dtype: Dtype, data: &[u8]) -> Result<Values, CheckpointError> {
     // PyTorch's counters of batches, which nothing is computed with, may have any integer type.
     let counts = name.ends_with("num_batches_tracked");
     let floats = match dtype {

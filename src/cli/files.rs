@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::CliError;
 use super::network::NetworkArgs;
+use super::output::print_message;
 use crate::checkpoint::Checkpoint;
 use crate::model::{Description, Network, NetworkSpec, SpecError, infer};
 use crate::run::RunDirectory;
@@ -71,6 +72,9 @@ fn open(path: &Path) -> Result<(PathBuf, Checkpoint), CliError> {
         false => path.to_owned(),
     };
     let checkpoint = Checkpoint::load(&path)?;
+    for note in &checkpoint.notes {
+        print_message(&format!("note: {}: {note}", printable_path(&path)));
+    }
     Ok((path, checkpoint))
 }
 

@@ -7,6 +7,8 @@
 mod background_writer;
 mod bench;
 mod cache;
+mod card;
+mod convert;
 mod dataset;
 mod device;
 mod devices;
@@ -51,6 +53,10 @@ enum Command {
     Eval(eval::Args),
     /// Classify images
     Predict(predict::Args),
+    /// Write a model card in Hugging Face's form
+    Card(card::Args),
+    /// Write a checkpoint in another format
+    Convert(convert::Args),
     /// Show a network's layers, size and memory
     Summary(summary::Args),
     /// Compare with arrays recorded from another program
@@ -100,6 +106,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Card(args) => card::run(args),
+        Command::Convert(args) => convert::run(args),
         Command::Summary(args) => summary::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),

@@ -25,7 +25,7 @@ use crate::trained_model::TrainedModel;
 // Measuring kernels would take longer than classifying an image.
 #[command(mut_arg("tune", |tune| tune.help(tuning::help("cached"))))]
 pub(super) struct Args {
-    /// A .safetensors file, or a run directory (its best weights)
+    /// Checkpoint, or run directory (its best weights)
     checkpoint: PathBuf,
     /// Images: JPEG, PNG, WebP, GIF or BMP
     #[arg(required = true, value_name = "IMAGE")]

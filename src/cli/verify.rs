@@ -45,7 +45,7 @@ fn not_negative<T: FromStr + Into<f64> + Copy>(text: &str) -> Result<T, String> 
 /// Arguments of `verify`.
 #[derive(ClapArgs)]
 pub(super) struct Args {
-    /// The weights, a .safetensors file
+    /// Checkpoint: the weights
     weights: PathBuf,
     /// The batch: .npy, float32 [N, 3, H, H], already normalised
     #[arg(long, value_name = "X.npy")]

@@ -28,9 +28,9 @@ pub(super) fn run(_: &Cpu, op: &AssembleBatch, mut call: Call<'_>) {
                 continue;
             }
             let w = if flip { op.size - 1 - w } else { w };
-            for c in 0..3 {
-                let byte = f32::from(bytes[(h * op.size + w) * 3 + c]);
-                x[c] = (byte - op.mean[c]) / op.std[c];
+            for (x, colour) in x.iter_mut().zip(op.order.colours()) {
+                let byte = f32::from(bytes[(h * op.size + w) * 3 + colour]);
+                *x = (byte - op.mean[colour]) / op.std[colour];
             }
         }
     });

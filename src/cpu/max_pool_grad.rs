@@ -4,12 +4,13 @@ use rayon::prelude::*;
 
 use super::Cpu;
 use super::call::Call;
-use crate::graph::ops::MaxPoolGrad;
+use crate::graph::ops::{MaxPool, MaxPoolGrad};
 
 pub(super) fn run(_: &Cpu, op: &MaxPoolGrad, mut call: Call<'_>) {
     let named = op.inputs(&call.operands());
     let (dy, argmax) = (call.plane(named.dy), call.words(named.argmax));
     let extent = call.result_extent(0);
+    let MaxPool { kernel, window, .. } = op.pool;
     let (channels, columns) = (extent.channels, dy.size[1]);
     let [height, width] = extent.size;
     let image_len = dy.image_len();
@@ -20,12 +21,8 @@ pub(super) fn run(_: &Cpu, op: &MaxPoolGrad, mut call: Call<'_>) {
         for (cell, (dy, index)) in dy.image(image).iter().zip(argmax).enumerate() {
             let (pixel, channel) = (cell / channels, cell % channels);
             let tap = *index as usize;
-            let row = op
-                .window
-                .input_index(pixel / columns, tap / op.kernel, height);
-            let column = op
-                .window
-                .input_index(pixel % columns, tap % op.kernel, width);
+            let row = window.input_index(pixel / columns, tap / kernel, height);
+            let column = window.input_index(pixel % columns, tap % kernel, width);
             // Pad channels hold index 0, which may lie outside, and a zero gradient.
             if let (Some(row), Some(column)) = (row, column) {
                 dx[(row * width + column) * channels + channel] += dy;

@@ -139,6 +139,10 @@ impl Source for ImageFiles {
         self.unreadable().has(self.file(index))
     }
 
+    fn path(&self, index: usize) -> Option<PathBuf> {
+        Some(self.files.path(self.file(index)))
+    }
+
     fn resident(&self) -> Option<&[u8]> {
         None
     }

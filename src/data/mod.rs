@@ -131,6 +131,14 @@ pub trait Source: Send + Sync {
         false
     }
 
+    /// The file of an image; `None` where a file holds many.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    fn path(&self, _: usize) -> Option<PathBuf> {
+        None
+    }
+
     /// All images back to back, if they are in memory and no key changes them.
     fn resident(&self) -> Option<&[u8]>;
 

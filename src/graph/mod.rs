@@ -69,7 +69,7 @@ pub enum Arena {
     Momentum,
     /// Gradients summed over micro-batches, in the same order.
     Sums,
-    /// Running statistics of batch norm.
+    /// Running statistics of batch norm, and frozen parameters: what has no gradient.
     Statistics,
 }
 

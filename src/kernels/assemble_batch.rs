@@ -19,6 +19,8 @@ parameters! {
         padding,
         /// 1 to flip at random.
         flip,
+        /// 1 for blue, green, red.
+        bgr,
         mean_red,
         mean_green,
         mean_blue,
@@ -44,6 +46,7 @@ pub(super) fn lower(
         words: AssembleBatch::image_words(op.size) as u32,
         padding: op.padding as u32,
         flip: u32::from(op.flip),
+        bgr: u32::from(!op.order.is_rgb()),
         mean_red: mean[0],
         mean_green: mean[1],
         mean_blue: mean[2],

@@ -11,13 +11,17 @@ use serde::{Deserialize, Serialize};
 use super::error::SpecError;
 use super::spec::NetworkSpec;
 use crate::data::Resize;
+use crate::graph::ops::ChannelOrder;
 use crate::text::printable;
 
 /// The metadata key of the description.
 pub const METADATA_KEY: &str = "pyr_wgpu";
 
-/// The version written, and the newest major version read.
-const VERSION: Version = Version { major: 1, minor: 0 };
+/// The newest major version, which is written for what the first one cannot say: another order of
+/// channels, and max pooling rounded up.
+const NEWEST: Version = Version { major: 2, minor: 0 };
+/// The version that is written otherwise.
+const FIRST: Version = Version { major: 1, minor: 0 };
 
 /// How a decoded image becomes the network's input: resize, then (byte - mean) / std for each
 /// channel.
@@ -30,6 +34,13 @@ pub struct Preprocessing {
     /// How an image of any extents becomes one of the network's size.
     #[serde(flatten)]
     pub resize: Resize,
+    /// Order of the channels that the network takes.
+    #[serde(
+        rename = "channels",
+        default,
+        skip_serializing_if = "ChannelOrder::is_rgb"
+    )]
+    pub order: ChannelOrder,
 }
 
 impl Preprocessing {
@@ -39,6 +50,7 @@ impl Preprocessing {
             mean,
             std,
             resize: spec.resize(),
+            order: ChannelOrder::Rgb,
         }
     }
 }
@@ -93,8 +105,10 @@ struct Envelope<'a> {
 impl Description {
     /// Writes the description to a checkpoint's metadata.
     pub fn write(&self, metadata: &mut BTreeMap<String, String>) {
+        let says_more = !self.preprocessing.order.is_rgb() || self.network.ceil_mode;
+        let Version { major, minor } = if says_more { NEWEST } else { FIRST };
         let envelope = Envelope {
-            version: format!("{}.{}", VERSION.major, VERSION.minor),
+            version: format!("{major}.{minor}"),
             description: self,
         };
         let text = serde_json::to_string(&envelope).expect("plain data is always JSON");
@@ -111,6 +125,23 @@ impl Description {
             .map(|text| parse(text))
             .transpose()
     }
+}
+
+/// Checks that names tell classes apart.
+///
+/// # Errors
+/// What is wrong with the first name that does not.
+pub fn check_classes(classes: &[String]) -> Result<(), String> {
+    let mut names = BTreeSet::new();
+    for class in classes {
+        let shown = printable(class);
+        if shown.trim().is_empty() || !names.insert(shown.trim().to_owned()) {
+            return Err(format!(
+                "the name `{shown}` tells no class: it is empty, or another class has it"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn parse(text: &str) -> Result<Description, SpecError> {
@@ -138,10 +169,10 @@ fn parse(text: &str) -> Result<Description, SpecError> {
             let version = printable(&version);
             return Err(error(format!("`{version}` is not a version of its format")));
         }
-        Some(Version { major, .. }) if major > VERSION.major => {
+        Some(Version { major, .. }) if major > NEWEST.major => {
             return Err(error(format!(
                 "its format {version} is newer than this program's {}.{}; use a newer pyr-wgpu",
-                VERSION.major, VERSION.minor
+                NEWEST.major, NEWEST.minor
             )));
         }
         Some(_) => {}
@@ -164,15 +195,7 @@ fn parse(text: &str) -> Result<Description, SpecError> {
             network.classes
         )));
     }
-    let mut names = BTreeSet::new();
-    for class in classes {
-        let shown = printable(class);
-        if shown.trim().is_empty() || !names.insert(shown.trim().to_owned()) {
-            return Err(error(format!(
-                "the name `{shown}` tells no class: it is empty, or another class has it"
-            )));
-        }
-    }
+    check_classes(classes).map_err(error)?;
     let statistics_are_sound = preprocessing.mean.iter().all(|mean| mean.is_finite())
         && preprocessing
             .std
@@ -233,6 +256,26 @@ mod tests {
         assert_eq!(Description::read(&BTreeMap::new()), Ok(None));
     }
 
+    #[test]
+    fn what_older_programs_cannot_honour_has_a_newer_version() {
+        let mut network = preset("pyramidnet200-a300-imagenet").unwrap();
+        network.classes = 2;
+        network.ceil_mode = true;
+        let sample = Description {
+            preprocessing: Preprocessing {
+                order: ChannelOrder::Bgr,
+                ..Preprocessing::new(&network, [123.0, 117.0, 104.0], [57.6; 3])
+            },
+            network,
+            classes: sample().classes,
+        };
+        let text = text(&sample);
+        for part in ["\"2.0\"", "\"channels\":\"bgr\"", "\"ceil_mode\":true"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(read(&text).unwrap(), Some(sample));
+    }
+
     /// The text of a description from before the resampling filter was named.
     #[test]
     fn the_format_is_that_of_earlier_versions() {
@@ -265,7 +308,7 @@ mod tests {
         let newer = newer.replacen('{', "{\"colour\":\"sRGB\",", 1);
         assert_eq!(read(&newer).unwrap(), Some(sample()));
         // A future format may have nothing in common but the version.
-        let error = read("{\"version\":\"2.0\",\"net\":[1,2]}").unwrap_err();
+        let error = read("{\"version\":\"3.0\",\"net\":[1,2]}").unwrap_err();
         assert!(error.is_about_checkpoint());
         assert!(error.to_string().contains("newer pyr-wgpu"), "{error}");
     }

@@ -9,6 +9,15 @@ use crate::text::printable;
 /// A network that cannot be built, or a file that does not hold it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SpecError {
+    /// A stage that the network does not have.
+    #[error("the network has {most} stages, not {stages}; freeze at most {most}")]
+    Stage {
+        /// The number asked for.
+        stages: u32,
+        /// How many there are.
+        most: u32,
+    },
+
     /// No network of this stem and block has this depth.
     #[error("depth {depth} does not fit {block} units with the {stem} stem ({rule}); {nearest}")]
     Depth {
@@ -166,7 +175,8 @@ impl SpecError {
             | SpecError::Tensors { .. }
             | SpecError::TensorShape { .. }
             | SpecError::Metadata { .. } => true,
-            SpecError::Depth { .. }
+            SpecError::Stage { .. }
+            | SpecError::Depth { .. }
             | SpecError::Alpha { .. }
             | SpecError::Classes { .. }
             | SpecError::ImageSize { .. }

@@ -213,6 +213,7 @@ impl Forward<'_> {
                     size,
                     padding: if *augment { crop_padding(size) } else { 0 },
                     flip: *augment,
+                    order: preprocessing.order,
                     mean: preprocessing.mean,
                     std: preprocessing.std,
                 };
@@ -275,9 +276,13 @@ impl Forward<'_> {
                 kernel,
                 stride,
                 padding,
+                ceil_mode,
             } => {
-                let window = Window { stride, padding };
-                let op = ops::MaxPool { kernel, window };
+                let op = ops::MaxPool {
+                    kernel,
+                    window: Window { stride, padding },
+                    ceil_mode,
+                };
                 self.graph.push_one(op, &[x], name)
             }
             LayerKind::GlobalAveragePool => self.graph.push_one(ops::GlobalAveragePool, &[x], name),
@@ -312,7 +317,11 @@ impl Forward<'_> {
 
     fn batch_norm(&mut self, name: &str, x: ValueId) -> Result<ValueId, GraphError> {
         let (affine, running) = (self.kept(name, "affine"), self.kept(name, "moments"));
-        let moments = match self.statistics {
+        let statistics = match self.network.frozen.contains(name) {
+            true => Statistics::Running,
+            false => self.statistics,
+        };
+        let moments = match statistics {
             Statistics::Running => running,
             Statistics::Batch { update_running } => {
                 let label = format!("{name}.batch");
@@ -330,7 +339,7 @@ impl Forward<'_> {
         };
         let op = ops::Normalize {
             epsilon: BATCH_NORM_EPSILON,
-            batch: self.statistics != Statistics::Running,
+            batch: statistics != Statistics::Running,
             relu: false,
         };
         self.graph.push_one(op, &[x, moments, affine], name)

@@ -23,6 +23,8 @@
 //! without parameters follow the same scheme. For the tensors of the layers see
 //! [`parameters`](Network::parameters).
 
+use std::collections::BTreeSet;
+
 use super::spec::NetworkSpec;
 
 /// Added to the variance before the square root in every batch norm.
@@ -61,6 +63,8 @@ pub enum LayerKind {
         stride: usize,
         /// Padding on each side.
         padding: usize,
+        /// Whether extents are rounded up.
+        ceil_mode: bool,
     },
     /// Mean over all rows and columns.
     GlobalAveragePool,
@@ -145,6 +149,8 @@ pub struct Network {
     pub units: Vec<Unit>,
     /// From the last unit to the logits.
     pub head: Vec<Layer>,
+    /// Names of the frozen layers.
+    pub(super) frozen: BTreeSet<String>,
 }
 
 impl Network {

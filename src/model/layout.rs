@@ -2,10 +2,13 @@
 //!
 //! A [`Cursor`] tracks size and channels from the image to the logits.
 
+use std::collections::BTreeSet;
+
 use super::error::SpecError;
 use super::layers::{Layer, LayerKind, Network, Shortcut, Unit};
 use super::spec::NetworkSpec;
 use super::words::{Block, Family, Stem};
+use crate::graph::ops::{MaxPool, Window};
 
 /// Multiply-adds for one image beyond which a network is refused: the largest published ones take
 /// less than 10¹¹, and counts of operations stay within 64 bits.
@@ -23,7 +26,7 @@ impl Network {
             size: spec.image_size as usize,
             channels: 3,
         };
-        let stem = stem(spec.stem, &mut at);
+        let stem = stem(spec, &mut at);
         let mut units = Vec::new();
         let mut widths = spec.widths().into_iter();
         for (stage, count) in spec.units_per_stage()?.into_iter().enumerate() {
@@ -37,6 +40,7 @@ impl Network {
             stem,
             units,
             head: head(spec, &mut at),
+            frozen: BTreeSet::new(),
         };
         // In floating point: the sum may exceed 64 bits.
         let macs = network.layers().map(|layer| layer.macs() as f64).sum();
@@ -76,7 +80,15 @@ impl Cursor {
                 kernel,
                 stride,
                 padding,
-            } => self.size = (self.size + 2 * padding - kernel) / stride + 1,
+                ceil_mode,
+            } => {
+                let pool = MaxPool {
+                    kernel,
+                    window: Window { stride, padding },
+                    ceil_mode,
+                };
+                self.size = pool.pooled(self.size);
+            }
             LayerKind::GlobalAveragePool => self.size = 1,
             LayerKind::Linear { outputs, .. } => self.channels = outputs,
             LayerKind::BatchNorm { .. } | LayerKind::Relu | LayerKind::Dropout { .. } => {}
@@ -123,21 +135,22 @@ impl Cursor {
     }
 }
 
-fn stem(stem: Stem, at: &mut Cursor) -> Vec<Layer> {
-    let (kernel, stride) = match stem {
+fn stem(spec: &NetworkSpec, at: &mut Cursor) -> Vec<Layer> {
+    let (kernel, stride) = match spec.stem {
         Stem::Cifar => (3, 1),
         Stem::ImageNet => (7, 2),
     };
     let mut layers = vec![
-        at.convolution("conv1".into(), stem.channels(), kernel, stride),
+        at.convolution("conv1".into(), spec.stem.channels(), kernel, stride),
         at.batch_norm("bn1".into()),
     ];
-    if stem == Stem::ImageNet {
+    if spec.stem == Stem::ImageNet {
         layers.push(at.layer("relu".into(), LayerKind::Relu));
         let pool = LayerKind::MaxPool {
             kernel: 3,
             stride: 2,
             padding: 1,
+            ceil_mode: spec.ceil_mode,
         };
         layers.push(at.layer("maxpool".into(), pool));
     }

@@ -17,6 +17,7 @@
 mod count;
 mod description;
 mod error;
+mod frozen;
 mod graph;
 mod infer;
 mod init;
@@ -31,7 +32,7 @@ mod units;
 mod words;
 
 pub use count::{Counts, Row};
-pub use description::{Description, METADATA_KEY, Preprocessing};
+pub use description::{Description, METADATA_KEY, Preprocessing, check_classes};
 pub use error::SpecError;
 pub use graph::{Input, Statistics, crop_padding, declared, names};
 pub use infer::{Shapes, check, infer};

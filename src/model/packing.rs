@@ -17,7 +17,7 @@ pub struct PackedValue {
     pub name: String,
     /// Its shape.
     pub shape: Shape,
-    /// Parameters or statistics.
+    /// Parameters or, for frozen ones as well, statistics: what has no gradient.
     pub arena: Arena,
     /// The file's tensors, in order.
     pub tensors: Vec<Parameter>,
@@ -32,11 +32,15 @@ impl Network {
                     let all = layer.parameters().into_iter();
                     all.filter(|p| roles.contains(&p.role)).collect()
                 };
+                let is_frozen = self.is_frozen(layer);
                 let value =
                     |suffix: &str, shape: Shape, arena, roles: &[ParameterRole]| PackedValue {
                         name: format!("{}.{suffix}", layer.name),
                         shape,
-                        arena,
+                        arena: match is_frozen {
+                            true => Arena::Statistics,
+                            false => arena,
+                        },
                         tensors: with(roles),
                     };
                 match layer.kind {

@@ -51,6 +51,9 @@ pub struct NetworkSpec {
     pub image_size: u32,
     /// How fractional widths are rounded.
     pub rounding: Rounding,
+    /// Whether the max pooling of the ImageNet stem rounds its extents up, as Caffe's does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ceil_mode: bool,
 }
 
 impl NetworkSpec {
@@ -67,6 +70,7 @@ impl NetworkSpec {
             dropout: 0.0,
             image_size: stem.default_image_size(),
             rounding: Rounding::HalfUp,
+            ceil_mode: false,
         }
     }
 
@@ -262,6 +266,9 @@ impl fmt::Display for NetworkSpec {
         }
         if self.rounding != Rounding::HalfUp {
             write!(f, ", {}", self.rounding)?;
+        }
+        if self.ceil_mode {
+            f.write_str(", max pooling rounded up")?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::calibration::{Calibration, softmax};
 use super::input_pipeline::{BatchValues, Batches, InputPipeline};
 use super::step_graph::{Mode, step_graph};
 use super::{Totals, TrainError};
@@ -20,6 +21,32 @@ pub struct Evaluation {
     pub totals: Totals,
     /// Confusion matrix: rows are true classes, columns predicted ones. Empty if not requested.
     pub confusion: Vec<Vec<u64>>,
+    /// Confidences against right answers; empty if the confusion matrix is.
+    pub calibration: Calibration,
+    /// The scores of every image, in the order of the dataset; empty if not requested.
+    pub scores: Vec<ImageScores>,
+}
+
+/// What a network says of an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageScores {
+    /// Index in the dataset.
+    pub index: usize,
+    /// The true class.
+    pub label: u32,
+    /// A logit for each class.
+    pub logits: Vec<f32>,
+}
+
+/// What an evaluation collects beside the totals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// Nothing; logits stay on the device.
+    Totals,
+    /// The confusion matrix of this many classes, and calibration.
+    Classes(usize),
+    /// The scores of every image as well.
+    Scores(usize),
 }
 
 /// The engine's values that an evaluation writes and reads.
@@ -48,27 +75,37 @@ pub(super) struct EvaluationPass {
     size: usize,
     batches: Batches,
     done: usize,
+    keep_scores: bool,
     confusion: Vec<Vec<u64>>,
+    calibration: Calibration,
+    scores: Vec<ImageScores>,
 }
 
 impl EvaluationPass {
-    /// Clears the metrics. `classes` is the size of the confusion matrix; 0 omits it.
+    /// Clears the metrics.
     pub(super) fn begin(
         engine: &mut Engine,
         input: &InputPipeline,
         values: &EvaluationValues,
         graph: usize,
         size: usize,
-        classes: usize,
+        detail: Detail,
     ) -> EvaluationPass {
         engine.clear(values.metrics);
+        let classes = match detail {
+            Detail::Totals => 0,
+            Detail::Classes(classes) | Detail::Scores(classes) => classes,
+        };
         let all: Vec<u32> = (0..input.len() as u32).collect();
         EvaluationPass {
             graph,
             size,
             batches: input.batches(all.chunks(size).map(<[u32]>::to_vec).collect(), None),
             done: 0,
+            keep_scores: matches!(detail, Detail::Scores(_)),
             confusion: vec![vec![0; classes]; classes],
+            calibration: Calibration::default(),
+            scores: Vec::new(),
         }
     }
 
@@ -98,9 +135,21 @@ impl EvaluationPass {
         let classes = self.confusion.len();
         if classes > 0 {
             let logits = engine.read_values(values.logits).await?;
-            let rows = logits.chunks_exact(classes).zip(&batch.labels);
-            for (scores, label) in rows.filter(|(_, label)| **label != IGNORED) {
-                self.confusion[*label as usize][argmax(scores)] += 1;
+            let images = batch.labels.iter().zip(&batch.indices);
+            let rows = logits.chunks_exact(classes).zip(images);
+            for (logits, (label, index)) in rows.filter(|(_, (label, _))| **label != IGNORED) {
+                let predicted = argmax(logits);
+                self.confusion[*label as usize][predicted] += 1;
+                let confidence = softmax(logits)[predicted];
+                self.calibration
+                    .add(confidence, predicted == *label as usize);
+                if self.keep_scores {
+                    self.scores.push(ImageScores {
+                        index: *index as usize,
+                        label: *label,
+                        logits: logits.to_vec(),
+                    });
+                }
             }
         }
         self.done += batch.labels.len();
@@ -120,6 +169,8 @@ impl EvaluationPass {
         Ok(Evaluation {
             totals: Totals::from(&metrics),
             confusion: self.confusion,
+            calibration: self.calibration,
+            scores: self.scores,
         })
     }
 }
@@ -133,6 +184,8 @@ pub struct EvaluatorOptions {
     pub workers: usize,
     /// Mean and standard deviation of the channels.
     pub preprocessing: Preprocessing,
+    /// Whether to keep the scores of every image: four bytes for each class.
+    pub keep_scores: bool,
 }
 
 impl EvaluatorOptions {
@@ -152,7 +205,7 @@ pub struct Evaluator {
     input: InputPipeline,
     values: EvaluationValues,
     batch: usize,
-    classes: usize,
+    detail: Detail,
 }
 
 impl Evaluator {
@@ -198,7 +251,10 @@ impl Evaluator {
             values,
             batch: options.batch(&input),
             input,
-            classes: network.spec().classes as usize,
+            detail: match options.keep_scores {
+                true => Detail::Scores(network.spec().classes as usize),
+                false => Detail::Classes(network.spec().classes as usize),
+            },
         })
     }
 
@@ -208,7 +264,7 @@ impl Evaluator {
     /// If data or device fail, or a logit is NaN or infinite.
     pub async fn run(&mut self, mut progress: impl FnMut(usize)) -> Result<Evaluation, TrainError> {
         let (engine, input, values) = (&mut self.engine, &self.input, &self.values);
-        let mut pass = EvaluationPass::begin(engine, input, values, 0, self.batch, self.classes);
+        let mut pass = EvaluationPass::begin(engine, input, values, 0, self.batch, self.detail);
         while pass.done() < input.len() {
             pass.batch(engine, input, values).await?;
             progress(pass.done());
@@ -218,7 +274,7 @@ impl Evaluator {
 }
 
 /// Index of the largest score; of equal scores, the first.
-fn argmax(scores: &[f32]) -> usize {
+pub fn argmax(scores: &[f32]) -> usize {
     let mut best = 0;
     for (class, score) in scores.iter().enumerate() {
         if *score > scores[best] {

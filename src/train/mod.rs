@@ -6,6 +6,7 @@
 //! Nothing here blocks on the device or accesses files: the state of a run is exported and
 //! restored as a [`Snapshot`].
 
+mod calibration;
 mod evaluate;
 mod event;
 mod input_pipeline;
@@ -16,7 +17,8 @@ mod snapshot;
 mod step_graph;
 mod trainer;
 
-pub use evaluate::{Evaluation, Evaluator, EvaluatorOptions};
+pub use calibration::{Bin, Calibration, softmax};
+pub use evaluate::{Evaluation, Evaluator, EvaluatorOptions, ImageScores, argmax};
 pub use event::{Beginning, Best, Cause, EpochMetrics, Event, SCHEMA, StepProgress};
 pub use metrics::Totals;
 pub use recipe::Recipe;

@@ -158,9 +158,8 @@ pub struct Snapshot {
 impl Snapshot {
     /// Before the first step: initial weights from a seed, optimiser state of zeros.
     pub fn initial(network: &Network, seed: u64) -> Snapshot {
-        let parameters = network.parameters().into_iter();
-        let trainable = parameters.filter(|p| p.role.is_trainable());
-        let zeros: Tensors = trainable
+        let trained = network.trained_parameters().into_iter();
+        let zeros: Tensors = trained
             .map(|p| (p.name.clone(), vec![0.0; p.len()]))
             .collect();
         Snapshot {

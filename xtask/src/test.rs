@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::command::{Failure, cargo, interrupted, run as run_command};
-use crate::linters::Linters;
+use crate::linters::{self, Linters};
 use crate::plan::Goal;
 use crate::{matrices, page, setup};
 
@@ -42,6 +42,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     // Every test file runs, even after one has failed.
     let tests = ["test", "--workspace", "--no-fail-fast"];
     summary.add("tests", || run_cargo(&tests, required))?;
+    summary.add("ONNX files", linters::onnx)?;
     let warnings = Some(("RUSTDOCFLAGS", "-D warnings"));
     let doc = ["doc", "--workspace", "--no-deps"];
     summary.add("documentation", || run_cargo(&doc, warnings))?;

@@ -5,6 +5,8 @@
 //! The random numbers depend only on (seed, epoch, sample), not on the batch size or the
 //! position in the batch.
 
+use serde::{Deserialize, Serialize};
+
 use super::super::Tensor;
 use super::super::step::{STEP_WORDS, Step};
 use super::named::{inputs, named};
@@ -25,10 +27,38 @@ pub struct AssembleBatch {
     pub padding: usize,
     /// Whether to flip at random.
     pub flip: bool,
-    /// Mean of each channel, in 0..=255.
+    /// Order of the channels of the batch.
+    pub order: ChannelOrder,
+    /// Mean of red, green and blue, in 0..=255.
     pub mean: [f32; 3],
-    /// Standard deviation of each channel, in the same unit.
+    /// Standard deviation of red, green and blue, in the same unit.
     pub std: [f32; 3],
+}
+
+/// Order of the channels that a network takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelOrder {
+    /// Red, green, blue.
+    #[default]
+    Rgb,
+    /// Blue, green, red, as Caffe's networks take.
+    Bgr,
+}
+
+impl ChannelOrder {
+    /// The colour of each channel: 0 for red, 1 for green, 2 for blue.
+    pub fn colours(self) -> [usize; 3] {
+        match self {
+            ChannelOrder::Rgb => [0, 1, 2],
+            ChannelOrder::Bgr => [2, 1, 0],
+        }
+    }
+
+    /// Whether it is the default.
+    pub fn is_rgb(&self) -> bool {
+        *self == ChannelOrder::Rgb
+    }
 }
 
 impl AssembleBatch {
@@ -123,7 +153,7 @@ impl Operator for AssembleBatch {
                     let (h, w) = (h + down, w + right);
                     let inside = (padding..padding + size).contains(&h)
                         && (padding..padding + size).contains(&w);
-                    for c in 0..3 {
+                    for c in self.order.colours() {
                         if !inside {
                             batch.push(0.0);
                             continue;
@@ -147,7 +177,12 @@ impl Operator for AssembleBatch {
     fn samples(draw: &mut Draw) -> Vec<Sample> {
         [(8, 2, true, 9), (5, 0, false, 3), (1, 0, true, 1)]
             .map(|(size, padding, flip, batch)| {
+                let order = match size {
+                    5 => ChannelOrder::Bgr,
+                    _ => ChannelOrder::Rgb,
+                };
                 let op = AssembleBatch {
+                    order,
                     size,
                     padding,
                     flip,

@@ -20,6 +20,18 @@ pub struct MaxPool {
     pub kernel: usize,
     /// Stride and padding.
     pub window: Window,
+    /// Whether extents are rounded up, not down.
+    pub ceil_mode: bool,
+}
+
+impl MaxPool {
+    /// Output extent for an input extent, at least the kernel's less the padding.
+    pub fn pooled(&self, input: usize) -> usize {
+        match self.ceil_mode {
+            true => self.window.outputs_rounded_up(input, self.kernel),
+            false => self.window.outputs(input, self.kernel),
+        }
+    }
 }
 
 inputs! {
@@ -55,12 +67,7 @@ impl Operator for MaxPool {
         require(h.min(w) + 2 * self.window.padding >= self.kernel, || {
             format!("the input is smaller than the window of {}", self.kernel)
         })?;
-        let pooled = Shape::channels(&[
-            n,
-            self.window.outputs(h, self.kernel),
-            self.window.outputs(w, self.kernel),
-            c,
-        ]);
+        let pooled = Shape::channels(&[n, self.pooled(h), self.pooled(w), c]);
         let argmax = argmax_of(&pooled);
         Ok(MaxPoolOutputs {
             maximum: pooled,
@@ -74,7 +81,7 @@ impl Operator for MaxPool {
         let shapes = self.infer(&[&x.shape]).expect("shapes were checked");
         let MaxPoolOutputs { maximum, argmax } = self.outputs(&shapes);
         let size = [maximum.dims[1], maximum.dims[2]];
-        let (maxima, indices) = maxima(x, self.kernel, self.window, size);
+        let (maxima, indices) = maxima(x, self, size);
         let results = MaxPoolOutputs {
             maximum: Tensor::real(maximum, maxima),
             argmax: Tensor::index(argmax, indices),
@@ -95,8 +102,7 @@ impl Operator for MaxPool {
         let MaxPoolOutputs { argmax, .. } = self.outputs(&node.outputs);
         let dims = &tape.graph.shape(x).dims;
         let op = MaxPoolGrad {
-            kernel: self.kernel,
-            window: self.window,
+            pool: self.clone(),
             input: [dims[1], dims[2]],
         };
         let operands = MaxPoolGradInputs { dy, argmax }.list();
@@ -106,10 +112,7 @@ impl Operator for MaxPool {
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
         cases()
-            .map(|(dims, kernel, window)| {
-                let x = draw.real(Shape::channels(&dims));
-                Sample::new(MaxPool { kernel, window }, vec![x])
-            })
+            .map(|(dims, op)| Sample::new(op, vec![draw.real(Shape::channels(&dims))]))
             .collect()
     }
 }

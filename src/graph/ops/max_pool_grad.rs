@@ -3,16 +3,14 @@
 use super::super::Tensor;
 use super::named::{inputs, named};
 use super::pooling::{argmax_of, cases, maxima};
-use super::{Draw, HalfMaps, Operator, Sample, Window, nhwc, require};
+use super::{Draw, HalfMaps, MaxPool, Operator, Sample, nhwc, require};
 use crate::shape::{Layout, Shape};
 
 /// (dy, argmax) → dx [N, H, W, C].
 #[derive(Clone, Debug, PartialEq)]
 pub struct MaxPoolGrad {
-    /// Height and width of the window.
-    pub kernel: usize,
-    /// Stride and padding.
-    pub window: Window,
+    /// The pooling.
+    pub pool: MaxPool,
     /// Height and width of x.
     pub input: [usize; 2],
 }
@@ -35,7 +33,7 @@ impl Operator for MaxPoolGrad {
         let MaxPoolGradInputs { dy, argmax } = self.try_inputs(inputs)?;
         let [n, p, q, c] = nhwc(dy)?;
         let [h, w] = self.input;
-        let expected = [h, w].map(|extent| self.window.outputs(extent, self.kernel));
+        let expected = [h, w].map(|extent| self.pool.pooled(extent));
         require(
             expected == [p, q] && argmax.dims == dy.dims && argmax.layout == Layout::Channels,
             || format!("needs gradients and argmax indices [{n}, {expected:?}, {c}]"),
@@ -53,9 +51,10 @@ impl Operator for MaxPoolGrad {
         for (cell, (dy, argmax)) in cells.enumerate() {
             let (c_at, q_at, p_at, n_at) =
                 (cell % c, cell / c % q, cell / c / q % p, cell / c / q / p);
+            let MaxPool { kernel, window, .. } = self.pool;
             let tap = *argmax as usize;
-            let row = self.window.input_index(p_at, tap / self.kernel, h);
-            let column = self.window.input_index(q_at, tap % self.kernel, w);
+            let row = window.input_index(p_at, tap / kernel, h);
+            let column = window.input_index(q_at, tap % kernel, w);
             if let (Some(row), Some(column)) = (row, column) {
                 dx[((n_at * h + row) * w + column) * c + c_at] += dy;
             }
@@ -65,16 +64,15 @@ impl Operator for MaxPoolGrad {
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
         cases()
-            .map(|(dims, kernel, window)| {
+            .map(|(dims, pool)| {
                 let x = draw.real(Shape::channels(&dims));
-                let size = [1, 2].map(|axis| window.outputs(dims[axis], kernel));
+                let size = [1, 2].map(|axis| pool.pooled(dims[axis]));
                 let pooled = Shape::channels(&[dims[0], size[0], size[1], dims[3]]);
-                let (_, indices) = maxima(&x, kernel, window, size);
+                let (_, indices) = maxima(&x, &pool, size);
                 let argmax = Tensor::index(argmax_of(&pooled), indices);
                 let dy = draw.real(pooled);
                 let op = MaxPoolGrad {
-                    kernel,
-                    window,
+                    pool,
                     input: [dims[1], dims[2]],
                 };
                 Sample::new(op, vec![dy, argmax])

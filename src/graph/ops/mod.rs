@@ -52,7 +52,7 @@ mod window;
 pub use accumulate::{Accumulate, AccumulateInputs};
 pub use add::{Add, AddInputs};
 pub use adjust_loss_scale::{AdjustLossScale, AdjustLossScaleInputs};
-pub use assemble_batch::{AssembleBatch, AssembleBatchInputs};
+pub use assemble_batch::{AssembleBatch, AssembleBatchInputs, ChannelOrder};
 pub use batch_moments::{BatchMoments, BatchMomentsInputs, BatchMomentsOutputs};
 pub use bias_add::{BiasAdd, BiasAddInputs};
 pub use column_sum::{ColumnSum, ColumnSumInputs};

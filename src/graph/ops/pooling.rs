@@ -1,7 +1,7 @@
 //! Shared by max pooling and its gradient: the argmax indices and the sample cases.
 
 use super::super::Tensor;
-use super::Window;
+use super::{MaxPool, Window};
 use crate::shape::{DType, Shape};
 
 /// Shape of the argmax indices of a pooled shape.
@@ -13,12 +13,8 @@ pub(super) fn argmax_of(pooled: &Shape) -> Shape {
 }
 
 /// Maximum and argmax index of each of P by Q windows.
-pub(super) fn maxima(
-    x: &Tensor,
-    kernel: usize,
-    window: Window,
-    [p, q]: [usize; 2],
-) -> (Vec<f64>, Vec<u32>) {
+pub(super) fn maxima(x: &Tensor, pool: &MaxPool, [p, q]: [usize; 2]) -> (Vec<f64>, Vec<u32>) {
+    let MaxPool { kernel, window, .. } = *pool;
     let [n, h, w, c] = [0, 1, 2, 3].map(|axis| x.shape.dims[axis]);
     let cells = (0..n * p * q * c).map(|cell| {
         let (c_at, q_at, p_at, n_at) = (cell % c, cell / c % q, cell / c / q % p, cell / c / q / p);
@@ -40,13 +36,24 @@ pub(super) fn maxima(
     cells.unzip()
 }
 
-pub(super) fn cases() -> impl Iterator<Item = ([usize; 4], usize, Window)> {
+/// Extents of feature maps and a pooling.
+pub(super) fn cases() -> impl Iterator<Item = ([usize; 4], MaxPool)> {
     [
-        ([1, 1, 1, 1], 3, 2, 1),
-        ([2, 8, 8, 5], 3, 2, 1),
-        ([1, 7, 9, 64], 3, 2, 1),
-        ([1, 6, 6, 3], 2, 2, 0),
+        ([1, 1, 1, 1], 3, 2, 1, false),
+        ([2, 8, 8, 5], 3, 2, 1, false),
+        ([2, 8, 8, 5], 3, 2, 1, true),
+        ([1, 7, 9, 64], 3, 2, 1, false),
+        ([1, 6, 6, 3], 2, 2, 0, false),
+        ([1, 5, 6, 3], 2, 3, 0, true),
     ]
     .into_iter()
-    .map(|(dims, kernel, stride, padding)| (dims, kernel, Window { stride, padding }))
+    .map(|(dims, kernel, stride, padding, ceil_mode)| {
+        let window = Window { stride, padding };
+        let op = MaxPool {
+            kernel,
+            window,
+            ceil_mode,
+        };
+        (dims, op)
+    })
 }

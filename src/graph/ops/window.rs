@@ -43,6 +43,17 @@ impl Window {
         (input + 2 * self.padding - kernel) / self.stride + 1
     }
 
+    /// Output extent of a pooling that rounds it up: the last window may end outside the input and
+    /// its padding, but begins inside the input or the padding before it (Caffe, and `ceil_mode` of
+    /// PyTorch).
+    pub fn outputs_rounded_up(self, input: usize, kernel: usize) -> usize {
+        let outputs = (input + 2 * self.padding - kernel).div_ceil(self.stride) + 1;
+        match (outputs - 1) * self.stride >= input + self.padding {
+            true => outputs - 1,
+            false => outputs,
+        }
+    }
+
     /// The input index that `output` reads through `tap`; `None` in the padding.
     pub fn input_index(self, output: usize, tap: usize, input: usize) -> Option<usize> {
         (output * self.stride + tap)

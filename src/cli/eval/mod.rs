@@ -1,10 +1,12 @@
 //! `pyr-wgpu eval`: a checkpoint's error on the test images of a dataset.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args as ClapArgs;
-use serde_json::json;
+
+mod predictions;
+mod report;
 
 use super::dataset;
 use super::device::DeviceArgs;
@@ -14,19 +16,17 @@ use super::fitting::{SMALLER, fitting};
 use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::tuning::{Tune, TuneArgs, complete};
-use super::{positive, print_json, print_line, workers};
+use super::{positive, print_json, workers};
+use crate::checkpoint::write_atomically;
 use crate::data::{self, DatasetKind};
 use crate::kernels::Choices;
 use crate::text::printable;
-use crate::train::{Evaluation, Evaluator, EvaluatorOptions, TrainError};
-
-/// Number of classes up to which the confusion matrix is printed.
-const MAX_MATRIX: usize = 20;
+use crate::train::{Evaluator, EvaluatorOptions, TrainError};
 
 /// Arguments of `eval`.
 #[derive(ClapArgs)]
 pub(super) struct Args {
-    /// A .safetensors file, or a run directory (its best weights)
+    /// Checkpoint, or run directory (its best weights)
     checkpoint: PathBuf,
     #[arg(long, value_name = "NAME", help = DatasetKind::names("or"))]
     dataset: DatasetKind,
@@ -39,6 +39,15 @@ pub(super) struct Args {
     /// Threads that decode images, for datasets over 1 GiB
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = workers)]
     workers: usize,
+    /// Write the class and the scores of every image, as .csv or .npz
+    #[arg(long, value_name = "FILE", value_parser = predictions::file)]
+    predictions: Option<predictions::File>,
+    /// Write images, recall, precision and F1 of every class
+    #[arg(long, value_name = "FILE.csv")]
+    per_class: Option<PathBuf>,
+    /// Write the confusion matrix: a row for each true class, a column for each predicted one
+    #[arg(long, value_name = "FILE.csv")]
+    confusion: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -75,6 +84,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         batch_size: args.batch_size,
         workers: args.workers,
         preprocessing: loaded.description.preprocessing,
+        keep_scores: args.predictions.is_some(),
     };
     let mut tuner = args.tune.tuner(Tune::On);
     let mut evaluator = Evaluator::new(
@@ -115,93 +125,37 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         args.device.say(&format!("note: {note}"));
     }
     match args.json {
-        true => print_json(&as_json(&opened.classes, &evaluation)),
+        true => print_json(&report::as_json(&opened.classes, &evaluation))?,
         false => {
             let classes: Vec<String> = opened.classes.iter().map(|c| printable(c)).collect();
-            as_text(&classes, &evaluation)
+            report::as_text(&classes, &evaluation)?;
         }
     }
-}
-
-/// Images of a class, and how many of them were classified correctly.
-fn class_counts(evaluation: &Evaluation, class: usize) -> (u64, u64) {
-    let row = &evaluation.confusion[class];
-    (row.iter().sum(), row[class])
-}
-
-/// Images that were classified as a class.
-fn predicted(evaluation: &Evaluation, class: usize) -> u64 {
-    evaluation.confusion.iter().map(|row| row[class]).sum()
-}
-
-fn ratio(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| part as f64 / whole as f64)
-}
-
-fn as_json(classes: &[String], evaluation: &Evaluation) -> serde_json::Value {
-    let per_class: Vec<serde_json::Value> = classes
-        .iter()
-        .enumerate()
-        .map(|(class, name)| {
-            let (images, correct) = class_counts(evaluation, class);
-            json!({
-                "class": name,
-                "images": images,
-                "recall": ratio(correct, images),
-                "precision": ratio(correct, predicted(evaluation, class)),
-            })
-        })
-        .collect();
-    let totals = &evaluation.totals;
-    json!({
-        "top1_error": totals.top1_error(),
-        "top5_error": totals.top5_error(classes.len()),
-        "loss": totals.mean_loss(),
-        "images": totals.images,
-        "classes": per_class,
-        "confusion": evaluation.confusion,
-    })
-}
-
-fn as_text(classes: &[String], evaluation: &Evaluation) -> Result<(), CliError> {
-    let totals = &evaluation.totals;
-    print_line(&format!("images      {}", totals.images))?;
-    print_line(&format!("top-1 error {:.2} %", totals.top1_error()))?;
-    if let Some(error) = totals.top5_error(classes.len()) {
-        print_line(&format!("top-5 error {error:.2} %"))?;
+    let classes = &opened.classes;
+    if let Some(file) = &args.predictions {
+        predictions::write(file, &opened.test, classes, &evaluation.scores)?;
     }
-    print_line(&format!("loss        {:.4}", totals.mean_loss()))?;
-    print_line("")?;
-    let width = classes
-        .iter()
-        .map(|c| c.chars().count())
-        .max()
-        .unwrap_or(0)
-        .max(5);
-    print_line(&format!(
-        "{:<width$} {:>7} {:>8} {:>10}",
-        "class", "images", "recall", "precision"
-    ))?;
-    let percent =
-        |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{:.1} %", 100.0 * v));
-    for (class, name) in classes.iter().enumerate() {
-        let (images, correct) = class_counts(evaluation, class);
-        print_line(&format!(
-            "{name:<width$} {images:>7} {:>8} {:>10}",
-            percent(ratio(correct, images)),
-            percent(ratio(correct, predicted(evaluation, class)))
-        ))?;
+    if let Some(path) = &args.per_class {
+        save(path, &report::per_class_csv(classes, &evaluation))?;
     }
-    if classes.len() > MAX_MATRIX {
-        return print_line("\nthe confusion matrix is too large to print; --json has it");
-    }
-    print_line("\nconfusion (rows: true class, columns: predicted class)")?;
-    let columns: Vec<String> = (0..classes.len()).map(|c| format!("{c:>5}")).collect();
-    print_line(&format!("{:<width$}    {}", "", columns.join("")))?;
-    for (class, name) in classes.iter().enumerate() {
-        let row = evaluation.confusion[class].iter();
-        let cells: Vec<String> = row.map(|count| format!("{count:>5}")).collect();
-        print_line(&format!("{name:<width$} {class:>2} {}", cells.join("")))?;
+    if let Some(path) = &args.confusion {
+        save(path, &report::confusion_csv(classes, &evaluation))?;
     }
     Ok(())
+}
+
+/// Writes a text file.
+///
+/// # Errors
+/// If it cannot be written.
+fn save(path: &Path, text: &str) -> Result<(), CliError> {
+    write_atomically(path, |writer| writer.write_all(text.as_bytes())).map_err(CliError::from)
+}
+
+/// A field of a CSV file, quoted if it must be (RFC 4180).
+fn field(text: &str) -> String {
+    match text.contains(['"', ',', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
 }

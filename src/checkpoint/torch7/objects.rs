@@ -1,0 +1,417 @@
+//! Objects of Torch 7's serialisation, `torch.save` in its binary form, little-endian.
+//!
+//! Source: `File.lua` and the `write` methods of tensors and storages in torch7.
+//! A `long` has eight bytes, or four if a 32-bit system or Windows wrote the file.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use super::super::safetensors::narrow;
+use super::super::{CheckpointError, StoredTensor};
+use crate::memory;
+use crate::text::printable;
+
+/// Deeper nesting is refused: a network nests about ten levels.
+const MAX_NESTING: usize = 100;
+/// Axes of a tensor.
+const MAX_AXES: usize = 16;
+
+/// Number of a table or object in a [`File`].
+pub(super) type Id = usize;
+
+/// A value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Nil,
+    Number(f64),
+    Boolean(bool),
+    String(Vec<u8>),
+    /// A table, tensor, storage or object; several values may refer to the same one.
+    Reference(Id),
+}
+
+/// What a [`Value::Reference`] refers to.
+#[derive(Debug)]
+pub(super) enum Object {
+    /// Its contents are being read: an object may contain itself.
+    Unfinished,
+    /// Pairs of keys and values.
+    Table(Vec<(Value, Value)>),
+    /// Extents, strides and first element in a storage.
+    Tensor {
+        extents: Vec<usize>,
+        strides: Vec<usize>,
+        /// Of the first element, from 0.
+        offset: usize,
+        /// `None` for an empty tensor.
+        storage: Option<Id>,
+    },
+    /// Numbers, converted to double precision only if they are wider than single precision.
+    Storage(Numbers),
+    /// An object of another class, with its fields.
+    Instance { class: String, fields: Value },
+}
+
+/// Numbers of a storage.
+#[derive(Debug)]
+pub(super) enum Numbers {
+    Single(Vec<f32>),
+    Double(Vec<f64>),
+}
+
+impl Numbers {
+    fn len(&self) -> usize {
+        match self {
+            Numbers::Single(values) => values.len(),
+            Numbers::Double(values) => values.len(),
+        }
+    }
+}
+
+/// A file: the value that was saved and the objects that it refers to.
+pub(super) struct File {
+    pub(super) root: Value,
+    objects: Vec<Object>,
+}
+
+impl File {
+    /// Reads a file of `len` bytes whose longs have `long` bytes.
+    ///
+    /// # Errors
+    /// If the bytes are not such a file, or hold more than one value.
+    pub(super) fn read(
+        reader: &mut impl Read,
+        len: u64,
+        long: usize,
+    ) -> Result<File, CheckpointError> {
+        let mut parser = Parser {
+            reader,
+            remaining: len,
+            long,
+            objects: Vec::new(),
+            ids: HashMap::new(),
+            nesting: 0,
+        };
+        let root = parser.value()?;
+        match parser.remaining {
+            0 => Ok(File {
+                root,
+                objects: parser.objects,
+            }),
+            bytes => Err(damaged(format!("{bytes} bytes follow the saved value"))),
+        }
+    }
+
+    /// The object that a value refers to; `None` for numbers, strings and nil.
+    pub(super) fn object(&self, value: &Value) -> Option<&Object> {
+        match value {
+            Value::Reference(id) => Some(&self.objects[*id]),
+            _ => None,
+        }
+    }
+
+    /// The entry of a table, or the field of an object, under a name; nil if there is none.
+    pub(super) fn field(&self, value: &Value, name: &str) -> &Value {
+        let found = self.pairs(value).iter().find(
+            |(key, _)| matches!(key, Value::String(bytes) if bytes.as_slice() == name.as_bytes()),
+        );
+        found.map_or(&Value::Nil, |(_, value)| value)
+    }
+
+    /// The entries of a table under the keys 1, 2 and so on.
+    pub(super) fn list(&self, value: &Value) -> Vec<&Value> {
+        let numbered = |(key, value)| match key {
+            &Value::Number(number) => Some((number, value)),
+            _ => None,
+        };
+        let pairs = self.pairs(value).iter().map(|(key, value)| (key, value));
+        let mut entries: Vec<(f64, &Value)> = pairs.filter_map(numbered).collect();
+        entries.sort_by(|a, b| a.0.total_cmp(&b.0));
+        entries.into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// The pairs of a table, or of the fields of an object.
+    fn pairs(&self, value: &Value) -> &[(Value, Value)] {
+        match self.object(value) {
+            Some(Object::Table(pairs)) => pairs,
+            Some(Object::Instance { fields, .. }) => match self.object(fields) {
+                Some(Object::Table(pairs)) => pairs,
+                _ => &[],
+            },
+            _ => &[],
+        }
+    }
+
+    /// The elements of a tensor, row-major; `name` is for errors. `None` if the value is nil or
+    /// an empty tensor.
+    ///
+    /// # Errors
+    /// If the value is no tensor, or its elements lie outside its storage.
+    pub(super) fn tensor(
+        &self,
+        value: &Value,
+        name: &str,
+    ) -> Result<Option<StoredTensor>, CheckpointError> {
+        let (extents, strides, offset, storage) = match self.object(value) {
+            None if *value == Value::Nil => return Ok(None),
+            Some(Object::Tensor {
+                extents,
+                strides,
+                offset,
+                storage,
+            }) => (extents, strides, *offset, storage),
+            _ => return Err(damaged(format!("{name} is not a tensor"))),
+        };
+        let Some(Object::Storage(numbers)) = storage.map(|id| &self.objects[id]) else {
+            return Ok(None);
+        };
+        if extents.is_empty() {
+            return Ok(None);
+        }
+        let outside = || damaged(format!("{name} has elements outside its storage"));
+        let count = extents
+            .iter()
+            .try_fold(1usize, |product, extent| product.checked_mul(*extent));
+        // No parameter repeats elements, so there are at most as many as in the storage.
+        let count = count.filter(|count| *count <= numbers.len());
+        let count = count.ok_or_else(outside)?;
+        if count == 0 {
+            return Ok(None);
+        }
+        let axes = extents.iter().zip(strides);
+        let last = axes.clone().try_fold(offset, |at, (extent, stride)| {
+            at.checked_add(stride.checked_mul(extent - 1)?)
+        });
+        if !last.is_some_and(|last| last < numbers.len()) {
+            return Err(outside());
+        }
+        let mut indices = Vec::with_capacity(count);
+        indices.push(offset);
+        for (extent, stride) in axes {
+            indices = indices
+                .iter()
+                .flat_map(|index| (0..*extent).map(move |step| index + step * stride))
+                .collect();
+        }
+        let values = match numbers {
+            Numbers::Single(values) => indices.iter().map(|index| values[*index]).collect(),
+            Numbers::Double(values) => {
+                let wide: Vec<f64> = indices.iter().map(|index| values[*index]).collect();
+                narrow(name, &wide)?
+            }
+        };
+        Ok(Some(StoredTensor::f32(extents.clone(), values)))
+    }
+}
+
+pub(super) fn damaged(reason: String) -> CheckpointError {
+    CheckpointError::Damaged { reason }
+}
+
+/// Reads values one after the other and never more bytes than the file has.
+struct Parser<'a, R> {
+    reader: &'a mut R,
+    remaining: u64,
+    /// Bytes of a long.
+    long: usize,
+    objects: Vec<Object>,
+    /// Objects by their number in the file.
+    ids: HashMap<i32, Id>,
+    nesting: usize,
+}
+
+impl<R: Read> Parser<'_, R> {
+    fn value(&mut self) -> Result<Value, CheckpointError> {
+        match self.int()? {
+            0 => Ok(Value::Nil),
+            1 => Ok(Value::Number(f64::from_le_bytes(self.array()?))),
+            2 => Ok(Value::String(self.string()?)),
+            3 => self.shared(Parser::table),
+            4 => self.shared(Parser::instance),
+            5 => Ok(Value::Boolean(self.int()? != 0)),
+            6 => {
+                self.function()?;
+                Ok(Value::Nil)
+            }
+            7 | 8 => self.shared(|parser| {
+                parser.function()?;
+                Ok(Object::Table(Vec::new()))
+            }),
+            other => Err(damaged(format!(
+                "it holds a value of the unknown type {other}"
+            ))),
+        }
+    }
+
+    /// A value that begins with its number in the file, and is written only once.
+    fn shared(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<Object, CheckpointError>,
+    ) -> Result<Value, CheckpointError> {
+        let number = self.int()?;
+        if let Some(id) = self.ids.get(&number) {
+            return Ok(Value::Reference(*id));
+        }
+        let id = self.objects.len();
+        self.objects.push(Object::Unfinished);
+        self.ids.insert(number, id);
+        self.nesting += 1;
+        if self.nesting > MAX_NESTING {
+            let reason = format!("its values are nested more than {MAX_NESTING} levels deep");
+            return Err(damaged(reason));
+        }
+        self.objects[id] = read(self)?;
+        self.nesting -= 1;
+        Ok(Value::Reference(id))
+    }
+
+    fn table(&mut self) -> Result<Object, CheckpointError> {
+        // A pair has at least eight bytes.
+        let count = self.count(8)?;
+        let mut pairs = Vec::with_capacity(count);
+        for _ in 0..count {
+            pairs.push((self.value()?, self.value()?));
+        }
+        Ok(Object::Table(pairs))
+    }
+
+    fn instance(&mut self) -> Result<Object, CheckpointError> {
+        let first = self.string()?;
+        // Very old files have no version, but begin with the class.
+        let class = match first.strip_prefix(b"V ") {
+            Some(_) => self.string()?,
+            None => first,
+        };
+        let class = printable(&String::from_utf8_lossy(&class));
+        let kind = class.strip_prefix("torch.").unwrap_or_default();
+        if let Some(element) = kind.strip_suffix("Storage") {
+            return self.storage(element, &class).map(Object::Storage);
+        }
+        match kind.ends_with("Tensor") {
+            true => self.tensor(),
+            false => Ok(Object::Instance {
+                fields: self.value()?,
+                class,
+            }),
+        }
+    }
+
+    fn tensor(&mut self) -> Result<Object, CheckpointError> {
+        let axes = usize::try_from(self.int()?).ok();
+        let axes = axes.filter(|axes| *axes <= MAX_AXES);
+        let axes =
+            axes.ok_or_else(|| damaged(format!("a tensor has more than {MAX_AXES} axes")))?;
+        let extents = self.longs(axes)?;
+        let strides = self.longs(axes)?;
+        // Counted from 1; an empty tensor may have 0.
+        let offset = self.longs(1)?[0].saturating_sub(1);
+        let storage = match self.value()? {
+            Value::Reference(id) => Some(id),
+            _ => None,
+        };
+        Ok(Object::Tensor {
+            extents,
+            strides,
+            offset,
+            storage,
+        })
+    }
+
+    fn storage(&mut self, element: &str, class: &str) -> Result<Numbers, CheckpointError> {
+        let element = element.strip_prefix("Cuda").unwrap_or(element);
+        let count = self.longs(1)?[0] as u64;
+        let size = match element {
+            // `torch.CudaStorage` is single precision.
+            "Float" | "" | "Int" => 4,
+            "Double" => 8,
+            "Long" => self.long as u64,
+            "Half" | "Short" => 2,
+            "Byte" | "Char" => 1,
+            _ => return Err(damaged(format!("{class} is no known class of numbers"))),
+        };
+        let bytes = count
+            .checked_mul(size)
+            .filter(|bytes| *bytes <= self.remaining);
+        let bytes = bytes.ok_or_else(|| {
+            let remaining = self.remaining;
+            damaged(format!("{class} of {count} numbers in {remaining} bytes"))
+        })?;
+        let mut data = memory::zeros::<u8>(bytes as usize)?;
+        self.fill(&mut data)?;
+        Ok(match element {
+            "Float" | "" => Numbers::Single(convert(&data, f32::from_le_bytes)),
+            "Double" => Numbers::Double(convert(&data, f64::from_le_bytes)),
+            "Half" => Numbers::Single(convert(&data, |b| half::f16::from_le_bytes(b).to_f32())),
+            "Byte" => Numbers::Single(convert(&data, |b| u8::from_le_bytes(b).into())),
+            "Char" => Numbers::Single(convert(&data, |b| i8::from_le_bytes(b).into())),
+            "Short" => Numbers::Single(convert(&data, |b| i16::from_le_bytes(b).into())),
+            _ if size == 4 => Numbers::Double(convert(&data, |b| i32::from_le_bytes(b).into())),
+            _ => Numbers::Double(convert(&data, |b| i64::from_le_bytes(b) as f64)),
+        })
+    }
+
+    /// Compiled code, and the values that it refers to. It is skipped, not run.
+    fn function(&mut self) -> Result<(), CheckpointError> {
+        self.string()?;
+        self.nesting += 1;
+        if self.nesting > MAX_NESTING {
+            return Err(damaged("its functions are nested too deep".to_owned()));
+        }
+        self.value()?;
+        self.nesting -= 1;
+        Ok(())
+    }
+
+    fn string(&mut self) -> Result<Vec<u8>, CheckpointError> {
+        let len = self.count(1)?;
+        let mut bytes = memory::zeros(len)?;
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A number of things that have at least `least` bytes each.
+    fn count(&mut self, least: u64) -> Result<usize, CheckpointError> {
+        let count = self.int()?;
+        let fits = |count: &usize| (*count as u64).saturating_mul(least) <= self.remaining;
+        let fitting = usize::try_from(count).ok().filter(fits);
+        fitting.ok_or_else(|| {
+            let remaining = self.remaining;
+            damaged(format!("it says {count} where {remaining} bytes are left"))
+        })
+    }
+
+    fn int(&mut self) -> Result<i32, CheckpointError> {
+        Ok(i32::from_le_bytes(self.array()?))
+    }
+
+    /// Longs that are not negative.
+    fn longs(&mut self, count: usize) -> Result<Vec<usize>, CheckpointError> {
+        let long = |parser: &mut Self| {
+            let value = match parser.long {
+                4 => parser.int()?.into(),
+                _ => i64::from_le_bytes(parser.array()?),
+            };
+            usize::try_from(value)
+                .map_err(|_| damaged(format!("a tensor or storage has the extent {value}")))
+        };
+        (0..count).map(|_| long(self)).collect()
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], CheckpointError> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), CheckpointError> {
+        let remaining = self.remaining.checked_sub(bytes.len() as u64);
+        self.remaining = remaining.ok_or_else(|| damaged("it ends within a value".to_owned()))?;
+        let read = self.reader.read_exact(bytes);
+        read.map_err(|source| CheckpointError::Read { source })
+    }
+}
+
+fn convert<T, const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
+    let elements = data.as_chunks::<N>().0.iter();
+    elements.map(|bytes| convert(*bytes)).collect()
+}

@@ -1,0 +1,241 @@
+//! `pyr-wgpu card`: a model card of a checkpoint in Hugging Face's form, Markdown after a header in
+//! YAML, with the figures of its run where there is one.
+//!
+//! Source of the header's fields: Hugging Face Hub, "Model Cards", and its model card specification.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use serde_json::Value;
+
+use super::error::CliError;
+use super::files;
+use super::network::NetworkArgs;
+use super::{print_line, print_message};
+use crate::checkpoint::write_atomically;
+use crate::data::DatasetKind;
+use crate::model::{Description, Network};
+use crate::run::{Config, RunDirectory};
+use crate::text::{name_of, printable, printable_path};
+use crate::train::EpochMetrics;
+
+/// Arguments of `card`.
+#[derive(ClapArgs)]
+pub(super) struct Args {
+    /// Run directory (its best weights and figures), or checkpoint
+    checkpoint: PathBuf,
+    /// Write to this file instead of stdout
+    #[arg(long, value_name = "FILE.md")]
+    output: Option<PathBuf>,
+}
+
+/// Writes the card.
+///
+/// # Errors
+/// If the checkpoint or the run cannot be read, or the card not be written.
+pub(super) fn run(args: Args) -> Result<(), CliError> {
+    let model = files::load(&args.checkpoint, &NetworkArgs::default(), false)?;
+    let training = match args.checkpoint.is_dir() {
+        true => Some(training(&args.checkpoint)?),
+        false => None,
+    };
+    let name = name_of(args.checkpoint.with_extension("").as_os_str());
+    let card = Card {
+        name: &name,
+        network: &model.network,
+        description: &model.description,
+        training: training.as_ref(),
+    };
+    let text = card.text();
+    match &args.output {
+        None => print_line(text.trim_end()),
+        Some(path) => {
+            write_atomically(path, |writer| writer.write_all(text.as_bytes()))?;
+            print_message(&format!("wrote {}", printable_path(path)));
+            Ok(())
+        }
+    }
+}
+
+/// How a network was trained.
+struct Training {
+    config: Config,
+    dataset: String,
+    /// The epochs so far, the one whose weights are the best ones, if known.
+    epochs: Vec<EpochMetrics>,
+}
+
+fn training(directory: &Path) -> Result<Training, CliError> {
+    let run = RunDirectory::open(directory)?;
+    let config = run.config()?;
+    let kind: DatasetKind = config.dataset.parse()?;
+    Ok(Training {
+        dataset: kind.manifest().title,
+        epochs: run.history()?.epochs().cloned().collect(),
+        config,
+    })
+}
+
+impl Training {
+    /// The epoch with the lowest test error; of equal ones, the first.
+    fn best(&self) -> Option<&EpochMetrics> {
+        let mut best: Option<&EpochMetrics> = None;
+        for epoch in &self.epochs {
+            if best.is_none_or(|best| epoch.test_top1_error < best.test_top1_error) {
+                best = Some(epoch);
+            }
+        }
+        best
+    }
+}
+
+struct Card<'a> {
+    name: &'a str,
+    network: &'a Network,
+    description: &'a Description,
+    training: Option<&'a Training>,
+}
+
+impl Card<'_> {
+    fn text(&self) -> String {
+        let name = printable(self.name);
+        let mut sections = vec![self.header(), format!("# {name}"), self.model()];
+        if let Some(training) = self.training {
+            sections.push(self.figures(training));
+            sections.push(recipe(training));
+        }
+        sections.push(self.usage());
+        sections.join("\n\n") + "\n"
+    }
+
+    /// The header in YAML, whose strings are written as in JSON, which YAML includes.
+    fn header(&self) -> String {
+        let quoted = |text: &str| Value::from(text).to_string();
+        let mut lines = vec![
+            "---".to_owned(),
+            "library_name: pyr-wgpu".to_owned(),
+            "pipeline_tag: image-classification".to_owned(),
+            "tags:".to_owned(),
+            "- image-classification".to_owned(),
+            "- pyramidnet".to_owned(),
+        ];
+        let best = self.training.and_then(|t| Some((t, t.best()?)));
+        if let Some((training, best)) = best {
+            let dataset = quoted(&training.config.dataset);
+            let accuracy = 1.0 - best.test_top1_error / 100.0;
+            lines.extend([
+                "datasets:".to_owned(),
+                format!("- {dataset}"),
+                "metrics:".to_owned(),
+                "- accuracy".to_owned(),
+                "model-index:".to_owned(),
+                format!("- name: {}", quoted(self.name)),
+                "  results:".to_owned(),
+                "  - task:".to_owned(),
+                "      type: image-classification".to_owned(),
+                "    dataset:".to_owned(),
+                format!("      name: {}", quoted(&training.dataset)),
+                format!("      type: {dataset}"),
+                "      split: test".to_owned(),
+                "    metrics:".to_owned(),
+                "    - type: accuracy".to_owned(),
+                "      name: Top-1 accuracy".to_owned(),
+                format!("      value: {accuracy:.4}"),
+            ]);
+        }
+        lines.push("---".to_owned());
+        lines.join("\n")
+    }
+
+    fn model(&self) -> String {
+        let spec = self.network.spec();
+        let counts = self.network.counts();
+        let Description {
+            classes,
+            preprocessing,
+            ..
+        } = self.description;
+        let resize = preprocessing.resize;
+        let names: Vec<String> = classes.iter().map(|class| printable(class)).collect();
+        let unit = |values: [f32; 3]| {
+            values
+                .map(|value| format!("{:.4}", value / 255.0))
+                .join(", ")
+        };
+        format!(
+            "{spec} (Han, Kim and Kim, *Deep Pyramidal Residual Networks*, CVPR 2017).\n\n\
+             - {} parameters, {} multiply-accumulates per image.\n\
+             - Input: {size}x{size} pixels; the shorter side of an image is resized to {} pixels and \
+             the centre is cropped.\n\
+             - Normalisation of red, green and blue on the scale 0 to 1: mean {}, standard deviation \
+             {}.\n\
+             - {} classes: {}.",
+            counts.parameters,
+            counts.macs,
+            resize.shorter_side,
+            unit(preprocessing.mean),
+            unit(preprocessing.std),
+            classes.len(),
+            names.join(", "),
+            size = resize.size,
+        )
+    }
+
+    fn figures(&self, training: &Training) -> String {
+        let Some(best) = training.best() else {
+            return "## Results\n\nThe run has not completed an epoch.".to_owned();
+        };
+        let top5 = best.test_top5_error.map_or(String::new(), |error| {
+            format!("| top-5 error | {error:.2} % |\n")
+        });
+        format!(
+            "## Results\n\nOn the test images of {}, after epoch {} of {}:\n\n\
+             | | |\n|---|---|\n| top-1 error | {:.2} % |\n{top5}| loss | {:.4} |\n\n\
+             The weights are those of the epoch with the lowest test error, so that error is slightly \
+             optimistic: it is the best of {}.",
+            printable(&training.dataset),
+            best.epoch,
+            training.config.recipe.epochs,
+            best.test_top1_error,
+            best.test_loss,
+            training.epochs.len(),
+        )
+    }
+
+    fn usage(&self) -> String {
+        let name = printable(self.name);
+        format!(
+            "## Use\n\n    pyr-wgpu predict {name}.safetensors PICTURE\n\n\
+             The tensors have the names of the authors' PyTorch code \
+             (dyhan0920/PyramidNet-PyTorch); the metadata holds network, classes and preprocessing."
+        )
+    }
+}
+
+fn recipe(training: &Training) -> String {
+    let Config { recipe, seed, .. } = &training.config;
+    let milestones: Vec<String> = recipe.milestones.iter().map(u32::to_string).collect();
+    let milestones = match milestones.is_empty() {
+        true => String::new(),
+        false => format!(
+            ", a tenth of it from each of the epochs {}",
+            milestones.join(", ")
+        ),
+    };
+    let augmentation = match recipe.augment {
+        true => "random flips and crops",
+        false => "none",
+    };
+    format!(
+        "## Training\n\n\
+         - Stochastic gradient descent with Nesterov momentum {} and weight decay {}.\n\
+         - Learning rate {}{milestones}.\n\
+         - {} epochs in batches of {}, seed {seed}.\n\
+         - Augmentation: {augmentation}.",
+        recipe.momentum,
+        recipe.weight_decay,
+        recipe.learning_rate,
+        recipe.epochs,
+        recipe.batch_size,
+    )
+}
