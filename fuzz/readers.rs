@@ -77,7 +77,7 @@ pub(crate) fn image(bytes: &[u8]) {
 pub(crate) fn config(bytes: &[u8]) {
     let run = directory("config.toml", bytes);
     if let Ok(run) = RunDirectory::open(run.path())
-        && let Ok(config) = run.config()
+        && let Ok((config, _)) = run.config()
     {
         Network::new(&config.network).expect("a configuration is checked when it is read");
     }
@@ -147,7 +147,8 @@ fn saved_state() -> (Network, Checkpoint) {
         snapshot: &Snapshot::initial(&network, 1),
         best: None,
     };
-    run.save(&description, data, save)
+    let (config, _) = run.config().expect("it is legal");
+    run.save(&config, &description, data, save)
         .expect("temporary files can be written");
     let state = Checkpoint::load(&run.file("state.safetensors")).expect("it was written");
     (network, state)

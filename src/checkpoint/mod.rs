@@ -25,8 +25,8 @@ mod safetensors;
 
 use std::collections::BTreeMap;
 
-pub use error::CheckpointError;
 pub(crate) use error::INTEGERS;
+pub use error::{CheckpointError, limit_advice};
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{append, is_temporary, read_npy_file, write_atomically, writing_advice};
 pub use npy::read_npy;
