@@ -203,7 +203,10 @@ pub(super) fn resumed_config(
     written: Config,
     saved: Option<&Config>,
 ) -> Result<Config, CliError> {
-    let mut config = saved.unwrap_or(&written).clone();
+    let mut config = Config {
+        network: written.network.clone(),
+        ..saved.unwrap_or(&written).clone()
+    };
     let network = &config.network;
     let mut changed: Vec<String> = args.network.changes(network).map(str::to_owned).collect();
     if args.network.preset.is_some() && args.network.resolve(Some(network.classes))? != *network {
