@@ -1,7 +1,7 @@
 //! The run directory: the configuration, results and state of a training run, in documented files.
 //!
 //! ```text
-//! config.toml          the resolved configuration: network, dataset, recipe, seed
+//! config.toml          the resolved configuration: network, dataset, recipe, seed; and a checksum
 //! environment.json     version, adapter, driver, operating system
 //! choices.json         the kernels in use, frozen so that a resumed run computes the same bits
 //! classes.txt          class names, one per line, control characters escaped

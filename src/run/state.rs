@@ -257,7 +257,7 @@ impl RunDirectory {
         let Some(best) = state.progress.best else {
             return match path.exists() {
                 true => Err(self.damaged(format!(
-                    "{BEST} is not of this run, which has completed no epoch; move it elsewhere"
+                    "{BEST} is not that of {STATE}, which has no best epoch; move it elsewhere"
                 ))),
                 false => Ok(false),
             };

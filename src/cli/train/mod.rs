@@ -71,7 +71,7 @@ fn attempt(
     }: &mut Progress,
 ) -> Result<(), CliError> {
     let (config, mut state) = match directory {
-        Some(run) => load(run, args, allowed, decided.take())?,
+        Some(run) => load(run, args, allowed, decided.clone())?,
         None => (new_config(args)?, None),
     };
     if let (Some(run), Some(state)) = (&*directory, &mut state) {
