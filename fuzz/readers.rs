@@ -12,10 +12,11 @@ use std::sync::LazyLock;
 
 use pyr_wgpu::checkpoint::{Checkpoint, read_npy};
 use pyr_wgpu::data::{DatasetKind, Manifest, Resize, decode_image, fit_pixels, read_records};
+use pyr_wgpu::graph::Precision;
 use pyr_wgpu::graph::ops::{LOSS_SCALE_WORDS, METRIC_WORDS};
 use pyr_wgpu::model::{Description, METADATA_KEY, Network, NetworkSpec, Preprocessing, Stem};
-use pyr_wgpu::run::{DataRecord, RunDirectory};
-use pyr_wgpu::train::{Save, Snapshot};
+use pyr_wgpu::run::{Config, DataRecord, RunDirectory};
+use pyr_wgpu::train::{Recipe, Save, Snapshot};
 use pyr_wgpu::trained_model::TrainedModel;
 
 /// A checkpoint: for `predict`, `eval`, `verify` and the page.
@@ -77,7 +78,7 @@ pub(crate) fn image(bytes: &[u8]) {
 pub(crate) fn config(bytes: &[u8]) {
     let run = directory("config.toml", bytes);
     if let Ok(run) = RunDirectory::open(run.path())
-        && let Ok(config) = run.config()
+        && let Ok((config, _)) = run.config()
     {
         Network::new(&config.network).expect("a configuration is checked when it is read");
     }
@@ -131,6 +132,17 @@ fn saved_state() -> (Network, Checkpoint) {
         ..NetworkSpec::pyramid(Stem::Cifar, 8, 3.0)
     };
     let network = Network::new(&spec).expect("the specification is legal");
+    let config = Config {
+        dataset: "shapes".to_owned(),
+        data: None,
+        seed: 1,
+        micro_batch: None,
+        fuse: true,
+        recompute: false,
+        precision: Precision::default(),
+        network: spec.clone(),
+        recipe: Recipe::for_dataset(DatasetKind::Shapes),
+    };
     let description = Description {
         classes: vec!["a".to_owned(), "b".to_owned()],
         preprocessing: Preprocessing::new(&spec, [127.5; 3], [64.0; 3]),
@@ -147,7 +159,7 @@ fn saved_state() -> (Network, Checkpoint) {
         snapshot: &Snapshot::initial(&network, 1),
         best: None,
     };
-    run.save(&description, data, save)
+    run.save(&config, &description, data, save)
         .expect("temporary files can be written");
     let state = Checkpoint::load(&run.file("state.safetensors")).expect("it was written");
     (network, state)

@@ -1326,3 +1326,61 @@ fn a_profile_is_a_trace_of_every_dispatch() {
         &["no/step.json"],
     );
 }
+
+/// Flags that have an effect on an adapter only are an error where `auto` finds none.
+#[test]
+fn flags_for_adapters_need_one() {
+    let run = |arguments: &[&str], flag: &[&str]| {
+        let output = command(&[arguments, flag].concat())
+            .env("VK_DRIVER_FILES", "/nonexistent.json")
+            .env("VK_ICD_FILENAMES", "/nonexistent.json")
+            .env("DISPLAY", "")
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let star = example("star.png");
+    let predict = ["predict", MODEL, &star];
+    if !run(&predict, &[]).1.contains("no graphics card was found") {
+        println!("there is a graphics card here");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let run_dir = path(directory.path(), "run");
+    let train = ["train", "--quiet", "--run-dir", &run_dir];
+    for (command, flag) in [
+        (&predict[..], ["--tune", "off"]),
+        (&train, ["--tune", "on"]),
+        (&train, ["--retry", "2"]),
+    ] {
+        let (code, stderr) = run(command, &flag);
+        assert_eq!(code, Some(3), "{stderr}");
+        for word in ["no graphics card", "leave out", flag[0]] {
+            assert!(stderr.contains(word), "{stderr} lacks {word}");
+        }
+    }
+    assert!(!Path::new(&run_dir).exists());
+}
+
+/// Flags have an effect on a checkpoint without a description, too.
+#[test]
+fn no_flag_is_ignored_without_a_description() {
+    let directory = tempfile::tempdir().unwrap();
+    let bare = changed(directory.path(), |checkpoint| checkpoint.metadata.clear());
+    let star = example("star.png");
+    let predict = ["predict", &bare, &star, "--device", "cpu"];
+    for (flags, words) in [
+        (
+            ["--rounding", "half-even"],
+            ["--rounding", "the same network"],
+        ),
+        (["--dropout", "0.5"], ["--dropout 0.5", "training only"]),
+    ] {
+        fails(&[&predict[..], &flags].concat(), 2, &words);
+    }
+    let size = run(&[&predict[..], &["--image-size", "16"]].concat());
+    assert_eq!(size.status.code(), Some(0));
+}

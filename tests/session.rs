@@ -254,9 +254,10 @@ const DATA: DataRecord = DataRecord {
     fingerprints: [1, 2],
 };
 
-/// A run directory, with the description that is stored with its states.
+/// A run directory, with what is stored with its states.
 struct Kept {
     run: RunDirectory,
+    config: Config,
     description: Description,
 }
 
@@ -264,7 +265,7 @@ impl Store for Kept {
     type Error = Box<dyn Error>;
 
     fn save(&mut self, save: Save<'_>) -> Result<(), Box<dyn Error>> {
-        Ok(self.run.save(&self.description, DATA, save)?)
+        Ok(self.run.save(&self.config, &self.description, DATA, save)?)
     }
 }
 
@@ -293,6 +294,7 @@ impl Kept {
         begun.unwrap();
         Kept {
             run: directory,
+            config,
             description,
         }
     }

@@ -136,16 +136,29 @@ pub(super) const FLOATS: &str = "F32 (F16, BF16 and F64 are read as well), as te
 /// The type of counters, likewise.
 pub(crate) const INTEGERS: &str = "I64, as tensor.long() does";
 
+/// What a user can do about an error of a limit of the system; `None` for other errors.
+pub fn limit_advice(error: &io::Error) -> Option<&'static str> {
+    // ENFILE and EMFILE, for which the standard library has no kind.
+    let too_many_files = cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24));
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            Some("raise the limit of file sizes (`ulimit -f`), or choose another disk")
+        }
+        _ if too_many_files => Some("raise the limit of open files (`ulimit -n`)"),
+        _ => None,
+    }
+}
+
 /// What a user can do about a file that cannot be read.
 fn reading_advice(error: &io::Error) -> &'static str {
-    match error.kind() {
+    limit_advice(error).unwrap_or(match error.kind() {
         io::ErrorKind::NotFound => "check the path",
         io::ErrorKind::PermissionDenied => "check its permissions",
         io::ErrorKind::IsADirectory => {
             "name a file in it, such as best.safetensors in that of a run"
         }
         _ => "check the path and the disk",
-    }
+    })
 }
 
 impl CheckpointError {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ::pytorch_reader::PytorchReader;
 
-use super::{Checkpoint, CheckpointError, StoredTensor, npy};
+use super::{Checkpoint, CheckpointError, StoredTensor, limit_advice, npy};
 
 impl Checkpoint {
     /// Reads a file of any format that can be read.
@@ -104,14 +104,14 @@ fn not_written(path: &Path) -> impl Fn(io::Error) -> CheckpointError + '_ {
 
 /// What a user can do about a file that cannot be written.
 pub fn writing_advice(error: &io::Error) -> &'static str {
-    match error.kind() {
+    limit_advice(error).unwrap_or(match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free some space or choose another directory"
         }
         io::ErrorKind::NotFound => "create the directory first",
         io::ErrorKind::PermissionDenied => "check its permissions, or choose another directory",
         _ => "choose another directory",
-    }
+    })
 }
 
 /// Whether this is the name of a temporary file of [`write_atomically`], which a killed process
@@ -289,6 +289,21 @@ mod tests {
         file.set_len(1 << 40).unwrap();
         let text = Checkpoint::load(&path).unwrap_err().to_string();
         assert!(text.contains("not as many as its header says"), "{text}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn errors_of_limits_say_which_to_raise() {
+        // EFBIG, ENFILE and EMFILE.
+        for (code, flag) in [(27, "ulimit -f"), (23, "ulimit -n"), (24, "ulimit -n")] {
+            let error = || io::Error::from_raw_os_error(code);
+            let path = Path::new("last.safetensors");
+            let unwritten = not_written(path)(error()).to_string();
+            let unread = CheckpointError::Read { source: error() }.to_string();
+            for text in [unwritten, unread] {
+                assert!(text.contains(flag), "{text}");
+            }
+        }
     }
 
     #[cfg(unix)]

@@ -40,8 +40,8 @@ use std::io::{BufRead, Cursor, Seek};
 
 use ::pytorch_reader::PytorchReader;
 
-pub use error::CheckpointError;
 pub(crate) use error::INTEGERS;
+pub use error::{CheckpointError, limit_advice};
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{append, is_temporary, read_npy_file, write_atomically, writing_advice};
 pub use npy::read_npy;

@@ -55,8 +55,17 @@ impl BackgroundWriter {
 
     /// Adds a job. Returns whether there was room; if not, the job is dropped.
     pub(super) fn send(&'static self, job: Job) -> bool {
+        self.add(job, MAX_QUEUED)
+    }
+
+    /// Adds a job even if there is no room; at most one for each job that [`Self::send`] added.
+    pub(super) fn send_last(&'static self, job: Job) {
+        self.add(job, usize::MAX);
+    }
+
+    fn add(&'static self, job: Job, room: usize) -> bool {
         let mut state = self.state();
-        if state.waiting.len() == MAX_QUEUED {
+        if state.waiting.len() >= room {
             return false;
         }
         state.waiting.push_back(job);
@@ -167,7 +176,13 @@ mod tests {
         assert!(start.elapsed() >= Duration::from_millis(50));
         let more = (0..).take_while(|_| STREAM.send(Box::new(|| Ok(()))));
         assert_eq!(more.count(), MAX_QUEUED);
+        let (sender, receiver) = channel();
+        STREAM.send_last(Box::new(move || {
+            sender.send(()).unwrap();
+            Ok(())
+        }));
         drop(gate);
         assert!(STREAM.wait(|_| false));
+        receiver.try_recv().unwrap();
     }
 }

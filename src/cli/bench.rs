@@ -13,6 +13,7 @@ use super::step::StepArgs;
 use super::tuning::{Tune, TuneArgs, complete};
 use super::{positive, print_json, print_line};
 use crate::bench::{Bound, KernelRow, Report, Task, Workload, by_shader, measure, trace_events};
+use crate::checkpoint::writing_advice;
 use crate::engine::Device;
 use crate::graph::{Graph, Precision};
 use crate::kernels::Choices;
@@ -78,6 +79,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
     let network = Network::new(&args.network.resolve(None)?)?;
     let device = args.device.open()?;
+    args.tune.check(&args.device.opened(&device))?;
     let workload = Workload {
         network: &network,
         batch: args.batch_size,
@@ -135,7 +137,11 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
-    CliError::Failed(format!("cannot write {}: {error}", printable_path(path)))
+    CliError::Failed(format!(
+        "cannot write {}: {error}; {}",
+        printable_path(path),
+        writing_advice(error)
+    ))
 }
 
 fn write_trace(path: &Path, report: &Report, log: &DeviceArgs) -> Result<(), CliError> {

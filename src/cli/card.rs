@@ -67,7 +67,7 @@ struct Training {
 
 fn training(directory: &Path) -> Result<Training, CliError> {
     let run = RunDirectory::open(directory)?;
-    let config = run.config()?;
+    let (config, _) = run.config()?;
     let kind: DatasetKind = config.dataset.parse()?;
     Ok(Training {
         dataset: kind.manifest().title,

@@ -27,6 +27,9 @@ pub(super) struct DeviceArgs {
     /// Print results and errors only
     #[arg(long, short)]
     pub(super) quiet: bool,
+    /// Whether `auto` has found no graphics card
+    #[arg(skip)]
+    fell_back: bool,
 }
 
 impl DeviceArgs {
@@ -55,9 +58,14 @@ impl DeviceArgs {
     /// there only.
     ///
     /// # Errors
-    /// If it names the processor; `reason` says why the flag has no effect.
+    /// If it names the processor, or `auto` has selected it; `reason` says why the flag has no
+    /// effect.
     pub(super) fn needs_adapter(&self, flag: &str, reason: &str) -> Result<(), CliError> {
         match self.request().kind() {
+            _ if self.fell_back => Err(CliError::Device(format!(
+                "no graphics card was found, and the processor {reason}; leave out {flag}, or \
+                 name an adapter with --device"
+            ))),
             DeviceKind::Cpu | DeviceKind::Reference => Err(CliError::Usage(format!(
                 "--device {} {reason}; leave out {flag}, or name an adapter",
                 self.device
@@ -75,6 +83,14 @@ impl DeviceArgs {
                 ..self.clone()
             },
             None => self.clone(),
+        }
+    }
+
+    /// The flags once a device is opened: where `auto` is the processor, they say so.
+    pub(super) fn opened(&self, device: &Device) -> DeviceArgs {
+        DeviceArgs {
+            fell_back: self.is_automatic() && device.description().is_none(),
+            ..self.clone()
         }
     }
 

@@ -36,13 +36,16 @@ pub(super) enum CliError {
     ClosedPipe,
 }
 
+/// The exit code of arguments that cannot be used.
+pub(super) const USAGE: u8 = 2;
+
 impl CliError {
     /// The exit code.
     pub(super) fn code(&self) -> u8 {
         match self {
             CliError::ClosedPipe => 0,
             CliError::Failed(_) | CliError::Different => 1,
-            CliError::Usage(_) => 2,
+            CliError::Usage(_) => USAGE,
             CliError::Device(_) => 3,
             CliError::Data(_) => 4,
             CliError::Checkpoint(_) => 5,

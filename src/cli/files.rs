@@ -27,26 +27,29 @@ pub(super) fn load(
         return TrainedModel::read(checkpoint, None).map_err(|e| in_file(&path, e));
     }
     let written = Description::read(&checkpoint.metadata).map_err(|e| in_file(&path, e))?;
-    let spec = match written.map(|description| description.network) {
-        Some(own) => {
-            if for_inference {
-                flags.check_inference(Some(&own))?;
-            }
-            let spec = flags.resolve_for(Ok(own.clone()))?;
-            let changed: Vec<&str> = flags.changes(&own).collect();
-            if !changed.is_empty() && have_same_layers(&own, &spec)? {
-                return Err(CliError::Usage(format!(
-                    "{} differs from the checkpoint's but gives the same network; leave it out",
-                    changed.join(", ")
-                )));
-            }
-            spec
-        }
-        None => {
-            let own = infer(&checkpoint.shapes()).map_err(|e| in_file(&path, e));
-            flags.resolve_for(own)?
-        }
+    let written = written.map(|description| description.network);
+    // Without a description, flags that describe a whole network say what the tensors are.
+    let must_change = written.is_some() || !flags.describe_all();
+    let own = match written {
+        Some(own) => Some(own),
+        None => match infer(&checkpoint.shapes()) {
+            Err(error) if must_change => return Err(in_file(&path, error)),
+            inferred => inferred.ok(),
+        },
     };
+    if for_inference {
+        flags.check_inference(own.as_ref())?;
+    }
+    let spec = flags.resolve_for(own.as_ref())?;
+    if let Some(own) = own.filter(|_| must_change) {
+        let changed: Vec<&str> = flags.changes(&own).collect();
+        if !changed.is_empty() && have_same_layers(&own, &spec)? {
+            return Err(CliError::Usage(format!(
+                "{} differs from the checkpoint's but gives the same network; leave it out",
+                changed.join(", ")
+            )));
+        }
+    }
     read_as(&path, checkpoint, spec)
 }
 

@@ -21,8 +21,8 @@ mod output;
 mod predict;
 mod progress;
 mod signals;
+mod stdout;
 mod step;
-
 mod summary;
 mod train;
 mod tuning;
@@ -34,7 +34,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::text::printable_path;
-use error::CliError;
+use error::{CliError, USAGE};
 use output::{print_json, print_line, print_message};
 
 /// Trains and runs PyramidNet image classifiers on any GPU.
@@ -89,9 +89,13 @@ const MAX_WORKERS: usize = 1024;
 
 /// Parses the command line, runs the command, and prints an error on stderr.
 pub fn main() -> ExitCode {
+    signals::survive_file_limit();
     let code = match Cli::try_parse() {
         Ok(cli) => end(run(cli.command)),
-        Err(answer) if !answer.use_stderr() => end(answer.print().map_err(output::unwritten)),
+        Err(answer) if !answer.use_stderr() => {
+            let printed = stdout::check().and_then(|()| answer.print());
+            end(printed.map_err(output::unwritten))
+        }
         Err(error) => refuse(error),
     };
     output::finish();
@@ -141,5 +145,5 @@ fn refuse(error: clap::Error) -> u8 {
     let arguments = std::env::args_os().map(|argument| printable_path(Path::new(&argument)));
     let error = Cli::try_parse_from(arguments).err().unwrap_or(error);
     print_message(error.render().to_string().trim_end());
-    CliError::Usage(String::new()).code()
+    USAGE
 }

@@ -136,23 +136,22 @@ impl NetworkArgs {
         self.override_fields(spec, classes)
     }
 
+    /// Whether the flags are meant to describe a whole network, not only to override fields of
+    /// another.
+    pub(super) fn describe_all(&self) -> bool {
+        self.preset.is_some() || self.depth.is_some() || self.alpha.is_some()
+    }
+
     /// The network of a checkpoint whose own network is `own`: the preset, else `own`, with what
     /// other flags override. Without either, the flags must describe the whole network.
     ///
     /// # Errors
-    /// If they describe no legal network; `own`'s, if that is needed.
-    pub(super) fn resolve_for(
-        &self,
-        own: Result<NetworkSpec, CliError>,
-    ) -> Result<NetworkSpec, CliError> {
-        let describes_all = self.preset.is_some() || self.depth.is_some() || self.alpha.is_some();
+    /// If they describe no legal network.
+    pub(super) fn resolve_for(&self, own: Option<&NetworkSpec>) -> Result<NetworkSpec, CliError> {
+        let classes = own.map(|own| own.classes);
         match (&self.preset, own) {
-            (None, Ok(own)) => {
-                let classes = own.classes;
-                self.override_fields(own, Some(classes))
-            }
-            (None, Err(error)) if !describes_all => Err(error),
-            (_, own) => self.resolve(own.ok().map(|own| own.classes)),
+            (None, Some(own)) => self.override_fields(own.clone(), classes),
+            _ => self.resolve(classes),
         }
     }
 

@@ -66,6 +66,7 @@ pub(super) fn unwritten(error: io::Error) -> CliError {
 }
 
 fn write_result(line: &str) -> io::Result<()> {
+    super::stdout::check()?;
     let mut stdout = stdout().lock();
     write_line(&mut stdout, line)?;
     retry(|| stdout.flush())
@@ -100,12 +101,21 @@ fn report_dropped() {
     }
 }
 
-/// Draws on stderr, after the messages before.
-pub(super) fn draw(draw: impl FnOnce() + Send + 'static) {
-    STDERR.send(Box::new(|| {
+/// Draws on stderr, after the messages before. Returns whether there was room.
+pub(super) fn draw(draw: impl FnOnce() + Send + 'static) -> bool {
+    STDERR.send(drawing(draw))
+}
+
+/// As [`draw`], even if there is no room: removes what an accepted [`draw`] has drawn.
+pub(super) fn erase(draw: impl FnOnce() + Send + 'static) {
+    STDERR.send_last(drawing(draw));
+}
+
+fn drawing(draw: impl FnOnce() + Send + 'static) -> Job {
+    Box::new(|| {
         draw();
         Ok(())
-    }));
+    })
 }
 
 /// Whether everything on stderr has been written.

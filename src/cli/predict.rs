@@ -71,6 +71,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         }
     } else {
         let device = args.device.open()?;
+        args.tune.check(&args.device.opened(&device))?;
         let mut tuner = args.tune.tuner(Tune::Cached);
         let log = &args.device;
         let predictor = Predictor::new(&device, &loaded, |graphs| {

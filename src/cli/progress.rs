@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::{draw, is_drawn, print_message};
+use super::output::{draw, erase, is_drawn, print_message};
 
 /// Shortest time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -38,13 +38,17 @@ impl Progress {
             (true, _) => Display::Quiet,
             (false, true) => {
                 let label = label.to_owned();
-                on_bar(move |bar| {
+                let begun = draw(on_bar(move |bar| {
                     let style = "{prefix} {bar:24} {pos}/{len} {msg}";
                     let style = ProgressStyle::with_template(style).expect("a fixed template");
                     let new = ProgressBar::new(total).with_position(done);
                     *bar = Some(new.with_style(style).with_prefix(label));
-                });
-                Display::Bar
+                }));
+                match begun {
+                    true => Display::Bar,
+                    // Nothing has read stderr for long.
+                    false => Display::Quiet,
+                }
             }
             (false, false) => Display::Lines {
                 last: Instant::now(),
@@ -76,12 +80,12 @@ impl Progress {
             Display::Bar if !is_drawn() => {}
             Display::Bar => {
                 let message = format!("{rate}{}", text());
-                on_bar(move |bar| {
+                draw(on_bar(move |bar| {
                     if let Some(bar) = bar {
                         bar.set_position(done);
                         bar.set_message(message);
                     }
-                });
+                }));
             }
             Display::Lines { last } => {
                 if last.elapsed() >= LINE_EVERY {
@@ -98,11 +102,11 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Display::Bar = self.kind {
-            on_bar(|bar| {
+            erase(on_bar(|bar| {
                 if let Some(bar) = bar.take() {
                     bar.finish_and_clear();
                 }
-            });
+            }));
         }
     }
 }
@@ -110,8 +114,8 @@ impl Drop for Progress {
 /// The bar on the terminal. Only [`on_bar`] uses it: drawing may wait for the terminal.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-fn on_bar(change: impl FnOnce(&mut Option<ProgressBar>) + Send + 'static) {
-    draw(move || change(&mut BAR.lock().unwrap_or_else(PoisonError::into_inner)));
+fn on_bar(change: impl FnOnce(&mut Option<ProgressBar>)) -> impl FnOnce() {
+    move || change(&mut BAR.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Seconds as text, in at most two units: `2 min 08 s`.

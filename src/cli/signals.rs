@@ -33,13 +33,6 @@ impl Signals {
                 flag::register(signal, Arc::clone(&armed))?;
                 flag::register_usize(signal, Arc::clone(&asked), code as usize)?;
             }
-            // Without a handler, a file that exceeds `ulimit -f` ends the process; with one, writing
-            // to it is an error.
-            #[cfg(unix)]
-            flag::register(
-                signal_hook::consts::SIGXFSZ,
-                Arc::new(AtomicBool::new(false)),
-            )?;
             #[cfg(unix)]
             if !hangup::is_ignored() {
                 flag::register_usize(hangup::SIGHUP, Arc::clone(&asked), 129)?;
@@ -57,6 +50,16 @@ impl Signals {
             code => Some(code as u8),
         }
     }
+}
+
+/// Makes writing more than `ulimit -f` allows an error; without a handler of its signal, it would
+/// end the process.
+pub(super) fn survive_file_limit() {
+    #[cfg(unix)]
+    let installed = flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+    // Without the handler, everything else still works.
+    #[cfg(unix)]
+    drop(installed);
 }
 
 #[cfg(unix)]

@@ -10,6 +10,7 @@ use crate::engine::Device;
 use crate::gpu;
 use crate::graph::{ActivationCheckpointing, Passes, Precision};
 use crate::model::NetworkSpec;
+use crate::rng::hash;
 use crate::text::printable;
 use crate::train::Recipe;
 
@@ -68,6 +69,22 @@ impl Config {
                 ))
             }
         }
+    }
+
+    /// The text of the file. A checksum in a comment reveals what a user changes later.
+    pub(super) fn to_toml(&self) -> String {
+        let text = toml::to_string(self).expect("a checked configuration is plain data");
+        let checksum = hash(text.bytes());
+        format!(
+            "# To change a value, resume with its flag, as in --lr 0.01 --allow lr. Checksum: \
+             {checksum:016x}\n{text}"
+        )
+    }
+
+    /// Whether the file with this text, from which the configuration was read, has the values that
+    /// [`Config::to_toml`] wrote.
+    pub(super) fn is_as_written(&self, text: &str) -> bool {
+        text.lines().next() == self.to_toml().lines().next()
     }
 
     /// The passes over the graphs.
@@ -217,8 +234,12 @@ mod tests {
             network: preset("demo").unwrap(),
             recipe: Recipe::for_dataset(DatasetKind::Shapes),
         };
-        let text = toml::to_string(&config).unwrap();
+        let text = config.to_toml();
         assert_eq!(Config::from_toml(&text), Ok(config.clone()));
+        assert!(config.is_as_written(&text) && config.is_as_written(&text.replace(" = ", "=")));
+        let other = text.replace("momentum = 0.9", "momentum = 0.8");
+        let changed = Config::from_toml(&other).unwrap();
+        assert!(!changed.is_as_written(&other));
         // Keys that the first versions did not write.
         let older = text.replace("recompute = false\nprecision = \"f32\"\n", "");
         assert_ne!(older, text);

@@ -1,7 +1,7 @@
 //! The run directory: the configuration, results and state of a training run, in documented files.
 //!
 //! ```text
-//! config.toml          the resolved configuration: network, dataset, recipe, seed
+//! config.toml          the resolved configuration: network, dataset, recipe, seed; and a checksum
 //! environment.json     version, adapter, driver, operating system
 //! choices.json         the kernels in use, frozen so that a resumed run computes the same bits
 //! classes.txt          class names, one per line, control characters escaped
@@ -25,7 +25,7 @@ mod lock;
 mod records;
 mod state;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -34,7 +34,9 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{CheckpointError, is_temporary, write_atomically, writing_advice};
+use crate::checkpoint::{
+    CheckpointError, is_temporary, limit_advice, write_atomically, writing_advice,
+};
 use crate::kernels::Choices;
 use crate::model::SpecError;
 use crate::text::{printable, printable_path};
@@ -49,9 +51,9 @@ pub use state::{DataRecord, Progress, SavedState};
 /// Errors of run directories.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The directory cannot be created or written.
+    /// The directory, or a file in it, cannot be created or written.
     #[error(
-        "run directory {}: {source}; {}",
+        "cannot access {}: {source}; {}",
         printable_path(path),
         writing_advice(.source)
     )]
@@ -147,6 +149,8 @@ pub struct RunDirectory {
     lock: RefCell<Option<Lock>>,
     /// Files without which a run cannot be resumed. A save writes those again that were removed.
     needed: RefCell<BTreeMap<&'static str, String>>,
+    /// [`Progress::best_weights`] of the last state that was saved or read.
+    best_weights: Cell<Option<u64>>,
 }
 
 impl RunDirectory {
@@ -184,6 +188,7 @@ impl RunDirectory {
             path: path.to_owned(),
             lock: RefCell::default(),
             needed: RefCell::default(),
+            best_weights: Cell::default(),
         };
         let reason = match fs::metadata(run.file(CONFIG)) {
             Ok(file) if file.is_file() => return Ok(run),
@@ -222,6 +227,7 @@ impl RunDirectory {
             path,
             lock: RefCell::new(Some(lock)),
             needed: RefCell::default(),
+            best_weights: Cell::default(),
         })
     }
 
@@ -246,7 +252,7 @@ impl RunDirectory {
                     error => error,
                 })?;
                 let written = lock.insert(new).write_holder();
-                written.map_err(failed(&self.path))
+                written.map_err(failed(&self.file(LOCK)))
             }
         }
     }
@@ -254,7 +260,7 @@ impl RunDirectory {
     /// Says in the lock who holds it, and removes the temporary files of killed processes.
     fn begin_writing(self) -> Result<RunDirectory, RunError> {
         if let Some(lock) = &mut *self.lock.borrow_mut() {
-            lock.write_holder().map_err(failed(&self.path))?;
+            lock.write_holder().map_err(failed(&self.file(LOCK)))?;
         }
         for name in entries(&self.path)?
             .iter()
@@ -315,8 +321,8 @@ impl RunDirectory {
         self.write(METRICS, &format!("{CSV_HEADER}\n"))
     }
 
-    /// Writes the configuration, and those of the other files that are missing but can be written
-    /// again, for a run that resumes from a state. Returns the names of the latter.
+    /// Writes the configuration, and those of the other files that can be written again and are
+    /// missing or damaged, for a run that resumes from a state. Returns notes on the latter.
     ///
     /// # Errors
     /// If writing fails.
@@ -325,29 +331,30 @@ impl RunDirectory {
         config: &Config,
         environment: &Environment,
         classes: &[String],
-    ) -> Result<Vec<&'static str>, RunError> {
+    ) -> Result<Vec<String>, RunError> {
         self.update_config(config)?;
         if self.file(CHOICES).exists() {
             let choices = self.read(CHOICES)?;
             self.needed.borrow_mut().insert(CHOICES, choices);
         }
-        let files = [
-            (ENVIRONMENT, pretty(environment)),
-            (CLASSES, lines(classes)),
-        ];
-        let mut written = Vec::new();
-        for (name, text) in files {
-            if !self.file(name).exists() {
-                self.write(name, &text)?;
-                written.push(name);
-            }
+        let mut notes = Vec::new();
+        if !self.file(ENVIRONMENT).exists() {
+            self.write(ENVIRONMENT, &pretty(environment))?;
+            notes.push(format!("{ENVIRONMENT} was missing and is written again"));
         }
-        Ok(written)
+        let text = lines(classes);
+        let was = match fs::read(self.file(CLASSES)) {
+            Ok(bytes) if bytes == text.as_bytes() => return Ok(notes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "was missing",
+            _ => "was damaged",
+        };
+        self.write(CLASSES, &text)?;
+        notes.push(format!("{CLASSES} {was} and is written again"));
+        Ok(notes)
     }
 
     fn update_config(&self, config: &Config) -> Result<(), RunError> {
-        let text = toml::to_string(config).expect("a checked configuration is plain data");
-        self.write_needed(CONFIG, text)
+        self.write_needed(CONFIG, config.to_toml())
     }
 
     fn write_needed(&self, name: &'static str, text: String) -> Result<(), RunError> {
@@ -363,17 +370,19 @@ impl RunDirectory {
         removed.try_for_each(|(name, text)| self.write(name, text))
     }
 
-    /// The configuration.
+    /// The configuration, and whether a user has changed it since the program wrote it.
     ///
     /// # Errors
     /// If it is missing or damaged, or no run is possible with it.
-    pub fn config(&self) -> Result<Config, RunError> {
-        let config = Config::from_toml(&self.read(CONFIG)?);
-        config.map_err(|reason| {
+    pub fn config(&self) -> Result<(Config, bool), RunError> {
+        let text = self.read(CONFIG)?;
+        let config = Config::from_toml(&text).map_err(|reason| {
             self.damaged(format!(
                 "{CONFIG} cannot be used: {reason}; correct or restore it"
             ))
-        })
+        })?;
+        let is_changed = !config.is_as_written(&text);
+        Ok((config, is_changed))
     }
 
     /// The kernels of the run; `None` if the run ended before they were recorded.
@@ -409,11 +418,11 @@ impl RunDirectory {
     }
 
     fn unreadable(&self, name: &str, error: &io::Error) -> RunError {
-        let advice = match error.kind() {
+        let advice = limit_advice(error).unwrap_or(match error.kind() {
             // Not UTF-8.
             io::ErrorKind::InvalidData => "restore it",
             _ => "check its permissions, or restore it",
-        };
+        });
         self.damaged(format!("{name} cannot be read: {error}; {advice}"))
     }
 
@@ -444,7 +453,7 @@ fn take_lock(path: &Path) -> Result<Lock, RunError> {
             path: path.to_owned(),
             process,
         },
-        LockError::Io(source) => failed(path)(source),
+        LockError::Io(source) => failed(&path.join(LOCK))(source),
     })
 }
 

@@ -8,7 +8,7 @@ use std::io;
 
 use super::{RunDirectory, RunError};
 use crate::checkpoint::append;
-use crate::text::printable;
+use crate::text::{first_few, printable};
 use crate::train::{EpochMetrics, Event, SCHEMA};
 
 /// Name of the table of epochs.
@@ -38,6 +38,18 @@ fn csv(row: &EpochMetrics) -> String {
         row.epoch_seconds,
         row.device_bytes
     )
+}
+
+/// The epoch of a row of `metrics.csv`; `None` if it is not a row of numbers.
+fn epoch_of(line: &str) -> Option<u32> {
+    let cells: Vec<&str> = line.split(',').collect();
+    let columns: Vec<&str> = CSV_HEADER.split(',').collect();
+    let is_number = |(cell, column): (&&str, &&str)| match *column {
+        "test_top5_error" if cell.is_empty() => true,
+        _ => cell.parse().is_ok_and(f64::is_finite),
+    };
+    let is_row = cells.len() == columns.len() && cells.iter().zip(&columns).all(is_number);
+    cells[0].parse().ok().filter(|epoch| is_row && *epoch > 0)
 }
 
 /// The events of a run over all its sessions, oldest first.
@@ -124,11 +136,20 @@ impl RunDirectory {
 
     /// Prepares the records for a session that resumes: removes incomplete last lines, and from
     /// `metrics.csv` the rows from an epoch on, which the session repeats. Rows that the table lacks
-    /// are those of `events.jsonl`.
+    /// are those of `events.jsonl`. Returns notes on what was missing.
     ///
     /// # Errors
     /// If reading or writing fails, or a file is damaged.
-    pub fn forget_from(&self, epoch: u32) -> Result<(), RunError> {
+    pub fn forget_from(&self, epoch: u32) -> Result<Vec<String>, RunError> {
+        let mut notes = Vec::new();
+        if !self.file(EVENTS).exists() {
+            notes.push(format!(
+                "{EVENTS} was missing and begins again; earlier events are lost"
+            ));
+        }
+        if !self.file(METRICS).exists() {
+            notes.push(format!("{METRICS} was missing and is written again"));
+        }
         self.remove_incomplete_line(METRICS)?;
         self.remove_incomplete_line(EVENTS)?;
         let text = match self.file(METRICS).exists() {
@@ -139,13 +160,22 @@ impl RunDirectory {
         for row in self.history()?.epochs() {
             rows.entry(row.epoch).or_insert_with(|| csv(row));
         }
-        rows.retain(|number, _| *number < epoch);
+        rows.retain(|number, _| (1..epoch).contains(number));
+        let lost = (1..epoch).len() - rows.len();
+        if lost > 0 {
+            let named = (1..epoch).filter(|number| !rows.contains_key(number));
+            let named: Vec<String> = named.take(5).map(|number| number.to_string()).collect();
+            notes.push(format!(
+                "{METRICS} lacks epochs whose rows are lost: {}",
+                first_few(&named, lost)
+            ));
+        }
         let lines = std::iter::once(CSV_HEADER).chain(rows.values().map(String::as_str));
         let table: String = lines.flat_map(|line| [line, "\n"]).collect();
-        match table == text {
-            true => Ok(()),
-            false => self.write(METRICS, &table),
+        if table != text {
+            self.write(METRICS, &table)?;
         }
+        Ok(notes)
     }
 
     /// The rows of a table, by epoch.
@@ -153,13 +183,11 @@ impl RunDirectory {
     /// # Errors
     /// The first line that is not of the table.
     fn rows(&self, text: &str) -> Result<BTreeMap<u32, String>, RunError> {
-        let columns = |line: &str| line.split(',').count();
         let mut rows = BTreeMap::new();
         for (index, line) in text.lines().enumerate() {
-            let number = line.split(',').next().and_then(|n| n.parse().ok());
-            match number {
+            match epoch_of(line) {
                 None if index == 0 && line == CSV_HEADER => {}
-                Some(number) if index > 0 && columns(line) == columns(CSV_HEADER) => {
+                Some(number) if index > 0 => {
                     rows.insert(number, line.to_owned());
                 }
                 _ => {

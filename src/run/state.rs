@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunDirectory, RunError};
-use crate::checkpoint::{Checkpoint, StoredTensor};
+use super::{Config, RunDirectory, RunError};
+use crate::checkpoint::{Checkpoint, StoredTensor, Values};
 use crate::model::{Description, Network, TensorKind};
+use crate::rng::hash;
 use crate::text::printable;
 use crate::train::{Best, Position, Save, Snapshot};
 use crate::trained_model::{TrainedModel, TrainedModelError, checkpoint, network_tensors};
@@ -34,15 +35,21 @@ pub struct DataRecord {
 }
 
 /// The metadata of the state file.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Position of the run.
     pub position: Position,
     /// The best epoch so far.
     pub best: Option<Best>,
+    /// A hash of the weights of the best epoch; missing in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_weights: Option<u64>,
     /// The data; missing in older files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataRecord>,
+    /// The configuration; missing in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Config>,
 }
 
 impl Progress {
@@ -93,6 +100,7 @@ impl RunDirectory {
     /// into the directory.
     pub fn save(
         &self,
+        config: &Config,
         description: &Description,
         data: DataRecord,
         save: Save<'_>,
@@ -103,13 +111,19 @@ impl RunDirectory {
             best,
         } = save;
         self.restore_needed()?;
-        let progress = Progress {
+        let mut progress = Progress {
             position: snapshot.position,
             best,
+            best_weights: best.and(self.best_weights.get()),
             data: Some(data),
+            config: Some(config.clone()),
         };
         let batches = snapshot.position.batches_tracked;
         let weights = checkpoint(network, description, &snapshot.weights, batches);
+        if progress.is_best() {
+            progress.best_weights = Some(fingerprint(&weights));
+            self.best_weights.set(progress.best_weights);
+        }
         let mut state = weights.clone();
         let parameters = network.parameters();
         for (kind, tensors) in &snapshot.optimizer {
@@ -203,6 +217,7 @@ impl RunDirectory {
             optimizer,
             position: progress.position,
         };
+        self.best_weights.set(progress.best_weights);
         Ok(SavedState {
             snapshot,
             progress,
@@ -232,24 +247,38 @@ impl RunDirectory {
         Ok(written)
     }
 
-    /// Checks the weights of the best epoch, which a later state does not hold. If the file is
-    /// missing there is no best epoch any more; returns whether that is so.
+    /// Checks the weights of the best epoch, which a later state does not hold. Returns whether they
+    /// are missing.
     ///
     /// # Errors
-    /// If the file is damaged, or of another network or dataset.
-    pub fn check_best(&self, state: &mut SavedState) -> Result<bool, RunError> {
-        let Some(best) = state.progress.best else {
-            return Ok(false);
-        };
+    /// If the file is damaged, or holds other weights.
+    pub fn check_best(&self, state: &SavedState) -> Result<bool, RunError> {
         let path = self.file(BEST);
+        let Some(best) = state.progress.best else {
+            return match path.exists() {
+                true => Err(self.damaged(format!(
+                    "{BEST} is not that of {STATE}, which has no best epoch; move it elsewhere"
+                ))),
+                false => Ok(false),
+            };
+        };
         if !path.exists() {
-            state.progress.best = None;
             return Ok(true);
         }
         let read = Checkpoint::load(&path).map_err(TrainedModelError::from);
-        let reason = match read.and_then(|checkpoint| TrainedModel::read(checkpoint, None)) {
-            Ok(model) if model.description == state.description => return Ok(false),
-            Ok(_) => "it has another network, other classes or another preprocessing".to_owned(),
+        let read = read.and_then(|checkpoint| {
+            let found = fingerprint(&checkpoint);
+            Ok((found, TrainedModel::read(checkpoint, None)?))
+        });
+        let saved = state.progress.best_weights;
+        let reason = match read {
+            Ok((_, model)) if model.description != state.description => {
+                "it has another network, other classes or another preprocessing".to_owned()
+            }
+            Ok((found, _)) if saved.is_some_and(|saved| saved != found) => {
+                "it has those of another epoch or run".to_owned()
+            }
+            Ok(_) => return Ok(false),
             Err(error) => error.to_string(),
         };
         Err(self.damaged(format!(
@@ -258,6 +287,18 @@ impl RunDirectory {
             best.epoch
         )))
     }
+}
+
+/// A hash of names and values.
+fn fingerprint(weights: &Checkpoint) -> u64 {
+    let bytes = |tensor: &StoredTensor| -> Vec<u8> {
+        match tensor.values() {
+            Values::F32(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Values::I64(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        }
+    };
+    let tensors = weights.tensors.iter();
+    hash(tensors.flat_map(|(name, tensor)| [name.as_bytes(), &bytes(tensor)].concat()))
 }
 
 /// The files that repeat a state's weights.

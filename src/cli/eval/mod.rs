@@ -79,6 +79,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
     dataset::compare_classes(&loaded.description, loaded.described, &opened.classes)?;
     let device = args.device.open()?;
+    args.tune.check(&args.device.opened(&device))?;
     let total = opened.test.len();
     let options = EvaluatorOptions {
         batch_size: args.batch_size,

@@ -15,6 +15,10 @@ use crate::train::Recipe;
 struct RunFlag {
     /// Without the dashes.
     name: &'static str,
+    /// Its key in `config.toml`.
+    key: &'static str,
+    /// Takes its part over from another configuration.
+    copy: fn(&Config, &mut Config),
     /// Sets its part of the configuration, if the flag was given; returns whether it was.
     apply: fn(&Args, &mut Config) -> bool,
     change: Change,
@@ -41,16 +45,17 @@ fn replace<T: Clone>(value: &mut T, flag: &Option<T>) -> bool {
     flag.is_some()
 }
 
-const fn flag(
-    name: &'static str,
-    change: Change,
-    apply: fn(&Args, &mut Config) -> bool,
-) -> RunFlag {
-    RunFlag {
-        name,
-        apply,
-        change,
-    }
+/// A row: name, change, field of the configuration, and `apply`.
+macro_rules! flag {
+    ($name:expr, $change:ident, $field:ident $(. $inner:ident)?, $apply:expr) => {
+        RunFlag {
+            name: $name,
+            key: concat!(stringify!($field) $(, ".", stringify!($inner))?),
+            copy: |from, to| to.$field $(. $inner)? = from.$field $(. $inner)?.clone(),
+            apply: $apply,
+            change: Change::$change,
+        }
+    };
 }
 
 /// The flag that may be allowed without being given: the images in the directory may have changed.
@@ -58,50 +63,53 @@ pub(super) const DATA: &str = "data";
 
 /// Every flag that determines what a run computes, except the network's.
 const FLAGS: [RunFlag; 14] = [
-    flag("epochs", Change::Growing, |args, config| {
+    flag!("epochs", Growing, recipe.epochs, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
-    flag("dataset", Change::Refused, |args, config| {
+    flag!("dataset", Refused, dataset, |args, config| {
         let dataset = args.data.dataset.map(|kind| kind.to_string());
         replace(&mut config.dataset, &dataset)
     }),
-    flag(DATA, Change::Allowed, |args, config| {
+    flag!(DATA, Allowed, data, |args, config| {
         let directory = args.data.data.as_deref().map(directory);
         replace(&mut config.data, &directory.map(Some))
     }),
-    flag("seed", Change::Allowed, |args, config| {
+    flag!("seed", Allowed, seed, |args, config| {
         replace(&mut config.seed, &args.recipe.seed)
     }),
-    flag("micro-batch", Change::Allowed, |args, config| {
+    flag!("micro-batch", Allowed, micro_batch, |args, config| {
         replace(&mut config.micro_batch, &args.recipe.micro_batch.map(Some))
     }),
-    flag("no-fuse", Change::Allowed, |args, config| {
+    flag!("no-fuse", Allowed, fuse, |args, config| {
         config.fuse &= !args.files.no_fuse;
         args.files.no_fuse
     }),
-    flag("recompute", Change::Free, |args, config| {
+    flag!("recompute", Free, recompute, |args, config| {
         config.recompute |= args.files.recompute;
         args.files.recompute
     }),
-    flag("precision", Change::Allowed, |args, config| {
+    flag!("precision", Allowed, precision, |args, config| {
         replace(&mut config.precision, &args.recipe.precision)
     }),
-    flag("batch-size", Change::Allowed, |args, config| {
+    flag!("batch-size", Allowed, recipe.batch_size, |args, config| {
         replace(&mut config.recipe.batch_size, &args.recipe.batch_size)
     }),
-    flag("lr", Change::Allowed, |args, config| {
+    flag!("lr", Allowed, recipe.learning_rate, |args, config| {
         replace(&mut config.recipe.learning_rate, &args.recipe.lr)
     }),
-    flag("momentum", Change::Allowed, |args, config| {
+    flag!("momentum", Allowed, recipe.momentum, |args, config| {
         replace(&mut config.recipe.momentum, &args.recipe.momentum)
     }),
-    flag("weight-decay", Change::Allowed, |args, config| {
-        replace(&mut config.recipe.weight_decay, &args.recipe.weight_decay)
-    }),
-    flag("milestones", Change::Allowed, |args, config| {
+    flag!(
+        "weight-decay",
+        Allowed,
+        recipe.weight_decay,
+        |args, config| { replace(&mut config.recipe.weight_decay, &args.recipe.weight_decay) }
+    ),
+    flag!("milestones", Allowed, recipe.milestones, |args, config| {
         replace(&mut config.recipe.milestones, &args.recipe.milestones)
     }),
-    flag("no-augment", Change::Allowed, |args, config| {
+    flag!("no-augment", Allowed, recipe.augment, |args, config| {
         config.recipe.augment &= !args.recipe.no_augment;
         args.recipe.no_augment
     }),
@@ -185,13 +193,20 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
     Ok(config)
 }
 
-/// The configuration of a resumed run, with the changes that are allowed.
+/// The configuration of a resumed run, with the changes that are allowed. `written` is that of
+/// `config.toml`, and `saved` that of the state if the two may differ only by a change of a user,
+/// who could have given flags instead.
 pub(super) fn resumed_config(
     args: &Args,
     allowed: &Allowed<'_>,
     run: &RunDirectory,
+    written: Config,
+    saved: Option<&Config>,
 ) -> Result<Config, CliError> {
-    let mut config = run.config()?;
+    let mut config = Config {
+        network: written.network.clone(),
+        ..saved.unwrap_or(&written).clone()
+    };
     let network = &config.network;
     let mut changed: Vec<String> = args.network.changes(network).map(str::to_owned).collect();
     if args.network.preset.is_some() && args.network.resolve(Some(network.classes))? != *network {
@@ -199,8 +214,10 @@ pub(super) fn resumed_config(
     }
     for flag in &FLAGS {
         let mut wanted = config.clone();
+        (flag.copy)(&written, &mut wanted);
+        let is_edited = wanted != config;
         let is_given = (flag.apply)(args, &mut wanted);
-        if !is_given && allowed.has(flag.name) && flag.name != DATA {
+        if !is_given && !is_edited && allowed.has(flag.name) && flag.name != DATA {
             return Err(CliError::Usage(format!(
                 "--allow {name} lets --{name} differ, which is not given; give it, or leave out \
                  --allow {name}",
@@ -214,16 +231,22 @@ pub(super) fn resumed_config(
         };
         if wanted == config || may_change || allowed.has(flag.name) {
             config = wanted;
-        } else if flag.change == Change::Growing {
-            changed.push(format!("--{} (it may only grow)", flag.name));
-        } else {
-            changed.push(format!("--{}", flag.name));
+            continue;
         }
+        let name = match is_given {
+            true => format!("--{}", flag.name),
+            false => format!("{} in config.toml (--{})", flag.key, flag.name),
+        };
+        let rule = match flag.change {
+            Change::Growing => " (it may only grow)",
+            _ => "",
+        };
+        changed.push(format!("{name}{rule}"));
     }
     if !changed.is_empty() {
         return Err(CliError::Usage(format!(
-            "{} differs from what {} was started with; leave it out, or allow it by name with \
-             --allow (network and dataset cannot change)",
+            "{} differs from what {} was trained with; leave it out or restore it, or allow it by \
+             name with --allow (network and dataset cannot change)",
             changed.join(", "),
             printable_path(run.path())
         )));
@@ -231,4 +254,38 @@ pub(super) fn resumed_config(
     dataset::check(config.dataset.parse().ok(), config.data.as_deref())?;
     config.check().map_err(CliError::Usage)?;
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::preset;
+
+    #[test]
+    fn every_key_of_a_run_has_a_flag() {
+        let config = Config {
+            dataset: "shapes".to_owned(),
+            data: Some(PathBuf::new()),
+            seed: 1,
+            micro_batch: Some(1),
+            fuse: true,
+            recompute: false,
+            precision: Precision::default(),
+            network: preset("demo").unwrap(),
+            recipe: Recipe::for_dataset(DatasetKind::Shapes),
+        };
+        let value = serde_json::to_value(config).unwrap();
+        let keys =
+            |value: &serde_json::Value| Vec::from_iter(value.as_object().unwrap().keys().cloned());
+        let recipe = keys(&value["recipe"])
+            .into_iter()
+            .map(|key| format!("recipe.{key}"));
+        let mut expected = keys(&value);
+        expected.retain(|key| !["network", "recipe"].contains(&key.as_str()));
+        expected.extend(recipe);
+        expected.sort();
+        let mut known: Vec<&str> = FLAGS.iter().map(|flag| flag.key).collect();
+        known.sort_unstable();
+        assert_eq!(known, expected);
+    }
 }

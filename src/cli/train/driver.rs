@@ -75,9 +75,10 @@ impl Store for Recorder<'_> {
     type Error = CliError;
 
     fn save(&mut self, save: Save<'_>) -> Result<(), CliError> {
+        let plan = self.plan;
         Ok(self
             .run
-            .save(&self.plan.description, self.plan.data, save)?)
+            .save(&plan.config, &plan.description, plan.data, save)?)
     }
 }
 

@@ -3,6 +3,7 @@
 mod args;
 mod config;
 mod driver;
+mod introduction;
 mod plan;
 mod resume;
 mod retry;
@@ -22,10 +23,11 @@ use crate::kernels::Choices;
 use crate::run::{Config, Environment, RunDirectory};
 use crate::text::{name_of, printable_path};
 use crate::train::{Options, SaveInterval, Session, SessionOptions, Snapshot, TrainError, Trainer};
-use config::{Allowed, new_config, resumed_config};
+use config::{Allowed, new_config};
 use driver::{Recorder, drive};
-use plan::{Plan, introduce, prepare};
-use resume::{end, load};
+use introduction::introduce;
+use plan::{Plan, prepare};
+use resume::{complete_save, end, load};
 use retry::with_retries;
 
 /// What one attempt to train leaves for the next.
@@ -33,6 +35,8 @@ use retry::with_retries;
 struct Progress {
     /// The directory of the run, once it has begun.
     directory: Option<RunDirectory>,
+    /// What the flags and the files of the run have led to.
+    config: Option<Config>,
     signals: Option<Signals>,
 }
 
@@ -51,13 +55,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     with_retries(
         args.files.retry,
         &mut progress,
-        |progress| {
-            let config = match &progress.directory {
-                Some(run) => resumed_config(&args, &allowed, run)?,
-                None => new_config(&args)?,
-            };
-            attempt(&args, &allowed, config, progress)
-        },
+        |progress| attempt(&args, &allowed, progress),
         |progress| progress.signals.as_ref()?.asked(),
     )
 }
@@ -66,24 +64,32 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
 fn attempt(
     args: &Args,
     allowed: &Allowed<'_>,
-    config: Config,
-    Progress { directory, signals }: &mut Progress,
+    Progress {
+        directory,
+        config: decided,
+        signals,
+    }: &mut Progress,
 ) -> Result<(), CliError> {
-    let state = match directory {
-        Some(run) => load(run, &config, &args.device)?,
-        None => None,
+    let (config, mut state) = match directory {
+        Some(run) => load(run, args, allowed, decided.clone())?,
+        None => (new_config(args)?, None),
     };
-    if let (Some(run), Some(state)) = (&*directory, &state)
-        && state.progress.position.epoch > config.recipe.epochs
-    {
-        return end(run, &config, state, &args.device, args.files.json);
+    if let (Some(run), Some(state)) = (&*directory, &mut state) {
+        let has_ended = state.progress.position.epoch > config.recipe.epochs;
+        complete_save(run, state, has_ended, &args.device)?;
+        if has_ended {
+            return end(run, &config, state, &args.device, args.files.json);
+        }
     }
     let plan = prepare(args, allowed, config, directory.is_some(), state)?;
+    plan.notes.iter().for_each(|note| args.device.say(note));
+    *decided = Some(plan.config.clone());
     let recorded = recorded_choices(args, &plan, directory.as_ref())?;
     let device = match directory {
         Some(run) => args.device.open_again(run.device()?)?,
         None => args.device.open()?,
     };
+    args.check_device(&args.device.opened(&device))?;
     let trainer = build(args, &plan, &device, directory.is_some(), recorded)?;
     let run = begin(args, &plan, &device, &trainer, directory)?;
     introduce(&plan, &trainer, run, &args.device);
@@ -248,20 +254,21 @@ fn begin<'a>(
     };
     let environment = Environment::new(device);
     let classes = &plan.description.classes;
-    match plan.start {
-        Some(_) => {
-            for name in run.begin_again(&plan.config, &environment, classes)? {
-                say(&format!("note: {name} was missing and is written again"));
-            }
+    let mut notes = match plan.start {
+        Some(_) => run.begin_again(&plan.config, &environment, classes)?,
+        None => {
+            let choices = trainer.engine().choices();
+            run.begin(&plan.config, &environment, choices, classes)?;
+            Vec::new()
         }
-        None => run.begin(
-            &plan.config,
-            &environment,
-            trainer.engine().choices(),
-            classes,
-        )?,
+    };
+    let missing = run.forget_from(trainer.position().epoch)?;
+    if plan.start.is_some() {
+        notes.extend(missing);
     }
-    run.forget_from(trainer.position().epoch)?;
+    for note in notes {
+        say(&format!("note: {note}"));
+    }
     if let Some(error) = run.unlocked() {
         say(&format!(
             "warning: {} cannot be locked ({error}); start no second process on it",

@@ -1,16 +1,13 @@
 //! What a run is going to do: everything that is decided before the device is opened.
 
-use super::super::device::DeviceArgs;
 use super::super::error::CliError;
 use super::args::Args;
 use super::config::Allowed;
 use super::resume;
 use crate::data::{self, DataError, Dataset, DatasetKind};
-use crate::memory::bytes;
-use crate::model::{Description, Network, Preprocessing, crop_padding};
-use crate::run::{Config, DataRecord, RunDirectory, SavedState};
-use crate::text::printable_path;
-use crate::train::{Best, Recipe, Snapshot, Trainer};
+use crate::model::{Description, Network, Preprocessing};
+use crate::run::{Config, DataRecord, SavedState};
+use crate::train::{Best, Recipe, Snapshot};
 
 /// Everything that is decided before the first step.
 pub(super) struct Plan {
@@ -21,6 +18,8 @@ pub(super) struct Plan {
     pub(super) data: DataRecord,
     /// The state to resume from, if any.
     pub(super) start: Option<(Snapshot, Option<Best>)>,
+    /// What to tell the user about it.
+    pub(super) notes: Vec<String>,
 }
 
 /// Opens the dataset, and checks it against the state of a resumed run.
@@ -61,10 +60,11 @@ pub(super) fn prepare(
             data::fingerprint(&*dataset.test)?,
         ],
     };
+    let mut notes = Vec::new();
     let (start, description) = match state {
         Some(state) => {
-            let (snapshot, notes) = resume::check(&config, allowed, &dataset, &data, &state)?;
-            notes.iter().for_each(|note| args.device.say(note));
+            let (snapshot, changes) = resume::check(&config, allowed, &dataset, &data, &state)?;
+            notes.extend(changes);
             (Some((snapshot, state.progress.best)), state.description)
         }
         None => {
@@ -87,10 +87,8 @@ pub(super) fn prepare(
         }
     };
     let network = Network::new(&config.network)?;
-    for note in &dataset.notes {
-        args.device.say(&format!("note: {note}"));
-    }
-    warn_of_milestones(&config.recipe, &args.device);
+    notes.extend(dataset.notes.iter().map(|note| format!("note: {note}")));
+    notes.extend(warning_of_milestones(&config.recipe));
     Ok(Plan {
         config,
         network,
@@ -98,70 +96,20 @@ pub(super) fn prepare(
         dataset,
         data,
         start,
+        notes,
     })
 }
 
-/// Warns of a schedule that never drops the learning rate.
-fn warn_of_milestones(recipe: &Recipe, log: &DeviceArgs) {
-    if recipe.never_drops() && recipe.epochs > 1 {
-        let proposed = recipe.proposed_milestones();
-        let list: Vec<String> = proposed.iter().map(u32::to_string).collect();
-        log.say(&format!(
+/// A warning of a schedule that never drops the learning rate.
+fn warning_of_milestones(recipe: &Recipe) -> Option<String> {
+    let proposed = recipe.proposed_milestones();
+    let list: Vec<String> = proposed.iter().map(u32::to_string).collect();
+    (recipe.never_drops() && recipe.epochs > 1).then(|| {
+        format!(
             "warning: no milestone lies within {} epochs, so the learning rate never drops; \
              consider --milestones {}",
             recipe.epochs,
             list.join(",")
-        ));
-    }
-}
-
-/// Prints what is about to run.
-pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, device: &DeviceArgs) {
-    let counts = plan.network.counts();
-    let recipe = &plan.config.recipe;
-    device.say(&format!(
-        "network: {} ({} parameters, {:.1} MMAC per image)",
-        plan.config.network,
-        counts.parameters,
-        counts.macs as f64 / 1e6
-    ));
-    let padding = crop_padding(plan.config.network.image_size as usize);
-    let augment = match recipe.augment {
-        true => format!("flip and crop after padding by {padding}"),
-        false => "no augmentation".to_owned(),
-    };
-    device.say(&format!(
-        "data: {}, {} training and {} test images, {augment}",
-        plan.config.dataset,
-        trainer.images_per_epoch(),
-        plan.dataset.test.len()
-    ));
-    let micro = plan
-        .config
-        .micro_batch
-        .map(|m| format!(" in micro-batches of {m}"));
-    device.say(&format!(
-        "recipe: {} epochs, batch {}{}, learning rate {} dropping at {:?}, momentum {}, weight \
-         decay {}, seed {}",
-        recipe.epochs,
-        recipe.batch_size,
-        micro.unwrap_or_default(),
-        recipe.learning_rate,
-        recipe.milestones,
-        recipe.momentum,
-        recipe.weight_decay,
-        plan.config.seed
-    ));
-    device.say(&format!(
-        "memory: {} on the device",
-        bytes(trainer.engine().bytes())
-    ));
-    device.say(&format!("run directory: {}", printable_path(run.path())));
-    if let Some((snapshot, _)) = &plan.start {
-        let position = &snapshot.position;
-        device.say(&format!(
-            "resuming at epoch {}, step {}",
-            position.epoch, position.step
-        ));
-    }
+        )
+    })
 }

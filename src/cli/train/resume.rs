@@ -5,36 +5,69 @@ use super::super::device::DeviceArgs;
 use super::super::error::CliError;
 use super::super::output::print_event;
 use super::super::progress::duration;
-use super::config::{Allowed, DATA};
+use super::args::Args;
+use super::config::{Allowed, DATA, resumed_config};
 use crate::data::Dataset;
 use crate::model::Network;
 use crate::run::{Config, DataRecord, Progress, RunDirectory, SavedState};
 use crate::text::{printable_path, quoted};
 use crate::train::{Best, EpochOrder, Event, Snapshot};
 
-/// Reads the state of a run, and completes an interrupted save. `None` if nothing was saved.
+/// The configuration with which a run resumes, unless that is decided, and its state; no state if
+/// nothing was saved.
 pub(super) fn load(
     run: &RunDirectory,
-    config: &Config,
-    log: &DeviceArgs,
-) -> Result<Option<SavedState>, CliError> {
-    if !run.has_state()? {
-        log.say("the run ended before its first save; it starts from its beginning");
-        return Ok(None);
+    args: &Args,
+    allowed: &Allowed<'_>,
+    decided: Option<Config>,
+) -> Result<(Config, Option<SavedState>), CliError> {
+    let (written, is_changed) = run.config()?;
+    let state = match run.has_state()? {
+        true => Some(run.load(&Network::new(&written.network)?)?),
+        false => None,
+    };
+    let config = match decided {
+        Some(config) => config,
+        None => {
+            let saved = state
+                .as_ref()
+                .and_then(|state| state.progress.config.as_ref());
+            resumed_config(args, allowed, run, written, saved.filter(|_| is_changed))?
+        }
+    };
+    if state.is_none() {
+        let text = "the run ended before its first save; it starts from its beginning";
+        args.device.say(text);
     }
-    let network = Network::new(&config.network)?;
-    let mut state = run.load(&network)?;
-    for name in run.complete(&network, &state)? {
+    Ok((config, state))
+}
+
+/// Completes an interrupted save, and checks the best weights. Without them, the best of the epochs
+/// that follow takes their place, if any follow.
+pub(super) fn complete_save(
+    run: &RunDirectory,
+    state: &mut SavedState,
+    has_ended: bool,
+    log: &DeviceArgs,
+) -> Result<(), CliError> {
+    let network = Network::new(&state.description.network)?;
+    for name in run.complete(&network, state)? {
         log.say(&format!(
             "note: {name} was not that of the last save and is written again"
         ));
     }
-    if run.check_best(&mut state)? {
-        log.say(
-            "note: best.safetensors is missing; it will hold the best of the epochs from now on",
-        );
+    match (run.check_best(state)?, has_ended) {
+        (false, _) => {}
+        (true, true) => log.say("note: best.safetensors is missing"),
+        (true, false) => {
+            state.progress.best = None;
+            log.say(
+                "note: best.safetensors is missing; it will hold the best of the epochs from now \
+                 on",
+            );
+        }
     }
-    Ok(Some(state))
+    Ok(())
 }
 
 /// Ends a run that has done all of its epochs.
@@ -58,7 +91,9 @@ pub(super) fn end(
                 best_top1_error: best.test_top1_error,
                 seconds,
             };
-            run.forget_from(state.progress.position.epoch)?;
+            for note in run.forget_from(state.progress.position.epoch)? {
+                log.say(&format!("note: {note}"));
+            }
             run.record(&event)?;
             log.say(&finished(run, &best, seconds));
             match json {
@@ -76,15 +111,23 @@ pub(super) fn end(
 
 /// The message of a run that has done all of its epochs.
 pub(super) fn finished(run: &RunDirectory, best: &Best, seconds: f64) -> String {
+    let files = ["best", "last"].map(|name| (name, run.file(&format!("{name}.safetensors"))));
+    // A user may have removed the best weights.
+    let files: Vec<_> = files.iter().filter(|(_, path)| path.exists()).collect();
+    let named = files
+        .iter()
+        .map(|(name, path)| format!("{} ({name})", printable_path(path)));
     format!(
-        "finished in {}; best test error {:.2} % in epoch {}\nweights: {} (best) and {} (last); \
-         classify with\n  pyr-wgpu predict {} IMAGE",
+        "finished in {}; best test error {:.2} % in epoch {}\nweights: {}; classify with\n  \
+         pyr-wgpu predict {} IMAGE",
         duration(seconds),
         best.test_top1_error,
         best.epoch,
-        printable_path(&run.file("best.safetensors")),
-        printable_path(&run.file("last.safetensors")),
-        quoted(&run.file("best.safetensors"))
+        named.collect::<Vec<_>>().join(" and "),
+        files
+            .first()
+            .map(|(_, path)| quoted(path))
+            .unwrap_or_default()
     )
 }
 

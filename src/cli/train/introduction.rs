@@ -1,0 +1,60 @@
+//! What is printed before the first step: network, data, recipe, memory, and where the run is.
+
+use super::super::device::DeviceArgs;
+use super::plan::Plan;
+use crate::memory::bytes;
+use crate::model::crop_padding;
+use crate::run::RunDirectory;
+use crate::text::printable_path;
+use crate::train::Trainer;
+
+/// Prints what is about to run.
+pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, device: &DeviceArgs) {
+    let counts = plan.network.counts();
+    let recipe = &plan.config.recipe;
+    device.say(&format!(
+        "network: {} ({} parameters, {:.1} MMAC per image)",
+        plan.config.network,
+        counts.parameters,
+        counts.macs as f64 / 1e6
+    ));
+    let padding = crop_padding(plan.config.network.image_size as usize);
+    let augment = match recipe.augment {
+        true => format!("flip and crop after padding by {padding}"),
+        false => "no augmentation".to_owned(),
+    };
+    device.say(&format!(
+        "data: {}, {} training and {} test images, {augment}",
+        plan.config.dataset,
+        trainer.images_per_epoch(),
+        plan.dataset.test.len()
+    ));
+    let micro = plan
+        .config
+        .micro_batch
+        .map(|m| format!(" in micro-batches of {m}"));
+    device.say(&format!(
+        "recipe: {} epochs, batch {}{}, learning rate {} dropping at {:?}, momentum {}, weight \
+         decay {}, seed {}",
+        recipe.epochs,
+        recipe.batch_size,
+        micro.unwrap_or_default(),
+        recipe.learning_rate,
+        recipe.milestones,
+        recipe.momentum,
+        recipe.weight_decay,
+        plan.config.seed
+    ));
+    device.say(&format!(
+        "memory: {} on the device",
+        bytes(trainer.engine().bytes())
+    ));
+    device.say(&format!("run directory: {}", printable_path(run.path())));
+    if let Some((snapshot, _)) = &plan.start {
+        let position = &snapshot.position;
+        device.say(&format!(
+            "resuming at epoch {}, step {}",
+            position.epoch, position.step
+        ));
+    }
+}
