@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[cfg(unix)]
 use image::RgbImage;
 
-use crate::{fails, json, path, run};
+use crate::{command, fails, json, path, run};
 
 /// A folder as a file manager leaves it, with a class whose name would control the terminal: what
 /// is not used is noted and is no damage, and the name is escaped.
@@ -64,6 +64,60 @@ fn a_folder_with_other_files_and_an_odd_class_name_trains() {
     }
     let json = json(&[&["eval", &run_dir, "--json"], &dataset[..]].concat());
     assert_eq!(json["classes"][1]["class"], odd);
+}
+
+/// Its files would become images of the dataset, or a class.
+#[cfg(unix)]
+#[test]
+fn a_run_inside_the_folders_of_its_images_is_refused() {
+    use std::os::unix::fs::symlink;
+
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    for folder in ["data/train/a", "elsewhere/b", "data/test/a", "data/test/b"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+        let image = root.join(folder).join("0.png");
+        RgbImage::new(8, 8).save(image).unwrap();
+    }
+    symlink("../../elsewhere/b", root.join("data/train/b")).unwrap();
+    symlink("data/test", root.join("link")).unwrap();
+    let train = "train --depth 8 --alpha 3 --image-size 8 --epochs 1 --device cpu --dataset folder \
+                 --data";
+    let train: Vec<&str> = train.split_whitespace().collect();
+    let check = |inside: &str, data: &str, run_dir: &[&str], folder: &str| {
+        let output = command(&[&train[..], &[data], run_dir].concat())
+            .current_dir(root.join(inside))
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{run_dir:?}: {stderr}");
+        let inside = format!("{folder}, where the run's files");
+        for word in [&inside, "--run-dir"] {
+            assert!(stderr.contains(word), "{run_dir:?} lacks {word}: {stderr}");
+        }
+    };
+    for (run_dir, folder) in [
+        ("data/train/a/run", "data/train/a"),
+        ("data/train/run", "data/train"),
+        ("data/train", "data/train"),
+        ("elsewhere/b/new/run", "data/train/b"),
+        ("link/b/run", "data/test/b"),
+        ("new/../link/run", "data/test"),
+    ] {
+        check("", "data", &["--run-dir", run_dir], folder);
+    }
+    check("data/test/b", "../..", &[], "data/test/b");
+    for created in ["data/train/run", "elsewhere/b/new", "link/run", "new"] {
+        assert!(!root.join(created).exists(), "{created}");
+    }
+    assert_eq!(fs::read_dir(root.join("data/test/b")).unwrap().count(), 1);
+    // Beside the parts, a run is no part of the dataset.
+    let output = command(&[&train[..], &[".", "--quiet"]].concat())
+        .current_dir(root.join("data"))
+        .output();
+    let output = output.unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
 }
 
 /// A run on a tiny folder of two classes, which finishes and is extended by an epoch.

@@ -1,5 +1,7 @@
 //! What a run is going to do: everything that is decided before the device is opened.
 
+use std::path::{Component, Path, PathBuf};
+
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
 use super::args::Args;
@@ -8,7 +10,7 @@ use super::resume;
 use crate::data::{self, DataError, Dataset, DatasetKind};
 use crate::memory::bytes;
 use crate::model::{Description, Network, Preprocessing, crop_padding};
-use crate::run::{Config, DataRecord, RunDirectory, SavedState};
+use crate::run::{Config, DataRecord, RUNS, RunDirectory, SavedState};
 use crate::text::printable_path;
 use crate::train::{Best, Recipe, Snapshot, Trainer};
 
@@ -26,7 +28,7 @@ pub(super) struct Plan {
 /// Opens the dataset, and checks it against the state of a resumed run.
 ///
 /// # Errors
-/// If the dataset cannot be opened, or is not that of the state.
+/// If the dataset cannot be opened, is not that of the state, or would contain a new run's files.
 pub(super) fn prepare(
     args: &Args,
     allowed: &Allowed<'_>,
@@ -53,6 +55,9 @@ pub(super) fn prepare(
         }
         opened => opened?,
     };
+    if !is_resumed {
+        check_run_dir(args.files.run_dir.as_deref(), &dataset)?;
+    }
     let train = dataset.train.as_ref().expect("it was requested");
     let data = DataRecord {
         test_images: dataset.test.len(),
@@ -99,6 +104,42 @@ pub(super) fn prepare(
         data,
         start,
     })
+}
+
+/// Refuses a directory for a new run in the folders of the dataset's images.
+fn check_run_dir(given: Option<&Path>, dataset: &Dataset) -> Result<(), CliError> {
+    let path = given.unwrap_or(Path::new(RUNS));
+    let resolved = resolved(path);
+    let holds = |folder: &&PathBuf| {
+        let folder = folder.canonicalize();
+        folder.is_ok_and(|folder| resolved.starts_with(folder))
+    };
+    // The last one is the smallest.
+    match dataset.folders.iter().rfind(holds) {
+        None => Ok(()),
+        Some(folder) => Err(CliError::Usage(format!(
+            "run directory {} is inside {}, where the run's files would become a part of the \
+             dataset; choose another with --run-dir",
+            printable_path(path),
+            printable_path(folder)
+        ))),
+    }
+}
+
+/// An absolute path without links, of which the end need not exist.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or(path.to_owned());
+    let mut resolved = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                resolved.pop();
+            }
+            component => resolved.push(component),
+        }
+        resolved = resolved.canonicalize().unwrap_or(resolved);
+    }
+    resolved
 }
 
 /// Warns of a schedule that never drops the learning rate.
