@@ -247,7 +247,7 @@ mod tests {
             (b"ccollections\nOrderedDict\np0\n(tR".to_vec(), "pickle"),
             (b"cat\nor dog\n".to_vec(), "text"),
             (b"cat\ndog\nquail\n".to_vec(), "text"),
-            (b"(draft)".to_vec(), "text"),
+            (b"(draft of a letter)".to_vec(), "text"),
             (b"\x80\x02\x8a\x0al\xfc".to_vec(), "pickle"),
             (b"\x80\x05\x95".to_vec(), "pickle"),
             (b"\x89HDF\r\n\x1a\n\0".to_vec(), "HDF5"),

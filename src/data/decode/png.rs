@@ -33,7 +33,7 @@ fn internal(bytes: &[u8]) -> usize {
 /// Reads the header. Decoding takes the samples with an alpha channel, and three unfiltered rows;
 /// of a file that is repaired, also a copy.
 pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, DataError> {
-    let mut decoder = decoder(bytes, &DecodeOptions::default());
+    let mut decoder = decoder(bytes, DecodeOptions::default());
     let info = decoder.read_header_info().map_err(fault)?;
     let (width, height) = (info.width, info.height);
     let channels = match info.color_type {
@@ -53,8 +53,8 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, DataError> {
     })
 }
 
-fn decoder<'a>(bytes: &'a [u8], options: &DecodeOptions) -> Decoder<Cursor<&'a [u8]>> {
-    let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options.clone());
+fn decoder(bytes: &[u8], options: DecodeOptions) -> Decoder<Cursor<&[u8]>> {
+    let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options);
     decoder.set_limits(Limits {
         bytes: internal(bytes),
     });
@@ -110,7 +110,7 @@ fn repaired_pixels(bytes: &[u8]) -> Option<(RgbImage, Orientation)> {
     let copy = repaired(bytes).filter(|copy| copy != bytes)?;
     let mut options = DecodeOptions::default();
     options.set_ignore_adler32(false);
-    pixels(decoder(&copy, &options)).ok()
+    pixels(decoder(&copy, options)).ok()
 }
 
 /// The file with the right check sum of every chunk of pixels, and an end.
