@@ -6,8 +6,8 @@ mod common;
 use std::collections::HashMap;
 
 use common::halves::Halves;
-use common::kernel::{Case, check, shapes, stands};
-use common::pair::{self, Pair};
+use common::kernel::{Case, cases, check, shapes, stands};
+use common::pair::pairs;
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::graph::{Data, Op, Tensor};
 use pyr_wgpu::kernels::{self, Choices};
@@ -43,12 +43,9 @@ fn reductions_beside_their_producers_agree_with_the_reference() {
     let mut checked = 0;
     for device in common::fast_devices() {
         for sample in &Op::samples() {
-            let pairs = [false, true].map(|half| Pair::new(sample, half));
-            for pair in pairs.iter().flatten() {
-                for choices in pair::choices() {
-                    let is_checked = pair.check(device, sample, &choices, None);
-                    checked += usize::from(is_checked.unwrap_or_else(|e| panic!("{e}")));
-                }
+            for (pair, choices) in pairs(sample) {
+                let is_checked = pair.check(device, sample, &choices, None);
+                checked += usize::from(is_checked.unwrap_or_else(|e| panic!("{e}")));
             }
         }
     }
@@ -77,23 +74,19 @@ fn checked_and_unchecked_shaders_give_the_same_bits() {
     };
     let mut first = HashMap::new();
     for sample in &Op::samples() {
-        let half = Case::half(&sample.op, &sample.inputs);
-        let cases = [Some(Case::new(&sample.op, &sample.inputs)), half];
-        for case in cases.iter().flatten() {
-            for choices in case.variants(gpu).into_iter().filter(stands) {
-                let lowered = kernels::lower(case.graph(), &gpu.target(), &choices);
-                let kernels = lowered.unwrap_or_else(|e| panic!("{e}")).program.kernels;
-                let mut is_first = |kernel: &Kernel| {
-                    let name = first.entry(form(kernel)).or_insert(kernel.name.clone());
-                    *name == kernel.name
-                };
-                if !kernels.iter().all(&mut is_first) {
-                    continue;
-                }
-                let fast = bits(gpu, case, &choices);
-                let safe = bits(checked, case, &choices);
-                assert_eq!(fast, safe, "{:?} on {:?}", sample.op, shapes(sample));
+        for (case, choices) in cases(gpu, sample).iter().filter(|(_, c)| stands(c)) {
+            let lowered = kernels::lower(case.graph(), &gpu.target(), choices);
+            let kernels = lowered.unwrap_or_else(|e| panic!("{e}")).program.kernels;
+            let mut is_first = |kernel: &Kernel| {
+                let name = first.entry(form(kernel)).or_insert(kernel.name.clone());
+                *name == kernel.name
+            };
+            if !kernels.iter().all(&mut is_first) {
+                continue;
             }
+            let fast = bits(gpu, case, choices);
+            let safe = bits(checked, case, choices);
+            assert_eq!(fast, safe, "{:?} on {:?}", sample.op, shapes(sample));
         }
     }
     assert!(first.len() > 60, "only {} kernels", first.len());

@@ -86,9 +86,10 @@ fn every_kind_of_matrices_agrees_with_the_reference() {
             checked[operator] += done.unwrap_or_else(|e| panic!("{unit}: {e}"));
             let pair = Pair::new(&sample, unit.operands == DType::F16);
             let choices = Choices::everywhere(MATRIX_NAMES[2]);
-            let left = pair.map(|p| p.check(&device, &sample, &choices, None));
-            let left = left.transpose().unwrap_or_else(|e| panic!("{unit}: {e}"));
-            pairs += usize::from(left == Some(true));
+            let compared = pair.map(|p| p.check(&device, &sample, &choices, None));
+            let compared = compared.transpose();
+            let compared = compared.unwrap_or_else(|e| panic!("{unit}: {e}"));
+            pairs += usize::from(compared == Some(true));
         }
         assert!(checked.iter().all(|count| *count >= 10), "{checked:?}");
         assert!(pairs > 5, "only {pairs} pairs");

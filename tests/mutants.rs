@@ -11,8 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use common::halves::Halves;
-use common::kernel::{Case, Change, stands};
-use common::pair::{self, Pair};
+use common::kernel::{Case, Change, cases};
+use common::pair::{Pair, pairs};
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::graph::Op;
 use pyr_wgpu::graph::ops::Sample;
@@ -36,24 +36,11 @@ enum KernelTest<'a> {
 impl<'a> KernelTest<'a> {
     /// All tests of a sample.
     fn of(sample: &'a Sample, device: &Device) -> Vec<KernelTest<'a>> {
-        let mut tests = Vec::new();
-        let single = Case::new(&sample.op, &sample.inputs);
-        for choices in single.variants(device) {
-            tests.push(KernelTest::Case(sample, single.clone(), choices));
-        }
-        if let Some(half) = Case::half(&sample.op, &sample.inputs) {
-            for choices in half.variants(device).into_iter().filter(stands) {
-                tests.push(KernelTest::Case(sample, half.clone(), choices));
-            }
-        }
-        for pair in [false, true]
-            .into_iter()
-            .filter_map(|half| Pair::new(sample, half))
-        {
-            let test = |choices| KernelTest::Pair(sample, pair.clone(), choices);
-            tests.extend(pair::choices().map(test));
-        }
-        tests
+        let cases = cases(device, sample).into_iter();
+        let cases = cases.map(|(case, choices)| KernelTest::Case(sample, case, choices));
+        let pairs = pairs(sample).into_iter();
+        let pairs = pairs.map(|(pair, choices)| KernelTest::Pair(sample, pair, choices));
+        cases.chain(pairs).collect()
     }
 
     /// The sample, by its address.

@@ -1,5 +1,5 @@
 //! A training session as its callers use it: events in order, saves and stops when they are due,
-//! and a record that can be read back. `tests/training.rs` tests what the steps compute; here the
+//! and a record that can be read back. `tests/training` tests what the steps compute; here the
 //! CPU device runs them.
 
 mod common;

@@ -47,6 +47,7 @@ pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, Dat
     Ok(Dataset {
         train,
         test,
+        folders: Vec::new(),
         notes: unused_records(&title, &published, &directory)?,
         classes: published.classes,
         mean: published.mean,

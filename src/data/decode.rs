@@ -26,6 +26,7 @@ mod budget;
 mod file;
 mod gif;
 mod jpeg;
+mod number;
 mod orientation;
 mod png;
 mod webp;

@@ -60,6 +60,11 @@ fn open_within(
         test,
     } = listed.map_err(|error| unused.attach(error))?;
     let mut notes = unused.notes();
+    let mut folders = Vec::new();
+    for part in train.iter().chain([&test]) {
+        folders.push(part.folder.clone());
+        folders.extend_from_slice(part.files.folders());
+    }
     let images = test.files.len() + train.as_ref().map_or(0, |part| part.files.len());
     let resident = images as u64 * image_bytes(resize.size) as u64 <= resident_limit;
     let mut open = |part: Part| match resident {
@@ -75,6 +80,7 @@ fn open_within(
         std,
         train,
         test,
+        folders,
         notes,
     })
 }

@@ -39,6 +39,11 @@ impl FileList {
         self.labels[file]
     }
 
+    /// The folders of all classes.
+    pub(super) fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+
     /// The folder of a class.
     pub(super) fn folder(&self, class: usize) -> &Path {
         &self.folders[class]

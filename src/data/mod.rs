@@ -165,6 +165,9 @@ pub struct Dataset {
     pub train: Option<Arc<dyn Source>>,
     /// The test images.
     pub test: Arc<dyn Source>,
+    /// The folders of image files: of the parts, and of their classes. Whatever is written there
+    /// becomes a part of the dataset.
+    pub folders: Vec<PathBuf>,
     /// Notes for the user, such as files that were skipped.
     pub notes: Vec<String>,
 }

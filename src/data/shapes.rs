@@ -95,6 +95,7 @@ pub fn open(resize: Resize, need_train: bool) -> Result<Dataset, DataError> {
         std: STD,
         train: need_train.then(|| part(Part::Train, TRAIN)).transpose()?,
         test: part(Part::Test, TEST)?,
+        folders: Vec::new(),
         notes: Vec::new(),
     })
 }

@@ -48,6 +48,9 @@ pub use config::{Config, Environment};
 pub use records::History;
 pub use state::{DataRecord, Progress, SavedState};
 
+/// The directory of runs for which none is given.
+pub const RUNS: &str = "runs";
+
 /// Errors of run directories.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -164,7 +167,7 @@ impl RunDirectory {
                 fs::create_dir_all(path).map_err(failed(path))?;
                 path.to_owned()
             }
-            None => create_next(Path::new("runs"), name)?,
+            None => create_next(Path::new(RUNS), name)?,
         };
         let is_foreign = |name: &String| name != LOCK && !is_temporary(name);
         let entries = entries(&path)?;

@@ -240,30 +240,37 @@ pub fn is_map(shape: Shape) -> bool {
     shape.dims.len() == 4 && shape == Shape::channels(&shape.dims)
 }
 
-/// Compares every variant that `stands` selects with the reference and, on a GPU, also the
-/// representative ones with feature maps in half precision. Returns the number compared.
+/// The checks of a sample on a device: every variant and, on a GPU, the representative ones with
+/// feature maps in half precision.
+pub fn cases(device: &Device, sample: &ops::Sample) -> Vec<(Case, Choices)> {
+    let single = Case::new(&sample.op, &sample.inputs);
+    let mut cases: Vec<_> = single
+        .variants(device)
+        .into_iter()
+        .map(|choices| (single.clone(), choices))
+        .collect();
+    if let (Device::Gpu(_), Some(half)) = (device, Case::half(&sample.op, &sample.inputs)) {
+        let variants = half.variants(device).into_iter().filter(stands);
+        cases.extend(variants.map(|choices| (half.clone(), choices)));
+    }
+    cases
+}
+
+/// Does the checks of a sample whose variants `selects` selects. Returns their number.
 ///
 /// # Errors
 /// The first difference beyond the bound, or an error of the device.
 pub async fn check(
     device: &Device,
     sample: &ops::Sample,
-    stands: impl Fn(&Choices) -> bool,
+    selects: impl Fn(&Choices) -> bool,
 ) -> Result<usize, String> {
-    let single = Case::new(&sample.op, &sample.inputs);
-    let mut checked = 0;
-    for choices in single.variants(device).iter().filter(|c| stands(c)) {
-        single.check(device, sample, choices, None).await?;
-        checked += 1;
+    let mut cases = cases(device, sample);
+    cases.retain(|(_, choices)| selects(choices));
+    for (case, choices) in &cases {
+        case.check(device, sample, choices, None).await?;
     }
-    if let (Device::Gpu(_), Some(half)) = (device, Case::half(&sample.op, &sample.inputs)) {
-        let stands = |choices: &&Choices| stands(choices) && self::stands(choices);
-        for choices in half.variants(device).iter().filter(stands) {
-            half.check(device, sample, choices, None).await?;
-            checked += 1;
-        }
-    }
-    Ok(checked)
+    Ok(cases.len())
 }
 
 /// The shapes of a sample's operands, for messages.

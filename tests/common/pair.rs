@@ -211,16 +211,23 @@ impl Pair {
     }
 }
 
-/// The choices of kernels that are checked.
-pub fn choices() -> [Choices; 5] {
+/// The checks of a sample: its pairs, with each choice of kernels.
+pub fn pairs(sample: &Sample) -> Vec<(Pair, Choices)> {
     let named = [
         "tiled 256x20",
         "tiled 64x128",
         "winograd 2x2",
         "matrix 128x48",
     ];
-    let [a, b, c, d] = named.map(Choices::everywhere);
-    [Choices::default(), a, b, c, d]
+    let mut pairs = Vec::new();
+    for pair in [false, true]
+        .into_iter()
+        .filter_map(|half| Pair::new(sample, half))
+    {
+        pairs.push((pair.clone(), Choices::default()));
+        pairs.extend(named.map(|name| (pair.clone(), Choices::everywhere(name))));
+    }
+    pairs
 }
 
 /// The names of the output and of the reduction.

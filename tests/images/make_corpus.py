@@ -529,6 +529,29 @@ def pngs():
     add("png/animated.png", content.getvalue(), frames[0])
     odd = png(3, 1, [[(0,), (1,)]], [(b"PLTE", bytes(4))])
     add("png/odd-palette.png", odd, "its palette has 4 bytes")
+    # Check sums, and ends that are missing.
+    content = BytesIO()
+    SAMPLE.save(content, "PNG")
+    content = content.getvalue()
+    end = content.index(b"IEND") - 4
+    for name, damaged in [
+        ("sum-of-pixels", changed(content, end - 4, b"sums")),
+        ("sum-of-end", content[:-4] + b"sums"),
+        ("cut-end", content[:-6]),
+        ("cut-before-end", content[:end]),
+        ("cut-sum", content[: end - 2]),
+        ("cut-sum-of-stream", content[: end - 7]),
+    ]:
+        add(f"png/{name}.png", damaged, pillow(damaged))
+    interlaced = png(2, 8, [[SAMPLE.getpixel((x, y)) for x in range(33)] for y in range(29)], interlaced=True)
+    add("png/cut-interlaced.png", interlaced[:-16], SAMPLE)
+    add("png/cut-pixels.png", content[: end - 40], "damaged PNG image")
+    add("png/sum-of-header.png", changed(content, 29, b"sums"), "CRC error")
+    stored = zlib.compress(b"".join(b"\0" + bytes(range(12)) for _ in range(4)), 0)
+    for name, data in [("changed", changed(stored, 20, b"new")), ("sum-of-stream", stored[:-4] + b"sums")]:
+        start = png(2, 8, [[(0, 0, 0)] * 4] * 4)[:33]
+        chunk = png_chunk(b"IDAT", data)[:-4] + b"sums"
+        add(f"png/{name}-pixels.png", start + chunk + png_chunk(b"IEND", b""), "damaged PNG image")
     exif = Image.Exif()
     exif[0x0112] = 6
     content = BytesIO()
@@ -670,12 +693,39 @@ def bmps():
         image = shown(rows, lambda i: (*(c / 255 for c in (colours[i] if i else (0, 0, 0))), 1))
         content = bmp(40, bits, rows, compression={8: 1, 4: 2}[bits], palette=long, data=data + b"\0\1")
         add(f"bmp/{bits}-bits-rle.bmp", content, image)
+        add(f"bmp/{bits}-bits-rle-cut.bmp", content[:-20], "its run lengths are truncated")
+
+        # Runs and indices that go beyond the end of their row, where they end; a skip into the next
+        # row; no end of the image.
+        for top_down in (False, True):
+            rows = grid(lambda x, y: 1 if x < 5 else 2)
+            stored = rows if top_down else rows[::-1]
+            stored[4][:] = [0] * width
+            stored[5][:2] = [0, 0]
+            data = b""
+            for y, row in enumerate(stored):
+                if y == 4:
+                    data += b"\0\2\2\1"
+                    continue
+                data += bytes((row.count(1), 1 if bits == 8 else 0x11))
+                if y % 2:
+                    data += bytes((0, 12, *((2,) * 12 if bits == 8 else (0x22,) * 6)))
+                else:
+                    data += bytes((20, 2 if bits == 8 else 0x22))
+                data += b"\0\0" if y + 1 < height else b""
+            image = shown(rows, lambda i: (*(c / 255 for c in (colours[i] if i else (0, 0, 0))), 1))
+            content = bmp(40, bits, rows, {8: 1, 4: 2}[bits], palette=long, top_down=top_down, data=data)
+            add(f"bmp/{bits}-bits-rle-long{'-top-down' * top_down}.bmp", content, image)
 
     rows = grid(lambda x, y: (x * 19 % 256) << 16 | (y * 23 % 256) << 8 | (x * y) % 256)
     image = shown(rows, lambda v: ((v >> 16 & 255) / 255, (v >> 8 & 255) / 255, (v & 255) / 255, 1))
     add("bmp/24-bits.bmp", bmp(40, 24, rows), image)
     add("bmp/24-bits-os2.bmp", bmp(12, 24, rows), image)
     add("bmp/24-bits-top-down.bmp", bmp(40, 24, rows, top_down=True), image)
+    for planes in (0, 3):
+        for header, at in ((12, 22), (40, 26), (64, 26)):
+            content = changed(bmp(header, 24, rows), at, struct.pack("<H", planes))
+            add(f"bmp/24-bits-{header}-planes-{planes}.bmp", content, image)
     for header in (40, 108, 124):
         add(f"bmp/32-bits-{header}.bmp", bmp(header, 32, rows), image)
     add("bmp/24-bits-os2-2.bmp", bmp(64, 24, rows), image)

@@ -1,12 +1,15 @@
 //! What a run is going to do: everything that is decided before the device is opened.
 
+use std::path::{Component, Path, PathBuf};
+
 use super::super::error::CliError;
 use super::args::Args;
 use super::config::Allowed;
 use super::resume;
 use crate::data::{self, DataError, Dataset, DatasetKind};
 use crate::model::{Description, Network, Preprocessing};
-use crate::run::{Config, DataRecord, SavedState};
+use crate::run::{Config, DataRecord, RUNS, SavedState};
+use crate::text::printable_path;
 use crate::train::{Best, Recipe, Snapshot};
 
 /// Everything that is decided before the first step.
@@ -25,7 +28,7 @@ pub(super) struct Plan {
 /// Opens the dataset, and checks it against the state of a resumed run.
 ///
 /// # Errors
-/// If the dataset cannot be opened, or is not that of the state.
+/// If the dataset cannot be opened, is not that of the state, or would contain a new run's files.
 pub(super) fn prepare(
     args: &Args,
     allowed: &Allowed<'_>,
@@ -52,6 +55,9 @@ pub(super) fn prepare(
         }
         opened => opened?,
     };
+    if !is_resumed {
+        check_run_dir(args.files.run_dir.as_deref(), &dataset)?;
+    }
     let train = dataset.train.as_ref().expect("it was requested");
     let data = DataRecord {
         test_images: dataset.test.len(),
@@ -98,6 +104,42 @@ pub(super) fn prepare(
         start,
         notes,
     })
+}
+
+/// Refuses a directory for a new run in the folders of the dataset's images.
+fn check_run_dir(given: Option<&Path>, dataset: &Dataset) -> Result<(), CliError> {
+    let path = given.unwrap_or(Path::new(RUNS));
+    let resolved = resolved(path);
+    let holds = |folder: &&PathBuf| {
+        let folder = folder.canonicalize();
+        folder.is_ok_and(|folder| resolved.starts_with(folder))
+    };
+    // The last one is the smallest.
+    match dataset.folders.iter().rfind(holds) {
+        None => Ok(()),
+        Some(folder) => Err(CliError::Usage(format!(
+            "run directory {} is inside {}, where the run's files would become a part of the \
+             dataset; choose another with --run-dir",
+            printable_path(path),
+            printable_path(folder)
+        ))),
+    }
+}
+
+/// An absolute path without links, of which the end need not exist.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or(path.to_owned());
+    let mut resolved = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                resolved.pop();
+            }
+            component => resolved.push(component),
+        }
+        resolved = resolved.canonicalize().unwrap_or(resolved);
+    }
+    resolved
 }
 
 /// A warning of a schedule that never drops the learning rate.

@@ -13,6 +13,7 @@ use std::io::Read;
 use image::ImageFormat;
 use jpeg_decoder::{ColorTransform, Decoder};
 
+use super::number::big_endian;
 use super::orientation::orientation;
 use super::{DataError, Opened, damaged, rgb_image, unsupported};
 
@@ -37,8 +38,8 @@ struct Frame {
     /// The second byte of its marker, which tells the coding process.
     marker: u8,
     precision: u8,
-    width: u16,
-    height: u16,
+    width: u32,
+    height: u32,
     components: Vec<Component>,
 }
 
@@ -81,10 +82,10 @@ impl<'a> Header<'a> {
                 // An escaped FF, or a marker without a segment.
                 Some(0x00 | 0x01 | 0xD0..=0xD8) => rest = &rest[1..],
                 Some(&marker) => {
-                    let Some(&[_, high, low]) = rest.first_chunk::<3>() else {
+                    let Some(length) = big_endian(rest, 1, 2) else {
                         break;
                     };
-                    let end = 1 + usize::from(u16::from_be_bytes([high, low]));
+                    let end = 1 + length as usize;
                     let Some(segment) = rest.get(3..end) else {
                         break;
                     };
@@ -101,14 +102,15 @@ impl<'a> Header<'a> {
             // Frame headers; C4, C8 and CC are other markers.
             (
                 0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF,
-                [precision, h0, h1, w0, w1, _, components @ ..],
+                [precision, _, _, _, _, _, components @ ..],
             ) => {
+                let side = |at| big_endian(segment, at, 2).unwrap_or(0);
                 self.hierarchical |= self.frame.is_some();
                 self.frame = Some(Frame {
                     marker,
                     precision: *precision,
-                    height: u16::from_be_bytes([*h0, *h1]),
-                    width: u16::from_be_bytes([*w0, *w1]),
+                    height: side(1),
+                    width: side(3),
                     components: components.chunks_exact(3).map(Component::read).collect(),
                 });
             }
@@ -271,7 +273,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, DataError> {
     }
     let progressive = frame.marker == 0xC2;
     let per_sample = if progressive { 5 } else { 3 };
-    let (width, height) = (u32::from(frame.width), u32::from(frame.height));
+    let (width, height) = (frame.width, frame.height);
     let components = frame.components.len();
     let transform = header.transform(frame);
     let orientation = orientation(&header.exif, header.xmp);

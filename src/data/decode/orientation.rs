@@ -6,6 +6,8 @@
 
 use image::metadata::Orientation;
 
+use super::number::{big_endian, little_endian};
+
 /// The orientation by Exif data and an XMP packet, each empty if the image has none.
 pub(super) fn orientation(exif: &[u8], xmp: &[u8]) -> Orientation {
     let value = in_exif(exif).or_else(|| in_xmp(xmp));
@@ -21,19 +23,12 @@ fn in_exif(mut exif: &[u8]) -> Option<u32> {
     for _ in 0..2 {
         exif = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
     }
-    let little_endian = match exif.get(..4)? {
-        b"II*\0" => true,
-        b"MM\0*" => false,
+    let read = match exif.get(..4)? {
+        b"II*\0" => little_endian,
+        b"MM\0*" => big_endian,
         _ => return None,
     };
-    let number = |at: usize, bytes: usize| {
-        let digits = exif.get(at..at.checked_add(bytes)?)?.iter();
-        let append = |number: u32, byte: &u8| number << 8 | u32::from(*byte);
-        Some(match little_endian {
-            true => digits.rev().fold(0, append),
-            false => digits.fold(0, append),
-        })
-    };
+    let number = |at, count| read(exif, at, count);
     let directory = number(4, 4)? as usize;
     let fields = number(directory, 2)? as usize;
     (0..fields).find_map(|field| {

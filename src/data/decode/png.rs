@@ -2,13 +2,21 @@
 //!
 //! Colour profiles are skipped: nothing here uses them, and inflated they may be larger than any
 //! image. Text is read if it may tell the orientation.
+//!
+//! As in Pillow, a file may end behind its pixels, and the check sums of their chunks may be wrong if
+//! that of the compressed pixels is right or missing.
 
 use std::io::Cursor;
 
 use image::metadata::Orientation;
 use image::{ImageFormat, RgbImage};
-use png::{BitDepth, ColorType, Decoder, DecodingError, Info, Limits, Reader, Transformations};
+use png::text_metadata::{ITXtChunk, ZTXtChunk};
+use png::{
+    BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, Info, Limits, Reader,
+    Transformations,
+};
 
+use super::number::big_endian;
 use super::orientation::orientation;
 use super::{DataError, Opened, damaged, rgb_image};
 
@@ -22,15 +30,10 @@ fn internal(bytes: &[u8]) -> usize {
     4 * bytes.len() + (1 << 20)
 }
 
-/// Reads the header. Decoding takes the samples with an alpha channel, and three unfiltered rows.
+/// Reads the header. Decoding takes the samples with an alpha channel, and three unfiltered rows;
+/// of a file that is repaired, also a copy.
 pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, DataError> {
-    let limits = Limits {
-        bytes: internal(bytes),
-    };
-    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), limits);
-    decoder.set_ignore_iccp_chunk(true);
-    // Palettes, fewer than 8 bits, and transparent colours become samples of 8 bits.
-    decoder.set_transformations(Transformations::EXPAND);
+    let mut decoder = decoder(bytes, DecodeOptions::default());
     let info = decoder.read_header_info().map_err(fault)?;
     let (width, height) = (info.width, info.height);
     let channels = match info.color_type {
@@ -38,14 +41,27 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, DataError> {
         ColorType::Indexed | ColorType::Rgb | ColorType::Rgba => 4,
     };
     let row = u64::from(width) * channels * if wide(info.bit_depth) { 2 } else { 1 };
-    let internal = (internal(bytes) + 4 * LARGEST_TEXT) as u64;
+    let internal = (bytes.len() + internal(bytes) + 4 * LARGEST_TEXT) as u64;
     let samples = row.saturating_mul(u64::from(height) + 3);
     Ok(Opened {
         width,
         height,
         memory: samples.saturating_add(internal),
-        decode: Box::new(|| pixels(decoder)),
+        decode: Box::new(move || {
+            pixels(decoder).or_else(|error| repaired_pixels(bytes).ok_or(error))
+        }),
     })
+}
+
+fn decoder(bytes: &[u8], options: DecodeOptions) -> Decoder<Cursor<&[u8]>> {
+    let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options);
+    decoder.set_limits(Limits {
+        bytes: internal(bytes),
+    });
+    decoder.set_ignore_iccp_chunk(true);
+    // Palettes, fewer than 8 bits, and transparent colours become samples of 8 bits.
+    decoder.set_transformations(Transformations::EXPAND);
+    decoder
 }
 
 fn fault(error: DecodingError) -> DataError {
@@ -88,6 +104,51 @@ fn pixels(decoder: Decoder<Cursor<&[u8]>>) -> Result<(RgbImage, Orientation), Da
     Ok((image, orientation))
 }
 
+/// The pixels of a damaged file, if it can be repaired and its compressed pixels have their own check
+/// sum, or lack it.
+fn repaired_pixels(bytes: &[u8]) -> Option<(RgbImage, Orientation)> {
+    let copy = repaired(bytes).filter(|copy| copy != bytes)?;
+    let mut options = DecodeOptions::default();
+    options.set_ignore_adler32(false);
+    pixels(decoder(&copy, options)).ok()
+}
+
+/// The file with the right check sum of every chunk of pixels, and an end.
+fn repaired(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (signature, mut rest) = bytes.split_at_checked(8)?;
+    let mut copy = Vec::with_capacity(bytes.len() + 24);
+    copy.extend(signature);
+    while let (Some(length), Some(kind)) = (big_endian(rest, 0, 4), rest.get(4..8)) {
+        let end = (length as usize).saturating_add(12);
+        match (kind, rest.get(..end)) {
+            (b"IEND", _) => break,
+            (b"IDAT", _) => {
+                let data = rest.get(8..end - 4).unwrap_or(&rest[8..]);
+                copy.extend(chunk(b"IDAT", data));
+            }
+            (_, Some(whole)) => copy.extend(whole),
+            (_, None) => break,
+        }
+        rest = rest.get(end..).unwrap_or(&[]);
+    }
+    copy.extend(chunk(b"IEND", b""));
+    Some(copy)
+}
+
+/// A chunk with its check sum (PNG, D).
+pub(super) fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let mut chunk = (data.len() as u32).to_be_bytes().to_vec();
+    chunk.extend(kind);
+    chunk.extend(data);
+    let sum = chunk[4..].iter().fold(u32::MAX, |sum, &byte| {
+        (0..8).fold(sum ^ u32::from(byte), |sum, _| {
+            (sum >> 1) ^ (0xEDB8_8320 * (sum & 1))
+        })
+    });
+    chunk.extend((!sum).to_be_bytes());
+    chunk
+}
+
 /// The last text with a keyword; empty if there is none, or it has more than [`LARGEST_TEXT`]
 /// bytes.
 fn text(info: &Info, keyword: &str) -> String {
@@ -99,14 +160,12 @@ fn text(info: &Info, keyword: &str) -> String {
     let plain = plain.rfind(|text| text.keyword == keyword);
     let text = match (international, compressed, plain) {
         (Some(text), ..) => {
-            let mut text = text.clone();
-            let inflated = text.decompress_text_with_limit(LARGEST_TEXT);
-            inflated.and_then(|()| text.get_text())
+            let inflate = ITXtChunk::decompress_text_with_limit;
+            inflated(text, inflate, ITXtChunk::get_text)
         }
         (None, Some(text), _) => {
-            let mut text = text.clone();
-            let inflated = text.decompress_text_with_limit(LARGEST_TEXT);
-            inflated.and_then(|()| text.get_text())
+            let inflate = ZTXtChunk::decompress_text_with_limit;
+            inflated(text, inflate, ZTXtChunk::get_text)
         }
         (None, None, Some(text)) if is_small(text.text.len()) => Ok(text.text.clone()),
         (None, None, _) => Ok(String::new()),
@@ -114,6 +173,17 @@ fn text(info: &Info, keyword: &str) -> String {
     text.ok()
         .filter(|text| is_small(text.len()))
         .unwrap_or_default()
+}
+
+/// A text, inflated to at most [`LARGEST_TEXT`] bytes.
+fn inflated<T: Clone>(
+    text: &T,
+    inflate: fn(&mut T, usize) -> Result<(), DecodingError>,
+    read: fn(&T) -> Result<String, DecodingError>,
+) -> Result<String, DecodingError> {
+    let mut text = text.clone();
+    inflate(&mut text, LARGEST_TEXT)?;
+    read(&text)
 }
 
 /// The bytes of ImageMagick's form of metadata: three lines of which the last tells the length,

@@ -157,7 +157,7 @@ fn exif_data_is_found_wherever_it_stands() {
     let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0";
     let (after_header, before_end) = (8 + 25, plain.len() - 12);
     for prefix in [&b""[..], b"Exif\0\0"] {
-        let chunk = chunk(b"eXIf", &[prefix, exif].concat());
+        let chunk = png::chunk(b"eXIf", &[prefix, exif].concat());
         for at in [after_header, before_end] {
             let mut bytes = plain.clone();
             bytes.splice(at..at, chunk.clone());
@@ -165,22 +165,6 @@ fn exif_data_is_found_wherever_it_stands() {
             assert_eq!(turned.as_raw(), &[255, 0, 0, 0, 0, 0], "at {at}");
         }
     }
-}
-
-/// A chunk of a PNG, with its checksum.
-fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
-    let body = [kind, data].concat();
-    let crc = body.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-            (crc >> 1) ^ (0xEDB8_8320 * (crc & 1))
-        })
-    });
-    [
-        &(data.len() as u32).to_be_bytes()[..],
-        &body,
-        &(!crc).to_be_bytes(),
-    ]
-    .concat()
 }
 
 /// The offset of a BMP's pixels is checked: before the end of the header they would be the header.

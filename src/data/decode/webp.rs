@@ -5,6 +5,7 @@ use std::io::Cursor;
 use image::ImageFormat;
 use image_webp::{DecodingError, WebPDecoder};
 
+use super::number::little_endian;
 use super::orientation::orientation;
 use super::{DataError, Opened, damaged, rgb_image};
 
@@ -83,21 +84,25 @@ impl Frames {
     }
 
     fn chunks(&mut self, mut rest: &[u8]) {
-        while let Some((&[a, b, c, d, l0, l1, l2, l3], data)) = rest.split_first_chunk() {
-            let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        while let Some(length) = little_endian(rest, 4, 4) {
+            let length = length as usize;
+            let (kind, data) = (&rest[..4], &rest[8..]);
             let content = data.get(..length).unwrap_or(data);
-            match (&[a, b, c, d], content) {
-                (b"VP8 ", [_, _, _, _, _, _, w0, w1, h0, h1, ..]) => {
-                    let side = |low, high| u64::from(u16::from_le_bytes([low, high]) & 0x3FFF);
-                    self.largest = self.largest.max(side(*w0, *w1) * side(*h0, *h1));
+            match kind {
+                b"VP8 " => {
+                    let side = |at| Some(u64::from(little_endian(content, at, 2)? & 0x3FFF));
+                    if let (Some(width), Some(height)) = (side(6), side(8)) {
+                        self.largest = self.largest.max(width * height);
+                    }
                 }
-                (b"VP8L", [_, e0, e1, e2, e3, ..]) => {
-                    let extents = u32::from_le_bytes([*e0, *e1, *e2, *e3]);
-                    let side = |shift: u32| u64::from(extents >> shift & 0x3FFF) + 1;
-                    self.largest = self.largest.max(side(0) * side(14));
-                    self.lossless = true;
+                b"VP8L" => {
+                    if let Some(extents) = little_endian(content, 1, 4) {
+                        let side = |shift: u32| u64::from(extents >> shift & 0x3FFF) + 1;
+                        self.largest = self.largest.max(side(0) * side(14));
+                        self.lossless = true;
+                    }
                 }
-                (b"ANMF", [..]) => self.chunks(content.get(16..).unwrap_or(&[])),
+                b"ANMF" => self.chunks(content.get(16..).unwrap_or(&[])),
                 _ => {}
             }
             rest = data.get(length.saturating_add(length & 1)..).unwrap_or(&[]);

@@ -1,0 +1,144 @@
+//! Images to classes, and how images are resized for it.
+
+use std::fs;
+use std::path::Path;
+
+use image::{Rgb, RgbImage, imageops};
+
+use crate::{MODEL, example, fails, golden, json, path, run};
+
+#[test]
+fn good_images_are_classified_beside_bad_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let [star, heart] = ["star.png", "heart.png"].map(example);
+    let missing = path(directory.path(), "missing.png");
+    let text = path(directory.path(), "letter.txt");
+    fs::write(&text, b"Dear network, ...").unwrap();
+    let weights = golden("additive_basic.safetensors");
+    let files = [&*missing, &star, &text, &heart];
+    let predict = [
+        &["predict", &weights][..],
+        &files,
+        &["--device", "cpu", "--json"],
+    ]
+    .concat();
+    fails(&predict, 4, &["missing.png", "letter.txt", "2 of 4 images"]);
+    let document: serde_json::Value = serde_json::from_slice(&run(&predict).stdout).unwrap();
+    let names: Vec<&str> = document
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|answer| answer["image"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, [&*star, &*heart]);
+    // Without a good one, no device is needed.
+    let nothing = ["predict", &weights, &missing, "--device", "no such adapter"];
+    fails(&nothing, 4, &["missing.png"]);
+}
+
+#[test]
+fn a_text_file_is_no_image() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = path(directory.path(), "letter.txt");
+    fs::write(&text, b"Dear network, ...").unwrap();
+    let weights = golden("additive_basic.safetensors");
+    fails(
+        &["predict", &weights, &text, "--device", "cpu"],
+        4,
+        &["letter.txt"],
+    );
+}
+
+#[test]
+fn predict_gives_probabilities() {
+    let weights = golden("additive_basic.safetensors");
+    let image = format!("{}/examples/star.png", env!("CARGO_MANIFEST_DIR"));
+    let document = json(&[
+        "predict", &weights, &image, "--device", "cpu", "--top", "10", "--json",
+    ]);
+    let predictions = document[0]["predictions"].as_array().unwrap();
+    let sum: f64 = predictions
+        .iter()
+        .map(|p| p["probability"].as_f64().unwrap())
+        .sum();
+    assert_eq!(predictions.len(), 10);
+    assert!((sum - 1.0).abs() < 1e-9, "{sum}");
+    // Measuring kernels would take longer than the prediction.
+    for (command, default) in [("predict", "cached"), ("eval", "on"), ("train", "on")] {
+        let help = run(&[command, "--help"]);
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        let tune = help.split("--tune").nth(1).unwrap();
+        assert!(tune.contains(&format!("[default: {default}]")), "{tune}");
+    }
+}
+
+/// The shipped model, written to a directory with another shorter side before the crop.
+fn with_shorter_side(directory: &Path, side: u32) -> String {
+    let mut bytes = fs::read(MODEL).unwrap();
+    // The description is JSON inside a JSON string.
+    let [old, new] = [32, side].map(|side| format!("shorter_side\\\":{side}"));
+    let start = bytes.windows(old.len()).position(|w| w == old.as_bytes());
+    let start = start.expect("the model describes itself");
+    bytes[start..start + old.len()].copy_from_slice(new.as_bytes());
+    let name = path(directory, "model.safetensors");
+    fs::write(&name, bytes).unwrap();
+    name
+}
+
+/// Two datasets of one image a class: images of 40x40, and their centres of 32x32.
+fn wide_and_centre(directory: &Path) -> [String; 2] {
+    let classes = [
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ];
+    for (number, class) in (0u32..).zip(classes) {
+        let wide = RgbImage::from_fn(40, 40, |x, y| {
+            Rgb([x * 6, y * (6 - number % 5), (x + 2) * (y + number)].map(|byte| byte as u8))
+        });
+        let centre = imageops::crop_imm(&wide, 4, 4, 32, 32).to_image();
+        for (part, image) in [("wide", wide), ("centre", centre)] {
+            let folder = directory.join(part).join("test").join(class);
+            fs::create_dir_all(&folder).unwrap();
+            image.save(folder.join("image.png")).unwrap();
+        }
+    }
+    ["wide", "centre"].map(|part| path(directory, part))
+}
+
+/// A checkpoint's preprocessing decides how images are resized, not the network's stem.
+#[test]
+fn eval_and_predict_obey_the_checkpoint_s_preprocessing() {
+    let directory = tempfile::tempdir().unwrap();
+    let [wide, centre] = wide_and_centre(directory.path());
+    let obeying = with_shorter_side(directory.path(), 40);
+
+    let eval = |model: &str, data: &str| {
+        let dataset = ["--dataset", "folder", "--data", data, "--device", "cpu"];
+        json(&[&["eval", model, "--json", "--quiet"], &dataset[..]].concat())
+    };
+    let expected = eval(MODEL, &centre);
+    assert_eq!(eval(&obeying, &wide), expected);
+    assert_eq!(
+        eval(&obeying, &centre),
+        expected,
+        "images of the network's size are not resized"
+    );
+    assert_ne!(eval(MODEL, &wide)["loss"], expected["loss"]);
+
+    let predict = |model: &str, data: &str| {
+        let image = format!("{data}/test/ship/image.png");
+        let document = json(&["predict", model, &image, "--device", "cpu", "--json"]);
+        document[0]["predictions"].clone()
+    };
+    let expected = predict(MODEL, &centre);
+    assert_eq!(predict(&obeying, &wide), expected);
+    assert_ne!(predict(MODEL, &wide), expected);
+}

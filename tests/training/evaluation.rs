@@ -1,0 +1,151 @@
+//! Evaluation during a run and on its own.
+
+use std::sync::Arc;
+
+use pyr_wgpu::data::{DataError, EpochKey, Source};
+use pyr_wgpu::engine::built_in;
+use pyr_wgpu::train::{Evaluator, EvaluatorOptions, Trainer};
+
+use crate::common::runs::{CLASSES, Run, devices};
+
+/// The trainer's evaluation is the evaluator's, and both count every image once.
+#[test]
+fn evaluations_agree() {
+    for device in devices() {
+        let run = Run::random(8, 20, 8);
+        pollster::block_on(async {
+            let mut trainer = run.trainer(device, &run.start());
+            trainer.step().unwrap();
+            let state = trainer.snapshot().await.unwrap();
+            let before = state.position.totals();
+            assert_eq!(before.images, 8);
+            let mut heard = Vec::new();
+            let totals = loop {
+                let (done, totals) = trainer.evaluate_batch().await.unwrap();
+                heard.push(done);
+                if let Some(totals) = totals {
+                    break totals;
+                }
+            };
+            assert_eq!(heard, [8, 13]);
+            assert_eq!(
+                trainer.collect().await.unwrap(),
+                before,
+                "metrics of the epoch"
+            );
+
+            for batch_size in [8, 5, 100] {
+                let options = EvaluatorOptions {
+                    keep_scores: false,
+                    batch_size,
+                    workers: 2,
+                    preprocessing: run.options.preprocessing,
+                };
+                let evaluator = Evaluator::new(
+                    device,
+                    &run.network(),
+                    &state.weights,
+                    options,
+                    run.test_source(),
+                    built_in,
+                );
+                let mut evaluator = evaluator.unwrap();
+                let evaluation = evaluator.run(|_| {}).await.unwrap();
+                let found = evaluation.totals;
+                assert_eq!(
+                    (found.top1, found.top5, found.images),
+                    (totals.top1, totals.top5, 13)
+                );
+                let distance = (found.loss - totals.loss).abs();
+                assert!(distance <= 1e-5 * totals.loss, "{found:?} {totals:?}");
+                let rows: Vec<u64> = evaluation
+                    .confusion
+                    .iter()
+                    .map(|row| row.iter().sum())
+                    .collect();
+                assert_eq!(rows, [3, 3, 3, 2, 2], "images of each class");
+                let right: u64 = (0..CLASSES as usize)
+                    .map(|c| evaluation.confusion[c][c])
+                    .sum();
+                assert_eq!(right, totals.top1);
+            }
+        });
+    }
+}
+
+/// Images of which one is damaged: another is read in its place.
+struct Damaged(Arc<dyn Source>);
+
+const DAMAGED: usize = 11;
+
+impl Source for Damaged {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        self.0.label(index)
+    }
+
+    fn size(&self) -> u32 {
+        self.0.size()
+    }
+
+    fn read(&self, index: usize, key: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
+        let read = if index == DAMAGED { 0 } else { index };
+        self.0.read(read, key, out)
+    }
+
+    fn is_damaged(&self, index: usize) -> bool {
+        index == DAMAGED
+    }
+
+    fn resident(&self) -> Option<&[u8]> {
+        None
+    }
+}
+
+#[test]
+fn a_damaged_image_is_not_evaluated() {
+    for device in devices() {
+        let run = Run::new(8, 20, 8);
+        let state = run.start();
+        let options = EvaluatorOptions {
+            keep_scores: false,
+            batch_size: 8,
+            workers: 2,
+            preprocessing: run.options.preprocessing,
+        };
+        let evaluate = |source| {
+            let (network, weights) = (run.network(), &state.weights);
+            let evaluator = Evaluator::new(device, &network, weights, options, source, built_in);
+            pollster::block_on(evaluator.unwrap().run(|_| {})).unwrap()
+        };
+        let found = evaluate(Arc::new(Damaged(run.test_source())));
+        let rows = found.confusion.iter().map(|row| row.iter().sum::<u64>());
+        // Thirteen images, of which the second of class 1 is damaged.
+        assert_eq!(rows.collect::<Vec<_>>(), [3, 2, 3, 2, 2]);
+        assert_eq!(found.totals.images, 12);
+        let whole = evaluate(run.test_source()).totals;
+        assert!(found.totals.loss < whole.loss, "{found:?} {whole:?}");
+
+        let mut trainer = Trainer::new(
+            device,
+            run.network(),
+            run.options.clone(),
+            run.train_source(),
+            Arc::new(Damaged(run.test_source())),
+            built_in,
+        )
+        .unwrap();
+        trainer.restore(&state);
+        let tested = pollster::block_on(async {
+            loop {
+                if let (_, Some(totals)) = trainer.evaluate_batch().await.unwrap() {
+                    break totals;
+                }
+            }
+        });
+        assert_eq!((tested.images, tested.top1), (12, found.totals.top1));
+    }
+}
