@@ -133,6 +133,9 @@ fn saved_state() -> (Network, Checkpoint) {
     };
     let network = Network::new(&spec).expect("the specification is legal");
     let config = Config {
+        from: None,
+        reset_classifier: false,
+        freeze_until: None,
         dataset: "shapes".to_owned(),
         data: None,
         seed: 1,

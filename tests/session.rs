@@ -278,6 +278,9 @@ impl Kept {
         };
         let directory = RunDirectory::create(Some(path), "unused").unwrap();
         let config = Config {
+            from: None,
+            reset_classifier: false,
+            freeze_until: None,
             dataset: "noise".to_owned(),
             data: None,
             seed: run.options.seed,

@@ -50,6 +50,16 @@ pub enum CheckpointError {
         reason: String,
     },
 
+    /// A file that begins as those of PyTorch do, and cannot be used.
+    #[error(
+        "not a usable PyTorch checkpoint: {reason}; copy or download it again, or load it with \
+         torch.load and save the state_dict of its network with torch.save"
+    )]
+    PyTorch {
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The layers are those of no network that is read.
     #[error("the network is no PyramidNet or PreResNet: it has {reason}; use another checkpoint")]
     Structure {

@@ -62,6 +62,9 @@ const FORMATS: &[(usize, &[u8], &str, &str)] = &[
     (0, b"%PDF", "this is a PDF", OTHER),
 ];
 
+const PYTORCH: &str = "this is a PyTorch checkpoint";
+const UNKNOWN_ZIP: &str = "this is a zip archive of a kind that is not recognised";
+
 /// First bytes of the fields of an ONNX model, as protocol buffers write them.
 const ONNX_FIELDS: &[u8] = &[0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
 
@@ -80,17 +83,25 @@ pub(super) enum Reader {
 
 /// The reader of a file that begins with these bytes.
 pub(super) fn reader(start: &[u8]) -> Reader {
-    let is_npz = || start.windows(4).any(|window| window == b".npy");
+    let pytorch = [PYTORCH, UNKNOWN_ZIP];
     match start {
         _ if is_safetensors(start) => Reader::Safetensors,
-        [b'P', b'K', 3, 4, ..] if !is_npz() => Reader::PyTorch,
-        [0x80, 2..=5, ..] => Reader::PyTorch,
+        [b'P', b'K', 3, 4, ..] if pytorch.contains(&zip(start).0) => Reader::PyTorch,
+        _ if is_pickle(start) || is_early_pytorch(start) => Reader::PyTorch,
         // A table, or an object that begins with its version or class.
         [3, 0, 0, 0, _, _, _, _, _, _, 0, 0, 0..=5, 0, 0, 0, ..]
         | [4, 0, 0, 0, _, 0, 0, 0, _, 0, 0, 0, b'V' | b'n' | b'c', ..] => Reader::Torch7,
         _ if caffe::may_begin(start) => Reader::Caffe,
         _ => Reader::Safetensors,
     }
+}
+
+/// Whether a file is a tar archive that begins with one of the files of PyTorch before 0.1.10.
+fn is_early_pytorch(start: &[u8]) -> bool {
+    let name = start.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = name.strip_prefix(b"./").unwrap_or(name);
+    let names: [&[u8]; 4] = [b"sys_info", b"pickle", b"tensors", b"storages"];
+    start.get(257..262) == Some(b"ustar") && names.contains(&name)
 }
 
 /// Whether a file begins as a safetensors file does: the length of a header below 2^40, and JSON.
@@ -223,8 +234,8 @@ fn zip(start: &[u8]) -> (&'static str, &'static str) {
         .and_then(|rest| rest.split_at_checked(length))
         .unwrap_or_default();
     match name {
-        b"data.pkl" => ("this is a PyTorch checkpoint", SAVE),
-        _ if name.ends_with(b"/data.pkl") => ("this is a PyTorch checkpoint", SAVE),
+        b"data.pkl" => (PYTORCH, SAVE),
+        _ if name.ends_with(b"/data.pkl") => (PYTORCH, SAVE),
         _ if name.ends_with(b".npy") => (
             "this is an archive of NumPy arrays (.npz)",
             "take the arrays out with numpy.load, and save them by name with \
@@ -236,10 +247,7 @@ fn zip(start: &[u8]) -> (&'static str, &'static str) {
         b"[Content_Types].xml" => ("this is an Office document", OTHER),
         b"mimetype" => ("this is an OpenDocument file or an e-book", OTHER),
         b"META-INF/" | b"META-INF/MANIFEST.MF" => ("this is a Java archive", OTHER),
-        _ => (
-            "this is a zip archive of a kind that is not recognised",
-            UNPACK,
-        ),
+        _ => (UNKNOWN_ZIP, UNPACK),
     }
 }
 

@@ -120,7 +120,7 @@ fn unusable(error: PytorchError) -> CheckpointError {
 }
 
 fn damaged(error: &dyn std::error::Error) -> CheckpointError {
-    CheckpointError::Damaged {
+    CheckpointError::PyTorch {
         reason: printable(&error.to_string()),
     }
 }

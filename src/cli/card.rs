@@ -123,9 +123,11 @@ impl Card<'_> {
         if let Some((training, best)) = best {
             let dataset = quoted(&training.config.dataset);
             let accuracy = 1.0 - best.test_top1_error / 100.0;
+            // A folder is none of the Hub's datasets.
+            if training.config.dataset != DatasetKind::Folder.name() {
+                lines.extend(["datasets:".to_owned(), format!("- {dataset}")]);
+            }
             lines.extend([
-                "datasets:".to_owned(),
-                format!("- {dataset}"),
                 "metrics:".to_owned(),
                 "- accuracy".to_owned(),
                 "model-index:".to_owned(),
@@ -203,9 +205,12 @@ impl Card<'_> {
     }
 
     fn usage(&self) -> String {
-        let name = printable(self.name);
+        let file = match self.training {
+            Some(_) => "best".to_owned(),
+            None => printable(self.name),
+        };
         format!(
-            "## Use\n\n    pyr-wgpu predict {name}.safetensors PICTURE\n\n\
+            "## Use\n\n    pyr-wgpu predict {file}.safetensors PICTURE\n\n\
              The tensors have the names of the authors' PyTorch code \
              (dyhan0920/PyramidNet-PyTorch); the metadata holds network, classes and preprocessing."
         )
@@ -222,12 +227,26 @@ fn recipe(training: &Training) -> String {
             milestones.join(", ")
         ),
     };
+    let origin = match (&training.config.from, training.config.freeze_until) {
+        (None, None) => String::new(),
+        (from, frozen) => {
+            let from = from.as_ref().and_then(|path| path.file_name());
+            let from = from.map(|name| format!("the weights of {}", name_of(name)));
+            let from = from.map_or("random weights".to_owned(), |from| printable(&from));
+            let frozen = match frozen {
+                None => String::new(),
+                Some(0) => ", with the stem frozen".to_owned(),
+                Some(stages) => format!(", with the stem and {stages} stages frozen"),
+            };
+            format!("- Began with {from}{frozen}.\n")
+        }
+    };
     let augmentation = match recipe.augment {
         true => "random flips and crops",
         false => "none",
     };
     format!(
-        "## Training\n\n\
+        "## Training\n\n{origin}\
          - Stochastic gradient descent with Nesterov momentum {} and weight decay {}.\n\
          - Learning rate {}{milestones}.\n\
          - {} epochs in batches of {}, seed {seed}.\n\

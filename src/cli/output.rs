@@ -34,6 +34,14 @@ pub(super) fn print_line(text: &str) -> Result<(), CliError> {
     write_result(&printable_lines(text)).map_err(unwritten)
 }
 
+/// A field of a CSV file, quoted if it must be (RFC 4180).
+pub(super) fn csv_field(text: &str) -> String {
+    match text.contains(['"', ',', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
+}
+
 /// Prints one JSON document.
 ///
 /// # Errors

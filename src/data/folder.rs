@@ -240,7 +240,11 @@ impl Part {
             labels.push(self.files.label(index));
         }
         bytes.truncate(labels.len() * length);
-        Ok(Arc::new(Images::new(resize.size, bytes, labels)))
+        let paths = unreadable.kept().map(|index| self.files.path(index));
+        let paths = paths.collect();
+        Ok(Arc::new(
+            Images::new(resize.size, bytes, labels).with_paths(paths),
+        ))
     }
 
     /// Checks only the first bytes of every file; images are decoded when they are read.

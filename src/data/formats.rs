@@ -20,7 +20,7 @@ const EXTENSIONS: [&str; 42] = [
 ];
 
 /// Whether a file's name has the extension of an image format.
-pub(super) fn is_named_as_image(name: &Path) -> bool {
+pub fn is_named_as_image(name: &Path) -> bool {
     let extension = name.extension().and_then(|extension| extension.to_str());
     let lower = extension.map(str::to_ascii_lowercase);
     lower.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))

@@ -1,5 +1,6 @@
 //! Images in memory, all of one size.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use image::RgbImage;
@@ -13,6 +14,8 @@ pub struct Images {
     size: u32,
     bytes: Vec<u8>,
     labels: Vec<u32>,
+    /// The file of each image; empty if a file held many.
+    paths: Vec<PathBuf>,
 }
 
 impl Images {
@@ -32,7 +35,14 @@ impl Images {
             size,
             bytes,
             labels,
+            paths: Vec::new(),
         }
+    }
+
+    /// The same images with the file of each.
+    pub(super) fn with_paths(self, paths: Vec<PathBuf>) -> Images {
+        assert_eq!(paths.len(), self.labels.len(), "a file for each image");
+        Images { paths, ..self }
     }
 
     /// Resizes every image: now if the result may stay in memory, otherwise when it is read.
@@ -81,6 +91,10 @@ impl Source for Images {
     fn read(&self, index: usize, _: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
         out.copy_from_slice(self.image(index));
         Ok(())
+    }
+
+    fn path(&self, index: usize) -> Option<PathBuf> {
+        self.paths.get(index).cloned()
     }
 
     fn resident(&self) -> Option<&[u8]> {

@@ -60,6 +60,8 @@ pub use datasets::DatasetKind;
 pub use decode::decode_image_file;
 pub use decode::{DECODE_MEMORY, LARGEST_FILE, decode_image, fit_pixels};
 pub use error::DataError;
+#[cfg(not(target_arch = "wasm32"))]
+pub use formats::is_named_as_image;
 pub use images::Images;
 pub use loader::{Batch, Loader};
 pub use manifest::{Archive, Manifest, Published, RecipeDefaults, RecordFile};

@@ -9,7 +9,7 @@ use crate::data::DatasetKind;
 use crate::engine::Device;
 use crate::gpu;
 use crate::graph::{ActivationCheckpointing, Passes, Precision};
-use crate::model::NetworkSpec;
+use crate::model::{Network, NetworkSpec, SpecError};
 use crate::rng::hash;
 use crate::text::printable;
 use crate::train::Recipe;
@@ -36,6 +36,16 @@ pub struct Config {
     /// Storage precision of activations.
     #[serde(default)]
     pub precision: Precision,
+    /// The checkpoint whose weights the run began with, as an absolute path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
+    /// Whether the classifier began with random weights even if the checkpoint's has the same
+    /// classes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reset_classifier: bool,
+    /// Stages that are frozen, and the stem; 0 for the stem alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze_until: Option<u32>,
     /// The network.
     pub network: NetworkSpec,
     /// Optimiser and schedule.
@@ -54,6 +64,9 @@ impl Config {
         let complete = Config {
             data: Some(PathBuf::new()),
             micro_batch: Some(1),
+            from: Some(PathBuf::new()),
+            reset_classifier: true,
+            freeze_until: Some(0),
             ..config.clone()
         };
         let known = serde_json::to_value(complete).map_err(|error| error.to_string())?;
@@ -99,6 +112,18 @@ impl Config {
         }
     }
 
+    /// The network, with the frozen layers.
+    ///
+    /// # Errors
+    /// If there is no such network, or it has fewer stages than are frozen.
+    pub fn network(&self) -> Result<Network, SpecError> {
+        let mut network = Network::new(&self.network)?;
+        if let Some(stages) = self.freeze_until {
+            network.freeze_until(stages)?;
+        }
+        Ok(network)
+    }
+
     /// Checks that a run with this configuration is possible; the dataset is not opened.
     ///
     /// # Errors
@@ -112,7 +137,7 @@ impl Config {
         self.dataset
             .parse::<DatasetKind>()
             .map_err(|error| error.to_string())?;
-        self.network.validate().map_err(|error| error.to_string())?;
+        self.network().map_err(|error| error.to_string())?;
         rule(
             recipe.epochs > 0,
             "--epochs 0 trains nothing; give at least 1",
@@ -149,11 +174,13 @@ impl Config {
             !recipe.milestones.contains(&0),
             "--milestones are epochs counted from 1",
         )?;
+        let is_text = |path: &Option<PathBuf>| {
+            let path = path.as_ref();
+            path.is_none_or(|path| path.to_str().is_some())
+        };
         rule(
-            self.data
-                .as_ref()
-                .is_none_or(|path| path.to_str().is_some()),
-            "the path of --data is not UTF-8, which config.toml cannot hold; rename it",
+            is_text(&self.data) && is_text(&self.from),
+            "the path of --data or --from is not UTF-8, which config.toml cannot hold; rename it",
         )
     }
 }
@@ -224,6 +251,9 @@ mod tests {
     #[test]
     fn every_key_is_known() {
         let config = Config {
+            from: None,
+            reset_classifier: false,
+            freeze_until: None,
             dataset: "shapes".to_owned(),
             data: None,
             seed: u64::MAX,

@@ -125,10 +125,10 @@ impl RunDirectory {
             self.best_weights.set(progress.best_weights);
         }
         let mut state = weights.clone();
-        let parameters = network.parameters();
+        let parameters = network.trained_parameters();
         for (kind, tensors) in &snapshot.optimizer {
             let prefix = kind.prefix().expect("a snapshot holds what is stored");
-            for parameter in parameters.iter().filter(|p| p.role.is_trainable()) {
+            for parameter in &parameters {
                 let values = tensors[&parameter.name].clone();
                 let tensor = StoredTensor::f32(parameter.shape.clone(), values);
                 let name = format!("{prefix}{}", parameter.name);
@@ -199,8 +199,7 @@ impl RunDirectory {
         for kind in TensorKind::optimizer_state() {
             let prefix = kind.prefix().expect("optimiser state is stored");
             let mut tensors = BTreeMap::new();
-            let parameters = network.parameters().into_iter();
-            for parameter in parameters.filter(|p| p.role.is_trainable()) {
+            for parameter in network.trained_parameters() {
                 let tensor = stored.remove(&format!("{prefix}{}", parameter.name));
                 let fits = |tensor: &StoredTensor| tensor.shape() == parameter.shape;
                 let Some(tensor) = tensor.filter(fits) else {

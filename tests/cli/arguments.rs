@@ -79,7 +79,7 @@ fn wrong_arguments_are_named() {
         2,
         &["--ten-crop"],
     );
-    fails(&["convert", "a", "b"], 2, &["convert"]);
+    fails(&["transform", "a", "b"], 2, &["transform"]);
     fails(
         &["verify", "w.safetensors", "--input", "x.npy"],
         2,

@@ -84,6 +84,8 @@ pub struct Run {
     pub contrast: Option<usize>,
     /// Whether convolutions use matrix units where they can.
     pub matrices: bool,
+    /// Stages that are frozen, with the stem.
+    pub frozen: Option<u32>,
 }
 
 impl Run {
@@ -116,6 +118,7 @@ impl Run {
             resident: true,
             contrast: None,
             matrices: false,
+            frozen: None,
         }
     }
 
@@ -128,7 +131,11 @@ impl Run {
     }
 
     pub fn network(&self) -> Network {
-        Network::new(&self.spec).unwrap()
+        let mut network = Network::new(&self.spec).unwrap();
+        if let Some(stages) = self.frozen {
+            network.freeze_until(stages).unwrap();
+        }
+        network
     }
 
     pub fn train_source(&self) -> Arc<dyn Source> {

@@ -17,6 +17,8 @@ that every file must give PyTorch's logits:
                                     weights of convolutions, double precision
     odd_image.caffemodel            layers of the first version of the schema
 
+It also writes small files of each format to ../../fuzz/corpus/safetensors.
+
 `imagenet_stem.ceil.logits.npy` are the logits of the recording `imagenet_stem` where max pooling
 rounds up, as Caffe's does.
 
@@ -405,7 +407,46 @@ def record_ceil_mode():
     numpy.save(HERE / "imagenet_stem.ceil.logits.npy", logits.float().numpy())
 
 
+def write_seeds():
+    """Small files of each format for the fuzz target of checkpoints."""
+    corpus = HERE.parent.parent / "fuzz" / "corpus" / "safetensors"
+    state = {
+        "state_dict": {"module.conv1.weight": torch.ones(2, 1, 1, 1).half(), "module.fc.bias": torch.zeros(2)},
+        "epoch": 3,
+        "ema": {"conv1.weight": torch.ones(1)},
+    }  # fmt: skip
+    torch.save(state, corpus / "zip.pth")
+    torch.save(state, corpus / "legacy.pth", _use_new_zipfile_serialization=False)
+    storage = Storage()
+    weight = storage.view(numpy.arange(18, dtype="f4").reshape(2, 1, 3, 3))
+    ones = storage.view(numpy.ones(2, "f4"))
+    norm = {"weight": ones, "bias": ones, "running_mean": ones, "running_var": ones, "eps": 1e-4}
+    branch = sequential(
+        Module("nn.SpatialBatchNormalization", **norm),
+        Module("cudnn.SpatialConvolution", weight=weight, dW=2, bias=None),
+    )
+    both = sequential(branch, sequential(Module("nn.Identity")), kind="nn.ConcatTable")
+    net = sequential(
+        Module("nn.SpatialConvolution", weight=weight), Module("nn.SpatialMaxPooling", ceil_mode=True),
+        sequential(both, Module("nn.CAddTable")), Module("nn.Linear", weight=storage.view(numpy.ones((2, 2), "f4"))),
+    )  # fmt: skip
+    for long in (8, 4):
+        writer = Torch7(long, "Float")
+        writer.write({"model": net, "epoch": 1, "done": True})
+        (corpus / f"long{long}.t7").write_bytes(writer.bytes)
+    for first_version in (False, True):
+        caffe = Caffe("additive_basic", first_version)
+        one = numpy.ones((2, 1, 1, 1), "f4")
+        caffe.layer("conv1", "Convolution", one, stride=2)
+        caffe.layer("bn1", "BatchNorm", [1.0, 2.0], [1.0, 2.0], [2.0])
+        caffe.layer("scale1", "Scale", [1.0, 2.0], [1.0, 2.0])
+        caffe.layer("fc", "InnerProduct", numpy.ones((2, 2), "f4"), [0.0, 1.0])
+        path = corpus / ("first.caffemodel" if first_version else "second.caffemodel")
+        path.write_bytes(caffe.net.SerializeToString(deterministic=True))
+
+
 if __name__ == "__main__":
+    write_seeds()
     write_pytorch()
     write_torch7()
     write_caffe()

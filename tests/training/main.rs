@@ -4,6 +4,7 @@
 mod common;
 mod divergence;
 mod evaluation;
+mod freezing;
 mod lost_device;
 mod reproducibility;
 mod steps;

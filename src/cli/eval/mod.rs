@@ -152,11 +152,3 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
 fn save(path: &Path, text: &str) -> Result<(), CliError> {
     write_atomically(path, |writer| writer.write_all(text.as_bytes())).map_err(CliError::from)
 }
-
-/// A field of a CSV file, quoted if it must be (RFC 4180).
-fn field(text: &str) -> String {
-    match text.contains(['"', ',', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    }
-}

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::error::CliError;
-use super::{field, save};
+use super::super::output::csv_field as field;
+use super::save;
 use crate::checkpoint::{StoredTensor, save_npz};
 use crate::data::Source;
 use crate::text::printable;

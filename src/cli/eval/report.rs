@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::super::error::CliError;
+use super::super::output::csv_field as field;
 use super::super::print_line;
-use super::field;
 use crate::train::{Calibration, Evaluation};
 
 /// Number of classes up to which the confusion matrix is printed.

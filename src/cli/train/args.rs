@@ -10,6 +10,7 @@ use super::super::error::CliError;
 use super::super::network::NetworkArgs;
 use super::super::tuning::TuneArgs;
 use super::super::workers;
+use super::fine_tune;
 use crate::data::DatasetKind;
 use crate::graph::Precision;
 use crate::train::{Recipe, SaveInterval};
@@ -154,6 +155,17 @@ pub(super) struct FileArgs {
     /// runs/run-DATASET-N without a preset]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(super) run_dir: Option<PathBuf>,
+    /// Begin with the weights of a checkpoint or run; the classifier starts from random weights if
+    /// its classes are not the dataset's
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["resume", "preset"])]
+    pub(super) from: Option<PathBuf>,
+    /// With --from: the classifier starts from random weights in any case
+    #[arg(long, requires = "from")]
+    pub(super) reset_classifier: bool,
+    /// Train only what follows the stem, or a stage by its number; frozen batch norms use their
+    /// running statistics
+    #[arg(long, value_name = "STAGE", value_parser = fine_tune::stage)]
+    pub(super) freeze_until: Option<u32>,
     /// Resume a run, with its recorded kernels; --epochs may be raised
     #[arg(long, value_name = "RUN_DIR")]
     pub(super) resume: Option<PathBuf>,

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::super::dataset;
 use super::super::error::CliError;
 use super::args::Args;
+use super::fine_tune;
 use crate::data::DatasetKind;
 use crate::graph::Precision;
 use crate::run::{Config, RunDirectory};
@@ -62,7 +63,7 @@ macro_rules! flag {
 pub(super) const DATA: &str = "data";
 
 /// Every flag that determines what a run computes, except the network's.
-const FLAGS: [RunFlag; 14] = [
+const FLAGS: [RunFlag; 17] = [
     flag!("epochs", Growing, recipe.epochs, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
@@ -73,6 +74,22 @@ const FLAGS: [RunFlag; 14] = [
     flag!(DATA, Allowed, data, |args, config| {
         let directory = args.data.data.as_deref().map(directory);
         replace(&mut config.data, &directory.map(Some))
+    }),
+    flag!("from", Refused, from, |args, config| {
+        let from = args.files.from.as_deref().map(directory);
+        replace(&mut config.from, &from.map(Some))
+    }),
+    flag!(
+        "reset-classifier",
+        Refused,
+        reset_classifier,
+        |args, config| {
+            config.reset_classifier |= args.files.reset_classifier;
+            args.files.reset_classifier
+        }
+    ),
+    flag!("freeze-until", Refused, freeze_until, |args, config| {
+        replace(&mut config.freeze_until, &args.files.freeze_until.map(Some))
     }),
     flag!("seed", Allowed, seed, |args, config| {
         replace(&mut config.seed, &args.recipe.seed)
@@ -115,7 +132,7 @@ const FLAGS: [RunFlag; 14] = [
     }),
 ];
 
-/// The directory to record: absolute, so that the run resumes from any directory. A path with `..`
+/// The path to record: absolute, so that the run resumes from any directory. A path with `..`
 /// is canonicalised, because `..` after a symbolic link is the parent of the link's target.
 fn directory(path: &Path) -> PathBuf {
     // Only an empty path has no absolute form; opening what cannot be resolved reports it.
@@ -183,7 +200,13 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
         fuse: true,
         recompute: false,
         precision: Precision::default(),
-        network: args.network.resolve(None)?,
+        from: None,
+        reset_classifier: false,
+        freeze_until: None,
+        network: match &args.files.from {
+            None => args.network.resolve(None)?,
+            Some(path) => fine_tune::read(path, &args.network)?.description.network,
+        },
         recipe: Recipe::for_dataset(kind),
     };
     for flag in &FLAGS {
@@ -271,6 +294,9 @@ mod tests {
             fuse: true,
             recompute: false,
             precision: Precision::default(),
+            from: Some(PathBuf::new()),
+            reset_classifier: true,
+            freeze_until: Some(0),
             network: preset("demo").unwrap(),
             recipe: Recipe::for_dataset(DatasetKind::Shapes),
         };

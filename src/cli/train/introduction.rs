@@ -1,9 +1,9 @@
 //! What is printed before the first step: network, data, recipe, memory, and where the run is.
 
 use super::super::device::DeviceArgs;
-use super::plan::Plan;
+use super::plan::{Plan, Start};
 use crate::memory::bytes;
-use crate::model::crop_padding;
+use crate::model::{Parameter, crop_padding};
 use crate::run::RunDirectory;
 use crate::text::printable_path;
 use crate::train::Trainer;
@@ -45,12 +45,20 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
         recipe.weight_decay,
         plan.config.seed
     ));
+    if plan.config.freeze_until.is_some() {
+        let trained = plan.network.trained_parameters();
+        let first = trained.first().map_or("", |parameter| &parameter.name);
+        let count: usize = trained.iter().map(Parameter::len).sum();
+        device.say(&format!(
+            "trained: {count} parameters, from {first} on; the others are frozen"
+        ));
+    }
     device.say(&format!(
         "memory: {} on the device",
         bytes(trainer.engine().bytes())
     ));
     device.say(&format!("run directory: {}", printable_path(run.path())));
-    if let Some((snapshot, _)) = &plan.start {
+    if let Start::Saved(snapshot, _) = &plan.start {
         let position = &snapshot.position;
         device.say(&format!(
             "resuming at epoch {}, step {}",

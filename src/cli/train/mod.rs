@@ -3,6 +3,7 @@
 mod args;
 mod config;
 mod driver;
+mod fine_tune;
 mod introduction;
 mod plan;
 mod resume;
@@ -26,7 +27,7 @@ use crate::train::{Options, SaveInterval, Session, SessionOptions, Snapshot, Tra
 use config::{Allowed, new_config};
 use driver::{Recorder, drive};
 use introduction::introduce;
-use plan::{Plan, prepare};
+use plan::{Plan, Start, prepare};
 use resume::{complete_save, end, load};
 use retry::with_retries;
 
@@ -106,8 +107,8 @@ fn attempt(
     let start = Instant::now();
     let clock = Box::new(move || start.elapsed());
     let session = match &plan.start {
-        Some((_, best)) => Session::resume(trainer, *best, options, clock),
-        None => Session::start(trainer, options, clock),
+        Start::Saved(_, best) => Session::resume(trainer, *best, options, clock),
+        Start::Random | Start::Weights(_) => Session::start(trainer, options, clock),
     };
     let recorder = Recorder::new(&plan, run, &args.device, signals, args.files.json);
     drive(session, recorder)
@@ -137,7 +138,7 @@ fn recorded_choices(
             )),
             choices => Ok(choices),
         },
-        (None, None, Some(run)) if plan.start.is_some() => Err(missing(
+        (None, None, Some(run)) if plan.start.is_saved() => Err(missing(
             run.path(),
             "without it the results would differ; restore it, or copy that of a run with the same \
              kernels",
@@ -201,8 +202,8 @@ fn build(
         }
     }
     let snapshot = match &plan.start {
-        Some((snapshot, _)) => snapshot.clone(),
-        None => Snapshot::initial(&plan.network, plan.config.seed),
+        Start::Saved(snapshot, _) | Start::Weights(snapshot) => snapshot.clone(),
+        Start::Random => Snapshot::initial(&plan.network, plan.config.seed),
     };
     trainer.restore(&snapshot);
     Ok(trainer)
@@ -243,7 +244,8 @@ fn begin<'a>(
     let run = match directory {
         Some(run) => run,
         None => {
-            let name = match (&args.network.preset, args.network.any()) {
+            let is_named = args.network.any() || args.files.from.is_some();
+            let name = match (&args.network.preset, is_named) {
                 (Some(preset), _) => preset,
                 (None, true) => "run",
                 (None, false) => "demo",
@@ -254,16 +256,16 @@ fn begin<'a>(
     };
     let environment = Environment::new(device);
     let classes = &plan.description.classes;
-    let mut notes = match plan.start {
-        Some(_) => run.begin_again(&plan.config, &environment, classes)?,
-        None => {
+    let mut notes = match plan.start.is_saved() {
+        true => run.begin_again(&plan.config, &environment, classes)?,
+        false => {
             let choices = trainer.engine().choices();
             run.begin(&plan.config, &environment, choices, classes)?;
             Vec::new()
         }
     };
     let missing = run.forget_from(trainer.position().epoch)?;
-    if plan.start.is_some() {
+    if plan.start.is_saved() {
         notes.extend(missing);
     }
     for note in notes {

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::super::error::CliError;
 use super::args::Args;
 use super::config::Allowed;
+use super::fine_tune;
 use super::resume;
 use crate::data::{self, DataError, Dataset, DatasetKind};
 use crate::model::{Description, Network, Preprocessing};
@@ -19,10 +20,25 @@ pub(super) struct Plan {
     pub(super) description: Description,
     pub(super) dataset: Dataset,
     pub(super) data: DataRecord,
-    /// The state to resume from, if any.
-    pub(super) start: Option<(Snapshot, Option<Best>)>,
+    pub(super) start: Start,
     /// What to tell the user about it.
     pub(super) notes: Vec<String>,
+}
+
+/// Where a run begins.
+pub(super) enum Start {
+    /// With random weights.
+    Random,
+    /// With the weights of a checkpoint.
+    Weights(Snapshot),
+    /// Where it was saved, with its best epoch.
+    Saved(Snapshot, Option<Best>),
+}
+
+impl Start {
+    pub(super) fn is_saved(&self) -> bool {
+        matches!(self, Start::Saved(..))
+    }
 }
 
 /// Opens the dataset, and checks it against the state of a resumed run.
@@ -37,9 +53,14 @@ pub(super) fn prepare(
     state: Option<SavedState>,
 ) -> Result<Plan, CliError> {
     let kind: DatasetKind = config.dataset.parse()?;
-    let resize = match &state {
-        Some(state) => state.description.preprocessing.resize,
-        None => config.network.resize(),
+    let origin = match (&state, &config.from) {
+        (None, Some(path)) => Some(fine_tune::read(path, &args.network)?),
+        _ => None,
+    };
+    let resize = match (&state, &origin) {
+        (Some(state), _) => state.description.preprocessing.resize,
+        (None, Some(model)) => model.description.preprocessing.resize,
+        (None, None) => config.network.resize(),
     };
     let opened = data::open(&data::Request {
         kind,
@@ -71,7 +92,10 @@ pub(super) fn prepare(
         Some(state) => {
             let (snapshot, changes) = resume::check(&config, allowed, &dataset, &data, &state)?;
             notes.extend(changes);
-            (Some((snapshot, state.progress.best)), state.description)
+            (
+                Start::Saved(snapshot, state.progress.best),
+                state.description,
+            )
         }
         None => {
             let classes = dataset.classes.len() as u32;
@@ -83,16 +107,27 @@ pub(super) fn prepare(
             }
             config.network.classes = classes;
             config.network.validate()?;
-            let preprocessing = Preprocessing::new(&config.network, dataset.mean, dataset.std);
+            let preprocessing = match &origin {
+                Some(model) => model.description.preprocessing,
+                None => Preprocessing::new(&config.network, dataset.mean, dataset.std),
+            };
             let description = Description {
                 network: config.network.clone(),
                 classes: dataset.classes.clone(),
                 preprocessing,
             };
-            (None, description)
+            (Start::Random, description)
         }
     };
-    let network = Network::new(&config.network)?;
+    let network = config.network()?;
+    let start = match &origin {
+        None => start,
+        Some(model) => {
+            let (snapshot, origin) = fine_tune::start(&config, model, &network, &dataset);
+            notes.extend(origin);
+            Start::Weights(snapshot)
+        }
+    };
     notes.extend(dataset.notes.iter().map(|note| format!("note: {note}")));
     notes.extend(warning_of_milestones(&config.recipe));
     Ok(Plan {

@@ -23,7 +23,7 @@ pub(super) fn load(
 ) -> Result<(Config, Option<SavedState>), CliError> {
     let (written, is_changed) = run.config()?;
     let state = match run.has_state()? {
-        true => Some(run.load(&Network::new(&written.network)?)?),
+        true => Some(run.load(&written.network()?)?),
         false => None,
     };
     let config = match decided {

@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::json;
+
+mod images;
 
 use super::device::DeviceArgs;
 use super::error::CliError;
 use super::files;
 use super::fitting::fitting;
 use super::network::NetworkArgs;
+use super::output::csv_field;
 use super::tuning::{self, Tune, TuneArgs, complete};
 use super::{positive, print_json, print_line, print_message};
 use crate::data::{self, Resize};
@@ -27,14 +30,17 @@ use crate::trained_model::TrainedModel;
 pub(super) struct Args {
     /// Checkpoint, or run directory (its best weights)
     checkpoint: PathBuf,
-    /// Images: JPEG, PNG, WebP, GIF or BMP
+    /// Images (JPEG, PNG, WebP, GIF or BMP), folders of them, or - for paths on stdin
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// How many classes to show
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = positive)]
     top: usize,
-    /// Print one JSON document
-    #[arg(long)]
+    /// Print text, one JSON document, or CSV: a row for each class of each image
+    #[arg(long, value_name = "WORD", value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// As --format json
+    #[arg(long, conflicts_with = "format")]
     json: bool,
     #[command(flatten)]
     network: NetworkArgs,
@@ -42,6 +48,14 @@ pub(super) struct Args {
     device: DeviceArgs,
     #[command(flatten)]
     tune: TuneArgs,
+}
+
+/// How predictions are printed.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+    Csv,
 }
 
 /// Classifies one image after the other, so that memory does not grow with their number.
@@ -53,9 +67,14 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.device.check()?;
     args.tune.check(&args.device)?;
     let loaded = files::load(&args.checkpoint, &args.network, true)?;
+    let files = images::expand(&args.images)?;
+    let format = match args.json {
+        true => Format::Json,
+        false => args.format,
+    };
     let mut failed = 0;
     let mut classified = Ok(());
-    let images = args.images.iter().filter_map(|path| {
+    let images = files.iter().filter_map(|path| {
         let image = decode(path, loaded.description.preprocessing.resize);
         let image = image.map_err(|error| {
             failed += 1;
@@ -66,7 +85,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let mut images = images.peekable();
     if images.peek().is_none() {
         // Without an image there is no need of a device.
-        if args.json {
+        if format == Format::Json {
             print_json(&json!([]))?;
         }
     } else {
@@ -78,13 +97,13 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             complete(&mut tuner, &device, graphs, &Choices::default(), log)
         });
         let mut predictor = predictor.map_err(|error| too_large(error, &device, &loaded))?;
-        classified = classify(&mut predictor, images, &args);
+        classified = classify(&mut predictor, images, &args, format);
     }
     // A closed pipe ends the command early, but does not hide an error.
     match (failed, classified) {
         (1.., Ok(()) | Err(CliError::ClosedPipe)) => Err(CliError::Data(format!(
             "{failed} of {} images could not be classified",
-            args.images.len()
+            files.len()
         ))),
         (_, classified) => classified,
     }
@@ -117,17 +136,23 @@ fn classify(
     predictor: &mut Predictor,
     images: impl Iterator<Item = (String, Vec<u8>)>,
     args: &Args,
+    format: Format,
 ) -> Result<(), CliError> {
     let mut document = Vec::new();
-    let mut not_finite = 0;
-    let mut printed = Ok(());
+    let (mut count, mut not_finite) = (0, 0);
+    let mut printed = match format {
+        Format::Csv => print_line("image,rank,class,index,probability"),
+        Format::Text | Format::Json => Ok(()),
+    };
     for (name, image) in images {
+        count += 1;
         match pollster::block_on(predictor.classify(&image)) {
             Ok(mut predictions) => {
                 predictions.truncate(args.top);
-                match args.json {
-                    true => document.push(as_json(&name, &predictions)),
-                    false => printed = as_text(&name, &predictions),
+                match format {
+                    Format::Json => document.push(as_json(&name, &predictions)),
+                    Format::Text => printed = as_text(&name, &predictions),
+                    Format::Csv => printed = as_csv(&name, &predictions),
                 }
                 if printed.is_err() {
                     break;
@@ -140,13 +165,12 @@ fn classify(
             Err(PredictError::Engine(error)) => return Err(error.into()),
         }
     }
-    if args.json {
+    if format == Format::Json {
         printed = print_json(&serde_json::Value::Array(document));
     }
     match (not_finite, printed) {
         (1.., Ok(()) | Err(CliError::ClosedPipe)) => Err(CliError::Diverged(format!(
-            "{not_finite} of {} images have scores that are NaN or infinite",
-            args.images.len()
+            "{not_finite} of {count} images have scores that are NaN or infinite"
         ))),
         (_, printed) => printed,
     }
@@ -158,6 +182,16 @@ fn as_json(image: &str, predictions: &[Prediction]) -> serde_json::Value {
         .map(|p| json!({"class": p.class, "index": p.index, "probability": p.probability}))
         .collect();
     json!({"image": image, "predictions": rows})
+}
+
+fn as_csv(image: &str, predictions: &[Prediction]) -> Result<(), CliError> {
+    let image = csv_field(&printable(image));
+    for (rank, p) in (1..).zip(predictions) {
+        let class = csv_field(&printable(&p.class));
+        let (index, probability) = (p.index, p.probability);
+        print_line(&format!("{image},{rank},{class},{index},{probability}"))?;
+    }
+    Ok(())
 }
 
 fn as_text(image: &str, predictions: &[Prediction]) -> Result<(), CliError> {
