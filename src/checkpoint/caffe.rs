@@ -102,16 +102,6 @@ struct BlobShape {
     dim: Vec<i64>,
 }
 
-/// Whether a file that begins with these bytes may be a `NetParameter` with layers.
-pub(super) fn may_begin(start: &[u8]) -> bool {
-    let after_name = match start {
-        [0x0a, len @ 0..=0x7f, rest @ ..] => rest.get(usize::from(*len)..),
-        _ => Some(start),
-    };
-    // The fields `layer` and `layers`, and `input`, which may come before them. No text has them.
-    matches!(after_name, Some([0xa2, 0x06, ..] | [0x12, ..] | [0x1a, ..]))
-}
-
 /// Reads a file of `len` bytes.
 ///
 /// # Errors
@@ -339,7 +329,7 @@ impl Layers {
                     variance: divide(variance)?,
                     epsilon: layer.epsilon.map_or(BatchNorm::EPSILON, f64::from),
                 };
-                self.add(Layer::BatchNorm(norm));
+                self.add(Layer::BatchNorm(Box::new(norm)));
             }
             Kind::Scale => match self.last() {
                 Some(Layer::BatchNorm(norm)) if norm.weight.is_none() => {

@@ -1,8 +1,6 @@
 //! Formats by their first bytes: the reader that a checkpoint needs; and those that are mistaken for
 //! checkpoints or arrays, so that an error can name them and the next step.
 
-use super::caffe;
-
 /// Enough of a file to recognise its format: the first block of a tar archive.
 pub(super) const START: usize = 512;
 
@@ -91,9 +89,19 @@ pub(super) fn reader(start: &[u8]) -> Reader {
         // A table, or an object that begins with its version or class.
         [3, 0, 0, 0, _, _, _, _, _, _, 0, 0, 0..=5, 0, 0, 0, ..]
         | [4, 0, 0, 0, _, 0, 0, 0, _, 0, 0, 0, b'V' | b'n' | b'c', ..] => Reader::Torch7,
-        _ if caffe::may_begin(start) => Reader::Caffe,
+        _ if may_be_caffe(start) => Reader::Caffe,
         _ => Reader::Safetensors,
     }
+}
+
+/// Whether a file that begins with these bytes may be a `NetParameter` of Caffe with layers.
+fn may_be_caffe(start: &[u8]) -> bool {
+    let after_name = match start {
+        [0x0a, len @ 0..=0x7f, rest @ ..] => rest.get(usize::from(*len)..),
+        _ => Some(start),
+    };
+    // The fields `layer` and `layers`, and `input`, which may come before them. No text has them.
+    matches!(after_name, Some([0xa2, 0x06, ..] | [0x12, ..] | [0x1a, ..]))
 }
 
 /// Whether a file is a tar archive that begins with one of the files of PyTorch before 0.1.10.

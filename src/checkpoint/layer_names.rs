@@ -19,7 +19,7 @@ pub(super) enum Layer {
         /// Whether it is the projection of a shortcut.
         is_shortcut: bool,
     },
-    BatchNorm(BatchNorm),
+    BatchNorm(Box<BatchNorm>),
     /// Average pooling of a shortcut, which halves the extents.
     Pooling,
     /// The classifier [classes, features].
@@ -83,7 +83,7 @@ pub(super) fn named(items: Vec<Item>) -> Result<BTreeMap<String, StoredTensor>, 
                     (_, true) => "bn2",
                     (_, false) => "bn_final",
                 };
-                names.batch_norm(name, norm)?;
+                names.batch_norm(name, *norm)?;
             }
             Item::Layer(Layer::Linear { weight, bias }) => names.linear(weight, bias)?,
             Item::Layer(Layer::Pooling) => {}
@@ -132,7 +132,7 @@ impl Names {
                     ends_with_convolution = true;
                 }
                 Layer::BatchNorm(norm) => {
-                    self.batch_norm(&format!("{unit}.bn{number}"), norm)?;
+                    self.batch_norm(&format!("{unit}.bn{number}"), *norm)?;
                     ends_with_convolution = false;
                 }
                 Layer::Pooling => {}

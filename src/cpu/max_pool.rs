@@ -52,9 +52,15 @@ fn pool_line(op: &MaxPool, from: &Source<'_>, y: &mut [f32], argmax: &mut [u32])
         y[from.channels..].fill(0.0);
         argmax[from.channels..].fill(0);
         let mut found = false;
-        for tap in 0..op.kernel * op.kernel {
-            let row = op.window.input_index(from.row, tap / op.kernel, height);
-            let column = op.window.input_index(column, tap % op.kernel, width);
+        for tap in 0..op.pooling.kernel * op.pooling.kernel {
+            let row = op
+                .pooling
+                .window
+                .input_index(from.row, tap / op.pooling.kernel, height);
+            let column = op
+                .pooling
+                .window
+                .input_index(column, tap % op.pooling.kernel, width);
             let (Some(row), Some(column)) = (row, column) else {
                 continue;
             };

@@ -4,13 +4,13 @@ use rayon::prelude::*;
 
 use super::Cpu;
 use super::call::Call;
-use crate::graph::ops::{MaxPool, MaxPoolGrad};
+use crate::graph::ops::{MaxPoolGrad, Pooling};
 
 pub(super) fn run(_: &Cpu, op: &MaxPoolGrad, mut call: Call<'_>) {
     let named = op.inputs(&call.operands());
     let (dy, argmax) = (call.plane(named.dy), call.words(named.argmax));
     let extent = call.result_extent(0);
-    let MaxPool { kernel, window, .. } = op.pool;
+    let Pooling { kernel, window, .. } = op.pooling;
     let (channels, columns) = (extent.channels, dy.size[1]);
     let [height, width] = extent.size;
     let image_len = dy.image_len();

@@ -40,6 +40,7 @@ impl Images {
     }
 
     /// The same images with the file of each.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn with_paths(self, paths: Vec<PathBuf>) -> Images {
         assert_eq!(paths.len(), self.labels.len(), "a file for each image");
         Images { paths, ..self }

@@ -18,7 +18,7 @@ pub(super) fn lower(
     let results = op.outputs(&node.outputs);
     let (y, argmax) = (results.maximum, results.argmax);
     let partition = RowPartition::new(lowering.shape(y), lowering.target);
-    let params = Params::new(&partition, op, lowering.shape(y), lowering.shape(x));
+    let params = Params::new(&partition, op.pooling, lowering.shape(y), lowering.shape(x));
     let launch = Launch {
         kernel: SHADER.with_storage(lowering.storage(x), &[]),
         uniforms: params.words(),

@@ -17,7 +17,12 @@ pub(super) fn lower(
     let named = op.inputs(&node.inputs);
     let (dy, argmax, dx) = (named.dy, named.argmax, node.outputs[0]);
     let partition = RowPartition::new(lowering.shape(dx), lowering.target);
-    let params = Params::new(&partition, &op.pool, lowering.shape(dy), lowering.shape(dx));
+    let params = Params::new(
+        &partition,
+        op.pooling,
+        lowering.shape(dy),
+        lowering.shape(dx),
+    );
     let launch = Launch {
         kernel: SHADER.with_storage(lowering.storage(dx), &[]),
         uniforms: params.words(),

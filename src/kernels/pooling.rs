@@ -2,7 +2,7 @@
 
 use super::row_partition::RowPartition;
 use super::shader::parameters;
-use crate::graph::ops::MaxPool;
+use crate::graph::ops::Pooling;
 use crate::shape::{LANES, Shape};
 
 parameters! {
@@ -25,14 +25,14 @@ parameters! {
 }
 
 impl Params {
-    pub(super) fn new(partition: &RowPartition, pool: &MaxPool, y: &Shape, x: &Shape) -> Params {
+    pub(super) fn new(partition: &RowPartition, pooling: Pooling, y: &Shape, x: &Shape) -> Params {
         Params {
             rows: partition.rows,
             columns: partition.columns,
             chunk: partition.chunk,
-            kernel: pool.kernel as u32,
-            stride: pool.window.stride as u32,
-            padding: pool.window.padding as u32,
+            kernel: pooling.kernel as u32,
+            stride: pooling.window.stride as u32,
+            padding: pooling.window.padding as u32,
             p: y.dims[1] as u32,
             q: y.dims[2] as u32,
             h: x.dims[1] as u32,

@@ -278,11 +278,12 @@ impl Forward<'_> {
                 padding,
                 ceil_mode,
             } => {
-                let op = ops::MaxPool {
+                let pooling = ops::Pooling {
                     kernel,
                     window: Window { stride, padding },
                     ceil_mode,
                 };
+                let op = ops::MaxPool { pooling };
                 self.graph.push_one(op, &[x], name)
             }
             LayerKind::GlobalAveragePool => self.graph.push_one(ops::GlobalAveragePool, &[x], name),

@@ -8,7 +8,7 @@ use super::error::SpecError;
 use super::layers::{Layer, LayerKind, Network, Shortcut, Unit};
 use super::spec::NetworkSpec;
 use super::words::{Block, Family, Stem};
-use crate::graph::ops::{MaxPool, Window};
+use crate::graph::ops::{Pooling, Window};
 
 /// Multiply-adds for one image beyond which a network is refused: the largest published ones take
 /// less than 10¹¹, and counts of operations stay within 64 bits.
@@ -82,12 +82,12 @@ impl Cursor {
                 padding,
                 ceil_mode,
             } => {
-                let pool = MaxPool {
+                let pooling = Pooling {
                     kernel,
                     window: Window { stride, padding },
                     ceil_mode,
                 };
-                self.size = pool.pooled(self.size);
+                self.size = pooling.outputs(self.size);
             }
             LayerKind::GlobalAveragePool => self.size = 1,
             LayerKind::Linear { outputs, .. } => self.channels = outputs,

@@ -122,7 +122,7 @@ struct Writer<'a> {
     graph: GraphProto,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     fn network(&mut self) -> Result<(), OnnxError> {
         let network = &self.model.network;
         let size = network.spec().image_size as usize;
@@ -211,13 +211,13 @@ impl Writer<'_> {
         let (kind, operands, attributes) = match layer.kind {
             LayerKind::Convolution { .. } => {
                 let weight = tensor("weight");
-                self.initializer(&weight, &kernel_of(layer), &self.values(&weight).to_vec())?;
+                self.initializer(&weight, &kernel_of(layer), self.values(&weight))?;
                 ("Conv", vec![weight], window_of(layer))
             }
             LayerKind::BatchNorm { channels } => {
                 let names = ["weight", "bias", "running_mean", "running_var"].map(tensor);
                 for name in &names {
-                    self.initializer(name, &[channels], &self.values(name).to_vec())?;
+                    self.initializer(name, &[channels], self.values(name))?;
                 }
                 let epsilon = AttributeProto {
                     name: "epsilon".to_owned(),
@@ -242,7 +242,7 @@ impl Writer<'_> {
             LayerKind::Linear { inputs, outputs } => {
                 let names = ["weight", "bias"].map(tensor);
                 for (name, extents) in names.iter().zip([&[outputs, inputs][..], &[outputs]]) {
-                    self.initializer(name, extents, &self.values(name).to_vec())?;
+                    self.initializer(name, extents, self.values(name))?;
                 }
                 ("Gemm", names.to_vec(), vec![int("transB", 1)])
             }
@@ -279,7 +279,7 @@ impl Writer<'_> {
         Ok(self.node(&layer.name, "Conv", &[&x, &weight, &bias], window_of(layer)))
     }
 
-    fn values(&self, name: &str) -> &[f32] {
+    fn values(&self, name: &str) -> &'a [f32] {
         &self.model.tensors[name]
     }
 

@@ -25,7 +25,7 @@ const fn room(name: &'static str, layer: usize, uses: Uses) -> Room {
 /// All rooms. `kernels` depends on no device and `gpu` on no operator: they share `program`.
 /// `run` records what `train` emits, and `verify` and `bench` run its graphs: they are above it
 /// and independent of each other.
-const ROOMS: [Room; 20] = [
+const ROOMS: [Room; 21] = [
     room("shape", 0, Uses::Only(&[])),
     room("rng", 0, Uses::Only(&[])),
     room("memory", 0, Uses::Only(&[])),
@@ -48,6 +48,7 @@ const ROOMS: [Room; 20] = [
     room("predict", 5, Uses::AllBelow),
     room("verify", 5, Uses::AllBelow),
     room("bench", 5, Uses::AllBelow),
+    room("onnx", 5, Uses::AllBelow),
     room("run", 5, Uses::Only(RUN)),
     room("cli", 6, Uses::AllBelow),
 ];
@@ -65,7 +66,7 @@ const RUN: &[&str] = &[
 ];
 
 /// External crates, and the standard library's file system, that only some rooms may name.
-const RESERVED: [(&str, &[&str]); 13] = [
+const RESERVED: [(&str, &[&str]); 16] = [
     ("wgpu", &["gpu"]),
     ("image", &["data"]),
     ("gif", &["data"]),
@@ -73,6 +74,9 @@ const RESERVED: [(&str, &[&str]); 13] = [
     ("jpeg_decoder", &["data"]),
     ("png", &["data"]),
     ("safetensors", &["checkpoint"]),
+    ("pytorch_reader", &["checkpoint"]),
+    ("zip", &["checkpoint"]),
+    ("prost", &["checkpoint", "onnx"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("signal_hook", &["cli"]),

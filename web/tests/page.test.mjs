@@ -171,6 +171,21 @@ describe('with WebGPU', { timeout: 10 * patience }, () => {
     await answered(page);
   });
 
+  test('weights of other programs open', async () => {
+    const path = picture('rotated.jpg');
+    await drop(page, 'rotated.jpg', await readFile(path));
+    for (const name of ['additive_bottleneck.pth', 'additive_bottleneck.t7', 'additive_bottleneck.caffemodel']) {
+      const own = file(`tests/foreign/${name}`);
+      await page.setInputFiles('#own-file', own);
+      await page.waitForFunction((name) => document.body.dataset.model === name, name);
+      await answered(page);
+      await agrees(page, path, own);
+    }
+    await page.click('#shipped');
+    await page.waitForFunction(() => document.body.dataset.model === 'cifar10.safetensors');
+    await answered(page);
+  });
+
   test('a lost device comes back', async () => {
     const workers = page.workers().filter((worker) => worker.url().endsWith('/worker.js'));
     assert.equal(workers.length, 1);

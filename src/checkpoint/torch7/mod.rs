@@ -71,7 +71,7 @@ impl<'a> Walk<'a> {
         let module = candidates
             .into_iter()
             .find(|value| matches!(self.file.object(value), Some(Object::Instance { .. })));
-        module.ok_or_else(|| CheckpointError::OtherFormat {
+        module.ok_or(CheckpointError::OtherFormat {
             found: "this Torch 7 file holds no network",
             advice: "name the file of a model, such as model_best.t7",
         })
@@ -188,13 +188,13 @@ impl<'a> Walk<'a> {
                         StoredTensor::f32(shape, variances.map(|v| v.max(0.0) as f32).collect())
                     }
                 };
-                Layer::BatchNorm(BatchNorm {
+                Layer::BatchNorm(Box::new(BatchNorm {
                     weight: tensor("weight")?,
                     bias: tensor("bias")?,
                     mean,
                     variance,
                     epsilon,
-                })
+                }))
             }
             "Linear" => Layer::Linear {
                 weight: needed("weight")?,

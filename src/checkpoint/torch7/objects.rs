@@ -182,7 +182,7 @@ impl File {
         let last = axes.clone().try_fold(offset, |at, (extent, stride)| {
             at.checked_add(stride.checked_mul(extent - 1)?)
         });
-        if !last.is_some_and(|last| last < numbers.len()) {
+        if last.is_none_or(|last| last >= numbers.len()) {
             return Err(outside());
         }
         let mut indices = Vec::with_capacity(count);

@@ -6,9 +6,9 @@
 use super::super::{GraphError, Node, Tensor, ValueId};
 use super::max_pool_grad::MaxPoolGradInputs;
 use super::named::{inputs, named, outputs};
-use super::pooling::{argmax_of, cases, maxima};
+use super::pooling::{Pooling, argmax_of, cases, maxima};
 use super::tape::Tape;
-use super::{Draw, HalfMaps, MaxPoolGrad, Operator, Sample, Window, nhwc, require};
+use super::{Draw, HalfMaps, MaxPoolGrad, Operator, Sample, nhwc, require};
 use crate::shape::Shape;
 
 /// x [N, H, W, C] → (maximum [N, P, Q, C], argmax u32 [N, P, Q, C]).
@@ -16,22 +16,8 @@ use crate::shape::Shape;
 /// Argmax indices are row-major within the window, in the memory layout of activations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MaxPool {
-    /// Height and width of the window.
-    pub kernel: usize,
-    /// Stride and padding.
-    pub window: Window,
-    /// Whether extents are rounded up, not down.
-    pub ceil_mode: bool,
-}
-
-impl MaxPool {
-    /// Output extent for an input extent, at least the kernel's less the padding.
-    pub fn pooled(&self, input: usize) -> usize {
-        match self.ceil_mode {
-            true => self.window.outputs_rounded_up(input, self.kernel),
-            false => self.window.outputs(input, self.kernel),
-        }
-    }
+    /// The geometry.
+    pub pooling: Pooling,
 }
 
 inputs! {
@@ -61,13 +47,19 @@ impl Operator for MaxPool {
         let [n, h, w, c] = nhwc(self.try_inputs(inputs)?.x)?;
         // A window entirely inside the padding would have no maximum.
         require(
-            self.window.stride > 0 && self.window.padding < self.kernel,
+            self.pooling.window.stride > 0 && self.pooling.window.padding < self.pooling.kernel,
             || "needs stride > 0 and padding smaller than the window".to_owned(),
         )?;
-        require(h.min(w) + 2 * self.window.padding >= self.kernel, || {
-            format!("the input is smaller than the window of {}", self.kernel)
-        })?;
-        let pooled = Shape::channels(&[n, self.pooled(h), self.pooled(w), c]);
+        require(
+            h.min(w) + 2 * self.pooling.window.padding >= self.pooling.kernel,
+            || {
+                format!(
+                    "the input is smaller than the window of {}",
+                    self.pooling.kernel
+                )
+            },
+        )?;
+        let pooled = Shape::channels(&[n, self.pooling.outputs(h), self.pooling.outputs(w), c]);
         let argmax = argmax_of(&pooled);
         Ok(MaxPoolOutputs {
             maximum: pooled,
@@ -81,7 +73,7 @@ impl Operator for MaxPool {
         let shapes = self.infer(&[&x.shape]).expect("shapes were checked");
         let MaxPoolOutputs { maximum, argmax } = self.outputs(&shapes);
         let size = [maximum.dims[1], maximum.dims[2]];
-        let (maxima, indices) = maxima(x, self, size);
+        let (maxima, indices) = maxima(x, self.pooling, size);
         let results = MaxPoolOutputs {
             maximum: Tensor::real(maximum, maxima),
             argmax: Tensor::index(argmax, indices),
@@ -102,7 +94,7 @@ impl Operator for MaxPool {
         let MaxPoolOutputs { argmax, .. } = self.outputs(&node.outputs);
         let dims = &tape.graph.shape(x).dims;
         let op = MaxPoolGrad {
-            pool: self.clone(),
+            pooling: self.pooling,
             input: [dims[1], dims[2]],
         };
         let operands = MaxPoolGradInputs { dy, argmax }.list();
@@ -112,7 +104,9 @@ impl Operator for MaxPool {
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
         cases()
-            .map(|(dims, op)| Sample::new(op, vec![draw.real(Shape::channels(&dims))]))
+            .map(|(dims, pooling)| {
+                Sample::new(MaxPool { pooling }, vec![draw.real(Shape::channels(&dims))])
+            })
             .collect()
     }
 }

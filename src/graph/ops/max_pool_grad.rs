@@ -2,15 +2,15 @@
 
 use super::super::Tensor;
 use super::named::{inputs, named};
-use super::pooling::{argmax_of, cases, maxima};
-use super::{Draw, HalfMaps, MaxPool, Operator, Sample, nhwc, require};
+use super::pooling::{Pooling, argmax_of, cases, maxima};
+use super::{Draw, HalfMaps, Operator, Sample, nhwc, require};
 use crate::shape::{Layout, Shape};
 
 /// (dy, argmax) → dx [N, H, W, C].
 #[derive(Clone, Debug, PartialEq)]
 pub struct MaxPoolGrad {
-    /// The pooling.
-    pub pool: MaxPool,
+    /// The geometry of the pooling.
+    pub pooling: Pooling,
     /// Height and width of x.
     pub input: [usize; 2],
 }
@@ -33,7 +33,7 @@ impl Operator for MaxPoolGrad {
         let MaxPoolGradInputs { dy, argmax } = self.try_inputs(inputs)?;
         let [n, p, q, c] = nhwc(dy)?;
         let [h, w] = self.input;
-        let expected = [h, w].map(|extent| self.pool.pooled(extent));
+        let expected = [h, w].map(|extent| self.pooling.outputs(extent));
         require(
             expected == [p, q] && argmax.dims == dy.dims && argmax.layout == Layout::Channels,
             || format!("needs gradients and argmax indices [{n}, {expected:?}, {c}]"),
@@ -51,7 +51,7 @@ impl Operator for MaxPoolGrad {
         for (cell, (dy, argmax)) in cells.enumerate() {
             let (c_at, q_at, p_at, n_at) =
                 (cell % c, cell / c % q, cell / c / q % p, cell / c / q / p);
-            let MaxPool { kernel, window, .. } = self.pool;
+            let Pooling { kernel, window, .. } = self.pooling;
             let tap = *argmax as usize;
             let row = window.input_index(p_at, tap / kernel, h);
             let column = window.input_index(q_at, tap % kernel, w);
@@ -64,15 +64,15 @@ impl Operator for MaxPoolGrad {
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
         cases()
-            .map(|(dims, pool)| {
+            .map(|(dims, pooling)| {
                 let x = draw.real(Shape::channels(&dims));
-                let size = [1, 2].map(|axis| pool.pooled(dims[axis]));
+                let size = [1, 2].map(|axis| pooling.outputs(dims[axis]));
                 let pooled = Shape::channels(&[dims[0], size[0], size[1], dims[3]]);
-                let (_, indices) = maxima(&x, &pool, size);
+                let (_, indices) = maxima(&x, pooling, size);
                 let argmax = Tensor::index(argmax_of(&pooled), indices);
                 let dy = draw.real(pooled);
                 let op = MaxPoolGrad {
-                    pool,
+                    pooling,
                     input: [dims[1], dims[2]],
                 };
                 Sample::new(op, vec![dy, argmax])

@@ -75,6 +75,7 @@ pub use named::{NormOperands, NormalizedOperands};
 pub use normalize::{Normalize, NormalizeInputs};
 pub use normalize_grad::{NormalizeGrad, NormalizeGradInputs};
 pub use normalize_grad_reduce::{NormalizeGradReduce, NormalizeGradReduceInputs};
+pub use pooling::Pooling;
 pub use relu::{Relu, ReluInputs};
 pub use relu_grad::{ReluGrad, ReluGradInputs};
 pub use running_average::{RunningAverage, RunningAverageInputs};

@@ -1,8 +1,29 @@
 //! Shared by max pooling and its gradient: the argmax indices and the sample cases.
 
 use super::super::Tensor;
-use super::{MaxPool, Window};
+use super::Window;
 use crate::shape::{DType, Shape};
+
+/// Geometry of max pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pooling {
+    /// Height and width of the window.
+    pub kernel: usize,
+    /// Stride and padding.
+    pub window: Window,
+    /// Whether extents are rounded up, not down.
+    pub ceil_mode: bool,
+}
+
+impl Pooling {
+    /// Output extent for an input extent, at least the kernel's less the padding.
+    pub fn outputs(self, input: usize) -> usize {
+        match self.ceil_mode {
+            true => self.window.outputs_rounded_up(input, self.kernel),
+            false => self.window.outputs(input, self.kernel),
+        }
+    }
+}
 
 /// Shape of the argmax indices of a pooled shape.
 pub(super) fn argmax_of(pooled: &Shape) -> Shape {
@@ -13,8 +34,8 @@ pub(super) fn argmax_of(pooled: &Shape) -> Shape {
 }
 
 /// Maximum and argmax index of each of P by Q windows.
-pub(super) fn maxima(x: &Tensor, pool: &MaxPool, [p, q]: [usize; 2]) -> (Vec<f64>, Vec<u32>) {
-    let MaxPool { kernel, window, .. } = *pool;
+pub(super) fn maxima(x: &Tensor, pooling: Pooling, [p, q]: [usize; 2]) -> (Vec<f64>, Vec<u32>) {
+    let Pooling { kernel, window, .. } = pooling;
     let [n, h, w, c] = [0, 1, 2, 3].map(|axis| x.shape.dims[axis]);
     let cells = (0..n * p * q * c).map(|cell| {
         let (c_at, q_at, p_at, n_at) = (cell % c, cell / c % q, cell / c / q % p, cell / c / q / p);
@@ -37,7 +58,7 @@ pub(super) fn maxima(x: &Tensor, pool: &MaxPool, [p, q]: [usize; 2]) -> (Vec<f64
 }
 
 /// Extents of feature maps and a pooling.
-pub(super) fn cases() -> impl Iterator<Item = ([usize; 4], MaxPool)> {
+pub(super) fn cases() -> impl Iterator<Item = ([usize; 4], Pooling)> {
     [
         ([1, 1, 1, 1], 3, 2, 1, false),
         ([2, 8, 8, 5], 3, 2, 1, false),
@@ -49,11 +70,11 @@ pub(super) fn cases() -> impl Iterator<Item = ([usize; 4], MaxPool)> {
     .into_iter()
     .map(|(dims, kernel, stride, padding, ceil_mode)| {
         let window = Window { stride, padding };
-        let op = MaxPool {
+        let pooling = Pooling {
             kernel,
             window,
             ceil_mode,
         };
-        (dims, op)
+        (dims, pooling)
     })
 }
