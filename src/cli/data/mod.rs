@@ -14,6 +14,8 @@ use crate::model::Stem;
 #[derive(Subcommand)]
 pub(super) enum Action {
     /// Find unreadable, odd, duplicate and leaked images in a folder
+    ///
+    /// The exit code is 4 if training or evaluation would refuse the folder, otherwise 0.
     Check(check::Args),
     /// Measure mean and standard deviation of the training images of a folder
     MeanStd(mean_std::Args),
