@@ -9,6 +9,7 @@ mod bench;
 mod cache;
 mod card;
 mod convert;
+mod data;
 mod dataset;
 mod device;
 mod devices;
@@ -57,6 +58,9 @@ enum Command {
     Card(card::Args),
     /// Write a checkpoint in another format
     Convert(convert::Args),
+    /// Check a dataset, measure it, or show its augmented images
+    #[command(subcommand)]
+    Data(data::Action),
     /// Show a network's layers, size and memory
     Summary(summary::Args),
     /// Compare with arrays recorded from another program
@@ -112,6 +116,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Predict(args) => predict::run(args),
         Command::Card(args) => card::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Data(action) => data::run(action),
         Command::Summary(args) => summary::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),

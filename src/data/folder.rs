@@ -18,6 +18,7 @@
 //! when they are read (`image_files`).
 
 mod entries;
+mod inspect;
 mod parts;
 
 use std::collections::{BTreeSet, HashMap};
@@ -37,6 +38,8 @@ use super::unreadable::Unreadable;
 use super::unused::Unused;
 use super::{DataError, Dataset, HOST_LIMIT, Manifest, Request, Resize, Source, decode_image_file};
 use crate::text::name_of;
+pub use inspect::{Example, Finding, FindingKind, InspectedPart, Inspection, inspect_folder};
+
 use entries::{EntryKind, NESTED, NOT_AN_IMAGE, OUTSIDE_CLASSES, entries, note_unusable};
 
 /// Opens a folder.

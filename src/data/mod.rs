@@ -15,6 +15,8 @@
 //! those that cannot be read, and `unused` lists what is no part of the dataset). `decode` and
 //! `resize` produce pixels of the network's size, `statistics` measures mean and deviation where
 //! none are published. `names` makes names of classes and files fit to print.
+//! [`inspect_folder`] looks for faults in a folder before it is used, and [`write_grid`] writes
+//! images side by side as PNG.
 //!
 //! Images stay bytes here: padding, cropping, flipping and normalising happen on the device, so
 //! this room depends on neither the network nor training; a manifest's recipe is plain data. It
@@ -30,6 +32,8 @@ mod error;
 mod folder;
 #[cfg(not(target_arch = "wasm32"))]
 mod formats;
+#[cfg(not(target_arch = "wasm32"))]
+mod grid;
 #[cfg(not(target_arch = "wasm32"))]
 mod image_files;
 mod images;
@@ -61,7 +65,11 @@ pub use decode::decode_image_file;
 pub use decode::{DECODE_MEMORY, LARGEST_FILE, decode_image, fit_pixels};
 pub use error::DataError;
 #[cfg(not(target_arch = "wasm32"))]
+pub use folder::{Example, Finding, FindingKind, InspectedPart, Inspection, inspect_folder};
+#[cfg(not(target_arch = "wasm32"))]
 pub use formats::is_named_as_image;
+#[cfg(not(target_arch = "wasm32"))]
+pub use grid::write_grid;
 pub use images::Images;
 pub use loader::{Batch, Loader};
 pub use manifest::{Archive, Manifest, Published, RecipeDefaults, RecordFile};
@@ -69,7 +77,7 @@ pub use manifest::{Archive, Manifest, Published, RecipeDefaults, RecordFile};
 pub use names::spell_apart;
 pub use resize::{Resampling, Resize};
 #[cfg(not(target_arch = "wasm32"))]
-pub use statistics::fingerprint;
+pub use statistics::{MEASURED, fingerprint};
 
 /// Decoded images stay in memory if the parts that are opened take at most this many bytes.
 pub const HOST_LIMIT: u64 = 1 << 30;
@@ -89,6 +97,14 @@ impl EpochKey {
     pub fn stream(self, purpose: Purpose, sample: usize) -> Stream {
         let sample = u32::try_from(sample).expect("datasets have at most 2^32 images");
         Stream::new(self.seed, purpose, sample, self.epoch)
+    }
+
+    /// The order in which training reads so many images in the epoch.
+    ///
+    /// # Panics
+    /// If there are more than 2^32.
+    pub fn order(self, images: usize) -> Vec<u32> {
+        Stream::new(self.seed, Purpose::Shuffle, self.epoch, 0).permutation(images)
     }
 }
 

@@ -7,16 +7,17 @@ use super::images::image_bytes;
 use super::{DataError, Source};
 use crate::rng::hash;
 
-/// Largest number of images measured; it gives the mean to about a third of a grey level.
-const SAMPLE: usize = 10_000;
+/// Largest number of images that mean and deviation are measured on; it gives the mean to about a
+/// third of a grey level.
+pub const MEASURED: usize = 10_000;
 
 /// Mean and standard deviation of R, G and B on the scale 0..255, over all pixels of all
-/// images, or of [`SAMPLE`] images evenly spread over the source if it has more.
+/// images, or of [`MEASURED`] images evenly spread over the source if it has more.
 ///
 /// Sums are integers, so the result does not depend on how threads share the work. A deviation
 /// below 1 becomes 1, so that images of one colour are not divided by zero.
 pub(super) fn measure(source: &dyn Source) -> Result<([f32; 3], [f32; 3]), DataError> {
-    let count = source.len().min(SAMPLE);
+    let count = source.len().min(MEASURED);
     let sums = (0..count).into_par_iter().map(|sample| {
         let mut image = vec![0; image_bytes(source.size())];
         source.read(sample * source.len() / count, None, &mut image)?;
@@ -95,7 +96,7 @@ mod tests {
     #[test]
     fn a_large_source_is_sampled_all_over() {
         // The second half is white: a sample of the beginning would give 0.
-        let count = 3 * SAMPLE;
+        let count = 3 * MEASURED;
         let bytes = [vec![0; count / 2 * 3], vec![255; count / 2 * 3]].concat();
         let source = Images::new(1, bytes, vec![0; count]);
         assert_eq!(measure(&source).unwrap().0, [127.5; 3]);

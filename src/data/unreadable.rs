@@ -3,6 +3,7 @@
 //! A few are skipped and noted; more than 1 % is an error.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::DataError;
@@ -15,7 +16,20 @@ const NAMED: usize = 5;
 pub(super) struct Unreadable {
     part: PathBuf,
     files: usize,
-    reasons: BTreeMap<usize, String>,
+    reasons: BTreeMap<usize, Reason>,
+}
+
+/// Why a file cannot be read.
+struct Reason {
+    /// Its path below the part, printable.
+    file: String,
+    error: String,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file, self.error)
+    }
 }
 
 impl Unreadable {
@@ -30,8 +44,11 @@ impl Unreadable {
 
     /// Records file number `index` as unreadable.
     pub(super) fn add(&mut self, index: usize, file: &Path, error: &DataError) {
-        let name = printable_path(file.strip_prefix(&self.part).unwrap_or(file));
-        self.reasons.insert(index, format!("{name}: {error}"));
+        let reason = Reason {
+            file: printable_path(file.strip_prefix(&self.part).unwrap_or(file)),
+            error: error.to_string(),
+        };
+        self.reasons.insert(index, reason);
     }
 
     /// How many there are.
@@ -52,7 +69,14 @@ impl Unreadable {
     /// The first unreadable file for which `wanted` holds.
     pub(super) fn first_where(&self, wanted: impl Fn(usize) -> bool) -> Option<String> {
         let found = self.reasons.iter().find(|(index, _)| wanted(**index));
-        found.map(|(_, reason)| reason.clone())
+        found.map(|(_, reason)| reason.to_string())
+    }
+
+    /// The unreadable files in order, with the errors of reading them.
+    pub(super) fn errors(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.reasons
+            .iter()
+            .map(|(&index, reason)| (index, &*reason.error))
     }
 
     /// An error if more than 1 % of the files are unreadable.
@@ -92,7 +116,7 @@ impl Unreadable {
 
     /// The first few files with their reasons, and how many more there are.
     fn listed(&self) -> String {
-        let named: Vec<String> = self.reasons.values().take(NAMED).cloned().collect();
-        first_few(&named, self.len())
+        let named = self.reasons.values().take(NAMED).map(Reason::to_string);
+        first_few(&named.collect::<Vec<_>>(), self.len())
     }
 }

@@ -77,6 +77,23 @@ pub fn crop_padding(image_size: usize) -> usize {
     image_size / 8
 }
 
+/// The operator that makes a batch of images of `size` x `size`: flipped and cropped at random with
+/// `augment`, as in training.
+pub fn assemble_batch(
+    size: usize,
+    preprocessing: &Preprocessing,
+    augment: bool,
+) -> ops::AssembleBatch {
+    ops::AssembleBatch {
+        size,
+        padding: if augment { crop_padding(size) } else { 0 },
+        flip: augment,
+        order: preprocessing.order,
+        mean: preprocessing.mean,
+        std: preprocessing.std,
+    }
+}
+
 impl Network {
     /// The graph that computes logits only, without labels.
     ///
@@ -209,14 +226,7 @@ impl Forward<'_> {
                 let images = self.graph.external(name, Shape::indices(&[*count, words]));
                 let rows = self.graph.external(names::ROWS, Shape::indices(&[batch]));
                 let samples = self.samples(batch);
-                let op = ops::AssembleBatch {
-                    size,
-                    padding: if *augment { crop_padding(size) } else { 0 },
-                    flip: *augment,
-                    order: preprocessing.order,
-                    mean: preprocessing.mean,
-                    std: preprocessing.std,
-                };
+                let op = assemble_batch(size, preprocessing, *augment);
                 let step = declared(self.graph, names::STEP);
                 self.graph
                     .push_one(op, &[images, rows, samples, step], names::INPUT)

@@ -56,6 +56,34 @@ pub struct NetworkSpec {
     pub ceil_mode: bool,
 }
 
+impl Stem {
+    /// The resize to images of a size: the CIFAR stem uses the whole shorter side, the ImageNet
+    /// stem 224 of 256 pixels, and the same proportion at other sizes.
+    pub fn resize(self, image_size: u32) -> Resize {
+        match self {
+            Stem::Cifar => Resize::whole(image_size),
+            Stem::ImageNet => Resize::new(224, 256).scaled_to(image_size),
+        }
+    }
+
+    /// Checks that networks with this stem take images of a size.
+    ///
+    /// # Errors
+    /// [`SpecError::ImageSize`], with the legal sizes.
+    pub fn check_image_size(self, image_size: u32) -> Result<(), SpecError> {
+        let least = self.least_image_size();
+        match (least..=MAX_IMAGE_SIZE).contains(&image_size) {
+            true => Ok(()),
+            false => Err(SpecError::ImageSize {
+                size: image_size,
+                stem: self,
+                least,
+                most: MAX_IMAGE_SIZE,
+            }),
+        }
+    }
+}
+
 impl NetworkSpec {
     /// An additive PyramidNet with all other fields at their defaults for the stem and depth.
     pub fn pyramid(stem: Stem, depth: u32, alpha: f64) -> NetworkSpec {
@@ -83,14 +111,10 @@ impl NetworkSpec {
         }
     }
 
-    /// The resize to the network's input unless a checkpoint specifies another: the CIFAR stem
-    /// uses the whole shorter side, the ImageNet stem 224 of 256 pixels, and the same proportion
-    /// at other sizes.
+    /// The resize to the network's input unless a checkpoint specifies another; see
+    /// [`Stem::resize`].
     pub fn resize(&self) -> Resize {
-        match self.stem {
-            Stem::Cifar => Resize::whole(self.image_size),
-            Stem::ImageNet => Resize::new(224, 256).scaled_to(self.image_size),
-        }
+        self.stem.resize(self.image_size)
     }
 
     /// Checks that such a network exists.
@@ -117,16 +141,7 @@ impl NetworkSpec {
                 dropout: self.dropout,
             });
         }
-        let least = self.stem.least_image_size();
-        if !(least..=MAX_IMAGE_SIZE).contains(&self.image_size) {
-            return Err(SpecError::ImageSize {
-                size: self.image_size,
-                stem: self.stem,
-                least,
-                most: MAX_IMAGE_SIZE,
-            });
-        }
-        Ok(())
+        self.stem.check_image_size(self.image_size)
     }
 
     /// Number of units in each stage.

@@ -21,7 +21,6 @@ use crate::graph::step::Step;
 use crate::graph::{Arena, Graph, Passes, Precision};
 use crate::kernels::Choices;
 use crate::model::{Network, Parameter, ParameterRole, Preprocessing, names};
-use crate::rng::{Purpose, Stream};
 use crate::shape::LANES;
 
 /// Options of a [`Trainer`].
@@ -294,11 +293,7 @@ impl Trainer {
     pub fn step(&mut self) -> Result<usize, TrainError> {
         assert!(!self.epoch_done(), "the epoch has no further step");
         if self.batches.is_none() {
-            let key = EpochKey {
-                seed: self.options.seed,
-                epoch: self.position.epoch,
-            };
-            let key = self.options.recipe.augment.then_some(key);
+            let key = self.options.recipe.augment.then(|| self.epoch_key());
             self.batches = Some(self.train.batches(self.remaining_batches(), key));
         }
         let total = self.batch_at(self.position.step);
@@ -389,10 +384,17 @@ impl Trainer {
         order.images_after(step + 1) - order.images_after(step)
     }
 
+    /// The key of the random numbers of the epoch.
+    fn epoch_key(&self) -> EpochKey {
+        EpochKey {
+            seed: self.options.seed,
+            epoch: self.position.epoch,
+        }
+    }
+
     /// Image indices of all remaining micro-batches, or batches, of the epoch.
     fn remaining_batches(&self) -> Vec<Vec<u32>> {
-        let mut stream = Stream::new(self.options.seed, Purpose::Shuffle, self.position.epoch, 0);
-        let order = stream.permutation(self.train.len());
+        let order = self.epoch_key().order(self.train.len());
         let batch = self.options.recipe.batch_size;
         let chunk = self.options.micro_batch.unwrap_or(batch);
         let remaining = order.chunks(batch).skip(self.position.step as usize);

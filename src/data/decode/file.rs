@@ -4,8 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use image::RgbImage;
+
 use super::budget::Budget;
-use super::{DataError, LARGEST_FILE, Resize, decode_image, sniff};
+use super::{DataError, LARGEST_FILE, Resize, decode, sniff};
 use crate::memory::{self, OutOfMemory};
 
 /// Bytes of the files that are in memory at the same time.
@@ -14,7 +16,7 @@ static FILES: Budget = Budget::new(LARGEST_FILE);
 /// Bytes that [`sniff`] needs at most.
 const SNIFFED: u64 = 16;
 
-/// Reads an image file and decodes it as [`decode_image`] does.
+/// Reads an image file, decodes it and resizes it, as [`super::decode_image`] does.
 ///
 /// A symbolic link is followed. Pipes, sockets and devices are not opened. However many threads
 /// read files, these take at most [`LARGEST_FILE`] bytes together.
@@ -23,6 +25,17 @@ const SNIFFED: u64 = 16;
 /// If it is not a regular file, has more than [`LARGEST_FILE`] bytes, cannot be read, or its
 /// content cannot be decoded. The error lacks the file's name; [`DataError::in_file`] adds it.
 pub fn decode_image_file(path: &Path, resize: Resize) -> Result<Vec<u8>, DataError> {
+    with_image_file(path, |image| resize.apply(image))
+}
+
+/// What `look` finds in the image of a file, at its own size.
+///
+/// # Errors
+/// As [`decode_image_file`].
+pub(in crate::data) fn with_image_file<T>(
+    path: &Path,
+    look: impl FnOnce(&RgbImage) -> T,
+) -> Result<T, DataError> {
     let (file, length) = open(path)?;
     if length > LARGEST_FILE {
         let limit = LARGEST_FILE;
@@ -42,7 +55,8 @@ pub fn decode_image_file(path: &Path, resize: Resize) -> Result<Vec<u8>, DataErr
     // A file that grows meanwhile must not exceed its share.
     let read = file.take(length).read_to_end(&mut bytes);
     read.map_err(refused)?;
-    decode_image(&bytes, resize)
+    let (image, _memory) = decode(&bytes)?;
+    Ok(look(&image))
 }
 
 /// Recognises an image file by its first bytes.

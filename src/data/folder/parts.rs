@@ -126,7 +126,7 @@ fn elsewhere(directory: &Path, folders: &[String]) -> String {
         .map(Path::to_path_buf)
         .or_else(|| below.into_iter().find(|below| holds_train(below)));
     match found {
-        Some(found) => format!("; {0} has them: give --data {0}", printable_path(&found)),
+        Some(found) => format!("; {} has them: give that directory", printable_path(&found)),
         None => String::new(),
     }
 }

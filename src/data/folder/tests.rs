@@ -196,11 +196,14 @@ fn a_dataset_one_level_up_or_down_is_named() {
         let opened = open(manifest(), &request(Some(dir)));
         opened.err().unwrap().to_string()
     };
-    let advice = format!("give --data {}", folder.0.path().display());
+    let advice = format!("{} has them: give that", folder.0.path().display());
     assert_has(&error(&folder.path("train")), &advice);
     let above = TempDir::new().unwrap();
     fs::rename(folder.0.path(), above.path().join("inner")).unwrap();
-    let advice = format!("give --data {}", above.path().join("inner").display());
+    let advice = format!(
+        "{} has them: give that",
+        above.path().join("inner").display()
+    );
     assert_has(&error(above.path()), &advice);
 }
 

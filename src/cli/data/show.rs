@@ -1,0 +1,176 @@
+//! `pyr-wgpu data show`: training images as the network sees them, as a PNG file.
+//!
+//! They pass the operator that assembles a batch, with the random numbers of the epoch, and are
+//! denormalised. Row c holds the first images of class c in the order of the epoch.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, value_parser};
+use rayon::prelude::*;
+
+use super::super::dataset;
+use super::super::error::CliError;
+use super::super::output::print_message;
+use super::super::positive;
+use super::ResizeArgs;
+use crate::checkpoint::write_atomically;
+use crate::data::{self, DataError, DatasetKind, EpochKey, Request, Source, write_grid};
+use crate::graph::ops::{AssembleBatch, ChannelOrder};
+use crate::graph::step::Step;
+use crate::graph::{Op, Tensor};
+use crate::memory::{self, bytes};
+use crate::model::{Preprocessing, assemble_batch};
+use crate::shape::Shape;
+use crate::text::{printable, printable_path};
+
+/// Arguments of `data show`.
+#[derive(ClapArgs)]
+pub(in super::super) struct Args {
+    #[arg(long, value_name = "NAME", help = DatasetKind::names("or"))]
+    dataset: DatasetKind,
+    /// Where the dataset's files are
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    resize: ResizeArgs,
+    /// Seed of the run
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Epoch of the run, from 1
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+    epoch: u32,
+    /// Images of each class
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
+    count: usize,
+    /// File to write
+    #[arg(long, value_name = "FILE.png", default_value = "show.png")]
+    output: PathBuf,
+    /// No random flip and crop
+    #[arg(long)]
+    no_augment: bool,
+    /// Print errors only
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Writes the file.
+///
+/// # Errors
+/// If the dataset or an image cannot be read, or the file cannot be written.
+pub(super) fn run(args: Args) -> Result<(), CliError> {
+    dataset::check(Some(args.dataset), args.data.as_deref())?;
+    let resize = args.resize.resize()?;
+    let extension = args.output.extension();
+    if !extension.is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
+        return Err(CliError::Usage(format!(
+            "--output {} would be a PNG file; end its name in .png",
+            printable_path(&args.output)
+        )));
+    }
+    let opened = data::open(&Request {
+        kind: args.dataset,
+        dir: args.data,
+        resize,
+        need_train: true,
+    })?;
+    let train = opened.train.expect("it was requested");
+    let say = |text: &str| {
+        if !args.quiet {
+            print_message(text);
+        }
+    };
+    for note in &opened.notes {
+        say(&format!("note: {note}"));
+    }
+    let key = EpochKey {
+        seed: args.seed,
+        epoch: args.epoch,
+    };
+    let mut rows = vec![Vec::new(); opened.classes.len()];
+    for sample in key.order(train.len()) {
+        let row = &mut rows[train.label(sample as usize) as usize];
+        if row.len() < args.count {
+            row.push(sample);
+        }
+    }
+    let size = resize.size as usize;
+    let images: usize = rows.iter().map(Vec::len).sum();
+    memory::check((images * size * size * 3) as u64).map_err(DataError::Memory)?;
+    let view = View {
+        train: &*train,
+        preprocessing: Preprocessing {
+            mean: opened.mean,
+            std: opened.std,
+            resize,
+            order: ChannelOrder::Rgb,
+        },
+        key,
+        augment: !args.no_augment,
+    };
+    let rows = rows.par_iter().map(|samples| view.images(samples));
+    let rows: Vec<Vec<u8>> = rows.collect::<Result<_, _>>()?;
+    for note in train.notes() {
+        say(&format!("note: {note}"));
+    }
+    write_atomically(&args.output, |writer| write_grid(writer, size, &rows))?;
+    let classes: Vec<String> = opened
+        .classes
+        .iter()
+        .map(|class| printable(class))
+        .collect();
+    say(&format!("rows     {}", classes.join(", ")));
+    let written = fs::metadata(&args.output).map_or(0, |file| file.len());
+    let path = printable_path(&args.output);
+    say(&format!(
+        "wrote    {path} ({images} images, {})",
+        bytes(written)
+    ));
+    Ok(())
+}
+
+/// How an epoch of training sees its images.
+struct View<'a> {
+    train: &'a dyn Source,
+    preprocessing: Preprocessing,
+    key: EpochKey,
+    augment: bool,
+}
+
+impl View<'_> {
+    /// The bytes of the images of a row, after augmentation and denormalised.
+    fn images(&self, samples: &[u32]) -> Result<Vec<u8>, DataError> {
+        let Preprocessing {
+            mean, std, resize, ..
+        } = self.preprocessing;
+        let size = resize.size as usize;
+        let mut read = vec![0; samples.len() * size * size * 3];
+        let images = read.chunks_exact_mut(size * size * 3);
+        for (image, sample) in images.zip(samples) {
+            let key = self.augment.then_some(self.key);
+            self.train.read(*sample as usize, key, image)?;
+        }
+        let count = samples.len();
+        let table = Shape::indices(&[count, AssembleBatch::image_words(size)]);
+        let list = Shape::indices(&[count]);
+        let step = Step {
+            seed: self.key.seed,
+            epoch: self.key.epoch,
+            ..Step::default()
+        };
+        let inputs = [
+            Tensor::index(table, AssembleBatch::pack_images(&read, size)),
+            Tensor::index(list.clone(), (0..count as u32).collect()),
+            Tensor::index(list, samples.to_vec()),
+            Tensor::index(Step::shape(), step.to_words().into()),
+        ];
+        let op = Op::from(assemble_batch(size, &self.preprocessing, self.augment));
+        let batch = op.reference(&inputs.each_ref()).swap_remove(0);
+        let byte = |(value, channel): (&f64, usize)| {
+            let value = value * f64::from(std[channel]) + f64::from(mean[channel]);
+            value.round() as u8
+        };
+        let channels = (0..3).cycle();
+        Ok(batch.values().iter().zip(channels).map(byte).collect())
+    }
+}
