@@ -39,7 +39,12 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         true => Some(training(&args.checkpoint)?),
         false => None,
     };
-    let name = name_of(args.checkpoint.with_extension("").as_os_str());
+    // A run such as pyramidnet110-mul-a4.75-cifar10-1 has no extension.
+    let name = match training {
+        Some(_) => args.checkpoint.file_name(),
+        None => args.checkpoint.file_stem(),
+    };
+    let name = name_of(name.unwrap_or(args.checkpoint.as_os_str()));
     let card = Card {
         name: &name,
         network: &model.network,
