@@ -180,3 +180,72 @@ fn classes_can_be_named() {
         assert!(text.contains(word), "{text}");
     }
 }
+
+/// A value of Torch 7, by hand: an object with a table of fields.
+fn module(index: &mut i32, class: &str, fields: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let int = |value: usize| (value as i32).to_le_bytes();
+    let text = |text: &str| [&int(text.len())[..], text.as_bytes()].concat();
+    *index += 2;
+    let mut bytes = [&int(4)[..], &int(*index as usize - 1)].concat();
+    bytes.extend([text("V 1"), text(class)].concat());
+    bytes.extend([int(3), int(*index as usize), int(fields.len())].concat());
+    for (name, value) in fields {
+        bytes.extend([&int(2)[..], &text(name), value].concat());
+    }
+    bytes
+}
+
+fn table(index: &mut i32, entries: &[Vec<u8>]) -> Vec<u8> {
+    *index += 1;
+    let mut bytes = [3, *index, entries.len() as i32]
+        .map(i32::to_le_bytes)
+        .concat();
+    for (number, entry) in (1..).zip(entries) {
+        bytes.extend(1i32.to_le_bytes());
+        bytes.extend(f64::from(number).to_le_bytes());
+        bytes.extend(entry);
+    }
+    bytes
+}
+
+/// Containers that hold the same container twice, thirty deep: a small file, a walk without end.
+#[test]
+fn modules_that_repeat_are_refused() {
+    let mut index = 0;
+    let mut inner = module(&mut index, "nn.Identity", &[]);
+    let mut number = index - 1;
+    for _ in 0..30 {
+        let again = [4, number].map(i32::to_le_bytes).concat();
+        let modules = table(&mut index, &[inner, again]);
+        inner = module(&mut index, "nn.Sequential", &[("modules", modules)]);
+        number = index - 1;
+    }
+    let error = Checkpoint::from_bytes(&inner).unwrap_err().to_string();
+    assert!(error.contains("nested too deep, or too many"), "{error}");
+}
+
+/// Dictionaries with more than one network: the trained one by its key, otherwise an error.
+#[test]
+fn the_network_of_a_dictionary_is_told_by_its_key() {
+    let several = fs::read(file("several.pth")).unwrap();
+    let checkpoint = Checkpoint::from_bytes(&several).unwrap();
+    let names: Vec<&String> = checkpoint.tensors.keys().collect();
+    assert_eq!(names, ["conv1.weight", "fc.weight"]);
+    let Values::F32(values) = checkpoint.tensors["conv1.weight"].values() else {
+        panic!("weights are real numbers");
+    };
+    assert_eq!(values[..], [1.0]);
+    let [note] = &checkpoint.notes[..] else {
+        panic!("{:?}", checkpoint.notes);
+    };
+    assert!(
+        note.contains("`swa.`") && note.contains("`state_dict.`"),
+        "{note}"
+    );
+    let equal = fs::read(file("equal.pth")).unwrap();
+    let error = Checkpoint::from_bytes(&equal).unwrap_err().to_string();
+    assert!(
+        error.contains("`a.`, `b.`") && error.contains("which is meant"),
+        "{error}"
+    );
+}

@@ -9,7 +9,7 @@ use std::io::Read;
 
 use prost::Message;
 
-use super::layer_names::{BatchNorm, Item, Layer, named};
+use super::layer_names::{BatchNorm, Item, Layer, check_epsilon, named, odd};
 use super::{Checkpoint, CheckpointError, Format, StoredTensor, safetensors};
 use crate::memory;
 use crate::text::printable;
@@ -57,8 +57,10 @@ struct V1LayerParameter {
 struct ConvolutionParameter {
     #[prost(uint32, repeated, packed = "false", tag = "6")]
     stride: Vec<u32>,
-    #[prost(uint32, tag = "13")]
-    stride_rows: u32,
+    #[prost(uint32, optional, tag = "13")]
+    stride_rows: Option<u32>,
+    #[prost(uint32, optional, tag = "5")]
+    group: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -102,6 +104,9 @@ struct BlobShape {
     dim: Vec<i64>,
 }
 
+/// Axes of a blob.
+const MAX_AXES: usize = 8;
+
 /// Reads a file of `len` bytes.
 ///
 /// # Errors
@@ -144,7 +149,7 @@ struct Described {
     name: String,
     kind: Kind,
     blobs: Vec<BlobProto>,
-    stride: u32,
+    convolution: Option<ConvolutionParameter>,
     epsilon: Option<f32>,
     pooling: Option<PoolingParameter>,
 }
@@ -171,7 +176,7 @@ impl LayerParameter {
         };
         Described {
             kind,
-            stride: stride(self.convolution),
+            convolution: self.convolution,
             epsilon: self.batch_norm.and_then(|parameter| parameter.eps),
             name: self.name,
             blobs: self.blobs,
@@ -190,21 +195,13 @@ impl V1LayerParameter {
         };
         Described {
             kind,
-            stride: stride(self.convolution),
+            convolution: self.convolution,
             epsilon: None,
             name: self.name,
             blobs: self.blobs,
             pooling: self.pooling,
         }
     }
-}
-
-fn stride(parameter: Option<ConvolutionParameter>) -> u32 {
-    let given = parameter.map(|parameter| {
-        let first = parameter.stride.first().copied();
-        first.unwrap_or(parameter.stride_rows)
-    });
-    given.unwrap_or(1)
 }
 
 impl Kind {
@@ -240,6 +237,10 @@ impl BlobProto {
     /// The tensor; `layer` is for errors.
     fn tensor(self, layer: &str) -> Result<StoredTensor, CheckpointError> {
         let extents = self.extents();
+        if extents.len() > MAX_AXES {
+            let reason = format!("a blob of the layer `{layer}` has {} axes", extents.len());
+            return Err(CheckpointError::Damaged { reason });
+        }
         let values = match self.double_data.is_empty() {
             true => self.data,
             false => safetensors::narrow(layer, &self.double_data)?,
@@ -294,13 +295,18 @@ impl Layers {
                 if weight.shape().ends_with(&[1, 1]) && values.iter().all(|value| *value == 0.0) {
                     return Ok(());
                 }
+                let parameter = layer.convolution.unwrap_or_default();
+                if let Some(groups) = parameter.group.filter(|groups| *groups > 1) {
+                    return Err(odd(&format!("a convolution of {groups} groups")));
+                }
                 let stage = stage(&layer.name);
                 let begins_stage = self.stage.is_some() && stage.is_some() && stage != self.stage;
                 self.stage = stage;
                 self.add(Layer::Convolution {
                     weight,
                     bias: next(),
-                    halves: layer.stride == 2 || begins_stage,
+                    stride: parameter.stride.first().copied().or(parameter.stride_rows),
+                    begins_stage,
                     is_shortcut: false,
                 });
             }
@@ -322,12 +328,14 @@ impl Layers {
                 if matches!(self.last(), Some(Layer::BatchNorm(_))) || self.groups.is_empty() {
                     self.groups.push(Vec::new());
                 }
+                let epsilon = layer.epsilon.map_or(BatchNorm::EPSILON, f64::from);
+                check_epsilon(epsilon)?;
                 let norm = BatchNorm {
                     weight: None,
                     bias: None,
                     mean: divide(mean)?,
                     variance: divide(variance)?,
-                    epsilon: layer.epsilon.map_or(BatchNorm::EPSILON, f64::from),
+                    epsilon,
                 };
                 self.add(Layer::BatchNorm(Box::new(norm)));
             }

@@ -144,7 +144,7 @@ pub enum CheckpointError {
 pub(super) const FLOATS: &str = "F32 (F16, BF16 and F64 are read as well), as tensor.float() does";
 
 /// The type of counters, likewise.
-pub(crate) const INTEGERS: &str = "I64, as tensor.long() does";
+pub(super) const INTEGERS: &str = "I64, as tensor.long() does";
 
 /// What a user can do about an error of a limit of the system; `None` for other errors.
 pub fn limit_advice(error: &io::Error) -> Option<&'static str> {

@@ -14,8 +14,10 @@ pub(super) enum Layer {
     Convolution {
         weight: StoredTensor,
         bias: Option<StoredTensor>,
-        /// Whether its stride is 2.
-        halves: bool,
+        /// Its stride, if the file tells.
+        stride: Option<u32>,
+        /// Whether it begins a stage by its name.
+        begins_stage: bool,
         /// Whether it is the projection of a shortcut.
         is_shortcut: bool,
     },
@@ -64,7 +66,11 @@ pub(super) fn named(items: Vec<Item>) -> Result<BTreeMap<String, StoredTensor>, 
         match item {
             Item::Unit(layers) => {
                 let halves = |layer: &Layer| match layer {
-                    Layer::Convolution { halves, .. } => *halves,
+                    Layer::Convolution {
+                        stride,
+                        begins_stage,
+                        ..
+                    } => *stride == Some(2) || *begins_stage,
                     Layer::Pooling => true,
                     _ => false,
                 };
@@ -74,7 +80,20 @@ pub(super) fn named(items: Vec<Item>) -> Result<BTreeMap<String, StoredTensor>, 
                 }
                 ends_with_convolution = names.unit(&format!("layer{stage}.{index}"), layers)?;
             }
-            Item::Layer(Layer::Convolution { weight, bias, .. }) if stage == 0 => {
+            Item::Layer(Layer::Convolution {
+                weight,
+                bias,
+                stride,
+                ..
+            }) if stage == 0 => {
+                let expected = if weight.shape().ends_with(&[7, 7]) {
+                    2
+                } else {
+                    1
+                };
+                if let Some(stride) = stride.filter(|stride| *stride != expected) {
+                    return Err(odd(&format!("a first convolution of stride {stride}")));
+                }
                 names.convolution("conv1", weight, bias)?;
             }
             Item::Layer(Layer::BatchNorm(norm)) => {
@@ -95,7 +114,18 @@ pub(super) fn named(items: Vec<Item>) -> Result<BTreeMap<String, StoredTensor>, 
     Ok(names.tensors)
 }
 
-fn odd(what: &str) -> CheckpointError {
+/// Checks what a batch norm adds to the variance.
+///
+/// # Errors
+/// If it is not positive.
+pub(super) fn check_epsilon(epsilon: f64) -> Result<(), CheckpointError> {
+    match epsilon > 0.0 && epsilon.is_finite() {
+        true => Ok(()),
+        false => Err(odd(&format!("a batch norm with epsilon {epsilon}"))),
+    }
+}
+
+pub(super) fn odd(what: &str) -> CheckpointError {
     CheckpointError::Structure {
         reason: what.to_owned(),
     }
@@ -126,7 +156,15 @@ impl Names {
                     is_shortcut: true,
                     ..
                 } => self.convolution(&format!("{unit}.downsample.0"), weight, bias)?,
-                Layer::Convolution { weight, bias, .. } => {
+                Layer::Convolution {
+                    weight,
+                    bias,
+                    stride,
+                    ..
+                } => {
+                    if let Some(stride) = stride.filter(|stride| !(1..=2).contains(stride)) {
+                        return Err(odd(&format!("a convolution of stride {stride}")));
+                    }
                     self.convolution(&format!("{unit}.conv{number}"), weight, bias)?;
                     number += 1;
                     ends_with_convolution = true;

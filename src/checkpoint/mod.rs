@@ -40,7 +40,6 @@ use std::io::{BufRead, Cursor, Seek};
 
 use ::pytorch_reader::PytorchReader;
 
-pub(crate) use error::INTEGERS;
 pub use error::{CheckpointError, limit_advice};
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::{append, is_temporary, read_npy_file, write_atomically, writing_advice};

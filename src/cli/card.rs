@@ -45,8 +45,14 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         None => args.checkpoint.file_stem(),
     };
     let name = name_of(name.unwrap_or(args.checkpoint.as_os_str()));
+    let file = match training {
+        Some(_) => "best.safetensors".to_owned(),
+        None => name_of(args.checkpoint.file_name().unwrap_or_default()),
+    };
     let card = Card {
         name: &name,
+        file: &file,
+        described: model.described,
         network: &model.network,
         description: &model.description,
         training: training.as_ref(),
@@ -96,6 +102,10 @@ impl Training {
 
 struct Card<'a> {
     name: &'a str,
+    /// The file to use.
+    file: &'a str,
+    /// Whether it holds a description.
+    described: bool,
     network: &'a Network,
     description: &'a Description,
     training: Option<&'a Training>,
@@ -175,7 +185,7 @@ impl Card<'_> {
              - Input: {size}x{size} pixels; the shorter side of an image is resized to {} pixels and \
              the centre is cropped.\n\
              - Normalisation of red, green and blue on the scale 0 to 1: mean {}, standard deviation \
-             {}.\n\
+             {}{order}.\n\
              - {} classes: {}.",
             counts.parameters,
             counts.macs,
@@ -185,6 +195,10 @@ impl Card<'_> {
             classes.len(),
             names.join(", "),
             size = resize.size,
+            order = match preprocessing.order.is_rgb() {
+                true => "",
+                false => "; the network takes them in the order blue, green, red",
+            },
         )
     }
 
@@ -210,14 +224,17 @@ impl Card<'_> {
     }
 
     fn usage(&self) -> String {
-        let file = match self.training {
-            Some(_) => "best".to_owned(),
-            None => printable(self.name),
+        let metadata = match self.described {
+            true => {
+                "\n\nThe tensors have the names of the authors' PyTorch code \
+                 (dyhan0920/PyramidNet-PyTorch); the metadata holds network, classes and \
+                 preprocessing."
+            }
+            false => "",
         };
         format!(
-            "## Use\n\n    pyr-wgpu predict {file}.safetensors PICTURE\n\n\
-             The tensors have the names of the authors' PyTorch code \
-             (dyhan0920/PyramidNet-PyTorch); the metadata holds network, classes and preprocessing."
+            "## Use\n\n    pyr-wgpu predict {} PICTURE{metadata}",
+            printable(self.file)
         )
     }
 }

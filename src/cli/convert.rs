@@ -138,6 +138,7 @@ fn length(path: &Path) -> Result<u64, CliError> {
 fn class_names(path: &Path, model: &TrainedModel) -> Result<Vec<String>, CliError> {
     let failed = |reason: String| CliError::Data(format!("{}: {reason}", printable_path(path)));
     let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
     let classes = model.description.network.classes as usize;
     match names.len() {

@@ -56,6 +56,16 @@ pub fn check(network: &Network, tensors: &Shapes) -> Result<(), SpecError> {
         .filter(|(name, _)| !known.contains(name.as_str()));
     let extra = list(extra);
     let missing = missing.map(|names| format!("missing from the file: {names}"));
+    let projection = tensors
+        .keys()
+        .any(|name| name.ends_with(".downsample.1.weight"));
+    let extra = extra.map(|names| match projection {
+        true => format!(
+            "{names}; a batch norm after the projections, as in the authors' PyTorch PreResNet, is \
+             not supported"
+        ),
+        false => names,
+    });
     let extra = extra.map(|names| format!("in the file, but not part of the network: {names}"));
     let differences: Vec<String> = missing.into_iter().chain(extra).collect();
     match differences.is_empty() {

@@ -17,7 +17,8 @@ that every file must give PyTorch's logits:
                                     weights of convolutions, double precision
     odd_image.caffemodel            layers of the first version of the schema
 
-It also writes small files of each format to ../../fuzz/corpus/safetensors.
+`several.pth` and `equal.pth` are dictionaries with several networks of a few values.
+Small files of each format for the fuzz target are written to ../../fuzz/corpus/safetensors.
 
 `imagenet_stem.ceil.logits.npy` are the logits of the recording `imagenet_stem` where max pooling
 rounds up, as Caffe's does.
@@ -407,6 +408,18 @@ def record_ceil_mode():
     numpy.save(HERE / "imagenet_stem.ceil.logits.npy", logits.float().numpy())
 
 
+def write_dictionaries():
+    """Dictionaries with several networks, of one value each."""
+
+    def network(value):
+        return {name: torch.full((1, 1), value) for name in ("conv1.weight", "fc.weight")}
+
+    flat = {f"ema.{name}": value for name, value in network(3.0).items()}
+    several = {"swa": network(2.0), "state_dict": network(1.0) | flat, "init": network(4.0)}
+    torch.save(several, HERE / "several.pth")
+    torch.save({"a": network(1.0), "b": network(2.0)}, HERE / "equal.pth")
+
+
 def write_seeds():
     """Small files of each format for the fuzz target of checkpoints."""
     corpus = HERE.parent.parent / "fuzz" / "corpus" / "safetensors"
@@ -447,6 +460,7 @@ def write_seeds():
 
 if __name__ == "__main__":
     write_seeds()
+    write_dictionaries()
     write_pytorch()
     write_torch7()
     write_caffe()

@@ -10,7 +10,7 @@ use std::io::{BufRead, Seek, SeekFrom};
 
 use objects::{File, Object, Value, damaged};
 
-use super::layer_names::{BatchNorm, Item, Layer, named};
+use super::layer_names::{BatchNorm, Item, Layer, check_epsilon, named};
 use super::{Checkpoint, CheckpointError, Format, StoredTensor};
 
 /// Reads a file of `len` bytes.
@@ -23,18 +23,21 @@ pub(super) fn read(
 ) -> Result<Checkpoint, CheckpointError> {
     let start = reader.stream_position().map_err(unreadable)?;
     let file = match File::read(reader, len, 8) {
-        Err(CheckpointError::Damaged { reason }) => {
+        Ok(file) => file,
+        Err((error @ CheckpointError::Damaged { .. }, unread)) => {
             // Perhaps a 32-bit system or Windows wrote it.
             reader.seek(SeekFrom::Start(start)).map_err(unreadable)?;
-            File::read(reader, len, 4).map_err(|_| damaged(reason))?
+            let read = File::read(reader, len, 4);
+            read.map_err(|(other, rest)| if rest < unread { other } else { error })?
         }
-        other => other?,
+        Err((error, _)) => return Err(error),
     };
     let mut walk = Walk {
         file: &file,
         items: Vec::new(),
         unit: None,
         ceil_mode: None,
+        modules: 0,
     };
     walk.module(walk.model()?, false, 0)?;
     Ok(Checkpoint {
@@ -53,6 +56,9 @@ fn unreadable(source: std::io::Error) -> CheckpointError {
 /// Deeper containers are refused: an object may contain itself.
 const MAX_NESTING: usize = 100;
 
+/// More modules are refused: a container may hold the same one many times.
+const MAX_MODULES: usize = 100_000;
+
 /// A depth-first walk over modules.
 struct Walk<'a> {
     file: &'a File,
@@ -61,15 +67,18 @@ struct Walk<'a> {
     unit: Option<Vec<Layer>>,
     /// Whether max pooling rounds its extents up; `None` before there is any.
     ceil_mode: Option<bool>,
+    /// Modules visited.
+    modules: usize,
 }
 
 impl<'a> Walk<'a> {
     /// The outermost module: the saved value, or its entry `model`.
     fn model(&self) -> Result<&'a Value, CheckpointError> {
         let root = &self.file.root;
-        let candidates = [root, self.file.field(root, "model")];
+        let fields = ["model", "net", "network"].map(|name| self.file.field(root, name));
+        let candidates = [root].into_iter().chain(fields);
+        let mut candidates = candidates;
         let module = candidates
-            .into_iter()
             .find(|value| matches!(self.file.object(value), Some(Object::Instance { .. })));
         module.ok_or(CheckpointError::OtherFormat {
             found: "this Torch 7 file holds no network",
@@ -90,8 +99,11 @@ impl<'a> Walk<'a> {
                 "a container holds something that is no module".to_owned(),
             ));
         };
-        if nesting > MAX_NESTING {
-            return Err(damaged("its modules are nested too deep".to_owned()));
+        self.modules += 1;
+        if nesting > MAX_NESTING || self.modules > MAX_MODULES {
+            return Err(damaged(
+                "its modules are nested too deep, or too many".to_owned(),
+            ));
         }
         let kind = class.rsplit('.').next().unwrap_or(class);
         let modules = file.field(module, "modules");
@@ -139,10 +151,7 @@ impl<'a> Walk<'a> {
             Value::Number(number) => Some(*number),
             _ => None,
         };
-        let tensor = |name: &str| {
-            self.file
-                .tensor(field(name), &format!("`{name}` of {kind}"))
-        };
+        let tensor = |name: &str| self.file.tensor(field(name), &format!("{kind}.{name}"));
         let needed = |name: &str| {
             let missing = || damaged(format!("{kind} has no `{name}`"));
             tensor(name)?.ok_or_else(missing)
@@ -157,7 +166,8 @@ impl<'a> Walk<'a> {
                         let (shape, values) = weight.into_parts();
                         let [rows, columns] = ["kH", "kW"].map(|name| extent(name).unwrap_or(1));
                         let shape = vec![shape[0], inputs, rows, columns];
-                        if shape.iter().product::<usize>() != values.len() {
+                        let count = shape.iter().try_fold(1usize, |p, e| p.checked_mul(*e));
+                        if count != Some(values.len()) {
                             return Err(damaged(format!(
                                 "the weights of {kind} are not {shape:?}"
                             )));
@@ -169,13 +179,15 @@ impl<'a> Walk<'a> {
                 Layer::Convolution {
                     weight,
                     bias: tensor("bias")?,
-                    halves: number("dW") == Some(2.0),
+                    stride: number("dW").map(|stride| stride as u32),
+                    begins_stage: false,
                     is_shortcut,
                 }
             }
             "SpatialBatchNormalization" | "BatchNormalization" => {
                 let mean = needed("running_mean")?;
                 let epsilon = number("eps").unwrap_or(BatchNorm::EPSILON);
+                check_epsilon(epsilon)?;
                 // Before the second version of the layer: 1 / sqrt(variance + epsilon).
                 let variance = match tensor("running_var")? {
                     Some(variance) => variance,

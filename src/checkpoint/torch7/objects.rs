@@ -3,6 +3,7 @@
 //! Source: `File.lua` and the `write` methods of tensors and storages in torch7.
 //! A `long` has eight bytes, or four if a 32-bit system or Windows wrote the file.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::Read;
 
@@ -72,18 +73,21 @@ impl Numbers {
 pub(super) struct File {
     pub(super) root: Value,
     objects: Vec<Object>,
+    /// Numbers in all storages that no tensor was read from yet.
+    unread: Cell<usize>,
 }
 
 impl File {
     /// Reads a file of `len` bytes whose longs have `long` bytes.
     ///
     /// # Errors
-    /// If the bytes are not such a file, or hold more than one value.
+    /// If the bytes are not such a file, or hold more than one value; with the number of bytes that
+    /// were not read.
     pub(super) fn read(
         reader: &mut impl Read,
         len: u64,
         long: usize,
-    ) -> Result<File, CheckpointError> {
+    ) -> Result<File, (CheckpointError, u64)> {
         let mut parser = Parser {
             reader,
             remaining: len,
@@ -92,14 +96,24 @@ impl File {
             ids: HashMap::new(),
             nesting: 0,
         };
-        let root = parser.value()?;
-        match parser.remaining {
-            0 => Ok(File {
-                root,
-                objects: parser.objects,
-            }),
-            bytes => Err(damaged(format!("{bytes} bytes follow the saved value"))),
-        }
+        let read = match parser.value() {
+            Ok(root) => match parser.remaining {
+                0 => Ok(root),
+                bytes => Err(damaged(format!("{bytes} bytes follow the saved value"))),
+            },
+            Err(error) => Err(error),
+        };
+        let root = read.map_err(|error| (error, parser.remaining))?;
+        let numbers = parser.objects.iter().map(|object| match object {
+            Object::Storage(numbers) => numbers.len(),
+            _ => 0,
+        });
+        let unread = Cell::new(numbers.sum());
+        Ok(File {
+            root,
+            objects: parser.objects,
+            unread,
+        })
     }
 
     /// The object that a value refers to; `None` for numbers, strings and nil.
@@ -178,6 +192,10 @@ impl File {
         if count == 0 {
             return Ok(None);
         }
+        // Tensors share storages, but no parameter is a part of another.
+        let unread = self.unread.get().checked_sub(count);
+        let more = || damaged("its layers have more numbers than its storages".to_owned());
+        self.unread.set(unread.ok_or_else(more)?);
         let axes = extents.iter().zip(strides);
         let last = axes.clone().try_fold(offset, |at, (extent, stride)| {
             at.checked_add(stride.checked_mul(extent - 1)?)
@@ -268,7 +286,8 @@ impl<R: Read> Parser<'_, R> {
     fn table(&mut self) -> Result<Object, CheckpointError> {
         // A pair has at least eight bytes.
         let count = self.count(8)?;
-        let mut pairs = Vec::with_capacity(count);
+        // Not reserved: a table may say so many and hold others that say the same.
+        let mut pairs = Vec::new();
         for _ in 0..count {
             pairs.push((self.value()?, self.value()?));
         }

@@ -20,7 +20,7 @@ use super::{positive, print_json, workers};
 use crate::checkpoint::write_atomically;
 use crate::data::{self, DatasetKind};
 use crate::kernels::Choices;
-use crate::text::printable;
+use crate::text::{printable, printable_path};
 use crate::train::{Evaluator, EvaluatorOptions, TrainError};
 
 /// Arguments of `eval`.
@@ -67,6 +67,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.device.check()?;
     args.tune.check(&args.device)?;
     dataset::check(Some(args.dataset), args.data.as_deref())?;
+    check_outputs(&args)?;
     let loaded = files::load(&args.checkpoint, &args.network, true)?;
     let opened = data::open(&data::Request {
         kind: args.dataset,
@@ -141,6 +142,40 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
     if let Some(path) = &args.confusion {
         save(path, &report::confusion_csv(classes, &evaluation))?;
+    }
+    Ok(())
+}
+
+/// Checks that the files of results can be written, as far as that is known before.
+///
+/// # Errors
+/// If two are the same, one has another extension than its format, or a directory is missing.
+fn check_outputs(args: &Args) -> Result<(), CliError> {
+    let tables = [&args.per_class, &args.confusion];
+    let tables = tables.into_iter().flatten().map(PathBuf::as_path);
+    for path in tables.clone() {
+        let extension = path.extension().unwrap_or_default();
+        if !extension.eq_ignore_ascii_case("csv") {
+            let path = printable_path(path);
+            return Err(CliError::Usage(format!("{path} must end in .csv")));
+        }
+    }
+    let predictions = args.predictions.as_ref().map(predictions::File::path);
+    let paths: Vec<&Path> = tables.chain(predictions).collect();
+    for (at, path) in paths.iter().enumerate() {
+        if paths[..at].contains(path) {
+            let path = printable_path(path);
+            return Err(CliError::Usage(format!("{path} is given for two results")));
+        }
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        if directory.is_some_and(|directory| !directory.is_dir()) || path.is_dir() {
+            return Err(CliError::Failed(format!(
+                "{} cannot be written: it is a directory, or lies in none; create the directory first",
+                printable_path(path)
+            )));
+        }
     }
     Ok(())
 }

@@ -18,6 +18,14 @@ pub(super) enum File {
     Npz(PathBuf),
 }
 
+impl File {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            File::Csv(path) | File::Npz(path) => path,
+        }
+    }
+}
+
 /// Parses the name of the file.
 ///
 /// # Errors
