@@ -17,7 +17,7 @@ use crate::data::DatasetKind;
 use crate::model::{Description, Network};
 use crate::run::{Config, RunDirectory};
 use crate::text::{name_of, printable, printable_path};
-use crate::train::EpochMetrics;
+use crate::train::{EpochMetrics, Schedule};
 
 /// Arguments of `card`.
 #[derive(ClapArgs)]
@@ -242,12 +242,18 @@ impl Card<'_> {
 fn recipe(training: &Training) -> String {
     let Config { recipe, seed, .. } = &training.config;
     let milestones: Vec<String> = recipe.milestones.iter().map(u32::to_string).collect();
-    let milestones = match milestones.is_empty() {
-        true => String::new(),
-        false => format!(
-            ", a tenth of it from each of the epochs {}",
-            milestones.join(", ")
+    let change = match recipe.schedule {
+        Schedule::Step if milestones.is_empty() => String::new(),
+        Schedule::Step => format!(
+            ", divided by ten at the start of epoch {}",
+            milestones.join(" and ")
         ),
+        Schedule::Cosine => ", falling to 0 as a cosine in every step".to_owned(),
+        Schedule::Polynomial => format!(", falling to 0 with power {}", recipe.power),
+    };
+    let warmup = match recipe.warmup {
+        0 => String::new(),
+        epochs => format!(", after a linear warm-up of {epochs} epochs"),
     };
     let origin = match (&training.config.from, training.config.freeze_until) {
         (None, None) => String::new(),
@@ -270,7 +276,7 @@ fn recipe(training: &Training) -> String {
     format!(
         "## Training\n\n{origin}\
          - Stochastic gradient descent with Nesterov momentum {} and weight decay {}.\n\
-         - Learning rate {}{milestones}.\n\
+         - Learning rate {}{change}{warmup}.\n\
          - {} epochs in batches of {}, seed {seed}.\n\
          - Augmentation: {augmentation}.",
         recipe.momentum,

@@ -12,7 +12,7 @@ use crate::graph::{ActivationCheckpointing, Passes, Precision};
 use crate::model::{Network, NetworkSpec, SpecError};
 use crate::rng::hash;
 use crate::text::printable;
-use crate::train::Recipe;
+use crate::train::{Recipe, Schedule};
 
 /// The configuration of a run, sufficient to repeat it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +67,13 @@ impl Config {
             from: Some(PathBuf::new()),
             reset_classifier: true,
             freeze_until: Some(0),
+            // No default value, which would leave a key out.
+            recipe: Recipe {
+                schedule: Schedule::Polynomial,
+                power: 2.0,
+                warmup: 1,
+                ..config.recipe.clone()
+            },
             ..config.clone()
         };
         let known = serde_json::to_value(complete).map_err(|error| error.to_string())?;
@@ -169,6 +176,18 @@ impl Config {
         rule(
             (0.0..1.0).contains(&recipe.weight_decay),
             "--weight-decay must be at least 0 and below 1, such as 0.0001",
+        )?;
+        rule(
+            recipe.power > 0.0 && recipe.power.is_finite(),
+            "--power must be a positive number, such as 0.9",
+        )?;
+        rule(
+            recipe.power == 1.0 || recipe.schedule == Schedule::Polynomial,
+            "--power is the exponent of --schedule polynomial; leave it out",
+        )?;
+        rule(
+            recipe.warmup < recipe.epochs,
+            "--warmup leaves no epoch for the schedule; give fewer than --epochs",
         )?;
         rule(
             !recipe.milestones.contains(&0),

@@ -125,7 +125,7 @@ pub struct StepProgress {
 pub struct EpochMetrics {
     /// From 1.
     pub epoch: u32,
-    /// Learning rate of the epoch.
+    /// Learning rate of the epoch's first step.
     pub learning_rate: f32,
     /// Mean loss on the augmented training images.
     pub train_loss: f64,

@@ -12,6 +12,7 @@ mod event;
 mod input_pipeline;
 mod metrics;
 mod recipe;
+mod schedule;
 mod session;
 mod snapshot;
 mod step_graph;
@@ -22,6 +23,7 @@ pub use evaluate::{Evaluation, Evaluator, EvaluatorOptions, ImageScores, argmax}
 pub use event::{Beginning, Best, Cause, EpochMetrics, Event, SCHEMA, StepProgress};
 pub use metrics::Totals;
 pub use recipe::Recipe;
+pub use schedule::Schedule;
 pub use session::{Clock, Save, SaveInterval, Session, SessionOptions, Store};
 pub use snapshot::{EpochOrder, Position, Snapshot};
 pub use step_graph::{Mode, step_graph, update_graph};

@@ -374,7 +374,10 @@ impl Session {
         let classes = trainer.network().spec().classes as usize;
         let metrics = EpochMetrics {
             epoch,
-            learning_rate: trainer.options().recipe.learning_rate(epoch),
+            learning_rate: {
+                let steps = trainer.steps_per_epoch();
+                trainer.options().recipe.learning_rate(epoch, 0, steps)
+            },
             train_loss: self.totals.mean_loss(),
             train_top1_error: self.totals.top1_error(),
             test_loss: tested.mean_loss(),

@@ -403,12 +403,19 @@ impl Trainer {
             .collect()
     }
 
+    /// Learning rate of the next step.
+    pub fn learning_rate(&self) -> f32 {
+        let Position { epoch, step, .. } = self.position;
+        let recipe = &self.options.recipe;
+        recipe.learning_rate(epoch, step, self.steps_per_epoch())
+    }
+
     fn write_step(&mut self) {
         let recipe = &self.options.recipe;
         let step = Step {
             seed: self.options.seed,
             epoch: self.position.epoch,
-            learning_rate: recipe.learning_rate(self.position.epoch),
+            learning_rate: self.learning_rate(),
             momentum: recipe.momentum,
             weight_decay: recipe.weight_decay,
         };

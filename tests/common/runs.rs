@@ -10,8 +10,8 @@ use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
 use pyr_wgpu::model::{Network, NetworkSpec, Preprocessing, Stem};
 use pyr_wgpu::rng::{Purpose, Stream};
 use pyr_wgpu::train::{
-    EpochMetrics, Event, Options, Position, Recipe, Save, SaveInterval, Session, SessionOptions,
-    Snapshot, Store, TrainError, Trainer,
+    EpochMetrics, Event, Options, Position, Recipe, Save, SaveInterval, Schedule, Session,
+    SessionOptions, Snapshot, Store, TrainError, Trainer,
 };
 use pyr_wgpu::verify::RecordedBatch;
 
@@ -99,6 +99,9 @@ impl Run {
             epochs: 3,
             batch_size,
             learning_rate: 0.1,
+            schedule: Schedule::Step,
+            power: 1.0,
+            warmup: 0,
             momentum: 0.9,
             weight_decay: 1e-4,
             milestones: vec![3],

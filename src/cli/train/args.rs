@@ -13,7 +13,7 @@ use super::super::workers;
 use super::fine_tune;
 use crate::data::DatasetKind;
 use crate::graph::Precision;
-use crate::train::{Recipe, SaveInterval};
+use crate::train::{Recipe, SaveInterval, Schedule};
 
 /// Arguments of `train`.
 #[derive(ClapArgs)]
@@ -40,6 +40,13 @@ impl Args {
     /// The flag.
     pub(super) fn check(&self) -> Result<(), CliError> {
         self.check_device(&self.device)?;
+        if let Some(schedule) = self.recipe.schedule.filter(|schedule| !schedule.is_step())
+            && self.recipe.milestones.is_some()
+        {
+            return Err(CliError::Usage(format!(
+                "--schedule {schedule} has no milestones; leave out --milestones"
+            )));
+        }
         match self.files.resume.is_some() && self.tune.tune.is_some() {
             true => Err(CliError::Usage(
                 "a resumed run keeps its kernels, so that its results stay the same; leave out \
@@ -102,6 +109,17 @@ pub(super) struct RecipeArgs {
     /// Weight decay of every parameter [default: 0.0001]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(super) weight_decay: Option<f32>,
+    /// How the learning rate changes: step (at the milestones), cosine or polynomial (in every step,
+    /// to 0 at the end) [default: step]
+    #[arg(long, value_name = "WORD")]
+    pub(super) schedule: Option<Schedule>,
+    /// Exponent of the polynomial schedule [default: 1]
+    #[arg(long, value_name = "X")]
+    pub(super) power: Option<f32>,
+    /// Epochs in which the learning rate grows linearly, step by step, before the schedule
+    /// [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(super) warmup: Option<u32>,
     #[arg(
         long,
         value_name = "E,E",

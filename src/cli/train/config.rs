@@ -30,7 +30,7 @@ struct RunFlag {
 enum Change {
     /// Always: it changes no bit of the results.
     Free,
-    /// To more epochs always, otherwise with `--allow`.
+    /// To more epochs always where that changes no rate before them, otherwise with `--allow`.
     Growing,
     /// With `--allow`.
     Allowed,
@@ -63,7 +63,7 @@ macro_rules! flag {
 pub(super) const DATA: &str = "data";
 
 /// Every flag that determines what a run computes, except the network's.
-const FLAGS: [RunFlag; 17] = [
+const FLAGS: [RunFlag; 20] = [
     flag!("epochs", Growing, recipe.epochs, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
@@ -113,6 +113,15 @@ const FLAGS: [RunFlag; 17] = [
     }),
     flag!("lr", Allowed, recipe.learning_rate, |args, config| {
         replace(&mut config.recipe.learning_rate, &args.recipe.lr)
+    }),
+    flag!("schedule", Allowed, recipe.schedule, |args, config| {
+        replace(&mut config.recipe.schedule, &args.recipe.schedule)
+    }),
+    flag!("power", Allowed, recipe.power, |args, config| {
+        replace(&mut config.recipe.power, &args.recipe.power)
+    }),
+    flag!("warmup", Allowed, recipe.warmup, |args, config| {
+        replace(&mut config.recipe.warmup, &args.recipe.warmup)
     }),
     flag!("momentum", Allowed, recipe.momentum, |args, config| {
         replace(&mut config.recipe.momentum, &args.recipe.momentum)
@@ -249,7 +258,9 @@ pub(super) fn resumed_config(
         }
         let may_change = match flag.change {
             Change::Free => true,
-            Change::Growing => wanted.recipe.epochs > config.recipe.epochs,
+            Change::Growing => {
+                config.recipe.schedule.is_step() && wanted.recipe.epochs > config.recipe.epochs
+            }
             Change::Allowed | Change::Refused => false,
         };
         if wanted == config || may_change || allowed.has(flag.name) {
@@ -261,7 +272,8 @@ pub(super) fn resumed_config(
             false => format!("{} in config.toml (--{})", flag.key, flag.name),
         };
         let rule = match flag.change {
-            Change::Growing => " (it may only grow)",
+            Change::Growing if config.recipe.schedule.is_step() => " (it may only grow)",
+            Change::Growing => " (the schedule ends with them)",
             _ => "",
         };
         changed.push(format!("{name}{rule}"));
@@ -283,6 +295,7 @@ pub(super) fn resumed_config(
 mod tests {
     use super::*;
     use crate::model::preset;
+    use crate::train::Schedule;
 
     #[test]
     fn every_key_of_a_run_has_a_flag() {
@@ -298,7 +311,12 @@ mod tests {
             reset_classifier: true,
             freeze_until: Some(0),
             network: preset("demo").unwrap(),
-            recipe: Recipe::for_dataset(DatasetKind::Shapes),
+            recipe: Recipe {
+                schedule: Schedule::Polynomial,
+                power: 2.0,
+                warmup: 1,
+                ..Recipe::for_dataset(DatasetKind::Shapes)
+            },
         };
         let value = serde_json::to_value(config).unwrap();
         let keys =

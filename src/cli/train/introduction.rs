@@ -6,7 +6,7 @@ use crate::memory::bytes;
 use crate::model::{Parameter, crop_padding};
 use crate::run::RunDirectory;
 use crate::text::printable_path;
-use crate::train::Trainer;
+use crate::train::{Recipe, Schedule, Trainer};
 
 /// Prints what is about to run.
 pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, device: &DeviceArgs) {
@@ -34,13 +34,12 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
         .micro_batch
         .map(|m| format!(" in micro-batches of {m}"));
     device.say(&format!(
-        "recipe: {} epochs, batch {}{}, learning rate {} dropping at {:?}, momentum {}, weight \
-         decay {}, seed {}",
+        "recipe: {} epochs, batch {}{}, learning rate {}{}, momentum {}, weight decay {}, seed {}",
         recipe.epochs,
         recipe.batch_size,
         micro.unwrap_or_default(),
         recipe.learning_rate,
-        recipe.milestones,
+        schedule(recipe),
         recipe.momentum,
         recipe.weight_decay,
         plan.config.seed
@@ -65,4 +64,18 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
             position.epoch, position.step
         ));
     }
+}
+
+/// How the learning rate changes.
+fn schedule(recipe: &Recipe) -> String {
+    let warmup = match recipe.warmup {
+        0 => String::new(),
+        epochs => format!(" after a warm-up of {epochs} epochs"),
+    };
+    let change = match recipe.schedule {
+        Schedule::Step => format!(" dropping at {:?}", recipe.milestones),
+        Schedule::Cosine => " falling to 0 as a cosine".to_owned(),
+        Schedule::Polynomial => format!(" falling to 0 with power {}", recipe.power),
+    };
+    warmup + &change
 }
