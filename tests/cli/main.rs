@@ -12,6 +12,7 @@ mod names;
 mod predict;
 mod results;
 mod runs;
+mod schedules;
 mod stdout;
 mod verify;
 
