@@ -15,6 +15,7 @@
 //! the same graph ─ cpu ─▶ loops over the same memory layout, where there is no GPU
 //! loss and correct answers accumulate on the device ─ train::Session ─▶ events ─▶ progress bar, run directory, page
 //! parameters ─ checkpoint ─▶ safetensors with PyTorch's names ─▶ eval, predict, other programs
+//! files of PyTorch, Torch 7, Caffe ─ checkpoint ─▶ PyTorch's names ─▶ eval, predict, onnx
 //! ```
 //!
 //! A batch passes `src/train/input_pipeline.rs`, `src/train/trainer.rs` and the operator
@@ -24,8 +25,8 @@
 //! into it), `src/kernels/conv2d.rs` and `src/kernels/convolution` (which kernel, with what
 //! grid), `shaders/conv2d_*.wgsl` or `src/cpu/conv2d.rs`.
 //!
-//! A checkpoint passes `src/checkpoint` (files of several programs), `src/trained_model.rs` (names and shapes
-//! against the network) and `src/engine/weights.rs` (layout in memory).
+//! A checkpoint passes `src/checkpoint` (files of several programs), `src/trained_model.rs` (names
+//! and shapes against the network) and `src/engine/weights.rs` (layout in memory).
 //!
 //! # The rooms
 //!
@@ -40,14 +41,14 @@
 //! | 0 | [`text`] | untrusted text in messages: escaping, shell quoting, shortened lists |
 //! | 1 | [`program`] | a GPU program as plain data, and its memory plan |
 //! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, activation checkpointing, half precision, interpreter |
-//! | 1 | [`data`] | datasets to images and batches; each dataset's default recipe |
+//! | 1 | [`data`] | datasets to images and batches; inspection of folders; each dataset's default recipe |
 //! | 1 | [`checkpoint`] | named tensors to and from files |
-//! | 2 | [`model`] | PyramidNet from a short specification: layers, names, counts, initial values, forward graph |
+//! | 2 | [`model`] | PyramidNet from a short specification: layers, names, counts, initial values, frozen layers, forward graph |
 //! | 2 | [`kernels`] | the host half of each shader, and the lowering of graphs to programs |
 //! | 2 | [`gpu`] | the only room that names wgpu: adapters, running programs, timing them |
 //! | 2 | [`cpu`] | graphs on the processor: vector instructions, all cores |
 //! | 3 | [`engine`] | graphs in, runnable things out: the devices, one interface to them, the tuner, the self-check of matrix units |
-//! | 4 | [`train`] | recipe, graph of a step, the session over epochs with its events, evaluation |
+//! | 4 | [`train`] | recipe, graph of a step, the session over epochs with its events, evaluation, calibration |
 //! | 4 | [`trained_model`] | a network with its weights, from and to a checkpoint |
 //! | 5 | [`mod@onnx`] | a trained model as an ONNX file |
 //! | 5 | [`verify`] | arrays recorded from other programs against ours |
@@ -58,9 +59,10 @@
 //!
 //! Beside `src`: `shaders` has the WGSL files, `shaders/lib` what several of them import;
 //! `datasets` says what is published about each dataset; `tests/golden` holds recordings of
-//! PyTorch and `tests/images` image files, each with the scripts that made them; `fuzz` has fuzz
-//! targets for readers of files and their corpora; `docs/reliability.md` lists what is promised
-//! about runs and files; `benches` compares this program with others.
+//! PyTorch, `tests/foreign` files of other programs, and `tests/images` image files, each with the
+//! scripts that made them; `fuzz` has fuzz targets for readers of files and their corpora;
+//! `docs/reliability.md` lists what is promised about runs and files; `benches` compares this
+//! program with others.
 //!
 //! # Invariants
 //!

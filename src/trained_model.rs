@@ -8,7 +8,7 @@ use crate::engine::Tensors;
 use crate::graph::ops::ChannelOrder;
 use crate::model::{
     Description, Network, NetworkSpec, Parameter, ParameterRole, Preprocessing, SpecError, Stem,
-    check, infer,
+    check, infer, numbered_classes,
 };
 
 /// A network and its tensors.
@@ -19,7 +19,7 @@ pub struct TrainedModel {
     pub network: Network,
     /// Parameters and running statistics.
     pub tensors: Tensors,
-    /// Number of batches in the running statistics, as far as the checkpoint tells.
+    /// Number of batches in the running statistics; 0 if the checkpoint does not record it.
     pub batches_tracked: u64,
     /// Whether the checkpoint had a description. If not, classes are named by their indices and
     /// the preprocessing is that of the program of its format.
@@ -51,12 +51,11 @@ impl TrainedModel {
         checkpoint.check_finite()?;
         let written = Description::read(&checkpoint.metadata)?;
         let described = written.is_some();
-        let spec = match (network, &written) {
+        let mut spec = match (network, &written) {
             (Some(spec), _) => spec,
             (None, Some(description)) => description.network.clone(),
             (None, None) => infer(&checkpoint.shapes())?,
         };
-        let mut spec = spec;
         if let Format::Caffe { ceil_mode } | Format::Torch7 { ceil_mode } = checkpoint.format {
             spec.ceil_mode = ceil_mode && spec.stem == Stem::ImageNet;
         }
@@ -118,7 +117,7 @@ fn undescribed(spec: NetworkSpec, format: Format) -> Description {
         }
     };
     Description {
-        classes: (0..spec.classes).map(|c| c.to_string()).collect(),
+        classes: numbered_classes(spec.classes),
         preprocessing,
         network: spec,
     }

@@ -1,7 +1,7 @@
 //! Networks of Caffe (`.caffemodel`): the layers of a `NetParameter` to named tensors.
 //!
-//! Source: `caffe.proto`, of which only the fields needed here are declared. Layers are told by
-//! their type, or by their blobs where an old file has no type for them. A batch norm divides its
+//! Source: `caffe.proto`, of which only the fields needed here are declared. Layers are
+//! identified by their type, or by their blobs where an old file has no type for them. A batch norm divides its
 //! sums by its third blob, and the layer `Scale` after it has weight and bias. A convolution whose
 //! weights are all zero only widens a shortcut and is left out.
 
@@ -9,8 +9,8 @@ use std::io::Read;
 
 use prost::Message;
 
-use super::layer_names::{BatchNorm, Item, Layer, check_epsilon, named, odd};
-use super::{Checkpoint, CheckpointError, Format, StoredTensor, safetensors};
+use super::layer_names::{BatchNorm, Item, Layer, check_epsilon, check_max_pooling, named, odd};
+use super::{Checkpoint, CheckpointError, Format, StoredTensor, Values, safetensors};
 use crate::memory;
 use crate::text::printable;
 
@@ -68,6 +68,12 @@ struct PoolingParameter {
     /// 0 is the maximum.
     #[prost(int32, tag = "1")]
     pool: i32,
+    #[prost(uint32, optional, tag = "2")]
+    kernel: Option<u32>,
+    #[prost(uint32, optional, tag = "3")]
+    stride: Option<u32>,
+    #[prost(uint32, optional, tag = "4")]
+    padding: Option<u32>,
     /// 0 rounds up, 1 rounds down.
     #[prost(int32, tag = "13")]
     round_mode: i32,
@@ -126,12 +132,14 @@ pub(super) fn read(reader: &mut impl Read, len: u64) -> Result<Checkpoint, Check
     let mut layers = Layers::default();
     let mut ceil_mode = None;
     for layer in modern.chain(early) {
-        if let Some(PoolingParameter {
-            pool: 0,
-            round_mode,
-        }) = layer.pooling
-        {
-            ceil_mode = Some(round_mode != 1);
+        if let Some(pooling @ PoolingParameter { pool: 0, .. }) = &layer.pooling {
+            // The defaults of the schema are stride 1 and padding 0.
+            let padding = pooling.padding.unwrap_or(0);
+            let window = pooling
+                .kernel
+                .map(|k| [k, pooling.stride.unwrap_or(1), padding]);
+            check_max_pooling(window)?;
+            ceil_mode = Some(pooling.round_mode != 1);
         }
         layers.push(layer)?;
     }
@@ -291,8 +299,11 @@ impl Layers {
             Kind::Other => return Err(CheckpointError::Layer { kind: name }),
             Kind::Convolution => {
                 let weight = next().ok_or_else(missing)?;
-                let values = weight.clone().into_f32(&name)?;
-                if weight.shape().ends_with(&[1, 1]) && values.iter().all(|value| *value == 0.0) {
+                let is_zero = match weight.values() {
+                    Values::F32(values) => values.iter().all(|value| *value == 0.0),
+                    Values::I64(_) => false,
+                };
+                if weight.shape().ends_with(&[1, 1]) && is_zero {
                     return Ok(());
                 }
                 let parameter = layer.convolution.unwrap_or_default();

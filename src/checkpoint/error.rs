@@ -50,7 +50,17 @@ pub enum CheckpointError {
         reason: String,
     },
 
-    /// A file that begins as those of PyTorch do, and cannot be used.
+    /// A dictionary with several networks.
+    #[error(
+        "it has several networks, under {keys}, and their names do not say which one to use; save \
+         the state_dict of one with torch.save"
+    )]
+    SeveralNetworks {
+        /// The keys of the first few, quoted.
+        keys: String,
+    },
+
+    /// A file that looks like one of PyTorch and cannot be read.
     #[error(
         "not a usable PyTorch checkpoint: {reason}; copy or download it again, or load it with \
          torch.load and save the state_dict of its network with torch.save"
@@ -61,7 +71,9 @@ pub enum CheckpointError {
     },
 
     /// The layers are those of no network that is read.
-    #[error("the network is no PyramidNet or PreResNet: it has {reason}; use another checkpoint")]
+    #[error(
+        "the network is not a PyramidNet or PreResNet: it has {reason}; use another checkpoint"
+    )]
     Structure {
         /// What is not as it should be.
         reason: String,
@@ -69,7 +81,7 @@ pub enum CheckpointError {
 
     /// A layer with weights that no such network has.
     #[error(
-        "the network is no PyramidNet or PreResNet: it has weights in a layer `{kind}`; use \
+        "the network is not a PyramidNet or PreResNet: it has weights in a layer `{kind}`; use \
          another checkpoint"
     )]
     Layer {

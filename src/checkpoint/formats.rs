@@ -10,7 +10,7 @@ const SAVE: &str = "load it with torch.load and save its state_dict with \
                     safetensors.torch.save_file";
 const UNPACK: &str = "unpack it, and name the .safetensors file";
 const SWAPPED: &str = "name a checkpoint instead; images come after it";
-const OTHER: &str = "name a checkpoint that ends in .safetensors";
+const OTHER: &str = "name a checkpoint (.safetensors, .pth, .t7 or .caffemodel)";
 
 /// The first bytes of formats, at an offset: what they are, and the next step for a checkpoint.
 const FORMATS: &[(usize, &[u8], &str, &str)] = &[
@@ -102,6 +102,14 @@ fn may_be_caffe(start: &[u8]) -> bool {
     };
     // The fields `layer` and `layers`, and `input`, which may come before them. No text has them.
     matches!(after_name, Some([0xa2, 0x06, ..] | [0x12, ..] | [0x1a, ..]))
+}
+
+/// What a zip archive is whose first file is of no known kind: it may be a checkpoint of PyTorch.
+pub(super) fn unrecognised_archive(start: &[u8]) -> Option<(&'static str, &'static str)> {
+    let is_zip = start.starts_with(b"PK\x03\x04");
+    is_zip
+        .then(|| zip(start))
+        .filter(|(found, _)| *found == UNKNOWN_ZIP)
 }
 
 /// Whether a file is a tar archive that begins with one of the files of PyTorch before 0.1.10.

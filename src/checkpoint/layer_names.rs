@@ -125,6 +125,19 @@ pub(super) fn check_epsilon(epsilon: f64) -> Result<(), CheckpointError> {
     }
 }
 
+/// Checks kernel, stride and padding of the stem's max pooling, if the file has them.
+///
+/// # Errors
+/// If they are not those of the networks.
+pub(super) fn check_max_pooling(window: Option<[u32; 3]>) -> Result<(), CheckpointError> {
+    match window.filter(|window| *window != [3, 2, 1]) {
+        None => Ok(()),
+        Some([kernel, stride, padding]) => Err(odd(&format!(
+            "max pooling of {kernel}x{kernel} with stride {stride} and padding {padding}"
+        ))),
+    }
+}
+
 pub(super) fn odd(what: &str) -> CheckpointError {
     CheckpointError::Structure {
         reason: what.to_owned(),

@@ -15,7 +15,7 @@
 //! - `npz`: several of them in one file, written.
 //! - `files`: reading with the path in every error, and atomic writing.
 //!
-//! Readers allocate no more than the file's length suggests, and nothing in a file is executed.
+//! Readers compare what a file says of lengths with its own, and execute nothing in it.
 //! The prefixes that PyTorch's wrappers add to names, such as `module.`, are removed when read.
 //! Half and double precision become `f32`. NaN and infinities are kept;
 //! [`Checkpoint::check_finite`] finds them.
@@ -195,7 +195,15 @@ impl Checkpoint {
     ) -> Result<Checkpoint, CheckpointError> {
         let start = reader.fill_buf().map_err(header::unreadable)?;
         match formats::reader(&start[..start.len().min(formats::START)]) {
-            formats::Reader::PyTorch => pytorch::read(pytorch()),
+            formats::Reader::PyTorch => {
+                let other = formats::unrecognised_archive(start);
+                pytorch::read(pytorch()).map_err(|error| match (error, other) {
+                    (CheckpointError::PyTorch { .. }, Some((found, advice))) => {
+                        CheckpointError::OtherFormat { found, advice }
+                    }
+                    (error, _) => error,
+                })
+            }
             formats::Reader::Torch7 => torch7::read(reader, len),
             formats::Reader::Caffe => caffe::read(reader, len),
             formats::Reader::Safetensors => safetensors::read(reader, len),

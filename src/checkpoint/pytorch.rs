@@ -30,8 +30,8 @@ pub(super) fn read(
     let all: BTreeSet<&String> = tensors.keys().collect();
     let (root, others) = root(all.iter().map(|name| name.as_str()))?;
     let is_other = |name: &str| {
-        let longer = others.iter().filter(|other| other.starts_with(root));
-        longer.into_iter().any(|other| name.starts_with(other))
+        let mut longer = others.iter().filter(|other| other.starts_with(root));
+        longer.any(|other| name.starts_with(other))
     };
     let mut network: Vec<(&str, &Tensor)> = tensors
         .iter()
@@ -133,11 +133,8 @@ fn root<'a>(
     match roots[..] {
         [first, second, ..] if rank(first) == rank(second) => {
             let named: Vec<String> = roots.iter().take(3).map(|root| quoted(root)).collect();
-            Err(CheckpointError::PyTorch {
-                reason: format!(
-                    "it has several networks, under {}, and their names do not tell which is meant",
-                    first_few(&named, roots.len())
-                ),
+            Err(CheckpointError::SeveralNetworks {
+                keys: first_few(&named, roots.len()),
             })
         }
         [first, ref others @ ..] => Ok((first, others.to_vec())),

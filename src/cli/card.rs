@@ -72,8 +72,10 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
 struct Training {
     config: Config,
     dataset: String,
-    /// The epochs so far, the one whose weights are the best ones, if known.
+    /// The epochs so far.
     epochs: Vec<EpochMetrics>,
+    /// The epoch of the best weights, if a state tells.
+    best: Option<u32>,
 }
 
 fn training(directory: &Path) -> Result<Training, CliError> {
@@ -83,13 +85,25 @@ fn training(directory: &Path) -> Result<Training, CliError> {
     Ok(Training {
         dataset: kind.manifest().title,
         epochs: run.history()?.epochs().cloned().collect(),
+        best: match run.has_state()? {
+            true => run
+                .load(&config.network()?)?
+                .progress
+                .best
+                .map(|best| best.epoch),
+            false => None,
+        },
         config,
     })
 }
 
 impl Training {
-    /// The epoch with the lowest test error; of equal ones, the first.
+    /// The epoch of the best weights: that of the state, else the one with the lowest test error,
+    /// of equal ones the first.
     fn best(&self) -> Option<&EpochMetrics> {
+        if let Some(number) = self.best {
+            return self.epochs.iter().find(|epoch| epoch.epoch == number);
+        }
         let mut best: Option<&EpochMetrics> = None;
         for epoch in &self.epochs {
             if best.is_none_or(|best| epoch.test_top1_error < best.test_top1_error) {
@@ -264,7 +278,8 @@ fn recipe(training: &Training) -> String {
             let frozen = match frozen {
                 None => String::new(),
                 Some(0) => ", with the stem frozen".to_owned(),
-                Some(stages) => format!(", with the stem and {stages} stages frozen"),
+                Some(1) => ", with the stem and the first stage frozen".to_owned(),
+                Some(stages) => format!(", with the stem and the first {stages} stages frozen"),
             };
             format!("- Began with {from}{frozen}.\n")
         }

@@ -67,6 +67,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let mut model = files::load(&args.input, &args.network, false)?;
     if let Some(path) = &args.class_names {
         model.description.classes = class_names(path, &model)?;
+    } else if !model.description.names_classes() {
+        print_message("note: the classes have no names; --class-names FILE gives them some");
     }
     let size = match format {
         Format::Safetensors => write_safetensors(&model, &args.output)?,

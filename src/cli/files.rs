@@ -23,6 +23,7 @@ pub(super) fn load(
     for_inference: bool,
 ) -> Result<TrainedModel, CliError> {
     let (path, checkpoint) = open(path)?;
+    say_notes(&path, &checkpoint);
     if !flags.any() {
         return TrainedModel::read(checkpoint, None).map_err(|e| in_file(&path, e));
     }
@@ -65,6 +66,7 @@ fn have_same_layers(a: &NetworkSpec, b: &NetworkSpec) -> Result<bool, SpecError>
 /// another network.
 pub(super) fn load_as(path: &Path, spec: NetworkSpec) -> Result<TrainedModel, CliError> {
     let (path, checkpoint) = open(path)?;
+    say_notes(&path, &checkpoint);
     read_as(&path, checkpoint, spec)
 }
 
@@ -75,10 +77,22 @@ fn open(path: &Path) -> Result<(PathBuf, Checkpoint), CliError> {
         false => path.to_owned(),
     };
     let checkpoint = Checkpoint::load(&path)?;
-    for note in &checkpoint.notes {
-        print_message(&format!("note: {}: {note}", printable_path(&path)));
-    }
     Ok((path, checkpoint))
+}
+
+/// Reads a checkpoint again, as the network that it holds.
+///
+/// # Errors
+/// If the file is damaged, or holds NaN or infinities.
+pub(super) fn load_again(path: &Path) -> Result<TrainedModel, CliError> {
+    let (path, checkpoint) = open(path)?;
+    TrainedModel::read(checkpoint, None).map_err(|e| in_file(&path, e))
+}
+
+fn say_notes(path: &Path, checkpoint: &Checkpoint) {
+    for note in &checkpoint.notes {
+        print_message(&format!("note: {}: {note}", printable_path(path)));
+    }
 }
 
 /// The best weights of a run.

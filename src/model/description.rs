@@ -102,7 +102,17 @@ struct Envelope<'a> {
     description: &'a Description,
 }
 
+/// Names of classes that have none: their indices.
+pub fn numbered_classes(count: u32) -> Vec<String> {
+    (0..count).map(|class| class.to_string()).collect()
+}
+
 impl Description {
+    /// Whether the classes have names, not only their indices.
+    pub fn names_classes(&self) -> bool {
+        self.classes != numbered_classes(self.network.classes)
+    }
+
     /// Writes the description to a checkpoint's metadata.
     pub fn write(&self, metadata: &mut BTreeMap<String, String>) {
         let says_more = !self.preprocessing.order.is_rgb() || self.network.ceil_mode;
@@ -137,7 +147,7 @@ pub fn check_classes(classes: &[String]) -> Result<(), String> {
         let shown = printable(class);
         if shown.trim().is_empty() || !names.insert(shown.trim().to_owned()) {
             return Err(format!(
-                "the name `{shown}` tells no class: it is empty, or another class has it"
+                "the name `{shown}` does not identify a class: it is empty, or another class has it"
             ));
         }
     }
@@ -298,7 +308,10 @@ mod tests {
             let mut sample = sample();
             sample.classes = classes.map(str::to_owned).to_vec();
             let error = read(&text(&sample)).unwrap_err().to_string();
-            assert!(error.contains("tells no class"), "{classes:?}: {error}");
+            assert!(
+                error.contains("does not identify a class"),
+                "{classes:?}: {error}"
+            );
         }
     }
 

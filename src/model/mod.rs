@@ -32,7 +32,7 @@ mod units;
 mod words;
 
 pub use count::{Counts, Row};
-pub use description::{Description, METADATA_KEY, Preprocessing, check_classes};
+pub use description::{Description, METADATA_KEY, Preprocessing, check_classes, numbered_classes};
 pub use error::SpecError;
 pub use graph::{Input, Statistics, assemble_batch, crop_padding, declared, names};
 pub use infer::{Shapes, check, infer};

@@ -2,8 +2,9 @@
 //!
 //! The input `input` [N, 3, H, W] is a batch of normalised images, the output `logits`
 //! [N, classes]; N is chosen at run time. Both are in single precision. The names of nodes and
-//! initialisers are those of the checkpoint. The model's metadata tells how an image becomes an
-//! input, and the classes.
+//! initialisers are those of the checkpoint. The model's metadata has, as JSON, `classes`; `channels`,
+//! rgb or bgr; `mean` and `std` of red, green and blue on the scale 0 to 1; `resize_shorter_side` and
+//! `crop` in pixels; and the checkpoint's description.
 
 mod schema;
 
@@ -39,15 +40,15 @@ pub struct Options {
 pub enum OnnxError {
     /// It is too large.
     #[error(
-        "the network has {bytes} bytes, an ONNX file holds at most {MOST_BYTES}; convert it in half \
-         precision"
+        "the network has {bytes} bytes, an ONNX file holds at most {MOST_BYTES}; half precision \
+         (--half) takes half of them"
     )]
     Size {
         /// Bytes of the model.
         bytes: usize,
     },
     /// A weight exceeds half precision.
-    #[error("`{name}` has the value {value:e}, which half precision cannot hold; use single")]
+    #[error("`{name}` has the value {value:e}, which half precision cannot hold; leave out --half")]
     Overflow {
         /// Name of the tensor.
         name: String,

@@ -97,7 +97,7 @@ impl Position {
         rule(*epoch > 0, "epochs are counted from 1, not 0".to_owned())?;
         let trained = *epoch > 1 || *step > 0;
         rule(
-            trained == (*batches_tracked > 0),
+            !trained || *batches_tracked > 0,
             format!("epoch {epoch}, step {step} cannot have seen {batches_tracked} batches"),
         )?;
         rule(

@@ -37,7 +37,7 @@ fn bad_checkpoints_are_refused() {
     );
     for (bytes, words) in [
         (&b""[..], ["the file is empty", "download it again"]),
-        (b"PK\x03\x04", ["PyTorch checkpoint", "zip archive"]),
+        (b"PK\x03\x04", ["a zip archive", "unpack it"]),
         (b"\x80\x04\x95", ["PyTorch checkpoint", "torch.save"]),
         (b"\x89HDF\r\n\x1a\n", ["an HDF5 file", "save_file"]),
         (

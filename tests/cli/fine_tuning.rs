@@ -7,7 +7,7 @@ use std::path::Path;
 use image::{Rgb, RgbImage};
 use pyr_wgpu::checkpoint::{Checkpoint, StoredTensor};
 
-use crate::{fails, golden, path, run};
+use crate::{fails, golden, json, path, run};
 
 /// A folder of three classes of images of one colour each.
 fn data(directory: &Path, classes: [&str; 3]) -> String {
@@ -103,6 +103,32 @@ fn another_image_size_is_possible() {
     ];
     let stderr = train(&colours, &flags);
     assert!(stderr.contains("16x16"), "{stderr}");
+    // Without a save the run begins again, from the same checkpoint at the same size.
+    for name in ["state", "last", "best"] {
+        fs::remove_file(Path::new(&run_dir).join(format!("{name}.safetensors"))).unwrap();
+    }
+    let output = run(&["train", "--resume", &run_dir, "--device", "cpu"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("starts from its beginning"), "{stderr}");
+    let size = json(&[
+        "predict",
+        &run_dir,
+        &format!("{colours}/test/red/0.png"),
+        "--json",
+    ]);
+    assert_eq!(size.as_array().unwrap().len(), 1);
+}
+
+/// The flag for classes is compared with the dataset, not with the checkpoint.
+#[test]
+fn the_dataset_decides_the_classes() {
+    let directory = tempfile::tempdir().unwrap();
+    let weights = golden("additive_basic.safetensors");
+    let colours = data(directory.path(), ["red", "green", "blue"]);
+    let run_dir = path(directory.path(), "run");
+    let flags = ["--from", &weights, "--classes", "3", "--run-dir", &run_dir];
+    train(&colours, &flags);
 }
 
 #[test]

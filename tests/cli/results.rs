@@ -8,7 +8,7 @@ use std::process::Stdio;
 use image::{Rgb, RgbImage};
 use pyr_wgpu::checkpoint::read_npy;
 
-use crate::{MODEL, command, example, fails, json, path, run};
+use crate::{MODEL, command, example, fails, golden, json, path, run};
 
 /// A folder of the ten classes of the shipped model, with two images each.
 fn data(directory: &Path) -> String {
@@ -94,6 +94,20 @@ fn evaluations_write_files() {
         2,
         &[".csv or .npz"],
     );
+}
+
+/// Classes without names are compared by number, also after a conversion.
+#[test]
+fn converted_weights_without_names_are_evaluated() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = data(directory.path());
+    let converted = path(directory.path(), "a.safetensors");
+    let output = run(&["convert", &golden("additive_basic.safetensors"), &converted]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("no names; --class-names"), "{stderr}");
+    let eval = ["eval", &converted, "--dataset", "folder", "--data", &data];
+    let report = json(&[&eval[..], &["--device", "cpu", "--json"]].concat());
+    assert_eq!(report["images"], 20);
 }
 
 #[test]

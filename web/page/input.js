@@ -38,9 +38,9 @@ export function inputs(take, states) {
   samples(take);
 }
 
-/** Whether a file is a checkpoint, by its name, or begins as safetensors: a length, then JSON. @param {File} file */
+/** Whether a file is a checkpoint: by its extension, or by the header of safetensors, a length and JSON. @param {File} file */
 async function isCheckpoint(file) {
-  if (/\.(safetensors|pth|pt|pth\.tar|t7|caffemodel)$/i.test(file.name)) return true;
+  if (/\.(safetensors|pth|pt|tar|t7|caffemodel)$/i.test(file.name)) return true;
   const head = new DataView(await file.slice(0, 9).arrayBuffer().catch(() => new ArrayBuffer(0)));
   return head.byteLength === 9 && head.getBigUint64(0, true) < BigInt(file.size) && head.getUint8(8) === 0x7b;
 }

@@ -10,7 +10,8 @@ use std::io::{BufRead, Seek, SeekFrom};
 
 use objects::{File, Object, Value, damaged};
 
-use super::layer_names::{BatchNorm, Item, Layer, check_epsilon, named};
+use super::header::unreadable;
+use super::layer_names::{BatchNorm, Item, Layer, check_epsilon, check_max_pooling, named};
 use super::{Checkpoint, CheckpointError, Format, StoredTensor};
 
 /// Reads a file of `len` bytes.
@@ -47,10 +48,6 @@ pub(super) fn read(
         },
         ..Checkpoint::default()
     })
-}
-
-fn unreadable(source: std::io::Error) -> CheckpointError {
-    CheckpointError::Read { source }
 }
 
 /// Deeper containers are refused: an object may contain itself.
@@ -96,13 +93,13 @@ impl<'a> Walk<'a> {
         let file = self.file;
         let Some(Object::Instance { class, .. }) = file.object(module) else {
             return Err(damaged(
-                "a container holds something that is no module".to_owned(),
+                "a container holds something that is not a module".to_owned(),
             ));
         };
         self.modules += 1;
         if nesting > MAX_NESTING || self.modules > MAX_MODULES {
             return Err(damaged(
-                "its modules are nested too deep, or too many".to_owned(),
+                "its modules are nested too deeply, or too many".to_owned(),
             ));
         }
         let kind = class.rsplit('.').next().unwrap_or(class);
@@ -214,6 +211,10 @@ impl<'a> Walk<'a> {
             },
             "SpatialAveragePooling" if is_shortcut => Layer::Pooling,
             "SpatialMaxPooling" => {
+                let extents = ["kW", "dW", "padW"].map(|name| number(name).map(|n| n as u32));
+                if let [Some(kernel), Some(stride), padding] = extents {
+                    check_max_pooling(Some([kernel, stride, padding.unwrap_or(0)]))?;
+                }
                 self.ceil_mode = Some(*field("ceil_mode") == Value::Boolean(true));
                 return Ok(None);
             }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::Read;
 
-use super::super::safetensors::narrow;
+use super::super::safetensors::{collect, narrow};
 use super::super::{CheckpointError, StoredTensor};
 use crate::memory;
 use crate::text::printable;
@@ -358,14 +358,14 @@ impl<R: Read> Parser<'_, R> {
         let mut data = memory::zeros::<u8>(bytes as usize)?;
         self.fill(&mut data)?;
         Ok(match element {
-            "Float" | "" => Numbers::Single(convert(&data, f32::from_le_bytes)),
-            "Double" => Numbers::Double(convert(&data, f64::from_le_bytes)),
-            "Half" => Numbers::Single(convert(&data, |b| half::f16::from_le_bytes(b).to_f32())),
-            "Byte" => Numbers::Single(convert(&data, |b| u8::from_le_bytes(b).into())),
-            "Char" => Numbers::Single(convert(&data, |b| i8::from_le_bytes(b).into())),
-            "Short" => Numbers::Single(convert(&data, |b| i16::from_le_bytes(b).into())),
-            _ if size == 4 => Numbers::Double(convert(&data, |b| i32::from_le_bytes(b).into())),
-            _ => Numbers::Double(convert(&data, |b| i64::from_le_bytes(b) as f64)),
+            "Float" | "" => Numbers::Single(collect(&data, f32::from_le_bytes)),
+            "Double" => Numbers::Double(collect(&data, f64::from_le_bytes)),
+            "Half" => Numbers::Single(collect(&data, |b| half::f16::from_le_bytes(b).to_f32())),
+            "Byte" => Numbers::Single(collect(&data, |b| u8::from_le_bytes(b).into())),
+            "Char" => Numbers::Single(collect(&data, |b| i8::from_le_bytes(b).into())),
+            "Short" => Numbers::Single(collect(&data, |b| i16::from_le_bytes(b).into())),
+            _ if size == 4 => Numbers::Double(collect(&data, |b| i32::from_le_bytes(b).into())),
+            _ => Numbers::Double(collect(&data, |b| i64::from_le_bytes(b) as f64)),
         })
     }
 
@@ -428,9 +428,4 @@ impl<R: Read> Parser<'_, R> {
         let read = self.reader.read_exact(bytes);
         read.map_err(|source| CheckpointError::Read { source })
     }
-}
-
-fn convert<T, const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
-    let elements = data.as_chunks::<N>().0.iter();
-    elements.map(|bytes| convert(*bytes)).collect()
 }

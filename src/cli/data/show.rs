@@ -96,7 +96,9 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
     let size = resize.size as usize;
     let images: usize = rows.iter().map(Vec::len).sum();
-    memory::check((images * size * size * 3) as u64).map_err(DataError::Memory)?;
+    // Pixels as bytes, and in double precision while the rows are computed.
+    let pixels = (images * size * size * 3) as u64;
+    memory::check(pixels.saturating_mul(16)).map_err(DataError::Memory)?;
     let view = View {
         train: &*train,
         preprocessing: Preprocessing {

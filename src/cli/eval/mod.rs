@@ -78,7 +78,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     for note in &opened.notes {
         args.device.say(&format!("note: {note}"));
     }
-    dataset::compare_classes(&loaded.description, loaded.described, &opened.classes)?;
+    let description = &loaded.description;
+    dataset::compare_classes(description, description.names_classes(), &opened.classes)?;
     let device = args.device.open()?;
     args.tune.check(&args.device.opened(&device))?;
     let total = opened.test.len();
@@ -126,13 +127,6 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     for note in opened.test.notes() {
         args.device.say(&format!("note: {note}"));
     }
-    match args.json {
-        true => print_json(&report::as_json(&opened.classes, &evaluation))?,
-        false => {
-            let classes: Vec<String> = opened.classes.iter().map(|c| printable(c)).collect();
-            report::as_text(&classes, &evaluation)?;
-        }
-    }
     let classes = &opened.classes;
     if let Some(file) = &args.predictions {
         predictions::write(file, &opened.test, classes, &evaluation.scores)?;
@@ -143,7 +137,14 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     if let Some(path) = &args.confusion {
         save(path, &report::confusion_csv(classes, &evaluation))?;
     }
-    Ok(())
+    // After the files: a reader that closes the pipe ends the command.
+    match args.json {
+        true => print_json(&report::as_json(classes, &evaluation)),
+        false => {
+            let classes: Vec<String> = classes.iter().map(|c| printable(c)).collect();
+            report::as_text(&classes, &evaluation)
+        }
+    }
 }
 
 /// Checks that the files of results can be written, as far as that is known before.

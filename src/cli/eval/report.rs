@@ -92,7 +92,9 @@ fn calibration_json(calibration: &Calibration) -> Value {
             })
         })
         .collect();
-    json!({"expected_error": calibration.expected_error(), "bins": bins})
+    // In percent, as the other errors; the bins have shares.
+    let error = calibration.expected_error().map(|error| 100.0 * error);
+    json!({"expected_calibration_error": error, "bins": bins})
 }
 
 /// A bin of the calibration; means are `None` without images.

@@ -50,6 +50,8 @@ pub(super) struct Args {
     tune: TuneArgs,
 }
 
+const CSV_HEADER: &str = "image,rank,class,index,probability";
+
 /// How predictions are printed.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Format {
@@ -85,8 +87,10 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let mut images = images.peekable();
     if images.peek().is_none() {
         // Without an image there is no need of a device.
-        if format == Format::Json {
-            print_json(&json!([]))?;
+        match format {
+            Format::Json => print_json(&json!([]))?,
+            Format::Csv => print_line(CSV_HEADER)?,
+            Format::Text => {}
         }
     } else {
         let device = args.device.open()?;
@@ -141,7 +145,7 @@ fn classify(
     let mut document = Vec::new();
     let (mut count, mut not_finite) = (0, 0);
     let mut printed = match format {
-        Format::Csv => print_line("image,rank,class,index,probability"),
+        Format::Csv => print_line(CSV_HEADER),
         Format::Text | Format::Json => Ok(()),
     };
     for (name, image) in images {

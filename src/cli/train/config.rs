@@ -72,11 +72,11 @@ const FLAGS: [RunFlag; 20] = [
         replace(&mut config.dataset, &dataset)
     }),
     flag!(DATA, Allowed, data, |args, config| {
-        let directory = args.data.data.as_deref().map(directory);
+        let directory = args.data.data.as_deref().map(recorded_path);
         replace(&mut config.data, &directory.map(Some))
     }),
     flag!("from", Refused, from, |args, config| {
-        let from = args.files.from.as_deref().map(directory);
+        let from = args.files.from.as_deref().map(recorded_path);
         replace(&mut config.from, &from.map(Some))
     }),
     flag!(
@@ -143,7 +143,7 @@ const FLAGS: [RunFlag; 20] = [
 
 /// The path to record: absolute, so that the run resumes from any directory. A path with `..`
 /// is canonicalised, because `..` after a symbolic link is the parent of the link's target.
-fn directory(path: &Path) -> PathBuf {
+fn recorded_path(path: &Path) -> PathBuf {
     // Only an empty path has no absolute form; opening what cannot be resolved reports it.
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     match path.components().any(|part| part == Component::ParentDir) {
@@ -214,7 +214,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
         freeze_until: None,
         network: match &args.files.from {
             None => args.network.resolve(None)?,
-            Some(path) => fine_tune::read(path, &args.network)?.description.network,
+            Some(path) => fine_tune::network(path, &args.network)?,
         },
         recipe: Recipe::for_dataset(kind),
     };

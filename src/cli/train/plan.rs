@@ -54,7 +54,7 @@ pub(super) fn prepare(
 ) -> Result<Plan, CliError> {
     let kind: DatasetKind = config.dataset.parse()?;
     let origin = match (&state, &config.from) {
-        (None, Some(path)) => Some(fine_tune::read(path, &args.network)?),
+        (None, Some(path)) => Some(fine_tune::origin(path, &config)?),
         _ => None,
     };
     let resize = match (&state, &origin) {

@@ -16,7 +16,7 @@ pub struct Pooling {
 }
 
 impl Pooling {
-    /// Output extent for an input extent, at least the kernel's less the padding.
+    /// Output extent for an input extent; the padded input must be at least as large as the kernel.
     pub fn outputs(self, input: usize) -> usize {
         match self.ceil_mode {
             true => self.window.outputs_rounded_up(input, self.kernel),
