@@ -116,6 +116,8 @@ fn another_image_size_is_possible() {
         &run_dir,
         &format!("{colours}/test/red/0.png"),
         "--json",
+        "--device",
+        "cpu",
     ]);
     assert_eq!(size.as_array().unwrap().len(), 1);
 }
