@@ -114,15 +114,6 @@ const FLAGS: [RunFlag; 20] = [
     flag!("lr", Allowed, recipe.learning_rate, |args, config| {
         replace(&mut config.recipe.learning_rate, &args.recipe.lr)
     }),
-    flag!("schedule", Allowed, recipe.schedule, |args, config| {
-        replace(&mut config.recipe.schedule, &args.recipe.schedule)
-    }),
-    flag!("power", Allowed, recipe.power, |args, config| {
-        replace(&mut config.recipe.power, &args.recipe.power)
-    }),
-    flag!("warmup", Allowed, recipe.warmup, |args, config| {
-        replace(&mut config.recipe.warmup, &args.recipe.warmup)
-    }),
     flag!("momentum", Allowed, recipe.momentum, |args, config| {
         replace(&mut config.recipe.momentum, &args.recipe.momentum)
     }),
@@ -134,6 +125,15 @@ const FLAGS: [RunFlag; 20] = [
     ),
     flag!("milestones", Allowed, recipe.milestones, |args, config| {
         replace(&mut config.recipe.milestones, &args.recipe.milestones)
+    }),
+    flag!("schedule", Allowed, recipe.schedule, |args, config| {
+        replace(&mut config.recipe.schedule, &args.recipe.schedule)
+    }),
+    flag!("power", Allowed, recipe.power, |args, config| {
+        replace(&mut config.recipe.power, &args.recipe.power)
+    }),
+    flag!("warmup", Allowed, recipe.warmup, |args, config| {
+        replace(&mut config.recipe.warmup, &args.recipe.warmup)
     }),
     flag!("no-augment", Allowed, recipe.augment, |args, config| {
         config.recipe.augment &= !args.recipe.no_augment;
