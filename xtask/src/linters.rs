@@ -12,6 +12,7 @@ use crate::command::{
     Failure, cannot_start, exit_code, interrupted, root, run, same_contents, shell_line, succeed,
 };
 use crate::test::Outcome;
+use crate::web;
 
 /// The folder of the programs of a Python virtual environment, or the reason why there is none.
 struct Environment(Result<PathBuf, String>);
@@ -64,8 +65,10 @@ impl Environment {
 /// If Ctrl-C interrupts the installation, or Python cannot be started.
 pub(crate) fn onnx() -> Result<Outcome, Failure> {
     let environment = Environment::install("onnxruntime", "onnxruntime.txt")?;
-    let program = format!("target/debug/pyr-wgpu{}", std::env::consts::EXE_SUFFIX);
-    environment.run("python", &["tests/foreign/onnx.py", &program])
+    let program = format!("pyr-wgpu{}", std::env::consts::EXE_SUFFIX);
+    let program = web::target().join("debug").join(program);
+    let script = "tests/foreign/onnx.py";
+    environment.run("python", &[script, &program.to_string_lossy()])
 }
 
 /// The checkers of spelling and dependencies.
