@@ -1,16 +1,17 @@
 //! Networks of Caffe (`.caffemodel`): the layers of a `NetParameter` to named tensors.
 //!
-//! Source: `caffe.proto`, of which only the fields needed here are declared. Layers are
-//! identified by their type, or by their blobs where an old file has no type for them. A batch norm divides its
-//! sums by its third blob, and the layer `Scale` after it has weight and bias. A convolution whose
-//! weights are all zero only widens a shortcut and is left out.
+//! Source: `caffe.proto`, of which only the fields needed here are declared. Layers are identified
+//! by their type, or by their blobs where an old file has no type for them. A batch norm divides
+//! its sums by its third blob, and the layer `Scale` after it has weight and bias. A convolution
+//! whose weights are all zero only widens a shortcut and is left out.
 
 use std::io::Read;
 
 use prost::Message;
 
+use super::header::unreadable;
 use super::layer_names::{BatchNorm, Item, Layer, check_epsilon, check_max_pooling, named, odd};
-use super::{Checkpoint, CheckpointError, Format, StoredTensor, Values, safetensors};
+use super::{Checkpoint, CheckpointError, Format, StoredTensor, Values, elements, safetensors};
 use crate::memory;
 use crate::text::printable;
 
@@ -121,8 +122,7 @@ pub(super) fn read(reader: &mut impl Read, len: u64) -> Result<Checkpoint, Check
     // The file, and the numbers decoded from it.
     memory::check(len.saturating_mul(2))?;
     let mut bytes = memory::zeros::<u8>(len as usize)?;
-    let read = reader.read_exact(&mut bytes);
-    read.map_err(|source| CheckpointError::Read { source })?;
+    reader.read_exact(&mut bytes).map_err(unreadable)?;
     let network = NetParameter::decode(&*bytes).map_err(|cause| CheckpointError::Damaged {
         reason: printable(&cause.to_string()),
     })?;
@@ -257,11 +257,7 @@ impl BlobProto {
             .iter()
             .map(|extent| usize::try_from(*extent).ok())
             .collect();
-        let count = shape.as_ref().and_then(|shape| {
-            shape
-                .iter()
-                .try_fold(1usize, |product, extent| product.checked_mul(*extent))
-        });
+        let count = shape.as_deref().and_then(elements);
         match shape {
             Some(shape) if count == Some(values.len()) => Ok(StoredTensor::f32(shape, values)),
             _ => Err(CheckpointError::Damaged {

@@ -261,6 +261,12 @@ impl Checkpoint {
     }
 }
 
+/// Number of elements of a tensor; `None` if it overflows.
+fn elements(extents: &[usize]) -> Option<usize> {
+    let mut extents = extents.iter();
+    extents.try_fold(1usize, |product, extent| product.checked_mul(*extent))
+}
+
 /// The first value that is NaN or infinite, with its index.
 pub fn first_not_finite(values: &[f32]) -> Option<(usize, f32)> {
     let mut values = values.iter().copied().enumerate();

@@ -3,7 +3,7 @@
 //! them.
 
 use super::error::SpecError;
-use super::layers::{Layer, Network, Shortcut};
+use super::layers::{Layer, Network, Unit};
 use super::parameters::Parameter;
 
 impl Network {
@@ -16,18 +16,9 @@ impl Network {
         if stages > most {
             return Err(SpecError::Stage { stages, most });
         }
-        let units = self
-            .units
-            .iter()
-            .filter(|unit| unit.stage < stages as usize);
-        let layers = units.flat_map(|unit| {
-            let projection = match &unit.shortcut {
-                Shortcut::Projection(layer) => Some(layer),
-                Shortcut::Identity | Shortcut::PoolAndPad { .. } => None,
-            };
-            unit.lead.iter().chain(&unit.branch).chain(projection)
-        });
-        let layers = self.stem.iter().chain(layers);
+        let units = self.units.iter();
+        let units = units.filter(|unit| unit.stage < stages as usize);
+        let layers = self.stem.iter().chain(units.flat_map(Unit::layers));
         self.frozen = layers.map(|layer| layer.name.clone()).collect();
         Ok(())
     }

@@ -139,6 +139,17 @@ pub struct Unit {
     pub output: Vec<usize>,
 }
 
+impl Unit {
+    /// Its layers: lead, branch, projection.
+    pub fn layers(&self) -> impl Iterator<Item = &Layer> {
+        let projection = match &self.shortcut {
+            Shortcut::Projection(layer) => Some(layer),
+            Shortcut::Identity | Shortcut::PoolAndPad { .. } => None,
+        };
+        self.lead.iter().chain(&self.branch).chain(projection)
+    }
+}
+
 /// All layers of a valid network; built by [`Network::new`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
@@ -162,13 +173,7 @@ impl Network {
     /// Every layer, in the order in which PyTorch registers the modules: a unit's projection
     /// comes after its branch.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
-        let units = self.units.iter().flat_map(|unit| {
-            let projection = match &unit.shortcut {
-                Shortcut::Projection(layer) => Some(layer),
-                Shortcut::Identity | Shortcut::PoolAndPad { .. } => None,
-            };
-            unit.lead.iter().chain(&unit.branch).chain(projection)
-        });
+        let units = self.units.iter().flat_map(Unit::layers);
         self.stem.iter().chain(units).chain(&self.head)
     }
 

@@ -12,9 +12,7 @@ use half::f16;
 use prost::Message;
 use serde_json::json;
 
-use crate::model::{
-    BATCH_NORM_EPSILON, Description, Layer, LayerKind, METADATA_KEY, Shortcut, Unit,
-};
+use crate::model::{BATCH_NORM_EPSILON, Description, Layer, LayerKind, Shortcut, Unit};
 use crate::trained_model::TrainedModel;
 use schema::{
     AttributeProto, DataType, Dimension, GraphProto, IR_VERSION, ModelProto, NodeProto, OPSET,
@@ -93,7 +91,6 @@ pub fn to_bytes(model: &TrainedModel, options: Options) -> Result<Vec<u8>, OnnxE
 fn metadata(description: &Description) -> Vec<StringStringEntryProto> {
     let mut pairs = std::collections::BTreeMap::new();
     description.write(&mut pairs);
-    debug_assert!(pairs.contains_key(METADATA_KEY));
     let preprocessing = &description.preprocessing;
     let on_unit_scale = |values: [f32; 3]| values.map(|value| f64::from(value) / 255.0);
     let parts = json!({

@@ -404,7 +404,7 @@ impl Trainer {
     }
 
     /// Learning rate of the next step.
-    pub fn learning_rate(&self) -> f32 {
+    fn learning_rate(&self) -> f32 {
         let Position { epoch, step, .. } = self.position;
         let recipe = &self.options.recipe;
         recipe.learning_rate(epoch, step, self.steps_per_epoch())

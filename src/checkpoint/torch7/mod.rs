@@ -12,7 +12,7 @@ use objects::{File, Object, Value, damaged};
 
 use super::header::unreadable;
 use super::layer_names::{BatchNorm, Item, Layer, check_epsilon, check_max_pooling, named};
-use super::{Checkpoint, CheckpointError, Format, StoredTensor};
+use super::{Checkpoint, CheckpointError, Format, StoredTensor, elements};
 
 /// Reads a file of `len` bytes.
 ///
@@ -69,12 +69,11 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// The outermost module: the saved value, or its entry `model`.
+    /// The outermost module: the saved value, or its entry `model`, `net` or `network`.
     fn model(&self) -> Result<&'a Value, CheckpointError> {
         let root = &self.file.root;
         let fields = ["model", "net", "network"].map(|name| self.file.field(root, name));
-        let candidates = [root].into_iter().chain(fields);
-        let mut candidates = candidates;
+        let mut candidates = [root].into_iter().chain(fields);
         let module = candidates
             .find(|value| matches!(self.file.object(value), Some(Object::Instance { .. })));
         module.ok_or(CheckpointError::OtherFormat {
@@ -163,8 +162,7 @@ impl<'a> Walk<'a> {
                         let (shape, values) = weight.into_parts();
                         let [rows, columns] = ["kH", "kW"].map(|name| extent(name).unwrap_or(1));
                         let shape = vec![shape[0], inputs, rows, columns];
-                        let count = shape.iter().try_fold(1usize, |p, e| p.checked_mul(*e));
-                        if count != Some(values.len()) {
+                        if elements(&shape) != Some(values.len()) {
                             return Err(damaged(format!(
                                 "the weights of {kind} are not {shape:?}"
                             )));

@@ -7,8 +7,9 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::Read;
 
+use super::super::header::unreadable;
 use super::super::safetensors::{collect, narrow};
-use super::super::{CheckpointError, StoredTensor};
+use super::super::{CheckpointError, StoredTensor, elements};
 use crate::memory;
 use crate::text::printable;
 
@@ -183,9 +184,7 @@ impl File {
             return Ok(None);
         }
         let outside = || damaged(format!("{name} has elements outside its storage"));
-        let count = extents
-            .iter()
-            .try_fold(1usize, |product, extent| product.checked_mul(*extent));
+        let count = elements(extents);
         // No parameter repeats elements, so there are at most as many as in the storage.
         let count = count.filter(|count| *count <= numbers.len());
         let count = count.ok_or_else(outside)?;
@@ -425,7 +424,6 @@ impl<R: Read> Parser<'_, R> {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), CheckpointError> {
         let remaining = self.remaining.checked_sub(bytes.len() as u64);
         self.remaining = remaining.ok_or_else(|| damaged("it ends within a value".to_owned()))?;
-        let read = self.reader.read_exact(bytes);
-        read.map_err(|source| CheckpointError::Read { source })
+        self.reader.read_exact(bytes).map_err(unreadable)
     }
 }
