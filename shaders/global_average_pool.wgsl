@@ -1,4 +1,4 @@
-// Mean of each channel over all pixels of an image.
+// Mean of each channel over all pixels of an image, or of all its views.
 //
 // x: [N, pixels, columns] vectors of four channels. y: [N, columns].
 // One invocation owns one vector of y.

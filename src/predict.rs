@@ -104,7 +104,8 @@ impl Predictor {
         let graphs = vec![Predictor::graph(network, description.preprocessing, count)?];
         let choices = choose(&graphs)?;
         let mut engine = Engine::new(device, graphs, &choices)?;
-        let rows: Vec<u32> = (0..count as u32).collect();
+        let entries = count * description.preprocessing.resize.views.count();
+        let rows: Vec<u32> = (0..entries as u32).collect();
         engine.write(engine.value(names::ROWS), &rows);
         let named = |name: &str| (name.to_owned(), engine.value(name));
         let mut predictor = Predictor {
@@ -133,7 +134,7 @@ impl Predictor {
     ) -> Result<Graph, GraphError> {
         let input = Input::Images {
             name: names::EVAL_IMAGES,
-            count,
+            count: count * preprocessing.resize.views.count(),
             preprocessing,
             augment: false,
         };
@@ -159,7 +160,8 @@ impl Predictor {
         self.classifier = (tensors["fc.weight"].clone(), tensors["fc.bias"].clone());
     }
 
-    /// Decodes an image file and resizes it to the network's input: u8 [N, N, 3], RGB.
+    /// Decodes an image file and resizes it to the network's input: u8 [V, N, N, 3], RGB, of V
+    /// views ([`data::Views`]).
     ///
     /// # Errors
     /// If the bytes are not an image in a supported format.
@@ -198,7 +200,8 @@ impl Predictor {
     ) -> Result<Vec<Vec<Prediction>>, PredictError> {
         let classes = self.description.classes.len();
         let size = self.description.network.image_size as usize;
-        assert_eq!(images.len(), self.count * 3 * size * size, "images");
+        let views = self.count * self.description.preprocessing.resize.views.count();
+        assert_eq!(images.len(), views * 3 * size * size, "images");
         let words = AssembleBatch::pack_images(images, size);
         self.engine.write(self.images, &words);
         self.engine.run(0)?;
@@ -230,7 +233,7 @@ impl Predictor {
         predictions
     }
 
-    /// Outputs of the last unit of each stage, for the first image of the last batch.
+    /// Outputs of the last unit of each stage, for the first view of the last batch.
     ///
     /// # Errors
     /// If the device fails, or a feature is NaN or infinite.
@@ -242,10 +245,10 @@ impl Predictor {
         Ok(maps)
     }
 
-    /// Class activation map of a class, for the first image of the last batch (Zhou et al., CVPR
+    /// Class activation map of a class, for the first view of the last batch (Zhou et al., CVPR
     /// 2016, "Learning Deep Features for Discriminative Localization").
     ///
-    /// Its mean plus the class's bias is the class's logit.
+    /// Its mean plus the class's bias is the class's logit, of a single view.
     ///
     /// # Errors
     /// If the device fails, or a feature is NaN or infinite.

@@ -28,6 +28,7 @@ mod summary;
 mod train;
 mod tuning;
 mod verify;
+mod views;
 
 use std::path::Path;
 use std::process::ExitCode;

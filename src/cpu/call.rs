@@ -1,6 +1,6 @@
 //! One node of a graph with the memory of its operands and results.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use crate::graph::step::Step;
 use crate::graph::{Graph, Node};
@@ -161,7 +161,12 @@ impl Deref for Plane<'_> {
 impl<'a> Plane<'a> {
     /// The elements of one image.
     pub(super) fn image(&self, image: usize) -> &'a [f32] {
+        self.images(image..image + 1)
+    }
+
+    /// The numbers of consecutive images.
+    pub(super) fn images(&self, images: Range<usize>) -> &'a [f32] {
         let len = self.image_len();
-        &self.numbers[image * len..(image + 1) * len]
+        &self.numbers[images.start * len..images.end * len]
     }
 }

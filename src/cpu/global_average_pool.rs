@@ -7,7 +7,7 @@ use crate::graph::ops::GlobalAveragePool;
 
 pub(super) fn run(cpu: &Cpu, op: &GlobalAveragePool, mut call: Call<'_>) {
     let x = call.plane(op.inputs(&call.operands()).x);
-    let pixels = x.size[0] * x.size[1];
+    let pixels = op.views * x.size[0] * x.size[1];
     for_each_line(
         cpu,
         call.result_extent(0),
@@ -15,7 +15,8 @@ pub(super) fn run(cpu: &Cpu, op: &GlobalAveragePool, mut call: Call<'_>) {
         #[inline(always)]
         |image, _, y| {
             y.fill(0.0);
-            for pixel in x.image(image).chunks_exact(x.channels) {
+            let maps = x.images(image * op.views..(image + 1) * op.views);
+            for pixel in maps.chunks_exact(x.channels) {
                 for (y, x) in y.iter_mut().zip(pixel) {
                     *y += x;
                 }

@@ -31,7 +31,7 @@ use rayon::prelude::*;
 use super::decode::{read_start, sniff_file};
 use super::formats::{begins_like_an_image, is_named_as_image};
 use super::image_files::{FileList, ImageFiles};
-use super::images::{Images, blank_images, image_bytes};
+use super::images::{Images, blank_images};
 use super::names::{look_alike_keys, spell_apart};
 use super::statistics::measure;
 use super::unreadable::Unreadable;
@@ -69,7 +69,7 @@ fn open_within(
         folders.extend_from_slice(part.files.folders());
     }
     let images = test.files.len() + train.as_ref().map_or(0, |part| part.files.len());
-    let resident = images as u64 * image_bytes(resize.size) as u64 <= resident_limit;
+    let resident = images as u64 * resize.bytes() as u64 <= resident_limit;
     let mut open = |part: Part| match resident {
         true => part.decode(resize, &mut notes),
         false => part.postpone(resize, &mut notes),
@@ -227,8 +227,8 @@ impl Part {
 
     /// Decodes every file now.
     fn decode(self, resize: Resize, notes: &mut Vec<String>) -> Result<Arc<dyn Source>, DataError> {
-        let length = image_bytes(resize.size);
-        let mut bytes = blank_images(self.files.len(), resize.size)?;
+        let length = resize.bytes();
+        let mut bytes = blank_images(self.files.len(), resize)?;
         let slots = bytes.par_chunks_exact_mut(length).enumerate();
         let unreadable = self.check_files(slots, |path, slot| {
             slot.copy_from_slice(&decode_image_file(path, resize)?);
@@ -246,7 +246,7 @@ impl Part {
         let paths = unreadable.kept().map(|index| self.files.path(index));
         let paths = paths.collect();
         Ok(Arc::new(
-            Images::new(resize.size, bytes, labels).with_paths(paths),
+            Images::of_views(resize, bytes, labels).with_paths(paths),
         ))
     }
 

@@ -113,6 +113,10 @@ impl Source for ImageFiles {
         self.resize.size
     }
 
+    fn views(&self) -> usize {
+        self.resize.views.count()
+    }
+
     fn read(&self, index: usize, _: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
         for candidate in self.of_class(index) {
             let file = self.file(candidate);

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use image::RgbImage;
 use rayon::prelude::*;
 
+use super::resize::image_bytes;
 use super::{DataError, EpochKey, HOST_LIMIT, Resize, Source};
 use crate::memory;
 
 /// Images in memory, all of one size, with their labels.
 pub struct Images {
     size: u32,
+    /// Number of views of an image.
+    views: usize,
     bytes: Vec<u8>,
     labels: Vec<u32>,
     /// The file of each image; empty if a file held many.
@@ -25,14 +28,21 @@ impl Images {
     /// # Panics
     /// If the bytes are not those of one image for each label.
     pub fn new(size: u32, bytes: Vec<u8>, labels: Vec<u32>) -> Images {
+        Images::of_views(Resize::whole(size), bytes, labels)
+    }
+
+    /// Images as a resize produces them, back to back.
+    pub(super) fn of_views(resize: Resize, bytes: Vec<u8>, labels: Vec<u32>) -> Images {
+        let size = resize.size;
         assert_eq!(
             bytes.len(),
-            labels.len() * image_bytes(size),
+            labels.len() * resize.bytes(),
             "bytes of {} images of {size} x {size}",
             labels.len()
         );
         Images {
             size,
+            views: resize.views.count(),
             bytes,
             labels,
             paths: Vec::new(),
@@ -53,25 +63,25 @@ impl Images {
     }
 
     fn resized_within(self, resize: Resize, limit: u64) -> Arc<dyn Source> {
-        if resize.size == self.size {
+        if resize.keeps(self.size) {
             return Arc::new(self);
         }
         let resized = Resized {
             images: self,
             resize,
         };
-        let length = image_bytes(resize.size);
+        let length = resize.bytes();
         if resized.len() as u64 * length as u64 > limit {
             return Arc::new(resized);
         }
         let mut bytes = vec![0; resized.len() * length];
         let slots = bytes.par_chunks_exact_mut(length).enumerate();
         slots.for_each(|(index, slot)| slot.copy_from_slice(&resized.image(index)));
-        Arc::new(Images::new(resize.size, bytes, resized.images.labels))
+        Arc::new(Images::of_views(resize, bytes, resized.images.labels))
     }
 
     fn image(&self, index: usize) -> &[u8] {
-        let length = image_bytes(self.size);
+        let length = self.views * image_bytes(self.size);
         &self.bytes[index * length..(index + 1) * length]
     }
 }
@@ -87,6 +97,10 @@ impl Source for Images {
 
     fn size(&self) -> u32 {
         self.size
+    }
+
+    fn views(&self) -> usize {
+        self.views
     }
 
     fn read(&self, index: usize, _: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
@@ -131,6 +145,10 @@ impl Source for Resized {
         self.resize.size
     }
 
+    fn views(&self) -> usize {
+        self.resize.views.count()
+    }
+
     fn read(&self, index: usize, _: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
         out.copy_from_slice(&self.image(index));
         Ok(())
@@ -141,19 +159,19 @@ impl Source for Resized {
     }
 }
 
-/// Zeros for so many images of `size` x `size`.
+/// Zeros for so many images as a resize produces them.
 ///
 /// # Errors
 /// If the memory does not hold them.
-pub(super) fn blank_images(count: usize, size: u32) -> Result<Vec<u8>, DataError> {
-    let bytes = count * image_bytes(size);
+pub(super) fn blank_images(count: usize, resize: Resize) -> Result<Vec<u8>, DataError> {
+    let bytes = count * resize.bytes();
     memory::check(bytes as u64).map_err(DataError::Memory)?;
     memory::zeros(bytes).map_err(DataError::Memory)
 }
 
-/// Bytes of one RGB image.
-pub(super) fn image_bytes(size: u32) -> usize {
-    size as usize * size as usize * 3
+/// Bytes of one image of a source, in all its views.
+pub(super) fn sample_bytes(source: &dyn Source) -> usize {
+    source.views() * image_bytes(source.size())
 }
 
 #[cfg(test)]

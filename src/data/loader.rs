@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::images::image_bytes;
+use super::images::sample_bytes;
 use super::{DataError, EpochKey, Source};
 
 /// Images with their labels.
@@ -160,7 +160,7 @@ fn gather(
     indices: Vec<u32>,
     key: Option<EpochKey>,
 ) -> Result<Batch, DataError> {
-    let length = image_bytes(source.size());
+    let length = sample_bytes(source);
     let mut images = vec![0; indices.len() * length];
     for (out, &index) in images.chunks_exact_mut(length).zip(&indices) {
         source.read(index as usize, key, out)?;

@@ -75,7 +75,7 @@ pub use loader::{Batch, Loader};
 pub use manifest::{Archive, Manifest, Published, RecipeDefaults, RecordFile};
 #[cfg(not(target_arch = "wasm32"))]
 pub use names::spell_apart;
-pub use resize::{Resampling, Resize};
+pub use resize::{Resampling, Resize, Views};
 #[cfg(not(target_arch = "wasm32"))]
 pub use statistics::{MEASURED, fingerprint};
 
@@ -130,8 +130,13 @@ pub trait Source: Send + Sync {
     /// N: images are N x N.
     fn size(&self) -> u32;
 
-    /// Writes an image to `out`, N·N·3 bytes: rows from the top, pixels from the left,
-    /// bytes R, G, B.
+    /// V: number of views of an image, as [`Views::count`] says.
+    fn views(&self) -> usize {
+        1
+    }
+
+    /// Writes the views of an image to `out`, V·N·N·3 bytes: rows from the top, pixels from the
+    /// left, bytes R, G, B.
     ///
     /// A source with a random stage draws from `key`; without a key, as in evaluation, it writes
     /// the image as [`Resize`] produces it. Other sources ignore the key.

@@ -1,9 +1,8 @@
-//! Resizes an image of any extents to the square input of a network, by resampling and a centre
-//! crop.
+//! Resizes an image of any extents to the square input of a network, by resampling and cropping.
 //!
 //! The filter is bilinear with anti-aliasing: a triangle that extends one pixel of the coarser
 //! grid to either side.
-//! Only the pixels inside the crop are computed: a panorama of 60,000 x 10 costs no more
+//! Only the pixels inside a crop are computed: a panorama of 60,000 x 10 costs no more
 //! than the square in its middle.
 //! Arithmetic is plain addition and multiplication, so every platform gets the same bytes.
 
@@ -33,6 +32,63 @@ pub struct Resize {
     /// How pixels of the new grid are computed from those of the old one.
     #[serde(default, skip_serializing_if = "Resampling::is_default")]
     pub resampling: Resampling,
+    /// Which crops are taken; a choice of an evaluation, not of a network.
+    #[serde(skip)]
+    pub views: Views,
+}
+
+/// The crops of an image over which an evaluation averages the scores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Views {
+    /// The centre.
+    #[default]
+    Centre,
+    /// The centre and its mirror image.
+    Flip,
+    /// The centre and the four corners of the resized image, and of its mirror image (Krizhevsky et
+    /// al.: ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012; offsets as
+    /// in fb.resnet.torch).
+    TenCrop,
+}
+
+/// Where along a side a crop lies.
+#[derive(Clone, Copy)]
+enum Place {
+    Start,
+    /// Half of the excess, rounded up.
+    Centre,
+    End,
+}
+
+impl Views {
+    /// Number of crops.
+    pub const fn count(self) -> usize {
+        match self {
+            Views::Centre => 1,
+            Views::Flip => 2,
+            Views::TenCrop => 10,
+        }
+    }
+}
+
+/// Places along rows and columns of the crops of [`Views::TenCrop`].
+const TEN_CROP: [[Place; 2]; 5] = [
+    [Place::Centre, Place::Centre],
+    [Place::Start, Place::Start],
+    [Place::Start, Place::End],
+    [Place::End, Place::Start],
+    [Place::End, Place::End],
+];
+
+impl Place {
+    /// The offset of a crop, of the pixels that it leaves.
+    fn offset(self, excess: u64) -> u64 {
+        match self {
+            Place::Start => 0,
+            Place::Centre => excess.div_ceil(2),
+            Place::End => excess,
+        }
+    }
 }
 
 /// The resampling filter.
@@ -60,6 +116,7 @@ impl Resize {
             size,
             shorter_side,
             resampling: Resampling::Triangle,
+            views: Views::Centre,
         }
     }
 
@@ -80,33 +137,68 @@ impl Resize {
         }
     }
 
-    /// The centre of the resized image, N x N, rows of R, G, B.
+    /// Bytes of the views of an image.
+    pub(super) fn bytes(self) -> usize {
+        self.views.count() * image_bytes(self.size)
+    }
+
+    /// Whether the only view of an image of this extent is the image itself.
+    pub(super) fn keeps(self, size: u32) -> bool {
+        self.views == Views::Centre && size == self.size
+    }
+
+    /// The [`Views`] of the resized image, each N x N, rows of R, G, B.
     ///
     /// The longer side becomes longer/shorter·target, truncated to an integer; the offset of the
-    /// crop is half of the excess, rounded up (both as in fb.resnet.torch).
+    /// central crop is half of the excess, rounded up (both as in fb.resnet.torch). An image of N x
+    /// N is not resized, except for ten crops.
     ///
     /// # Panics
     /// If the shorter side is below N.
     pub(super) fn apply(self, image: &RgbImage) -> Vec<u8> {
-        let Resize {
-            size,
-            shorter_side: target,
-            resampling: Resampling::Triangle,
-        } = self;
-        assert!(size <= target, "a side of {target} has no centre of {size}");
-        let (width, height) = image.dimensions();
-        if (width, height) == (size, size) {
-            return image.as_raw().clone();
+        assert!(self.size <= self.shorter_side, "no crop of {self:?}");
+        match self.views {
+            Views::Centre => self.centre(image),
+            Views::Flip => {
+                let centre = self.centre(image);
+                [mirror(&centre, self.size), centre].concat()
+            }
+            Views::TenCrop => {
+                let mut views = Vec::with_capacity(self.bytes());
+                for places in TEN_CROP {
+                    views.extend(self.crop(image, places, false));
+                    views.extend(mirror(&self.crop(image, places, true), self.size));
+                }
+                views
+            }
         }
+    }
+
+    /// The centre of the resized image, or an image of N x N itself.
+    fn centre(self, image: &RgbImage) -> Vec<u8> {
+        match image.dimensions() == (self.size, self.size) {
+            true => image.as_raw().clone(),
+            false => self.crop(image, [Place::Centre; 2], false),
+        }
+    }
+
+    /// A crop of the resized image, by its place along rows and columns; columns are counted from
+    /// the right if `mirrored`.
+    fn crop(self, image: &RgbImage, [down, right]: [Place; 2], mirrored: bool) -> Vec<u8> {
+        let (size, target) = (self.size, self.shorter_side);
+        let (width, height) = image.dimensions();
         let shorter = width.min(height);
-        let columns = taps(width, shorter, target, size);
-        let rows = taps(height, shorter, target, size);
+        let columns = taps(width, shorter, target, size, |excess| match mirrored {
+            true => excess - right.offset(excess),
+            false => right.offset(excess),
+        });
+        let rows = taps(height, shorter, target, size, |excess| down.offset(excess));
 
         // Rows first: whole row segments of the source are summed, which vectorises.
         let left = columns[0].start;
         let right = columns.iter().map(Tap::end).max().unwrap_or(left);
         let stride = width as usize * 3;
-        let mut output = Vec::with_capacity(size as usize * size as usize * 3);
+        let mut output = Vec::with_capacity(image_bytes(size));
         let mut line = vec![0.0f32; (right - left) * 3];
         for row in &rows {
             line.fill(0.0);
@@ -134,6 +226,18 @@ impl Resize {
     }
 }
 
+/// Bytes of one RGB image.
+pub(super) fn image_bytes(size: u32) -> usize {
+    size as usize * size as usize * 3
+}
+
+/// Square images of `size` pixels a side with the order of the pixels of each row reversed.
+fn mirror(images: &[u8], size: u32) -> Vec<u8> {
+    let rows = images.chunks_exact(3 * size as usize);
+    rows.flat_map(|row| row.rchunks_exact(3).flatten().copied())
+        .collect()
+}
+
 /// The source pixels of one target pixel, with their weights.
 struct Tap {
     start: usize,
@@ -150,11 +254,11 @@ impl Tap {
     }
 }
 
-/// The taps of the `size` central pixels along a side of `side` source pixels, when `shorter`
-/// source pixels become `target`.
-fn taps(side: u32, shorter: u32, target: u32, size: u32) -> Vec<Tap> {
+/// The taps of `size` pixels along a side of `side` source pixels, when `shorter` source pixels
+/// become `target`; `offset` is the number of pixels before them, of those that are left out.
+fn taps(side: u32, shorter: u32, target: u32, size: u32, offset: impl Fn(u64) -> u64) -> Vec<Tap> {
     let scaled = u64::from(side) * u64::from(target) / u64::from(shorter);
-    let offset = (scaled - u64::from(size)).div_ceil(2);
+    let offset = offset(scaled - u64::from(size));
     let ratio = f64::from(side) / scaled as f64;
     let support = ratio.max(1.0);
     (offset..offset + u64::from(size))
@@ -266,6 +370,39 @@ mod tests {
         let image = RgbImage::from_pixel(4000, 3, Rgb([255, 1, 0]));
         let found = IMAGENET.scaled_to(16).apply(&image);
         assert!(found.chunks(3).all(|pixel| pixel == [255, 1, 0]));
+    }
+
+    /// Crops of the whole resized image and of its mirror image, by hand.
+    #[test]
+    fn views_are_crops_of_the_image_and_its_mirror_image() {
+        let resize = Resize {
+            views: Views::TenCrop,
+            ..Resize::new(14, 16)
+        };
+        // 21 columns after resizing: 7 more than the crop, so that the centre is at 4 from the left
+        // and at 3 in the mirror image.
+        let image = sample(42, 32);
+        let whole = imageops::resize(&image, 21, 16, FilterType::Triangle);
+        let places = [(4, 1), (0, 0), (7, 0), (0, 2), (7, 2)];
+        let crops = places.iter().flat_map(|&(x, y)| {
+            let crop = |image: &RgbImage| imageops::crop_imm(image, x, y, 14, 14).to_image();
+            [crop(&whole), crop(&imageops::flip_horizontal(&whole))]
+        });
+        let views = resize.apply(&image);
+        assert_eq!(views.len(), resize.bytes());
+        for (view, expected) in views.chunks(14 * 14 * 3).zip(crops) {
+            let pairs = view.iter().zip(expected.as_raw());
+            assert!(pairs.map(|(a, b)| a.abs_diff(*b)).max() <= Some(1));
+        }
+        let centre = Resize::new(14, 16).apply(&image);
+        let flip = Resize {
+            views: Views::Flip,
+            ..Resize::new(14, 16)
+        };
+        let crop = RgbImage::from_raw(14, 14, centre.clone()).unwrap();
+        let mirrored = imageops::flip_horizontal(&crop).into_raw();
+        assert_eq!(flip.apply(&image), [mirrored.clone(), centre].concat());
+        assert_eq!(flip.apply(&crop), [mirrored, crop.into_raw()].concat());
     }
 
     /// Resized as a whole this would take 65,000·256/1 columns, 10 GB.

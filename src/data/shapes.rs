@@ -13,7 +13,8 @@ use std::sync::LazyLock;
 
 use rayon::prelude::*;
 
-use super::images::{Images, blank_images, image_bytes};
+use super::images::{Images, blank_images};
+use super::resize::image_bytes;
 use super::{DataError, Dataset, Resize};
 use crate::rng::{Purpose, Stream};
 
@@ -103,7 +104,7 @@ pub fn open(resize: Resize, need_train: bool) -> Result<Dataset, DataError> {
 /// Draws the first `count` images of a part.
 fn draw_all(part: Part, count: u32) -> Result<Images, DataError> {
     let length = image_bytes(SIZE);
-    let mut bytes = blank_images(count as usize, SIZE)?;
+    let mut bytes = blank_images(count as usize, Resize::whole(SIZE))?;
     let images = bytes.par_chunks_exact_mut(length).zip(0..count);
     let labels = images.map(|(image, index)| {
         let (pixels, class) = draw(part, index);

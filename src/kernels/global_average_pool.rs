@@ -13,7 +13,7 @@ parameters! {
     struct Params {
         /// Vectors of y.
         count,
-        /// Pixels of a feature map.
+        /// Pixels of the feature maps of an image.
         pixels,
         /// Vectors of four channels.
         columns,
@@ -27,17 +27,17 @@ pub(super) fn lower(
 ) -> Result<(), LowerError> {
     let (x, y) = (op.inputs(&node.inputs).x, node.outputs[0]);
     let dims = &lowering.shape(x).dims;
-    let columns = dims[3].div_ceil(LANES);
+    let (images, columns) = (dims[0] / op.views, dims[3].div_ceil(LANES));
     let params = Params {
-        count: (dims[0] * columns) as u32,
-        pixels: (dims[1] * dims[2]) as u32,
+        count: (images * columns) as u32,
+        pixels: (op.views * dims[1] * dims[2]) as u32,
         columns: columns as u32,
     };
     let launch = Launch {
         kernel: SHADER.with_storage(lowering.storage(x), &[]),
         uniforms: params.words(),
         bindings: vec![lowering.read(x), lowering.write(y)],
-        grid: grid((dims[0] * columns).div_ceil(64)),
+        grid: grid((images * columns).div_ceil(64)),
         flops: 0,
     };
     lowering.launch(y, launch);

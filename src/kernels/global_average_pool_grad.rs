@@ -14,6 +14,7 @@ parameters! {
         columns,
         /// Rows of a workgroup.
         chunk,
+        /// Pixels of the feature maps of one mean.
         pixels,
     }
 }
@@ -30,7 +31,7 @@ pub(super) fn lower(
         rows: partition.rows,
         columns: partition.columns,
         chunk: partition.chunk,
-        pixels: (shape.dims[1] * shape.dims[2]) as u32,
+        pixels: (op.views * shape.dims[1] * shape.dims[2]) as u32,
     };
     let launch = Launch {
         kernel: SHADER.with_storage(lowering.storage(dx), &[]),

@@ -20,9 +20,9 @@ pub mod names {
     pub const TRAIN_IMAGES: &str = "training images";
     /// The same for evaluation.
     pub const EVAL_IMAGES: &str = "evaluation images";
-    /// Index of each image of the batch among the images, u32 `[N]`.
+    /// Index of each view of each image of the batch among the images, u32 `[N·V]`.
     pub const ROWS: &str = "rows";
-    /// Index of each image in its dataset, which keys its random numbers, u32 `[N]`.
+    /// Index in its dataset of the image of each view, which keys its random numbers, u32 `[N·V]`.
     pub const SAMPLES: &str = "samples";
     /// Class of each image, u32 `[N]`.
     pub const LABELS: &str = "labels";
@@ -34,7 +34,7 @@ pub mod names {
     pub const METRICS: &str = "metrics";
     /// State of loss scaling; see [`crate::graph::ops::LossScale`].
     pub const LOSS_SCALE: &str = "loss scale";
-    /// The normalised batch, f32 [N, H, W, 3].
+    /// The normalised batch, f32 [N·V, H, W, 3].
     pub const INPUT: &str = "input";
     /// Logits, f32 [N, 1, 1, K].
     pub const LOGITS: &str = "logits";
@@ -49,9 +49,9 @@ pub enum Input {
     Images {
         /// Name of the value that holds the images.
         name: &'static str,
-        /// Number of images in it.
+        /// Number of images in it, where each view counts.
         count: usize,
-        /// Mean and standard deviation of the channels.
+        /// Mean and standard deviation of the channels, and which views an image has.
         preprocessing: Preprocessing,
         /// Whether to flip at random, and to crop at random after padding by
         /// [`crop_padding`].
@@ -159,7 +159,12 @@ impl Network {
         input: &Input,
         statistics: Statistics,
     ) -> Result<ValueId, GraphError> {
-        self.check_batch(batch)?;
+        let views = match input {
+            Input::Tensor => 1,
+            Input::Images { preprocessing, .. } => preprocessing.resize.views.count(),
+        };
+        let entries = batch.saturating_mul(views);
+        self.check_batch(entries)?;
         let declared = graph.values.iter().enumerate();
         let mut forward = Forward {
             network: self,
@@ -168,8 +173,9 @@ impl Network {
                 .collect(),
             graph,
             statistics,
+            views,
         };
-        let x = forward.input(batch, input)?;
+        let x = forward.input(entries, input)?;
         let logits = forward.network(x)?;
         graph.output(logits, names::LOGITS);
         Ok(logits)
@@ -192,6 +198,8 @@ struct Forward<'a> {
     declared: HashMap<String, ValueId>,
     graph: &'a mut Graph,
     statistics: Statistics,
+    /// Views of an image.
+    views: usize,
 }
 
 impl Forward<'_> {
@@ -296,7 +304,10 @@ impl Forward<'_> {
                 let op = ops::MaxPool { pooling };
                 self.graph.push_one(op, &[x], name)
             }
-            LayerKind::GlobalAveragePool => self.graph.push_one(ops::GlobalAveragePool, &[x], name),
+            LayerKind::GlobalAveragePool => {
+                let op = ops::GlobalAveragePool { views: self.views };
+                self.graph.push_one(op, &[x], name)
+            }
             LayerKind::Dropout { probability } => {
                 if self.statistics == Statistics::Running {
                     return Ok(x);

@@ -178,11 +178,12 @@ impl EvaluationPass {
 /// Options of an [`Evaluator`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EvaluatorOptions {
-    /// Batch size.
+    /// Batch size of the network; an image is as many entries as it has views.
     pub batch_size: usize,
     /// Threads that read batches ahead, for a split in neither host nor device memory.
     pub workers: usize,
-    /// Mean and standard deviation of the channels.
+    /// Mean and standard deviation of the channels, and the views whose scores are averaged, as in
+    /// the source.
     pub preprocessing: Preprocessing,
     /// Whether to keep the scores of every image: four bytes for each class.
     pub keep_scores: bool,
@@ -195,7 +196,8 @@ impl EvaluatorOptions {
 
     /// Images of a batch: no more than there are.
     fn batch(&self, input: &InputPipeline) -> usize {
-        self.batch_size.min(input.len()).max(1)
+        let images = self.batch_size / self.preprocessing.resize.views.count();
+        images.min(input.len()).max(1)
     }
 }
 

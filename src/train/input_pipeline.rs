@@ -52,7 +52,8 @@ impl InputPipeline {
         device: &Device,
         workers: usize,
     ) -> InputPipeline {
-        let bytes = 4 * AssembleBatch::image_words(source.size() as usize) * source.len();
+        let words = AssembleBatch::image_words(source.size() as usize);
+        let bytes = 4 * words * source.views() * source.len();
         let limit = match device {
             Device::Gpu(_) => device.target().max_binding.min(DEVICE_LIMIT),
             Device::Cpu(_) => DEVICE_LIMIT,
@@ -86,7 +87,7 @@ impl InputPipeline {
     ) -> Input {
         Input::Images {
             name: self.value,
-            count: if self.resident { self.len() } else { batch },
+            count: self.source.views() * if self.resident { self.len() } else { batch },
             preprocessing: *preprocessing,
             augment,
         }
@@ -132,7 +133,7 @@ impl InputPipeline {
         let mut labels = batch.labels.clone();
         samples.resize(size, batch.indices[0]);
         labels.resize(size, IGNORED);
-        let rows: Vec<u32> = match self.resident {
+        let images: Vec<u32> = match self.resident {
             true => samples.clone(),
             false => {
                 engine.write(values.images, &self.words(&batch.images));
@@ -142,6 +143,15 @@ impl InputPipeline {
                     .collect()
             }
         };
+        let views = self.source.views() as u32;
+        let rows = images
+            .iter()
+            .flat_map(|image| (0..views).map(move |view| image * views + view));
+        let rows: Vec<u32> = rows.collect();
+        let samples = samples
+            .iter()
+            .flat_map(|sample| (0..views).map(move |_| *sample));
+        let samples: Vec<u32> = samples.collect();
         engine.write(values.rows, &rows);
         engine.write(values.samples, &samples);
         engine.write(values.labels, &labels);

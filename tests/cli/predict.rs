@@ -5,6 +5,11 @@ use std::path::Path;
 
 use image::{Rgb, RgbImage, imageops};
 
+use pyr_wgpu::model::{
+    Description, Network, NetworkSpec, Preprocessing, Stem, initial_values, numbered_classes,
+};
+use pyr_wgpu::trained_model::checkpoint;
+
 use crate::{MODEL, example, fails, golden, json, path, run};
 
 #[test]
@@ -141,4 +146,67 @@ fn eval_and_predict_obey_the_checkpoint_s_preprocessing() {
     let expected = predict(MODEL, &centre);
     assert_eq!(predict(&obeying, &wide), expected);
     assert_ne!(predict(MODEL, &wide), expected);
+}
+
+/// The scores of views are averaged: an image and its mirror image get the same classes with
+/// `--flip` and with `--ten-crop`, though not without.
+#[test]
+fn views_are_averaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let [name, mirrored] = ["image.png", "mirrored.png"].map(|name| path(directory.path(), name));
+    let probabilities = |model: &str, image: &str, flags: &[&str]| -> Vec<f64> {
+        let predict = ["predict", model, image, "--device", "cpu", "--json"];
+        let document = json(&[&predict[..], &["--top", "1000"], flags].concat());
+        let rows = document[0]["predictions"].as_array().unwrap().iter();
+        let mut rows: Vec<(u64, f64)> = rows
+            .map(|row| {
+                let (index, p) = (&row["index"], &row["probability"]);
+                (index.as_u64().unwrap(), p.as_f64().unwrap())
+            })
+            .collect();
+        rows.sort_by_key(|row| row.0);
+        rows.into_iter().map(|row| row.1).collect()
+    };
+    let imagenet = path(directory.path(), "imagenet.safetensors");
+    let spec = NetworkSpec {
+        image_size: 56,
+        classes: 10,
+        ..NetworkSpec::pyramid(Stem::ImageNet, 18, 8.0)
+    };
+    let network = Network::new(&spec).unwrap();
+    let description = Description {
+        classes: numbered_classes(10),
+        preprocessing: Preprocessing::new(&spec, [120.0; 3], [60.0; 3]),
+        network: spec,
+    };
+    let weights = initial_values(&network, 0).into_iter().collect();
+    let random = checkpoint(&network, &description, &weights, 0);
+    random.save(Path::new(&imagenet)).unwrap();
+    // Extents at which pixels are not resampled; an odd number of columns is cropped.
+    let cases = [
+        (MODEL, "--flip", (32, 32)),
+        (&*imagenet, "--ten-crop", (71, 64)),
+    ];
+    for (model, flag, (width, height)) in cases {
+        let image = RgbImage::from_fn(width, height, |x, y| {
+            Rgb([(3 * x) as u8, (x * y / 20) as u8, (4 * y) as u8])
+        });
+        image.save(&name).unwrap();
+        imageops::flip_horizontal(&image).save(&mirrored).unwrap();
+        let largest = |flags: &[&str]| {
+            let [a, b] = [&name, &mirrored].map(|image| probabilities(model, image, flags));
+            let distances = a.iter().zip(&b).map(|(a, b)| (a - b).abs());
+            distances.fold(0.0, f64::max)
+        };
+        let (one, several) = (largest(&[]), largest(&[flag]));
+        // The mean is summed in another order.
+        assert!(several < 1e-5 && one > 1e-4, "{flag}: {one} {several}");
+    }
+    let refused = ["predict", MODEL, &name, "--ten-crop"];
+    fails(&refused, 2, &["32x32", "--flip"]);
+    fails(
+        &[&refused[..], &["--flip"]].concat(),
+        2,
+        &["--flip", "--ten-crop"],
+    );
 }

@@ -49,7 +49,10 @@ pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices, half: 
                 8.0 * rows.sqrt() * largest(results).max(1.0),
             )
         }
-        Op::GlobalAveragePool(_) => ((shape(0).dims[1] * shape(0).dims[2]) as f64, absolute()),
+        Op::GlobalAveragePool(op) => {
+            let pixels = op.views * shape(0).dims[1] * shape(0).dims[2];
+            (pixels as f64, absolute())
+        }
         Op::SoftmaxCrossEntropy(_) | Op::SoftmaxCrossEntropyGrad(_) => {
             // In WGSL, exp is accurate to 3 + 2|x| ULP, and log to 3 ULP or 2⁻²¹ absolute.
             (

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pyr_wgpu::data::{DataError, EpochKey, Source};
+use pyr_wgpu::data::{DataError, EpochKey, Source, Views};
 use pyr_wgpu::engine::built_in;
 use pyr_wgpu::train::{Evaluator, EvaluatorOptions, Trainer};
 
@@ -147,5 +147,105 @@ fn a_damaged_image_is_not_evaluated() {
             }
         });
         assert_eq!((tested.images, tested.top1), (12, found.totals.top1));
+    }
+}
+
+/// Each image with others as further views, back to back.
+struct Several {
+    source: Arc<dyn Source>,
+    views: usize,
+    resident: Option<Vec<u8>>,
+}
+
+impl Several {
+    fn new(source: Arc<dyn Source>, views: usize, resident: bool) -> Arc<Several> {
+        let mut several = Several {
+            source,
+            views,
+            resident: None,
+        };
+        if resident {
+            let image = 3 * several.size().pow(2) as usize * views;
+            let mut bytes = vec![0; several.len() * image];
+            for (index, out) in bytes.chunks_exact_mut(image).enumerate() {
+                several.read(index, None, out).unwrap();
+            }
+            several.resident = Some(bytes);
+        }
+        Arc::new(several)
+    }
+}
+
+impl Source for Several {
+    fn len(&self) -> usize {
+        self.source.len()
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        self.source.label(index)
+    }
+
+    fn size(&self) -> u32 {
+        self.source.size()
+    }
+
+    fn views(&self) -> usize {
+        self.views
+    }
+
+    fn read(&self, index: usize, key: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
+        let image = out.len() / self.views;
+        for (view, out) in out.chunks_exact_mut(image).enumerate() {
+            self.source.read((index + view) % self.len(), key, out)?;
+        }
+        Ok(())
+    }
+
+    fn resident(&self) -> Option<&[u8]> {
+        self.resident.as_deref()
+    }
+}
+
+/// The scores of an image of several views are the means of the views' scores, also where the last
+/// batch is smaller.
+#[test]
+fn scores_of_views_are_averaged() {
+    for device in devices() {
+        let run = Run::random(8, 20, 8);
+        let evaluate = |views: Views, source: Arc<dyn Source>| {
+            let mut preprocessing = run.options.preprocessing;
+            preprocessing.resize.views = views;
+            let options = EvaluatorOptions {
+                keep_scores: true,
+                batch_size: 40,
+                workers: 2,
+                preprocessing,
+            };
+            let (network, weights) = (run.network(), &run.start().weights);
+            let evaluator = Evaluator::new(device, &network, weights, options, source, built_in);
+            pollster::block_on(evaluator.unwrap().run(|_| {})).unwrap()
+        };
+        let single = evaluate(Views::Centre, run.test_source());
+        for (views, resident) in [(Views::Flip, true), (Views::TenCrop, false)] {
+            let count = views.count();
+            let found = evaluate(views, Several::new(run.test_source(), count, resident));
+            assert_eq!((found.scores.len(), found.totals.images), (13, 13));
+            let mut loss = 0.0;
+            for (index, scores) in found.scores.iter().enumerate() {
+                let of_view = |view: usize| &single.scores[(index + view) % 13].logits;
+                let mean = |class: usize| {
+                    let sum: f64 = (0..count).map(|v| f64::from(of_view(v)[class])).sum();
+                    sum / count as f64
+                };
+                let means: Vec<f64> = (0..CLASSES as usize).map(mean).collect();
+                for (found, mean) in scores.logits.iter().zip(&means) {
+                    assert!((f64::from(*found) - mean).abs() < 1e-5, "{found} {mean}");
+                }
+                let sum: f64 = means.iter().map(|mean| mean.exp()).sum();
+                loss += sum.ln() - means[scores.label as usize];
+            }
+            let distance = (found.totals.loss - loss).abs();
+            assert!(distance < 1e-4, "{} {loss}", found.totals.loss);
+        }
     }
 }

@@ -16,6 +16,7 @@ use super::fitting::{SMALLER, fitting};
 use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::tuning::{Tune, TuneArgs, complete};
+use super::views::ViewArgs;
 use super::{positive, print_json, workers};
 use crate::checkpoint::write_atomically;
 use crate::data::{self, DatasetKind};
@@ -33,12 +34,14 @@ pub(super) struct Args {
     /// Where the dataset's files are
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Images per batch
+    /// Images per batch; an image is as many as it has views
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     batch_size: usize,
     /// Threads that decode images, for datasets over 1 GiB
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = workers)]
     workers: usize,
+    #[command(flatten)]
+    views: ViewArgs,
     /// Write the class and the scores of every image, as .csv or .npz
     #[arg(long, value_name = "FILE", value_parser = predictions::file)]
     predictions: Option<predictions::File>,
@@ -68,7 +71,9 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.tune.check(&args.device)?;
     dataset::check(Some(args.dataset), args.data.as_deref())?;
     check_outputs(&args)?;
-    let loaded = files::load(&args.checkpoint, &args.network, true)?;
+    let mut loaded = files::load(&args.checkpoint, &args.network, true)?;
+    args.views
+        .apply(&mut loaded.description.preprocessing.resize)?;
     let opened = data::open(&data::Request {
         kind: args.dataset,
         dir: args.data.clone(),
@@ -108,7 +113,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     )
     .map_err(|error| match error {
         TrainError::Engine(error) => {
-            let now = args.batch_size.min(total);
+            let views = loaded.description.preprocessing.resize.views.count();
+            let now = args.batch_size.min(total.saturating_mul(views));
             let names = ("--batch-size", SMALLER);
             fitting(error, &device, names, 1..now, |batch_size| {
                 let smaller = EvaluatorOptions {

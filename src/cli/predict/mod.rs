@@ -14,6 +14,7 @@ use super::fitting::fitting;
 use super::network::NetworkArgs;
 use super::output::csv_field;
 use super::tuning::{self, Tune, TuneArgs, complete};
+use super::views::ViewArgs;
 use super::{positive, print_json, print_line, print_message};
 use crate::data::{self, Resize};
 use crate::engine::{Device, EngineError};
@@ -33,6 +34,8 @@ pub(super) struct Args {
     /// Images (JPEG, PNG, WebP, GIF or BMP), folders of them, or - for paths on stdin
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
+    #[command(flatten)]
+    views: ViewArgs,
     /// How many classes to show
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = positive)]
     top: usize,
@@ -68,7 +71,9 @@ enum Format {
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.device.check()?;
     args.tune.check(&args.device)?;
-    let loaded = files::load(&args.checkpoint, &args.network, true)?;
+    let mut loaded = files::load(&args.checkpoint, &args.network, true)?;
+    args.views
+        .apply(&mut loaded.description.preprocessing.resize)?;
     let files = images::expand(&args.images)?;
     let format = match args.json {
         true => Format::Json,
@@ -129,7 +134,7 @@ fn too_large(error: EngineError, device: &Device, loaded: &TrainedModel) -> CliE
     })
 }
 
-/// Reads an image file: u8 [N, N, 3].
+/// Reads the views of an image file: u8 [V, N, N, 3].
 fn decode(path: &Path, resize: Resize) -> Result<Vec<u8>, String> {
     let image = data::decode_image_file(path, resize);
     image.map_err(|error| error.in_file(path).to_string())

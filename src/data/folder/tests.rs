@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use std::fs;
 
+use super::super::resize::image_bytes;
 use super::*;
 use crate::data::DatasetKind;
 

@@ -6,14 +6,19 @@ use super::tape::Tape;
 use super::{Draw, GlobalAveragePoolGrad, HalfMaps, Operator, Sample, nhwc, require};
 use crate::shape::Shape;
 
-/// x [N, H, W, C] → mean over H and W [N, 1, 1, C].
+/// x [N·V, H, W, C] → mean over H, W and V consecutive feature maps [N, 1, 1, C].
+///
+/// A linear classifier of the mean gives the mean of V views' scores.
 #[derive(Clone, Debug, PartialEq)]
-pub struct GlobalAveragePool;
+pub struct GlobalAveragePool {
+    /// V, 1 in training.
+    pub views: usize,
+}
 
 inputs! {
     /// Operands of [`GlobalAveragePool`].
     GlobalAveragePoolInputs of GlobalAveragePool {
-        /// Feature maps [N, H, W, C].
+        /// Feature maps [N·V, H, W, C].
         x,
     }
 }
@@ -25,19 +30,23 @@ impl Operator for GlobalAveragePool {
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let [n, h, w, c] = nhwc(self.try_inputs(inputs)?.x)?;
         require(h * w > 0, || "the feature map is empty".to_owned())?;
-        Ok(vec![Shape::channels(&[n, 1, 1, c])])
+        require(n % self.views == 0, || {
+            format!("the feature maps are not a multiple of {}", self.views)
+        })?;
+        Ok(vec![Shape::channels(&[n / self.views, 1, 1, c])])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let GlobalAveragePoolInputs { x } = self.inputs(inputs);
         let dims = &x.shape.dims;
-        let (pixels, channels) = (dims[1] * dims[2], dims[3]);
-        let mut means = vec![0.0; dims[0] * channels];
+        let (images, channels) = (dims[0] / self.views, dims[3]);
+        let pixels = self.views * dims[1] * dims[2];
+        let mut means = vec![0.0; images * channels];
         for (i, x) in x.values().iter().enumerate() {
             let image = i / (pixels * channels);
             means[image * channels + i % channels] += x / pixels as f64;
         }
-        let shape = Shape::channels(&[dims[0], 1, 1, channels]);
+        let shape = Shape::channels(&[images, 1, 1, channels]);
         vec![Tensor::real(shape, means)]
     }
 
@@ -54,13 +63,22 @@ impl Operator for GlobalAveragePool {
         let dims = &tape.graph.shape(x).dims;
         let op = GlobalAveragePoolGrad {
             input: [dims[1], dims[2]],
+            views: self.views,
         };
         Ok(vec![Some(tape.push_one(op, &[dy], x)?)])
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
-        [[1, 1, 1, 1], [2, 8, 8, 41], [3, 7, 5, 6]]
-            .map(|dims| Sample::new(GlobalAveragePool, vec![draw.real(Shape::channels(&dims))]))
-            .into()
+        [
+            (1, [1, 1, 1, 1]),
+            (1, [2, 8, 8, 41]),
+            (1, [3, 7, 5, 6]),
+            (10, [20, 3, 3, 5]),
+        ]
+        .map(|(views, dims)| {
+            let x = draw.real(Shape::channels(&dims));
+            Sample::new(GlobalAveragePool { views }, vec![x])
+        })
+        .into()
     }
 }
