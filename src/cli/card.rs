@@ -3,7 +3,7 @@
 //!
 //! Source of the header's fields: Hugging Face Hub, "Model Cards", and its model card specification.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use serde_json::Value;
@@ -11,13 +11,14 @@ use serde_json::Value;
 use super::error::CliError;
 use super::files;
 use super::network::NetworkArgs;
+use super::training::{Training, training};
 use super::{print_line, print_message};
 use crate::checkpoint::write_atomically;
 use crate::data::DatasetKind;
 use crate::model::{Description, Network};
-use crate::run::{Config, RunDirectory};
+use crate::run::Config;
 use crate::text::{name_of, printable, printable_path};
-use crate::train::{EpochMetrics, Schedule};
+use crate::train::Schedule;
 
 /// Arguments of `card`.
 #[derive(ClapArgs)]
@@ -65,52 +66,6 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             print_message(&format!("wrote {}", printable_path(path)));
             Ok(())
         }
-    }
-}
-
-/// How a network was trained.
-struct Training {
-    config: Config,
-    dataset: String,
-    /// The epochs so far.
-    epochs: Vec<EpochMetrics>,
-    /// The epoch of the best weights, if a state tells.
-    best: Option<u32>,
-}
-
-fn training(directory: &Path) -> Result<Training, CliError> {
-    let run = RunDirectory::open(directory)?;
-    let (config, _) = run.config()?;
-    let kind: DatasetKind = config.dataset.parse()?;
-    Ok(Training {
-        dataset: kind.manifest().title,
-        epochs: run.history()?.epochs().cloned().collect(),
-        best: match run.has_state()? {
-            true => run
-                .load(&config.network()?)?
-                .progress
-                .best
-                .map(|best| best.epoch),
-            false => None,
-        },
-        config,
-    })
-}
-
-impl Training {
-    /// The epoch of the best weights: that of the state, else the one with the lowest test error,
-    /// of equal ones the first.
-    fn best(&self) -> Option<&EpochMetrics> {
-        if let Some(number) = self.best {
-            return self.epochs.iter().find(|epoch| epoch.epoch == number);
-        }
-        let mut best: Option<&EpochMetrics> = None;
-        for epoch in &self.epochs {
-            if best.is_none_or(|best| epoch.test_top1_error < best.test_top1_error) {
-                best = Some(epoch);
-            }
-        }
-        best
     }
 }
 

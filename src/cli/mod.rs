@@ -21,11 +21,13 @@ mod network;
 mod output;
 mod predict;
 mod progress;
+mod report;
 mod signals;
 mod stdout;
 mod step;
 mod summary;
 mod train;
+mod training;
 mod tuning;
 mod verify;
 mod views;
@@ -55,6 +57,8 @@ enum Command {
     Eval(eval::Args),
     /// Classify images
     Predict(predict::Args),
+    /// Draw runs beside the paper's results
+    Report(report::Args),
     /// Write a model card in Hugging Face's form
     Card(card::Args),
     /// Write a checkpoint in another format
@@ -115,6 +119,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Report(args) => report::run(args),
         Command::Card(args) => card::run(args),
         Command::Convert(args) => convert::run(args),
         Command::Data(action) => data::run(action),

@@ -6,20 +6,30 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::memory::bytes;
+
 use super::output::{draw, erase, is_drawn, print_message};
 
 /// Shortest time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Progress of one phase, counted in images.
+/// Progress of one phase, counted in images or bytes.
 pub(super) struct Progress {
+    unit: Unit,
     kind: Display,
     label: String,
     total: u64,
     done: u64,
     start: Instant,
-    /// Images done before the start.
+    /// Done before the start.
     before: u64,
+}
+
+/// What is counted.
+#[derive(Clone, Copy)]
+enum Unit {
+    Images,
+    Bytes,
 }
 
 enum Display {
@@ -34,12 +44,24 @@ enum Display {
 impl Progress {
     /// Starts at `done` of `total` images.
     pub(super) fn new(label: &str, done: u64, total: u64, quiet: bool) -> Progress {
+        Progress::of(Unit::Images, label, done, total, quiet)
+    }
+
+    /// Starts at `done` of `total` bytes.
+    pub(super) fn of_bytes(label: &str, done: u64, total: u64, quiet: bool) -> Progress {
+        Progress::of(Unit::Bytes, label, done, total, quiet)
+    }
+
+    fn of(unit: Unit, label: &str, done: u64, total: u64, quiet: bool) -> Progress {
         let kind = match (quiet, std::io::stderr().is_terminal()) {
             (true, _) => Display::Quiet,
             (false, true) => {
                 let label = label.to_owned();
                 let begun = draw(on_bar(move |bar| {
-                    let style = "{prefix} {bar:24} {pos}/{len} {msg}";
+                    let style = match unit {
+                        Unit::Images => "{prefix} {bar:24} {pos}/{len} {msg}",
+                        Unit::Bytes => "{prefix} {bar:24} {bytes}/{total_bytes} {msg}",
+                    };
                     let style = ProgressStyle::with_template(style).expect("a fixed template");
                     let new = ProgressBar::new(total).with_position(done);
                     *bar = Some(new.with_style(style).with_prefix(label));
@@ -55,6 +77,7 @@ impl Progress {
             },
         };
         Progress {
+            unit,
             kind,
             label: label.to_owned(),
             total,
@@ -64,16 +87,20 @@ impl Progress {
         }
     }
 
-    /// Images per second since the start.
+    /// Images or bytes per second since the start.
     pub(super) fn rate(&self) -> f64 {
-        (self.done - self.before) as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
+        self.done.saturating_sub(self.before) as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
     }
 
-    /// Sets the images done; `text` is called only if something is shown.
+    /// Sets what is done; `text` is called only if something is shown.
     pub(super) fn update(&mut self, done: u64, text: impl FnOnce() -> String) {
         self.done = done;
         let left = (self.total - done) as f64 / self.rate().max(1e-9);
-        let rate = format!("{:.0} img/s, {} left", self.rate(), duration(left));
+        let rate = match self.unit {
+            Unit::Images => format!("{:.0} img/s", self.rate()),
+            Unit::Bytes => format!("{}/s", bytes(self.rate() as u64)),
+        };
+        let rate = format!("{rate}, {} left", duration(left));
         match &mut self.kind {
             Display::Quiet => {}
             // While the terminal is stopped, a later state replaces this one.
@@ -91,7 +118,11 @@ impl Progress {
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();
                     let (label, total) = (&self.label, self.total);
-                    print_message(&format!("{label} {done}/{total} {rate}{}", text()));
+                    let state = match self.unit {
+                        Unit::Images => format!("{done}/{total}"),
+                        Unit::Bytes => format!("{} of {}", bytes(done), bytes(total)),
+                    };
+                    print_message(&format!("{label} {state} {rate}{}", text()));
                 }
             }
         }

@@ -57,7 +57,8 @@ pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, Dat
 
 /// The directory that holds all files needed.
 fn locate(title: &str, published: &Published, request: &Request) -> Result<PathBuf, DataError> {
-    let directory = request.directory(title.to_string(), &expected(published))?;
+    let directory =
+        request.directory(title.to_string(), &expected(request.kind.name(), published))?;
     let train = published.train.iter().filter(|_| request.need_train);
     let needed: Vec<&str> = train
         .chain(&published.test)
@@ -81,7 +82,7 @@ fn locate(title: &str, published: &Published, request: &Request) -> Result<PathB
         false => Err(DataError::MissingEntries {
             path: folder,
             missing,
-            expected: expected(published),
+            expected: expected(request.kind.name(), published),
         }),
     }
 }
@@ -111,18 +112,18 @@ fn unused_records(
 }
 
 /// Where the files come from and what they are, for an error message.
-fn expected(published: &Published) -> String {
+fn expected(name: &str, published: &Published) -> String {
     let files = published.train.iter().chain(&published.test);
     let files: Vec<String> = files
         .map(|file| format!("{} ({} bytes)", file.name, file.bytes))
         .collect();
     let archive = &published.archive;
     format!(
-        "get the binary version and unpack it into DIR\n\
+        "`pyr-wgpu data get {name}` downloads it; or get the binary version and unpack it into DIR\n\
          archive:   {}, {} bytes\n\
          checksums: md5 {}\n           sha256 {}\n\
          layout:    in DIR or DIR/{}: {}",
-        archive.url,
+        archive.urls[0],
         archive.bytes,
         archive.md5,
         archive.sha256,

@@ -71,8 +71,10 @@ pub struct RecordFile {
 pub struct Archive {
     /// The page that describes it.
     pub page: String,
-    /// The archive itself.
-    pub url: String,
+    /// The name of its file.
+    pub name: String,
+    /// Where it is: at the publisher, then at others.
+    pub urls: Vec<String>,
     /// Its size.
     pub bytes: u64,
     /// Its MD5 sum, as the page gives it.

@@ -74,11 +74,6 @@ fn wrong_arguments_are_named() {
     );
     fails(&["train", "--checkpoint-every", "soon"], 2, &["10m"]);
     fails(&["train", "--dataset", "mnist"], 2, &["cifar10"]);
-    fails(
-        &["eval", "x.safetensors", "--dataset", "shapes", "--ten-crop"],
-        2,
-        &["--ten-crop"],
-    );
     fails(&["transform", "a", "b"], 2, &["transform"]);
     fails(
         &["verify", "w.safetensors", "--input", "x.npy"],

@@ -178,4 +178,24 @@ fn cards_describe_checkpoints_and_runs() {
         assert!(text.contains(words), "{text} lacks {words}");
     }
     fails(&["card", "gone.safetensors"], 5, &["gone.safetensors"]);
+
+    // The same run in the paper's figure.
+    let figure = path(directory.path(), "figure.svg");
+    let report = ["report", "--figure3", &run_dir, "--output"];
+    assert!(run(&[&report[..], &[&figure]].concat()).status.success());
+    let text = fs::read_to_string(&figure).unwrap();
+    for words in [
+        ">Shapes<",
+        ">run<",
+        "pyramidnet272-a200: 26210842 parameters, 3.31 %",
+    ] {
+        assert!(text.contains(words), "{text} lacks {words}");
+    }
+    fails(
+        &[&report[..], &["figure.png"]].concat(),
+        2,
+        &["figure.png", ".svg"],
+    );
+    fails(&["report"], 2, &["--figure3"]);
+    fails(&["report", "--figure3", "gone"], 5, &["gone"]);
 }

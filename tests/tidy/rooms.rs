@@ -66,7 +66,7 @@ const RUN: &[&str] = &[
 ];
 
 /// External crates, and the standard library's file system, that only some rooms may name.
-const RESERVED: [(&str, &[&str]); 16] = [
+const RESERVED: [(&str, &[&str]); 20] = [
     ("wgpu", &["gpu"]),
     ("image", &["data"]),
     ("gif", &["data"]),
@@ -78,6 +78,10 @@ const RESERVED: [(&str, &[&str]); 16] = [
     ("zip", &["checkpoint"]),
     ("prost", &["checkpoint", "onnx"]),
     ("clap", &["cli"]),
+    ("ureq", &["cli"]),
+    ("sha2", &["cli"]),
+    ("tar", &["cli"]),
+    ("flate2", &["cli"]),
     ("indicatif", &["cli"]),
     ("signal_hook", &["cli"]),
     ("libc", &["cli"]),

@@ -1,6 +1,7 @@
 //! `pyr-wgpu data`: what a dataset is made of, before a network is trained on it.
 
 mod check;
+mod get;
 mod mean_std;
 mod show;
 
@@ -17,6 +18,11 @@ pub(super) enum Action {
     ///
     /// The exit code is 4 if training or evaluation would refuse the folder, otherwise 0.
     Check(check::Args),
+    /// Download CIFAR-10 or CIFAR-100
+    ///
+    /// An interrupted download continues when the command is given again. The environment
+    /// variables HTTPS_PROXY and HTTP_PROXY are obeyed.
+    Get(get::Args),
     /// Measure mean and standard deviation of the training images of a folder
     MeanStd(mean_std::Args),
     /// Write training images as PNG, augmented as the network sees them
@@ -30,6 +36,7 @@ pub(super) enum Action {
 pub(super) fn run(action: Action) -> Result<(), CliError> {
     match action {
         Action::Check(args) => check::run(args),
+        Action::Get(args) => get::run(args),
         Action::MeanStd(args) => mean_std::run(args),
         Action::Show(args) => show::run(args),
     }

@@ -28,7 +28,8 @@ fn small(label_bytes: usize) -> Manifest {
         test = [{{ name = "test.bin", bytes = {record} }}]
         [published.archive]
         page = "https://example.org/"
-        url = "https://example.org/small.tar.gz"
+        name = "small.tar.gz"
+        urls = ["https://example.org/small.tar.gz"]
         bytes = 99
         md5 = "0123"
         sha256 = "4567"
@@ -157,7 +158,7 @@ fn missing_data_says_what_to_fetch() {
 
     let empty = error(folder.path());
     for part in [
-        "lacks 1.bin, 2.bin, test.bin; get the binary version and unpack it into DIR",
+        "lacks 1.bin, 2.bin, test.bin; `pyr-wgpu data get cifar10` downloads it; or get",
         "https://example.org/small.tar.gz, 99 bytes",
         "md5 0123",
         "sha256 4567",
