@@ -46,6 +46,7 @@ pub mod probe;
 mod relu;
 mod relu_grad;
 mod running_average;
+mod scale_branch;
 mod scale_loss;
 mod scratch;
 mod sgd;
@@ -150,6 +151,7 @@ fn apply(cpu: &Cpu, op: &Op, call: Call<'_>) {
         Op::Relu(op) => relu::run(cpu, op, call),
         Op::ReluGrad(op) => relu_grad::run(cpu, op, call),
         Op::RunningAverage(op) => running_average::run(cpu, op, call),
+        Op::ScaleBranch(op) => scale_branch::run(cpu, op, call),
         Op::ScaleLoss(op) => scale_loss::run(cpu, op, call),
         Op::Sgd(op) => sgd::run(cpu, op, call),
         Op::ShortcutAdd(op) => shortcut_add::run(cpu, op, call),

@@ -6,7 +6,7 @@ use super::{
     accumulate, add, adjust_loss_scale, assemble_batch, batch_moments, bias_add, column_sum,
     conv2d, conv2d_grad_input, conv2d_grad_weight, convert, count_metrics, dropout, find_overflow,
     global_average_pool, global_average_pool_grad, max_pool, max_pool_grad, merge_moments,
-    normalize, normalize_grad, normalize_grad_reduce, relu, relu_grad, running_average, scale_loss,
+    normalize, normalize_grad, normalize_grad_reduce, relu, relu_grad, running_average, scale_branch, scale_loss,
     sgd, shortcut_add, shortcut_grad, softmax_cross_entropy, softmax_cross_entropy_grad,
     sum_slices,
 };
@@ -48,6 +48,7 @@ pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowere
             Op::Relu(op) => relu::lower(&mut lowering, op, node),
             Op::ReluGrad(op) => relu_grad::lower(&mut lowering, op, node),
             Op::RunningAverage(op) => running_average::lower(&mut lowering, op, node),
+            Op::ScaleBranch(op) => scale_branch::lower(&mut lowering, op, node),
             Op::ScaleLoss(op) => scale_loss::lower(&mut lowering, op, node),
             Op::Sgd(op) => sgd::lower(&mut lowering, op, node),
             Op::ShortcutAdd(op) => shortcut_add::lower(&mut lowering, op, node),

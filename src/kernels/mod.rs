@@ -49,6 +49,7 @@ mod relu;
 mod relu_grad;
 mod row_partition;
 mod running_average;
+mod scale_branch;
 mod scale_loss;
 mod sgd;
 mod shader;
@@ -129,7 +130,7 @@ fn grid(workgroups: usize) -> [u32; 3] {
 
 /// All shaders except the convolutions', which are in [`convolution::SHADERS`].
 #[cfg(test)]
-const SHADERS: [&shader::Shader; 33] = [
+const SHADERS: [&shader::Shader; 34] = [
     &accumulate::SHADER,
     &add::SHADER,
     &adjust_loss_scale::SHADER,
@@ -153,6 +154,7 @@ const SHADERS: [&shader::Shader; 33] = [
     &relu::SHADER,
     &relu_grad::SHADER,
     &running_average::SHADER,
+    &scale_branch::SHADER,
     &scale_loss::SHADER,
     &sgd::SHADER,
     &shortcut_add::SHADER,

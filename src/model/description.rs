@@ -17,9 +17,11 @@ use crate::text::printable;
 /// The metadata key of the description.
 pub const METADATA_KEY: &str = "pyr_wgpu";
 
-/// The newest major version, which is written for what the first one cannot say: another order of
-/// channels, and max pooling rounded up.
-const NEWEST: Version = Version { major: 2, minor: 0 };
+/// The newest version, which is written for what earlier ones cannot say: ShakeDrop, whose
+/// expectation is a part of the network.
+const NEWEST: Version = Version { major: 3, minor: 0 };
+/// The version that is written for another order of channels, and max pooling rounded up.
+const SECOND: Version = Version { major: 2, minor: 0 };
 /// The version that is written otherwise.
 const FIRST: Version = Version { major: 1, minor: 0 };
 
@@ -115,8 +117,11 @@ impl Description {
 
     /// Writes the description to a checkpoint's metadata.
     pub fn write(&self, metadata: &mut BTreeMap<String, String>) {
-        let says_more = !self.preprocessing.order.is_rgb() || self.network.ceil_mode;
-        let Version { major, minor } = if says_more { NEWEST } else { FIRST };
+        let Version { major, minor } = match self {
+            _ if self.network.shakedrop < 1.0 => NEWEST,
+            _ if !self.preprocessing.order.is_rgb() || self.network.ceil_mode => SECOND,
+            _ => FIRST,
+        };
         let envelope = Envelope {
             version: format!("{major}.{minor}"),
             description: self,

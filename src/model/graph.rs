@@ -64,7 +64,7 @@ pub enum Input {
 pub enum Statistics {
     /// The running averages: evaluation and prediction.
     Running,
-    /// The batch's own, as in training; dropout is active.
+    /// The batch's own, as in training; dropout and random factors on branches are active.
     Batch {
         /// Whether the running averages are updated.
         update_running: bool,
@@ -306,6 +306,32 @@ impl Forward<'_> {
                 let step = declared(self.graph, names::STEP);
                 let op = ops::Dropout { probability };
                 self.graph.push_one(op, &[x, samples, step], name)
+            }
+            LayerKind::ScaleBranch {
+                rule,
+                survival,
+                unit,
+            } => {
+                let is_random =
+                    self.statistics != Statistics::Running && !self.network.is_frozen(layer);
+                // Stochastic depth has the expectation 1.
+                if !is_random && rule == ops::BranchRule::StochasticDepth {
+                    return Ok(x);
+                }
+                let mut op = ops::ScaleBranch {
+                    rule,
+                    survival,
+                    unit,
+                    pass: ops::BranchPass::Expectation,
+                };
+                let mut operands = vec![x];
+                if is_random {
+                    op.pass = ops::BranchPass::Forward;
+                    let batch = self.graph.shape(x).dims[0];
+                    operands.push(self.samples(batch));
+                    operands.push(declared(self.graph, names::STEP));
+                }
+                self.graph.push_one(op, &operands, name)
             }
             LayerKind::Linear { .. } => {
                 // A matrix product is a 1x1 convolution on a 1x1 map.

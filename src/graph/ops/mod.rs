@@ -38,6 +38,7 @@ mod pooling;
 mod relu;
 mod relu_grad;
 mod running_average;
+mod scale_branch;
 mod scale_loss;
 mod sgd;
 mod shortcut;
@@ -79,6 +80,7 @@ pub use pooling::Pooling;
 pub use relu::{Relu, ReluInputs};
 pub use relu_grad::{ReluGrad, ReluGradInputs};
 pub use running_average::{RunningAverage, RunningAverageInputs};
+pub use scale_branch::{BranchPass, BranchRule, ScaleBranch, ScaleBranchInputs};
 pub use scale_loss::{ScaleLoss, ScaleLossInputs};
 pub use sgd::{Sgd, SgdInputs, SgdOutputs, vector_after};
 pub use shortcut_add::{ShortcutAdd, ShortcutAddInputs, ShortcutAddOutputs};
@@ -337,6 +339,7 @@ operators!(
     Relu,
     ReluGrad,
     RunningAverage,
+    ScaleBranch,
     ScaleLoss,
     Sgd,
     ShortcutAdd,
