@@ -15,10 +15,12 @@ mod accumulate;
 mod add;
 mod adjust_loss_scale;
 mod assemble_batch;
+mod average_weights;
 mod batch_moments;
 mod batch_norm;
 mod bias_add;
 mod call;
+mod clip_factor;
 mod column_sum;
 mod columns;
 mod conv2d;
@@ -130,8 +132,10 @@ fn apply(cpu: &Cpu, op: &Op, call: Call<'_>) {
         Op::Add(op) => add::run(cpu, op, call),
         Op::AdjustLossScale(op) => adjust_loss_scale::run(cpu, op, call),
         Op::AssembleBatch(op) => assemble_batch::run(cpu, op, call),
+        Op::AverageWeights(op) => average_weights::run(cpu, op, call),
         Op::BatchMoments(op) => batch_moments::run(cpu, op, call),
         Op::BiasAdd(op) => bias_add::run(cpu, op, call),
+        Op::ClipFactor(op) => clip_factor::run(cpu, op, call),
         Op::ColumnSum(op) => column_sum::run(cpu, op, call),
         Op::Conv2d(op) => conv2d::run(cpu, op, call),
         Op::Conv2dGradInput(op) => conv2d_grad_input::run(cpu, op, call),

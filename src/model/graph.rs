@@ -106,7 +106,8 @@ impl Network {
         passes: Passes,
     ) -> Result<Graph, GraphError> {
         let mut graph = self.declarations(&[]);
-        self.forward(&mut graph, batch, input, Statistics::Running)?;
+        let weights = TensorKind::Weights;
+        self.forward(&mut graph, batch, input, Statistics::Running, weights)?;
         if passes.fuse {
             rewrite::fuse_forward(&mut graph);
             // Prediction only: evaluation uses the kernels that training has compiled.
@@ -146,7 +147,8 @@ impl Network {
         }
     }
 
-    /// Appends the forward pass to [`Network::declarations`]; returns the logits, an output
+    /// Appends the forward pass to [`Network::declarations`], with weights and statistics of the given
+    /// kind; returns the logits, an output
     /// named [`names::LOGITS`].
     ///
     /// # Errors
@@ -158,6 +160,7 @@ impl Network {
         batch: usize,
         input: &Input,
         statistics: Statistics,
+        weights: TensorKind,
     ) -> Result<ValueId, GraphError> {
         self.check_batch(batch)?;
         let declared = graph.values.iter().enumerate();
@@ -168,6 +171,7 @@ impl Network {
                 .collect(),
             graph,
             statistics,
+            weights,
         };
         let x = forward.input(batch, input)?;
         let logits = forward.network(x)?;
@@ -192,11 +196,13 @@ struct Forward<'a> {
     declared: HashMap<String, ValueId>,
     graph: &'a mut Graph,
     statistics: Statistics,
+    weights: TensorKind,
 }
 
 impl Forward<'_> {
     fn kept(&self, layer: &str, suffix: &str) -> ValueId {
-        self.declared[&format!("{layer}.{suffix}")]
+        let name = format!("{layer}.{suffix}");
+        self.declared[&self.weights.value_name(&name)]
     }
 
     /// The value [`names::SAMPLES`], declared on first use.

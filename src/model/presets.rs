@@ -36,7 +36,7 @@ const ROWS: [Row; 18] = [
     ("pyramidnet200-a300-imagenet",  PyramidNet, 200, 300.0,  Additive,       Bottleneck, ImageNet, 0.0, 1.0),
     ("pyramidnet200-a450-imagenet",  PyramidNet, 200, 450.0,  Additive,       Bottleneck, ImageNet, 0.5, 1.0),
     ("preresnet200-imagenet",        PreResNet,  200,   0.0,  Additive,       Bottleneck, ImageNet, 0.0, 1.0),
-    ("demo",                         PyramidNet, 8,  28.0,  Additive,       Basic,      Cifar,    0.0, 1.0),
+    ("demo",                         PyramidNet,   8,  28.0,  Additive,       Basic,      Cifar,    0.0, 1.0),
 ];
 
 /// Names of all presets, in the order of the paper's tables.

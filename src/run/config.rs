@@ -68,10 +68,19 @@ impl Config {
             reset_classifier: true,
             freeze_until: Some(0),
             // No default value, which would leave a key out.
+            network: NetworkSpec {
+                ceil_mode: true,
+                shakedrop: 0.5,
+                stochastic_depth: 0.5,
+                ..config.network.clone()
+            },
             recipe: Recipe {
                 schedule: Schedule::Polynomial,
                 power: 2.0,
                 warmup: 1,
+                clip_grad_norm: Some(1.0),
+                ema: Some(0.5),
+                patience: Some(1),
                 ..config.recipe.clone()
             },
             ..config.clone()
@@ -188,6 +197,20 @@ impl Config {
         rule(
             recipe.warmup < recipe.epochs,
             "--warmup leaves no epoch for the schedule; give fewer than --epochs",
+        )?;
+        rule(
+            recipe
+                .clip_grad_norm
+                .is_none_or(|norm| norm > 0.0 && norm.is_finite()),
+            "--clip-grad-norm must be a positive number, such as 1",
+        )?;
+        rule(
+            recipe.ema.is_none_or(|decay| decay > 0.0 && decay < 1.0),
+            "--ema must be above 0 and below 1, such as 0.999",
+        )?;
+        rule(
+            recipe.patience != Some(0),
+            "--patience 0 allows no epoch; give at least 1",
         )?;
         rule(
             !recipe.milestones.contains(&0),

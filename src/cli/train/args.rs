@@ -139,6 +139,18 @@ pub(super) struct RecipeArgs {
     /// No random flip and crop
     #[arg(long)]
     pub(super) no_augment: bool,
+    /// Scale gradients down to this L2 norm of all of them together, if it is larger [default: no
+    /// limit]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(super) clip_grad_norm: Option<f32>,
+    /// Keep moving averages of the weights: after each step, DECAY of the average and the rest of
+    /// the new weights; test errors, best and last are then those of the averages. They begin with
+    /// the initial weights and span about 1 / (1 - DECAY) steps [default: none]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
+    pub(super) ema: Option<f32>,
+    /// End the run after so many epochs without a lower test error [default: never]
+    #[arg(long, value_name = "N")]
+    pub(super) patience: Option<u32>,
     /// Seed of all random numbers [default: 1]
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,

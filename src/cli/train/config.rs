@@ -63,7 +63,7 @@ macro_rules! flag {
 pub(super) const DATA: &str = "data";
 
 /// Every flag that determines what a run computes, except the network's.
-const FLAGS: [RunFlag; 20] = [
+const FLAGS: [RunFlag; 23] = [
     flag!("epochs", Growing, recipe.epochs, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
@@ -138,6 +138,21 @@ const FLAGS: [RunFlag; 20] = [
     flag!("no-augment", Allowed, recipe.augment, |args, config| {
         config.recipe.augment &= !args.recipe.no_augment;
         args.recipe.no_augment
+    }),
+    flag!(
+        "clip-grad-norm",
+        Allowed,
+        recipe.clip_grad_norm,
+        |args, config| {
+            let norm = args.recipe.clip_grad_norm.map(Some);
+            replace(&mut config.recipe.clip_grad_norm, &norm)
+        }
+    ),
+    flag!("ema", Allowed, recipe.ema, |args, config| {
+        replace(&mut config.recipe.ema, &args.recipe.ema.map(Some))
+    }),
+    flag!("patience", Free, recipe.patience, |args, config| {
+        replace(&mut config.recipe.patience, &args.recipe.patience.map(Some))
     }),
 ];
 
@@ -315,6 +330,9 @@ mod tests {
                 schedule: Schedule::Polynomial,
                 power: 2.0,
                 warmup: 1,
+                clip_grad_norm: Some(1.0),
+                ema: Some(0.5),
+                patience: Some(1),
                 ..Recipe::for_dataset(DatasetKind::Shapes)
             },
         };

@@ -76,7 +76,9 @@ fn attempt(
         None => (new_config(args)?, None),
     };
     if let (Some(run), Some(state)) = (&*directory, &mut state) {
-        let has_ended = state.progress.position.epoch > config.recipe.epochs;
+        let position = &state.progress.position;
+        let best = state.progress.best.map(|best| best.epoch);
+        let has_ended = position.step == 0 && config.recipe.is_over(position.epoch - 1, best);
         complete_save(run, state, has_ended, &args.device)?;
         if has_ended {
             return end(run, &config, state, &args.device, args.files.json);
