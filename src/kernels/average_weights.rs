@@ -9,8 +9,7 @@ use crate::graph::ops::AverageWeights;
 use crate::program::Access::{Read, Write};
 use crate::shape::LANES;
 
-pub(super) const SHADER: Shader =
-    shader!("average_weights", [Write, Read, Read, Read], Params);
+pub(super) const SHADER: Shader = shader!("average_weights", [Write, Read, Read, Read], Params);
 
 parameters! {
     struct Params {

@@ -3,12 +3,12 @@
 use super::lowering::{LowerError, Lowered, Lowering};
 use super::{Choices, Target};
 use super::{
-    accumulate, add, adjust_loss_scale, assemble_batch, average_weights, batch_moments, bias_add, clip_factor, column_sum,
-    conv2d, conv2d_grad_input, conv2d_grad_weight, convert, count_metrics, dropout, find_overflow,
-    global_average_pool, global_average_pool_grad, max_pool, max_pool_grad, merge_moments,
-    normalize, normalize_grad, normalize_grad_reduce, relu, relu_grad, running_average, scale_branch, scale_loss,
-    sgd, shortcut_add, shortcut_grad, softmax_cross_entropy, softmax_cross_entropy_grad,
-    sum_slices,
+    accumulate, add, adjust_loss_scale, assemble_batch, average_weights, batch_moments, bias_add,
+    clip_factor, column_sum, conv2d, conv2d_grad_input, conv2d_grad_weight, convert, count_metrics,
+    dropout, find_overflow, global_average_pool, global_average_pool_grad, max_pool, max_pool_grad,
+    merge_moments, normalize, normalize_grad, normalize_grad_reduce, relu, relu_grad,
+    running_average, scale_branch, scale_loss, sgd, shortcut_add, shortcut_grad,
+    softmax_cross_entropy, softmax_cross_entropy_grad, sum_slices,
 };
 use crate::graph::{Graph, Op};
 

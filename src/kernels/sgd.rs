@@ -9,7 +9,8 @@ use crate::graph::ops::Sgd;
 use crate::program::Access::{Read, Write};
 use crate::shape::LANES;
 
-pub(super) const SHADER: Shader = shader!("sgd", [Write, Read, Write, Write, Read, Read, Read], Params);
+pub(super) const SHADER: Shader =
+    shader!("sgd", [Write, Read, Write, Write, Read, Read, Read], Params);
 
 parameters! {
     struct Params {

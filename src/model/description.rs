@@ -291,6 +291,22 @@ mod tests {
         assert_eq!(read(&text).unwrap(), Some(sample));
     }
 
+    #[test]
+    fn shakedrop_is_refused_by_older_programs() {
+        let with = |change: fn(&mut NetworkSpec)| {
+            let mut sample = sample();
+            change(&mut sample.network);
+            let text = text(&sample);
+            assert_eq!(read(&text).unwrap(), Some(sample));
+            text
+        };
+        let shaken = with(|network| network.shakedrop = 0.5);
+        assert!(shaken.contains("\"3.0\"") && shaken.contains("\"shakedrop\":0.5"));
+        // Evaluation is the same without it.
+        let deep = with(|network| network.stochastic_depth = 0.5);
+        assert!(deep.contains("\"1.0\"") && deep.contains("\"stochastic_depth\":0.5"));
+    }
+
     /// The text of a description from before the resampling filter was named.
     #[test]
     fn the_format_is_that_of_earlier_versions() {
@@ -326,7 +342,7 @@ mod tests {
         let newer = newer.replacen('{', "{\"colour\":\"sRGB\",", 1);
         assert_eq!(read(&newer).unwrap(), Some(sample()));
         // A future format may have nothing in common but the version.
-        let error = read("{\"version\":\"3.0\",\"net\":[1,2]}").unwrap_err();
+        let error = read("{\"version\":\"4.0\",\"net\":[1,2]}").unwrap_err();
         assert!(error.is_about_checkpoint());
         assert!(error.to_string().contains("newer pyr-wgpu"), "{error}");
     }

@@ -8,7 +8,17 @@ use super::spec::NetworkSpec;
 use super::words::{Block, Family, Growth, Stem};
 
 /// One row: name, family, depth, alpha, growth, block, stem, dropout, ShakeDrop's last survival.
-type Row = (&'static str, Family, u32, f64, Growth, Block, Stem, f32, f32);
+type Row = (
+    &'static str,
+    Family,
+    u32,
+    f64,
+    Growth,
+    Block,
+    Stem,
+    f32,
+    f32,
+);
 
 use Block::{Basic, Bottleneck};
 use Family::{PreResNet, PyramidNet};

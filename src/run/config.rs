@@ -57,7 +57,7 @@ impl Config {
     ///
     /// # Errors
     /// What is wrong with it. An unknown key is wrong: what it says would be ignored.
-    pub(super) fn from_toml(text: &str) -> Result<Config, String> {
+    pub fn from_toml(text: &str) -> Result<Config, String> {
         let config: Config = toml::from_str(text).map_err(|error| cause(text, &error))?;
         config.check()?;
         let written: Value = toml::from_str(text).map_err(|error| cause(text, &error))?;
@@ -101,7 +101,7 @@ impl Config {
     }
 
     /// The text of the file. A checksum in a comment reveals what a user changes later.
-    pub(super) fn to_toml(&self) -> String {
+    pub fn to_toml(&self) -> String {
         let text = toml::to_string(self).expect("a checked configuration is plain data");
         let checksum = hash(text.bytes());
         format!(
@@ -229,7 +229,7 @@ impl Config {
 
 /// The first key of a table, or of a table in it, that another table does not have, with the names
 /// of the tables around it, and a key that may have been meant.
-fn unknown_key<'a>(written: &Value, known: &'a Value) -> Option<(String, Option<&'a str>)> {
+pub fn unknown_key<'a>(written: &Value, known: &'a Value) -> Option<(String, Option<&'a str>)> {
     let (written, known) = (written.as_object()?, known.as_object()?);
     written
         .iter()

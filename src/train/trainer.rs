@@ -117,8 +117,7 @@ impl Trainer {
             })?);
         }
         let input = test.input(sizes[0], &options.preprocessing, false);
-        let evaluation =
-            step_graph_with(network, sizes[0], &input, Mode::Evaluate, update, passes);
+        let evaluation = step_graph_with(network, sizes[0], &input, Mode::Evaluate, update, passes);
         graphs.push(evaluation?);
         if mode == Mode::MicroBatch {
             graphs.push(update_graph(network, update, passes)?);

@@ -13,6 +13,7 @@ use super::super::workers;
 use super::fine_tune;
 use crate::data::DatasetKind;
 use crate::graph::Precision;
+use crate::run::Config;
 use crate::train::{Recipe, SaveInterval, Schedule};
 
 /// Arguments of `train`.
@@ -30,6 +31,9 @@ pub(in super::super) struct Args {
     pub(super) device: DeviceArgs,
     #[command(flatten)]
     pub(super) tune: TuneArgs,
+    /// The configuration that `--config` names, if that file is a run's.
+    #[arg(skip)]
+    pub(super) base: Option<Box<Config>>,
 }
 
 impl Args {
@@ -181,6 +185,13 @@ fn milestones(recipe: &Recipe) -> String {
 #[derive(ClapArgs)]
 #[command(next_help_heading = "Run")]
 pub(super) struct FileArgs {
+    /// Take flags from a TOML file, whose keys are their names, or from a run's config.toml; those of
+    /// the command line win
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub(super) config: Option<PathBuf>,
+    /// Print the configuration that the flags describe, in the form that --config reads, and exit
+    #[arg(long, conflicts_with = "resume")]
+    pub(super) print_config: bool,
     /// Directory of the run, new or empty [default: runs/PRESET-DATASET-N, or
     /// runs/run-DATASET-N without a preset]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]

@@ -214,28 +214,46 @@ fn plain(name: &str) -> &str {
 
 /// The configuration that the flags describe.
 pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
-    dataset::check(args.data.dataset, args.data.data.as_deref())?;
-    let kind = args.data.dataset.unwrap_or(DatasetKind::Shapes);
-    let mut config = Config {
-        dataset: kind.to_string(),
-        data: None,
-        seed: 1,
-        micro_batch: None,
-        fuse: true,
-        recompute: false,
-        precision: Precision::default(),
-        from: None,
-        reset_classifier: false,
-        freeze_until: None,
-        network: match &args.files.from {
-            None => args.network.resolve(None)?,
-            Some(path) => fine_tune::network(path, &args.network)?,
-        },
-        recipe: Recipe::for_dataset(kind),
+    let base = args.base.as_deref();
+    if base.is_none() {
+        dataset::check(args.data.dataset, args.data.data.as_deref())?;
+    }
+    let network = match &args.files.from {
+        None => args.network.resolve_for(base.map(|base| &base.network))?,
+        Some(path) => fine_tune::network(path, &args.network)?,
     };
+    let kind = args.data.dataset.unwrap_or(DatasetKind::Shapes);
+    let mut config = match base {
+        Some(base) => Config {
+            network,
+            ..base.clone()
+        },
+        None => Config {
+            dataset: kind.to_string(),
+            data: None,
+            seed: 1,
+            micro_batch: None,
+            fuse: true,
+            recompute: false,
+            precision: Precision::default(),
+            from: None,
+            reset_classifier: false,
+            freeze_until: None,
+            network,
+            recipe: Recipe::for_dataset(kind),
+        },
+    };
+    // What belongs to the dataset or to the network that a flag replaces.
+    if args.data.dataset.is_some() {
+        config.data = None;
+    }
+    if args.network.preset.is_some() {
+        (config.from, config.reset_classifier) = (None, false);
+    }
     for flag in &FLAGS {
         (flag.apply)(args, &mut config);
     }
+    dataset::check(config.dataset.parse().ok(), config.data.as_deref())?;
     config.check().map_err(CliError::Usage)?;
     Ok(config)
 }

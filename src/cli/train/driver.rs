@@ -181,7 +181,8 @@ impl<'a> Recorder<'a> {
                     epoch: *best_epoch,
                     test_top1_error: *best_top1_error,
                 };
-                self.device.say(&finished(self.run, &best, *seconds, *patience));
+                self.device
+                    .say(&finished(self.run, &best, *seconds, *patience));
             }
         }
     }

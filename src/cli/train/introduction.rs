@@ -71,7 +71,9 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
 fn options(recipe: &Recipe) -> String {
     let clip = recipe.clip_grad_norm;
     let clip = clip.map(|norm| format!(", gradients clipped to norm {norm}"));
-    let ema = recipe.ema.map(|decay| format!(", averages with decay {decay}"));
+    let ema = recipe
+        .ema
+        .map(|decay| format!(", averages with decay {decay}"));
     let patience = recipe.patience;
     let patience = patience.map(|epochs| format!(", patience {epochs}"));
     [clip, ema, patience].into_iter().flatten().collect()
