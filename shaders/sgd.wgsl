@@ -6,7 +6,8 @@
 // arenas; pads are zero and stay zero. An element whose update is NaN or infinite stays as it is.
 // metrics: after the first NaN or infinity of the run nothing changes (METRICS_HALTED). An atomic
 // maximum, whose order does not matter, records the last vector with a bad gradient or update.
-// With loss scaling, gradients are divided by the scale, and a step that overflowed is skipped.
+// With loss scaling, gradients are divided by the scale, and a step that overflowed is skipped. With
+// clipping, they are multiplied by a factor.
 // One invocation owns one vector.
 
 // import float
@@ -16,6 +17,8 @@
 
 // Whether the loss is scaled. If not, `loss_scale` is bound to the step and not read.
 const SCALED: bool = false;
+// Whether gradients are clipped. If not, `clip_factor` is bound to the step and not read.
+const CLIPPED: bool = false;
 
 struct Params {
     count: u32,
@@ -29,6 +32,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> metrics: array<atomic<u32>>;
 @group(0) @binding(5) var<storage, read> step: array<u32>;
 @group(0) @binding(6) var<storage, read> loss_scale: array<u32>;
+@group(0) @binding(7) var<storage, read> clip_factor: array<f32>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -58,7 +62,11 @@ fn main(
     }
     let old_p = parameters[i];
     let old_v = velocities[i];
-    let g = gradient + decay * old_p;
+    var clipped = gradient;
+    if CLIPPED {
+        clipped *= clip_factor[0];
+    }
+    let g = clipped + decay * old_p;
     let v = momentum * old_v + g;
     let p = old_p - rate * (g + momentum * v);
     let good = are_finite(p) & are_finite(v);

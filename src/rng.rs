@@ -50,11 +50,18 @@ pub enum Purpose {
     Initialise = 4,
     /// The images of the `shapes` dataset.
     Shapes = 5,
+    /// Factors on residual branches.
+    Branch = 6,
 }
 
 /// The key of [`philox4x32`] for a seed.
 pub fn key(seed: u64) -> [u32; 2] {
     [seed as u32, (seed >> 32) as u32]
+}
+
+/// A random word as a number in [0, 1), a multiple of 2⁻²⁴.
+pub fn unit_interval(word: u32) -> f32 {
+    (word >> 8) as f32 / 16_777_216.0
 }
 
 /// A sequence of random numbers for a seed, a purpose and two identifiers.
@@ -105,7 +112,7 @@ impl Stream {
 
     /// Uniform in [0, 1), a multiple of 2⁻²⁴.
     pub fn uniform(&mut self) -> f32 {
-        (self.next_u32() >> 8) as f32 / 16_777_216.0
+        unit_interval(self.next_u32())
     }
 
     /// Uniform in [0, 1), a multiple of 2⁻⁵³.

@@ -22,13 +22,16 @@ use std::collections::BTreeSet;
 
 use common::networks::{self, Small};
 use pyr_wgpu::graph::interp::{self, Store};
-use pyr_wgpu::graph::ops::{BatchMoments, Draw, NormalizeInputs};
+use pyr_wgpu::graph::ops::{
+    BatchMoments, BranchPass, BranchRule, Draw, NormalizeInputs, ScaleBranch,
+};
+use pyr_wgpu::graph::step::Step;
 use pyr_wgpu::graph::{
     Arena, Data, Graph, GraphError, Op, Passes, Role, Tensor, ValueId, autodiff,
 };
 use pyr_wgpu::model::{Input, TensorKind, names};
-use pyr_wgpu::rng::{Purpose, Stream};
-use pyr_wgpu::shape::DType;
+use pyr_wgpu::rng::{Purpose, Stream, philox4x32};
+use pyr_wgpu::shape::{DType, Shape};
 use pyr_wgpu::train::{Mode, step_graph};
 
 /// Steps that are tried, the largest first.
@@ -325,6 +328,10 @@ fn every_gradient_rule_agrees_with_central_differences() {
             Data::Real(values) => values.iter().all(|value| value.is_finite()),
             Data::Index(_) => true,
         };
+        // Its gradient is a rule of its own; see below.
+        if is_shaken(&sample.op) {
+            continue;
+        }
         // Without finite values there are no differences.
         if !sample.inputs.iter().all(is_finite) {
             continue;
@@ -380,6 +387,7 @@ fn every_gradient_rule_agrees_with_central_differences() {
         "max_pool",
         "normalize",
         "relu",
+        "scale_branch",
         "shortcut_add",
         "softmax_cross_entropy",
     ];
@@ -387,11 +395,77 @@ fn every_gradient_rule_agrees_with_central_differences() {
     tally.finish(1000);
 }
 
+/// Whether an operator is ShakeDrop's in training.
+fn is_shaken(op: &Op) -> bool {
+    let Op::ScaleBranch(op) = op else {
+        return false;
+    };
+    (op.rule, op.pass) == (BranchRule::ShakeDrop, BranchPass::Forward)
+}
+
+/// ShakeDrop multiplies the output of an image by b + α − b·α and its gradient by b + β − b·β, with
+/// b, α and β from the image's own random words.
+#[test]
+fn shakedrop_scales_outputs_and_gradients_by_their_own_factors() {
+    let (unit, survival) = (3, 0.5);
+    let step = Step {
+        seed: 11,
+        epoch: 4,
+        ..Step::default()
+    };
+    let samples: Vec<u32> = (0..40).map(|image| 100 + 7 * image).collect();
+    let op = ScaleBranch {
+        rule: BranchRule::ShakeDrop,
+        survival,
+        unit,
+        pass: BranchPass::Forward,
+    };
+    let shape = Shape::channels(&[40, 2, 1, 5]);
+    let mut graph = Graph::new();
+    let x = graph.external("x", shape.clone());
+    let seed = graph.external("u", shape.clone());
+    let numbers = graph.external("samples", Shape::indices(&[40]));
+    let key = graph.external("step", Step::shape());
+    let y = graph.push_one(op, &[x, numbers, key], "y").unwrap();
+    graph.output(y, "y");
+    let gradients = autodiff::backward(&mut graph, &[(y, seed)], &[x]).unwrap();
+    graph.output(gradients[0].unwrap(), "dx");
+    let mut draw = Draw::new(8);
+    let mut store: Store = [
+        ("x", draw.real(shape.clone())),
+        ("u", draw.real(shape)),
+        (
+            "samples",
+            Tensor::index(Shape::indices(&[40]), samples.clone()),
+        ),
+        ("step", Tensor::index(Step::shape(), step.to_words().into())),
+    ]
+    .map(|(name, tensor)| (name.to_owned(), tensor))
+    .into();
+    interp::run(&graph, &mut store).unwrap();
+    let mut shaken = 0;
+    for (image, sample) in samples.iter().enumerate() {
+        let words = philox4x32([unit, *sample, 4, Purpose::Branch as u32], [11, 0]);
+        let fraction = |word: u32| f64::from(word >> 8) / 16_777_216.0;
+        let b = f64::from(u8::from(f64::from(words[0]) < survival * 4_294_967_296.0));
+        let (alpha, beta) = (2.0 * fraction(words[1]) - 1.0, fraction(words[2]));
+        shaken += usize::from(b == 0.0);
+        let factors = [b + alpha - b * alpha, b + beta - b * beta];
+        for ((from, to), factor) in [("x", "y"), ("u", "dx")].into_iter().zip(factors) {
+            let part = 10 * image..10 * (image + 1);
+            let values = store[from].values()[part.clone()].iter();
+            for (value, found) in values.zip(&store[to].values()[part]) {
+                assert!((value * factor - found).abs() <= 1e-15, "{to} of {image}");
+            }
+        }
+    }
+    assert!((10..=30).contains(&shaken), "{shaken} of 40");
+}
+
 /// The gradient of a value that is used several times is the sum over all paths.
 #[test]
 fn paths_that_meet_add_up() {
     use pyr_wgpu::graph::ops::{Add, Relu, ShortcutAdd};
-    use pyr_wgpu::shape::Shape;
 
     let shape = Shape::channels(&[2, 2, 3, 5]);
     let mut graph = Graph::new();
@@ -508,7 +582,6 @@ fn gradients_of_whole_networks_agree_with_central_differences() {
 #[test]
 fn a_path_without_a_gradient_is_named_and_no_path_gives_none() {
     use pyr_wgpu::graph::ops::Relu;
-    use pyr_wgpu::shape::Shape;
 
     let mut graph = Graph::new();
     let [x, other] =

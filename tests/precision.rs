@@ -121,6 +121,8 @@ fn the_scale_of_the_loss_finds_itself() {
             let mut run = Run::new(8, 64, 8);
             run.options.passes.precision = precision;
             run.options.micro_batch = micro_batch;
+            run.options.recipe.ema = Some(0.9);
+            run.options.recipe.clip_grad_norm = Some(1.0);
             let mut start = run.start();
             let too_much = LossScale {
                 scale: 2f32.powi(30),
@@ -143,6 +145,10 @@ fn the_scale_of_the_loss_finds_itself() {
                 start.optimizer == after.optimizer,
                 "the velocity has changed"
             );
+            assert!(
+                after.result() == &start.weights,
+                "the averages have changed"
+            );
             let epochs = pollster::block_on(finish(trainer));
             let (_, last) = &epochs[2];
             let state = LossScale::from_words(&last.position.loss_scale.unwrap());
@@ -150,6 +156,7 @@ fn the_scale_of_the_loss_finds_itself() {
             assert!(state.scale <= 2f32.powi(22), "{}: {state:?}", device.name());
             assert_eq!(state.scale, 2f32.powi(30 - state.skipped as i32));
             assert!(after.weights != last.weights, "{}", device.name());
+            assert!(after.averages != last.averages, "{}", device.name());
         }
     }
 }

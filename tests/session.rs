@@ -107,6 +107,45 @@ fn events_come_in_order_with_their_units() {
     assert_eq!(errors[*best_epoch as usize - 1], *best_top1_error);
 }
 
+/// A run ends after so many epochs without a lower error than the best, not before.
+#[test]
+fn patience_ends_a_run() {
+    let mut run = small();
+    run.options.recipe.epochs = 50;
+    run.options.recipe.patience = Some(2);
+    let events = events(session(trainer(&run)));
+    let mut best = (0, f64::INFINITY);
+    let mut epochs = 0;
+    for event in &events {
+        if let Event::Epoch(row) = event {
+            assert!(
+                epochs - best.0 < 2,
+                "epoch {epochs} should have been the last"
+            );
+            epochs = row.epoch;
+            if row.test_top1_error < best.1 {
+                best = (epochs, row.test_top1_error);
+            }
+        }
+    }
+    assert!(epochs == best.0 + 2 && epochs < 50, "{epochs} {best:?}");
+    let Some(Event::Finished {
+        best_epoch,
+        best_top1_error,
+        patience: Some(2),
+        ..
+    }) = events.last()
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!((*best_epoch, *best_top1_error), best);
+    let recipe = &run.options.recipe;
+    assert!(recipe.is_over(3, Some(1)) && !recipe.is_over(3, Some(2)));
+    // The last epoch ends it in any case.
+    assert_eq!(recipe.stale_epochs(50, Some(1)), None);
+    assert!(recipe.is_over(50, Some(50)) && !recipe.is_over(8, None));
+}
+
 /// The speed of an epoch is that of its training, however short it is; the epoch takes longer,
 /// since it includes the test.
 #[test]

@@ -3,6 +3,7 @@
 
 const PURPOSE_AUGMENT: u32 = 2u;
 const PURPOSE_DROPOUT: u32 = 3u;
+const PURPOSE_BRANCH: u32 = 6u;
 
 // High and low word of a 64-bit product, by 16-bit halves.
 fn wide_product(a: u32, b: u32) -> vec2<u32> {

@@ -32,6 +32,14 @@ pub(super) struct NetworkArgs {
     /// Probability of dropping a feature before the classifier [default: 0]
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(super) dropout: Option<f32>,
+    /// ShakeDrop: probability in the last unit that its branch is left as it is, falling linearly
+    /// from unit to unit; the paper uses 0.5 [default: 1, none]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(super) shakedrop: Option<f32>,
+    /// Stochastic depth: probability in the last unit that its branch is not dropped, falling
+    /// linearly from unit to unit; the paper uses 0.5 [default: 1, none]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(super) stochastic_depth: Option<f32>,
     /// Rows and columns of the images [default: 32 or 224]
     #[arg(long, value_name = "N")]
     pub(super) image_size: Option<u32>,
@@ -67,7 +75,7 @@ macro_rules! flag {
     };
 }
 
-const FLAGS: [NetworkFlag; 9] = [
+const FLAGS: [NetworkFlag; 11] = [
     flag!("--depth", depth),
     flag!("--alpha", alpha),
     flag!("--growth", growth),
@@ -75,6 +83,8 @@ const FLAGS: [NetworkFlag; 9] = [
     flag!("--stem", stem),
     flag!("--classes", classes),
     flag!("--dropout", dropout),
+    flag!("--shakedrop", shakedrop),
+    flag!("--stochastic-depth", stochastic_depth),
     flag!("--image-size", image_size),
     flag!("--rounding", rounding),
 ];
@@ -91,12 +101,23 @@ impl NetworkArgs {
     /// # Errors
     /// The flag.
     pub(super) fn check_inference(&self, own: Option<&NetworkSpec>) -> Result<(), CliError> {
-        match (self.dropout, own) {
-            (Some(dropout), Some(own)) if dropout == own.dropout => Ok(()),
-            (Some(dropout), _) => Err(CliError::Usage(format!(
-                "--dropout {dropout} has an effect in training only; leave it out"
+        let given = [
+            ("--dropout", self.dropout, own.map(|own| own.dropout)),
+            (
+                "--stochastic-depth",
+                self.stochastic_depth,
+                own.map(|own| own.stochastic_depth),
+            ),
+        ];
+        match given
+            .iter()
+            .find(|(_, given, own)| given.is_some() && given != own)
+        {
+            Some((name, given, _)) => Err(CliError::Usage(format!(
+                "{name} {} has an effect in training only; leave it out",
+                given.unwrap_or_default()
             ))),
-            (None, _) => Ok(()),
+            None => Ok(()),
         }
     }
 

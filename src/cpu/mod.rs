@@ -15,10 +15,12 @@ mod accumulate;
 mod add;
 mod adjust_loss_scale;
 mod assemble_batch;
+mod average_weights;
 mod batch_moments;
 mod batch_norm;
 mod bias_add;
 mod call;
+mod clip_factor;
 mod column_sum;
 mod columns;
 mod conv2d;
@@ -46,6 +48,7 @@ pub mod probe;
 mod relu;
 mod relu_grad;
 mod running_average;
+mod scale_branch;
 mod scale_loss;
 mod scratch;
 mod sgd;
@@ -129,8 +132,10 @@ fn apply(cpu: &Cpu, op: &Op, call: Call<'_>) {
         Op::Add(op) => add::run(cpu, op, call),
         Op::AdjustLossScale(op) => adjust_loss_scale::run(cpu, op, call),
         Op::AssembleBatch(op) => assemble_batch::run(cpu, op, call),
+        Op::AverageWeights(op) => average_weights::run(cpu, op, call),
         Op::BatchMoments(op) => batch_moments::run(cpu, op, call),
         Op::BiasAdd(op) => bias_add::run(cpu, op, call),
+        Op::ClipFactor(op) => clip_factor::run(cpu, op, call),
         Op::ColumnSum(op) => column_sum::run(cpu, op, call),
         Op::Conv2d(op) => conv2d::run(cpu, op, call),
         Op::Conv2dGradInput(op) => conv2d_grad_input::run(cpu, op, call),
@@ -150,6 +155,7 @@ fn apply(cpu: &Cpu, op: &Op, call: Call<'_>) {
         Op::Relu(op) => relu::run(cpu, op, call),
         Op::ReluGrad(op) => relu_grad::run(cpu, op, call),
         Op::RunningAverage(op) => running_average::run(cpu, op, call),
+        Op::ScaleBranch(op) => scale_branch::run(cpu, op, call),
         Op::ScaleLoss(op) => scale_loss::run(cpu, op, call),
         Op::Sgd(op) => sgd::run(cpu, op, call),
         Op::ShortcutAdd(op) => shortcut_add::run(cpu, op, call),

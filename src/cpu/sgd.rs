@@ -26,6 +26,7 @@ pub(super) fn run(cpu: &Cpu, op: &Sgd, mut call: Call<'_>) {
     let step = call.step(named.step);
     let update = Update {
         divisor: scale.scale,
+        factor: named.factor.map_or(1.0, |factor| call.numbers(factor)[0]),
         apply: scale.overflow == 0,
         step,
     };
@@ -63,6 +64,8 @@ pub(super) fn run(cpu: &Cpu, op: &Sgd, mut call: Call<'_>) {
 struct Update {
     /// The loss scale.
     divisor: f32,
+    /// Factor that clips the gradients.
+    factor: f32,
     /// Whether parameters and velocities change.
     apply: bool,
     step: Step,
@@ -116,7 +119,7 @@ impl Update {
             weight_decay,
             ..
         } = self.step;
-        let g = gradient + weight_decay * p;
+        let g = gradient * self.factor + weight_decay * p;
         let v = momentum * v + g;
         (p - learning_rate * (g + momentum * v), v)
     }

@@ -20,7 +20,8 @@ use super::{Graph, Node, Op, Role, ValueId};
 pub enum ActivationCheckpointing {
     /// Nothing: most memory, least time.
     Off,
-    /// Results of normalisation and ReLU, each an elementwise pass over an activation.
+    /// Results of normalisation, ReLU and random factors, each an elementwise pass over an
+    /// activation.
     #[default]
     Normalized,
     /// Also the large convolution outputs and unit outputs, except every third unit output.
@@ -36,8 +37,8 @@ const SEGMENT: usize = 3;
 /// late stages do as many operations for fewer elements, so recomputation saves little memory.
 const SMALL: usize = 8;
 
-fn normalizes(op: &Op) -> bool {
-    matches!(op, Op::Normalize(_) | Op::Relu(_))
+fn is_elementwise(op: &Op) -> bool {
+    matches!(op, Op::Normalize(_) | Op::Relu(_) | Op::ScaleBranch(_))
 }
 
 impl ActivationCheckpointing {
@@ -53,7 +54,7 @@ impl ActivationCheckpointing {
             units += usize::from(ends_unit);
             let within_segment =
                 matches!(node.op, Op::Conv2d(_)) || (ends_unit && units % SEGMENT != 0);
-            let drop = normalizes(&node.op)
+            let drop = is_elementwise(&node.op)
                 || (self == ActivationCheckpointing::Units && large && within_segment);
             if drop {
                 dropped.extend(&node.outputs);
@@ -80,7 +81,7 @@ pub fn apply(graph: &mut Graph, first_backward: usize, what: ActivationCheckpoin
         forward: graph.nodes.clone(),
         producers,
         made: HashMap::new(),
-        normalized: HashMap::new(),
+        elementwise: HashMap::new(),
     };
     for mut node in backward {
         for input in &mut node.inputs {
@@ -97,16 +98,16 @@ struct Copies {
     dropped: HashSet<ValueId>,
     /// The copy of each recomputed value.
     made: HashMap<ValueId, ValueId>,
-    /// The copies of normalised values since the last unit output was recomputed: the backward
+    /// The copies of elementwise results since the last unit output was recomputed: the backward
     /// pass may reach an earlier unit much later, and recomputes them then.
-    normalized: HashMap<ValueId, ValueId>,
+    elementwise: HashMap<ValueId, ValueId>,
 }
 
 impl Copies {
     /// The value that a backward node reads in place of `id`: `id` itself if it is kept, else
     /// its copy, whose node is appended on first use.
     fn of(&mut self, graph: &mut Graph, id: ValueId) -> ValueId {
-        if let Some(copy) = self.made.get(&id).or_else(|| self.normalized.get(&id)) {
+        if let Some(copy) = self.made.get(&id).or_else(|| self.elementwise.get(&id)) {
             return *copy;
         }
         let producer = self
@@ -125,8 +126,8 @@ impl Copies {
             let value = graph.value(*output);
             let name = format!("{} again", value.name);
             let copy = graph.declare(&name, value.shape.clone(), Role::Temporary);
-            let copies = match normalizes(&node.op) {
-                true => &mut self.normalized,
+            let copies = match is_elementwise(&node.op) {
+                true => &mut self.elementwise,
                 false => &mut self.made,
             };
             copies.insert(*output, copy);
@@ -136,7 +137,7 @@ impl Copies {
             *output = copy;
         }
         if matches!(node.op, Op::ShortcutAdd(_)) {
-            self.normalized.clear();
+            self.elementwise.clear();
         }
         graph.nodes.push(node);
         copied

@@ -69,17 +69,20 @@ pub enum Arena {
     Momentum,
     /// Gradients summed over micro-batches, in the same order.
     Sums,
+    /// Averages of parameters over steps, then of statistics, each in the same order.
+    Averages,
     /// Running statistics of batch norm, and frozen parameters: what has no gradient.
     Statistics,
 }
 
 impl Arena {
     /// All arenas.
-    pub const ALL: [Arena; 5] = [
+    pub const ALL: [Arena; 6] = [
         Arena::Parameters,
         Arena::Gradients,
         Arena::Momentum,
         Arena::Sums,
+        Arena::Averages,
         Arena::Statistics,
     ];
 
@@ -90,6 +93,7 @@ impl Arena {
             Arena::Gradients => "gradients",
             Arena::Momentum => "momentum",
             Arena::Sums => "sums",
+            Arena::Averages => "averages",
             Arena::Statistics => "statistics",
         }
     }

@@ -3,12 +3,12 @@
 use super::lowering::{LowerError, Lowered, Lowering};
 use super::{Choices, Target};
 use super::{
-    accumulate, add, adjust_loss_scale, assemble_batch, batch_moments, bias_add, column_sum,
-    conv2d, conv2d_grad_input, conv2d_grad_weight, convert, count_metrics, dropout, find_overflow,
-    global_average_pool, global_average_pool_grad, max_pool, max_pool_grad, merge_moments,
-    normalize, normalize_grad, normalize_grad_reduce, relu, relu_grad, running_average, scale_loss,
-    sgd, shortcut_add, shortcut_grad, softmax_cross_entropy, softmax_cross_entropy_grad,
-    sum_slices,
+    accumulate, add, adjust_loss_scale, assemble_batch, average_weights, batch_moments, bias_add,
+    clip_factor, column_sum, conv2d, conv2d_grad_input, conv2d_grad_weight, convert, count_metrics,
+    dropout, find_overflow, global_average_pool, global_average_pool_grad, max_pool, max_pool_grad,
+    merge_moments, normalize, normalize_grad, normalize_grad_reduce, relu, relu_grad,
+    running_average, scale_branch, scale_loss, sgd, shortcut_add, shortcut_grad,
+    softmax_cross_entropy, softmax_cross_entropy_grad, sum_slices,
 };
 use crate::graph::{Graph, Op};
 
@@ -25,8 +25,10 @@ pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowere
             Op::Add(op) => add::lower(&mut lowering, op, node),
             Op::AdjustLossScale(op) => adjust_loss_scale::lower(&mut lowering, op, node),
             Op::AssembleBatch(op) => assemble_batch::lower(&mut lowering, op, node),
+            Op::AverageWeights(op) => average_weights::lower(&mut lowering, op, node),
             Op::BatchMoments(op) => batch_moments::lower(&mut lowering, op, node),
             Op::BiasAdd(op) => bias_add::lower(&mut lowering, op, node),
+            Op::ClipFactor(op) => clip_factor::lower(&mut lowering, op, node),
             Op::ColumnSum(op) => column_sum::lower(&mut lowering, op, node),
             Op::Conv2d(op) => conv2d::lower(&mut lowering, op, node),
             Op::Conv2dGradInput(op) => conv2d_grad_input::lower(&mut lowering, op, node),
@@ -48,6 +50,7 @@ pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowere
             Op::Relu(op) => relu::lower(&mut lowering, op, node),
             Op::ReluGrad(op) => relu_grad::lower(&mut lowering, op, node),
             Op::RunningAverage(op) => running_average::lower(&mut lowering, op, node),
+            Op::ScaleBranch(op) => scale_branch::lower(&mut lowering, op, node),
             Op::ScaleLoss(op) => scale_loss::lower(&mut lowering, op, node),
             Op::Sgd(op) => sgd::lower(&mut lowering, op, node),
             Op::ShortcutAdd(op) => shortcut_add::lower(&mut lowering, op, node),

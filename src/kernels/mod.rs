@@ -18,10 +18,12 @@ mod add;
 mod adjust_loss_scale;
 mod arenas;
 mod assemble_batch;
+mod average_weights;
 mod batch_moments;
 mod batch_norm;
 mod bias_add;
 mod choices;
+mod clip_factor;
 mod column_sum;
 mod conv2d;
 mod conv2d_grad_input;
@@ -49,6 +51,7 @@ mod relu;
 mod relu_grad;
 mod row_partition;
 mod running_average;
+mod scale_branch;
 mod scale_loss;
 mod sgd;
 mod shader;
@@ -129,13 +132,16 @@ fn grid(workgroups: usize) -> [u32; 3] {
 
 /// All shaders except the convolutions', which are in [`convolution::SHADERS`].
 #[cfg(test)]
-const SHADERS: [&shader::Shader; 33] = [
+const SHADERS: [&shader::Shader; 37] = [
     &accumulate::SHADER,
     &add::SHADER,
     &adjust_loss_scale::SHADER,
     &assemble_batch::SHADER,
+    &average_weights::SHADER,
     &batch_moments::SHADER,
     &bias_add::SHADER,
+    &clip_factor::SHADER,
+    &clip_factor::SQUARES,
     &column_sum::SHADER,
     &convert::TO_ACTIVATION,
     &convert::TO_F32,
@@ -153,6 +159,7 @@ const SHADERS: [&shader::Shader; 33] = [
     &relu::SHADER,
     &relu_grad::SHADER,
     &running_average::SHADER,
+    &scale_branch::SHADER,
     &scale_loss::SHADER,
     &sgd::SHADER,
     &shortcut_add::SHADER,

@@ -9,7 +9,8 @@ use crate::graph::ops::Sgd;
 use crate::program::Access::{Read, Write};
 use crate::shape::LANES;
 
-pub(super) const SHADER: Shader = shader!("sgd", [Write, Read, Write, Write, Read, Read], Params);
+pub(super) const SHADER: Shader =
+    shader!("sgd", [Write, Read, Write, Write, Read, Read, Read], Params);
 
 parameters! {
     struct Params {
@@ -28,12 +29,15 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &Sgd, node: &Node) -> Resul
         (named.velocities.as_slice(), Write),
     ];
     let [metrics, step] = [lowering.write(named.metrics), lowering.read(named.step)];
-    // Where the loss is not scaled the shader does not read its scale.
-    let scale = match named.scale {
-        Some(scale) => lowering.read(scale),
+    // The shader reads scale and factor only where there are any.
+    let [scale, factor] = [named.scale, named.factor].map(|operand| match operand {
+        Some(operand) => lowering.read(operand),
         None => step.clone(),
-    };
-    let kernel = SHADER.variant(&[("SCALED", u32::from(op.scaled))]);
+    });
+    let kernel = SHADER.variant(&[
+        ("SCALED", u32::from(op.scaled)),
+        ("CLIPPED", u32::from(op.clipped)),
+    ]);
     let vector = 4 * LANES as u64;
     for part in arenas::parts(lowering, &operands) {
         let mut bindings = part.bindings;
@@ -41,7 +45,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &Sgd, node: &Node) -> Resul
             count: (bindings[0].bytes / vector) as u32,
             first: (part.start / vector) as u32,
         };
-        bindings.extend([metrics.clone(), step.clone(), scale.clone()]);
+        bindings.extend([&metrics, &step, &scale, &factor].map(Clone::clone));
         let launch = Launch {
             kernel: kernel.clone(),
             uniforms: params.words(),

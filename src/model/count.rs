@@ -61,7 +61,8 @@ impl Layer {
             | LayerKind::Relu
             | LayerKind::MaxPool { .. }
             | LayerKind::GlobalAveragePool
-            | LayerKind::Dropout { .. } => 0,
+            | LayerKind::Dropout { .. }
+            | LayerKind::ScaleBranch { .. } => 0,
         }
     }
 
@@ -78,6 +79,7 @@ impl Layer {
             }
             LayerKind::GlobalAveragePool => "global average pool".to_string(),
             LayerKind::Dropout { probability } => format!("dropout {probability}"),
+            LayerKind::ScaleBranch { rule, survival, .. } => format!("{rule} {survival:.3}"),
             LayerKind::Linear { .. } => "linear".to_string(),
         };
         Row {

@@ -17,9 +17,11 @@ use crate::text::printable;
 /// The metadata key of the description.
 pub const METADATA_KEY: &str = "pyr_wgpu";
 
-/// The newest major version, which is written for what the first one cannot say: another order of
-/// channels, and max pooling rounded up.
-const NEWEST: Version = Version { major: 2, minor: 0 };
+/// The newest version, which is written for what earlier ones cannot say: ShakeDrop, whose
+/// expectation is a part of the network.
+const NEWEST: Version = Version { major: 3, minor: 0 };
+/// The version that is written for another order of channels, and max pooling rounded up.
+const SECOND: Version = Version { major: 2, minor: 0 };
 /// The version that is written otherwise.
 const FIRST: Version = Version { major: 1, minor: 0 };
 
@@ -115,8 +117,11 @@ impl Description {
 
     /// Writes the description to a checkpoint's metadata.
     pub fn write(&self, metadata: &mut BTreeMap<String, String>) {
-        let says_more = !self.preprocessing.order.is_rgb() || self.network.ceil_mode;
-        let Version { major, minor } = if says_more { NEWEST } else { FIRST };
+        let Version { major, minor } = match self {
+            _ if self.network.shakedrop < 1.0 => NEWEST,
+            _ if !self.preprocessing.order.is_rgb() || self.network.ceil_mode => SECOND,
+            _ => FIRST,
+        };
         let envelope = Envelope {
             version: format!("{major}.{minor}"),
             description: self,
@@ -286,6 +291,22 @@ mod tests {
         assert_eq!(read(&text).unwrap(), Some(sample));
     }
 
+    #[test]
+    fn shakedrop_is_refused_by_older_programs() {
+        let with = |change: fn(&mut NetworkSpec)| {
+            let mut sample = sample();
+            change(&mut sample.network);
+            let text = text(&sample);
+            assert_eq!(read(&text).unwrap(), Some(sample));
+            text
+        };
+        let shaken = with(|network| network.shakedrop = 0.5);
+        assert!(shaken.contains("\"3.0\"") && shaken.contains("\"shakedrop\":0.5"));
+        // Evaluation is the same without it.
+        let deep = with(|network| network.stochastic_depth = 0.5);
+        assert!(deep.contains("\"1.0\"") && deep.contains("\"stochastic_depth\":0.5"));
+    }
+
     /// The text of a description from before the resampling filter was named.
     #[test]
     fn the_format_is_that_of_earlier_versions() {
@@ -321,7 +342,7 @@ mod tests {
         let newer = newer.replacen('{', "{\"colour\":\"sRGB\",", 1);
         assert_eq!(read(&newer).unwrap(), Some(sample()));
         // A future format may have nothing in common but the version.
-        let error = read("{\"version\":\"3.0\",\"net\":[1,2]}").unwrap_err();
+        let error = read("{\"version\":\"4.0\",\"net\":[1,2]}").unwrap_err();
         assert!(error.is_about_checkpoint());
         assert!(error.to_string().contains("newer pyr-wgpu"), "{error}");
     }

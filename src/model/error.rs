@@ -4,6 +4,7 @@
 //! file, so that the command line can choose its exit code.
 
 use super::words::{Block, Growth, Stem, UnknownWord};
+use crate::graph::ops::BranchRule;
 use crate::text::printable;
 
 /// A network that cannot be built, or a file that does not hold it.
@@ -86,6 +87,25 @@ pub enum SpecError {
         /// The requested probability.
         dropout: f32,
     },
+
+    /// The probability of an undisturbed branch is not a probability, or 0.
+    #[error(
+        "{rule} {survival}: the probability of an undisturbed branch in the last unit must be above \
+         0 and at most 1 (none); the papers use 0.5"
+    )]
+    Survival {
+        /// The random factor.
+        rule: BranchRule,
+        /// The requested probability.
+        survival: f32,
+    },
+
+    /// Two kinds of random factors on the same branches.
+    #[error(
+        "ShakeDrop and stochastic depth exclude each other; turn one off with --shakedrop 1 or \
+         --stochastic-depth 1"
+    )]
+    TwoBranchRules,
 
     /// A field of a PreResNet that cannot be chosen has another than its fixed value.
     #[error(
@@ -182,6 +202,8 @@ impl SpecError {
             | SpecError::ImageSize { .. }
             | SpecError::Work { .. }
             | SpecError::Dropout { .. }
+            | SpecError::Survival { .. }
+            | SpecError::TwoBranchRules
             | SpecError::PreResNet { .. }
             | SpecError::UnknownPreset { .. }
             | SpecError::UnknownWord(_) => false,

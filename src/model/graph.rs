@@ -64,7 +64,7 @@ pub enum Input {
 pub enum Statistics {
     /// The running averages: evaluation and prediction.
     Running,
-    /// The batch's own, as in training; dropout is active.
+    /// The batch's own, as in training; dropout and random factors on branches are active.
     Batch {
         /// Whether the running averages are updated.
         update_running: bool,
@@ -106,7 +106,8 @@ impl Network {
         passes: Passes,
     ) -> Result<Graph, GraphError> {
         let mut graph = self.declarations(&[]);
-        self.forward(&mut graph, batch, input, Statistics::Running)?;
+        let weights = TensorKind::Weights;
+        self.forward(&mut graph, batch, input, Statistics::Running, weights)?;
         if passes.fuse {
             rewrite::fuse_forward(&mut graph);
             // Prediction only: evaluation uses the kernels that training has compiled.
@@ -146,7 +147,8 @@ impl Network {
         }
     }
 
-    /// Appends the forward pass to [`Network::declarations`]; returns the logits, an output
+    /// Appends the forward pass to [`Network::declarations`], with weights and statistics of the given
+    /// kind; returns the logits, an output
     /// named [`names::LOGITS`].
     ///
     /// # Errors
@@ -158,6 +160,7 @@ impl Network {
         batch: usize,
         input: &Input,
         statistics: Statistics,
+        weights: TensorKind,
     ) -> Result<ValueId, GraphError> {
         let views = match input {
             Input::Tensor => 1,
@@ -174,6 +177,7 @@ impl Network {
             graph,
             statistics,
             views,
+            weights,
         };
         let x = forward.input(entries, input)?;
         let logits = forward.network(x)?;
@@ -200,11 +204,13 @@ struct Forward<'a> {
     statistics: Statistics,
     /// Views of an image.
     views: usize,
+    weights: TensorKind,
 }
 
 impl Forward<'_> {
     fn kept(&self, layer: &str, suffix: &str) -> ValueId {
-        self.declared[&format!("{layer}.{suffix}")]
+        let name = format!("{layer}.{suffix}");
+        self.declared[&self.weights.value_name(&name)]
     }
 
     /// The value [`names::SAMPLES`], declared on first use.
@@ -317,6 +323,32 @@ impl Forward<'_> {
                 let step = declared(self.graph, names::STEP);
                 let op = ops::Dropout { probability };
                 self.graph.push_one(op, &[x, samples, step], name)
+            }
+            LayerKind::ScaleBranch {
+                rule,
+                survival,
+                unit,
+            } => {
+                let is_random =
+                    self.statistics != Statistics::Running && !self.network.is_frozen(layer);
+                // Stochastic depth has the expectation 1.
+                if !is_random && rule == ops::BranchRule::StochasticDepth {
+                    return Ok(x);
+                }
+                let mut op = ops::ScaleBranch {
+                    rule,
+                    survival,
+                    unit,
+                    pass: ops::BranchPass::Expectation,
+                };
+                let mut operands = vec![x];
+                if is_random {
+                    op.pass = ops::BranchPass::Forward;
+                    let batch = self.graph.shape(x).dims[0];
+                    operands.push(self.samples(batch));
+                    operands.push(declared(self.graph, names::STEP));
+                }
+                self.graph.push_one(op, &operands, name)
             }
             LayerKind::Linear { .. } => {
                 // A matrix product is a 1x1 convolution on a 1x1 map.

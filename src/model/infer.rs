@@ -4,7 +4,7 @@
 //! everything. Stem, block, depth and classes follow directly; the widths of the units bound
 //! alpha from both sides, because width k is the rounding of a known function of alpha and
 //! k. Any alpha in between builds the same network; the roundest one is chosen.
-//! Dropout and image size do not affect the tensors and get their defaults, and where additive
+//! Dropout, random factors on branches and image size do not affect the tensors and get their defaults, and where additive
 //! and multiplicative growth both fit, additive is preferred.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -300,6 +300,7 @@ mod tests {
             spec.classes = 37;
             let mut tensors = shapes(&spec);
             spec.dropout = 0.0;
+            spec.shakedrop = 1.0;
             assert_eq!(infer(&tensors), Ok(spec.clone()), "{name}");
             tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
             assert_eq!(infer(&tensors), Ok(spec), "{name}");

@@ -26,6 +26,7 @@
 use std::collections::BTreeSet;
 
 use super::spec::NetworkSpec;
+use crate::graph::ops::BranchRule;
 
 /// Added to the variance before the square root in every batch norm.
 pub const BATCH_NORM_EPSILON: f32 = 1e-5;
@@ -72,6 +73,17 @@ pub enum LayerKind {
     Dropout {
         /// The probability.
         probability: f32,
+    },
+    /// In training, multiplies each image by a random factor ([`ScaleBranch`]).
+    ///
+    /// [`ScaleBranch`]: crate::graph::ops::ScaleBranch
+    ScaleBranch {
+        /// The distribution of the factors.
+        rule: BranchRule,
+        /// Probability of a factor that leaves the image undisturbed.
+        survival: f64,
+        /// Number of the unit in the network, from 1.
+        unit: u32,
     },
     /// Matrix product plus bias.
     Linear {

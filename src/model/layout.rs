@@ -32,7 +32,18 @@ impl Network {
         for (stage, count) in spec.units_per_stage()?.into_iter().enumerate() {
             for index_in_stage in 0..count as usize {
                 let width = widths.next().expect("there is one width per unit");
-                units.push(unit(spec, stage, index_in_stage, width, &mut at));
+                let mut unit = unit(spec, stage, index_in_stage, width, &mut at);
+                let number = units.len() as u32 + 1;
+                if let Some((rule, survival)) = spec.branch_rule(number) {
+                    let kind = LayerKind::ScaleBranch {
+                        rule,
+                        survival,
+                        unit: number,
+                    };
+                    let name = format!("{}.scale", unit.name);
+                    unit.branch.push(at.layer(name, kind));
+                }
+                units.push(unit);
             }
         }
         let network = Network {
@@ -91,7 +102,10 @@ impl Cursor {
             }
             LayerKind::GlobalAveragePool => self.size = 1,
             LayerKind::Linear { outputs, .. } => self.channels = outputs,
-            LayerKind::BatchNorm { .. } | LayerKind::Relu | LayerKind::Dropout { .. } => {}
+            LayerKind::BatchNorm { .. }
+            | LayerKind::Relu
+            | LayerKind::Dropout { .. }
+            | LayerKind::ScaleBranch { .. } => {}
         }
         let flat = matches!(
             kind,

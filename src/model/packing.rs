@@ -86,7 +86,8 @@ impl Network {
                     LayerKind::Relu
                     | LayerKind::MaxPool { .. }
                     | LayerKind::GlobalAveragePool
-                    | LayerKind::Dropout { .. } => Vec::new(),
+                    | LayerKind::Dropout { .. }
+                    | LayerKind::ScaleBranch { .. } => Vec::new(),
                 }
             })
             .collect()

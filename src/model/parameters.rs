@@ -103,7 +103,8 @@ impl Layer {
             LayerKind::Relu
             | LayerKind::MaxPool { .. }
             | LayerKind::GlobalAveragePool
-            | LayerKind::Dropout { .. } => vec![],
+            | LayerKind::Dropout { .. }
+            | LayerKind::ScaleBranch { .. } => vec![],
         }
     }
 }

@@ -7,34 +7,46 @@ use super::error::SpecError;
 use super::spec::NetworkSpec;
 use super::words::{Block, Family, Growth, Stem};
 
-/// One row: name, family, depth, alpha, growth, block, stem, dropout.
-type Row = (&'static str, Family, u32, f64, Growth, Block, Stem, f32);
+/// One row: name, family, depth, alpha, growth, block, stem, dropout, ShakeDrop's last survival.
+type Row = (
+    &'static str,
+    Family,
+    u32,
+    f64,
+    Growth,
+    Block,
+    Stem,
+    f32,
+    f32,
+);
 
 use Block::{Basic, Bottleneck};
 use Family::{PreResNet, PyramidNet};
 use Growth::{Additive, Multiplicative};
 use Stem::{Cifar, ImageNet};
 
-/// Every preset: the CIFAR table by depth and alpha, then the ImageNet table, then a network
-/// small enough for a software adapter.
+/// Every preset: the CIFAR table by depth and alpha, the two networks of the paper on ShakeDrop, the
+/// ImageNet table, and a network small enough for a software adapter.
 #[rustfmt::skip]
-const ROWS: [Row; 16] = [
-    ("pyramidnet110-a48",           PyramidNet, 110,  48.0,  Additive,       Basic,      Cifar,    0.0),
-    ("pyramidnet110-a84",           PyramidNet, 110,  84.0,  Additive,       Basic,      Cifar,    0.0),
-    ("pyramidnet110-a270",          PyramidNet, 110, 270.0,  Additive,       Basic,      Cifar,    0.0),
-    ("pyramidnet110-mul-a4.75",     PyramidNet, 110,   4.75, Multiplicative, Basic,      Cifar,    0.0),
-    ("pyramidnet110-mul-a8",        PyramidNet, 110,   8.0,  Multiplicative, Basic,      Cifar,    0.0),
-    ("pyramidnet110-mul-a27",       PyramidNet, 110,  27.0,  Multiplicative, Basic,      Cifar,    0.0),
-    ("pyramidnet164-a48",           PyramidNet, 164,  48.0,  Additive,       Bottleneck, Cifar,    0.0),
-    ("pyramidnet164-a84",           PyramidNet, 164,  84.0,  Additive,       Bottleneck, Cifar,    0.0),
-    ("pyramidnet164-a270",          PyramidNet, 164, 270.0,  Additive,       Bottleneck, Cifar,    0.0),
-    ("pyramidnet200-a240",          PyramidNet, 200, 240.0,  Additive,       Bottleneck, Cifar,    0.0),
-    ("pyramidnet236-a220",          PyramidNet, 236, 220.0,  Additive,       Bottleneck, Cifar,    0.0),
-    ("pyramidnet272-a200",          PyramidNet, 272, 200.0,  Additive,       Bottleneck, Cifar,    0.0),
-    ("pyramidnet200-a300-imagenet", PyramidNet, 200, 300.0,  Additive,       Bottleneck, ImageNet, 0.0),
-    ("pyramidnet200-a450-imagenet", PyramidNet, 200, 450.0,  Additive,       Bottleneck, ImageNet, 0.5),
-    ("preresnet200-imagenet",       PreResNet,  200,   0.0,  Additive,       Bottleneck, ImageNet, 0.0),
-    ("demo",                        PyramidNet,   8,  28.0,  Additive,       Basic,      Cifar,    0.0),
+const ROWS: [Row; 18] = [
+    ("pyramidnet110-a48",            PyramidNet, 110,  48.0,  Additive,       Basic,      Cifar,    0.0, 1.0),
+    ("pyramidnet110-a84",            PyramidNet, 110,  84.0,  Additive,       Basic,      Cifar,    0.0, 1.0),
+    ("pyramidnet110-a270",           PyramidNet, 110, 270.0,  Additive,       Basic,      Cifar,    0.0, 1.0),
+    ("pyramidnet110-mul-a4.75",      PyramidNet, 110,   4.75, Multiplicative, Basic,      Cifar,    0.0, 1.0),
+    ("pyramidnet110-mul-a8",         PyramidNet, 110,   8.0,  Multiplicative, Basic,      Cifar,    0.0, 1.0),
+    ("pyramidnet110-mul-a27",        PyramidNet, 110,  27.0,  Multiplicative, Basic,      Cifar,    0.0, 1.0),
+    ("pyramidnet164-a48",            PyramidNet, 164,  48.0,  Additive,       Bottleneck, Cifar,    0.0, 1.0),
+    ("pyramidnet164-a84",            PyramidNet, 164,  84.0,  Additive,       Bottleneck, Cifar,    0.0, 1.0),
+    ("pyramidnet164-a270",           PyramidNet, 164, 270.0,  Additive,       Bottleneck, Cifar,    0.0, 1.0),
+    ("pyramidnet200-a240",           PyramidNet, 200, 240.0,  Additive,       Bottleneck, Cifar,    0.0, 1.0),
+    ("pyramidnet236-a220",           PyramidNet, 236, 220.0,  Additive,       Bottleneck, Cifar,    0.0, 1.0),
+    ("pyramidnet272-a200",           PyramidNet, 272, 200.0,  Additive,       Bottleneck, Cifar,    0.0, 1.0),
+    ("pyramidnet110-a270-shakedrop", PyramidNet, 110, 270.0,  Additive,       Basic,      Cifar,    0.0, 0.5),
+    ("pyramidnet272-a200-shakedrop", PyramidNet, 272, 200.0,  Additive,       Bottleneck, Cifar,    0.0, 0.5),
+    ("pyramidnet200-a300-imagenet",  PyramidNet, 200, 300.0,  Additive,       Bottleneck, ImageNet, 0.0, 1.0),
+    ("pyramidnet200-a450-imagenet",  PyramidNet, 200, 450.0,  Additive,       Bottleneck, ImageNet, 0.5, 1.0),
+    ("preresnet200-imagenet",        PreResNet,  200,   0.0,  Additive,       Bottleneck, ImageNet, 0.0, 1.0),
+    ("demo",                         PyramidNet,   8,  28.0,  Additive,       Basic,      Cifar,    0.0, 1.0),
 ];
 
 /// Names of all presets, in the order of the paper's tables.
@@ -54,7 +66,7 @@ pub fn preset_names() -> impl Iterator<Item = &'static str> {
 /// ```
 pub fn preset(name: &str) -> Result<NetworkSpec, SpecError> {
     let row = ROWS.iter().find(|row| row.0 == name);
-    let &(_, family, depth, alpha, growth, block, stem, dropout) =
+    let &(_, family, depth, alpha, growth, block, stem, dropout, shakedrop) =
         row.ok_or_else(|| SpecError::UnknownPreset {
             name: name.to_string(),
             nearest: nearest(name),
@@ -65,6 +77,7 @@ pub fn preset(name: &str) -> Result<NetworkSpec, SpecError> {
         growth,
         block,
         dropout,
+        shakedrop,
         ..NetworkSpec::pyramid(stem, depth, alpha)
     })
 }
@@ -107,7 +120,7 @@ mod tests {
         let mut names: Vec<_> = preset_names().collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 16);
+        assert_eq!(names.len(), 18);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::error::SpecError;
 use super::units::{MAX_DEPTH, pyramid_widths, stages};
 use super::words::{Block, Family, Growth, Rounding, Stem};
 use crate::data::Resize;
+use crate::graph::ops::BranchRule;
 
 /// Wider layers are refused: their 3x3 weights alone exceed 2 GiB, more than a GPU binding holds.
 pub const MAX_WIDTH: u32 = 8192;
@@ -54,6 +55,21 @@ pub struct NetworkSpec {
     /// Whether the max pooling of the ImageNet stem rounds its extents up, as Caffe's does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ceil_mode: bool,
+    /// ShakeDrop's probability of an undisturbed branch in the last unit, p_L in 0 < p_L ≤ 1; 1
+    /// for none. Unit l of L has p = 1 − (l/L)·(1 − p_L). See [`crate::graph::ops::ScaleBranch`].
+    #[serde(default = "undisturbed", skip_serializing_if = "is_undisturbed")]
+    pub shakedrop: f32,
+    /// The same of stochastic depth; at most one of the two is below 1.
+    #[serde(default = "undisturbed", skip_serializing_if = "is_undisturbed")]
+    pub stochastic_depth: f32,
+}
+
+fn undisturbed() -> f32 {
+    1.0
+}
+
+fn is_undisturbed(survival: &f32) -> bool {
+    *survival == undisturbed()
 }
 
 impl Stem {
@@ -99,6 +115,8 @@ impl NetworkSpec {
             image_size: stem.default_image_size(),
             rounding: Rounding::HalfUp,
             ceil_mode: false,
+            shakedrop: undisturbed(),
+            stochastic_depth: undisturbed(),
         }
     }
 
@@ -141,7 +159,34 @@ impl NetworkSpec {
                 dropout: self.dropout,
             });
         }
+        for (rule, survival) in self.survivals() {
+            if !(survival > 0.0 && survival <= 1.0) {
+                return Err(SpecError::Survival { rule, survival });
+            }
+        }
+        if self.survivals().iter().all(|(_, p)| !is_undisturbed(p)) {
+            return Err(SpecError::TwoBranchRules);
+        }
         self.stem.check_image_size(self.image_size)
+    }
+
+    /// The random factors on branches, each with the probability of an undisturbed one in the last
+    /// unit.
+    fn survivals(&self) -> [(BranchRule, f32); 2] {
+        [
+            (BranchRule::ShakeDrop, self.shakedrop),
+            (BranchRule::StochasticDepth, self.stochastic_depth),
+        ]
+    }
+
+    /// The random factor on the branch of a unit, counted from 1, and the probability that leaves
+    /// the branch undisturbed; `None` without such factors.
+    pub(super) fn branch_rule(&self, unit: u32) -> Option<(BranchRule, f64)> {
+        let units: u32 = self.units_per_stage().ok()?.iter().sum();
+        let rules = self.survivals().into_iter();
+        let (rule, last) = rules.into_iter().find(|(_, p)| !is_undisturbed(p))?;
+        let share = f64::from(unit) / f64::from(units);
+        Some((rule, 1.0 - share * (1.0 - f64::from(last))))
     }
 
     /// Number of units in each stage.
@@ -285,6 +330,11 @@ impl fmt::Display for NetworkSpec {
         if self.ceil_mode {
             f.write_str(", max pooling rounded up")?;
         }
+        for (rule, survival) in self.survivals() {
+            if !is_undisturbed(&survival) {
+                write!(f, ", {rule} {survival}")?;
+            }
+        }
         Ok(())
     }
 }
@@ -391,6 +441,29 @@ mod tests {
         );
         let text = message(NetworkSpec::preresnet(110));
         assert!(text.contains("101 and 152"), "{text}");
+    }
+
+    #[test]
+    fn branches_survive_less_from_unit_to_unit() {
+        let mut spec = cifar(20, 18.0, Block::Basic);
+        assert_eq!(spec.branch_rule(9), None);
+        spec.shakedrop = 0.5;
+        let survival = |unit| spec.branch_rule(unit).unwrap().1;
+        let expected = [17.0 / 18.0, 13.0 / 18.0, 0.5];
+        for (unit, expected) in [1, 5, 9].into_iter().zip(expected) {
+            assert!((survival(unit) - expected).abs() < 1e-15, "unit {unit}");
+        }
+        assert!(spec.to_string().ends_with("ShakeDrop 0.5"), "{spec}");
+        for (shakedrop, stochastic_depth, word) in [
+            (0.5, 0.5, "--shakedrop 1"),
+            (0.0, 1.0, "ShakeDrop 0"),
+            (1.0, 1.5, "stochastic depth 1.5"),
+            (f32::NAN, 1.0, "NaN"),
+        ] {
+            (spec.shakedrop, spec.stochastic_depth) = (shakedrop, stochastic_depth);
+            let error = spec.validate().unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum TensorKind {
     Momentum,
     /// Gradients summed over micro-batches.
     Sums,
+    /// Exponential moving averages of parameters and running statistics.
+    Averages,
 }
 
 struct Row {
@@ -44,18 +46,24 @@ const fn row(
 }
 
 #[rustfmt::skip]
-const TABLE: [Row; 4] = [
+const TABLE: [Row; 5] = [
     row(TensorKind::Weights,   Arena::Parameters, "",                    Some("")),
     row(TensorKind::Gradients, Arena::Gradients,  "gradient of ",        None),
     row(TensorKind::Momentum,  Arena::Momentum,   "momentum of ",        Some("momentum.")),
     row(TensorKind::Sums,      Arena::Sums,       "summed gradient of ", None),
+    row(TensorKind::Averages,  Arena::Averages,   "average of ",         Some("average.")),
 ];
 
 impl TensorKind {
-    /// The kinds that the optimiser keeps from step to step, apart from the weights.
+    /// The kinds that the optimiser keeps from step to step for each trained parameter.
     pub fn optimizer_state() -> impl Iterator<Item = TensorKind> {
-        let kept = |row: &&Row| row.kind != TensorKind::Weights && row.prefix.is_some();
+        let kept = |row: &&Row| row.prefix.is_some() && !row.kind.covers_statistics();
         TABLE.iter().filter(kept).map(|row| row.kind)
+    }
+
+    /// Whether this kind exists for running statistics and frozen parameters as well.
+    fn covers_statistics(self) -> bool {
+        matches!(self, TensorKind::Weights | TensorKind::Averages)
     }
 
     fn row(self) -> &'static Row {
@@ -78,14 +86,19 @@ impl TensorKind {
         format!("{}{packed}", self.row().label)
     }
 
-    /// Whether this kind exists for a packed value: of running statistics, only the weights.
+    /// Whether this kind exists for a packed value.
     pub fn covers(self, packed: &PackedValue) -> bool {
-        self == TensorKind::Weights || packed.arena == Arena::Parameters
+        self.covers_statistics() || packed.arena == Arena::Parameters
     }
 
-    /// Declares the values of this kind in a graph, in the network's order.
+    /// Declares the values of this kind in a graph, in the network's order; averages in the order
+    /// of the two arenas that they belong to.
     pub fn declare(self, graph: &mut Graph, packed: &[PackedValue]) {
-        for value in packed.iter().filter(|value| self.covers(value)) {
+        let mut covered: Vec<&PackedValue> = packed.iter().filter(|v| self.covers(v)).collect();
+        if self == TensorKind::Averages {
+            covered.sort_by_key(|value| value.arena);
+        }
+        for value in covered {
             let arena = match self {
                 TensorKind::Weights => value.arena,
                 _ => self.arena(),

@@ -12,6 +12,7 @@ use half::f16;
 use prost::Message;
 use serde_json::json;
 
+use crate::graph::ops::BranchRule;
 use crate::model::{BATCH_NORM_EPSILON, Description, Layer, LayerKind, Shortcut, Unit};
 use crate::trained_model::TrainedModel;
 use schema::{
@@ -236,7 +237,16 @@ impl<'a> Writer<'a> {
                 return Ok(self.node(&tensor("flatten"), "Flatten", &[&x], vec![]));
             }
             // It has an effect in training only.
-            LayerKind::Dropout { .. } => return Ok(x),
+            LayerKind::Dropout { .. }
+            | LayerKind::ScaleBranch {
+                rule: BranchRule::StochasticDepth,
+                ..
+            } => return Ok(x),
+            LayerKind::ScaleBranch { survival, .. } => {
+                let expectation = tensor("expectation");
+                self.initializer(&expectation, &[], &[survival as f32])?;
+                ("Mul", vec![expectation], vec![])
+            }
             LayerKind::Linear { inputs, outputs } => {
                 let names = ["weight", "bias"].map(tensor);
                 for (name, extents) in names.iter().zip([&[outputs, inputs][..], &[outputs]]) {

@@ -57,7 +57,7 @@ impl Config {
     ///
     /// # Errors
     /// What is wrong with it. An unknown key is wrong: what it says would be ignored.
-    pub(super) fn from_toml(text: &str) -> Result<Config, String> {
+    pub fn from_toml(text: &str) -> Result<Config, String> {
         let config: Config = toml::from_str(text).map_err(|error| cause(text, &error))?;
         config.check()?;
         let written: Value = toml::from_str(text).map_err(|error| cause(text, &error))?;
@@ -68,10 +68,19 @@ impl Config {
             reset_classifier: true,
             freeze_until: Some(0),
             // No default value, which would leave a key out.
+            network: NetworkSpec {
+                ceil_mode: true,
+                shakedrop: 0.5,
+                stochastic_depth: 0.5,
+                ..config.network.clone()
+            },
             recipe: Recipe {
                 schedule: Schedule::Polynomial,
                 power: 2.0,
                 warmup: 1,
+                clip_grad_norm: Some(1.0),
+                ema: Some(0.5),
+                patience: Some(1),
                 ..config.recipe.clone()
             },
             ..config.clone()
@@ -92,7 +101,7 @@ impl Config {
     }
 
     /// The text of the file. A checksum in a comment reveals what a user changes later.
-    pub(super) fn to_toml(&self) -> String {
+    pub fn to_toml(&self) -> String {
         let text = toml::to_string(self).expect("a checked configuration is plain data");
         let checksum = hash(text.bytes());
         format!(
@@ -190,6 +199,20 @@ impl Config {
             "--warmup leaves no epoch for the schedule; give fewer than --epochs",
         )?;
         rule(
+            recipe
+                .clip_grad_norm
+                .is_none_or(|norm| norm > 0.0 && norm.is_finite()),
+            "--clip-grad-norm must be a positive number, such as 1",
+        )?;
+        rule(
+            recipe.ema.is_none_or(|decay| decay > 0.0 && decay < 1.0),
+            "--ema must be above 0 and below 1, such as 0.999",
+        )?;
+        rule(
+            recipe.patience != Some(0),
+            "--patience 0 allows no epoch; give at least 1",
+        )?;
+        rule(
             !recipe.milestones.contains(&0),
             "--milestones are epochs counted from 1",
         )?;
@@ -206,7 +229,7 @@ impl Config {
 
 /// The first key of a table, or of a table in it, that another table does not have, with the names
 /// of the tables around it, and a key that may have been meant.
-fn unknown_key<'a>(written: &Value, known: &'a Value) -> Option<(String, Option<&'a str>)> {
+pub fn unknown_key<'a>(written: &Value, known: &'a Value) -> Option<(String, Option<&'a str>)> {
     let (written, known) = (written.as_object()?, known.as_object()?);
     written
         .iter()

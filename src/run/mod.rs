@@ -7,9 +7,9 @@
 //! classes.txt          class names, one per line, control characters escaped
 //! metrics.csv          one row per epoch
 //! events.jsonl         events, one JSON document per line
-//! last.safetensors     weights of the last save
-//! best.safetensors     weights of the epoch with the lowest test error
-//! state.safetensors    weights, momentum and position: what `--resume` needs, in one file
+//! last.safetensors     weights of the last save; with `--ema`, their averages
+//! best.safetensors     weights of the epoch with the lowest test error; with `--ema`, their averages
+//! state.safetensors    weights, momentum, averages and position: what `--resume` needs, in one file
 //! lock                 the number of the process that writes, or wrote last
 //! ```
 //!
@@ -44,7 +44,7 @@ use crate::trained_model::TrainedModelError;
 use lock::{LOCK, Lock, LockError, LockState};
 use records::{CSV_HEADER, METRICS};
 
-pub use config::{Config, Environment};
+pub use config::{Config, Environment, unknown_key};
 pub use records::History;
 pub use state::{DataRecord, Progress, SavedState};
 

@@ -1,7 +1,8 @@
 //! The saved state of a run: written as a whole or not at all, read back with every value checked.
 //!
 //! `state.safetensors` is the state; replacing it is what saves. `last.safetensors` and
-//! `best.safetensors` repeat its weights for other programs and are written after it;
+//! `best.safetensors` repeat its weights, or their averages if the run keeps any, for other programs
+//! and are written after it;
 //! [`RunDirectory::complete`] completes a save that was interrupted in between.
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, RunDirectory, RunError};
 use crate::checkpoint::{Checkpoint, StoredTensor, Values};
-use crate::model::{Description, Network, TensorKind};
+use crate::model::{Description, Network, Parameter, ParameterRole, TensorKind};
 use crate::rng::hash;
 use crate::text::printable;
 use crate::train::{Best, Position, Save, Snapshot};
@@ -119,19 +120,19 @@ impl RunDirectory {
             config: Some(config.clone()),
         };
         let batches = snapshot.position.batches_tracked;
-        let weights = checkpoint(network, description, &snapshot.weights, batches);
+        let weights = checkpoint(network, description, snapshot.result(), batches);
         if progress.is_best() {
             progress.best_weights = Some(fingerprint(&weights));
             self.best_weights.set(progress.best_weights);
         }
-        let mut state = weights.clone();
-        let parameters = network.trained_parameters();
-        for (kind, tensors) in &snapshot.optimizer {
+        let mut state = checkpoint(network, description, &snapshot.weights, batches);
+        let averages = snapshot.averages.iter().map(|t| (&TensorKind::Averages, t));
+        for (kind, tensors) in snapshot.optimizer.iter().chain(averages) {
             let prefix = kind.prefix().expect("a snapshot holds what is stored");
-            for parameter in &parameters {
+            for parameter in stored(*kind, network) {
                 let values = tensors[&parameter.name].clone();
-                let tensor = StoredTensor::f32(parameter.shape.clone(), values);
                 let name = format!("{prefix}{}", parameter.name);
+                let tensor = StoredTensor::f32(parameter.shape, values);
                 state.tensors.insert(name, tensor);
             }
         }
@@ -186,21 +187,24 @@ impl RunDirectory {
                 network.spec()
             )));
         }
+        let kinds = || TensorKind::optimizer_state().chain([TensorKind::Averages]);
         let is_optimizer = |name: &String| {
-            let mut prefixes = TensorKind::optimizer_state().filter_map(TensorKind::prefix);
+            let mut prefixes = kinds().filter_map(TensorKind::prefix);
             prefixes.any(|prefix| name.starts_with(prefix))
         };
-        let (mut stored, weights): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        let (mut found, weights): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut state.tensors)
                 .into_iter()
                 .partition(|(name, _)| is_optimizer(name));
         let weights = network_tensors(network, weights)?;
         let mut optimizer = BTreeMap::new();
-        for kind in TensorKind::optimizer_state() {
+        let config = progress.config.as_ref();
+        let keeps_averages = config.is_some_and(|config| config.recipe.ema.is_some());
+        for kind in kinds().filter(|kind| *kind != TensorKind::Averages || keeps_averages) {
             let prefix = kind.prefix().expect("optimiser state is stored");
             let mut tensors = BTreeMap::new();
-            for parameter in network.trained_parameters() {
-                let tensor = stored.remove(&format!("{prefix}{}", parameter.name));
+            for parameter in stored(kind, network) {
+                let tensor = found.remove(&format!("{prefix}{}", parameter.name));
                 let fits = |tensor: &StoredTensor| tensor.shape() == parameter.shape;
                 let Some(tensor) = tensor.filter(fits) else {
                     let missing = kind.value_name(&parameter.name);
@@ -213,6 +217,7 @@ impl RunDirectory {
         }
         let snapshot = Snapshot {
             weights,
+            averages: optimizer.remove(&TensorKind::Averages),
             optimizer,
             position: progress.position,
         };
@@ -235,7 +240,7 @@ impl RunDirectory {
         state: &SavedState,
     ) -> Result<Vec<&'static str>, RunError> {
         let batches = state.progress.position.batches_tracked;
-        let weights = &state.snapshot.weights;
+        let weights = state.snapshot.result();
         let weights = checkpoint(network, &state.description, weights, batches);
         let mut written = weight_files(&state.progress);
         written.retain(|name| !matches!(Checkpoint::load(&self.file(name)), Ok(w) if w == weights));
@@ -286,6 +291,16 @@ impl RunDirectory {
             best.epoch
         )))
     }
+}
+
+/// The tensors of a kind that a state stores.
+fn stored(kind: TensorKind, network: &Network) -> Vec<Parameter> {
+    let mut parameters = match kind {
+        TensorKind::Averages => network.parameters(),
+        _ => network.trained_parameters(),
+    };
+    parameters.retain(|parameter| parameter.role != ParameterRole::BatchesTracked);
+    parameters
 }
 
 /// A hash of names and values.

@@ -65,7 +65,7 @@ pub enum Event {
         /// The error message.
         error: String,
     },
-    /// All epochs are done.
+    /// All epochs are done, or none has lowered the test error for some time.
     Finished {
         /// The epoch with the lowest test error, from 1.
         best_epoch: u32,
@@ -73,6 +73,9 @@ pub enum Event {
         best_top1_error: f64,
         /// Duration of the session in seconds.
         seconds: f64,
+        /// If the run ended before its last epoch: the number of epochs without a lower test error.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        patience: Option<u32>,
     },
 }
 

@@ -26,7 +26,7 @@ pub use recipe::Recipe;
 pub use schedule::Schedule;
 pub use session::{Clock, Save, SaveInterval, Session, SessionOptions, Store};
 pub use snapshot::{EpochOrder, Position, Snapshot};
-pub use step_graph::{Mode, step_graph, update_graph};
+pub use step_graph::{Mode, Update, step_graph, step_graph_with, update_graph};
 pub use trainer::{Options, Trainer};
 
 use crate::data::DataError;

@@ -46,6 +46,16 @@ pub struct Recipe {
     pub milestones: Vec<u32>,
     /// Random flip and crop.
     pub augment: bool,
+    /// The largest L2 norm of all gradients together; a larger one is scaled down to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_grad_norm: Option<f32>,
+    /// Decay of the exponential moving averages of the weights, which are evaluated and saved in
+    /// their place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f32>,
+    /// Epochs without a lower test error after which the run ends early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u32>,
 }
 
 impl Recipe {
@@ -63,7 +73,22 @@ impl Recipe {
             weight_decay: 1e-4,
             milestones: defaults.milestones,
             augment: true,
+            clip_grad_norm: None,
+            ema: None,
+            patience: None,
         }
+    }
+
+    /// Whether a run ends after this number of epochs, of which `best` had the lowest test error.
+    pub fn is_over(&self, epochs: u32, best: Option<u32>) -> bool {
+        epochs >= self.epochs || self.stale_epochs(epochs, best).is_some()
+    }
+
+    /// The patience, if a run ends early for it after this number of epochs.
+    pub fn stale_epochs(&self, epochs: u32, best: Option<u32>) -> Option<u32> {
+        let stale = epochs.saturating_sub(best?);
+        let patience = self.patience.filter(|patience| stale >= *patience);
+        patience.filter(|_| epochs < self.epochs)
     }
 
     /// Learning rate of a step, counted from 0 in its epoch, which is counted from 1.

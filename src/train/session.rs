@@ -108,7 +108,7 @@ enum Phase {
     EpochEnd,
     /// The last event of a session stopped on request.
     Stop,
-    /// The last event of a session that has completed all epochs.
+    /// The last event of a session that has completed its epochs.
     Finish,
     /// Nothing more.
     Done,
@@ -409,7 +409,10 @@ impl Session {
             begun: (self.clock)(),
             ..EpochClock::default()
         };
-        self.phase = match (self.trainer.finished(), self.stopping) {
+        let epochs = self.trainer.position().epoch - 1;
+        let best = self.best.map(|best| best.epoch);
+        let recipe = &self.trainer.options().recipe;
+        self.phase = match (recipe.is_over(epochs, best), self.stopping) {
             (true, _) => Phase::Finish,
             (false, true) => Phase::Stop,
             (false, false) => Phase::Train,
@@ -442,10 +445,13 @@ impl Session {
 
     fn finished(&self) -> Event {
         let best = self.best.expect("at least one epoch was evaluated");
+        let epochs = self.trainer.position().epoch - 1;
+        let recipe = &self.trainer.options().recipe;
         Event::Finished {
             best_epoch: best.epoch,
             best_top1_error: best.test_top1_error,
             seconds: ((self.clock)() - self.begun).as_secs_f64(),
+            patience: recipe.stale_epochs(epochs, Some(best.epoch)),
         }
     }
 

@@ -151,6 +151,8 @@ pub struct Snapshot {
     pub weights: Tensors,
     /// Optimiser state: every kind of [`TensorKind::optimizer_state`].
     pub optimizer: BTreeMap<TensorKind, Tensors>,
+    /// Averages of the weights, if the run keeps any; `None` before its first step.
+    pub averages: Option<Tensors>,
     /// Progress of the run.
     pub position: Position,
 }
@@ -167,7 +169,13 @@ impl Snapshot {
             optimizer: TensorKind::optimizer_state()
                 .map(|kind| (kind, zeros.clone()))
                 .collect(),
+            averages: None,
             position: Position::start(),
         }
+    }
+
+    /// The weights to evaluate and to predict with: the averages, if the run keeps any.
+    pub fn result(&self) -> &Tensors {
+        self.averages.as_ref().unwrap_or(&self.weights)
     }
 }

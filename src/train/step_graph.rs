@@ -27,12 +27,23 @@ pub enum Mode {
     MicroBatch,
 }
 
+/// What an update does besides SGD.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Update {
+    /// The norm to which gradients are clipped ([`ops::ClipFactor`]).
+    pub clip_norm: Option<f32>,
+    /// The decay of the averages of the weights ([`ops::AverageWeights`]); evaluation uses the
+    /// averages.
+    pub ema: Option<f32>,
+}
+
 impl Mode {
     /// Tensors that the graph keeps besides weights, in the same order for all graphs of a network.
-    fn kinds(self) -> Vec<TensorKind> {
-        let optimizer = TensorKind::optimizer_state();
+    fn kinds(self, update: &Update) -> Vec<TensorKind> {
+        let averages = update.ema.map(|_| TensorKind::Averages);
+        let optimizer = TensorKind::optimizer_state().chain(averages);
         match self {
-            Mode::Evaluate => Vec::new(),
+            Mode::Evaluate => averages.into_iter().collect(),
             Mode::Gradients => vec![TensorKind::Gradients],
             Mode::Train => [TensorKind::Gradients]
                 .into_iter()
@@ -60,7 +71,7 @@ impl Mode {
     }
 }
 
-/// The graph of one batch.
+/// The graph of one batch, with plain SGD.
 ///
 /// # Errors
 /// If the batch is too small: batch norm needs more than one value per channel.
@@ -71,10 +82,29 @@ pub fn step_graph(
     mode: Mode,
     passes: Passes,
 ) -> Result<Graph, GraphError> {
-    let mut graph = network.declarations(&mode.kinds());
+    step_graph_with(network, batch, input, mode, Update::default(), passes)
+}
+
+/// The graph of one batch.
+///
+/// # Errors
+/// As [`step_graph`].
+pub fn step_graph_with(
+    network: &Network,
+    batch: usize,
+    input: &Input,
+    mode: Mode,
+    update: Update,
+    passes: Passes,
+) -> Result<Graph, GraphError> {
+    let mut graph = network.declarations(&mode.kinds(&update));
     let loss_scale = loss_scale(&mut graph, mode, passes);
 
-    let logits = network.forward(&mut graph, batch, input, mode.statistics())?;
+    let weights = match (mode, update.ema) {
+        (Mode::Evaluate, Some(_)) => TensorKind::Averages,
+        _ => TensorKind::Weights,
+    };
+    let logits = network.forward(&mut graph, batch, input, mode.statistics(), weights)?;
     if passes.fuse {
         rewrite::fuse_forward(&mut graph);
         rewrite::fuse_loads(&mut graph);
@@ -91,7 +121,7 @@ pub fn step_graph(
     }
     match mode {
         Mode::Evaluate | Mode::Gradients => {}
-        Mode::Train => update(&mut graph, Arena::Gradients, loss_scale)?,
+        Mode::Train => update.append(&mut graph, Arena::Gradients, loss_scale)?,
         Mode::MicroBatch => accumulate(&mut graph)?,
     }
 
@@ -109,11 +139,15 @@ pub fn step_graph(
 ///
 /// # Errors
 /// None for a valid network.
-pub fn update_graph(network: &Network, passes: Passes) -> Result<Graph, GraphError> {
+pub fn update_graph(
+    network: &Network,
+    update: Update,
+    passes: Passes,
+) -> Result<Graph, GraphError> {
     let mode = Mode::MicroBatch;
-    let mut graph = network.declarations(&mode.kinds());
+    let mut graph = network.declarations(&mode.kinds(&update));
     let loss_scale = loss_scale(&mut graph, mode, passes);
-    update(&mut graph, Arena::Sums, loss_scale)?;
+    update.append(&mut graph, Arena::Sums, loss_scale)?;
     // The next step's sums start at zero.
     graph.clears.push(Arena::Sums);
     graph.validate()?;
@@ -172,37 +206,70 @@ fn accumulate(graph: &mut Graph) -> Result<(), GraphError> {
     Ok(())
 }
 
-/// Appends SGD with the gradients of an arena. With a scaled loss, a step whose gradients
-/// overflow changes only the loss scale, unless that is at its minimum.
-fn update(
-    graph: &mut Graph,
-    gradients: Arena,
-    loss_scale: Option<ValueId>,
-) -> Result<(), GraphError> {
-    let gradients = graph.arena(gradients);
-    let [metrics, step] = [names::METRICS, names::STEP].map(|name| declared(graph, name));
-    if let Some(scale) = loss_scale {
-        let operands = ops::FindOverflowInputs {
-            gradients: gradients.clone(),
-            scale,
+impl Update {
+    /// Appends the update with the gradients of an arena. With a scaled loss, a step whose
+    /// gradients overflow changes only the loss scale, unless that is at its minimum.
+    fn append(
+        self,
+        graph: &mut Graph,
+        gradients: Arena,
+        loss_scale: Option<ValueId>,
+    ) -> Result<(), GraphError> {
+        let gradients = graph.arena(gradients);
+        let parameters = graph.arena(Arena::Parameters);
+        let scaled = loss_scale.is_some();
+        let [metrics, step] = [names::METRICS, names::STEP].map(|name| declared(graph, name));
+        if let Some(scale) = loss_scale {
+            let operands = ops::FindOverflowInputs {
+                gradients: gradients.clone(),
+                scale,
+            };
+            graph.push(ops::FindOverflow, &operands.list(), "overflow")?;
+        }
+        let factor = match self.clip_norm {
+            None => None,
+            Some(max_norm) => {
+                let operands = ops::ClipFactorInputs {
+                    gradients: gradients.clone(),
+                    scale: loss_scale,
+                };
+                let op = ops::ClipFactor { max_norm, scaled };
+                Some(graph.push_one(op, &operands.list(), "clip factor")?)
+            }
         };
-        graph.push(ops::FindOverflow, &operands.list(), "overflow")?;
+        let operands = ops::SgdInputs {
+            parameters: parameters.clone(),
+            gradients,
+            velocities: graph.arena(Arena::Momentum),
+            metrics,
+            step,
+            scale: loss_scale,
+            factor,
+        };
+        let op = ops::Sgd {
+            scaled,
+            clipped: factor.is_some(),
+        };
+        graph.push(op, &operands.list(), "update")?;
+        if let Some(decay) = self.ema {
+            let mut averages = graph.arena(Arena::Averages);
+            let of_statistics = averages.split_off(parameters.len());
+            let statistics = graph.arena(Arena::Statistics);
+            for (averages, values) in [(averages, parameters), (of_statistics, statistics)] {
+                let operands = ops::AverageWeightsInputs {
+                    averages,
+                    values,
+                    metrics,
+                    scale: loss_scale,
+                };
+                let op = ops::AverageWeights { decay, scaled };
+                graph.push(op, &operands.list(), "averages")?;
+            }
+        }
+        if let Some(scale) = loss_scale {
+            let operands = ops::AdjustLossScaleInputs { scale };
+            graph.push(ops::AdjustLossScale, &operands.list(), "loss scale")?;
+        }
+        Ok(())
     }
-    let operands = ops::SgdInputs {
-        parameters: graph.arena(Arena::Parameters),
-        gradients,
-        velocities: graph.arena(Arena::Momentum),
-        metrics,
-        step,
-        scale: loss_scale,
-    };
-    let op = ops::Sgd {
-        scaled: loss_scale.is_some(),
-    };
-    graph.push(op, &operands.list(), "update")?;
-    if let Some(scale) = loss_scale {
-        let operands = ops::AdjustLossScaleInputs { scale };
-        graph.push(ops::AdjustLossScale, &operands.list(), "loss scale")?;
-    }
-    Ok(())
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::evaluate::{Detail, EvaluationPass, EvaluationValues, read_metrics};
 use super::input_pipeline::{BatchValues, Batches, InputPipeline};
 use super::snapshot::{EpochOrder, Position, Snapshot};
-use super::step_graph::{Mode, step_graph, update_graph};
+use super::step_graph::{Mode, Update, step_graph_with, update_graph};
 use super::{Recipe, Totals, TrainError};
 use crate::checkpoint::first_not_finite;
 use crate::data::{EpochKey, Source};
@@ -44,6 +44,13 @@ pub struct Options {
 impl Options {
     fn sizes(&self, images: usize) -> Vec<usize> {
         chunk_sizes(images, self.recipe.batch_size, self.micro_batch)
+    }
+
+    fn update(&self) -> Update {
+        Update {
+            clip_norm: self.recipe.clip_grad_norm,
+            ema: self.recipe.ema,
+        }
     }
 }
 
@@ -98,9 +105,10 @@ impl Trainer {
         };
         // All sizes share the value that holds the images, so it has the largest size.
         let input = train.input(sizes[0], &options.preprocessing, options.recipe.augment);
+        let (update, passes) = (options.update(), options.passes);
         let mut graphs = Vec::new();
         for size in &sizes {
-            let graph = step_graph(network, *size, &input, mode, options.passes);
+            let graph = step_graph_with(network, *size, &input, mode, update, passes);
             graphs.push(graph.map_err(|source| TrainError::Batch {
                 size: *size,
                 images: train.len(),
@@ -109,10 +117,10 @@ impl Trainer {
             })?);
         }
         let input = test.input(sizes[0], &options.preprocessing, false);
-        let evaluation = step_graph(network, sizes[0], &input, Mode::Evaluate, options.passes);
+        let evaluation = step_graph_with(network, sizes[0], &input, Mode::Evaluate, update, passes);
         graphs.push(evaluation?);
         if mode == Mode::MicroBatch {
-            graphs.push(update_graph(network, options.passes)?);
+            graphs.push(update_graph(network, update, passes)?);
         }
         Ok(graphs)
     }
@@ -176,6 +184,11 @@ impl Trainer {
         for (kind, tensors) in &snapshot.optimizer {
             self.engine.write_tensors(&self.network, *kind, tensors);
         }
+        if self.options.recipe.ema.is_some() {
+            let averages = TensorKind::Averages;
+            self.engine
+                .write_tensors(&self.network, averages, snapshot.result());
+        }
         self.engine
             .write(self.values.metrics, &snapshot.position.metrics);
         self.position = snapshot.position;
@@ -210,9 +223,14 @@ impl Trainer {
         for kind in TensorKind::optimizer_state() {
             optimizer.insert(kind, self.finite_tensors(kind).await?);
         }
+        let averages = match self.options.recipe.ema {
+            Some(_) => Some(self.finite_tensors(TensorKind::Averages).await?),
+            None => None,
+        };
         Ok(Snapshot {
             weights,
             optimizer,
+            averages,
             position: self.position,
         })
     }
@@ -269,11 +287,6 @@ impl Trainer {
     /// Whether all steps of the epoch are done.
     pub fn epoch_done(&self) -> bool {
         self.position.step == self.steps_per_epoch()
-    }
-
-    /// Whether all epochs are done.
-    pub fn finished(&self) -> bool {
-        self.position.epoch > self.options.recipe.epochs
     }
 
     /// Time spent waiting for data in this epoch, since its start or the last
@@ -333,7 +346,8 @@ impl Trainer {
         Ok(self.position.totals())
     }
 
-    /// Evaluates the next batch of the test split with the current weights. Returns the number of
+    /// Evaluates the next batch of the test split with the current weights, or their averages if the
+    /// run keeps any. Returns the number of
     /// images done and, after the last one, the totals.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod devices;
 mod fine_tuning;
 mod memory;
 mod names;
+mod options;
 mod predict;
 mod results;
 mod runs;

@@ -37,6 +37,7 @@ pub fn small_networks() -> Vec<Small> {
     };
     let dropout = NetworkSpec {
         dropout: 0.5,
+        stochastic_depth: 0.6,
         ..basic.clone()
     };
     let odd = NetworkSpec {

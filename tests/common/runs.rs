@@ -106,6 +106,9 @@ impl Run {
             weight_decay: 1e-4,
             milestones: vec![3],
             augment: false,
+            clip_grad_norm: None,
+            ema: None,
+            patience: None,
         };
         Run {
             options: Options {
@@ -125,11 +128,15 @@ impl Run {
         }
     }
 
-    /// A run with all random operations: flips, crops, dropout.
+    /// A run with all random operations (flips, crops, dropout, ShakeDrop) and everything that
+    /// follows an update: clipping and averages.
     pub fn random(image_size: u32, images: usize, batch_size: usize) -> Run {
         let mut run = Run::new(image_size, images, batch_size);
         run.spec.dropout = 0.3;
+        run.spec.shakedrop = 0.6;
         run.options.recipe.augment = true;
+        run.options.recipe.clip_grad_norm = Some(1.0);
+        run.options.recipe.ema = Some(0.8);
         run
     }
 
@@ -232,7 +239,8 @@ fn by_matrices(target: &Target, graphs: &[Graph]) -> Result<Choices, EngineError
 /// All the bits of a state.
 pub fn bits(snapshot: &Snapshot) -> (Vec<(String, Vec<u32>)>, Position) {
     let optimizer = snapshot.optimizer.values().flatten();
-    let tensors = snapshot.weights.iter().chain(optimizer);
+    let averages = snapshot.averages.iter().flatten();
+    let tensors = snapshot.weights.iter().chain(optimizer).chain(averages);
     let words = tensors.map(|(name, values)| {
         let bits = values.iter().map(|v| v.to_bits()).collect();
         (name.clone(), bits)

@@ -23,8 +23,18 @@ fn one_batch_is_learnt_by_heart() {
     }
 }
 
-/// Weights and velocities after one step, given the gradient: Torch's Nesterov momentum.
+/// The L2 norm of all gradients.
+fn norm(gradient: &Tensors) -> f64 {
+    let squares = gradient.values().flatten().map(|g| f64::from(*g).powi(2));
+    squares.sum::<f64>().sqrt()
+}
+
+/// Weights and velocities after one step, given the gradient: Torch's Nesterov momentum, after
+/// `clip_grad_norm_`.
 fn sgd(before: &Snapshot, gradient: &Tensors, recipe: &Recipe, epoch: u32) -> (Tensors, Tensors) {
+    let norm = norm(gradient);
+    let clip = recipe.clip_grad_norm.map(f64::from);
+    let clip = clip.map_or(1.0, |most| (most / (norm + 1e-6)).min(1.0));
     let [rate, momentum, decay] = [
         recipe.learning_rate(epoch, 0, 1),
         recipe.momentum,
@@ -41,7 +51,7 @@ fn sgd(before: &Snapshot, gradient: &Tensors, recipe: &Recipe, epoch: u32) -> (T
             .zip(&before.optimizer[&TensorKind::Momentum][name]);
         for ((p, v), g) in state.zip(gradient) {
             let (p, v) = (f64::from(*p), f64::from(*v));
-            let g = f64::from(*g) + decay * p;
+            let g = clip * f64::from(*g) + decay * p;
             let v = momentum * v + g;
             new_velocities.push(v as f32);
             new_weights.push((p - rate * (g + momentum * v)) as f32);
@@ -52,15 +62,38 @@ fn sgd(before: &Snapshot, gradient: &Tensors, recipe: &Recipe, epoch: u32) -> (T
     (weights, velocities)
 }
 
+/// Averages after a step: a + (1 − d)·(w − a) of parameters and running statistics.
+fn check_averages(what: &str, before: &Snapshot, after: &Snapshot, decay: Option<f32>) {
+    assert_eq!(after.averages.is_some(), decay.is_some());
+    for (name, averages) in after.averages.iter().flatten() {
+        let old = before.result()[name].iter().zip(&after.weights[name]);
+        for ((a, w), found) in old.zip(averages) {
+            let decay = f64::from(decay.unwrap());
+            let [a, w] = [a, w].map(|number| f64::from(*number));
+            let expected = decay * a + (1.0 - decay) * w;
+            // Four roundings, of numbers of at most this size.
+            let size = a.abs().max(w.abs()) + (w - a).abs();
+            let distance = (f64::from(*found) - expected).abs();
+            assert!(distance <= 4.0 * size * 2f64.powi(-24), "{what}: {name}");
+        }
+    }
+}
+
 /// Every step of an epoch, the smaller last one included, divides by its own number of
-/// images; micro-batches have their own statistics and add up.
+/// images; micro-batches have their own statistics and add up. The gradient of all micro-batches
+/// together is clipped, and averages follow the weights and running statistics once in each step.
 #[test]
 fn steps_are_those_of_the_recipe() {
     for device in devices() {
-        for micro_batch in [None, Some(3)] {
+        let cases = [None, Some(3)].map(|micro_batch| [(micro_batch, false), (micro_batch, true)]);
+        for (micro_batch, extended) in cases.into_iter().flatten() {
             let mut run = Run::new(8, 11, 8);
             run.options.micro_batch = micro_batch;
-            let what = format!("{}, micro {micro_batch:?}", device.name());
+            if extended {
+                run.options.recipe.clip_grad_norm = Some(0.5);
+                run.options.recipe.ema = Some(0.7);
+            }
+            let what = format!("{}, micro {micro_batch:?}, {extended}", device.name());
             pollster::block_on(async {
                 let mut trainer = run.trainer(device, &run.start());
                 for (step, indices) in run.order(1).iter().enumerate() {
@@ -83,6 +116,8 @@ fn steps_are_those_of_the_recipe() {
                                 .for_each(|(sum, g)| *sum += share * g);
                         }
                     }
+                    assert!(norm(&gradient) > 1.0, "nothing is clipped");
+                    check_averages(&what, &before, &after, run.options.recipe.ema);
                     let (weights, velocities) = sgd(&before, &gradient, &run.options.recipe, 1);
                     let what = format!("{what}, step {step}");
                     check_update(&what, &before.weights, &after.weights, &weights);

@@ -13,6 +13,7 @@ use super::super::workers;
 use super::fine_tune;
 use crate::data::DatasetKind;
 use crate::graph::Precision;
+use crate::run::Config;
 use crate::train::{Recipe, SaveInterval, Schedule};
 
 /// Arguments of `train`.
@@ -30,6 +31,9 @@ pub(in super::super) struct Args {
     pub(super) device: DeviceArgs,
     #[command(flatten)]
     pub(super) tune: TuneArgs,
+    /// The configuration that `--config` names, if that file is a run's.
+    #[arg(skip)]
+    pub(super) base: Option<Box<Config>>,
 }
 
 impl Args {
@@ -139,6 +143,18 @@ pub(super) struct RecipeArgs {
     /// No random flip and crop
     #[arg(long)]
     pub(super) no_augment: bool,
+    /// Scale gradients down to this L2 norm of all of them together, if it is larger [default: no
+    /// limit]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(super) clip_grad_norm: Option<f32>,
+    /// Keep moving averages of the weights: after each step, DECAY of the average and the rest of
+    /// the new weights; test errors, best and last are then those of the averages. They begin with
+    /// the initial weights and span about 1 / (1 - DECAY) steps [default: none]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
+    pub(super) ema: Option<f32>,
+    /// End the run after so many epochs without a lower test error [default: never]
+    #[arg(long, value_name = "N")]
+    pub(super) patience: Option<u32>,
     /// Seed of all random numbers [default: 1]
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
@@ -169,6 +185,13 @@ fn milestones(recipe: &Recipe) -> String {
 #[derive(ClapArgs)]
 #[command(next_help_heading = "Run")]
 pub(super) struct FileArgs {
+    /// Take flags from a TOML file, whose keys are their names, or from a run's config.toml; those of
+    /// the command line win
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub(super) config: Option<PathBuf>,
+    /// Print the configuration that the flags describe, in the form that --config reads, and exit
+    #[arg(long, conflicts_with = "resume")]
+    pub(super) print_config: bool,
     /// Directory of the run, new or empty [default: runs/PRESET-DATASET-N, or
     /// runs/run-DATASET-N without a preset]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]

@@ -63,7 +63,7 @@ macro_rules! flag {
 pub(super) const DATA: &str = "data";
 
 /// Every flag that determines what a run computes, except the network's.
-const FLAGS: [RunFlag; 20] = [
+const FLAGS: [RunFlag; 23] = [
     flag!("epochs", Growing, recipe.epochs, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
@@ -139,6 +139,21 @@ const FLAGS: [RunFlag; 20] = [
         config.recipe.augment &= !args.recipe.no_augment;
         args.recipe.no_augment
     }),
+    flag!(
+        "clip-grad-norm",
+        Allowed,
+        recipe.clip_grad_norm,
+        |args, config| {
+            let norm = args.recipe.clip_grad_norm.map(Some);
+            replace(&mut config.recipe.clip_grad_norm, &norm)
+        }
+    ),
+    flag!("ema", Allowed, recipe.ema, |args, config| {
+        replace(&mut config.recipe.ema, &args.recipe.ema.map(Some))
+    }),
+    flag!("patience", Free, recipe.patience, |args, config| {
+        replace(&mut config.recipe.patience, &args.recipe.patience.map(Some))
+    }),
 ];
 
 /// The path to record: absolute, so that the run resumes from any directory. A path with `..`
@@ -199,28 +214,46 @@ fn plain(name: &str) -> &str {
 
 /// The configuration that the flags describe.
 pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
-    dataset::check(args.data.dataset, args.data.data.as_deref())?;
-    let kind = args.data.dataset.unwrap_or(DatasetKind::Shapes);
-    let mut config = Config {
-        dataset: kind.to_string(),
-        data: None,
-        seed: 1,
-        micro_batch: None,
-        fuse: true,
-        recompute: false,
-        precision: Precision::default(),
-        from: None,
-        reset_classifier: false,
-        freeze_until: None,
-        network: match &args.files.from {
-            None => args.network.resolve(None)?,
-            Some(path) => fine_tune::network(path, &args.network)?,
-        },
-        recipe: Recipe::for_dataset(kind),
+    let base = args.base.as_deref();
+    if base.is_none() {
+        dataset::check(args.data.dataset, args.data.data.as_deref())?;
+    }
+    let network = match &args.files.from {
+        None => args.network.resolve_for(base.map(|base| &base.network))?,
+        Some(path) => fine_tune::network(path, &args.network)?,
     };
+    let kind = args.data.dataset.unwrap_or(DatasetKind::Shapes);
+    let mut config = match base {
+        Some(base) => Config {
+            network,
+            ..base.clone()
+        },
+        None => Config {
+            dataset: kind.to_string(),
+            data: None,
+            seed: 1,
+            micro_batch: None,
+            fuse: true,
+            recompute: false,
+            precision: Precision::default(),
+            from: None,
+            reset_classifier: false,
+            freeze_until: None,
+            network,
+            recipe: Recipe::for_dataset(kind),
+        },
+    };
+    // What belongs to the dataset or to the network that a flag replaces.
+    if args.data.dataset.is_some() {
+        config.data = None;
+    }
+    if args.network.preset.is_some() {
+        (config.from, config.reset_classifier) = (None, false);
+    }
     for flag in &FLAGS {
         (flag.apply)(args, &mut config);
     }
+    dataset::check(config.dataset.parse().ok(), config.data.as_deref())?;
     config.check().map_err(CliError::Usage)?;
     Ok(config)
 }
@@ -315,6 +348,9 @@ mod tests {
                 schedule: Schedule::Polynomial,
                 power: 2.0,
                 warmup: 1,
+                clip_grad_norm: Some(1.0),
+                ema: Some(0.5),
+                patience: Some(1),
                 ..Recipe::for_dataset(DatasetKind::Shapes)
             },
         };

@@ -174,12 +174,15 @@ impl<'a> Recorder<'a> {
                 best_epoch,
                 best_top1_error,
                 seconds,
+                patience,
             } => {
+                self.clear();
                 let best = Best {
                     epoch: *best_epoch,
                     test_top1_error: *best_top1_error,
                 };
-                self.device.say(&finished(self.run, &best, *seconds));
+                self.device
+                    .say(&finished(self.run, &best, *seconds, *patience));
             }
         }
     }

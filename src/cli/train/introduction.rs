@@ -34,7 +34,7 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
         .micro_batch
         .map(|m| format!(" in micro-batches of {m}"));
     device.say(&format!(
-        "recipe: {} epochs, batch {}{}, learning rate {}{}, momentum {}, weight decay {}, seed {}",
+        "recipe: {} epochs, batch {}{}, learning rate {}{}, momentum {}, weight decay {}{}, seed {}",
         recipe.epochs,
         recipe.batch_size,
         micro.unwrap_or_default(),
@@ -42,6 +42,7 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
         schedule(recipe),
         recipe.momentum,
         recipe.weight_decay,
+        options(recipe),
         plan.config.seed
     ));
     if plan.config.freeze_until.is_some() {
@@ -64,6 +65,18 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
             position.epoch, position.step
         ));
     }
+}
+
+/// What else the update does, and when the run ends early.
+fn options(recipe: &Recipe) -> String {
+    let clip = recipe.clip_grad_norm;
+    let clip = clip.map(|norm| format!(", gradients clipped to norm {norm}"));
+    let ema = recipe
+        .ema
+        .map(|decay| format!(", averages with decay {decay}"));
+    let patience = recipe.patience;
+    let patience = patience.map(|epochs| format!(", patience {epochs}"));
+    [clip, ema, patience].into_iter().flatten().collect()
 }
 
 /// How the learning rate changes.

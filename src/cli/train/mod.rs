@@ -2,6 +2,7 @@
 
 mod args;
 mod config;
+mod config_file;
 mod driver;
 mod fine_tune;
 mod introduction;
@@ -16,8 +17,10 @@ pub(super) use args::Args;
 
 use super::error::CliError;
 use super::fitting::{SMALLER, fitting};
+use super::output::print_line;
 use super::signals::Signals;
 use super::tuning::{Tune, complete};
+use crate::data::DatasetKind;
 use crate::engine::{Device, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
@@ -46,7 +49,11 @@ struct Progress {
 /// # Errors
 /// See [`CliError`]; what was saved is kept in every case.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
+    let args = config_file::read(args)?;
     args.check()?;
+    if args.files.print_config {
+        return print_config(&args);
+    }
     let allowed = Allowed::new(&args)?;
     let mut progress = Progress::default();
     if let Some(path) = &args.files.resume {
@@ -59,6 +66,17 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         |progress| attempt(&args, &allowed, progress),
         |progress| progress.signals.as_ref()?.asked(),
     )
+}
+
+/// Prints the configuration of a new run. The number of classes of a folder is known only when it is
+/// opened.
+fn print_config(args: &Args) -> Result<(), CliError> {
+    let mut config = new_config(args)?;
+    let kind: DatasetKind = config.dataset.parse()?;
+    if let Some(published) = kind.manifest().published {
+        config.network.classes = published.classes.len() as u32;
+    }
+    print_line(config.to_toml().trim_end())
 }
 
 /// Trains until the end of the run, or until something ends it early.
@@ -76,7 +94,9 @@ fn attempt(
         None => (new_config(args)?, None),
     };
     if let (Some(run), Some(state)) = (&*directory, &mut state) {
-        let has_ended = state.progress.position.epoch > config.recipe.epochs;
+        let position = &state.progress.position;
+        let best = state.progress.best.map(|best| best.epoch);
+        let has_ended = position.step == 0 && config.recipe.is_over(position.epoch - 1, best);
         complete_save(run, state, has_ended, &args.device)?;
         if has_ended {
             return end(run, &config, state, &args.device, args.files.json);
@@ -244,7 +264,7 @@ fn begin<'a>(
     let run = match directory {
         Some(run) => run,
         None => {
-            let is_named = args.network.any() || args.files.from.is_some();
+            let is_named = args.network.any() || args.files.from.is_some() || args.base.is_some();
             let name = match (&args.network.preset, is_named) {
                 (Some(preset), _) => preset,
                 (None, true) => "run",

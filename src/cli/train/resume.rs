@@ -70,7 +70,7 @@ pub(super) fn complete_save(
     Ok(())
 }
 
-/// Ends a run that has done all of its epochs.
+/// Ends a run that has done all of its epochs, or has run out of patience.
 ///
 /// # Errors
 /// If its end was recorded before, since there is nothing to do.
@@ -84,41 +84,67 @@ pub(super) fn end(
     let history = run.history()?;
     let seconds = history.epochs().map(|row| row.epoch_seconds).sum();
     let is_recorded = matches!(history.events.last(), Some(Event::Finished { .. }));
-    match state.progress.best.filter(|_| !is_recorded) {
+    let epochs = state.progress.position.epoch - 1;
+    let best = state.progress.best;
+    let patience = config
+        .recipe
+        .stale_epochs(epochs, best.map(|best| best.epoch));
+    match best.filter(|_| !is_recorded) {
         Some(best) => {
             let event = Event::Finished {
                 best_epoch: best.epoch,
                 best_top1_error: best.test_top1_error,
                 seconds,
+                patience,
             };
             for note in run.forget_from(state.progress.position.epoch)? {
                 log.say(&format!("note: {note}"));
             }
             run.record(&event)?;
-            log.say(&finished(run, &best, seconds));
+            log.say(&finished(run, &best, seconds, patience));
             match json {
                 true => print_event(&event.to_json(), || true),
                 false => Ok(()),
             }
         }
-        None => Err(CliError::Usage(format!(
-            "{} has completed all of its {} epochs; to continue, raise --epochs",
-            printable_path(run.path()),
-            config.recipe.epochs
-        ))),
+        None => {
+            let run = printable_path(run.path());
+            Err(CliError::Usage(match patience {
+                Some(epochs) => format!(
+                    "{run} ended after {epochs} epochs without a lower test error; to continue, \
+                     raise --patience"
+                ),
+                None => format!(
+                    "{run} has completed all of its {} epochs; to continue, raise --epochs",
+                    config.recipe.epochs
+                ),
+            }))
+        }
     }
 }
 
-/// The message of a run that has done all of its epochs.
-pub(super) fn finished(run: &RunDirectory, best: &Best, seconds: f64) -> String {
+/// The message of a run that has ended, early if it ran out of patience.
+pub(super) fn finished(
+    run: &RunDirectory,
+    best: &Best,
+    seconds: f64,
+    patience: Option<u32>,
+) -> String {
     let files = ["best", "last"].map(|name| (name, run.file(&format!("{name}.safetensors"))));
     // A user may have removed the best weights.
     let files: Vec<_> = files.iter().filter(|(_, path)| path.exists()).collect();
     let named = files
         .iter()
         .map(|(name, path)| format!("{} ({name})", printable_path(path)));
+    let early = match patience {
+        Some(1) => ", early: the last epoch has not lowered the test error".to_owned(),
+        Some(epochs) => {
+            format!(", early: the last {epochs} epochs have not lowered the test error")
+        }
+        None => String::new(),
+    };
     format!(
-        "finished in {}; best test error {:.2} % in epoch {}\nweights: {}; classify with\n  \
+        "finished in {}{early}; best test error {:.2} % in epoch {}\nweights: {}; classify with\n  \
          pyr-wgpu predict {} IMAGE",
         duration(seconds),
         best.test_top1_error,

@@ -116,11 +116,21 @@ pub(super) fn batch(
                 .collect::<Result<Vec<u32>, CliError>>()?
         }
     };
-    if loaded.network.spec().dropout > 0.0 && !labels.is_empty() {
-        return Err(CliError::Usage(
-            "dropout draws different random numbers in every program; verify with --dropout 0"
-                .to_owned(),
-        ));
+    let spec = loaded.network.spec();
+    for (is_random, name, off) in [
+        (spec.dropout > 0.0, "dropout", "--dropout 0"),
+        (spec.shakedrop < 1.0, "ShakeDrop", "--shakedrop 1"),
+        (
+            spec.stochastic_depth < 1.0,
+            "stochastic depth",
+            "--stochastic-depth 1",
+        ),
+    ] {
+        if is_random && !labels.is_empty() {
+            return Err(CliError::Usage(format!(
+                "{name} draws different random numbers in every program; verify with {off}"
+            )));
+        }
     }
     Ok(RecordedBatch {
         input: images.clone(),

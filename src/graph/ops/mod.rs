@@ -10,9 +10,11 @@ mod accumulate;
 mod add;
 mod adjust_loss_scale;
 mod assemble_batch;
+mod average_weights;
 mod batch_moments;
 mod batch_norm;
 mod bias_add;
+mod clip_factor;
 mod column_sum;
 mod conv2d;
 mod conv2d_grad_input;
@@ -38,6 +40,7 @@ mod pooling;
 mod relu;
 mod relu_grad;
 mod running_average;
+mod scale_branch;
 mod scale_loss;
 mod sgd;
 mod shortcut;
@@ -53,8 +56,10 @@ pub use accumulate::{Accumulate, AccumulateInputs};
 pub use add::{Add, AddInputs};
 pub use adjust_loss_scale::{AdjustLossScale, AdjustLossScaleInputs};
 pub use assemble_batch::{AssembleBatch, AssembleBatchInputs, ChannelOrder};
+pub use average_weights::{AverageWeights, AverageWeightsInputs};
 pub use batch_moments::{BatchMoments, BatchMomentsInputs, BatchMomentsOutputs};
 pub use bias_add::{BiasAdd, BiasAddInputs};
+pub use clip_factor::{ClipFactor, ClipFactorInputs};
 pub use column_sum::{ColumnSum, ColumnSumInputs};
 pub use conv2d::{Conv2d, Conv2dInputs, Conv2dOutputs};
 pub use conv2d_grad_input::{Conv2dGradInput, Conv2dGradInputInputs, Conv2dGradInputOutputs};
@@ -79,6 +84,7 @@ pub use pooling::Pooling;
 pub use relu::{Relu, ReluInputs};
 pub use relu_grad::{ReluGrad, ReluGradInputs};
 pub use running_average::{RunningAverage, RunningAverageInputs};
+pub use scale_branch::{BranchPass, BranchRule, ScaleBranch, ScaleBranchInputs};
 pub use scale_loss::{ScaleLoss, ScaleLossInputs};
 pub use sgd::{Sgd, SgdInputs, SgdOutputs, vector_after};
 pub use shortcut_add::{ShortcutAdd, ShortcutAddInputs, ShortcutAddOutputs};
@@ -316,8 +322,10 @@ operators!(
     Add,
     AdjustLossScale,
     AssembleBatch,
+    AverageWeights,
     BatchMoments,
     BiasAdd,
+    ClipFactor,
     ColumnSum,
     Conv2d,
     Conv2dGradInput,
@@ -337,6 +345,7 @@ operators!(
     Relu,
     ReluGrad,
     RunningAverage,
+    ScaleBranch,
     ScaleLoss,
     Sgd,
     ShortcutAdd,

@@ -10,7 +10,7 @@ use super::{Draw, HalfMaps, LossScale, Metrics, Operator, Sample, overflows, req
 use crate::shape::{LANES, Shape};
 
 /// (parameters…, gradients…, velocities…, metrics, step) → parameters…, velocities…,
-/// metrics, in place; a scaled loss adds the loss scale as last operand.
+/// metrics, in place; a scaled loss adds the loss scale as operand, clipping the factor after it.
 ///
 /// Learning rate η, momentum μ and weight decay λ are in the step tensor.
 /// An element whose gradient or update is NaN or infinite stays as it is, and the metrics record
@@ -22,12 +22,14 @@ use crate::shape::{LANES, Shape};
 pub struct Sgd {
     /// Whether the loss was multiplied by a scale; see [`LossScale`].
     pub scaled: bool,
+    /// Whether gradients are multiplied by the factor of [`super::ClipFactor`].
+    pub clipped: bool,
 }
 
 impl Sgd {
     /// Number of parameters, from the number of operands.
     fn count(&self, operands: usize) -> usize {
-        operands.saturating_sub(2 + usize::from(self.scaled)) / 3
+        operands.saturating_sub(2 + usize::from(self.scaled) + usize::from(self.clipped)) / 3
     }
 }
 
@@ -46,6 +48,8 @@ inputs! {
         step,
         /// The loss scale, if the loss is scaled.
         scale: optional(|op, _| op.scaled),
+        /// The factor that clips the gradients, f32 `[1]`, if they are clipped.
+        factor: optional(|op, _| op.clipped),
     }
 }
 
@@ -80,6 +84,7 @@ impl Operator for Sgd {
             metrics,
             step,
             scale,
+            factor,
         } = self.try_inputs(inputs)?;
         require(!parameters.is_empty(), || {
             "needs at least one parameter".to_owned()
@@ -92,7 +97,10 @@ impl Operator for Sgd {
             || "metrics and step tensor must follow the velocities".to_owned(),
         )?;
         require(scale.is_none_or(|s| *s == LossScale::shape()), || {
-            "the last operand must be a loss scale".to_owned()
+            "a loss scale must follow the step tensor".to_owned()
+        })?;
+        require(factor.is_none_or(|f| *f == Shape::dense(&[1])), || {
+            "the last operand must be a factor".to_owned()
         })?;
         let results = SgdOutputs {
             parameters,
@@ -108,6 +116,7 @@ impl Operator for Sgd {
             Some(scale) => LossScale::from_words(scale.indices()),
             None => LossScale::unscaled(),
         };
+        let factor = named.factor.map_or(1.0, |factor| factor.values()[0]);
         let step = Step::from_words(named.step.indices());
         let [rate, momentum, decay] =
             [step.learning_rate, step.momentum, step.weight_decay].map(f64::from);
@@ -126,7 +135,7 @@ impl Operator for Sgd {
             let elements = gradient.values().iter().enumerate().filter(|_| !idle);
             for (i, gradient) in elements {
                 let gradient = gradient / f64::from(scale.scale);
-                let g = gradient + decay * p[i];
+                let g = gradient * factor + decay * p[i];
                 let new_v = momentum * v[i] + g;
                 let new_p = p[i] - rate * (g + momentum * new_v);
                 bad_gradient[i] = overflows(gradient);
@@ -178,7 +187,11 @@ impl Operator for Sgd {
         let mut inputs: Vec<Tensor> = tensors.map(|shape| draw.real(shape)).collect();
         inputs.push(Tensor::zeros(&Metrics::shape()));
         inputs.push(Tensor::index(Step::shape(), step.to_words().into()));
-        let mut samples = vec![Sample::new(Sgd { scaled: false }, inputs.clone())];
+        let plain = Sgd {
+            scaled: false,
+            clipped: false,
+        };
+        let mut samples = vec![Sample::new(plain.clone(), inputs.clone())];
         let halted = Metrics {
             halted: 3,
             update: 5,
@@ -186,7 +199,7 @@ impl Operator for Sgd {
         };
         let mut after = inputs.clone();
         after[6] = Tensor::index(Metrics::shape(), halted.to_words().into());
-        samples.push(Sample::new(Sgd { scaled: false }, after));
+        samples.push(Sample::new(plain.clone(), after));
         // Gradients are operands 2 and 3; operand 0 is a parameter whose update overflows.
         for (operand, bad) in [
             (2, f64::NAN),
@@ -204,7 +217,7 @@ impl Operator for Sgd {
                 };
                 inputs[7] = Tensor::index(Step::shape(), step.to_words().into());
             }
-            samples.push(Sample::new(Sgd { scaled: false }, inputs));
+            samples.push(Sample::new(plain.clone(), inputs));
         }
         for (scale, overflow) in [(8.0, 0), (8.0, 1), (1.0, 1)] {
             let state = LossScale {
@@ -217,7 +230,17 @@ impl Operator for Sgd {
                 values[101] = f64::INFINITY;
             }
             inputs.push(Tensor::index(LossScale::shape(), state.to_words().into()));
-            samples.push(Sample::new(Sgd { scaled: true }, inputs));
+            let scaled = Sgd {
+                scaled: true,
+                clipped: false,
+            };
+            samples.push(Sample::new(scaled, inputs.clone()));
+            let clipped = Sgd {
+                scaled: true,
+                clipped: true,
+            };
+            inputs.push(Tensor::real(Shape::dense(&[1]), vec![0.375]));
+            samples.push(Sample::new(clipped, inputs));
         }
         samples
     }

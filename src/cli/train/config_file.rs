@@ -1,0 +1,138 @@
+//! `--config`: a file of flags, over which those of the command line win.
+//!
+//! Its keys are the long names of flags, with hyphens or underscores. A file with the tables
+//! `network` and `recipe` is the configuration of a run, as `--print-config` and run directories
+//! write it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args as _, FromArgMatches};
+use serde_json::Value;
+
+use super::super::error::CliError;
+use super::args::Args;
+use crate::run::{Config, unknown_key};
+use crate::text::{printable, printable_path};
+
+/// Flags that say where others come from, and those of a resumed run, which has its own file.
+const NOT_IN_FILES: [&str; 5] = ["config", "print-config", "resume", "allow", "help"];
+
+/// The network's flags, and what replaces the network as a whole.
+const NETWORK: &str = "Network";
+const WHOLE_NETWORK: [&str; 2] = ["preset", "from"];
+
+/// The arguments with those of their file, if they name one.
+///
+/// # Errors
+/// If the file cannot be read, or says what the command line could not.
+pub(super) fn read(args: Args) -> Result<Args, CliError> {
+    match &args.files.config {
+        None => Ok(args),
+        // The parser's matches, which tell the flags that were given from defaults.
+        Some(path) => extend(&path.clone(), args, std::env::args_os().skip(2).collect()),
+    }
+}
+
+/// The arguments, parsed from `given`, with those of a file.
+fn extend(path: &Path, mut args: Args, given: Vec<OsString>) -> Result<Args, CliError> {
+    let wrong =
+        |cause: String| CliError::Usage(format!("--config {}: {cause}", printable_path(path)));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let file: Value = toml::from_str(&text)
+        .map_err(|error: toml::de::Error| wrong(printable(error.message())))?;
+    if ["network", "recipe"]
+        .iter()
+        .any(|key| file[key].is_object())
+    {
+        let config = Config::from_toml(&text).map_err(wrong)?;
+        args.base = Some(Box::new(config));
+        return Ok(args);
+    }
+    let parse = |arguments: Vec<OsString>| {
+        let command = Args::augment_args(clap::Command::new("train").no_binary_name(true));
+        let matches = command.try_get_matches_from(arguments);
+        matches.map_err(|error| {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            wrong(printable(line.trim_start_matches("error: ")))
+        })
+    };
+    let mut arguments = flags(&file, &parse(given.clone())?).map_err(wrong)?;
+    arguments.extend(given);
+    let args = Args::from_arg_matches(&parse(arguments)?);
+    args.map_err(|error| wrong(error.to_string()))
+}
+
+/// The flags of a file that the command line does not replace.
+fn flags(file: &Value, given: &ArgMatches) -> Result<Vec<OsString>, String> {
+    let command = Args::augment_args(clap::Command::new("train"));
+    let known: BTreeMap<&str, &Arg> = command
+        .get_arguments()
+        .filter_map(|arg| Some((arg.get_long()?, arg)))
+        .filter(|(name, _)| !NOT_IN_FILES.contains(name))
+        .collect();
+    let mut written = serde_json::Map::new();
+    for (key, value) in file.as_object().into_iter().flatten() {
+        let name = key.replace('_', "-");
+        if written.insert(name.clone(), value.clone()).is_some() {
+            return Err(format!("`{name}` is given twice"));
+        }
+    }
+    let names = known.keys().map(|name| ((*name).to_owned(), Value::Null));
+    let written = Value::Object(written);
+    if let Some((key, nearest)) = unknown_key(&written, &names.collect()) {
+        let meant = nearest.map(|known| format!(" (did you mean `{known}`?)"));
+        return Err(format!(
+            "unknown key `{}`{}; keys are the names of the flags of `train`",
+            printable(&key),
+            meant.unwrap_or_default()
+        ));
+    }
+    let is_given = |arg: &Arg| {
+        let source = given.value_source(arg.get_id().as_str());
+        source == Some(ValueSource::CommandLine)
+    };
+    let has_network = WHOLE_NETWORK.iter().any(|name| is_given(known[name]));
+    let mut flags = Vec::new();
+    for (name, value) in written.as_object().into_iter().flatten() {
+        let arg = known[name.as_str()];
+        let is_network =
+            arg.get_help_heading() == Some(NETWORK) || WHOLE_NETWORK.contains(&name.as_str());
+        if is_given(arg) || (has_network && is_network) {
+            continue;
+        }
+        let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
+        let flag = match (is_switch, value) {
+            (true, Value::Bool(true)) => format!("--{name}"),
+            (true, Value::Bool(false)) => continue,
+            (true, _) => return Err(format!("`{name}` must be true or false")),
+            (false, Value::Array(items)) => {
+                let items: Option<Vec<String>> = items.iter().map(word).collect();
+                let items =
+                    items.ok_or_else(|| format!("`{name}` has an item that is no value"))?;
+                format!("--{name}={}", items.join(","))
+            }
+            (false, value) => {
+                let word = word(value);
+                format!(
+                    "--{name}={}",
+                    word.ok_or_else(|| format!("`{name}` needs a value"))?
+                )
+            }
+        };
+        flags.push(flag.into());
+    }
+    Ok(flags)
+}
+
+/// A value as on the command line.
+fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
