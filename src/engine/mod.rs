@@ -120,20 +120,31 @@ impl Engine {
     /// # Errors
     /// If it cannot.
     pub fn check(device: &Device, graphs: &[Graph]) -> Result<(), EngineError> {
+        let needed = Engine::needed(device, graphs)?;
+        match device {
+            Device::Gpu(_) if !device.target().software => Ok(()),
+            _ => Ok(check_memory(needed)?),
+        }
+    }
+
+    /// Bytes of all buffers that graphs need on a device with the built-in kernels.
+    ///
+    /// # Errors
+    /// If a value exceeds the largest binding of an adapter.
+    pub fn needed(device: &Device, graphs: &[Graph]) -> Result<u64, EngineError> {
         let lasting = || LastingMemory::of(graphs);
-        let needed = match device {
+        Ok(match device {
             Device::Gpu(_) => {
                 let target = device.target();
                 let lower = |graph| kernels::lower(graph, &target, &Choices::default());
                 let lowered: Result<Vec<Lowered>, LowerError> = graphs.iter().map(lower).collect();
                 let lowered = lowered?;
                 let programs: Vec<&Program> = lowered.iter().map(|l| &l.program).collect();
-                return Ok(MemoryPlan::check(&target, &programs)?);
+                MemoryPlan::new(&programs).total()
             }
             Device::Cpu(_) => lasting().bytes() + temporary_bytes(graphs),
             Device::Reference => needed_by_reference(graphs, &lasting()),
-        };
-        Ok(check_memory(needed)?)
+        })
     }
 
     /// The device.

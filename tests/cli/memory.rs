@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::{MODEL, example, fails, golden, npy, path};
+use crate::{MODEL, example, fails, golden, npy, path, run};
 
 #[test]
 fn what_does_not_fit_in_memory_is_refused_with_what_does() {
@@ -81,4 +81,74 @@ fn what_does_not_fit_in_memory_is_refused_with_what_does() {
         &verify,
         &["memory are needed", "--input with a batch of", "would fit"],
     );
+}
+
+/// The largest micro-batch that fits is chosen, and activations are recomputed before it becomes
+/// smaller.
+#[test]
+fn steps_fit_the_memory_that_is_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let network = [
+        "train",
+        "--depth",
+        "20",
+        "--alpha",
+        "12",
+        "--batch-size",
+        "24",
+    ];
+    let rest = ["--epochs", "1", "--device", "cpu", "--image-size", "16"];
+    let auto = ["--micro-batch", "auto", "--recompute", "auto"];
+    let flags = [&network[..], &rest, &auto].concat();
+    // What steps need, from the messages about memory that does not suffice.
+    let chosen = |memory: &str, name: &str| {
+        let run_dir = path(directory.path(), name);
+        let output = run(&[&flags[..], &["--memory", memory, "--run-dir", &run_dir]].concat());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{text}");
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("memory: ") && line.contains(" of "));
+        let config = std::fs::read_to_string(directory.path().join(name).join("config.toml"));
+        (line.unwrap().to_owned(), config.unwrap())
+    };
+    let (line, config) = chosen("8GiB", "whole");
+    assert!(line.contains("the whole batch of 96 needs"), "{line}");
+    assert!(!config.contains("micro_batch") && config.contains("recompute = false"));
+    let whole: f64 = number_before(&line, " MiB of");
+    let (line, config) = chosen(&format!("{}MiB", whole * 0.75), "recomputed");
+    assert!(
+        line.contains("whole batch of 96 with --recompute"),
+        "{line}"
+    );
+    assert!(!config.contains("micro_batch") && config.contains("recompute = true"));
+    let recomputed: f64 = number_before(&line, " MiB of");
+    let (line, config) = chosen(&format!("{}MiB", recomputed * 0.8), "smaller");
+    assert!(line.contains("a micro-batch of "), "{line}");
+    assert!(config.contains("micro_batch = "), "{config}");
+    assert!(number_before(&line, " MiB of") <= recomputed * 0.8);
+
+    fails(
+        &[&flags[..], &["--memory", "100KiB"]].concat(),
+        3,
+        &["--memory", "100.0 KiB"],
+    );
+    fails(
+        &[&network[..], &["--memory", "1GiB"]].concat(),
+        2,
+        &["--micro-batch auto"],
+    );
+    fails(&[&flags[..], &["--memory", "6"]].concat(), 2, &["6GiB"]);
+    let run_dir = path(directory.path(), "whole");
+    fails(
+        &["train", "--resume", &run_dir, "--recompute", "auto"],
+        2,
+        &["auto"],
+    );
+}
+
+/// The number before some words.
+fn number_before(text: &str, words: &str) -> f64 {
+    let before = text.split(words).next().unwrap();
+    before.rsplit(' ').next().unwrap().parse().unwrap()
 }

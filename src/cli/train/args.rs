@@ -11,6 +11,7 @@ use super::super::network::NetworkArgs;
 use super::super::tuning::TuneArgs;
 use super::super::workers;
 use super::fine_tune;
+use super::memory::{self, MicroBatch, Recompute};
 use crate::data::DatasetKind;
 use crate::graph::Precision;
 use crate::run::Config;
@@ -44,6 +45,7 @@ impl Args {
     /// The flag.
     pub(super) fn check(&self) -> Result<(), CliError> {
         self.check_device(&self.device)?;
+        memory::check(self)?;
         if let Some(schedule) = self.recipe.schedule.filter(|schedule| !schedule.is_step())
             && self.recipe.milestones.is_some()
         {
@@ -132,9 +134,10 @@ pub(super) struct RecipeArgs {
     )]
     pub(super) milestones: Option<Vec<u32>>,
     /// Images per forward and backward pass, if fewer than a batch; gradients are summed, and
-    /// batch norm uses the statistics of these images only
-    #[arg(long, value_name = "N")]
-    pub(super) micro_batch: Option<usize>,
+    /// batch norm uses the statistics of these images only; auto takes the largest that fits
+    /// --memory
+    #[arg(long, value_name = "N|auto")]
+    pub(super) micro_batch: Option<MicroBatch>,
     /// How feature maps are stored: f32, or f16 for half the memory; weights, statistics and
     /// sums stay f32, and the loss is scaled so that small gradients do not underflow
     /// [default: f32]
@@ -223,10 +226,15 @@ pub(super) struct FileArgs {
     /// Use the kernel choices of another run of this network on such an adapter
     #[arg(long, value_name = "RUN_DIR", conflicts_with = "resume")]
     pub(super) choices: Option<PathBuf>,
+    /// Memory of the device that --micro-batch auto and --recompute auto may use, as in 6GiB
+    /// [default: three quarters of what is free, where the device uses the processor's memory]
+    #[arg(long, value_name = "SIZE", value_parser = memory::size)]
+    pub(super) memory: Option<u64>,
     /// Store few activations and recompute the others in the backward pass: about a third of
-    /// the memory, about a third more time, the same results
-    #[arg(long)]
-    pub(super) recompute: bool,
+    /// the memory, about a third more time, the same results; auto does so only if the step does not
+    /// fit --memory otherwise
+    #[arg(long, value_name = "on|off|auto", num_args = 0..=1, default_missing_value = "on")]
+    pub(super) recompute: Option<Recompute>,
     /// Do not fuse operators
     #[arg(long)]
     pub(super) no_fuse: bool,

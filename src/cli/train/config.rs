@@ -6,6 +6,7 @@ use super::super::dataset;
 use super::super::error::CliError;
 use super::args::Args;
 use super::fine_tune;
+use super::memory::{MicroBatch, Recompute};
 use crate::data::DatasetKind;
 use crate::graph::Precision;
 use crate::run::{Config, RunDirectory};
@@ -95,15 +96,23 @@ const FLAGS: [RunFlag; 23] = [
         replace(&mut config.seed, &args.recipe.seed)
     }),
     flag!("micro-batch", Allowed, micro_batch, |args, config| {
-        replace(&mut config.micro_batch, &args.recipe.micro_batch.map(Some))
+        let images = match args.recipe.micro_batch {
+            Some(MicroBatch::Images(images)) => Some(Some(images)),
+            Some(MicroBatch::Auto) | None => None,
+        };
+        replace(&mut config.micro_batch, &images)
     }),
     flag!("no-fuse", Allowed, fuse, |args, config| {
         config.fuse &= !args.files.no_fuse;
         args.files.no_fuse
     }),
     flag!("recompute", Free, recompute, |args, config| {
-        config.recompute |= args.files.recompute;
-        args.files.recompute
+        let recompute = match args.files.recompute {
+            Some(Recompute::On) => Some(true),
+            Some(Recompute::Off) => Some(false),
+            Some(Recompute::Auto) | None => None,
+        };
+        replace(&mut config.recompute, &recompute)
     }),
     flag!("precision", Allowed, precision, |args, config| {
         replace(&mut config.precision, &args.recipe.precision)

@@ -6,11 +6,13 @@ mod config_file;
 mod driver;
 mod fine_tune;
 mod introduction;
+mod memory;
 mod plan;
 mod resume;
 mod retry;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(super) use args::Args;
@@ -20,7 +22,7 @@ use super::fitting::{SMALLER, fitting};
 use super::output::print_line;
 use super::signals::Signals;
 use super::tuning::{Tune, complete};
-use crate::data::DatasetKind;
+use crate::data::{DatasetKind, Source};
 use crate::engine::{Device, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
@@ -102,7 +104,7 @@ fn attempt(
             return end(run, &config, state, &args.device, args.files.json);
         }
     }
-    let plan = prepare(args, allowed, config, directory.is_some(), state)?;
+    let mut plan = prepare(args, allowed, config, directory.is_some(), state)?;
     plan.notes.iter().for_each(|note| args.device.say(note));
     *decided = Some(plan.config.clone());
     let recorded = recorded_choices(args, &plan, directory.as_ref())?;
@@ -111,6 +113,10 @@ fn attempt(
         None => args.device.open()?,
     };
     args.check_device(&args.device.opened(&device))?;
+    if directory.is_none() {
+        memory::choose(args, &mut plan, &device)?;
+        *decided = Some(plan.config.clone());
+    }
     let trainer = build(args, &plan, &device, directory.is_some(), recorded)?;
     let run = begin(args, &plan, &device, &trainer, directory)?;
     introduce(&plan, &trainer, run, &args.device);
@@ -167,6 +173,26 @@ fn recorded_choices(
     }
 }
 
+/// The images of a run: for training and for testing.
+fn sources(plan: &Plan) -> Result<[&Arc<dyn Source>; 2], CliError> {
+    let train = plan.dataset.train.as_ref();
+    let train =
+        train.ok_or_else(|| CliError::Data("the dataset has no training part".to_owned()))?;
+    Ok([train, &plan.dataset.test])
+}
+
+/// The options of a run with a configuration.
+fn options(args: &Args, config: &Config, plan: &Plan) -> Options {
+    Options {
+        recipe: config.recipe.clone(),
+        micro_batch: config.micro_batch,
+        seed: config.seed,
+        passes: config.passes(),
+        workers: args.data.workers,
+        preprocessing: plan.description.preprocessing,
+    }
+}
+
 /// Builds the trainer, at the start of the run or where it was saved.
 fn build(
     args: &Args,
@@ -175,18 +201,8 @@ fn build(
     is_resumed: bool,
     recorded: Option<Choices>,
 ) -> Result<Trainer, CliError> {
-    let options = Options {
-        recipe: plan.config.recipe.clone(),
-        micro_batch: plan.config.micro_batch,
-        seed: plan.config.seed,
-        passes: plan.config.passes(),
-        workers: args.data.workers,
-        preprocessing: plan.description.preprocessing,
-    };
-    let train = plan.dataset.train.clone();
-    let train =
-        train.ok_or_else(|| CliError::Data("the dataset has no training part".to_owned()))?;
-    let test = plan.dataset.test.clone();
+    let options = options(args, &plan.config, plan);
+    let [train, test] = sources(plan)?;
     // A resumed run keeps its kernels, so that its results are bit-identical.
     let mut tuner = match is_resumed && recorded.is_some() {
         true => Tuner::default(),
@@ -200,12 +216,12 @@ fn build(
         device,
         plan.network.clone(),
         options.clone(),
-        train.clone(),
-        test.clone(),
+        Arc::clone(train),
+        Arc::clone(test),
         choose,
     );
     let mut trainer = trainer.map_err(|error| {
-        let graphs = |options: &_| Trainer::graphs(device, &plan.network, options, &train, &test);
+        let graphs = |options: &_| Trainer::graphs(device, &plan.network, options, train, test);
         too_large(device, &options, train.len(), graphs, error)
     })?;
     if let (Some(other), false) = (&args.files.choices, is_resumed) {

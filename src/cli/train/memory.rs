@@ -1,0 +1,221 @@
+//! `--micro-batch auto` and `--recompute auto`: the least change to a step that fits the memory.
+//!
+//! The micro-batch is the largest divisor of the batch that fits, since batch norm uses its
+//! statistics, and activations are recomputed only if it does not fit otherwise, which changes no
+//! result. What fits is known from the plans of the graphs with the built-in kernels, before
+//! anything is built; a value larger than the largest binding does not fit either.
+
+use std::str::FromStr;
+
+use super::super::device::DeviceArgs;
+use super::super::error::CliError;
+use super::args::Args;
+use super::plan::Plan;
+use super::{options, sources};
+use crate::engine::{Device, Engine, EngineError};
+use crate::kernels::LowerError;
+use crate::memory::{available, bytes};
+use crate::run::Config;
+use crate::train::{TrainError, Trainer};
+
+/// A value of `--micro-batch`.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum MicroBatch {
+    Auto,
+    Images(usize),
+}
+
+impl FromStr for MicroBatch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<MicroBatch, String> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(MicroBatch::Auto),
+            (_, Ok(images)) => Ok(MicroBatch::Images(images)),
+            (_, Err(_)) => Err("it is a number of images, or auto".to_owned()),
+        }
+    }
+}
+
+/// A value of `--recompute`.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Recompute {
+    Auto,
+    On,
+    Off,
+}
+
+impl FromStr for Recompute {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Recompute, String> {
+        match text {
+            "auto" => Ok(Recompute::Auto),
+            // As a switch is written in a file of flags.
+            "on" | "true" => Ok(Recompute::On),
+            "off" | "false" => Ok(Recompute::Off),
+            _ => Err("it is on, off or auto".to_owned()),
+        }
+    }
+}
+
+/// Parses a size such as 6GiB or 800MiB.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let parsed = units.iter().find_map(|(unit, shift)| {
+        let number: f64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        let size = number * 2f64.powi(*shift);
+        (size >= 1.0 && size < 2f64.powi(63)).then_some(size as u64)
+    });
+    parsed.ok_or_else(|| "give a number with KiB, MiB, GiB or TiB, as in 6GiB".to_owned())
+}
+
+/// Whether the flags leave a choice.
+fn is_auto(args: &Args) -> [bool; 2] {
+    [
+        args.recipe.micro_batch == Some(MicroBatch::Auto),
+        args.files.recompute == Some(Recompute::Auto),
+    ]
+}
+
+/// Checks that no flag was given that has no effect.
+///
+/// # Errors
+/// The flag.
+pub(super) fn check(args: &Args) -> Result<(), CliError> {
+    let is_auto = is_auto(args).contains(&true);
+    match args.files.memory.is_some() && !is_auto {
+        true => Err(CliError::Usage(
+            "--memory limits what --micro-batch auto and --recompute auto choose; give one of them"
+                .to_owned(),
+        )),
+        false if is_auto && args.files.resume.is_some() => Err(CliError::Usage(
+            "a resumed run keeps what was chosen for it; leave out auto".to_owned(),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Chooses what the flags leave open for a new run, and says what and why.
+///
+/// # Errors
+/// If the memory is not known, or nothing fits it.
+pub(super) fn choose(args: &Args, plan: &mut Plan, device: &Device) -> Result<(), CliError> {
+    let [micro_batch, recompute] = is_auto(args);
+    if !micro_batch && !recompute {
+        return Ok(());
+    }
+    let memory = match args.files.memory {
+        Some(memory) => memory,
+        None => default_memory(device, &args.device)?,
+    };
+    let [train, _] = sources(plan)?;
+    let batch = plan.config.recipe.batch_size.min(train.len());
+    let sizes: Vec<Option<usize>> = match micro_batch {
+        true => (1..batch)
+            .rev()
+            .filter(|size| batch % size == 0)
+            .map(Some)
+            .collect(),
+        false => Vec::new(),
+    };
+    let whole = match micro_batch {
+        true => None,
+        false => plan.config.micro_batch,
+    };
+    let recomputations: &[bool] = match recompute {
+        true => &[false, true],
+        false => &[plan.config.recompute],
+    };
+    let mut least = None;
+    for micro_batch in std::iter::once(whole).chain(sizes) {
+        for recompute in recomputations {
+            let config = Config {
+                micro_batch,
+                recompute: *recompute,
+                ..plan.config.clone()
+            };
+            match needed(args, plan, &config, device)? {
+                Some(needed) if needed <= memory => {
+                    args.device.say(&format!(
+                        "memory: {}{} needs {} of {}",
+                        match micro_batch {
+                            None => format!("the whole batch of {batch}"),
+                            Some(images) => format!("a micro-batch of {images}"),
+                        },
+                        if *recompute { " with --recompute" } else { "" },
+                        bytes(needed),
+                        bytes(memory),
+                    ));
+                    plan.config = config;
+                    return Ok(());
+                }
+                Some(needed) => least = Some(needed),
+                None => {}
+            }
+        }
+    }
+    Err(CliError::Device(match least {
+        Some(needed) => format!(
+            "the smallest step needs {}, more than the {} to be used; give more with --memory, or \
+             use a smaller network or image size",
+            bytes(needed),
+            bytes(memory)
+        ),
+        None => "not even the smallest step fits the adapter's largest binding; use a smaller \
+                 network or image size, or another device"
+            .to_owned(),
+    }))
+}
+
+/// Bytes that a run needs on a device; `None` if a value exceeds the largest binding.
+fn needed(
+    args: &Args,
+    plan: &Plan,
+    config: &Config,
+    device: &Device,
+) -> Result<Option<u64>, CliError> {
+    let [train, test] = sources(plan)?;
+    let options = options(args, config, plan);
+    let graphs = Trainer::graphs(device, &plan.network, &options, train, test);
+    match graphs.and_then(|graphs| Ok(Engine::needed(device, &graphs)?)) {
+        Ok(needed) => Ok(Some(needed)),
+        // Batch norm needs more than one value per channel.
+        Err(TrainError::Batch { .. })
+        | Err(TrainError::Engine(EngineError::Lower(LowerError::TooLarge { .. }))) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Three quarters of what the process can still use, for devices in its memory.
+fn default_memory(device: &Device, log: &DeviceArgs) -> Result<u64, CliError> {
+    let shared = device
+        .description()
+        .is_none_or(|adapter| adapter.software());
+    match available().filter(|_| shared) {
+        Some(available) => {
+            log.say(&format!("memory: {} are available", bytes(available)));
+            Ok(available / 4 * 3)
+        }
+        None => Err(CliError::Usage(format!(
+            "{} does not tell how much memory it has; give what may be used with --memory, as in \
+             --memory 6GiB",
+            device.name()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("6GiB"), Ok(6 << 30));
+        assert_eq!(size("1.5 MiB"), Ok(3 << 19));
+        assert_eq!(size("2TiB"), Ok(2 << 40));
+        for wrong in ["6", "6GB", "GiB", "-1GiB", "0GiB", "nanGiB", "1e30TiB"] {
+            assert!(size(wrong).unwrap_err().contains("6GiB"), "{wrong}");
+        }
+    }
+}
