@@ -60,7 +60,7 @@ impl Mode {
     }
 }
 
-/// The graph of one batch.
+/// The graph of one batch, with the plain cross-entropy of its labels.
 ///
 /// # Errors
 /// If the batch is too small: batch norm needs more than one value per channel.
@@ -71,6 +71,21 @@ pub fn step_graph(
     mode: Mode,
     passes: Passes,
 ) -> Result<Graph, GraphError> {
+    smoothed_step_graph(network, batch, input, mode, passes, 0.0)
+}
+
+/// [`step_graph`] with label smoothing ([`ops::SoftmaxCrossEntropy::smoothing`]).
+///
+/// # Errors
+/// Those of [`step_graph`], and if the smoothing is not in [0, 1).
+pub fn smoothed_step_graph(
+    network: &Network,
+    batch: usize,
+    input: &Input,
+    mode: Mode,
+    passes: Passes,
+    smoothing: f32,
+) -> Result<Graph, GraphError> {
     let mut graph = network.declarations(&mode.kinds());
     let loss_scale = loss_scale(&mut graph, mode, passes);
 
@@ -79,7 +94,11 @@ pub fn step_graph(
         rewrite::fuse_forward(&mut graph);
         rewrite::fuse_loads(&mut graph);
     }
-    let losses = loss(&mut graph, batch, logits)?;
+    let labels = match input.is_mixed() {
+        true => Shape::indices(&[3, batch]),
+        false => Shape::indices(&[batch]),
+    };
+    let losses = loss(&mut graph, labels, logits, smoothing)?;
 
     if mode != Mode::Evaluate {
         let first_backward = graph.nodes.len();
@@ -127,10 +146,15 @@ fn loss_scale(graph: &mut Graph, mode: Mode, passes: Passes) -> Option<ValueId> 
 }
 
 /// Appends the cross-entropy of each image, and its contribution to the metrics.
-fn loss(graph: &mut Graph, batch: usize, logits: ValueId) -> Result<ValueId, GraphError> {
-    let labels = graph.external(names::LABELS, Shape::indices(&[batch]));
+fn loss(
+    graph: &mut Graph,
+    labels: Shape,
+    logits: ValueId,
+    smoothing: f32,
+) -> Result<ValueId, GraphError> {
+    let labels = graph.external(names::LABELS, labels);
     let operands = ops::SoftmaxCrossEntropyInputs { logits, labels };
-    let op = ops::SoftmaxCrossEntropy;
+    let op = ops::SoftmaxCrossEntropy { smoothing };
     let results = graph.push(op.clone(), &operands.list(), "loss")?;
     let ops::SoftmaxCrossEntropyOutputs { losses, ranks } = op.outputs(&results);
     let operands = ops::CountMetricsInputs {

@@ -106,6 +106,11 @@ impl Run {
             weight_decay: 1e-4,
             milestones: vec![3],
             augment: false,
+            erase: 0.0,
+            cutout: None,
+            mixup: None,
+            cutmix: None,
+            label_smoothing: 0.0,
         };
         Run {
             options: Options {
@@ -125,11 +130,19 @@ impl Run {
         }
     }
 
-    /// A run with all random operations: flips, crops, dropout.
+    /// A run with all random operations: flips, crops, erasing, mixing, dropout.
     pub fn random(image_size: u32, images: usize, batch_size: usize) -> Run {
         let mut run = Run::new(image_size, images, batch_size);
         run.spec.dropout = 0.3;
-        run.options.recipe.augment = true;
+        run.options.recipe = Recipe {
+            augment: true,
+            erase: 0.5,
+            cutout: Some(3),
+            mixup: Some(0.4),
+            cutmix: Some(1.0),
+            label_smoothing: 0.1,
+            ..run.options.recipe
+        };
         run
     }
 

@@ -57,6 +57,7 @@ pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices, half: 
                 8.0 * largest(results).max(1.0),
             )
         }
+        Op::MixBatch(_) => (2.0, absolute()),
         _ => (0.0, largest(results).max(1.0)),
     };
     // With half-precision maps, matrix units round the other factors to halves as well: within

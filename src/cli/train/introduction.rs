@@ -21,7 +21,7 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
     let padding = crop_padding(plan.config.network.image_size as usize);
     let augment = match recipe.augment {
         true => format!("flip and crop after padding by {padding}"),
-        false => "no augmentation".to_owned(),
+        false => "no flip and crop".to_owned(),
     };
     device.say(&format!(
         "data: {}, {} training and {} test images, {augment}",
@@ -34,7 +34,7 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
         .micro_batch
         .map(|m| format!(" in micro-batches of {m}"));
     device.say(&format!(
-        "recipe: {} epochs, batch {}{}, learning rate {}{}, momentum {}, weight decay {}, seed {}",
+        "recipe: {} epochs, batch {}{}, learning rate {}{}, momentum {}, weight decay {}{}, seed {}",
         recipe.epochs,
         recipe.batch_size,
         micro.unwrap_or_default(),
@@ -42,6 +42,7 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
         schedule(recipe),
         recipe.momentum,
         recipe.weight_decay,
+        options(recipe),
         plan.config.seed
     ));
     if plan.config.freeze_until.is_some() {
@@ -64,6 +65,12 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
             position.epoch, position.step
         ));
     }
+}
+
+/// The options that are not default, each after a comma.
+fn options(recipe: &Recipe) -> String {
+    let options = recipe.options().into_iter();
+    options.map(|option| format!(", {option}")).collect()
 }
 
 /// How the learning rate changes.
