@@ -24,7 +24,12 @@ fn one_batch_is_learnt_by_heart() {
 }
 
 /// Weights and velocities after one step, given the gradient: Torch's Nesterov momentum.
-fn sgd(before: &Snapshot, gradient: &Tensors, recipe: &Recipe, epoch: u32) -> (Tensors, Tensors) {
+pub(crate) fn sgd(
+    before: &Snapshot,
+    gradient: &Tensors,
+    recipe: &Recipe,
+    epoch: u32,
+) -> (Tensors, Tensors) {
     let [rate, momentum, decay] = [
         recipe.learning_rate(epoch, 0, 1),
         recipe.momentum,
