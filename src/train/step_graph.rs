@@ -77,7 +77,7 @@ pub fn step_graph(
 /// [`step_graph`] with label smoothing ([`ops::SoftmaxCrossEntropy::smoothing`]).
 ///
 /// # Errors
-/// Those of [`step_graph`], and if the smoothing is not in [0, 1).
+/// Those of [`step_graph`]; and if the smoothing is not in [0, 1).
 pub fn smoothed_step_graph(
     network: &Network,
     batch: usize,

@@ -10,7 +10,8 @@ use pyr_wgpu::train::{Mixing, Recipe, erased};
 use pyr_wgpu::verify::{self, RecordedBatch};
 
 use crate::check_update;
-use crate::common::runs::{CLASSES, Run, devices};
+use crate::common::runs::{CLASSES, Run};
+use crate::common::{gpu, processors};
 use crate::steps::sgd;
 
 /// The images of a batch, NCHW, after erasing and mixing.
@@ -86,7 +87,8 @@ fn add(sums: &mut Tensors, factor: f64, tensors: Tensors) {
 #[test]
 fn steps_mix_images_and_labels() {
     let mut methods = [0, 0];
-    for device in devices() {
+    let devices = gpu().into_iter().chain(&processors()[..1]);
+    for device in devices.chain([&Device::Reference]) {
         for micro_batch in [None, Some(3)] {
             let mut run = Run::new(8, 11, 8);
             run.options.micro_batch = micro_batch;

@@ -137,7 +137,7 @@ pub(super) struct RecipeArgs {
     /// [default: f32]
     #[arg(long, value_name = "f32|f16")]
     pub(super) precision: Option<Precision>,
-    /// No random flip and crop; --erase, --cutout, --mixup and --cutmix work without them
+    /// No random flip and crop; --erase, --cutout, --mixup and --cutmix act all the same
     #[arg(long)]
     pub(super) no_augment: bool,
     #[command(flatten)]
