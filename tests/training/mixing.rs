@@ -87,48 +87,48 @@ fn add(sums: &mut Tensors, factor: f64, tensors: Tensors) {
 #[test]
 fn steps_mix_images_and_labels() {
     let mut methods = [0, 0];
-    let devices = gpu().into_iter().chain(&processors()[..1]);
-    for device in devices.chain([&Device::Reference]) {
-        for micro_batch in [None, Some(3)] {
-            let mut run = Run::new(8, 11, 8);
-            run.options.micro_batch = micro_batch;
-            run.options.recipe = Recipe {
-                erase: 0.5,
-                cutout: Some(3),
-                mixup: Some(0.4),
-                cutmix: Some(1.0),
-                label_smoothing: 0.1,
-                ..run.options.recipe
-            };
-            let recipe = &run.options.recipe;
-            let key = EpochKey {
-                seed: run.options.seed,
-                epoch: 1,
-            };
-            let mut number = 0;
-            pollster::block_on(async {
-                let mut trainer = run.trainer(device, &run.start());
-                for indices in run.order(1) {
-                    let before = trainer.snapshot().await.unwrap();
-                    trainer.step().unwrap();
-                    let after = trainer.snapshot().await.unwrap();
-                    let mut sums = Tensors::new();
-                    for chunk in indices.chunks(micro_batch.unwrap_or(8)) {
-                        let mixing = Mixing::draw(recipe, key, number, chunk.len(), 8).unwrap();
-                        number += 1;
-                        methods[usize::from(mixing.cut.is_some())] += 1;
-                        let input = mixed(&run, chunk, key, &mixing);
-                        let labels = run.batch(chunk).labels;
-                        let own = gradient(device, &run, &before.weights, &input, &labels, &mixing);
-                        let share = chunk.len() as f64 / indices.len() as f64;
-                        add(&mut sums, share, own.await);
-                    }
-                    let (weights, _) = sgd(&before, &sums, recipe, 1);
-                    let what = format!("{}, micro {micro_batch:?}", device.name());
-                    check_update(&what, &before.weights, &after.weights, &weights);
+    let cpu = &processors()[0];
+    let cases = gpu().map(|gpu| (gpu, None)).into_iter();
+    let cases = cases.chain([(cpu, None), (cpu, Some(3)), (&Device::Reference, Some(3))]);
+    for (device, micro_batch) in cases {
+        let mut run = Run::new(8, 11, 8);
+        run.options.micro_batch = micro_batch;
+        run.options.recipe = Recipe {
+            erase: 0.5,
+            cutout: Some(3),
+            mixup: Some(0.4),
+            cutmix: Some(1.0),
+            label_smoothing: 0.1,
+            ..run.options.recipe
+        };
+        let recipe = &run.options.recipe;
+        let key = EpochKey {
+            seed: run.options.seed,
+            epoch: 1,
+        };
+        let mut number = 0;
+        pollster::block_on(async {
+            let mut trainer = run.trainer(device, &run.start());
+            for indices in run.order(1) {
+                let before = trainer.snapshot().await.unwrap();
+                trainer.step().unwrap();
+                let after = trainer.snapshot().await.unwrap();
+                let mut sums = Tensors::new();
+                for chunk in indices.chunks(micro_batch.unwrap_or(8)) {
+                    let mixing = Mixing::draw(recipe, key, number, chunk.len(), 8).unwrap();
+                    number += 1;
+                    methods[usize::from(mixing.cut.is_some())] += 1;
+                    let input = mixed(&run, chunk, key, &mixing);
+                    let labels = run.batch(chunk).labels;
+                    let own = gradient(device, &run, &before.weights, &input, &labels, &mixing);
+                    let share = chunk.len() as f64 / indices.len() as f64;
+                    add(&mut sums, share, own.await);
                 }
-            });
-        }
+                let (weights, _) = sgd(&before, &sums, recipe, 1);
+                let what = format!("{}, micro {micro_batch:?}", device.name());
+                check_update(&what, &before.weights, &after.weights, &weights);
+            }
+        });
     }
     assert!(methods.iter().all(|count| *count > 0), "{methods:?}");
 }
