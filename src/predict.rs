@@ -6,7 +6,9 @@ use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandl
 use crate::graph::ops::AssembleBatch;
 use crate::graph::{Graph, GraphError, Passes, ValueId};
 use crate::kernels::Choices;
-use crate::model::{Description, Input, LayerKind, Network, Preprocessing, Unit, names};
+use crate::model::{
+    Augmentation, Description, Input, LayerKind, Network, Preprocessing, Unit, names,
+};
 use crate::train::softmax;
 use crate::trained_model::TrainedModel;
 
@@ -136,7 +138,7 @@ impl Predictor {
             name: names::EVAL_IMAGES,
             count: count * preprocessing.resize.views.count(),
             preprocessing,
-            augment: false,
+            augmentation: Augmentation::default(),
         };
         let mut graph = network.prediction_graph(count, &input, Passes::default())?;
         for name in last_units(network).chain([last_map(network)]) {

@@ -52,6 +52,12 @@ pub enum Purpose {
     Shapes = 5,
     /// Factors on residual branches.
     Branch = 6,
+    /// Random erasing.
+    Erase = 7,
+    /// Cutout.
+    Cutout = 8,
+    /// Partners, weights and rectangles of mixup and CutMix.
+    Mix = 9,
 }
 
 /// The key of [`philox4x32`] for a seed.
@@ -129,6 +135,34 @@ impl Stream {
         radius * libm::cos(std::f64::consts::TAU * self.uniform_f64())
     }
 
+    /// Logarithm of a variate of the gamma distribution with shape `alpha`: the method of Marsaglia
+    /// and Tsang (2000, "A simple method for generating gamma variables") for the shape alpha + 1,
+    /// times U^(1/alpha), which can be too small for f64.
+    fn log_gamma(&mut self, alpha: f64) -> f64 {
+        let d = alpha + 2.0 / 3.0;
+        let c = 1.0 / libm::sqrt(9.0 * d);
+        let cubed = loop {
+            let x = self.normal();
+            let v = 1.0 + c * x;
+            if v <= 0.0 {
+                continue;
+            }
+            let v = v * v * v;
+            let accepted = x * x / 2.0 + d - d * v + d * libm::log(v);
+            if libm::log(1.0 - self.uniform_f64()) < accepted {
+                break v;
+            }
+        };
+        libm::log(d) + libm::log(cubed) + libm::log(1.0 - self.uniform_f64()) / alpha
+    }
+
+    /// A variate of the beta distribution with both parameters `alpha`, which is positive and
+    /// finite: X / (X + Y) for two gamma variates.
+    pub fn beta(&mut self, alpha: f64) -> f64 {
+        let [x, y] = [self.log_gamma(alpha), self.log_gamma(alpha)];
+        1.0 / (1.0 + libm::exp(y - x))
+    }
+
     /// A uniformly random permutation of 0..`n` (Fisher and Yates).
     ///
     /// # Panics
@@ -189,5 +223,37 @@ mod tests {
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 20_000.0;
         // Five standard errors: 5/√20000 and 5·√(2/20000).
         assert!(mean.abs() < 0.036 && (variance - 1.0).abs() < 0.05);
+    }
+
+    /// Mean 1/2, variance 1/(4(2α + 1)) and excess kurtosis −6/(2α + 3), within five standard
+    /// errors: of the mean √(σ²/n), of the variance √((μ₄ − σ⁴)/n), and of the fourth moment at most
+    /// √(2⁻⁸/n), because no variate is further than 1/2 from the mean.
+    #[test]
+    fn beta_variates_have_the_moments_of_their_distribution() {
+        let n = 50_000;
+        for (number, alpha) in (0..).zip([0.05, 0.2, 0.4, 1.0, 1.5, 8.0]) {
+            let mut stream = Stream::new(3, Purpose::Mix, number, 0);
+            let centred: Vec<f64> = (0..n).map(|_| stream.beta(alpha) - 0.5).collect();
+            let moment = |power| centred.iter().map(|x| x.powi(power)).sum::<f64>() / f64::from(n);
+            let variance = 1.0 / (4.0 * (2.0 * alpha + 1.0));
+            let fourth = variance * variance * (3.0 - 6.0 / (2.0 * alpha + 3.0));
+            let error = |of: f64| 5.0 * (of / f64::from(n)).sqrt();
+            let differences = [
+                (moment(1), error(variance)),
+                (moment(2) - variance, error(fourth - variance * variance)),
+                (moment(4) - fourth, error(1.0 / 256.0)),
+            ];
+            for (difference, bound) in differences {
+                assert!(difference.abs() < bound, "{alpha}: {differences:?}");
+            }
+        }
+        // The smallest and the largest alpha that f32 holds.
+        let mut stream = Stream::new(3, Purpose::Mix, 9, 0);
+        for _ in 0..100 {
+            let least = stream.beta(f64::from(f32::from_bits(1)));
+            assert!(least == 0.0 || least == 1.0, "{least}");
+            let most = stream.beta(f64::from(f32::MAX));
+            assert!((most - 0.5).abs() < 1e-9, "{most}");
+        }
     }
 }

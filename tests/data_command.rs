@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use image::{Rgb, RgbImage, imageops};
-use pyr_wgpu::data::shapes;
+use pyr_wgpu::data::{DatasetKind, EpochKey, shapes};
 use pyr_wgpu::rng::{Purpose, Stream, key, philox4x32};
+use pyr_wgpu::train::{Mixing, Recipe, erased};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -194,6 +195,15 @@ fn what_cannot_be_opened_or_asked_for_is_named() {
             ".png",
         ),
         (&["show", "--dataset", "shapes", "--epoch", "0"], "--epoch"),
+        (
+            &["show", "--dataset", "shapes", "--cutout", "63"],
+            "1 to 62",
+        ),
+        (&["show", "--dataset", "shapes", "--mixup", "0"], "--mixup"),
+        (
+            &["show", "--dataset", "shapes", "--batch-size", "8"],
+            "--mixup or --cutmix",
+        ),
         (&["get", "cifar10"], "get"),
     ] {
         let (_, text) = data(arguments, 2);
@@ -285,4 +295,69 @@ fn shown_images_are_augmented_as_in_training() {
         }
     }
     assert!((1..30).contains(&flips), "{flips}");
+}
+
+/// Erased pixels have the mean colour, and images of a batch are mixed with each other.
+#[test]
+fn shown_images_are_erased_and_mixed_as_in_training() {
+    let directory = TempDir::new().unwrap();
+    let flags = [
+        "--count",
+        "2",
+        "--no-augment",
+        "--erase",
+        "0.5",
+        "--cutout",
+        "9",
+    ];
+    let mixing = ["--mixup", "1", "--cutmix", "1", "--batch-size", "3"];
+    let grid = show(directory.path(), &[&flags[..], &mixing].concat());
+    let recipe = Recipe {
+        batch_size: 3,
+        augment: false,
+        erase: 0.5,
+        cutout: Some(9),
+        mixup: Some(1.0),
+        cutmix: Some(1.0),
+        ..Recipe::for_dataset(DatasetKind::Shapes)
+    };
+    let key = EpochKey { seed: 5, epoch: 3 };
+    let order = key.order(shapes::TRAIN as usize);
+    let seen = |sample: u32| -> Vec<f64> {
+        let (pixels, _) = shapes::draw(shapes::Part::Train, sample);
+        let mut values: Vec<f64> = pixels.into_iter().map(f64::from).collect();
+        for rectangle in erased(&recipe, key, sample, 32) {
+            for (at, pixel) in values.chunks_mut(3).enumerate() {
+                if rectangle.contains(at / 32, at % 32) {
+                    pixel.copy_from_slice(&shapes::MEAN.map(f64::from));
+                }
+            }
+        }
+        values
+    };
+    let mut cuts = 0;
+    for class in 0..10 {
+        let positions = (0..order.len()).filter(|at| order[*at] % 10 == class);
+        for (position, column) in positions.zip(0..2) {
+            let (number, row) = (position / 3, position % 3);
+            let batch = &order[3 * number..order.len().min(3 * number + 3)];
+            let mixing = Mixing::draw(&recipe, key, number as u32, batch.len(), 32).unwrap();
+            cuts += u32::from(mixing.cut.is_some());
+            let own = seen(batch[row]);
+            let other = seen(batch[mixing.partners[row] as usize]);
+            let shown = cell(&grid, class, column);
+            for (at, byte) in shown.as_raw().iter().enumerate() {
+                let (pixel, share) = (at / 3, f64::from(mixing.share));
+                let expected = match mixing.cut {
+                    Some(cut) if cut.contains(pixel / 32, pixel % 32) => other[at],
+                    Some(_) => own[at],
+                    None => share * own[at] + (1.0 - share) * other[at],
+                };
+                // Normalising and back rounds as well.
+                let difference = (f64::from(*byte) - expected).abs();
+                assert!(difference < 0.5001, "{class} {column}: {byte}, {expected}");
+            }
+        }
+    }
+    assert!((1..20).contains(&cuts), "{cuts}");
 }

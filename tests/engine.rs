@@ -9,11 +9,11 @@ use pyr_wgpu::graph::lasting::ARENA_ALIGNMENT;
 use pyr_wgpu::graph::{Arena, Graph, Passes};
 use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::{Network, initial_values};
-use pyr_wgpu::train::{Update, update_graph};
+use pyr_wgpu::train::{StepOptions, update_graph};
 
 /// The update after the last micro-batch: the only graph that has every arena.
 fn update(network: &Network) -> Graph {
-    let graph = update_graph(network, Update::default(), Passes::default());
+    let graph = update_graph(network, StepOptions::default(), Passes::default());
     graph.unwrap_or_else(|e| panic!("{e}"))
 }
 

@@ -14,7 +14,7 @@ use pyr_wgpu::graph::{ActivationCheckpointing, Data, Op, Passes};
 use pyr_wgpu::kernels::{self, Choices, Target};
 use pyr_wgpu::model::{Input, Network, NetworkSpec, names, preset};
 use pyr_wgpu::program::plan::Plan;
-use pyr_wgpu::train::{Mode, Update, step_graph, update_graph};
+use pyr_wgpu::train::{Mode, StepOptions, step_graph, update_graph};
 
 #[test]
 fn a_tiny_network_prints_as_before() {
@@ -42,7 +42,7 @@ fn one_micro_batch_is_a_batch() {
     let whole = run(Mode::Train);
     let mut micro: Store = run(Mode::MicroBatch);
     interp::run(
-        &update_graph(&network, Update::default(), Passes::default()).unwrap(),
+        &update_graph(&network, StepOptions::default(), Passes::default()).unwrap(),
         &mut micro,
     )
     .unwrap();

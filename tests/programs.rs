@@ -17,7 +17,7 @@ use pyr_wgpu::kernels::{self, Choices, LowerError, Target};
 use pyr_wgpu::model::{Input, Network, names, preset};
 use pyr_wgpu::program::plan::Plan;
 use pyr_wgpu::program::{Access, Binding, Lifetime, OFFSET_ALIGNMENT, Program};
-use pyr_wgpu::train::{Mode, Update, update_graph};
+use pyr_wgpu::train::{Mode, StepOptions, update_graph};
 
 fn lowered(graph: &Graph, target: &Target) -> Program {
     let lowered = kernels::lower(graph, target, &Choices::default());
@@ -203,7 +203,7 @@ fn programs_of_small_networks_keep_the_rules() {
                 }
             }
         }
-        let update = update_graph(network, Update::default(), Passes::default()).unwrap();
+        let update = update_graph(network, StepOptions::default(), Passes::default()).unwrap();
         let target = Target::portable();
         check_program(
             &format!("{name} update"),

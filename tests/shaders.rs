@@ -16,7 +16,7 @@ use naga::{AddressSpace, Expression, Literal, Module, StorageAccess};
 use pyr_wgpu::graph::ops::Metrics;
 use pyr_wgpu::graph::{Graph, Op, Passes, Precision};
 use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
-use pyr_wgpu::model::{Input, Network, Preprocessing, names, preset};
+use pyr_wgpu::model::{Augmentation, Input, Network, Preprocessing, names, preset};
 use pyr_wgpu::program::{Access, Kernel, MatrixUnit, Needs, Program};
 use pyr_wgpu::shape::DType;
 use pyr_wgpu::train::{Mode, step_graph};
@@ -128,7 +128,11 @@ fn all_kernels() -> Kernels {
             name: names::TRAIN_IMAGES,
             count: 5,
             preprocessing: Preprocessing::new(small.network.spec(), [127.0; 3], [64.0; 3]),
-            augment: true,
+            augmentation: Augmentation {
+                flip_and_crop: true,
+                rectangles: 1,
+                mix: true,
+            },
         };
         let modes = [Mode::Evaluate, Mode::Train, Mode::MicroBatch].map(Some);
         let modes = modes.into_iter().chain([None]);

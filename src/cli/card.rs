@@ -241,14 +241,16 @@ fn recipe(training: &Training) -> String {
     };
     let augmentation = match recipe.augment {
         true => "random flips and crops",
-        false => "none",
+        false => "no flips and crops",
     };
+    let options = recipe.options().into_iter();
+    let options: String = options.map(|option| format!(", {option}")).collect();
     format!(
         "## Training\n\n{origin}\
          - Stochastic gradient descent with Nesterov momentum {} and weight decay {}.\n\
          - Learning rate {}{change}{warmup}.\n\
          - {} epochs in batches of {}, seed {seed}.\n\
-         - Augmentation: {augmentation}.",
+         - Augmentation and loss: {augmentation}{options}.",
         recipe.momentum,
         recipe.weight_decay,
         recipe.learning_rate,

@@ -4,6 +4,7 @@
 //! `background_writer`).
 //! Arguments are checked first, then files, then adapters.
 
+mod augment;
 mod background_writer;
 mod bench;
 mod cache;

@@ -2,18 +2,20 @@
 //! precision on one thread.
 
 use super::call::Call;
+use crate::graph::ops::Target;
 
-/// Rows of logits without pad channels, each with its label.
+/// Rows of logits without pad channels, each with its target.
 pub(super) fn rows<'a>(
     call: &Call<'a>,
     logits: usize,
     labels: usize,
-) -> impl Iterator<Item = (Vec<f64>, u32)> + use<'a> {
+) -> impl Iterator<Item = (Vec<f64>, Target)> + use<'a> {
     let (x, classes) = (call.plane(logits), call.shape(logits).last());
     let rows = x.numbers.chunks_exact(x.channels);
-    rows.zip(call.words(labels)).map(move |(row, label)| {
+    let targets = Target::from_words(call.words(labels), x.rows());
+    rows.zip(targets).map(move |(row, target)| {
         let logits = row[..classes].iter().map(|l| f64::from(*l)).collect();
-        (logits, *label)
+        (logits, target)
     })
 }
 

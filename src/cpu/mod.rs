@@ -31,6 +31,7 @@ mod convolution;
 mod count_metrics;
 mod cross_entropy;
 mod dropout;
+mod erase;
 mod find_overflow;
 mod global_average_pool;
 mod global_average_pool_grad;
@@ -40,6 +41,7 @@ mod loss_scale;
 mod max_pool;
 mod max_pool_grad;
 mod merge_moments;
+mod mix_batch;
 mod normalize;
 mod normalize_grad;
 mod normalize_grad_reduce;
@@ -143,12 +145,14 @@ fn apply(cpu: &Cpu, op: &Op, call: Call<'_>) {
         Op::Convert(op) => convert::run(cpu, op, call),
         Op::CountMetrics(op) => count_metrics::run(cpu, op, call),
         Op::Dropout(op) => dropout::run(cpu, op, call),
+        Op::Erase(op) => erase::run(cpu, op, call),
         Op::FindOverflow(op) => find_overflow::run(cpu, op, call),
         Op::GlobalAveragePool(op) => global_average_pool::run(cpu, op, call),
         Op::GlobalAveragePoolGrad(op) => global_average_pool_grad::run(cpu, op, call),
         Op::MaxPool(op) => max_pool::run(cpu, op, call),
         Op::MaxPoolGrad(op) => max_pool_grad::run(cpu, op, call),
         Op::MergeMoments(op) => merge_moments::run(cpu, op, call),
+        Op::MixBatch(op) => mix_batch::run(cpu, op, call),
         Op::Normalize(op) => normalize::run(cpu, op, call),
         Op::NormalizeGrad(op) => normalize_grad::run(cpu, op, call),
         Op::NormalizeGradReduce(op) => normalize_grad_reduce::run(cpu, op, call),

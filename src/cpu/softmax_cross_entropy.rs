@@ -13,8 +13,8 @@ pub(super) fn run(_: &Cpu, op: &SoftmaxCrossEntropy, mut call: Call<'_>) {
         call.result(results.losses),
         call.result_words(results.ranks),
     );
-    for ((logits, label), (loss, rank)) in rows.zip(losses.iter_mut().zip(ranks)) {
-        if label == IGNORED {
+    for ((logits, target), (loss, rank)) in rows.zip(losses.iter_mut().zip(ranks)) {
+        if target.label == IGNORED {
             (*loss, *rank) = (0.0, IGNORED);
             continue;
         }
@@ -22,11 +22,15 @@ pub(super) fn run(_: &Cpu, op: &SoftmaxCrossEntropy, mut call: Call<'_>) {
             (*loss, *rank) = (f32::NAN, logits.len() as u32);
             continue;
         }
-        let own = logits[label as usize];
-        let ahead = |(class, logit): &(usize, &f64)| {
-            **logit > own || (**logit == own && *class < label as usize)
-        };
-        *loss = (log_sum_exp(&logits) - own) as f32;
+        let label = target.leading() as usize;
+        let own = logits[label];
+        let ahead =
+            |(class, logit): &(usize, &f64)| **logit > own || (**logit == own && *class < label);
+        let expected = logits
+            .iter()
+            .enumerate()
+            .map(|(class, logit)| target.probability(class, logits.len(), op.smoothing) * logit);
+        *loss = (log_sum_exp(&logits) - expected.sum::<f64>()) as f32;
         *rank = logits.iter().enumerate().filter(ahead).count() as u32;
     }
 }

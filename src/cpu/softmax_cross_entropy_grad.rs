@@ -13,8 +13,8 @@ pub(super) fn run(_: &Cpu, op: &SoftmaxCrossEntropyGrad, mut call: Call<'_>) {
     let gradients = call.result(0);
     gradients.fill(0.0);
     let gradients = gradients.chunks_exact_mut(channels);
-    for (((logits, label), weight), gradient) in rows.zip(weights).zip(gradients) {
-        if label == IGNORED {
+    for (((logits, target), weight), gradient) in rows.zip(weights).zip(gradients) {
+        if target.label == IGNORED {
             continue;
         }
         if !finite(&logits) {
@@ -23,8 +23,8 @@ pub(super) fn run(_: &Cpu, op: &SoftmaxCrossEntropyGrad, mut call: Call<'_>) {
         }
         let total = log_sum_exp(&logits);
         for (class, (gradient, logit)) in gradient.iter_mut().zip(&logits).enumerate() {
-            let target = f64::from(u8::from(class == label as usize));
-            *gradient = (f64::from(*weight) * ((logit - total).exp() - target)) as f32;
+            let wanted = target.probability(class, logits.len(), op.smoothing);
+            *gradient = (f64::from(*weight) * ((logit - total).exp() - wanted)) as f32;
         }
     }
 }

@@ -12,22 +12,35 @@ parameters! {
         classes,
         /// Floats of a row in memory.
         stride,
+        /// 1 if each image has two labels.
+        mixed,
+        /// Float: share of the target that all classes have.
+        smoothing,
     }
 }
 
 impl Params {
-    fn new(logits: &Shape) -> Params {
+    fn new(logits: &Shape, labels: &Shape, smoothing: f32) -> Params {
         Params {
             rows: logits.rows() as u32,
             classes: logits.last() as u32,
             stride: logits.last().next_multiple_of(LANES) as u32,
+            mixed: u32::from(labels.len() > logits.rows()),
+            smoothing: smoothing.to_bits(),
         }
     }
 }
 
 /// Emits the dispatch of a node.
-pub(super) fn launch(lowering: &mut Lowering<'_>, node: &Node, logits: ValueId, shader: &Shader) {
-    let params = Params::new(lowering.shape(logits));
+pub(super) fn launch(
+    lowering: &mut Lowering<'_>,
+    node: &Node,
+    [logits, labels]: [ValueId; 2],
+    smoothing: f32,
+    shader: &Shader,
+) {
+    let [logits, labels] = [logits, labels].map(|id| lowering.shape(id));
+    let params = Params::new(logits, labels, smoothing);
     let reads = node.inputs.iter().map(|id| lowering.read(*id));
     let writes = node.outputs.iter().map(|id| lowering.write(*id));
     let launch = Launch {

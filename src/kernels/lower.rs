@@ -5,9 +5,9 @@ use super::{Choices, Target};
 use super::{
     accumulate, add, adjust_loss_scale, assemble_batch, average_weights, batch_moments, bias_add,
     clip_factor, column_sum, conv2d, conv2d_grad_input, conv2d_grad_weight, convert, count_metrics,
-    dropout, find_overflow, global_average_pool, global_average_pool_grad, max_pool, max_pool_grad,
-    merge_moments, normalize, normalize_grad, normalize_grad_reduce, relu, relu_grad,
-    running_average, scale_branch, scale_loss, sgd, shortcut_add, shortcut_grad,
+    dropout, erase, find_overflow, global_average_pool, global_average_pool_grad, max_pool,
+    max_pool_grad, merge_moments, mix_batch, normalize, normalize_grad, normalize_grad_reduce,
+    relu, relu_grad, running_average, scale_branch, scale_loss, sgd, shortcut_add, shortcut_grad,
     softmax_cross_entropy, softmax_cross_entropy_grad, sum_slices,
 };
 use crate::graph::{Graph, Op};
@@ -36,6 +36,7 @@ pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowere
             Op::Convert(op) => convert::lower(&mut lowering, op, node),
             Op::CountMetrics(op) => count_metrics::lower(&mut lowering, op, node),
             Op::Dropout(op) => dropout::lower(&mut lowering, op, node),
+            Op::Erase(op) => erase::lower(&mut lowering, op, node),
             Op::FindOverflow(op) => find_overflow::lower(&mut lowering, op, node),
             Op::GlobalAveragePool(op) => global_average_pool::lower(&mut lowering, op, node),
             Op::GlobalAveragePoolGrad(op) => {
@@ -44,6 +45,7 @@ pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowere
             Op::MaxPool(op) => max_pool::lower(&mut lowering, op, node),
             Op::MaxPoolGrad(op) => max_pool_grad::lower(&mut lowering, op, node),
             Op::MergeMoments(op) => merge_moments::lower(&mut lowering, op, node),
+            Op::MixBatch(op) => mix_batch::lower(&mut lowering, op, node),
             Op::Normalize(op) => normalize::lower(&mut lowering, op, node),
             Op::NormalizeGrad(op) => normalize_grad::lower(&mut lowering, op, node),
             Op::NormalizeGradReduce(op) => normalize_grad_reduce::lower(&mut lowering, op, node),

@@ -34,6 +34,7 @@ mod count_metrics;
 mod cross_entropy;
 mod dropout;
 mod elementwise;
+mod erase;
 mod find_overflow;
 mod global_average_pool;
 mod global_average_pool_grad;
@@ -42,6 +43,7 @@ mod lowering;
 mod max_pool;
 mod max_pool_grad;
 mod merge_moments;
+mod mix_batch;
 mod normalize;
 mod normalize_grad;
 mod normalize_grad_reduce;
@@ -132,7 +134,7 @@ fn grid(workgroups: usize) -> [u32; 3] {
 
 /// All shaders except the convolutions', which are in [`convolution::SHADERS`].
 #[cfg(test)]
-const SHADERS: [&shader::Shader; 37] = [
+const SHADERS: [&shader::Shader; 39] = [
     &accumulate::SHADER,
     &add::SHADER,
     &adjust_loss_scale::SHADER,
@@ -147,12 +149,14 @@ const SHADERS: [&shader::Shader; 37] = [
     &convert::TO_F32,
     &count_metrics::SHADER,
     &dropout::SHADER,
+    &erase::SHADER,
     &find_overflow::SHADER,
     &global_average_pool::SHADER,
     &global_average_pool_grad::SHADER,
     &max_pool::SHADER,
     &max_pool_grad::SHADER,
     &merge_moments::SHADER,
+    &mix_batch::SHADER,
     &normalize::SHADER,
     &normalize_grad::SHADER,
     &normalize_grad_reduce::SHADER,

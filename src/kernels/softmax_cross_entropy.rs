@@ -14,7 +14,8 @@ pub(super) fn lower(
     op: &SoftmaxCrossEntropy,
     node: &Node,
 ) -> Result<(), LowerError> {
-    let logits = op.inputs(&node.inputs).logits;
-    cross_entropy::launch(lowering, node, logits, &SHADER);
+    let named = op.inputs(&node.inputs);
+    let operands = [named.logits, named.labels];
+    cross_entropy::launch(lowering, node, operands, op.smoothing, &SHADER);
     Ok(())
 }

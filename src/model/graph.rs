@@ -24,7 +24,11 @@ pub mod names {
     pub const ROWS: &str = "rows";
     /// Index in its dataset of the image of each view, which keys its random numbers, u32 `[N·V]`.
     pub const SAMPLES: &str = "samples";
-    /// Class of each image, u32 `[N]`.
+    /// Rectangles to erase, u32 [N, 4·R]; see [`crate::graph::ops::Erase`].
+    pub const RECTANGLES: &str = "rectangles";
+    /// What each image is mixed with, u32 [N, 6]; see [`crate::graph::ops::MixBatch`].
+    pub const MIXTURES: &str = "mixtures";
+    /// Class of each image, u32 `[N]`; with mixing, u32 [3, N]; see [`crate::graph::ops::Target`].
     pub const LABELS: &str = "labels";
     /// Weight of each image's loss, f32 `[N]`: one over the size of the whole batch.
     pub const LOSS_WEIGHTS: &str = "loss weights";
@@ -53,10 +57,27 @@ pub enum Input {
         count: usize,
         /// Mean and standard deviation of the channels, and which views an image has.
         preprocessing: Preprocessing,
-        /// Whether to flip at random, and to crop at random after padding by
-        /// [`crop_padding`].
-        augment: bool,
+        /// What changes them at random.
+        augmentation: Augmentation,
     },
+}
+
+impl Input {
+    /// Whether each image is mixed with another one, and has two labels.
+    pub fn is_mixed(&self) -> bool {
+        matches!(self, Input::Images { augmentation, .. } if augmentation.mix)
+    }
+}
+
+/// Random changes of the images of a batch, in this order; none by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Augmentation {
+    /// Whether to flip at random, and to crop at random after padding by [`crop_padding`].
+    pub flip_and_crop: bool,
+    /// Number of rectangles that are erased from each image.
+    pub rectangles: usize,
+    /// Whether images are mixed with others of the batch.
+    pub mix: bool,
 }
 
 /// Which mean and variance batch norm uses.
@@ -234,18 +255,43 @@ impl Forward<'_> {
                 name,
                 count,
                 preprocessing,
-                augment,
+                augmentation,
             } => {
                 let words = ops::AssembleBatch::image_words(size);
                 let images = self.graph.external(name, Shape::indices(&[*count, words]));
                 let rows = self.graph.external(names::ROWS, Shape::indices(&[batch]));
                 let samples = self.samples(batch);
-                let op = assemble_batch(size, preprocessing, *augment);
+                let op = assemble_batch(size, preprocessing, augmentation.flip_and_crop);
                 let step = declared(self.graph, names::STEP);
-                self.graph
-                    .push_one(op, &[images, rows, samples, step], names::INPUT)
+                let x = self
+                    .graph
+                    .push_one(op, &[images, rows, samples, step], names::INPUT)?;
+                self.augment(x, augmentation)
             }
         }
+    }
+
+    /// What follows flip and crop.
+    fn augment(
+        &mut self,
+        mut x: ValueId,
+        augmentation: &Augmentation,
+    ) -> Result<ValueId, GraphError> {
+        let batch = self.graph.shape(x).dims[0];
+        if augmentation.rectangles > 0 {
+            let words = ops::RECTANGLE_WORDS * augmentation.rectangles;
+            let rectangles = Shape::indices(&[batch, words]);
+            let rectangles = self.graph.external(names::RECTANGLES, rectangles);
+            let operands = ops::EraseInputs { x, rectangles };
+            x = (self.graph).push_one(ops::Erase, &operands.list(), "erased input")?;
+        }
+        if augmentation.mix {
+            let mixtures = Shape::indices(&[batch, ops::MIXTURE_WORDS]);
+            let mixtures = self.graph.external(names::MIXTURES, mixtures);
+            let operands = ops::MixBatchInputs { x, mixtures };
+            x = (self.graph).push_one(ops::MixBatch, &operands.list(), "mixed input")?;
+        }
+        Ok(x)
     }
 
     fn network(&mut self, x: ValueId) -> Result<ValueId, GraphError> {

@@ -81,6 +81,11 @@ impl Config {
                 clip_grad_norm: Some(1.0),
                 ema: Some(0.5),
                 patience: Some(1),
+                erase: 1.0,
+                cutout: Some(1),
+                mixup: Some(1.0),
+                cutmix: Some(1.0),
+                label_smoothing: 0.5,
                 ..config.recipe.clone()
             },
             ..config.clone()
@@ -216,6 +221,8 @@ impl Config {
             !recipe.milestones.contains(&0),
             "--milestones are epochs counted from 1",
         )?;
+        let batch = self.micro_batch.unwrap_or(recipe.batch_size);
+        recipe.check_augmentation(self.network.image_size, batch)?;
         let is_text = |path: &Option<PathBuf>| {
             let path = path.as_ref();
             path.is_none_or(|path| path.to_str().is_some())

@@ -130,9 +130,10 @@ pub struct EpochMetrics {
     pub epoch: u32,
     /// Learning rate of the epoch's first step.
     pub learning_rate: f32,
-    /// Mean loss on the augmented training images.
+    /// Mean loss on the augmented training images, with the recipe's label smoothing and mixing.
     pub train_loss: f64,
-    /// Top-1 error on the augmented training images, in percent.
+    /// Top-1 error on the augmented training images, in percent; of an image that is mixed with
+    /// another one, against the label with the larger share.
     pub train_top1_error: f64,
     /// Mean loss on the test images.
     pub test_loss: f64,

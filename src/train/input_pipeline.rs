@@ -11,7 +11,7 @@ use super::TrainError;
 use crate::data::{Batch, EpochKey, Loader, Source};
 use crate::engine::{Device, Engine, ValueHandle};
 use crate::graph::ops::{AssembleBatch, IGNORED};
-use crate::model::{Input, Preprocessing, names};
+use crate::model::{Augmentation, Input, Preprocessing, names};
 
 /// Largest split that is kept on the device, in bytes; it should leave room for the network.
 const DEVICE_LIMIT: u64 = 1 << 30;
@@ -83,13 +83,13 @@ impl InputPipeline {
         &self,
         batch: usize,
         preprocessing: &Preprocessing,
-        augment: bool,
+        augmentation: Augmentation,
     ) -> Input {
         Input::Images {
             name: self.value,
             count: self.source.views() * if self.resident { self.len() } else { batch },
             preprocessing: *preprocessing,
-            augment,
+            augmentation,
         }
     }
 

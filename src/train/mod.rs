@@ -7,10 +7,12 @@
 //! restored as a [`Snapshot`].
 
 mod calibration;
+mod erasing;
 mod evaluate;
 mod event;
 mod input_pipeline;
 mod metrics;
+mod mixing;
 mod recipe;
 mod schedule;
 mod session;
@@ -19,14 +21,16 @@ mod step_graph;
 mod trainer;
 
 pub use calibration::{Bin, Calibration, softmax};
+pub use erasing::erased;
 pub use evaluate::{Evaluation, Evaluator, EvaluatorOptions, ImageScores, argmax};
 pub use event::{Beginning, Best, Cause, EpochMetrics, Event, SCHEMA, StepProgress};
 pub use metrics::Totals;
+pub use mixing::Mixing;
 pub use recipe::Recipe;
 pub use schedule::Schedule;
 pub use session::{Clock, Save, SaveInterval, Session, SessionOptions, Store};
 pub use snapshot::{EpochOrder, Position, Snapshot};
-pub use step_graph::{Mode, Update, step_graph, step_graph_with, update_graph};
+pub use step_graph::{Mode, StepOptions, step_graph, step_graph_with, update_graph};
 pub use trainer::{Options, Trainer};
 
 use crate::data::DataError;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Schedule;
 use crate::data::DatasetKind;
+use crate::model::Augmentation;
 
 fn linear() -> f32 {
     1.0
@@ -16,8 +17,8 @@ fn is_linear(power: &f32) -> bool {
     *power == linear()
 }
 
-fn is_zero(epochs: &u32) -> bool {
-    *epochs == 0
+fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Hyper-parameters of a run.
@@ -56,6 +57,25 @@ pub struct Recipe {
     /// Epochs without a lower test error after which the run ends early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<u32>,
+    /// Probability of erasing a rectangle of an image at random (Zhong et al., AAAI 2020), with the
+    /// areas and aspects of torchvision's `RandomErasing`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub erase: f32,
+    /// Side in pixels of the square of cutout (DeVries and Taylor 2017).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cutout: Option<u32>,
+    /// α of mixup (Zhang et al., ICLR 2018): the shares of two images are λ and 1 − λ, with
+    /// λ ~ Beta(α, α).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixup: Option<f32>,
+    /// α of CutMix (Yun et al., ICCV 2019): a rectangle of 1 − λ of the image is that of another
+    /// one, with λ ~ Beta(α, α).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cutmix: Option<f32>,
+    /// Share of the target that is spread evenly over all classes (Szegedy et al., CVPR 2016), in
+    /// the loss of training only.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub label_smoothing: f32,
 }
 
 impl Recipe {
@@ -76,6 +96,11 @@ impl Recipe {
             clip_grad_norm: None,
             ema: None,
             patience: None,
+            erase: 0.0,
+            cutout: None,
+            mixup: None,
+            cutmix: None,
+            label_smoothing: 0.0,
         }
     }
 
@@ -89,6 +114,77 @@ impl Recipe {
         let stale = epochs.saturating_sub(best?);
         let patience = self.patience.filter(|patience| stale >= *patience);
         patience.filter(|_| epochs < self.epochs)
+    }
+
+    /// What the recipe does to the images of a batch.
+    pub fn augmentation(&self) -> Augmentation {
+        Augmentation {
+            flip_and_crop: self.augment,
+            rectangles: usize::from(self.erase > 0.0) + usize::from(self.cutout.is_some()),
+            mix: self.mixup.is_some() || self.cutmix.is_some(),
+        }
+    }
+
+    /// Checks what [`Recipe::augmentation`] and the loss depend on, for images of `size` x `size`
+    /// that are mixed within batches of `batch`.
+    ///
+    /// # Errors
+    /// What is wrong, and the flag that sets it.
+    pub fn check_augmentation(&self, size: u32, batch: usize) -> Result<(), String> {
+        let rule = |holds: bool, text: &str| match holds {
+            true => Ok(()),
+            false => Err(text.to_owned()),
+        };
+        let is_alpha = |alpha: Option<f32>| alpha.is_none_or(|a| a > 0.0 && a.is_finite());
+        rule(
+            (0.0..1.0).contains(&self.label_smoothing),
+            "--label-smoothing must be at least 0 and below 1, such as 0.1",
+        )?;
+        rule(
+            (0.0..=1.0).contains(&self.erase),
+            "--erase is a probability from 0 to 1, such as 0.25",
+        )?;
+        // A larger square covers the image wherever its centre is.
+        let largest = 2 * u64::from(size) - 2;
+        rule(
+            self.cutout
+                .is_none_or(|side| (1..=largest).contains(&side.into())),
+            &format!(
+                "--cutout is the side of a square in pixels, from 1 to {largest} for images of \
+                 {size}x{size}, such as {}",
+                size.div_ceil(2)
+            ),
+        )?;
+        rule(
+            is_alpha(self.mixup),
+            "--mixup must be a positive number, such as 0.2",
+        )?;
+        rule(
+            is_alpha(self.cutmix),
+            "--cutmix must be a positive number, such as 1",
+        )?;
+        rule(
+            batch > 1 || !self.augmentation().mix,
+            "--mixup and --cutmix mix the images of a batch, or of a micro-batch; give \
+             --batch-size, or --micro-batch, at least 2, such as 32",
+        )
+    }
+
+    /// The options that are not default, as words.
+    pub fn options(&self) -> Vec<String> {
+        let number = |name: &str, value: Option<f32>| value.map(|value| format!("{name} {value}"));
+        let share = |value: f32| Some(value).filter(|value| *value > 0.0);
+        let options = [
+            number("random erasing", share(self.erase)),
+            self.cutout.map(|side| format!("cutout {side}")),
+            number("mixup", self.mixup),
+            number("CutMix", self.cutmix),
+            number("label smoothing", share(self.label_smoothing)),
+            number("gradients clipped to norm", self.clip_grad_norm),
+            number("averages with decay", self.ema),
+            self.patience.map(|epochs| format!("patience {epochs}")),
+        ];
+        options.into_iter().flatten().collect()
     }
 
     /// Learning rate of a step, counted from 0 in its epoch, which is counted from 1.

@@ -27,9 +27,11 @@ pub enum Mode {
     MicroBatch,
 }
 
-/// What an update does besides SGD.
+/// What a training step does besides SGD on the cross-entropy.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Update {
+pub struct StepOptions {
+    /// Label smoothing of the loss ([`ops::SoftmaxCrossEntropy::smoothing`]), except in evaluation.
+    pub label_smoothing: f32,
     /// The norm to which gradients are clipped ([`ops::ClipFactor`]).
     pub clip_norm: Option<f32>,
     /// The decay of the averages of the weights ([`ops::AverageWeights`]); evaluation uses the
@@ -39,8 +41,8 @@ pub struct Update {
 
 impl Mode {
     /// Tensors that the graph keeps besides weights, in the same order for all graphs of a network.
-    fn kinds(self, update: &Update) -> Vec<TensorKind> {
-        let averages = update.ema.map(|_| TensorKind::Averages);
+    fn kinds(self, options: &StepOptions) -> Vec<TensorKind> {
+        let averages = options.ema.map(|_| TensorKind::Averages);
         let optimizer = TensorKind::optimizer_state().chain(averages);
         match self {
             Mode::Evaluate => averages.into_iter().collect(),
@@ -71,7 +73,7 @@ impl Mode {
     }
 }
 
-/// The graph of one batch, with plain SGD.
+/// The graph of one batch, with plain SGD and the plain cross-entropy.
 ///
 /// # Errors
 /// If the batch is too small: batch norm needs more than one value per channel.
@@ -82,25 +84,25 @@ pub fn step_graph(
     mode: Mode,
     passes: Passes,
 ) -> Result<Graph, GraphError> {
-    step_graph_with(network, batch, input, mode, Update::default(), passes)
+    step_graph_with(network, batch, input, mode, StepOptions::default(), passes)
 }
 
 /// The graph of one batch.
 ///
 /// # Errors
-/// As [`step_graph`].
+/// As [`step_graph`]; and if the smoothing is not in [0, 1).
 pub fn step_graph_with(
     network: &Network,
     batch: usize,
     input: &Input,
     mode: Mode,
-    update: Update,
+    options: StepOptions,
     passes: Passes,
 ) -> Result<Graph, GraphError> {
-    let mut graph = network.declarations(&mode.kinds(&update));
+    let mut graph = network.declarations(&mode.kinds(&options));
     let loss_scale = loss_scale(&mut graph, mode, passes);
 
-    let weights = match (mode, update.ema) {
+    let weights = match (mode, options.ema) {
         (Mode::Evaluate, Some(_)) => TensorKind::Averages,
         _ => TensorKind::Weights,
     };
@@ -109,7 +111,15 @@ pub fn step_graph_with(
         rewrite::fuse_forward(&mut graph);
         rewrite::fuse_loads(&mut graph);
     }
-    let losses = loss(&mut graph, batch, logits)?;
+    let labels = match input.is_mixed() {
+        true => Shape::indices(&[3, batch]),
+        false => Shape::indices(&[batch]),
+    };
+    let smoothing = match mode {
+        Mode::Evaluate => 0.0,
+        _ => options.label_smoothing,
+    };
+    let losses = loss(&mut graph, labels, logits, smoothing)?;
 
     if mode != Mode::Evaluate {
         let first_backward = graph.nodes.len();
@@ -121,7 +131,7 @@ pub fn step_graph_with(
     }
     match mode {
         Mode::Evaluate | Mode::Gradients => {}
-        Mode::Train => update.append(&mut graph, Arena::Gradients, loss_scale)?,
+        Mode::Train => options.append_update(&mut graph, Arena::Gradients, loss_scale)?,
         Mode::MicroBatch => accumulate(&mut graph)?,
     }
 
@@ -141,13 +151,13 @@ pub fn step_graph_with(
 /// None for a valid network.
 pub fn update_graph(
     network: &Network,
-    update: Update,
+    options: StepOptions,
     passes: Passes,
 ) -> Result<Graph, GraphError> {
     let mode = Mode::MicroBatch;
-    let mut graph = network.declarations(&mode.kinds(&update));
+    let mut graph = network.declarations(&mode.kinds(&options));
     let loss_scale = loss_scale(&mut graph, mode, passes);
-    update.append(&mut graph, Arena::Sums, loss_scale)?;
+    options.append_update(&mut graph, Arena::Sums, loss_scale)?;
     // The next step's sums start at zero.
     graph.clears.push(Arena::Sums);
     graph.validate()?;
@@ -161,10 +171,15 @@ fn loss_scale(graph: &mut Graph, mode: Mode, passes: Passes) -> Option<ValueId> 
 }
 
 /// Appends the cross-entropy of each image, and its contribution to the metrics.
-fn loss(graph: &mut Graph, batch: usize, logits: ValueId) -> Result<ValueId, GraphError> {
-    let labels = graph.external(names::LABELS, Shape::indices(&[batch]));
+fn loss(
+    graph: &mut Graph,
+    labels: Shape,
+    logits: ValueId,
+    smoothing: f32,
+) -> Result<ValueId, GraphError> {
+    let labels = graph.external(names::LABELS, labels);
     let operands = ops::SoftmaxCrossEntropyInputs { logits, labels };
-    let op = ops::SoftmaxCrossEntropy;
+    let op = ops::SoftmaxCrossEntropy { smoothing };
     let results = graph.push(op.clone(), &operands.list(), "loss")?;
     let ops::SoftmaxCrossEntropyOutputs { losses, ranks } = op.outputs(&results);
     let operands = ops::CountMetricsInputs {
@@ -206,10 +221,10 @@ fn accumulate(graph: &mut Graph) -> Result<(), GraphError> {
     Ok(())
 }
 
-impl Update {
+impl StepOptions {
     /// Appends the update with the gradients of an arena. With a scaled loss, a step whose
     /// gradients overflow changes only the loss scale, unless that is at its minimum.
-    fn append(
+    fn append_update(
         self,
         graph: &mut Graph,
         gradients: Arena,

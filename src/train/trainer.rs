@@ -8,19 +8,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::erasing::erased;
 use super::evaluate::{Detail, EvaluationPass, EvaluationValues, read_metrics};
 use super::input_pipeline::{BatchValues, Batches, InputPipeline};
+use super::mixing::Mixing;
 use super::snapshot::{EpochOrder, Position, Snapshot};
-use super::step_graph::{Mode, Update, step_graph_with, update_graph};
+use super::step_graph::{Mode, StepOptions, step_graph_with, update_graph};
 use super::{Recipe, Totals, TrainError};
 use crate::checkpoint::first_not_finite;
-use crate::data::{EpochKey, Source};
+use crate::data::{Batch, EpochKey, Source};
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
-use crate::graph::ops::{LossScale, METRIC_WORDS, Metrics};
+use crate::graph::ops::{LossScale, METRIC_WORDS, Metrics, Mixture, Rectangle, Target};
 use crate::graph::step::Step;
 use crate::graph::{Arena, Graph, Passes, Precision};
 use crate::kernels::Choices;
-use crate::model::{Network, Parameter, ParameterRole, Preprocessing, names};
+use crate::model::{Augmentation, Network, Parameter, ParameterRole, Preprocessing, names};
 use crate::shape::LANES;
 
 /// Options of a [`Trainer`].
@@ -46,8 +48,9 @@ impl Options {
         chunk_sizes(images, self.recipe.batch_size, self.micro_batch)
     }
 
-    fn update(&self) -> Update {
-        Update {
+    fn step(&self) -> StepOptions {
+        StepOptions {
+            label_smoothing: self.recipe.label_smoothing,
             clip_norm: self.recipe.clip_grad_norm,
             ema: self.recipe.ema,
         }
@@ -76,12 +79,33 @@ pub struct Trainer {
 /// The values that a step writes and reads.
 struct Values {
     train: BatchValues,
+    augmentation: AugmentationValues,
     test: EvaluationValues,
     loss_weights: ValueHandle,
     step: ValueHandle,
     metrics: ValueHandle,
     /// With half-precision activations.
     loss_scale: Option<ValueHandle>,
+}
+
+/// The values that random erasing, cutout and mixing write.
+struct AugmentationValues {
+    /// If there are any.
+    rectangles: Option<ValueHandle>,
+    /// With mixing.
+    mixtures: Option<ValueHandle>,
+    labels: ValueHandle,
+}
+
+impl AugmentationValues {
+    fn new(augmentation: &Augmentation, engine: &Engine) -> AugmentationValues {
+        let value = |name, exists: bool| exists.then(|| engine.value(name));
+        AugmentationValues {
+            rectangles: value(names::RECTANGLES, augmentation.rectangles > 0),
+            mixtures: value(names::MIXTURES, augmentation.mix),
+            labels: engine.value(names::LABELS),
+        }
+    }
 }
 
 impl Trainer {
@@ -104,23 +128,25 @@ impl Trainer {
             None => Mode::Train,
         };
         // All sizes share the value that holds the images, so it has the largest size.
-        let input = train.input(sizes[0], &options.preprocessing, options.recipe.augment);
-        let (update, passes) = (options.update(), options.passes);
+        let recipe = &options.recipe;
+        let input = train.input(sizes[0], &options.preprocessing, recipe.augmentation());
+        let (step, passes) = (options.step(), options.passes);
         let mut graphs = Vec::new();
         for size in &sizes {
-            let graph = step_graph_with(network, *size, &input, mode, update, passes);
+            let graph = step_graph_with(network, *size, &input, mode, step, passes);
             graphs.push(graph.map_err(|source| TrainError::Batch {
                 size: *size,
                 images: train.len(),
-                batch_size: options.recipe.batch_size,
+                batch_size: recipe.batch_size,
                 source,
             })?);
         }
-        let input = test.input(sizes[0], &options.preprocessing, false);
-        let evaluation = step_graph_with(network, sizes[0], &input, Mode::Evaluate, update, passes);
+        let none = Augmentation::default();
+        let input = test.input(sizes[0], &options.preprocessing, none);
+        let evaluation = step_graph_with(network, sizes[0], &input, Mode::Evaluate, step, passes);
         graphs.push(evaluation?);
         if mode == Mode::MicroBatch {
-            graphs.push(update_graph(network, update, passes)?);
+            graphs.push(update_graph(network, step, passes)?);
         }
         Ok(graphs)
     }
@@ -147,6 +173,7 @@ impl Trainer {
         let half = options.passes.precision == Precision::F16;
         let values = Values {
             train: train.upload(&mut engine),
+            augmentation: AugmentationValues::new(&options.recipe.augmentation(), &engine),
             test: EvaluationValues::new(&test, &mut engine),
             loss_weights: engine.value(names::LOSS_WEIGHTS),
             step: engine.value(names::STEP),
@@ -311,6 +338,8 @@ impl Trainer {
         }
         let total = self.batch_at(self.position.step);
         self.write_step();
+        let chunk = self.chunk();
+        let mut number = self.position.step * self.options.recipe.batch_size.div_ceil(chunk) as u32;
         let mut done = 0;
         while done < total {
             let batches = self.batches.as_mut().expect("made above");
@@ -319,6 +348,8 @@ impl Trainer {
             let graph = self.sizes.iter().position(|s| *s == size);
             self.train
                 .write(&mut self.engine, &self.values.train, &batch, size);
+            self.write_augmentation(&batch, number);
+            number += 1;
             let weight = 1.0 / total as f32;
             let weights = vec![weight.to_bits(); size];
             self.engine.write(self.values.loss_weights, &weights);
@@ -406,11 +437,37 @@ impl Trainer {
         }
     }
 
+    /// Images of a micro-batch, or batch, that is not the last.
+    fn chunk(&self) -> usize {
+        let batch = self.options.recipe.batch_size;
+        self.options.micro_batch.unwrap_or(batch)
+    }
+
+    /// Writes what is erased from the images of a batch, and what they are mixed with. `number`
+    /// counts the micro-batches, or batches, of the epoch from 0.
+    fn write_augmentation(&mut self, batch: &Batch, number: u32) {
+        let (recipe, key) = (&self.options.recipe, self.epoch_key());
+        let size = self.network.spec().image_size;
+        let values = &self.values.augmentation;
+        if let Some(value) = values.rectangles {
+            let samples = batch.indices.iter();
+            let rectangles = samples.flat_map(|sample| erased(recipe, key, *sample, size));
+            let words: Vec<u32> = rectangles.flat_map(Rectangle::to_words).collect();
+            self.engine.write(value, &words);
+        }
+        let mixing = Mixing::draw(recipe, key, number, batch.indices.len(), size);
+        if let (Some(value), Some(mixing)) = (values.mixtures, mixing) {
+            let words: Vec<u32> = mixing.mixtures().flat_map(Mixture::to_words).collect();
+            self.engine.write(value, &words);
+            let targets = Target::to_words(&mixing.targets(&batch.labels));
+            self.engine.write(values.labels, &targets);
+        }
+    }
+
     /// Image indices of all remaining micro-batches, or batches, of the epoch.
     fn remaining_batches(&self) -> Vec<Vec<u32>> {
         let order = self.epoch_key().order(self.train.len());
-        let batch = self.options.recipe.batch_size;
-        let chunk = self.options.micro_batch.unwrap_or(batch);
+        let (batch, chunk) = (self.options.recipe.batch_size, self.chunk());
         let remaining = order.chunks(batch).skip(self.position.step as usize);
         remaining
             .flat_map(|batch| batch.chunks(chunk).map(<[u32]>::to_vec))

@@ -2,6 +2,7 @@
 //! cause and the next step. No test needs an adapter.
 
 mod arguments;
+mod augmentation;
 mod bench;
 mod checkpoints;
 mod data;

@@ -6,7 +6,9 @@ use pyr_wgpu::graph::step::Step;
 use pyr_wgpu::graph::{
     ActivationCheckpointing, Arena, Graph, Passes, Precision, Role, Tensor, Value,
 };
-use pyr_wgpu::model::{Block, Growth, Input, Network, NetworkSpec, Preprocessing, Stem, names};
+use pyr_wgpu::model::{
+    Augmentation, Block, Growth, Input, Network, NetworkSpec, Preprocessing, Stem, names,
+};
 use pyr_wgpu::shape::{DType, Layout, Shape};
 use pyr_wgpu::train::{Mode, step_graph};
 
@@ -153,7 +155,10 @@ pub fn images(network: &Network, count: usize) -> Input {
         name: names::TRAIN_IMAGES,
         count,
         preprocessing: Preprocessing::new(network.spec(), [127.0; 3], [64.0; 3]),
-        augment: true,
+        augmentation: Augmentation {
+            flip_and_crop: true,
+            ..Augmentation::default()
+        },
     }
 }
 

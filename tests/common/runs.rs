@@ -109,6 +109,11 @@ impl Run {
             clip_grad_norm: None,
             ema: None,
             patience: None,
+            erase: 0.0,
+            cutout: None,
+            mixup: None,
+            cutmix: None,
+            label_smoothing: 0.0,
         };
         Run {
             options: Options {
@@ -128,15 +133,23 @@ impl Run {
         }
     }
 
-    /// A run with all random operations (flips, crops, dropout, ShakeDrop) and everything that
-    /// follows an update: clipping and averages.
+    /// A run with all random operations (flips, crops, erasing, mixing, dropout, ShakeDrop) and
+    /// everything that follows an update: clipping and averages.
     pub fn random(image_size: u32, images: usize, batch_size: usize) -> Run {
         let mut run = Run::new(image_size, images, batch_size);
         run.spec.dropout = 0.3;
         run.spec.shakedrop = 0.6;
-        run.options.recipe.augment = true;
-        run.options.recipe.clip_grad_norm = Some(1.0);
-        run.options.recipe.ema = Some(0.8);
+        run.options.recipe = Recipe {
+            augment: true,
+            clip_grad_norm: Some(1.0),
+            ema: Some(0.8),
+            erase: 0.5,
+            cutout: Some(3),
+            mixup: Some(0.4),
+            cutmix: Some(1.0),
+            label_smoothing: 0.1,
+            ..run.options.recipe
+        };
         run
     }
 

@@ -62,6 +62,7 @@ pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices, half: 
         }
         // An invocation adds 64 vectors of squares; a tree adds 64 sums, and another some slices.
         Op::ClipFactor(_) => (128.0, 1.0),
+        Op::MixBatch(_) => (2.0, absolute()),
         _ => (0.0, largest(results).max(1.0)),
     };
     // With half-precision maps, matrix units round the other factors to halves as well: within

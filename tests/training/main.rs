@@ -6,6 +6,7 @@ mod divergence;
 mod evaluation;
 mod freezing;
 mod lost_device;
+mod mixing;
 mod reproducibility;
 mod steps;
 

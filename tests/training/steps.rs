@@ -31,7 +31,12 @@ fn norm(gradient: &Tensors) -> f64 {
 
 /// Weights and velocities after one step, given the gradient: Torch's Nesterov momentum, after
 /// `clip_grad_norm_`.
-fn sgd(before: &Snapshot, gradient: &Tensors, recipe: &Recipe, epoch: u32) -> (Tensors, Tensors) {
+pub(crate) fn sgd(
+    before: &Snapshot,
+    gradient: &Tensors,
+    recipe: &Recipe,
+    epoch: u32,
+) -> (Tensors, Tensors) {
     let norm = norm(gradient);
     let clip = recipe.clip_grad_norm.map(f64::from);
     let clip = clip.map_or(1.0, |most| (most / (norm + 1e-6)).min(1.0));

@@ -1,7 +1,7 @@
 //! `pyr-wgpu data show`: training images as the network sees them, as a PNG file.
 //!
-//! They pass the operator that assembles a batch, with the random numbers of the epoch, and are
-//! denormalised. Row c holds the first images of class c in the order of the epoch.
+//! They pass the operators that assemble, erase and mix a batch, with the random numbers of the
+//! epoch, and are denormalised. Row c holds the first images of class c in the order of the epoch.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, value_parser};
 use rayon::prelude::*;
 
+use super::super::augment::AugmentArgs;
 use super::super::dataset;
 use super::super::error::CliError;
 use super::super::output::print_message;
@@ -16,13 +17,14 @@ use super::super::positive;
 use super::ResizeArgs;
 use crate::checkpoint::write_atomically;
 use crate::data::{self, DataError, DatasetKind, EpochKey, Request, Source, write_grid};
-use crate::graph::ops::{AssembleBatch, ChannelOrder};
+use crate::graph::ops::{AssembleBatch, ChannelOrder, Erase, MixBatch, Mixture, Rectangle};
 use crate::graph::step::Step;
 use crate::graph::{Op, Tensor};
 use crate::memory::{self, bytes};
 use crate::model::{Preprocessing, assemble_batch};
 use crate::shape::Shape;
 use crate::text::{printable, printable_path};
+use crate::train::{Mixing, Recipe, erased};
 
 /// Arguments of `data show`.
 #[derive(ClapArgs)]
@@ -49,6 +51,11 @@ pub(in super::super) struct Args {
     /// No random flip and crop
     #[arg(long)]
     no_augment: bool,
+    #[command(flatten)]
+    augment: AugmentArgs,
+    /// Images per step of the run, within which --mixup and --cutmix mix [default: as in train]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    batch_size: Option<usize>,
     /// Print errors only
     #[arg(long, short)]
     quiet: bool,
@@ -68,6 +75,18 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             printable_path(&args.output)
         )));
     }
+    let recipe = args.augment.apply(Recipe::for_dataset(args.dataset));
+    let recipe = Recipe {
+        batch_size: args.batch_size.unwrap_or(recipe.batch_size),
+        augment: !args.no_augment,
+        ..recipe
+    };
+    if args.batch_size.is_some() && !recipe.augmentation().mix {
+        let text = "--batch-size has an effect with --mixup or --cutmix only; leave it out";
+        return Err(CliError::Usage(text.to_owned()));
+    }
+    let checked = recipe.check_augmentation(resize.size, recipe.batch_size);
+    checked.map_err(CliError::Usage)?;
     let opened = data::open(&Request {
         kind: args.dataset,
         dir: args.data,
@@ -88,10 +107,11 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         epoch: args.epoch,
     };
     let mut rows = vec![Vec::new(); opened.classes.len()];
-    for sample in key.order(train.len()) {
-        let row = &mut rows[train.label(sample as usize) as usize];
+    let order = key.order(train.len());
+    for (position, sample) in order.iter().enumerate() {
+        let row = &mut rows[train.label(*sample as usize) as usize];
         if row.len() < args.count {
-            row.push(sample);
+            row.push(position);
         }
     }
     let size = resize.size as usize;
@@ -108,9 +128,10 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             order: ChannelOrder::Rgb,
         },
         key,
-        augment: !args.no_augment,
+        order: &order,
+        recipe: &recipe,
     };
-    let rows = rows.par_iter().map(|samples| view.images(samples));
+    let rows = rows.par_iter().map(|positions| view.images(positions));
     let rows: Vec<Vec<u8>> = rows.collect::<Result<_, _>>()?;
     for note in train.notes() {
         say(&format!("note: {note}"));
@@ -136,20 +157,64 @@ struct View<'a> {
     train: &'a dyn Source,
     preprocessing: Preprocessing,
     key: EpochKey,
-    augment: bool,
+    /// All samples in the order of the epoch.
+    order: &'a [u32],
+    recipe: &'a Recipe,
 }
 
 impl View<'_> {
-    /// The bytes of the images of a row, after augmentation and denormalised.
-    fn images(&self, samples: &[u32]) -> Result<Vec<u8>, DataError> {
+    /// The bytes of the images at these positions of the epoch.
+    fn images(&self, positions: &[usize]) -> Result<Vec<u8>, DataError> {
+        let images = positions.iter().map(|position| self.image(*position));
+        Ok(images.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// The bytes of an image after augmentation, denormalised.
+    fn image(&self, position: usize) -> Result<Vec<u8>, DataError> {
         let Preprocessing {
             mean, std, resize, ..
         } = self.preprocessing;
-        let size = resize.size as usize;
+        let (recipe, key, size) = (self.recipe, self.key, resize.size);
+        let number = position / recipe.batch_size;
+        let first = number * recipe.batch_size;
+        let batch = &self.order[first..self.order.len().min(first + recipe.batch_size)];
+        let mut samples = vec![self.order[position]];
+        let mixing = Mixing::draw(recipe, key, number as u32, batch.len(), size);
+        let mixture = mixing.and_then(|mixing| mixing.mixtures().nth(position - first));
+        samples.extend(mixture.map(|mixture| batch[mixture.partner as usize]));
+        let mut x = self.assembled(&samples)?;
+        let rectangles = samples.iter().flat_map(|s| erased(recipe, key, *s, size));
+        let rectangles: Vec<u32> = rectangles.flat_map(Rectangle::to_words).collect();
+        if !rectangles.is_empty() {
+            let shape = Shape::indices(&[samples.len(), rectangles.len() / samples.len()]);
+            x = applied(Erase, &[&x, &Tensor::index(shape, rectangles)]);
+        }
+        if let Some(mixture) = mixture {
+            // Of this batch of two, only the first image is shown.
+            let words = Mixture {
+                partner: 1,
+                ..mixture
+            }
+            .to_words();
+            let shape = Shape::indices(&[samples.len(), words.len()]);
+            let mixtures = Tensor::index(shape, words.repeat(samples.len()));
+            x = applied(MixBatch, &[&x, &mixtures]);
+        }
+        let byte = |(value, channel): (&f64, usize)| {
+            let value = value * f64::from(std[channel]) + f64::from(mean[channel]);
+            value.round() as u8
+        };
+        let values = x.values().iter().zip((0..3).cycle()).map(byte);
+        Ok(values.take(x.values().len() / samples.len()).collect())
+    }
+
+    /// The samples after flip and crop, normalised.
+    fn assembled(&self, samples: &[u32]) -> Result<Tensor, DataError> {
+        let size = self.preprocessing.resize.size as usize;
         let mut read = vec![0; samples.len() * size * size * 3];
         let images = read.chunks_exact_mut(size * size * 3);
         for (image, sample) in images.zip(samples) {
-            let key = self.augment.then_some(self.key);
+            let key = self.recipe.augment.then_some(self.key);
             self.train.read(*sample as usize, key, image)?;
         }
         let count = samples.len();
@@ -166,13 +231,12 @@ impl View<'_> {
             Tensor::index(list, samples.to_vec()),
             Tensor::index(Step::shape(), step.to_words().into()),
         ];
-        let op = Op::from(assemble_batch(size, &self.preprocessing, self.augment));
-        let batch = op.reference(&inputs.each_ref()).swap_remove(0);
-        let byte = |(value, channel): (&f64, usize)| {
-            let value = value * f64::from(std[channel]) + f64::from(mean[channel]);
-            value.round() as u8
-        };
-        let channels = (0..3).cycle();
-        Ok(batch.values().iter().zip(channels).map(byte).collect())
+        let op = assemble_batch(size, &self.preprocessing, self.recipe.augment);
+        Ok(applied(op, &inputs.each_ref()))
     }
+}
+
+/// The result of an operator.
+fn applied(op: impl Into<Op>, inputs: &[&Tensor]) -> Tensor {
+    op.into().reference(inputs).swap_remove(0)
 }

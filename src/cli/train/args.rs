@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
+use super::super::augment::AugmentArgs;
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
 use super::super::network::NetworkArgs;
@@ -143,7 +144,7 @@ pub(super) struct RecipeArgs {
     /// [default: f32]
     #[arg(long, value_name = "f32|f16")]
     pub(super) precision: Option<Precision>,
-    /// No random flip and crop
+    /// No random flip and crop; --erase, --cutout, --mixup and --cutmix act all the same
     #[arg(long)]
     pub(super) no_augment: bool,
     /// Scale gradients down to this L2 norm of all of them together, if it is larger [default: no
@@ -158,6 +159,12 @@ pub(super) struct RecipeArgs {
     /// End the run after so many epochs without a lower test error [default: never]
     #[arg(long, value_name = "N")]
     pub(super) patience: Option<u32>,
+    #[command(flatten)]
+    pub(super) augment: AugmentArgs,
+    /// Share of the target that all classes have, in the training loss only: 0.1 makes it 0.9 for
+    /// the label and 0.1 evenly for all classes [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(super) label_smoothing: Option<f32>,
     /// Seed of all random numbers [default: 1]
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,

@@ -64,7 +64,7 @@ macro_rules! flag {
 pub(super) const DATA: &str = "data";
 
 /// Every flag that determines what a run computes, except the network's.
-const FLAGS: [RunFlag; 23] = [
+const FLAGS: [RunFlag; 28] = [
     flag!("epochs", Growing, recipe.epochs, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
@@ -163,6 +163,36 @@ const FLAGS: [RunFlag; 23] = [
     flag!("patience", Free, recipe.patience, |args, config| {
         replace(&mut config.recipe.patience, &args.recipe.patience.map(Some))
     }),
+    flag!("erase", Allowed, recipe.erase, |args, config| {
+        replace(&mut config.recipe.erase, &args.recipe.augment.erase)
+    }),
+    flag!("cutout", Allowed, recipe.cutout, |args, config| {
+        replace(
+            &mut config.recipe.cutout,
+            &args.recipe.augment.cutout.map(Some),
+        )
+    }),
+    flag!("mixup", Allowed, recipe.mixup, |args, config| {
+        replace(
+            &mut config.recipe.mixup,
+            &args.recipe.augment.mixup.map(Some),
+        )
+    }),
+    flag!("cutmix", Allowed, recipe.cutmix, |args, config| {
+        replace(
+            &mut config.recipe.cutmix,
+            &args.recipe.augment.cutmix.map(Some),
+        )
+    }),
+    flag!(
+        "label-smoothing",
+        Allowed,
+        recipe.label_smoothing,
+        |args, config| {
+            let smoothing = &args.recipe.label_smoothing;
+            replace(&mut config.recipe.label_smoothing, smoothing)
+        }
+    ),
 ];
 
 /// The path to record: absolute, so that the run resumes from any directory. A path with `..`
@@ -360,6 +390,11 @@ mod tests {
                 clip_grad_norm: Some(1.0),
                 ema: Some(0.5),
                 patience: Some(1),
+                erase: 1.0,
+                cutout: Some(1),
+                mixup: Some(1.0),
+                cutmix: Some(1.0),
+                label_smoothing: 0.5,
                 ..Recipe::for_dataset(DatasetKind::Shapes)
             },
         };

@@ -21,7 +21,7 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
     let padding = crop_padding(plan.config.network.image_size as usize);
     let augment = match recipe.augment {
         true => format!("flip and crop after padding by {padding}"),
-        false => "no augmentation".to_owned(),
+        false => "no flip and crop".to_owned(),
     };
     device.say(&format!(
         "data: {}, {} training and {} test images, {augment}",
@@ -67,16 +67,10 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
     }
 }
 
-/// What else the update does, and when the run ends early.
+/// The options that are not default, each after a comma.
 fn options(recipe: &Recipe) -> String {
-    let clip = recipe.clip_grad_norm;
-    let clip = clip.map(|norm| format!(", gradients clipped to norm {norm}"));
-    let ema = recipe
-        .ema
-        .map(|decay| format!(", averages with decay {decay}"));
-    let patience = recipe.patience;
-    let patience = patience.map(|epochs| format!(", patience {epochs}"));
-    [clip, ema, patience].into_iter().flatten().collect()
+    let options = recipe.options().into_iter();
+    options.map(|option| format!(", {option}")).collect()
 }
 
 /// How the learning rate changes.

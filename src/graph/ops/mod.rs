@@ -24,6 +24,7 @@ mod convolution;
 mod count_metrics;
 mod cross_entropy;
 mod dropout;
+mod erase;
 mod find_overflow;
 mod global_average_pool;
 mod global_average_pool_grad;
@@ -32,11 +33,13 @@ mod max_pool;
 mod max_pool_grad;
 mod merge_moments;
 mod metrics;
+mod mix_batch;
 mod named;
 mod normalize;
 mod normalize_grad;
 mod normalize_grad_reduce;
 mod pooling;
+mod rectangle;
 mod relu;
 mod relu_grad;
 mod running_average;
@@ -66,8 +69,9 @@ pub use conv2d_grad_input::{Conv2dGradInput, Conv2dGradInputInputs, Conv2dGradIn
 pub use conv2d_grad_weight::{Conv2dGradWeight, Conv2dGradWeightInputs};
 pub use convert::{Convert, ConvertInputs};
 pub use count_metrics::{CountMetrics, CountMetricsInputs};
-pub use cross_entropy::IGNORED;
+pub use cross_entropy::{IGNORED, Target};
 pub use dropout::{Dropout, DropoutInputs};
+pub use erase::{Erase, EraseInputs};
 pub use find_overflow::{FindOverflow, FindOverflowInputs};
 pub use global_average_pool::{GlobalAveragePool, GlobalAveragePoolInputs};
 pub use global_average_pool_grad::{GlobalAveragePoolGrad, GlobalAveragePoolGradInputs};
@@ -76,11 +80,13 @@ pub use max_pool::{MaxPool, MaxPoolInputs, MaxPoolOutputs};
 pub use max_pool_grad::{MaxPoolGrad, MaxPoolGradInputs};
 pub use merge_moments::{MergeMoments, MergeMomentsInputs, MergeMomentsOutputs};
 pub use metrics::{METRIC_WORDS, Metrics};
+pub use mix_batch::{MIXTURE_WORDS, MixBatch, MixBatchInputs, Mixture};
 pub use named::{NormOperands, NormalizedOperands};
 pub use normalize::{Normalize, NormalizeInputs};
 pub use normalize_grad::{NormalizeGrad, NormalizeGradInputs};
 pub use normalize_grad_reduce::{NormalizeGradReduce, NormalizeGradReduceInputs};
 pub use pooling::Pooling;
+pub use rectangle::{RECTANGLE_WORDS, Rectangle};
 pub use relu::{Relu, ReluInputs};
 pub use relu_grad::{ReluGrad, ReluGradInputs};
 pub use running_average::{RunningAverage, RunningAverageInputs};
@@ -333,12 +339,14 @@ operators!(
     Convert,
     CountMetrics,
     Dropout,
+    Erase,
     FindOverflow,
     GlobalAveragePool,
     GlobalAveragePoolGrad,
     MaxPool,
     MaxPoolGrad,
     MergeMoments,
+    MixBatch,
     Normalize,
     NormalizeGrad,
     NormalizeGradReduce,

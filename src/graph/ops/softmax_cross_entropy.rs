@@ -1,26 +1,30 @@
 //! Softmax cross-entropy of each image, and the rank of its label.
 
 use super::super::{GraphError, Node, Tensor, ValueId};
-use super::cross_entropy::{IGNORED, cases, check, log_sum_exp, numbers, unusual_numbers};
+use super::cross_entropy::{self, IGNORED, Target, check, log_sum_exp};
 use super::named::{inputs, named, outputs};
 use super::softmax_cross_entropy_grad::SoftmaxCrossEntropyGradInputs;
 use super::tape::Tape;
 use super::{Draw, HalfMaps, Operator, Sample, SoftmaxCrossEntropyGrad};
 use crate::shape::Shape;
 
-/// (logits [N, .., K], labels u32 `[N]`) → (losses f32 `[N]`, ranks u32 `[N]`).
+/// (logits [N, .., K], labels u32 `[N]` or [3, N]) → (losses f32 `[N]`, ranks u32 `[N]`).
 ///
+/// Labels [3, N] are two for each image, with the share of the first: see [`Target`].
 /// A label of [`IGNORED`] gives loss 0 and rank [`IGNORED`]. If any logit of a row is NaN or
 /// infinite, its loss is NaN and its rank K, which counts as incorrect.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SoftmaxCrossEntropy;
+pub struct SoftmaxCrossEntropy {
+    /// Share of the target that is spread evenly over all classes, 0 ≤ smoothing < 1.
+    pub smoothing: f32,
+}
 
 inputs! {
     /// Operands of [`SoftmaxCrossEntropy`].
     SoftmaxCrossEntropyInputs of SoftmaxCrossEntropy {
         /// Logits [N, .., K].
         logits,
-        /// Class indices, u32 `[N]`.
+        /// Class indices, u32 `[N]`, or [`Target`]s, u32 [3, N].
         labels,
     }
 }
@@ -42,10 +46,10 @@ impl Operator for SoftmaxCrossEntropy {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let SoftmaxCrossEntropyInputs { logits, labels } = self.try_inputs(inputs)?;
-        check(logits, labels)?;
+        check(logits, labels, self.smoothing)?;
         let results = SoftmaxCrossEntropyOutputs {
-            losses: Shape::dense(&[labels.len()]),
-            ranks: Shape::indices(&[labels.len()]),
+            losses: Shape::dense(&[logits.rows()]),
+            ranks: Shape::indices(&[logits.rows()]),
         };
         Ok(results.list())
     }
@@ -53,27 +57,32 @@ impl Operator for SoftmaxCrossEntropy {
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let SoftmaxCrossEntropyInputs { logits, labels } = self.inputs(inputs);
         let classes = logits.shape.last();
-        let labels = labels.indices();
-        let rows = logits.values().chunks_exact(classes).zip(labels);
+        let images = logits.shape.rows();
+        let targets = Target::from_words(labels.indices(), images);
+        let rows = logits.values().chunks_exact(classes).zip(targets);
         let (losses, ranks) = rows
-            .map(|(logits, label)| {
-                if *label == IGNORED {
+            .map(|(logits, target)| {
+                if target.label == IGNORED {
                     return (0.0, IGNORED);
                 }
                 if logits.iter().any(|l| !l.is_finite()) {
                     return (f64::NAN, classes as u32);
                 }
-                let label = *label as usize;
+                let label = target.leading() as usize;
                 let ahead = |(class, logit): &(usize, &f64)| {
                     **logit > logits[label] || (**logit == logits[label] && *class < label)
                 };
                 let rank = logits.iter().enumerate().filter(ahead).count();
-                (log_sum_exp(logits) - logits[label], rank as u32)
+                let expected = logits.iter().enumerate().map(|(class, logit)| {
+                    target.probability(class, classes, self.smoothing) * logit
+                });
+                let loss = log_sum_exp(logits) - expected.sum::<f64>();
+                (loss, rank as u32)
             })
             .unzip();
         let results = SoftmaxCrossEntropyOutputs {
-            losses: Tensor::real(Shape::dense(&[labels.len()]), losses),
-            ranks: Tensor::index(Shape::indices(&[labels.len()]), ranks),
+            losses: Tensor::real(Shape::dense(&[images]), losses),
+            ranks: Tensor::index(Shape::indices(&[images]), ranks),
         };
         results.list()
     }
@@ -93,15 +102,18 @@ impl Operator for SoftmaxCrossEntropy {
             labels,
             weights,
         };
-        let dlogits = tape.push_one(SoftmaxCrossEntropyGrad, &operands.list(), logits)?;
+        let op = SoftmaxCrossEntropyGrad {
+            smoothing: self.smoothing,
+        };
+        let dlogits = tape.push_one(op, &operands.list(), logits)?;
         Ok(vec![Some(dlogits), None])
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
-        let usual = cases().map(|(batch, classes)| numbers(draw, batch, classes));
-        let mut inputs: Vec<_> = usual.collect();
-        inputs.push(unusual_numbers(draw));
-        let sample = |inputs: [Tensor; 2]| Sample::new(SoftmaxCrossEntropy, inputs.into());
-        inputs.into_iter().map(sample).collect()
+        let sample = |(smoothing, inputs): (f32, [Tensor; 2])| {
+            Sample::new(SoftmaxCrossEntropy { smoothing }, inputs.into())
+        };
+        let samples = cross_entropy::samples(draw).into_iter();
+        samples.map(sample).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Gradient of softmax cross-entropy with respect to the logits.
 
 use super::super::Tensor;
-use super::cross_entropy::{IGNORED, cases, check, log_sum_exp, numbers, unusual_numbers};
+use super::cross_entropy::{self, IGNORED, Target, check, log_sum_exp};
 use super::named::{inputs, named};
 use super::{Draw, HalfMaps, Operator, Sample, require};
 use crate::shape::Shape;
@@ -10,14 +10,17 @@ use crate::shape::Shape;
 ///
 /// If the loss of a row is NaN, so is its gradient.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SoftmaxCrossEntropyGrad;
+pub struct SoftmaxCrossEntropyGrad {
+    /// As in [`super::SoftmaxCrossEntropy`].
+    pub smoothing: f32,
+}
 
 inputs! {
     /// Operands of [`SoftmaxCrossEntropyGrad`].
     SoftmaxCrossEntropyGradInputs of SoftmaxCrossEntropyGrad {
         /// Logits [N, .., K].
         logits,
-        /// Class indices, u32 `[N]`.
+        /// Class indices, u32 `[N]`, or [`Target`]s, u32 [3, N].
         labels,
         /// Weight of each image's loss, f32 `[N]`.
         weights,
@@ -34,8 +37,8 @@ impl Operator for SoftmaxCrossEntropyGrad {
             labels,
             weights,
         } = self.try_inputs(inputs)?;
-        check(logits, labels)?;
-        require(*weights == Shape::dense(&[labels.len()]), || {
+        check(logits, labels, self.smoothing)?;
+        require(*weights == Shape::dense(&[logits.rows()]), || {
             "needs one weight for each row of logits".to_owned()
         })?;
         Ok(vec![logits.clone()])
@@ -46,10 +49,11 @@ impl Operator for SoftmaxCrossEntropyGrad {
         let shape = &named.logits.shape;
         let classes = shape.last();
         let rows = named.logits.values().chunks_exact(classes);
-        let keys = named.labels.indices().iter().zip(named.weights.values());
+        let targets = Target::from_words(named.labels.indices(), shape.rows());
+        let keys = targets.into_iter().zip(named.weights.values());
         let mut gradient = Vec::with_capacity(shape.len());
-        for (logits, (label, weight)) in rows.zip(keys) {
-            if *label == IGNORED {
+        for (logits, (target, weight)) in rows.zip(keys) {
+            if target.label == IGNORED {
                 gradient.extend(logits.iter().map(|_| 0.0));
                 continue;
             }
@@ -59,20 +63,19 @@ impl Operator for SoftmaxCrossEntropyGrad {
             }
             let total = log_sum_exp(logits);
             for (class, logit) in logits.iter().enumerate() {
-                let target = f64::from(u8::from(class == *label as usize));
-                gradient.push(weight * ((logit - total).exp() - target));
+                let wanted = target.probability(class, classes, self.smoothing);
+                gradient.push(weight * ((logit - total).exp() - wanted));
             }
         }
         vec![Tensor::real(shape.clone(), gradient)]
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
-        let usual = cases().map(|(batch, classes)| numbers(draw, batch, classes));
-        let mut inputs: Vec<_> = usual.collect();
-        inputs.push(unusual_numbers(draw));
-        let sample = |[logits, labels]: [Tensor; 2]| {
-            let weights = draw.positive(Shape::dense(&[labels.shape.len()]));
-            Sample::new(SoftmaxCrossEntropyGrad, vec![logits, labels, weights])
+        let inputs = cross_entropy::samples(draw);
+        let sample = |(smoothing, [logits, labels]): (f32, [Tensor; 2])| {
+            let weights = draw.positive(Shape::dense(&[logits.shape.rows()]));
+            let op = SoftmaxCrossEntropyGrad { smoothing };
+            Sample::new(op, vec![logits, labels, weights])
         };
         inputs.into_iter().map(sample).collect()
     }
