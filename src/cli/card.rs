@@ -246,8 +246,15 @@ impl Card<'_> {
             }
             false => "",
         };
+        let branches = match self.network.spec().shakedrop < 1.0 {
+            true => {
+                " Another program that evaluates them must multiply the branch of unit l of L by \
+                 1 - (l / L) (1 - p), with the p of ShakeDrop above."
+            }
+            false => "",
+        };
         format!(
-            "## Use\n\n    pyr-wgpu predict {} PICTURE{metadata}",
+            "## Use\n\n    pyr-wgpu predict {} PICTURE{metadata}{branches}",
             printable(self.file)
         )
     }
@@ -290,12 +297,13 @@ fn recipe(training: &Training) -> String {
     };
     format!(
         "## Training\n\n{origin}\
-         - Stochastic gradient descent with Nesterov momentum {} and weight decay {}.\n\
+         - Stochastic gradient descent with Nesterov momentum {} and weight decay {}{}.\n\
          - Learning rate {}{change}{warmup}.\n\
          - {} epochs in batches of {}, seed {seed}.\n\
          - Augmentation: {augmentation}.",
         recipe.momentum,
         recipe.weight_decay,
+        recipe.extras(),
         recipe.learning_rate,
         recipe.epochs,
         recipe.batch_size,

@@ -112,6 +112,18 @@ impl Recipe {
         (initial * factor) as f32
     }
 
+    /// What else an update does, and when the run ends early, as the end of a sentence; empty by
+    /// default.
+    pub fn extras(&self) -> String {
+        let clip = self.clip_grad_norm;
+        let clip = clip.map(|norm| format!(", gradients clipped to norm {norm}"));
+        let ema = self.ema;
+        let ema = ema.map(|decay| format!(", averages of the weights with decay {decay}"));
+        let patience = self.patience;
+        let patience = patience.map(|epochs| format!(", patience {epochs}"));
+        [clip, ema, patience].into_iter().flatten().collect()
+    }
+
     /// Milestones for the number of epochs: at one half and at three quarters, as 150 and 225 of
     /// 300, but after the first epoch.
     pub fn proposed_milestones(&self) -> Vec<u32> {

@@ -142,6 +142,11 @@ fn configurations_are_files_of_flags() {
     ));
     assert_eq!(other["network"].get("shakedrop"), None);
     assert_eq!(other["recipe"]["ema"].as_f64().unwrap() as f32, 0.9);
+    let card = stdout(&["card", &run_dir]);
+    let update = "gradients clipped to norm 1, averages of the weights with decay 0.9.";
+    for word in [update, "ShakeDrop 0.5", "branch of unit l of L"] {
+        assert!(card.contains(word), "{word} is not in {card}");
+    }
     let resume = ["train", "--resume", &run_dir, "--config", &name];
     fails(&resume, 2, &["--resume", "--config"]);
 }

@@ -42,7 +42,7 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
         schedule(recipe),
         recipe.momentum,
         recipe.weight_decay,
-        options(recipe),
+        recipe.extras(),
         plan.config.seed
     ));
     if plan.config.freeze_until.is_some() {
@@ -65,18 +65,6 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
             position.epoch, position.step
         ));
     }
-}
-
-/// What else the update does, and when the run ends early.
-fn options(recipe: &Recipe) -> String {
-    let clip = recipe.clip_grad_norm;
-    let clip = clip.map(|norm| format!(", gradients clipped to norm {norm}"));
-    let ema = recipe
-        .ema
-        .map(|decay| format!(", averages with decay {decay}"));
-    let patience = recipe.patience;
-    let patience = patience.map(|epochs| format!(", patience {epochs}"));
-    [clip, ema, patience].into_iter().flatten().collect()
 }
 
 /// How the learning rate changes.
