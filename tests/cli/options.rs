@@ -86,7 +86,7 @@ fn flags_come_from_a_file() {
             "batch-size = 1\nbatch_size = 2",
             "`batch-size` is given twice",
         ),
-        ("epochs 3", "flags.toml"),
+        ("lr = 1\nepochs 3", "flags.toml: line 2: "),
         ("epochs = 0", "--epochs 0"),
         ("[recipe]\nepochs = 3", "missing field"),
     ] {
