@@ -201,8 +201,15 @@ impl Card<'_> {
             }
             false => "",
         };
+        let branches = match self.network.spec().shakedrop < 1.0 {
+            true => {
+                " Another program that evaluates them must multiply the branch of unit l of L by \
+                 1 - (l / L) (1 - p), with the p of ShakeDrop above."
+            }
+            false => "",
+        };
         format!(
-            "## Use\n\n    pyr-wgpu predict {} PICTURE{metadata}",
+            "## Use\n\n    pyr-wgpu predict {} PICTURE{metadata}{branches}",
             printable(self.file)
         )
     }
@@ -243,18 +250,23 @@ fn recipe(training: &Training) -> String {
         true => "random flips and crops",
         false => "no flips and crops",
     };
-    let options = recipe.options().into_iter();
-    let options: String = options.map(|option| format!(", {option}")).collect();
+    let mut images = vec![augmentation.to_owned()];
+    images.extend(recipe.augmentation_options());
+    let mut update = vec![format!(
+        "Nesterov momentum {} and weight decay {}",
+        recipe.momentum, recipe.weight_decay
+    )];
+    update.extend(recipe.update_options());
     format!(
         "## Training\n\n{origin}\
-         - Stochastic gradient descent with Nesterov momentum {} and weight decay {}.\n\
+         - Stochastic gradient descent with {}.\n\
          - Learning rate {}{change}{warmup}.\n\
          - {} epochs in batches of {}, seed {seed}.\n\
-         - Augmentation and loss: {augmentation}{options}.",
-        recipe.momentum,
-        recipe.weight_decay,
+         - Augmentation and loss: {}.",
+        update.join(", "),
         recipe.learning_rate,
         recipe.epochs,
         recipe.batch_size,
+        images.join(", "),
     )
 }

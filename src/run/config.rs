@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -58,9 +59,9 @@ impl Config {
     /// # Errors
     /// What is wrong with it. An unknown key is wrong: what it says would be ignored.
     pub fn from_toml(text: &str) -> Result<Config, String> {
-        let config: Config = toml::from_str(text).map_err(|error| cause(text, &error))?;
+        let config: Config = parse_toml(text)?;
         config.check()?;
-        let written: Value = toml::from_str(text).map_err(|error| cause(text, &error))?;
+        let written: Value = parse_toml(text)?;
         let complete = Config {
             data: Some(PathBuf::new()),
             micro_batch: Some(1),
@@ -285,11 +286,16 @@ impl Environment {
     }
 }
 
-/// What is wrong with a TOML file, in one line: the error's own text repeats lines of the file.
-fn cause(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start));
-    let line = before.unwrap_or_default().matches('\n').count() + 1;
-    format!("line {line}: {}", printable(error.message()))
+/// Parses a TOML file.
+///
+/// # Errors
+/// What is wrong with it, in one line: the error's own text repeats lines of the file.
+pub fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.unwrap_or_default().matches('\n').count() + 1;
+        format!("line {line}: {}", printable(error.message()))
+    })
 }
 
 #[cfg(test)]

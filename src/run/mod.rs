@@ -44,7 +44,7 @@ use crate::trained_model::TrainedModelError;
 use lock::{LOCK, Lock, LockError, LockState};
 use records::{CSV_HEADER, METRICS};
 
-pub use config::{Config, Environment, unknown_key};
+pub use config::{Config, Environment, parse_toml, unknown_key};
 pub use records::History;
 pub use state::{DataRecord, Progress, SavedState};
 

@@ -3,6 +3,8 @@
 //! The defaults for CIFAR are those of the authors' Torch code (`fb.resnet.torch` with the
 //! changes of PyramidNet's README).
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
 use super::Schedule;
@@ -170,19 +172,26 @@ impl Recipe {
         )
     }
 
-    /// The options that are not default, as words.
-    pub fn options(&self) -> Vec<String> {
-        let number = |name: &str, value: Option<f32>| value.map(|value| format!("{name} {value}"));
+    /// What changes images and the loss besides flips and crops, as words; nothing by default.
+    pub fn augmentation_options(&self) -> Vec<String> {
         let share = |value: f32| Some(value).filter(|value| *value > 0.0);
         let options = [
-            number("random erasing", share(self.erase)),
-            self.cutout.map(|side| format!("cutout {side}")),
-            number("mixup", self.mixup),
-            number("CutMix", self.cutmix),
-            number("label smoothing", share(self.label_smoothing)),
-            number("gradients clipped to norm", self.clip_grad_norm),
-            number("averages with decay", self.ema),
-            self.patience.map(|epochs| format!("patience {epochs}")),
+            option("random erasing", share(self.erase)),
+            option("cutout", self.cutout),
+            option("mixup", self.mixup),
+            option("CutMix", self.cutmix),
+            option("label smoothing", share(self.label_smoothing)),
+        ];
+        options.into_iter().flatten().collect()
+    }
+
+    /// What an update does besides stochastic gradient descent, and when the run ends early, as
+    /// words; nothing by default.
+    pub fn update_options(&self) -> Vec<String> {
+        let options = [
+            option("gradients clipped to norm", self.clip_grad_norm),
+            option("averages of the weights with decay", self.ema),
+            option("patience", self.patience),
         ];
         options.into_iter().flatten().collect()
     }
@@ -207,7 +216,6 @@ impl Recipe {
         };
         (initial * factor) as f32
     }
-
     /// Milestones for the number of epochs: at one half and at three quarters, as 150 and 225 of
     /// 300, but after the first epoch.
     pub fn proposed_milestones(&self) -> Vec<u32> {
@@ -222,6 +230,11 @@ impl Recipe {
     pub fn never_drops(&self) -> bool {
         self.schedule.is_step() && !self.milestones.iter().any(|m| *m <= self.epochs)
     }
+}
+
+/// A name and its value, if there is one.
+fn option(name: &str, value: Option<impl Display>) -> Option<String> {
+    value.map(|value| format!("{name} {value}"))
 }
 
 #[cfg(test)]

@@ -55,12 +55,14 @@ fn poisoned(mut snapshot: Snapshot, poison: &[Poison]) -> Snapshot {
     snapshot
 }
 
-/// Bits of all trained tensors.
+/// Bits of all trained tensors, and of their averages if there are any.
 fn trained(trainer: &Trainer) -> Vec<(String, Vec<u32>)> {
-    let weights = trainer
-        .engine()
-        .read_tensors(trainer.network(), TensorKind::Weights);
-    let tensors = pollster::block_on(weights).unwrap().into_iter();
+    let averages = trainer.options().recipe.ema.map(|_| TensorKind::Averages);
+    let kinds = [TensorKind::Weights].into_iter().chain(averages);
+    let tensors = kinds.flat_map(|kind| {
+        let tensors = trainer.engine().read_tensors(trainer.network(), kind);
+        pollster::block_on(tensors).unwrap()
+    });
     let trained = tensors.filter(|(name, _)| !name.contains("running"));
     let bits = |values: Vec<f32>| values.iter().map(|value| value.to_bits()).collect();
     trained.map(|(name, values)| (name, bits(values))).collect()
@@ -114,11 +116,14 @@ fn divergence_is_noticed_in_its_step_and_named() {
         ),
     ];
     for device in devices() {
-        for micro_batch in [None, Some(3)] {
+        for (micro_batch, extended) in [(None, false), (None, true), (Some(3), true)] {
             for (poison, in_loss, expected) in cases {
                 let what = format!("{}, micro-batch {micro_batch:?}, {poison:?}", device.name());
                 let mut run = Run::new(8, 32, 8);
                 run.options.micro_batch = micro_batch;
+                // Clipping hides nothing, and averages take nothing over.
+                run.options.recipe.clip_grad_norm = extended.then_some(1e3);
+                run.options.recipe.ema = extended.then_some(0.5);
                 run.options.recipe.learning_rate = 10.0;
                 let mut trainer = run.trainer(device, &run.start());
                 trainer.step().unwrap();

@@ -1,8 +1,8 @@
 //! `--config`: a file of flags, over which those of the command line win.
 //!
-//! Its keys are the long names of flags, with hyphens or underscores. A file with the tables
-//! `network` and `recipe` is the configuration of a run, as `--print-config` and run directories
-//! write it.
+//! Its keys are the long names of flags, with hyphens or underscores; paths are relative to the
+//! current directory, as those of flags are. A file with the tables `network` and `recipe` is the
+//! configuration of a run, as `--print-config` and run directories write it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::super::error::CliError;
 use super::args::Args;
-use crate::run::{Config, unknown_key};
+use crate::run::{Config, parse_toml, unknown_key};
 use crate::text::{printable, printable_path};
 
 /// Flags that say where others come from, and those of a resumed run, which has its own file.
@@ -41,8 +41,7 @@ fn extend(path: &Path, mut args: Args, given: Vec<OsString>) -> Result<Args, Cli
     let wrong =
         |cause: String| CliError::Usage(format!("--config {}: {cause}", printable_path(path)));
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let file: Value = toml::from_str(&text)
-        .map_err(|error: toml::de::Error| wrong(printable(error.message())))?;
+    let file: Value = parse_toml(&text).map_err(wrong)?;
     if ["network", "recipe"]
         .iter()
         .any(|key| file[key].is_object())

@@ -24,10 +24,11 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
         false => "no flip and crop".to_owned(),
     };
     device.say(&format!(
-        "data: {}, {} training and {} test images, {augment}",
+        "data: {}, {} training and {} test images, {augment}{}",
         plan.config.dataset,
         trainer.images_per_epoch(),
-        plan.dataset.test.len()
+        plan.dataset.test.len(),
+        more(recipe.augmentation_options())
     ));
     let micro = plan
         .config
@@ -42,7 +43,7 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
         schedule(recipe),
         recipe.momentum,
         recipe.weight_decay,
-        options(recipe),
+        more(recipe.update_options()),
         plan.config.seed
     ));
     if plan.config.freeze_until.is_some() {
@@ -67,9 +68,9 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
     }
 }
 
-/// The options that are not default, each after a comma.
-fn options(recipe: &Recipe) -> String {
-    let options = recipe.options().into_iter();
+/// Options, each after a comma.
+fn more(options: Vec<String>) -> String {
+    let options = options.into_iter();
     options.map(|option| format!(", {option}")).collect()
 }
 
