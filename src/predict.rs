@@ -7,6 +7,7 @@ use crate::graph::ops::AssembleBatch;
 use crate::graph::{Graph, GraphError, Passes, ValueId};
 use crate::kernels::Choices;
 use crate::model::{Description, Input, LayerKind, Network, Preprocessing, Unit, names};
+use crate::shape::PixelFormat;
 use crate::train::softmax;
 use crate::trained_model::TrainedModel;
 
@@ -134,6 +135,7 @@ impl Predictor {
         let input = Input::Images {
             name: names::EVAL_IMAGES,
             count,
+            pixels: PixelFormat::U8,
             preprocessing,
             augment: false,
         };
@@ -199,7 +201,7 @@ impl Predictor {
         let classes = self.description.classes.len();
         let size = self.description.network.image_size as usize;
         assert_eq!(images.len(), self.count * 3 * size * size, "images");
-        let words = AssembleBatch::pack_images(images, size);
+        let words = AssembleBatch::pack_images(images, self.count);
         self.engine.write(self.images, &words);
         self.engine.run(0)?;
         let logits = self.engine.read_values(self.logits).await?;

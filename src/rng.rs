@@ -50,6 +50,8 @@ pub enum Purpose {
     Initialise = 4,
     /// The images of the `shapes` dataset.
     Shapes = 5,
+    /// ImageNet's crops of random area, and its changes of colour.
+    ImageNet = 16,
 }
 
 /// The key of [`philox4x32`] for a seed.

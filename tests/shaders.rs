@@ -18,7 +18,7 @@ use pyr_wgpu::graph::{Graph, Op, Passes, Precision};
 use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
 use pyr_wgpu::model::{Input, Network, Preprocessing, names, preset};
 use pyr_wgpu::program::{Access, Kernel, MatrixUnit, Needs, Program};
-use pyr_wgpu::shape::DType;
+use pyr_wgpu::shape::{DType, PixelFormat};
 use pyr_wgpu::train::{Mode, step_graph};
 
 /// WebGPU's default limits.
@@ -127,6 +127,7 @@ fn all_kernels() -> Kernels {
         let input = Input::Images {
             name: names::TRAIN_IMAGES,
             count: 5,
+            pixels: PixelFormat::U8,
             preprocessing: Preprocessing::new(small.network.spec(), [127.0; 3], [64.0; 3]),
             augment: true,
         };

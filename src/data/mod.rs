@@ -24,6 +24,8 @@
 //! and the loader's interface exist in the browser too.
 
 #[cfg(not(target_arch = "wasm32"))]
+mod augment;
+#[cfg(not(target_arch = "wasm32"))]
 mod cifar;
 mod datasets;
 mod decode;
@@ -36,6 +38,8 @@ mod formats;
 mod grid;
 #[cfg(not(target_arch = "wasm32"))]
 mod image_files;
+#[cfg(not(target_arch = "wasm32"))]
+mod imagenet;
 mod images;
 mod loader;
 mod manifest;
@@ -53,9 +57,13 @@ mod unused;
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::rng::{Purpose, Stream};
+use crate::shape::PixelFormat;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use cifar::read_records;
@@ -72,12 +80,57 @@ pub use formats::is_named_as_image;
 pub use grid::write_grid;
 pub use images::Images;
 pub use loader::{Batch, Loader};
-pub use manifest::{Archive, Manifest, Published, RecipeDefaults, RecordFile};
+pub use manifest::{Archive, Constants, Manifest, Published, RecipeDefaults, RecordFile};
 #[cfg(not(target_arch = "wasm32"))]
 pub use names::spell_apart;
 pub use resize::{Resampling, Resize};
 #[cfg(not(target_arch = "wasm32"))]
 pub use statistics::{MEASURED, fingerprint};
+
+/// Where training images are cropped, and what else changes at random.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Augmentation {
+    /// On the device, that of the recipe for CIFAR: padding, a crop at a random offset, a flip.
+    #[default]
+    Crop,
+    /// Where images are decoded, that of the recipe for ImageNet (Torch's `fb.resnet.torch`): a crop
+    /// of random area and aspect ratio, changes of brightness, contrast, saturation and lighting;
+    /// and a flip on the device.
+    ImageNet,
+}
+
+impl Augmentation {
+    const ALL: [(Augmentation, &str); 2] = [
+        (Augmentation::Crop, "crop"),
+        (Augmentation::ImageNet, "imagenet"),
+    ];
+
+    /// Whether it is the default.
+    pub fn is_crop(&self) -> bool {
+        *self == Augmentation::Crop
+    }
+}
+
+impl FromStr for Augmentation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Augmentation, String> {
+        let found = Augmentation::ALL.iter().find(|(_, word)| *word == text);
+        let found = found.map(|(augmentation, _)| *augmentation);
+        found.ok_or_else(|| "it is crop or imagenet".to_owned())
+    }
+}
+
+/// Files that only save time, such as listings of large folders: they may be lost, and writing
+/// them may fail.
+pub trait Cache: Send + Sync {
+    /// The bytes that were written; nothing if they are lost or damaged.
+    fn read(&self, name: &str) -> Option<Vec<u8>>;
+
+    /// Writes a file, if possible.
+    fn write(&self, name: &str, bytes: &[u8]);
+}
 
 /// Decoded images stay in memory if the parts that are opened take at most this many bytes.
 pub const HOST_LIMIT: u64 = 1 << 30;
@@ -130,11 +183,15 @@ pub trait Source: Send + Sync {
     /// N: images are N x N.
     fn size(&self) -> u32;
 
-    /// Writes an image to `out`, N·N·3 bytes: rows from the top, pixels from the left,
-    /// bytes R, G, B.
+    /// The format of images that are read with a key, if `augmented`, or without one.
+    fn pixels(&self, _augmented: bool) -> PixelFormat {
+        PixelFormat::U8
+    }
+
+    /// Writes an image to `out`, N x N pixels in the format [`Source::pixels`].
     ///
     /// A source with a random stage draws from `key`; without a key, as in evaluation, it writes
-    /// the image as [`Resize`] produces it. Other sources ignore the key.
+    /// the image as [`Resize`] produces it, in bytes. Other sources ignore the key.
     ///
     /// # Errors
     /// If the image cannot be read and no other image can replace it.
@@ -191,7 +248,7 @@ pub struct Dataset {
 }
 
 /// Which dataset to open, and how to resize its images.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request {
     /// Which dataset.
     pub kind: DatasetKind,
@@ -201,6 +258,11 @@ pub struct Request {
     pub resize: Resize,
     /// Whether to open the training images as well.
     pub need_train: bool,
+    /// How training images that are read with a key are augmented;
+    /// [`Augmentation::ImageNet`] needs [`DatasetKind::has_image_files`].
+    pub augmentation: Augmentation,
+    /// Where listings of large folders are kept, if anywhere.
+    pub cache: Option<Arc<dyn Cache>>,
 }
 
 #[cfg(not(target_arch = "wasm32"))]

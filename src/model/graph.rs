@@ -12,11 +12,11 @@ use super::state::TensorKind;
 use crate::graph::ops::{self, Window};
 use crate::graph::step::Step;
 use crate::graph::{Graph, GraphError, Passes, Precision, ValueId, precision, rewrite};
-use crate::shape::Shape;
+use crate::shape::{PixelFormat, Shape};
 
 /// Names of a graph's external inputs and outputs.
 pub mod names {
-    /// Images as bytes, u32 [M, words]; see [`crate::graph::ops::AssembleBatch`].
+    /// Images, u32 [M, words]; see [`crate::graph::ops::AssembleBatch`].
     pub const TRAIN_IMAGES: &str = "training images";
     /// The same for evaluation.
     pub const EVAL_IMAGES: &str = "evaluation images";
@@ -45,16 +45,17 @@ pub mod names {
 pub enum Input {
     /// The external value [`names::INPUT`], already normalised.
     Tensor,
-    /// 8-bit images, assembled and normalised on the device.
+    /// Images, assembled and normalised on the device.
     Images {
         /// Name of the value that holds the images.
         name: &'static str,
         /// Number of images in it.
         count: usize,
+        /// How they store their pixels.
+        pixels: PixelFormat,
         /// Mean and standard deviation of the channels.
         preprocessing: Preprocessing,
-        /// Whether to flip at random, and to crop at random after padding by
-        /// [`crop_padding`].
+        /// Whether to augment, as [`assemble_batch`] does.
         augment: bool,
     },
 }
@@ -77,16 +78,22 @@ pub fn crop_padding(image_size: usize) -> usize {
     image_size / 8
 }
 
-/// The operator that makes a batch of images of `size` x `size`: flipped and cropped at random with
-/// `augment`, as in training.
+/// The operator that makes a batch of images of `size` x `size`. With `augment`, as in training,
+/// it flips them at random, and crops images of bytes at random after padding by [`crop_padding`];
+/// those in single precision were cropped where they were decoded.
 pub fn assemble_batch(
     size: usize,
+    pixels: PixelFormat,
     preprocessing: &Preprocessing,
     augment: bool,
 ) -> ops::AssembleBatch {
     ops::AssembleBatch {
         size,
-        padding: if augment { crop_padding(size) } else { 0 },
+        pixels,
+        padding: match (augment, pixels) {
+            (true, PixelFormat::U8) => crop_padding(size),
+            (true, PixelFormat::F32) | (false, _) => 0,
+        },
         flip: augment,
         order: preprocessing.order,
         mean: preprocessing.mean,
@@ -219,14 +226,15 @@ impl Forward<'_> {
             Input::Images {
                 name,
                 count,
+                pixels,
                 preprocessing,
                 augment,
             } => {
-                let words = ops::AssembleBatch::image_words(size);
+                let words = ops::AssembleBatch::image_words(size, *pixels);
                 let images = self.graph.external(name, Shape::indices(&[*count, words]));
                 let rows = self.graph.external(names::ROWS, Shape::indices(&[batch]));
                 let samples = self.samples(batch);
-                let op = assemble_batch(size, preprocessing, *augment);
+                let op = assemble_batch(size, *pixels, preprocessing, *augment);
                 let step = declared(self.graph, names::STEP);
                 self.graph
                     .push_one(op, &[images, rows, samples, step], names::INPUT)

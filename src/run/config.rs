@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::data::DatasetKind;
+use crate::data::{Augmentation, DataError, DatasetKind};
 use crate::engine::Device;
 use crate::gpu;
 use crate::graph::{ActivationCheckpointing, Passes, Precision};
@@ -22,6 +22,9 @@ pub struct Config {
     /// Its directory, as an absolute path, so that a run resumes from any directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// How training images are augmented, if they are.
+    #[serde(default, skip_serializing_if = "Augmentation::is_crop")]
+    pub augmentation: Augmentation,
     /// Seed of all random numbers.
     pub seed: u64,
     /// Size of a micro-batch, if smaller than the batch.
@@ -63,6 +66,7 @@ impl Config {
         let written: Value = toml::from_str(text).map_err(|error| cause(text, &error))?;
         let complete = Config {
             data: Some(PathBuf::new()),
+            augmentation: Augmentation::ImageNet,
             micro_batch: Some(1),
             from: Some(PathBuf::new()),
             reset_classifier: true,
@@ -141,9 +145,15 @@ impl Config {
             true => Ok(()),
             false => Err(text.to_owned()),
         };
-        self.dataset
-            .parse::<DatasetKind>()
-            .map_err(|error| error.to_string())?;
+        let kind: DatasetKind = self
+            .dataset
+            .parse()
+            .map_err(|error: DataError| error.to_string())?;
+        rule(
+            self.augmentation.is_crop() || kind.has_image_files(),
+            "--augmentation imagenet crops images where their files are decoded, so it needs \
+             --dataset imagenet or folder; leave it out",
+        )?;
         self.network().map_err(|error| error.to_string())?;
         rule(
             recipe.epochs > 0,

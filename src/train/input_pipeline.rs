@@ -1,8 +1,8 @@
 //! The input pipeline: from a data source to the batches of an engine.
 //!
 //! A split that fits one binding of the device is uploaded once, as bytes, and a batch is a list
-//! of row indices. For a larger split, the bytes of each batch are uploaded; threads read them
-//! ahead where the source is not in memory.
+//! of row indices. For a larger split, and one that is augmented where it is decoded, the images of
+//! each batch are uploaded; threads read them ahead where the source is not in memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::data::{Batch, EpochKey, Loader, Source};
 use crate::engine::{Device, Engine, ValueHandle};
 use crate::graph::ops::{AssembleBatch, IGNORED};
 use crate::model::{Input, Preprocessing, names};
+use crate::shape::PixelFormat;
 
 /// Largest split that is kept on the device, in bytes; it should leave room for the network.
 const DEVICE_LIMIT: u64 = 1 << 30;
@@ -52,7 +53,8 @@ impl InputPipeline {
         device: &Device,
         workers: usize,
     ) -> InputPipeline {
-        let bytes = 4 * AssembleBatch::image_words(source.size() as usize) * source.len();
+        let size = source.size() as usize;
+        let bytes = 4 * AssembleBatch::image_words(size, PixelFormat::U8) * source.len();
         let limit = match device {
             Device::Gpu(_) => device.target().max_binding.min(DEVICE_LIMIT),
             Device::Cpu(_) => DEVICE_LIMIT,
@@ -87,6 +89,7 @@ impl InputPipeline {
         Input::Images {
             name: self.value,
             count: if self.resident { self.len() } else { batch },
+            pixels: self.source.pixels(augment),
             preprocessing: *preprocessing,
             augment,
         }
@@ -101,7 +104,10 @@ impl InputPipeline {
             labels: engine.value(names::LABELS),
         };
         if let (true, Some(bytes)) = (self.resident, self.source.resident()) {
-            engine.write(values.images, &self.words(bytes));
+            engine.write(
+                values.images,
+                &AssembleBatch::pack_images(bytes, self.len()),
+            );
         }
         values
     }
@@ -135,8 +141,10 @@ impl InputPipeline {
         let rows: Vec<u32> = match self.resident {
             true => samples.clone(),
             false => {
-                engine.write(values.images, &self.words(&batch.images));
-                let last = batch.indices.len() as u32;
+                let count = batch.indices.len();
+                let words = AssembleBatch::pack_images(&batch.images, count);
+                engine.write(values.images, &words);
+                let last = count as u32;
                 (0..size as u32)
                     .map(|row| if row < last { row } else { 0 })
                     .collect()
@@ -145,11 +153,6 @@ impl InputPipeline {
         engine.write(values.rows, &rows);
         engine.write(values.samples, &samples);
         engine.write(values.labels, &labels);
-    }
-
-    /// Packs images into the words of the graph's value; each image is word-aligned.
-    fn words(&self, bytes: &[u8]) -> Vec<u32> {
-        AssembleBatch::pack_images(bytes, self.source.size() as usize)
     }
 }
 

@@ -9,13 +9,16 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, value_parser};
 use rayon::prelude::*;
 
+use super::super::cache;
 use super::super::dataset;
 use super::super::error::CliError;
 use super::super::output::print_message;
 use super::super::positive;
 use super::ResizeArgs;
 use crate::checkpoint::write_atomically;
-use crate::data::{self, DataError, DatasetKind, EpochKey, Request, Source, write_grid};
+use crate::data::{
+    self, Augmentation, DataError, DatasetKind, EpochKey, Request, Source, write_grid,
+};
 use crate::graph::ops::{AssembleBatch, ChannelOrder};
 use crate::graph::step::Step;
 use crate::graph::{Op, Tensor};
@@ -46,7 +49,11 @@ pub(in super::super) struct Args {
     /// File to write
     #[arg(long, value_name = "FILE.png", default_value = "show.png")]
     output: PathBuf,
-    /// No random flip and crop
+    /// How images change at random, as in training: crop or imagenet [default: imagenet for image
+    /// files and --stem imagenet, else crop]
+    #[arg(long, value_name = "WORD", conflicts_with = "no_augment")]
+    augmentation: Option<Augmentation>,
+    /// No random flip, crop and colours
     #[arg(long)]
     no_augment: bool,
     /// Print errors only
@@ -68,11 +75,24 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             printable_path(&args.output)
         )));
     }
+    let augmentation = match args.augmentation {
+        Some(augmentation) => augmentation,
+        None => args.resize.stem().augmentation(args.dataset),
+    };
+    if !augmentation.is_crop() && !args.dataset.has_image_files() {
+        return Err(CliError::Usage(format!(
+            "--augmentation imagenet crops images where their files are decoded, which {} does not \
+             have; leave it out",
+            args.dataset
+        )));
+    }
     let opened = data::open(&Request {
         kind: args.dataset,
         dir: args.data,
         resize,
         need_train: true,
+        augmentation,
+        cache: cache::listings(),
     })?;
     let train = opened.train.expect("it was requested");
     let say = |text: &str| {
@@ -146,14 +166,15 @@ impl View<'_> {
             mean, std, resize, ..
         } = self.preprocessing;
         let size = resize.size as usize;
-        let mut read = vec![0; samples.len() * size * size * 3];
-        let images = read.chunks_exact_mut(size * size * 3);
+        let pixels = self.train.pixels(self.augment);
+        let mut read = vec![0; samples.len() * pixels.image_bytes(size)];
+        let images = read.chunks_exact_mut(pixels.image_bytes(size));
         for (image, sample) in images.zip(samples) {
             let key = self.augment.then_some(self.key);
             self.train.read(*sample as usize, key, image)?;
         }
         let count = samples.len();
-        let table = Shape::indices(&[count, AssembleBatch::image_words(size)]);
+        let table = Shape::indices(&[count, AssembleBatch::image_words(size, pixels)]);
         let list = Shape::indices(&[count]);
         let step = Step {
             seed: self.key.seed,
@@ -161,13 +182,13 @@ impl View<'_> {
             ..Step::default()
         };
         let inputs = [
-            Tensor::index(table, AssembleBatch::pack_images(&read, size)),
+            Tensor::index(table, AssembleBatch::pack_images(&read, count)),
             Tensor::index(list.clone(), (0..count as u32).collect()),
             Tensor::index(list, samples.to_vec()),
             Tensor::index(Step::shape(), step.to_words().into()),
         ];
-        let op = Op::from(assemble_batch(size, &self.preprocessing, self.augment));
-        let batch = op.reference(&inputs.each_ref()).swap_remove(0);
+        let op = assemble_batch(size, pixels, &self.preprocessing, self.augment);
+        let batch = Op::from(op).reference(&inputs.each_ref()).swap_remove(0);
         let byte = |(value, channel): (&f64, usize)| {
             let value = value * f64::from(std[channel]) + f64::from(mean[channel]);
             value.round() as u8

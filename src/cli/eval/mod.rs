@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 mod predictions;
 mod report;
 
+use super::cache;
 use super::dataset;
 use super::device::DeviceArgs;
 use super::error::CliError;
@@ -18,7 +19,7 @@ use super::progress::Progress;
 use super::tuning::{Tune, TuneArgs, complete};
 use super::{positive, print_json, workers};
 use crate::checkpoint::write_atomically;
-use crate::data::{self, DatasetKind};
+use crate::data::{self, Augmentation, DatasetKind};
 use crate::kernels::Choices;
 use crate::text::{printable, printable_path};
 use crate::train::{Evaluator, EvaluatorOptions, TrainError};
@@ -36,7 +37,7 @@ pub(super) struct Args {
     /// Images per batch
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     batch_size: usize,
-    /// Threads that decode images, for datasets over 1 GiB
+    /// Threads that decode images, for imagenet and for folders over 1 GiB
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = workers)]
     workers: usize,
     /// Write the class and the scores of every image, as .csv or .npz
@@ -74,6 +75,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         dir: args.data.clone(),
         resize: loaded.description.preprocessing.resize,
         need_train: false,
+        augmentation: Augmentation::default(),
+        cache: cache::listings(),
     })?;
     for note in &opened.notes {
         args.device.say(&format!("note: {note}"));

@@ -63,7 +63,7 @@ macro_rules! flag {
 pub(super) const DATA: &str = "data";
 
 /// Every flag that determines what a run computes, except the network's.
-const FLAGS: [RunFlag; 20] = [
+const FLAGS: [RunFlag; 21] = [
     flag!("epochs", Growing, recipe.epochs, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
@@ -90,6 +90,9 @@ const FLAGS: [RunFlag; 20] = [
     ),
     flag!("freeze-until", Refused, freeze_until, |args, config| {
         replace(&mut config.freeze_until, &args.files.freeze_until.map(Some))
+    }),
+    flag!("augmentation", Allowed, augmentation, |args, config| {
+        replace(&mut config.augmentation, &args.data.augmentation)
     }),
     flag!("seed", Allowed, seed, |args, config| {
         replace(&mut config.seed, &args.recipe.seed)
@@ -201,9 +204,14 @@ fn plain(name: &str) -> &str {
 pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
     dataset::check(args.data.dataset, args.data.data.as_deref())?;
     let kind = args.data.dataset.unwrap_or(DatasetKind::Shapes);
+    let network = match &args.files.from {
+        None => args.network.resolve(None)?,
+        Some(path) => fine_tune::network(path, &args.network)?,
+    };
     let mut config = Config {
         dataset: kind.to_string(),
         data: None,
+        augmentation: network.stem.augmentation(kind),
         seed: 1,
         micro_batch: None,
         fuse: true,
@@ -212,10 +220,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
         from: None,
         reset_classifier: false,
         freeze_until: None,
-        network: match &args.files.from {
-            None => args.network.resolve(None)?,
-            Some(path) => fine_tune::network(path, &args.network)?,
-        },
+        network,
         recipe: Recipe::for_dataset(kind),
     };
     for flag in &FLAGS {
@@ -294,6 +299,7 @@ pub(super) fn resumed_config(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Augmentation;
     use crate::model::preset;
     use crate::train::Schedule;
 
@@ -302,6 +308,7 @@ mod tests {
         let config = Config {
             dataset: "shapes".to_owned(),
             data: Some(PathBuf::new()),
+            augmentation: Augmentation::ImageNet,
             seed: 1,
             micro_batch: Some(1),
             fuse: true,

@@ -18,9 +18,10 @@ fn small(label_bytes: usize) -> Manifest {
         batch_size = 2
         learning_rate = 0.1
         milestones = []
-        [published]
+        [constants]
         mean = [1.0, 2.0, 3.0]
         std = [4.0, 5.0, 6.0]
+        [published]
         classes = ["a", "b", "c"]
         folder = "small-bin"
         label_bytes = {label_bytes}
@@ -65,6 +66,8 @@ fn request(dir: Option<&Path>) -> Request {
         dir: dir.map(Path::to_path_buf),
         resize: Resize::whole(SIZE),
         need_train: true,
+        augmentation: Augmentation::default(),
+        cache: None,
     }
 }
 

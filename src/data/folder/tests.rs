@@ -19,6 +19,8 @@ fn request(dir: Option<&Path>) -> Request {
         dir: dir.map(Path::to_path_buf),
         resize: Resize::whole(4),
         need_train: true,
+        augmentation: Augmentation::default(),
+        cache: None,
     }
 }
 
