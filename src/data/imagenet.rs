@@ -111,3 +111,6 @@ fn named(
     };
     Ok(names.iter().zip(ids).map(name).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,9 @@ enum Batches {
 }
 
 impl Loader {
+    /// Number of batches that training and evaluation prepare ahead.
+    pub const AHEAD: usize = 4;
+
     /// Reads `order`, batches of indices into `source`, on `workers` threads, at most `ahead`
     /// batches before the one the caller asks for next. Both count as 1 if 0; no batch is empty.
     ///

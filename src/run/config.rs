@@ -285,6 +285,7 @@ mod tests {
             freeze_until: None,
             dataset: "shapes".to_owned(),
             data: None,
+            augmentation: Augmentation::default(),
             seed: u64::MAX,
             micro_batch: Some(4),
             fuse: true,

@@ -17,9 +17,6 @@ use crate::shape::PixelFormat;
 /// Largest split that is kept on the device, in bytes; it should leave room for the network.
 const DEVICE_LIMIT: u64 = 1 << 30;
 
-/// Number of batches that the loader prepares ahead.
-const AHEAD: usize = 4;
-
 /// One split of a dataset, on its way to a device.
 pub(super) struct InputPipeline {
     source: Arc<dyn Source>,
@@ -116,7 +113,7 @@ impl InputPipeline {
     pub(super) fn batches(&self, order: Vec<Vec<u32>>, key: Option<EpochKey>) -> Batches {
         let loader = (!self.resident).then(|| {
             let source = Arc::clone(&self.source);
-            Loader::new(source, order.clone(), key, self.workers, AHEAD)
+            Loader::new(source, order.clone(), key, self.workers, Loader::AHEAD)
         });
         Batches {
             loader,

@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::{DatasetKind, Resize};
+use crate::data::{Augmentation, DatasetKind, Resize};
 
 /// A manifest of two training files of two records and a test file of one.
 fn small(label_bytes: usize) -> Manifest {

@@ -179,3 +179,6 @@ fn nanoseconds(time: SystemTime) -> Option<u64> {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     u64::try_from(since.as_nanos()).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use std::fs;
 
 use super::*;
-use crate::data::DatasetKind;
+use crate::data::{Augmentation, DatasetKind};
 
 fn manifest() -> Manifest {
     DatasetKind::Folder.manifest()
@@ -25,12 +25,12 @@ fn request(dir: Option<&Path>) -> Request {
 }
 
 /// A dataset folder that is deleted when dropped.
-struct Folder(TempDir);
+pub(super) struct Folder(TempDir);
 
 impl Folder {
     /// `counts` images of 4 x 4 for each class of both parts. The images of class c are
     /// of the colour (c·50, number, 9).
-    fn new(classes: &[&str], counts: usize) -> Folder {
+    pub(super) fn new(classes: &[&str], counts: usize) -> Folder {
         let folder = Folder(TempDir::new().unwrap());
         for part in ["train", "test"] {
             for (label, class) in classes.iter().enumerate() {
@@ -46,7 +46,7 @@ impl Folder {
         folder
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    pub(super) fn path(&self, below: &str) -> PathBuf {
         self.0.path().join(below)
     }
 
@@ -68,7 +68,7 @@ impl Folder {
 }
 
 /// The first pixel and the label of every image.
-fn colours(source: &dyn Source) -> Vec<([u8; 3], u32)> {
+pub(super) fn colours(source: &dyn Source) -> Vec<([u8; 3], u32)> {
     let mut image = vec![0; image_bytes(source.size())];
     (0..source.len())
         .map(|index| {
@@ -325,18 +325,30 @@ fn what_is_not_used_is_noted_once_for_each_reason() {
     for place in ["train/a/more", "extra"] {
         fs::create_dir(folder.path(place)).unwrap();
     }
-    // An image without an extension is one.
+    // An image without an extension is one, but a large folder is not searched for it.
     fs::copy(folder.path("train/b/000.png"), folder.path("train/b/001")).unwrap();
-    for limit in [HOST_LIMIT, 0] {
+    for (limit, images, none) in [
+        (
+            HOST_LIMIT,
+            3,
+            "test/b/labels.csv, train/a/Thumbs.db, train/a/desktop.ini and 1 more (not an image \
+             by name or content)",
+        ),
+        (
+            0,
+            2,
+            "test/b/labels.csv, train/a/Thumbs.db, train/a/desktop.ini and 2 more (not an image \
+             by name; contents of a folder too large for the memory are not searched for images)",
+        ),
+    ] {
         let data = folder.open_within(limit).unwrap();
-        assert_eq!((data.train.unwrap().len(), data.test.len()), (3, 2));
+        assert_eq!((data.train.unwrap().len(), data.test.len()), (images, 2));
         let directory = folder.0.path().display();
         let expected = [
             "README.md, extra (neither the training nor the test part)",
             "train/a/more (a folder in a class folder; not searched, images belong directly into \
              the class folder)",
-            "test/b/labels.csv, train/a/Thumbs.db, train/a/desktop.ini and 1 more (not an image \
-             by name or content)",
+            none,
             "train/loose.png (not in a class folder)",
             "train/.ignored, train/a/.DS_Store (the name begins with a dot)",
         ];
@@ -463,21 +475,28 @@ fn a_hundredth_of_the_files_may_be_unreadable() {
     let folder = Folder::new(&["a", "b"], 50);
     folder.write("train/a/010.png", b"no image");
     folder.write("train/a/notes.txt", b"no image");
-    for limit in [HOST_LIMIT, 0] {
-        let data = folder.open_within(limit).unwrap();
-        let train = data.train.unwrap();
-        assert_eq!(train.len(), 99);
-        // Images after the gap have moved up, with their labels.
-        let colours = colours(&*train);
-        assert_eq!(colours[10], ([0, 11, 9], 0));
-        assert_eq!(colours[49], ([50, 0, 9], 1));
-        let notes = data.notes.join("\n");
-        assert_has(&notes, "1 of 100 image files in ");
-        assert_has(
-            &notes,
-            "cannot be read and are skipped: a/010.png: not an image in JPEG",
-        );
-    }
+    let data = folder.open().unwrap();
+    let train = data.train.unwrap();
+    assert_eq!(train.len(), 99);
+    // Images after the gap have moved up, with their labels.
+    let found = colours(&*train);
+    assert_eq!(found[10], ([0, 11, 9], 0));
+    assert_eq!(found[49], ([50, 0, 9], 1));
+    let notes = data.notes.join("\n");
+    assert_has(&notes, "1 of 100 image files in ");
+    assert_has(
+        &notes,
+        "cannot be read and are skipped: a/010.png: not an image in JPEG",
+    );
+    // A large folder's files are opened when they are read, first to measure mean and deviation.
+    let data = folder.open_within(0).unwrap();
+    let train = data.train.unwrap();
+    assert_eq!((train.len(), train.notes().len()), (100, 1));
+    assert_eq!(colours(&*train)[10], ([0, 11, 9], 0));
+    assert_has(
+        &train.notes().join(""),
+        "replaced by others of their class: a/010.png: not",
+    );
     folder.write("train/b/011.png", b"");
     for limit in [HOST_LIMIT, 0] {
         let error = folder.open_within(limit).err().unwrap().to_string();
