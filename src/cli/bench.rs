@@ -14,7 +14,7 @@ use super::fitting::{SMALLER, fitting};
 use super::network::NetworkArgs;
 use super::step::StepArgs;
 use super::tuning::{Tune, TuneArgs, complete};
-use super::{positive, print_json, print_line, workers};
+use super::{positive, print_json, print_line, processors, workers};
 use crate::bench::{Bound, KernelRow, Report, Task, Workload, by_shader, measure, trace_events};
 use crate::checkpoint::writing_advice;
 use crate::engine::Device;
@@ -55,7 +55,7 @@ pub(super) struct Args {
     /// read and augmented
     #[arg(long, value_name = "DIR", conflicts_with_all = NETWORK_ONLY)]
     data: Option<PathBuf>,
-    /// With --data: threads that decode images [default: 2]
+    /// With --data: threads that decode images [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = workers, requires = "data")]
     workers: Option<usize>,
     /// Print one JSON document
@@ -114,7 +114,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             directory,
             image_size: args.network.image_size.unwrap_or(224),
             batch_size: args.batch_size,
-            workers: args.workers.unwrap_or(2),
+            workers: args.workers.unwrap_or_else(processors),
             seconds: args.seconds,
         };
         return loading::run(loading, args.json);

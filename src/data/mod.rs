@@ -1,4 +1,4 @@
-//! Datasets: from bytes on disk to 8-bit images and labels.
+//! Datasets: from bytes on disk to images and labels.
 //!
 //! - [`open`] turns a [`Request`] into a [`Dataset`]: class names, constants and two [`Source`]s.
 //! - A [`Source`] is a sequence of square RGB images of one size. In memory it is [`Images`],
@@ -10,17 +10,18 @@
 //!
 //! The table of `datasets` has a row for each dataset: its name, its manifest (`manifest`: what is
 //! published about it, and the recipe's defaults), and its reader. The readers are `shapes` (drawn
-//! by the program), `cifar` (the published binary files) and `folder` (image files, which
-//! `formats` tells from others; `image_files` reads those that exceed memory, `unreadable` counts
-//! those that cannot be read, and `unused` lists what is no part of the dataset). `decode` and
-//! `resize` produce pixels of the network's size, `statistics` measures mean and deviation where
+//! by the program), `cifar` (the published binary files), `folder` (image files, which
+//! `formats` tells from others; `image_files` reads those that exceed memory or are decoded again
+//! in each epoch, `unreadable` counts those that cannot be read, and `unused` lists what is no part
+//! of the dataset) and `imagenet` (a folder with names for its classes). `augment` is the random
+//! stage of ImageNet's recipe ([`Augmentation`]). `decode` and `resize` produce pixels of the network's size, `statistics` measures mean and deviation where
 //! none are published. `names` makes names of classes and files fit to print.
 //! [`inspect_folder`] looks for faults in a folder before it is used, and [`write_grid`] writes
 //! images side by side as PNG.
 //!
-//! Images stay bytes here: padding, cropping, flipping and normalising happen on the device, so
-//! this room depends on neither the network nor training; a manifest's recipe is plain data. It
-//! does not download or unpack anything. Files and threads exist natively only; drawing, decoding
+//! Padding, the crop after it, flipping and normalising happen on the device, and images stay bytes
+//! unless they are augmented here, so this room depends on neither the network nor training; a
+//! manifest's recipe is plain data. It does not download or unpack anything. Files and threads exist natively only; drawing, decoding
 //! and the loader's interface exist in the browser too.
 
 #[cfg(not(target_arch = "wasm32"))]

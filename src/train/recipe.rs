@@ -207,6 +207,7 @@ mod tests {
             ("shapes", 5, 0.05),
             ("cifar10", 300, 0.1),
             ("cifar100", 300, 0.5),
+            ("imagenet", 120, 0.05),
             ("folder", 300, 0.1),
         ];
         assert!(rates.eq(expected));

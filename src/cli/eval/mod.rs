@@ -17,7 +17,7 @@ use super::fitting::{SMALLER, fitting};
 use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::tuning::{Tune, TuneArgs, complete};
-use super::{positive, print_json, workers};
+use super::{positive, print_json, processors, workers};
 use crate::checkpoint::write_atomically;
 use crate::data::{self, Augmentation, DatasetKind};
 use crate::kernels::Choices;
@@ -38,7 +38,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     batch_size: usize,
     /// Threads that decode images, for imagenet and for folders over 1 GiB
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = workers)]
+    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = workers)]
     workers: usize,
     /// Write the class and the scores of every image, as .csv or .npz
     #[arg(long, value_name = "FILE", value_parser = predictions::file)]

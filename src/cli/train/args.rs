@@ -9,7 +9,7 @@ use super::super::device::DeviceArgs;
 use super::super::error::CliError;
 use super::super::network::NetworkArgs;
 use super::super::tuning::TuneArgs;
-use super::super::workers;
+use super::super::{processors, workers};
 use super::fine_tune;
 use crate::data::{Augmentation, DatasetKind};
 use crate::graph::Precision;
@@ -84,7 +84,7 @@ pub(super) struct DataArgs {
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
     /// Threads that decode images, for datasets over 1 GiB and for --augmentation imagenet
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = workers)]
+    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = workers)]
     pub(super) workers: usize,
     /// How training images change at random: crop (pad, crop, flip), or imagenet (crop of random
     /// area and aspect ratio, colour, lighting, flip; needs image files) [default: imagenet for
