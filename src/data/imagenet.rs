@@ -39,8 +39,8 @@ pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, Dat
     let listed = folder::list_by_name(directory, &IMAGENET, request);
     let listed = listed.map_err(|error| not_sorted(directory, error))?;
     let mut dataset = listed.open(request, Some(constants), 0)?;
-    match read_words(directory)? {
-        Some((path, words)) => dataset.classes = named(&dataset.classes, &words, &path)?,
+    match Words::read(directory)? {
+        Some(words) => dataset.classes = words.name(&dataset.classes)?,
         None => dataset.notes.push(format!(
             "classes are named by their folders; {} in the directory would name them by words",
             WORDS[0]
@@ -67,49 +67,51 @@ fn not_sorted(directory: &Path, error: DataError) -> DataError {
     }
 }
 
-/// The list of words, by id, and its path.
-fn read_words(directory: &Path) -> Result<Option<(PathBuf, HashMap<String, String>)>, DataError> {
-    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf());
-    for above in absolute.ancestors().take(4) {
-        for name in WORDS {
-            let path = above.join(name);
-            match fs::read_to_string(&path) {
-                Ok(text) => {
-                    let lines = text.lines().filter_map(|line| line.trim().split_once(' '));
-                    let words = lines.map(|(id, words)| (id.to_owned(), words.trim().to_owned()));
-                    return Ok(Some((path, words.collect())));
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(DataError::Io { path, source }),
-            }
-        }
-    }
-    Ok(None)
+/// A list of words.
+struct Words {
+    path: PathBuf,
+    by_id: HashMap<String, String>,
 }
 
-/// The names of classes, given by their ids.
-fn named(
-    ids: &[String],
-    words: &HashMap<String, String>,
-    path: &Path,
-) -> Result<Vec<String>, DataError> {
-    let names = ids.iter().map(|id| {
-        let unlisted = || DataError::UnlistedClass {
-            path: path.to_path_buf(),
-            class: id.clone(),
-        };
-        words.get(id).ok_or_else(unlisted)
-    });
-    let names: Vec<&String> = names.collect::<Result<_, _>>()?;
-    let mut uses: HashMap<&String, usize> = HashMap::new();
-    for words in words.values() {
-        *uses.entry(words).or_default() += 1;
+impl Words {
+    /// Reads the nearest list, if there is one.
+    fn read(directory: &Path) -> Result<Option<Words>, DataError> {
+        let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf());
+        for above in absolute.ancestors().take(4) {
+            for name in WORDS {
+                let path = above.join(name);
+                match fs::read_to_string(&path) {
+                    Ok(text) => {
+                        let lines = text.lines().filter_map(|line| line.trim().split_once(' '));
+                        let lines =
+                            lines.map(|(id, words)| (id.to_owned(), words.trim().to_owned()));
+                        let by_id = lines.collect();
+                        return Ok(Some(Words { path, by_id }));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(source) => return Err(DataError::Io { path, source }),
+                }
+            }
+        }
+        Ok(None)
     }
-    let name = |(name, id): (&&String, &String)| match uses[*name] {
-        1 => (*name).clone(),
-        _ => format!("{name} ({id})"),
-    };
-    Ok(names.iter().zip(ids).map(name).collect())
+
+    /// The names of classes, given by their ids.
+    fn name(&self, ids: &[String]) -> Result<Vec<String>, DataError> {
+        let mut uses: HashMap<&String, usize> = HashMap::new();
+        for words in self.by_id.values() {
+            *uses.entry(words).or_default() += 1;
+        }
+        let name = |id: &String| match self.by_id.get(id) {
+            Some(words) if uses[words] == 1 => Ok(words.clone()),
+            Some(words) => Ok(format!("{words} ({id})")),
+            None => Err(DataError::UnlistedClass {
+                path: self.path.clone(),
+                class: id.clone(),
+            }),
+        };
+        ids.iter().map(name).collect()
+    }
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl AssembleBatch {
     /// Packs the bytes of `count` consecutive images into the words of the operand `images`.
     pub fn pack_images(bytes: &[u8], count: usize) -> Vec<u32> {
         let image = bytes.len() / count.max(1);
-        if image % 4 == 0 {
+        if image.is_multiple_of(4) {
             let words = bytes.as_chunks().0.iter();
             return words.map(|word| u32::from_le_bytes(*word)).collect();
         }
