@@ -138,6 +138,7 @@ fn saved_state() -> (Network, Checkpoint) {
         freeze_until: None,
         dataset: "shapes".to_owned(),
         data: None,
+        augmentation: Default::default(),
         seed: 1,
         micro_batch: None,
         fuse: true,

@@ -1,8 +1,9 @@
-// Byte images to a normalised NHWC batch with random crops and flips:
+// Images to a normalised NHWC batch with random crops and flips:
 //
-//     x[n, h, w, c] = (byte - mean[c]) / std[c]   inside the image, 0 in the padding
+//     x[n, h, w, c] = (value - mean[c]) / std[c]   inside the image, 0 in the padding
 //
-// images: u32 [M, words], bytes in the order H W RGB, four to a word, lowest byte first.
+// images: u32 [M, words], values in the order H W RGB: bytes, four to a word, lowest byte first,
+// or the bits of an f32 in each word.
 // rows, samples: u32 [N]: the row of `images` for each batch element, and its index in the
 // dataset, which together with seed and epoch determines crop and flip.
 // x: [N, size, size] vectors: red, green, blue, 0; with bgr, blue, green, red, 0.
@@ -16,6 +17,7 @@ struct Params {
     pixels: u32,
     size: u32,
     words: u32,
+    floats: u32,
     padding: u32,
     flip: u32,
     bgr: u32,
@@ -34,9 +36,13 @@ struct Params {
 @group(0) @binding(4) var<storage, read> step: array<u32>;
 @group(0) @binding(5) var<storage, read_write> x: array<ActivationVec>;
 
-fn byte_at(row: u32, byte: u32) -> f32 {
-    let word = images[row * params.words + byte / 4u];
-    return f32((word >> (8u * (byte % 4u))) & 255u);
+fn value_at(row: u32, at: u32) -> f32 {
+    let image = row * params.words;
+    if params.floats != 0u {
+        return bitcast<f32>(images[image + at]);
+    }
+    let word = images[image + at / 4u];
+    return f32((word >> (8u * (at % 4u))) & 255u);
 }
 
 @compute @workgroup_size(64)
@@ -68,9 +74,9 @@ fn main(
     let at = (h * size + w) * 3u;
     let row = rows[n];
     let rgb = vec3<f32>(
-        (byte_at(row, at) - params.mean_red) / params.std_red,
-        (byte_at(row, at + 1u) - params.mean_green) / params.std_green,
-        (byte_at(row, at + 2u) - params.mean_blue) / params.std_blue,
+        (value_at(row, at) - params.mean_red) / params.std_red,
+        (value_at(row, at + 1u) - params.mean_green) / params.std_green,
+        (value_at(row, at + 2u) - params.mean_blue) / params.std_blue,
     );
     x[i] = pack_activation(vec4<f32>(select(rgb, rgb.zyx, params.bgr != 0u), 0.0));
 }

@@ -7,8 +7,9 @@ use crate::graph::ops::AssembleBatch;
 use crate::graph::{Graph, GraphError, Passes, ValueId};
 use crate::kernels::Choices;
 use crate::model::{
-    Augmentation, Description, Input, LayerKind, Network, Preprocessing, Unit, names,
+    BatchAugmentation, Description, Input, LayerKind, Network, Preprocessing, Unit, names,
 };
+use crate::shape::PixelFormat;
 use crate::train::softmax;
 use crate::trained_model::TrainedModel;
 
@@ -137,8 +138,9 @@ impl Predictor {
         let input = Input::Images {
             name: names::EVAL_IMAGES,
             count: count * preprocessing.resize.views.count(),
+            pixels: PixelFormat::U8,
             preprocessing,
-            augmentation: Augmentation::default(),
+            augmentation: BatchAugmentation::default(),
         };
         let mut graph = network.prediction_graph(count, &input, Passes::default())?;
         for name in last_units(network).chain([last_map(network)]) {
@@ -204,7 +206,7 @@ impl Predictor {
         let size = self.description.network.image_size as usize;
         let views = self.count * self.description.preprocessing.resize.views.count();
         assert_eq!(images.len(), views * 3 * size * size, "images");
-        let words = AssembleBatch::pack_images(images, size);
+        let words = AssembleBatch::pack_images(images, views);
         self.engine.write(self.images, &words);
         self.engine.run(0)?;
         let logits = self.engine.read_values(self.logits).await?;

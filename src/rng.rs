@@ -58,6 +58,8 @@ pub enum Purpose {
     Cutout = 8,
     /// Partners, weights and rectangles of mixup and CutMix.
     Mix = 9,
+    /// ImageNet's crops of random area, and its changes of colour.
+    ImageNet = 16,
 }
 
 /// The key of [`philox4x32`] for a seed.

@@ -1,4 +1,4 @@
-//! Element types, shapes, and the memory layout of a shape.
+//! Element types, pixel formats, shapes, and the memory layout of a shape.
 //!
 //! Axes are named by letter: N images, H rows, W columns, C channels; convolution
 //! weights are H W I O (kernel rows, kernel columns, input channels, output channels).
@@ -34,6 +34,28 @@ impl DType {
             DType::F16 => 2,
             DType::F32 | DType::U32 => 4,
         }
+    }
+}
+
+/// How an image stores its pixels: rows from the top, pixels from the left, values R, G, B.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PixelFormat {
+    /// A byte for each value, 0 to 255.
+    #[default]
+    U8,
+    /// Four bytes for each value, little-endian single precision in the same unit. Values may
+    /// exceed its range.
+    F32,
+}
+
+impl PixelFormat {
+    /// Bytes of an image of `size` x `size` pixels.
+    pub fn image_bytes(self, size: usize) -> usize {
+        let value = match self {
+            PixelFormat::U8 => 1,
+            PixelFormat::F32 => 4,
+        };
+        size * size * 3 * value
     }
 }
 

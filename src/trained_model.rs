@@ -111,9 +111,9 @@ fn undescribed(spec: NetworkSpec, format: Format) -> Description {
                 Format::Torch7 { .. } if spec.classes == 100 => DatasetKind::Cifar100,
                 _ => DatasetKind::Cifar10,
             };
-            let published = dataset.manifest().published;
-            let published = published.expect("CIFAR's manifests have mean and standard deviation");
-            Preprocessing::new(&spec, published.mean, published.std)
+            let constants = dataset.manifest().constants;
+            let constants = constants.expect("CIFAR's manifests have mean and standard deviation");
+            Preprocessing::new(&spec, constants.mean, constants.std)
         }
     };
     Description {

@@ -322,6 +322,7 @@ impl Kept {
             freeze_until: None,
             dataset: "noise".to_owned(),
             data: None,
+            augmentation: Default::default(),
             seed: run.options.seed,
             micro_batch: None,
             fuse: true,

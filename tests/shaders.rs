@@ -16,9 +16,9 @@ use naga::{AddressSpace, Expression, Literal, Module, StorageAccess};
 use pyr_wgpu::graph::ops::Metrics;
 use pyr_wgpu::graph::{Graph, Op, Passes, Precision};
 use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
-use pyr_wgpu::model::{Augmentation, Input, Network, Preprocessing, names, preset};
+use pyr_wgpu::model::{BatchAugmentation, Input, Network, Preprocessing, names, preset};
 use pyr_wgpu::program::{Access, Kernel, MatrixUnit, Needs, Program};
-use pyr_wgpu::shape::DType;
+use pyr_wgpu::shape::{DType, PixelFormat};
 use pyr_wgpu::train::{Mode, step_graph};
 
 /// WebGPU's default limits.
@@ -127,8 +127,9 @@ fn all_kernels() -> Kernels {
         let input = Input::Images {
             name: names::TRAIN_IMAGES,
             count: 5,
+            pixels: PixelFormat::U8,
             preprocessing: Preprocessing::new(small.network.spec(), [127.0; 3], [64.0; 3]),
-            augmentation: Augmentation {
+            augmentation: BatchAugmentation {
                 flip_and_crop: true,
                 rectangles: 1,
                 mix: true,

@@ -1,4 +1,7 @@
-//! `pyr-wgpu bench`: the speed of a network on a device, and its share of the device's limits.
+//! `pyr-wgpu bench`: the speed of a network on a device, and its share of the device's limits; or
+//! the speed of reading images (`loading`).
+
+mod loading;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +14,7 @@ use super::fitting::{SMALLER, fitting};
 use super::network::NetworkArgs;
 use super::step::StepArgs;
 use super::tuning::{Tune, TuneArgs, complete};
-use super::{positive, print_json, print_line};
+use super::{positive, print_json, print_line, processors, workers};
 use crate::bench::{Bound, KernelRow, Report, Task, Workload, by_shader, measure, trace_events};
 use crate::checkpoint::writing_advice;
 use crate::engine::Device;
@@ -20,6 +23,7 @@ use crate::kernels::Choices;
 use crate::memory::bytes;
 use crate::model::Network;
 use crate::text::printable_path;
+use loading::Loading;
 
 /// Values of `--mode`.
 #[derive(Clone, Copy, ValueEnum)]
@@ -47,6 +51,13 @@ pub(super) struct Args {
     /// Write a trace of one step, dispatch by dispatch, for ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
+    /// Measure no network, but how fast training images of a folder as for --dataset imagenet are
+    /// read and augmented
+    #[arg(long, value_name = "DIR", conflicts_with_all = NETWORK_ONLY)]
+    data: Option<PathBuf>,
+    /// With --data: threads that decode images [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = workers, requires = "data")]
+    workers: Option<usize>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -55,6 +66,27 @@ pub(super) struct Args {
     #[command(flatten)]
     tune: TuneArgs,
 }
+
+/// The flags without an effect on reading images.
+const NETWORK_ONLY: [&str; 17] = [
+    "preset",
+    "depth",
+    "alpha",
+    "growth",
+    "block",
+    "stem",
+    "classes",
+    "dropout",
+    "rounding",
+    "mode",
+    "recompute",
+    "precision",
+    "profile",
+    "device",
+    "backend",
+    "checked",
+    "tune",
+];
 
 /// The longest measurement, an hour.
 const MAX_SECONDS: f64 = 3600.0;
@@ -76,6 +108,16 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             "--seconds must be above 0 and at most {MAX_SECONDS}, not {:?}; the default is 10",
             args.seconds
         )));
+    }
+    if let Some(directory) = args.data {
+        let loading = Loading {
+            directory,
+            image_size: args.network.image_size.unwrap_or(224),
+            batch_size: args.batch_size,
+            workers: args.workers.unwrap_or_else(processors),
+            seconds: args.seconds,
+        };
+        return loading::run(loading, args.json);
     }
     let network = Network::new(&args.network.resolve(None)?)?;
     let device = args.device.open()?;

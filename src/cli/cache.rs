@@ -1,12 +1,14 @@
-//! Files in the user's cache directory: kernel choices and compiled pipelines.
+//! Files in the user's cache directory: kernel choices, compiled pipelines and listings of folders.
 //!
 //! A file that cannot be read or written only costs time, so such errors are ignored.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::{is_temporary, write_atomically};
+use crate::data::Cache;
 use crate::gpu::Gpu;
 use crate::rng::hash;
 
@@ -27,6 +29,24 @@ pub(super) fn write(name: &str, bytes: &[u8]) {
         remove_leftovers(directory);
     }
     drop(write_atomically(&path, |writer| writer.write_all(bytes)));
+}
+
+/// The cache of listings of large folders.
+pub(super) fn listings() -> Option<Arc<dyn Cache>> {
+    Some(Arc::new(Checked))
+}
+
+/// Cached files with a checksum.
+struct Checked;
+
+impl Cache for Checked {
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        read(name).and_then(without_checksum)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        write(name, &with_checksum(bytes));
+    }
 }
 
 /// Removes the temporary files of killed processes: those that are too old to be in use.

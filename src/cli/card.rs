@@ -14,7 +14,7 @@ use super::network::NetworkArgs;
 use super::training::{Training, training};
 use super::{print_line, print_message};
 use crate::checkpoint::write_atomically;
-use crate::data::DatasetKind;
+use crate::data::{Augmentation, DatasetKind};
 use crate::model::{Description, Network};
 use crate::run::Config;
 use crate::text::{name_of, printable, printable_path};
@@ -105,7 +105,11 @@ impl Card<'_> {
         ];
         let best = self.training.and_then(|t| Some((t, t.best()?)));
         if let Some((training, best)) = best {
-            let dataset = quoted(&training.config.dataset);
+            // The Hub's name of the challenge's dataset.
+            let dataset = match &*training.config.dataset {
+                "imagenet" => quoted("imagenet-1k"),
+                dataset => quoted(dataset),
+            };
             let accuracy = 1.0 - best.test_top1_error / 100.0;
             // A folder is none of the Hub's datasets.
             if training.config.dataset != DatasetKind::Folder.name() {
@@ -246,9 +250,13 @@ fn recipe(training: &Training) -> String {
             format!("- Began with {from}{frozen}.\n")
         }
     };
-    let augmentation = match recipe.augment {
-        true => "random flips and crops",
-        false => "no flips and crops",
+    let augmentation = match (recipe.augment, training.config.augmentation) {
+        (true, Augmentation::Crop) => "random flips and crops",
+        (true, Augmentation::ImageNet) => {
+            "random flips, crops of 8 to 100 % of the area, changes of brightness, contrast, \
+             saturation and lighting"
+        }
+        (false, _) => "no flips and crops",
     };
     let mut images = vec![augmentation.to_owned()];
     images.extend(recipe.augmentation_options());

@@ -94,6 +94,11 @@ fn workers(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The default number of threads that decode images: one for each processor.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// More threads that decode images than any machine has processors.
 const MAX_WORKERS: usize = 1024;
 

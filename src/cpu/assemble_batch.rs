@@ -1,11 +1,11 @@
-//! Assembles a normalised, augmented batch from u8 images.
+//! Assembles a normalised, augmented batch from images.
 
 use rayon::prelude::*;
 
 use super::Cpu;
 use super::call::Call;
 use crate::graph::ops::AssembleBatch;
-use crate::shape::LANES;
+use crate::shape::{LANES, PixelFormat};
 
 pub(super) fn run(_: &Cpu, op: &AssembleBatch, mut call: Call<'_>) {
     let named = op.inputs(&call.operands());
@@ -13,7 +13,7 @@ pub(super) fn run(_: &Cpu, op: &AssembleBatch, mut call: Call<'_>) {
     let (rows, samples) = (call.words(named.rows), call.words(named.samples));
     let step = call.step(named.step);
     let extent = call.result_extent(0);
-    let words = AssembleBatch::image_words(op.size);
+    let words = AssembleBatch::image_words(op.size, op.pixels);
     let batch = call.result(0).par_chunks_mut(extent.image_len());
     batch.zip(rows).zip(samples).for_each(|((x, row), sample)| {
         let image = &images[*row as usize * words..(*row as usize + 1) * words];
@@ -29,8 +29,12 @@ pub(super) fn run(_: &Cpu, op: &AssembleBatch, mut call: Call<'_>) {
             }
             let w = if flip { op.size - 1 - w } else { w };
             for (x, colour) in x.iter_mut().zip(op.order.colours()) {
-                let byte = f32::from(bytes[(h * op.size + w) * 3 + colour]);
-                *x = (byte - op.mean[colour]) / op.std[colour];
+                let at = (h * op.size + w) * 3 + colour;
+                let value = match op.pixels {
+                    PixelFormat::U8 => f32::from(bytes[at]),
+                    PixelFormat::F32 => f32::from_bits(image[at]),
+                };
+                *x = (value - op.mean[colour]) / op.std[colour];
             }
         }
     });

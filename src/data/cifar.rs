@@ -28,12 +28,16 @@ const PLANE: usize = (SIZE * SIZE) as usize;
 /// archive creates there.
 ///
 /// # Panics
-/// If the manifest lists no published files.
+/// If the manifest lists no published files, or no constants.
 pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, DataError> {
     let Manifest {
-        title, published, ..
+        title,
+        constants,
+        published,
+        ..
     } = manifest;
     let published = published.expect("the manifest lists files of records");
+    let constants = constants.expect("the manifest has constants");
     let directory = locate(&title, &published, request)?;
     let part = |files: &[RecordFile]| -> Result<_, DataError> {
         let images = read_files(&title, &published, &directory, files)?;
@@ -50,8 +54,8 @@ pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, Dat
         folders: Vec::new(),
         notes: unused_records(&title, &published, &directory)?,
         classes: published.classes,
-        mean: published.mean,
-        std: published.std,
+        mean: constants.mean,
+        std: constants.std,
     })
 }
 

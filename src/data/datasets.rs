@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::{DataError, Manifest, manifest};
 #[cfg(not(target_arch = "wasm32"))]
-use super::{Dataset, Request, cifar, folder, shapes};
+use super::{Dataset, Request, cifar, folder, imagenet, shapes};
 
 /// Opens a dataset.
 #[cfg(not(target_arch = "wasm32"))]
@@ -65,11 +65,18 @@ datasets! {
     Cifar10 = "cifar10", include_str!("../../datasets/cifar10.toml"), cifar::open;
     /// CIFAR-100 with its fine labels, binary files.
     Cifar100 = "cifar100", include_str!("../../datasets/cifar100.toml"), cifar::open;
+    /// ImageNet, or a part of its classes, as image files.
+    ImageNet = "imagenet", include_str!("../../datasets/imagenet.toml"), imagenet::open;
     /// Any folder of images.
     Folder = "folder", include_str!("../../datasets/folder.toml"), folder::open;
 }
 
 impl DatasetKind {
+    /// Whether every image is a file of its own, which can be decoded again in every epoch.
+    pub fn has_image_files(self) -> bool {
+        matches!(self, DatasetKind::ImageNet | DatasetKind::Folder)
+    }
+
     /// All names as a list in a sentence, the last one after `conjunction`.
     pub fn names(conjunction: &str) -> String {
         let names: Vec<&str> = DatasetKind::ALL.iter().map(|kind| kind.name()).collect();
@@ -103,14 +110,25 @@ mod tests {
 
     #[test]
     fn the_manifests_have_the_published_constants() {
-        let cifar10 = DatasetKind::Cifar10.manifest().published.unwrap();
-        assert_eq!(cifar10.classes.len(), 10);
-        assert_eq!(cifar10.classes[9], "truck");
-        assert_eq!(cifar10.mean, [125.3, 123.0, 113.9]);
-        let cifar100 = DatasetKind::Cifar100.manifest().published.unwrap();
-        assert_eq!(cifar100.classes.len(), 100);
-        assert!(cifar100.classes.is_sorted(), "the fine labels are in order");
-        assert_eq!(cifar100.std, [68.2, 65.4, 70.4]);
+        let constants = |kind: DatasetKind| kind.manifest().constants.unwrap();
+        let classes = |kind: DatasetKind| kind.manifest().published.unwrap().classes;
+        let cifar10 = classes(DatasetKind::Cifar10);
+        assert_eq!((cifar10.len(), &*cifar10[9]), (10, "truck"));
+        assert_eq!(constants(DatasetKind::Cifar10).mean, [125.3, 123.0, 113.9]);
+        let cifar100 = classes(DatasetKind::Cifar100);
+        assert_eq!(cifar100.len(), 100);
+        assert!(cifar100.is_sorted(), "the fine labels are in order");
+        assert_eq!(constants(DatasetKind::Cifar100).std, [68.2, 65.4, 70.4]);
+        // Published on the scale 0 to 1; as single-precision numbers both are rounded.
+        let imagenet = constants(DatasetKind::ImageNet);
+        for (found, published) in [
+            (imagenet.mean, [0.485, 0.456, 0.406]),
+            (imagenet.std, [0.229, 0.224, 0.225]),
+        ] {
+            for (found, published) in found.into_iter().zip(published) {
+                assert!((found - 255.0 * published).abs() <= found * f32::EPSILON);
+            }
+        }
     }
 
     #[test]
@@ -135,6 +153,8 @@ mod tests {
         for kind in DatasetKind::ALL {
             let published = matches!(kind, DatasetKind::Cifar10 | DatasetKind::Cifar100);
             assert_eq!(kind.manifest().published.is_some(), published, "{kind}");
+            let constants = published || *kind == DatasetKind::ImageNet;
+            assert_eq!(kind.manifest().constants.is_some(), constants, "{kind}");
         }
     }
 }

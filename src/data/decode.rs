@@ -43,7 +43,7 @@ use budget::{Budget, Share};
 #[cfg(not(target_arch = "wasm32"))]
 pub use file::decode_image_file;
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) use file::{read_start, sniff_file, with_image_file};
+pub(super) use file::{read_start, with_image_file};
 
 /// Bytes that all decodes of the process take together at most, whatever the files claim: 2 GiB,
 /// in the browser 512 MiB.

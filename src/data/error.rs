@@ -156,6 +156,32 @@ pub enum DataError {
         alike: Option<Box<[String; 2]>>,
     },
 
+    /// A part of ImageNet whose images are in no class folders, as its archive unpacks.
+    #[error(
+        "{} has no class folders, as after unpacking the archive; {how}",
+        printable_path(path)
+    )]
+    NotSorted {
+        /// The folder of the part.
+        path: PathBuf,
+        /// How to sort its images into class folders.
+        how: &'static str,
+    },
+
+    /// A class folder whose name a list of classes lacks.
+    #[error(
+        "{} does not list the class folder `{}`; rename the folder to its WordNet id, such as \
+         n01440764, or remove the list, and classes are named by their folders",
+        printable_path(path),
+        printable(class)
+    )]
+    UnlistedClass {
+        /// The list.
+        path: PathBuf,
+        /// The name of the folder.
+        class: String,
+    },
+
     /// Two class folders of a part have names that look alike.
     #[error(
         "{} has two class folders whose names look alike: `{}` and `{}`; rename one of them, or \

@@ -6,19 +6,21 @@
 //! a class folder in byte-wise order of their names; folders inside a class folder are not
 //! searched. Two classes of a part must not look alike, as `é` in two Unicode normal forms does.
 //!
-//! A file in a class folder is an image if its name has the extension of an image format or its
-//! content begins like one (`formats`). An image that cannot be read, also because it is of a
-//! format that is not supported or a link that leads nowhere, is skipped and noted; more than 1 %
-//! of a part's images is an error. Everything else that lies in the directory is not used, counts
-//! for nothing, and is noted once for each reason (`unused`): files that are no images, hidden ones,
-//! files and folders out of place.
+//! A file in a class folder is an image if its name has the extension of an image format or, in a
+//! folder that fits into memory, its content begins like one (`formats`). An image that cannot be
+//! read, also because it is of a format that is not supported or a link that leads nowhere, is
+//! noted and skipped or replaced; more than 1 % of a part's images is an error. Everything else that
+//! lies in the directory is not used, counts for nothing, and is noted once for each reason
+//! (`unused`): files that are no images, hidden ones, files and folders out of place.
 //!
 //! If the images of the opened parts fit into memory together, they are decoded once, on all
-//! cores; otherwise only the first bytes of each file are checked here, and files are decoded
-//! when they are read (`image_files`).
+//! cores. Otherwise, and where training augments the decoded images
+//! ([`Augmentation::ImageNet`]), they are decoded when they are read (`image_files`): no file of a
+//! large folder is opened before, and the names are kept in a cache (`listing`).
 
 mod entries;
 mod inspect;
+mod listing;
 mod parts;
 
 use std::collections::{BTreeSet, HashMap};
@@ -28,7 +30,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::decode::{read_start, sniff_file};
+use super::decode::read_start;
 use super::formats::{begins_like_an_image, is_named_as_image};
 use super::image_files::{FileList, ImageFiles};
 use super::images::{Images, blank_images};
@@ -36,11 +38,19 @@ use super::names::{look_alike_keys, spell_apart};
 use super::statistics::measure;
 use super::unreadable::Unreadable;
 use super::unused::Unused;
-use super::{DataError, Dataset, HOST_LIMIT, Manifest, Request, Resize, Source, decode_image_file};
+use super::{
+    Augmentation, Constants, DataError, Dataset, HOST_LIMIT, Manifest, Request, Resize, Source,
+    decode_image_file,
+};
 use crate::text::name_of;
 pub use inspect::{Example, Finding, FindingKind, InspectedPart, Inspection, inspect_folder};
+pub(super) use listing::list_by_name;
+pub(super) use parts::{IMAGENET, Layout};
 
-use entries::{EntryKind, NESTED, NOT_AN_IMAGE, OUTSIDE_CLASSES, entries, note_unusable};
+use entries::{
+    EntryKind, NESTED, NOT_AN_IMAGE, NOT_NAMED_AS_IMAGE, OUTSIDE_CLASSES, entries, note_unusable,
+};
+use parts::FOLDER;
 
 /// Opens a folder.
 pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, DataError> {
@@ -53,65 +63,127 @@ fn open_within(
     request: &Request,
     resident_limit: u64,
 ) -> Result<Dataset, DataError> {
-    let resize = request.resize;
-    let directory = request.directory(manifest.title, parts::EXPECTED)?;
-    let mut unused = Unused::new(directory);
-    let listed = list(directory, request.need_train, &mut unused);
-    let Listed {
-        classes,
-        train,
-        test,
-    } = listed.map_err(|error| unused.attach(error))?;
-    let mut notes = unused.notes();
-    let mut folders = Vec::new();
-    for part in train.iter().chain([&test]) {
-        folders.push(part.folder.clone());
-        folders.extend_from_slice(part.files.folders());
-    }
-    let images = test.files.len() + train.as_ref().map_or(0, |part| part.files.len());
-    let resident = images as u64 * resize.bytes() as u64 <= resident_limit;
-    let mut open = |part: Part| match resident {
-        true => part.decode(resize, &mut notes),
-        false => part.postpone(resize, &mut notes),
+    let directory = request.directory(manifest.title, FOLDER.expected)?;
+    let listed = match list_by_name(directory, &FOLDER, request) {
+        Ok(listed) if listed.bytes(request.resize) > resident_limit => listed,
+        // Files without an extension may be images, too, or be all images of a class.
+        _ => list(directory, &FOLDER, request.need_train, Recognise::ByContent)?,
     };
-    let train = train.map(&mut open).transpose()?;
-    let test = open(test)?;
-    let (mean, std) = measure(train.as_deref().unwrap_or(&*test))?;
-    Ok(Dataset {
-        classes,
-        mean,
-        std,
-        train,
-        test,
-        folders,
-        notes,
-    })
+    listed.open(request, manifest.constants, resident_limit)
+}
+
+/// How files that are images are told from others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recognise {
+    /// By the extension alone.
+    ByName,
+    /// By the extension or, without one, by the first bytes.
+    ByContent,
 }
 
 /// What is in a dataset folder, before any image is read.
-struct Listed {
+pub(super) struct Listed {
     classes: Vec<String>,
     train: Option<Part>,
     test: Part,
+    /// A note on entries that are not used, for each reason.
+    unused: Vec<String>,
 }
 
 /// Lists the classes and the files of the parts.
-fn list(directory: &Path, need_train: bool, unused: &mut Unused) -> Result<Listed, DataError> {
-    let parts = parts::find(directory, need_train, unused)?;
+fn list(
+    directory: &Path,
+    layout: &Layout,
+    need_train: bool,
+    recognise: Recognise,
+) -> Result<Listed, DataError> {
+    let mut unused = Unused::new(directory);
+    let listed = list_parts(directory, layout, need_train, recognise, &mut unused);
+    let (classes, train, test) = listed.map_err(|error| unused.attach(error))?;
+    Ok(Listed {
+        classes: classes.iter().map(|class| class.name()).collect(),
+        train,
+        test,
+        unused: unused.notes(),
+    })
+}
+
+/// The classes, and the training part, if it is needed, and the test part.
+fn list_parts(
+    directory: &Path,
+    layout: &Layout,
+    need_train: bool,
+    recognise: Recognise,
+    unused: &mut Unused,
+) -> Result<(Vec<Class>, Option<Part>, Part), DataError> {
+    let parts = parts::find(directory, layout, need_train, unused)?;
     let mut classes = class_folders(&parts.test, unused)?;
     if let Some(train) = &parts.train {
         let train_classes = class_folders(train, unused)?;
         compare(train, &train_classes, &parts.test, &classes)?;
         classes = train_classes;
     }
+    let mut part = |folder| Part::list(folder, &classes, recognise, unused);
     let train = parts.train.filter(|_| need_train);
-    Ok(Listed {
-        train: train
-            .map(|folder| Part::list(folder, &classes, unused))
-            .transpose()?,
-        test: Part::list(parts.test, &classes, unused)?,
-        classes: classes.iter().map(|class| class.name()).collect(),
-    })
+    let train = train.map(&mut part).transpose()?;
+    let test = part(parts.test)?;
+    Ok((classes, train, test))
+}
+
+impl Listed {
+    /// The training part, if it was needed, and the test part.
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.train.iter().chain([&self.test])
+    }
+
+    /// Number of image files.
+    fn files(&self) -> usize {
+        self.parts().map(|part| part.files.len()).sum()
+    }
+
+    /// What all images take after the resize.
+    fn bytes(&self, resize: Resize) -> u64 {
+        self.files() as u64 * resize.bytes() as u64
+    }
+
+    /// Opens the images, in memory if they take at most `resident_limit` bytes; measures mean and
+    /// deviation if there are no constants.
+    pub(super) fn open(
+        self,
+        request: &Request,
+        constants: Option<Constants>,
+        resident_limit: u64,
+    ) -> Result<Dataset, DataError> {
+        let resize = request.resize;
+        let resident = self.bytes(resize) <= resident_limit;
+        let mut folders = Vec::new();
+        for part in self.parts() {
+            folders.push(part.folder.clone());
+            folders.extend_from_slice(part.files.folders());
+        }
+        let mut notes = self.unused;
+        let mut open =
+            |part: Part, augmentation: Augmentation| match resident && augmentation.is_crop() {
+                true => part.decode(resize, &mut notes),
+                false => Ok(part.on_disk(resize, augmentation)),
+            };
+        let train = self.train.map(|part| open(part, request.augmentation));
+        let train = train.transpose()?;
+        let test = open(self.test, Augmentation::Crop)?;
+        let (mean, std) = match constants {
+            Some(Constants { mean, std }) => (mean, std),
+            None => measure(train.as_deref().unwrap_or(&*test))?,
+        };
+        Ok(Dataset {
+            classes: self.classes,
+            mean,
+            std,
+            train,
+            test,
+            folders,
+            notes,
+        })
+    }
 }
 
 /// A folder of images of one class, by its name on disk.
@@ -205,11 +277,16 @@ struct Part {
 }
 
 impl Part {
-    fn list(folder: PathBuf, classes: &[Class], unused: &mut Unused) -> Result<Part, DataError> {
+    fn list(
+        folder: PathBuf,
+        classes: &[Class],
+        recognise: Recognise,
+        unused: &mut Unused,
+    ) -> Result<Part, DataError> {
         let mut files = FileList::default();
         for class in classes {
             let class_folder = folder.join(&class.0);
-            let images = image_names(&class_folder, unused)?;
+            let images = image_names(&class_folder, recognise, unused)?;
             if images.is_empty() {
                 return Err(DataError::ClassWithoutImages {
                     path: class_folder,
@@ -250,18 +327,14 @@ impl Part {
         ))
     }
 
-    /// Checks only the first bytes of every file; images are decoded when they are read.
-    fn postpone(
-        self,
-        resize: Resize,
-        notes: &mut Vec<String>,
-    ) -> Result<Arc<dyn Source>, DataError> {
-        let slots = (0..self.files.len())
-            .into_par_iter()
-            .map(|index| (index, ()));
-        let unreadable = self.check_files(slots, |path, ()| sniff_file(path));
-        self.check(&unreadable, notes)?;
-        Ok(Arc::new(ImageFiles::new(self.files, resize, unreadable)))
+    /// Leaves the files where they are, to be decoded when they are read.
+    fn on_disk(self, resize: Resize, augmentation: Augmentation) -> Arc<dyn Source> {
+        Arc::new(ImageFiles::new(
+            self.folder,
+            self.files,
+            resize,
+            augmentation,
+        ))
     }
 
     /// Reads every file on all cores; those for which `read` fails are unreadable.
@@ -305,27 +378,37 @@ impl Part {
 }
 
 /// The names of the images in a class folder, in byte-wise order.
-fn image_names(class_folder: &Path, unused: &mut Unused) -> Result<Vec<OsString>, DataError> {
+fn image_names(
+    class_folder: &Path,
+    recognise: Recognise,
+    unused: &mut Unused,
+) -> Result<Vec<OsString>, DataError> {
     let entries = entries(class_folder, unused)?;
     let is_image = |(name, kind): &(OsString, EntryKind)| {
-        let path = || class_folder.join(name);
+        let is_named = is_named_as_image(Path::new(name));
         match kind {
             EntryKind::File => {
-                is_named_as_image(Path::new(name))
-                    // A file that cannot be opened may be one; reading it says why.
-                    || read_start(&path()).map_or(true, |start| begins_like_an_image(&start))
+                is_named
+                    || recognise == Recognise::ByContent
+                        // A file that cannot be opened may be one; reading it says why.
+                        && read_start(&class_folder.join(name))
+                            .map_or(true, |start| begins_like_an_image(&start))
             }
             // Reading it says where it leads.
-            EntryKind::BrokenLink(_) => is_named_as_image(Path::new(name)),
+            EntryKind::BrokenLink(_) => is_named,
             EntryKind::Folder | EntryKind::Special => false,
         }
     };
     let is_image: Vec<bool> = entries.par_iter().map(is_image).collect();
+    let not_an_image = match recognise {
+        Recognise::ByName => NOT_NAMED_AS_IMAGE,
+        Recognise::ByContent => NOT_AN_IMAGE,
+    };
     let mut images = Vec::new();
     for ((name, kind), is_image) in entries.into_iter().zip(is_image) {
         match kind {
             _ if is_image => images.push(name),
-            EntryKind::File => unused.add(NOT_AN_IMAGE, &class_folder.join(name)),
+            EntryKind::File => unused.add(not_an_image, &class_folder.join(name)),
             EntryKind::Folder => unused.add(NESTED, &class_folder.join(name)),
             other => note_unusable(&other, &class_folder.join(name), unused),
         }

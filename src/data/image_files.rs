@@ -1,14 +1,19 @@
-//! Image files that are decoded when they are read.
+//! Image files that are decoded when they are read, and augmented in training where the recipe does
+//! so before the resize (`augment`).
 //!
 //! A file found damaged during a run does not end it: the next readable image of the same class
 //! replaces it, always the same one, and the file is noted. Evaluation leaves the replacement out.
 
 use std::ffi::{OsStr, OsString};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::augment::augment;
+use super::decode::with_image_file;
 use super::unreadable::Unreadable;
-use super::{DataError, EpochKey, Resize, Source, decode_image_file};
+use super::{Augmentation, DataError, EpochKey, Resize, Source};
+use crate::shape::PixelFormat;
 
 /// Image files with their labels, class by class. A folder may hold millions, so only their names
 /// are stored.
@@ -39,6 +44,17 @@ impl FileList {
         self.labels[file]
     }
 
+    /// The files of a class.
+    fn class(&self, label: u32) -> Range<usize> {
+        let at = |label| self.labels.partition_point(|other| *other < label);
+        at(label)..at(label + 1)
+    }
+
+    /// The names of a class's files.
+    pub(super) fn names(&self, label: u32) -> &[Box<OsStr>] {
+        &self.names[self.class(label)]
+    }
+
     /// The folders of all classes.
     pub(super) fn folders(&self) -> &[PathBuf] {
         &self.folders
@@ -58,30 +74,26 @@ impl FileList {
 /// The images of a part, on disk.
 pub(super) struct ImageFiles {
     files: FileList,
-    /// The images of this source, as positions in `files`: those readable at opening.
-    kept: Vec<u32>,
     resize: Resize,
-    /// All unreadable files, including those skipped at opening.
+    augmentation: Augmentation,
+    /// The files found unreadable so far.
     unreadable: Mutex<Unreadable>,
-    /// How many were skipped at opening.
-    skipped: usize,
 }
 
 impl ImageFiles {
-    /// The files without those known to be unreadable.
-    pub(super) fn new(files: FileList, resize: Resize, unreadable: Unreadable) -> ImageFiles {
+    /// The files of the part in `folder`.
+    pub(super) fn new(
+        folder: PathBuf,
+        files: FileList,
+        resize: Resize,
+        augmentation: Augmentation,
+    ) -> ImageFiles {
         ImageFiles {
+            unreadable: Mutex::new(Unreadable::new(folder, files.len())),
             files,
-            kept: unreadable.kept().map(|file| file as u32).collect(),
             resize,
-            skipped: unreadable.len(),
-            unreadable: Mutex::new(unreadable),
+            augmentation,
         }
-    }
-
-    /// The position in `files` of an image.
-    fn file(&self, index: usize) -> usize {
-        self.kept[index] as usize
     }
 
     fn unreadable(&self) -> MutexGuard<'_, Unreadable> {
@@ -92,21 +104,34 @@ impl ImageFiles {
 
     /// The images of the class of `index`: that one first, then those after it, wrapping around.
     fn of_class(&self, index: usize) -> impl Iterator<Item = usize> {
-        let label = self.label(index);
-        let class = |file: &u32| self.files.label(*file as usize);
-        let start = self.kept.partition_point(|file| class(file) < label);
-        let end = self.kept.partition_point(|file| class(file) <= label);
-        (index..end).chain(start..index)
+        let class = self.files.class(self.label(index));
+        (index..class.end).chain(class.start..index)
+    }
+
+    /// Decodes the file of an image to `out`; `sample` is the index that keys its random numbers.
+    fn decode(
+        &self,
+        path: &Path,
+        sample: usize,
+        key: Option<EpochKey>,
+        out: &mut [u8],
+    ) -> Result<(), DataError> {
+        with_image_file(path, |image| match key {
+            Some(key) if !self.augmentation.is_crop() => {
+                augment(image, self.resize.size, key, sample, out);
+            }
+            _ => out.copy_from_slice(&self.resize.apply(image)),
+        })
     }
 }
 
 impl Source for ImageFiles {
     fn len(&self) -> usize {
-        self.kept.len()
+        self.files.len()
     }
 
     fn label(&self, index: usize) -> u32 {
-        self.files.label(self.file(index))
+        self.files.label(index)
     }
 
     fn size(&self) -> u32 {
@@ -117,18 +142,21 @@ impl Source for ImageFiles {
         self.resize.views.count()
     }
 
-    fn read(&self, index: usize, _: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
-        for candidate in self.of_class(index) {
-            let file = self.file(candidate);
+    fn pixels(&self, augmented: bool) -> PixelFormat {
+        match augmented && !self.augmentation.is_crop() {
+            true => PixelFormat::F32,
+            false => PixelFormat::U8,
+        }
+    }
+
+    fn read(&self, index: usize, key: Option<EpochKey>, out: &mut [u8]) -> Result<(), DataError> {
+        for file in self.of_class(index) {
             if self.unreadable().has(file) {
                 continue;
             }
             let path = self.files.path(file);
-            match decode_image_file(&path, self.resize) {
-                Ok(image) => {
-                    out.copy_from_slice(&image);
-                    return Ok(());
-                }
+            match self.decode(&path, index, key, out) {
+                Ok(()) => return Ok(()),
                 Err(error) => {
                     let mut unreadable = self.unreadable();
                     unreadable.add(file, &path, &error);
@@ -136,20 +164,19 @@ impl Source for ImageFiles {
                 }
             }
         }
-        let file = self.file(index);
         let class = self.label(index) as usize;
         Err(DataError::ClassWithoutImages {
             path: self.files.folder(class).to_path_buf(),
-            first: self.unreadable().first_where(|other| other == file),
+            first: self.unreadable().first_where(|other| other == index),
         })
     }
 
     fn is_damaged(&self, index: usize) -> bool {
-        self.unreadable().has(self.file(index))
+        self.unreadable().has(index)
     }
 
     fn path(&self, index: usize) -> Option<PathBuf> {
-        Some(self.files.path(self.file(index)))
+        Some(self.files.path(index))
     }
 
     fn resident(&self) -> Option<&[u8]> {
@@ -157,10 +184,6 @@ impl Source for ImageFiles {
     }
 
     fn notes(&self) -> Vec<String> {
-        let unreadable = self.unreadable();
-        match unreadable.len() > self.skipped {
-            true => unreadable.note_later().into_iter().collect(),
-            false => Vec::new(),
-        }
+        self.unreadable().note_later().into_iter().collect()
     }
 }

@@ -169,9 +169,10 @@ pub(super) fn blank_images(count: usize, resize: Resize) -> Result<Vec<u8>, Data
     memory::zeros(bytes).map_err(DataError::Memory)
 }
 
-/// Bytes of one image of a source, in all its views.
-pub(super) fn sample_bytes(source: &dyn Source) -> usize {
-    source.views() * image_bytes(source.size())
+/// Bytes of one image of a source in all its views, read with a key if `augmented`.
+pub(super) fn sample_bytes(source: &dyn Source, augmented: bool) -> usize {
+    let pixels = source.pixels(augmented);
+    source.views() * pixels.image_bytes(source.size() as usize)
 }
 
 #[cfg(test)]

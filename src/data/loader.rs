@@ -1,9 +1,9 @@
 //! Reads batches ahead of their use.
 //!
-//! Threads claim batches in order and put them into a reorder buffer; the caller takes them out in
-//! order. A thread claims a batch only if it is among the next `ahead`, which bounds the memory.
-//! The batches therefore depend only on the source, the order and the key, not on the number of
-//! threads.
+//! Threads claim images in order and put them into a reorder buffer; the caller takes whole batches
+//! out in order. A thread claims an image only if its batch is among the next `ahead`, which bounds
+//! the memory; so many threads share a batch, and all of them work on the one that is needed first.
+//! The batches depend only on the source, the order and the key, not on the number of threads.
 //! A source in memory needs no threads, and the browser has none: in both cases a batch is read
 //! on request.
 
@@ -17,7 +17,8 @@ use super::{DataError, EpochKey, Source};
 /// Images with their labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// The images back to back, as [`Source::read`] writes them.
+    /// The images back to back, as [`Source::read`] writes them, in the format of
+    /// [`Source::pixels`].
     pub images: Vec<u8>,
     /// The class of each.
     pub labels: Vec<u32>,
@@ -58,8 +59,11 @@ enum Batches {
 }
 
 impl Loader {
+    /// Number of batches that training and evaluation prepare ahead.
+    pub const AHEAD: usize = 4;
+
     /// Reads `order`, batches of indices into `source`, on `workers` threads, at most `ahead`
-    /// batches before the one the caller asks for next. Both count as 1 if 0.
+    /// batches before the one the caller asks for next. Both count as 1 if 0; no batch is empty.
     ///
     /// `key` is the key of the source's random stage in training; evaluation has none. Sources in
     /// memory, and all sources in the browser, are read without threads. If the system
@@ -160,17 +164,22 @@ fn gather(
     indices: Vec<u32>,
     key: Option<EpochKey>,
 ) -> Result<Batch, DataError> {
-    let length = sample_bytes(source);
+    let length = sample_bytes(source, key.is_some());
     let mut images = vec![0; indices.len() * length];
     for (out, &index) in images.chunks_exact_mut(length).zip(&indices) {
         source.read(index as usize, key, out)?;
     }
+    Ok(batch(source, images, indices))
+}
+
+/// The batch of images that were read.
+fn batch(source: &dyn Source, images: Vec<u8>, indices: Vec<u32>) -> Batch {
     let labels = indices.iter().map(|&i| source.label(i as usize)).collect();
-    Ok(Batch {
+    Batch {
         images,
         labels,
         indices,
-    })
+    }
 }
 
 /// The threads that read ahead.
@@ -182,7 +191,7 @@ mod ahead {
     use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
     use std::thread::{self, JoinHandle};
 
-    use super::{Batch, gather};
+    use super::{Batch, batch, sample_bytes};
     use crate::data::{DataError, EpochKey, Source};
 
     /// Threads that fill the buffer. Dropping this stops and joins them.
@@ -197,20 +206,28 @@ mod ahead {
         key: Option<EpochKey>,
         ahead: usize,
         buffer: Mutex<Buffer>,
-        /// Notified when a batch may be claimed, or when the threads should stop.
+        /// Notified when further images may be claimed, or when the threads should stop.
         space: Condvar,
-        /// Notified when a batch was added.
+        /// Notified when a batch is complete.
         arrival: Condvar,
     }
 
     #[derive(Default)]
     struct Buffer {
-        /// The next batch that a thread will claim.
-        claimed: usize,
+        /// The batch of the next image that a thread will claim, and its position there.
+        claimed: (usize, usize),
         /// The next batch that the caller will take.
         taken: usize,
+        /// The images of batches that are not complete.
+        partial: BTreeMap<usize, Partial>,
         ready: BTreeMap<usize, Result<Batch, DataError>>,
         stopped: bool,
+    }
+
+    /// A batch of which images are missing.
+    struct Partial {
+        images: Vec<Option<Result<Vec<u8>, DataError>>>,
+        missing: usize,
     }
 
     impl Ahead {
@@ -221,7 +238,8 @@ mod ahead {
             workers: usize,
             ahead: usize,
         ) -> Ahead {
-            let workers = workers.min(ahead).min(order.len());
+            let images = order.iter().map(Vec::len).sum();
+            let workers = workers.min(images);
             let shared = Arc::new(Shared {
                 source,
                 order,
@@ -244,10 +262,8 @@ mod ahead {
 
         /// The next batch, after waiting for it; nothing after the last one or an error.
         pub(super) fn take(&mut self) -> Option<Result<Batch, DataError>> {
-            if self.threads.is_empty()
-                && let Some(number) = self.shared.claim()
-            {
-                self.shared.read(number);
+            if self.threads.is_empty() {
+                self.shared.fill_batch();
             }
             let mut buffer = self.shared.buffer();
             if buffer.stopped || buffer.taken == self.shared.order.len() {
@@ -287,37 +303,84 @@ mod ahead {
             self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
-        /// The loop of a thread: claims and reads batches until none is left.
+        /// The loop of a thread: claims and reads images until none is left.
         fn fill(&self) {
-            while let Some(number) = self.claim() {
-                self.read(number);
+            while let Some((number, position)) = self.claim() {
+                self.read(number, position);
             }
         }
 
-        /// Reads a claimed batch.
-        fn read(&self, number: usize) {
-            let indices = self.order[number].clone();
-            let gather = || gather(&*self.source, indices, self.key);
-            let batch = catch_unwind(AssertUnwindSafe(gather));
-            let batch = batch.unwrap_or_else(|panic| {
+        /// Reads a whole batch.
+        fn fill_batch(&self) {
+            while let Some((number, position)) = self.claim() {
+                self.read(number, position);
+                if position + 1 == self.order[number].len() {
+                    break;
+                }
+            }
+        }
+
+        /// Reads a claimed image and, if it was the last one of its batch to be read, completes
+        /// the batch.
+        fn read(&self, number: usize, position: usize) {
+            let read = || {
+                let mut image = vec![0; sample_bytes(&*self.source, self.key.is_some())];
+                let index = self.order[number][position] as usize;
+                self.source.read(index, self.key, &mut image)?;
+                Ok(image)
+            };
+            let image = catch_unwind(AssertUnwindSafe(read));
+            let image = image.unwrap_or_else(|panic| {
                 Err(DataError::Worker {
                     message: message(&*panic),
                 })
             });
-            self.buffer().ready.insert(number, batch);
+            let images = {
+                let mut buffer = self.buffer();
+                let partial = buffer.partial.get_mut(&number);
+                let partial = partial.expect("it was added when its first image was claimed");
+                partial.images[position] = Some(image);
+                partial.missing -= 1;
+                if partial.missing > 0 {
+                    return;
+                }
+                let partial = buffer.partial.remove(&number);
+                partial.expect("found above").images
+            };
+            // The first error in the order of the images, whichever came first.
+            let images = images.into_iter().flatten();
+            let images: Result<Vec<Vec<u8>>, DataError> = images.collect();
+            let complete = images.map(|images| {
+                let indices = self.order[number].clone();
+                batch(&*self.source, images.concat(), indices)
+            });
+            self.buffer().ready.insert(number, complete);
             self.arrival.notify_all();
         }
 
-        /// The next batch to read, after waiting until it is among the next `ahead`.
-        fn claim(&self) -> Option<usize> {
+        /// The batch and the position of the next image to read, after waiting until the batch is
+        /// among the next `ahead`.
+        fn claim(&self) -> Option<(usize, usize)> {
             let mut buffer = self.buffer();
             loop {
-                if buffer.stopped || buffer.claimed == self.order.len() {
+                let (number, position) = buffer.claimed;
+                if buffer.stopped || number == self.order.len() {
                     return None;
                 }
-                if buffer.claimed < buffer.taken + self.ahead {
-                    buffer.claimed += 1;
-                    return Some(buffer.claimed - 1);
+                if number < buffer.taken + self.ahead {
+                    let size = self.order[number].len();
+                    buffer.claimed = match position + 1 < size {
+                        true => (number, position + 1),
+                        false => (number + 1, 0),
+                    };
+                    if position == 0 {
+                        let partial = Partial {
+                            images: (0..size).map(|_| None).collect(),
+                            missing: size,
+                        };
+                        buffer.partial.insert(number, partial);
+                    }
+                    return Some((number, position));
                 }
                 let woken = self.space.wait(buffer);
                 buffer = woken.unwrap_or_else(PoisonError::into_inner);

@@ -13,8 +13,10 @@ pub struct Manifest {
     pub title: String,
     /// The default recipe for training on it.
     pub recipe: RecipeDefaults,
-    /// What is published, if anything. Other datasets are drawn by the program or supplied by the
-    /// user, and their reader provides classes and constants.
+    /// Mean and deviation, if they are published. Otherwise the reader provides them.
+    pub constants: Option<Constants>,
+    /// The published files of records. The images of other datasets are drawn by the program or
+    /// files of their own, and their reader provides the classes.
     pub published: Option<Published>,
 }
 
@@ -32,15 +34,21 @@ pub struct RecipeDefaults {
     pub milestones: Vec<u32>,
 }
 
-/// What is published: constants, and files of fixed-length records, label bytes followed by
-/// 1024 red, 1024 green and 1024 blue bytes.
-#[derive(Debug, Deserialize)]
+/// Published constants of the training images.
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Published {
+pub struct Constants {
     /// Mean per channel (R, G, B) on the scale 0..255.
     pub mean: [f32; 3],
     /// Standard deviation per channel on the scale 0..255.
     pub std: [f32; 3],
+}
+
+/// Published files of fixed-length records, label bytes followed by 1024 red, 1024 green and 1024
+/// blue bytes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
     /// Class names by label.
     pub classes: Vec<String>,
     /// The folder in the archive.

@@ -1,4 +1,4 @@
-//! Datasets: from bytes on disk to 8-bit images and labels.
+//! Datasets: from bytes on disk to images and labels.
 //!
 //! - [`open`] turns a [`Request`] into a [`Dataset`]: class names, constants and two [`Source`]s.
 //! - A [`Source`] is a sequence of square RGB images of one size. In memory it is [`Images`],
@@ -10,19 +10,22 @@
 //!
 //! The table of `datasets` has a row for each dataset: its name, its manifest (`manifest`: what is
 //! published about it, and the recipe's defaults), and its reader. The readers are `shapes` (drawn
-//! by the program), `cifar` (the published binary files) and `folder` (image files, which
-//! `formats` tells from others; `image_files` reads those that exceed memory, `unreadable` counts
-//! those that cannot be read, and `unused` lists what is no part of the dataset). `decode` and
-//! `resize` produce pixels of the network's size, `statistics` measures mean and deviation where
+//! by the program), `cifar` (the published binary files), `folder` (image files, which
+//! `formats` tells from others; `image_files` reads those that exceed memory or are decoded again
+//! in each epoch, `unreadable` counts those that cannot be read, and `unused` lists what is no part
+//! of the dataset) and `imagenet` (a folder with names for its classes). `augment` is the random
+//! stage of ImageNet's recipe ([`Augmentation`]). `decode` and `resize` produce pixels of the network's size, `statistics` measures mean and deviation where
 //! none are published. `names` makes names of classes and files fit to print.
 //! [`inspect_folder`] looks for faults in a folder before it is used, and [`write_grid`] writes
 //! images side by side as PNG.
 //!
-//! Images stay bytes here: padding, cropping, flipping and normalising happen on the device, so
-//! this room depends on neither the network nor training; a manifest's recipe is plain data. It
-//! does not download or unpack anything. Files and threads exist natively only; drawing, decoding
+//! Padding, the crop after it, flipping and normalising happen on the device, and images stay bytes
+//! unless they are augmented here, so this room depends on neither the network nor training; a
+//! manifest's recipe is plain data. It does not download or unpack anything. Files and threads exist natively only; drawing, decoding
 //! and the loader's interface exist in the browser too.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod augment;
 #[cfg(not(target_arch = "wasm32"))]
 mod cifar;
 mod datasets;
@@ -36,6 +39,8 @@ mod formats;
 mod grid;
 #[cfg(not(target_arch = "wasm32"))]
 mod image_files;
+#[cfg(not(target_arch = "wasm32"))]
+mod imagenet;
 mod images;
 mod loader;
 mod manifest;
@@ -53,9 +58,13 @@ mod unused;
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::rng::{Purpose, Stream};
+use crate::shape::PixelFormat;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use cifar::read_records;
@@ -72,12 +81,57 @@ pub use formats::is_named_as_image;
 pub use grid::write_grid;
 pub use images::Images;
 pub use loader::{Batch, Loader};
-pub use manifest::{Archive, Manifest, Published, RecipeDefaults, RecordFile};
+pub use manifest::{Archive, Constants, Manifest, Published, RecipeDefaults, RecordFile};
 #[cfg(not(target_arch = "wasm32"))]
 pub use names::spell_apart;
 pub use resize::{Resampling, Resize, Views};
 #[cfg(not(target_arch = "wasm32"))]
 pub use statistics::{MEASURED, fingerprint};
+
+/// Where training images are cropped, and what else changes at random.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Augmentation {
+    /// On the device, that of the recipe for CIFAR: padding, a crop at a random offset, a flip.
+    #[default]
+    Crop,
+    /// Where images are decoded, that of the recipe for ImageNet (Torch's `fb.resnet.torch`): a crop
+    /// of random area and aspect ratio, changes of brightness, contrast, saturation and lighting;
+    /// and a flip on the device.
+    ImageNet,
+}
+
+impl Augmentation {
+    const ALL: [(Augmentation, &str); 2] = [
+        (Augmentation::Crop, "crop"),
+        (Augmentation::ImageNet, "imagenet"),
+    ];
+
+    /// Whether it is the default.
+    pub fn is_crop(&self) -> bool {
+        *self == Augmentation::Crop
+    }
+}
+
+impl FromStr for Augmentation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Augmentation, String> {
+        let found = Augmentation::ALL.iter().find(|(_, word)| *word == text);
+        let found = found.map(|(augmentation, _)| *augmentation);
+        found.ok_or_else(|| "it is crop or imagenet".to_owned())
+    }
+}
+
+/// Files that only save time, such as listings of large folders: they may be lost, and writing
+/// them may fail.
+pub trait Cache: Send + Sync {
+    /// The bytes that were written; nothing if they are lost or damaged.
+    fn read(&self, name: &str) -> Option<Vec<u8>>;
+
+    /// Writes a file, if possible.
+    fn write(&self, name: &str, bytes: &[u8]);
+}
 
 /// Decoded images stay in memory if the parts that are opened take at most this many bytes.
 pub const HOST_LIMIT: u64 = 1 << 30;
@@ -135,11 +189,16 @@ pub trait Source: Send + Sync {
         1
     }
 
-    /// Writes the views of an image to `out`, V·N·N·3 bytes: rows from the top, pixels from the
-    /// left, bytes R, G, B.
+    /// The format of images that are read with a key, if `augmented`, or without one.
+    fn pixels(&self, _augmented: bool) -> PixelFormat {
+        PixelFormat::U8
+    }
+
+    /// Writes the views of an image to `out`, V times N x N pixels in the format
+    /// [`Source::pixels`].
     ///
     /// A source with a random stage draws from `key`; without a key, as in evaluation, it writes
-    /// the image as [`Resize`] produces it. Other sources ignore the key.
+    /// the image as [`Resize`] produces it, in bytes. Other sources ignore the key.
     ///
     /// # Errors
     /// If the image cannot be read and no other image can replace it.
@@ -196,7 +255,7 @@ pub struct Dataset {
 }
 
 /// Which dataset to open, and how to resize its images.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request {
     /// Which dataset.
     pub kind: DatasetKind,
@@ -206,6 +265,11 @@ pub struct Request {
     pub resize: Resize,
     /// Whether to open the training images as well.
     pub need_train: bool,
+    /// How training images that are read with a key are augmented;
+    /// [`Augmentation::ImageNet`] needs [`DatasetKind::has_image_files`].
+    pub augmentation: Augmentation,
+    /// Where listings of large folders are kept, if anywhere.
+    pub cache: Option<Arc<dyn Cache>>,
 }
 
 #[cfg(not(target_arch = "wasm32"))]

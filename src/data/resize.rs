@@ -194,34 +194,11 @@ impl Resize {
         });
         let rows = taps(height, shorter, target, size, |excess| down.offset(excess));
 
-        // Rows first: whole row segments of the source are summed, which vectorises.
-        let left = columns[0].start;
-        let right = columns.iter().map(Tap::end).max().unwrap_or(left);
-        let stride = width as usize * 3;
         let mut output = Vec::with_capacity(image_bytes(size));
-        let mut line = vec![0.0f32; (right - left) * 3];
-        for row in &rows {
-            line.fill(0.0);
-            for (y, weight) in row.weighted() {
-                let start = y * stride;
-                let source = &image.as_raw()[start + left * 3..start + right * 3];
-                for (sum, &byte) in line.iter_mut().zip(source) {
-                    *sum += weight * f32::from(byte);
-                }
-            }
-            for column in &columns {
-                let mut sums = [0.0f32; 3];
-                for (x, weight) in column.weighted() {
-                    let pixel = &line[(x - left) * 3..(x - left) * 3 + 3];
-                    for (sum, value) in sums.iter_mut().zip(pixel) {
-                        *sum += weight * value;
-                    }
-                }
-                // The weights add up to one, so a sum leaves 0..=255 only by rounding, and `as`
-                // clamps.
-                output.extend(sums.map(|sum| (sum + 0.5) as u8));
-            }
-        }
+        // The weights add up to one, so a sum leaves 0..=255 only by rounding, and `as` clamps.
+        resample(image, &rows, &columns, |sums| {
+            output.extend(sums.map(|sum| (sum + 0.5) as u8));
+        });
         output
     }
 }
@@ -238,13 +215,51 @@ fn mirror(images: &[u8], size: u32) -> Vec<u8> {
         .collect()
 }
 
+/// Passes to `write`, row by row, the pixels of which every row and column has its taps.
+pub(super) fn resample(
+    image: &RgbImage,
+    rows: &[Tap],
+    columns: &[Tap],
+    mut write: impl FnMut([f32; 3]),
+) {
+    // Rows first: whole row segments of the source are summed, which vectorises.
+    let left = columns.iter().map(|tap| tap.start).min().unwrap_or(0);
+    let right = columns.iter().map(Tap::end).max().unwrap_or(left);
+    let stride = image.width() as usize * 3;
+    let mut line = vec![0.0f32; (right - left) * 3];
+    for row in rows {
+        line.fill(0.0);
+        for (y, weight) in row.weighted() {
+            let start = y * stride;
+            let source = &image.as_raw()[start + left * 3..start + right * 3];
+            for (sum, &byte) in line.iter_mut().zip(source) {
+                *sum += weight * f32::from(byte);
+            }
+        }
+        for column in columns {
+            let mut sums = [0.0f32; 3];
+            for (x, weight) in column.weighted() {
+                let pixel = &line[(x - left) * 3..(x - left) * 3 + 3];
+                for (sum, value) in sums.iter_mut().zip(pixel) {
+                    *sum += weight * value;
+                }
+            }
+            write(sums);
+        }
+    }
+}
+
 /// The source pixels of one target pixel, with their weights.
-struct Tap {
+pub(super) struct Tap {
     start: usize,
     weights: Vec<f32>,
 }
 
 impl Tap {
+    pub(super) fn new(start: usize, weights: Vec<f32>) -> Tap {
+        Tap { start, weights }
+    }
+
     fn end(&self) -> usize {
         self.start + self.weights.len()
     }

@@ -19,7 +19,7 @@ pub const MEASURED: usize = 10_000;
 pub(super) fn measure(source: &dyn Source) -> Result<([f32; 3], [f32; 3]), DataError> {
     let count = source.len().min(MEASURED);
     let sums = (0..count).into_par_iter().map(|sample| {
-        let mut image = vec![0; sample_bytes(source)];
+        let mut image = vec![0; sample_bytes(source, false)];
         source.read(sample * source.len() / count, None, &mut image)?;
         let mut sums = [[0u64; 2]; 3];
         for pixel in image.chunks_exact(3) {
@@ -34,7 +34,7 @@ pub(super) fn measure(source: &dyn Source) -> Result<([f32; 3], [f32; 3]), DataE
         [0, 1, 2].map(|channel| [0, 1].map(|power| a[channel][power] + b[channel][power]))
     };
     let totals = sums.try_reduce(Default::default, |a, b| Ok(add(a, b)))?;
-    let pixels = (count * sample_bytes(source) / 3) as f64;
+    let pixels = (count * sample_bytes(source, false) / 3) as f64;
     let mean = totals.map(|[sum, _]| sum as f64 / pixels);
     let deviation = totals.map(|[sum, squares]| {
         let mean = sum as f64 / pixels;
@@ -54,7 +54,7 @@ const FINGERPRINTED: usize = 1000;
 pub fn fingerprint(source: &dyn Source) -> Result<u64, DataError> {
     let count = source.len().min(FINGERPRINTED);
     let images = (0..count).into_par_iter().map(|sample| {
-        let mut image = vec![0; sample_bytes(source)];
+        let mut image = vec![0; sample_bytes(source, false)];
         source.read(sample * source.len() / count, None, &mut image)?;
         Ok(hash(image))
     });

@@ -5,6 +5,7 @@ use super::lowering::{Launch, LowerError, Lowering};
 use super::shader::{Shader, parameters, shader};
 use crate::graph::Node;
 use crate::graph::ops::AssembleBatch;
+use crate::shape::PixelFormat;
 
 pub(super) const SHADER: Shader =
     shader!("assemble_batch", [Read, Read, Read, Read, Write], Params);
@@ -16,6 +17,8 @@ parameters! {
         size,
         /// Words of one image.
         words,
+        /// 1 for images in single precision, 0 for bytes.
+        floats,
         padding,
         /// 1 to flip at random.
         flip,
@@ -43,7 +46,8 @@ pub(super) fn lower(
     let params = Params {
         pixels: pixels as u32,
         size: op.size as u32,
-        words: AssembleBatch::image_words(op.size) as u32,
+        words: AssembleBatch::image_words(op.size, op.pixels) as u32,
+        floats: u32::from(op.pixels == PixelFormat::F32),
         padding: op.padding as u32,
         flip: u32::from(op.flip),
         bgr: u32::from(!op.order.is_rgb()),

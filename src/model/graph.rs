@@ -12,11 +12,11 @@ use super::state::TensorKind;
 use crate::graph::ops::{self, Window};
 use crate::graph::step::Step;
 use crate::graph::{Graph, GraphError, Passes, Precision, ValueId, precision, rewrite};
-use crate::shape::Shape;
+use crate::shape::{PixelFormat, Shape};
 
 /// Names of a graph's external inputs and outputs.
 pub mod names {
-    /// Images as bytes, u32 [M, words]; see [`crate::graph::ops::AssembleBatch`].
+    /// Images, u32 [M, words]; see [`crate::graph::ops::AssembleBatch`].
     pub const TRAIN_IMAGES: &str = "training images";
     /// The same for evaluation.
     pub const EVAL_IMAGES: &str = "evaluation images";
@@ -49,16 +49,18 @@ pub mod names {
 pub enum Input {
     /// The external value [`names::INPUT`], already normalised.
     Tensor,
-    /// 8-bit images, assembled and normalised on the device.
+    /// Images, assembled and normalised on the device.
     Images {
         /// Name of the value that holds the images.
         name: &'static str,
         /// Number of images in it, where each view counts.
         count: usize,
+        /// How they store their pixels.
+        pixels: PixelFormat,
         /// Mean and standard deviation of the channels, and which views an image has.
         preprocessing: Preprocessing,
         /// What changes them at random.
-        augmentation: Augmentation,
+        augmentation: BatchAugmentation,
     },
 }
 
@@ -71,7 +73,7 @@ impl Input {
 
 /// Random changes of the images of a batch, in this order; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Augmentation {
+pub struct BatchAugmentation {
     /// Whether to flip at random, and to crop at random after padding by [`crop_padding`].
     pub flip_and_crop: bool,
     /// Number of rectangles that are erased from each image.
@@ -98,16 +100,22 @@ pub fn crop_padding(image_size: usize) -> usize {
     image_size / 8
 }
 
-/// The operator that makes a batch of images of `size` x `size`: flipped and cropped at random with
-/// `augment`, as in training.
+/// The operator that makes a batch of images of `size` x `size`. With `augment`, as in training,
+/// it flips them at random, and crops images of bytes at random after padding by [`crop_padding`];
+/// those in single precision were cropped where they were decoded.
 pub fn assemble_batch(
     size: usize,
+    pixels: PixelFormat,
     preprocessing: &Preprocessing,
     augment: bool,
 ) -> ops::AssembleBatch {
     ops::AssembleBatch {
         size,
-        padding: if augment { crop_padding(size) } else { 0 },
+        pixels,
+        padding: match (augment, pixels) {
+            (true, PixelFormat::U8) => crop_padding(size),
+            (true, PixelFormat::F32) | (false, _) => 0,
+        },
         flip: augment,
         order: preprocessing.order,
         mean: preprocessing.mean,
@@ -254,14 +262,15 @@ impl Forward<'_> {
             Input::Images {
                 name,
                 count,
+                pixels,
                 preprocessing,
                 augmentation,
             } => {
-                let words = ops::AssembleBatch::image_words(size);
+                let words = ops::AssembleBatch::image_words(size, *pixels);
                 let images = self.graph.external(name, Shape::indices(&[*count, words]));
                 let rows = self.graph.external(names::ROWS, Shape::indices(&[batch]));
                 let samples = self.samples(batch);
-                let op = assemble_batch(size, preprocessing, augmentation.flip_and_crop);
+                let op = assemble_batch(size, *pixels, preprocessing, augmentation.flip_and_crop);
                 let step = declared(self.graph, names::STEP);
                 let x = self
                     .graph
@@ -275,7 +284,7 @@ impl Forward<'_> {
     fn augment(
         &mut self,
         mut x: ValueId,
-        augmentation: &Augmentation,
+        augmentation: &BatchAugmentation,
     ) -> Result<ValueId, GraphError> {
         let batch = self.graph.shape(x).dims[0];
         if augmentation.rectangles > 0 {

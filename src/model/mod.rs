@@ -34,7 +34,9 @@ mod words;
 pub use count::{Counts, Row};
 pub use description::{Description, METADATA_KEY, Preprocessing, check_classes, numbered_classes};
 pub use error::SpecError;
-pub use graph::{Augmentation, Input, Statistics, assemble_batch, crop_padding, declared, names};
+pub use graph::{
+    BatchAugmentation, Input, Statistics, assemble_batch, crop_padding, declared, names,
+};
 pub use infer::{Shapes, check, infer};
 pub use init::initial_values;
 pub use layers::{

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::error::SpecError;
 use super::units::{MAX_DEPTH, pyramid_widths, stages};
 use super::words::{Block, Family, Growth, Rounding, Stem};
-use crate::data::Resize;
+use crate::data::{Augmentation, DatasetKind, Resize};
 use crate::graph::ops::BranchRule;
 
 /// Wider layers are refused: their 3x3 weights alone exceed 2 GiB, more than a GPU binding holds.
@@ -73,6 +73,14 @@ fn is_undisturbed(survival: &f32) -> bool {
 }
 
 impl Stem {
+    /// How training images of a dataset are augmented unless a run specifies another way.
+    pub fn augmentation(self, dataset: DatasetKind) -> Augmentation {
+        match self == Stem::ImageNet && dataset.has_image_files() {
+            true => Augmentation::ImageNet,
+            false => Augmentation::Crop,
+        }
+    }
+
     /// The resize to images of a size: the CIFAR stem uses the whole shorter side, the ImageNet
     /// stem 224 of 256 pixels, and the same proportion at other sizes.
     pub fn resize(self, image_size: u32) -> Resize {

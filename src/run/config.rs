@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::data::DatasetKind;
+use crate::data::{Augmentation, DataError, DatasetKind};
 use crate::engine::Device;
 use crate::gpu;
 use crate::graph::{ActivationCheckpointing, Passes, Precision};
@@ -23,6 +23,9 @@ pub struct Config {
     /// Its directory, as an absolute path, so that a run resumes from any directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// How training images are augmented, if they are.
+    #[serde(default, skip_serializing_if = "Augmentation::is_crop")]
+    pub augmentation: Augmentation,
     /// Seed of all random numbers.
     pub seed: u64,
     /// Size of a micro-batch, if smaller than the batch.
@@ -64,6 +67,7 @@ impl Config {
         let written: Value = parse_toml(text)?;
         let complete = Config {
             data: Some(PathBuf::new()),
+            augmentation: Augmentation::ImageNet,
             micro_batch: Some(1),
             from: Some(PathBuf::new()),
             reset_classifier: true,
@@ -156,9 +160,15 @@ impl Config {
             true => Ok(()),
             false => Err(text.to_owned()),
         };
-        self.dataset
-            .parse::<DatasetKind>()
-            .map_err(|error| error.to_string())?;
+        let kind: DatasetKind = self
+            .dataset
+            .parse()
+            .map_err(|error: DataError| error.to_string())?;
+        rule(
+            self.augmentation.is_crop() || kind.has_image_files(),
+            "--augmentation imagenet crops images where their files are decoded, so it needs \
+             --dataset imagenet or folder; leave it out",
+        )?;
         self.network().map_err(|error| error.to_string())?;
         rule(
             recipe.epochs > 0,
@@ -311,6 +321,7 @@ mod tests {
             freeze_until: None,
             dataset: "shapes".to_owned(),
             data: None,
+            augmentation: Augmentation::default(),
             seed: u64::MAX,
             micro_batch: Some(4),
             fuse: true,

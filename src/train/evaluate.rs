@@ -12,7 +12,7 @@ use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandl
 use crate::graph::ops::{IGNORED, Metrics};
 use crate::graph::{Graph, Passes};
 use crate::kernels::Choices;
-use crate::model::{Augmentation, Network, Preprocessing, names};
+use crate::model::{BatchAugmentation, Network, Preprocessing, names};
 
 /// The result of an evaluation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -223,7 +223,7 @@ impl Evaluator {
     ) -> Result<Vec<Graph>, TrainError> {
         let input = options.input(device, source);
         let batch = options.batch(&input);
-        let images = input.input(batch, &options.preprocessing, Augmentation::default());
+        let images = input.input(batch, &options.preprocessing, BatchAugmentation::default());
         let passes = Passes::default();
         let graph = step_graph(network, batch, &images, Mode::Evaluate, passes)?;
         Ok(vec![graph])

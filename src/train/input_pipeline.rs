@@ -1,8 +1,8 @@
 //! The input pipeline: from a data source to the batches of an engine.
 //!
 //! A split that fits one binding of the device is uploaded once, as bytes, and a batch is a list
-//! of row indices. For a larger split, the bytes of each batch are uploaded; threads read them
-//! ahead where the source is not in memory.
+//! of row indices. For a larger split, and one that is augmented where it is decoded, the images of
+//! each batch are uploaded; threads read them ahead where the source is not in memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,11 @@ use super::TrainError;
 use crate::data::{Batch, EpochKey, Loader, Source};
 use crate::engine::{Device, Engine, ValueHandle};
 use crate::graph::ops::{AssembleBatch, IGNORED};
-use crate::model::{Augmentation, Input, Preprocessing, names};
+use crate::model::{BatchAugmentation, Input, Preprocessing, names};
+use crate::shape::PixelFormat;
 
 /// Largest split that is kept on the device, in bytes; it should leave room for the network.
 const DEVICE_LIMIT: u64 = 1 << 30;
-
-/// Number of batches that the loader prepares ahead.
-const AHEAD: usize = 4;
 
 /// One split of a dataset, on its way to a device.
 pub(super) struct InputPipeline {
@@ -52,7 +50,7 @@ impl InputPipeline {
         device: &Device,
         workers: usize,
     ) -> InputPipeline {
-        let words = AssembleBatch::image_words(source.size() as usize);
+        let words = AssembleBatch::image_words(source.size() as usize, PixelFormat::U8);
         let bytes = 4 * words * source.views() * source.len();
         let limit = match device {
             Device::Gpu(_) => device.target().max_binding.min(DEVICE_LIMIT),
@@ -83,11 +81,12 @@ impl InputPipeline {
         &self,
         batch: usize,
         preprocessing: &Preprocessing,
-        augmentation: Augmentation,
+        augmentation: BatchAugmentation,
     ) -> Input {
         Input::Images {
             name: self.value,
             count: self.source.views() * if self.resident { self.len() } else { batch },
+            pixels: self.source.pixels(augmentation.flip_and_crop),
             preprocessing: *preprocessing,
             augmentation,
         }
@@ -102,7 +101,10 @@ impl InputPipeline {
             labels: engine.value(names::LABELS),
         };
         if let (true, Some(bytes)) = (self.resident, self.source.resident()) {
-            engine.write(values.images, &self.words(bytes));
+            engine.write(
+                values.images,
+                &AssembleBatch::pack_images(bytes, self.len()),
+            );
         }
         values
     }
@@ -111,7 +113,7 @@ impl InputPipeline {
     pub(super) fn batches(&self, order: Vec<Vec<u32>>, key: Option<EpochKey>) -> Batches {
         let loader = (!self.resident).then(|| {
             let source = Arc::clone(&self.source);
-            Loader::new(source, order.clone(), key, self.workers, AHEAD)
+            Loader::new(source, order.clone(), key, self.workers, Loader::AHEAD)
         });
         Batches {
             loader,
@@ -136,8 +138,10 @@ impl InputPipeline {
         let images: Vec<u32> = match self.resident {
             true => samples.clone(),
             false => {
-                engine.write(values.images, &self.words(&batch.images));
-                let last = batch.indices.len() as u32;
+                let count = batch.indices.len();
+                let words = AssembleBatch::pack_images(&batch.images, count * self.source.views());
+                engine.write(values.images, &words);
+                let last = count as u32;
                 (0..size as u32)
                     .map(|row| if row < last { row } else { 0 })
                     .collect()
@@ -155,11 +159,6 @@ impl InputPipeline {
         engine.write(values.rows, &rows);
         engine.write(values.samples, &samples);
         engine.write(values.labels, &labels);
-    }
-
-    /// Packs images into the words of the graph's value; each image is word-aligned.
-    fn words(&self, bytes: &[u8]) -> Vec<u32> {
-        AssembleBatch::pack_images(bytes, self.source.size() as usize)
     }
 }
 

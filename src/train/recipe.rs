@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Schedule;
 use crate::data::DatasetKind;
-use crate::model::Augmentation;
+use crate::model::BatchAugmentation;
 
 fn linear() -> f32 {
     1.0
@@ -119,8 +119,8 @@ impl Recipe {
     }
 
     /// What the recipe does to the images of a batch.
-    pub fn augmentation(&self) -> Augmentation {
-        Augmentation {
+    pub fn augmentation(&self) -> BatchAugmentation {
+        BatchAugmentation {
             flip_and_crop: self.augment,
             rectangles: usize::from(self.erase > 0.0) + usize::from(self.cutout.is_some()),
             mix: self.mixup.is_some() || self.cutmix.is_some(),
@@ -341,6 +341,7 @@ mod tests {
             ("shapes", 5, 0.05),
             ("cifar10", 300, 0.1),
             ("cifar100", 300, 0.5),
+            ("imagenet", 120, 0.05),
             ("folder", 300, 0.1),
         ];
         assert!(rates.eq(expected));

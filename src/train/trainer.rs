@@ -22,7 +22,7 @@ use crate::graph::ops::{LossScale, METRIC_WORDS, Metrics, Mixture, Rectangle, Ta
 use crate::graph::step::Step;
 use crate::graph::{Arena, Graph, Passes, Precision};
 use crate::kernels::Choices;
-use crate::model::{Augmentation, Network, Parameter, ParameterRole, Preprocessing, names};
+use crate::model::{BatchAugmentation, Network, Parameter, ParameterRole, Preprocessing, names};
 use crate::shape::LANES;
 
 /// Options of a [`Trainer`].
@@ -98,7 +98,7 @@ struct AugmentationValues {
 }
 
 impl AugmentationValues {
-    fn new(augmentation: &Augmentation, engine: &Engine) -> AugmentationValues {
+    fn new(augmentation: &BatchAugmentation, engine: &Engine) -> AugmentationValues {
         let value = |name, exists: bool| exists.then(|| engine.value(name));
         AugmentationValues {
             rectangles: value(names::RECTANGLES, augmentation.rectangles > 0),
@@ -141,7 +141,7 @@ impl Trainer {
                 source,
             })?);
         }
-        let none = Augmentation::default();
+        let none = BatchAugmentation::default();
         let input = test.input(sizes[0], &options.preprocessing, none);
         let evaluation = step_graph_with(network, sizes[0], &input, Mode::Evaluate, step, passes);
         graphs.push(evaluation?);

@@ -98,15 +98,15 @@ fn datasets_are_listed_from_their_table() {
     let help = String::from_utf8_lossy(&output.stdout);
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     for words in [
-        "shapes, cifar10, cifar100 or folder [default: shapes]",
-        "[default: shapes 5, others 300]",
+        "shapes, cifar10, cifar100, imagenet or folder [default: shapes]",
+        "[default: shapes 5, imagenet 120, others 300]",
         "[default: shapes 32, others 128]",
-        "[default: shapes 0.05, cifar100 0.5, others 0.1]",
-        "[default: shapes 4,5, others 150,225]",
+        "[default: shapes 0.05, cifar100 0.5, imagenet 0.05, others 0.1]",
+        "[default: shapes 4,5, imagenet 60,90,105, others 150,225]",
     ] {
         assert!(help.contains(words), "{words} is not in {help}");
     }
-    let known = "there are shapes, cifar10, cifar100 and folder";
+    let known = "there are shapes, cifar10, cifar100, imagenet and folder";
     fails(&["train", "--dataset", "mnist"], 2, &["`mnist`", known]);
 }
 

@@ -7,9 +7,9 @@ use pyr_wgpu::graph::{
     ActivationCheckpointing, Arena, Graph, Passes, Precision, Role, Tensor, Value,
 };
 use pyr_wgpu::model::{
-    Augmentation, Block, Growth, Input, Network, NetworkSpec, Preprocessing, Stem, names,
+    BatchAugmentation, Block, Growth, Input, Network, NetworkSpec, Preprocessing, Stem, names,
 };
-use pyr_wgpu::shape::{DType, Layout, Shape};
+use pyr_wgpu::shape::{DType, Layout, PixelFormat, Shape};
 use pyr_wgpu::train::{Mode, step_graph};
 
 /// A network with its batch size.
@@ -154,10 +154,11 @@ pub fn images(network: &Network, count: usize) -> Input {
     Input::Images {
         name: names::TRAIN_IMAGES,
         count,
+        pixels: PixelFormat::U8,
         preprocessing: Preprocessing::new(network.spec(), [127.0; 3], [64.0; 3]),
-        augmentation: Augmentation {
+        augmentation: BatchAugmentation {
             flip_and_crop: true,
-            ..Augmentation::default()
+            ..BatchAugmentation::default()
         },
     }
 }

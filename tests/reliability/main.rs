@@ -7,6 +7,7 @@ mod changed_data;
 mod damage;
 mod faults;
 mod foreign_records;
+mod imagenet;
 mod limits;
 mod memory;
 mod resuming;

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use serde_json::json;
 
+use super::super::cache;
 use super::super::error::CliError;
 use super::super::output::{print_json, print_line, print_message};
 use super::ResizeArgs;
-use crate::data::{self, DatasetKind, MEASURED, Request};
+use crate::data::{self, Augmentation, DatasetKind, MEASURED, Request};
 
 /// Arguments of `data mean-std`.
 #[derive(ClapArgs)]
@@ -36,6 +37,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         dir: Some(args.data),
         resize: args.resize.resize()?,
         need_train: true,
+        augmentation: Augmentation::default(),
+        cache: cache::listings(),
     })?;
     if !args.quiet {
         for note in &opened.notes {

@@ -55,12 +55,16 @@ struct ResizeArgs {
 }
 
 impl ResizeArgs {
+    fn stem(&self) -> Stem {
+        self.stem.unwrap_or(Stem::Cifar)
+    }
+
     /// How training would resize images.
     ///
     /// # Errors
     /// If no network takes images of the size.
     fn resize(&self) -> Result<Resize, CliError> {
-        let stem = self.stem.unwrap_or(Stem::Cifar);
+        let stem = self.stem();
         let size = self.image_size.unwrap_or(stem.default_image_size());
         stem.check_image_size(size)?;
         Ok(stem.resize(size))

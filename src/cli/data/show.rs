@@ -10,13 +10,16 @@ use clap::{Args as ClapArgs, value_parser};
 use rayon::prelude::*;
 
 use super::super::augment::AugmentArgs;
+use super::super::cache;
 use super::super::dataset;
 use super::super::error::CliError;
 use super::super::output::print_message;
 use super::super::positive;
 use super::ResizeArgs;
 use crate::checkpoint::write_atomically;
-use crate::data::{self, DataError, DatasetKind, EpochKey, Request, Source, write_grid};
+use crate::data::{
+    self, Augmentation, DataError, DatasetKind, EpochKey, Request, Source, write_grid,
+};
 use crate::graph::ops::{AssembleBatch, ChannelOrder, Erase, MixBatch, Mixture, Rectangle};
 use crate::graph::step::Step;
 use crate::graph::{Op, Tensor};
@@ -48,7 +51,11 @@ pub(in super::super) struct Args {
     /// File to write
     #[arg(long, value_name = "FILE.png", default_value = "show.png")]
     output: PathBuf,
-    /// No random flip and crop
+    /// How images change at random, as in training: crop or imagenet [default: imagenet for image
+    /// files and --stem imagenet, else crop]
+    #[arg(long, value_name = "WORD", conflicts_with = "no_augment")]
+    augmentation: Option<Augmentation>,
+    /// No random flip, crop and colours
     #[arg(long)]
     no_augment: bool,
     #[command(flatten)]
@@ -87,11 +94,24 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
     let checked = recipe.check_augmentation(resize.size, recipe.batch_size);
     checked.map_err(CliError::Usage)?;
+    let augmentation = match args.augmentation {
+        Some(augmentation) => augmentation,
+        None => args.resize.stem().augmentation(args.dataset),
+    };
+    if !augmentation.is_crop() && !args.dataset.has_image_files() {
+        return Err(CliError::Usage(format!(
+            "--augmentation imagenet crops images where their files are decoded, which {} does not \
+             have; leave it out",
+            args.dataset
+        )));
+    }
     let opened = data::open(&Request {
         kind: args.dataset,
         dir: args.data,
         resize,
         need_train: true,
+        augmentation,
+        cache: cache::listings(),
     })?;
     let train = opened.train.expect("it was requested");
     let say = |text: &str| {
@@ -211,14 +231,15 @@ impl View<'_> {
     /// The samples after flip and crop, normalised.
     fn assembled(&self, samples: &[u32]) -> Result<Tensor, DataError> {
         let size = self.preprocessing.resize.size as usize;
-        let mut read = vec![0; samples.len() * size * size * 3];
-        let images = read.chunks_exact_mut(size * size * 3);
+        let pixels = self.train.pixels(self.recipe.augment);
+        let mut read = vec![0; samples.len() * pixels.image_bytes(size)];
+        let images = read.chunks_exact_mut(pixels.image_bytes(size));
         for (image, sample) in images.zip(samples) {
             let key = self.recipe.augment.then_some(self.key);
             self.train.read(*sample as usize, key, image)?;
         }
         let count = samples.len();
-        let table = Shape::indices(&[count, AssembleBatch::image_words(size)]);
+        let table = Shape::indices(&[count, AssembleBatch::image_words(size, pixels)]);
         let list = Shape::indices(&[count]);
         let step = Step {
             seed: self.key.seed,
@@ -226,12 +247,12 @@ impl View<'_> {
             ..Step::default()
         };
         let inputs = [
-            Tensor::index(table, AssembleBatch::pack_images(&read, size)),
+            Tensor::index(table, AssembleBatch::pack_images(&read, count)),
             Tensor::index(list.clone(), (0..count as u32).collect()),
             Tensor::index(list, samples.to_vec()),
             Tensor::index(Step::shape(), step.to_words().into()),
         ];
-        let op = assemble_batch(size, &self.preprocessing, self.recipe.augment);
+        let op = assemble_batch(size, pixels, &self.preprocessing, self.recipe.augment);
         Ok(applied(op, &inputs.each_ref()))
     }
 }

@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 mod predictions;
 mod report;
 
+use super::cache;
 use super::dataset;
 use super::device::DeviceArgs;
 use super::error::CliError;
@@ -17,9 +18,9 @@ use super::network::NetworkArgs;
 use super::progress::Progress;
 use super::tuning::{Tune, TuneArgs, complete};
 use super::views::ViewArgs;
-use super::{positive, print_json, workers};
+use super::{positive, print_json, processors, workers};
 use crate::checkpoint::write_atomically;
-use crate::data::{self, DatasetKind};
+use crate::data::{self, Augmentation, DatasetKind};
 use crate::kernels::Choices;
 use crate::text::{printable, printable_path};
 use crate::train::{Evaluator, EvaluatorOptions, TrainError};
@@ -37,8 +38,8 @@ pub(super) struct Args {
     /// Images per batch; an image is as many as it has views
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     batch_size: usize,
-    /// Threads that decode images, for datasets over 1 GiB
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = workers)]
+    /// Threads that decode images, for imagenet and for folders over 1 GiB
+    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = workers)]
     workers: usize,
     #[command(flatten)]
     views: ViewArgs,
@@ -79,6 +80,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         dir: args.data.clone(),
         resize: loaded.description.preprocessing.resize,
         need_train: false,
+        augmentation: Augmentation::default(),
+        cache: cache::listings(),
     })?;
     for note in &opened.notes {
         args.device.say(&format!("note: {note}"));

@@ -10,10 +10,10 @@ use super::super::device::DeviceArgs;
 use super::super::error::CliError;
 use super::super::network::NetworkArgs;
 use super::super::tuning::TuneArgs;
-use super::super::workers;
+use super::super::{processors, workers};
 use super::fine_tune;
 use super::memory::{self, MicroBatch, Recompute};
-use crate::data::DatasetKind;
+use crate::data::{Augmentation, DatasetKind};
 use crate::graph::Precision;
 use crate::run::Config;
 use crate::train::{Recipe, SaveInterval, Schedule};
@@ -90,9 +90,14 @@ pub(super) struct DataArgs {
     /// Where the dataset's files are
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
-    /// Threads that decode images, for datasets over 1 GiB
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = workers)]
+    /// Threads that decode images, for datasets over 1 GiB and for --augmentation imagenet
+    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = workers)]
     pub(super) workers: usize,
+    /// How training images change at random: crop (pad, crop, flip), or imagenet (crop of random
+    /// area and aspect ratio, colour, lighting, flip; needs image files) [default: imagenet for
+    /// image files and the imagenet stem, else crop]
+    #[arg(long, value_name = "WORD", conflicts_with = "no_augment")]
+    pub(super) augmentation: Option<Augmentation>,
 }
 
 /// Optimiser and schedule; defaults come from the dataset.
@@ -144,7 +149,7 @@ pub(super) struct RecipeArgs {
     /// [default: f32]
     #[arg(long, value_name = "f32|f16")]
     pub(super) precision: Option<Precision>,
-    /// No random flip and crop; --erase, --cutout, --mixup and --cutmix act all the same
+    /// No random flip, crop and colours; --erase, --cutout, --mixup and --cutmix act all the same
     #[arg(long)]
     pub(super) no_augment: bool,
     /// Scale gradients down to this L2 norm of all of them together, if it is larger [default: no

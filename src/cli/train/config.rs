@@ -64,7 +64,7 @@ macro_rules! flag {
 pub(super) const DATA: &str = "data";
 
 /// Every flag that determines what a run computes, except the network's.
-const FLAGS: [RunFlag; 28] = [
+const FLAGS: [RunFlag; 29] = [
     flag!("epochs", Growing, recipe.epochs, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
@@ -91,6 +91,9 @@ const FLAGS: [RunFlag; 28] = [
     ),
     flag!("freeze-until", Refused, freeze_until, |args, config| {
         replace(&mut config.freeze_until, &args.files.freeze_until.map(Some))
+    }),
+    flag!("augmentation", Allowed, augmentation, |args, config| {
+        replace(&mut config.augmentation, &args.data.augmentation)
     }),
     flag!("seed", Allowed, seed, |args, config| {
         replace(&mut config.seed, &args.recipe.seed)
@@ -270,6 +273,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
         None => Config {
             dataset: kind.to_string(),
             data: None,
+            augmentation: network.stem.augmentation(kind),
             seed: 1,
             micro_batch: None,
             fuse: true,
@@ -285,6 +289,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
     // What belongs to the dataset or to the network that a flag replaces.
     if args.data.dataset.is_some() {
         config.data = None;
+        config.augmentation = config.network.stem.augmentation(kind);
     }
     if args.network.preset.is_some() {
         (config.from, config.reset_classifier) = (None, false);
@@ -366,6 +371,7 @@ pub(super) fn resumed_config(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Augmentation;
     use crate::model::preset;
     use crate::train::Schedule;
 
@@ -374,6 +380,7 @@ mod tests {
         let config = Config {
             dataset: "shapes".to_owned(),
             data: Some(PathBuf::new()),
+            augmentation: Augmentation::ImageNet,
             seed: 1,
             micro_batch: Some(1),
             fuse: true,

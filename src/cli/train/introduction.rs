@@ -2,6 +2,7 @@
 
 use super::super::device::DeviceArgs;
 use super::plan::{Plan, Start};
+use crate::data::Augmentation;
 use crate::memory::bytes;
 use crate::model::{Parameter, crop_padding};
 use crate::run::RunDirectory;
@@ -19,9 +20,12 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
         counts.macs as f64 / 1e6
     ));
     let padding = crop_padding(plan.config.network.image_size as usize);
-    let augment = match recipe.augment {
-        true => format!("flip and crop after padding by {padding}"),
-        false => "no flip and crop".to_owned(),
+    let augment = match (recipe.augment, plan.config.augmentation) {
+        (true, Augmentation::Crop) => format!("flip and crop after padding by {padding}"),
+        (true, Augmentation::ImageNet) => {
+            "flip, crop of random area, changes of colour and lighting".to_owned()
+        }
+        (false, _) => "no flip and crop".to_owned(),
     };
     device.say(&format!(
         "data: {}, {} training and {} test images, {augment}{}",

@@ -2,12 +2,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::super::cache;
 use super::super::error::CliError;
 use super::args::Args;
 use super::config::Allowed;
 use super::fine_tune;
 use super::resume;
-use crate::data::{self, DataError, Dataset, DatasetKind};
+use crate::data::{self, Augmentation, DataError, Dataset, DatasetKind};
 use crate::model::{Description, Network, Preprocessing};
 use crate::run::{Config, DataRecord, RUNS, SavedState};
 use crate::text::printable_path;
@@ -67,6 +68,11 @@ pub(super) fn prepare(
         dir: config.data.clone(),
         resize,
         need_train: true,
+        augmentation: match config.recipe.augment {
+            true => config.augmentation,
+            false => Augmentation::Crop,
+        },
+        cache: cache::listings(),
     });
     let dataset = match opened {
         Err(error @ DataError::MissingDirectory { .. }) if is_resumed => {

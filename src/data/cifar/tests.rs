@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::{DatasetKind, Resize};
+use crate::data::{Augmentation, DatasetKind, Resize};
 
 /// A manifest of two training files of two records and a test file of one.
 fn small(label_bytes: usize) -> Manifest {
@@ -18,9 +18,10 @@ fn small(label_bytes: usize) -> Manifest {
         batch_size = 2
         learning_rate = 0.1
         milestones = []
-        [published]
+        [constants]
         mean = [1.0, 2.0, 3.0]
         std = [4.0, 5.0, 6.0]
+        [published]
         classes = ["a", "b", "c"]
         folder = "small-bin"
         label_bytes = {label_bytes}
@@ -66,6 +67,8 @@ fn request(dir: Option<&Path>) -> Request {
         dir: dir.map(Path::to_path_buf),
         resize: Resize::whole(SIZE),
         need_train: true,
+        augmentation: Augmentation::default(),
+        cache: None,
     }
 }
 

@@ -7,13 +7,13 @@ use std::path::Path;
 use image::RgbImage;
 
 use super::budget::Budget;
-use super::{DataError, LARGEST_FILE, Resize, decode, sniff};
+use super::{DataError, LARGEST_FILE, Resize, decode};
 use crate::memory::{self, OutOfMemory};
 
 /// Bytes of the files that are in memory at the same time.
 static FILES: Budget = Budget::new(LARGEST_FILE);
 
-/// Bytes that [`sniff`] needs at most.
+/// Bytes that [`super::sniff`] needs at most.
 const SNIFFED: u64 = 16;
 
 /// Reads an image file, decodes it and resizes it, as [`super::decode_image`] does.
@@ -57,14 +57,6 @@ pub(in crate::data) fn with_image_file<T>(
     read.map_err(refused)?;
     let (image, _memory) = decode(&bytes)?;
     Ok(look(&image))
-}
-
-/// Recognises an image file by its first bytes.
-///
-/// # Errors
-/// As [`decode_image_file`], but damage goes unnoticed.
-pub(in crate::data) fn sniff_file(path: &Path) -> Result<(), DataError> {
-    sniff(&read_start(path)?).map(|_| ())
 }
 
 /// The first bytes of a file, which tell its format.

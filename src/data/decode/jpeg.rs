@@ -8,8 +8,6 @@
 //! Motion JPEG. The scans of a progressive file need not refine all coefficients, by the standard
 //! and in libjpeg: what they have is shown, but not smoothed as libjpeg does.
 
-use std::io::Read;
-
 use image::ImageFormat;
 use jpeg_decoder::{ColorTransform, Decoder};
 
@@ -278,7 +276,8 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, DataError> {
     let transform = header.transform(frame);
     let orientation = orientation(&header.exif, header.xmp);
     let pixels = u64::from(width) * u64::from(height) * components as u64;
-    let metadata = bytes.len() as u64;
+    // A copy of the file, and of its metadata.
+    let metadata = 2 * (bytes.len() + START.len()) as u64;
     Ok(Opened {
         width,
         height,
@@ -295,8 +294,10 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, DataError> {
 }
 
 fn samples(bytes: &[u8], transform: ColorTransform) -> Result<Vec<u8>, DataError> {
-    // The first two bytes are the start marker, by which the format was recognised.
-    let mut decoder = Decoder::new(START.chain(&bytes[2..]));
+    // The first two bytes are the start marker, by which the format was recognised. The decoder
+    // reads byte by byte, which costs a tenth of its time from two slices.
+    let bytes = [START, &bytes[2..]].concat();
+    let mut decoder = Decoder::new(&bytes[..]);
     decoder.set_color_transform(transform);
     let decoded = decoder.decode();
     decoded.map_err(|error| damaged(ImageFormat::Jpeg, error))

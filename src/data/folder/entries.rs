@@ -57,6 +57,7 @@ pub(super) fn entries(
 /// Why an entry is not used.
 const HIDDEN: &str = "the name begins with a dot";
 pub(super) const NOT_AN_IMAGE: &str = "not an image by name or content";
+pub(super) const NOT_NAMED_AS_IMAGE: &str = "not an image by name; contents of a folder too large for the memory are not searched for images";
 pub(super) const NESTED: &str =
     "a folder in a class folder; not searched, images belong directly into the class folder";
 pub(super) const OUTSIDE_CLASSES: &str = "not in a class folder";

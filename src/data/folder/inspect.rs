@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::parts::EXPECTED;
-use super::{Listed, Part, list};
+use super::parts::FOLDER;
+use super::{Listed, Part, Recognise, list};
 use crate::data::decode::with_image_file;
 use crate::data::unreadable::Unreadable;
-use crate::data::unused::Unused;
-use crate::data::{DataError, DatasetKind, Request, Resize};
+use crate::data::{Augmentation, DataError, DatasetKind, Request, Resize};
 use crate::rng::hash;
 
 /// Largest ratio of an image's sides that is not odd: of a longer image, the crop to a square
@@ -151,16 +150,17 @@ pub fn inspect_folder(
         dir: Some(directory.to_path_buf()),
         resize,
         need_train: true,
+        augmentation: Augmentation::default(),
+        cache: None,
     };
-    let directory = request.directory(kind.manifest().title, EXPECTED)?;
-    let mut unused = Unused::new(directory);
-    let listed = list(directory, request.need_train, &mut unused);
-    let listed = listed.map_err(|error| unused.attach(error))?;
+    let directory = request.directory(kind.manifest().title, FOLDER.expected)?;
     let Listed {
         classes,
         train,
         test,
-    } = listed;
+        unused,
+        ..
+    } = list(directory, &FOLDER, true, Recognise::ByContent)?;
     let parts = [train.expect("it is needed"), test];
     let total = parts.iter().map(|part| part.files.len()).sum();
     let done = AtomicUsize::new(0);
@@ -192,7 +192,7 @@ pub fn inspect_folder(
         classes,
         parts,
         findings,
-        unused: unused.notes(),
+        unused,
     })
 }
 

@@ -8,17 +8,39 @@ use crate::data::DataError;
 use crate::data::unused::Unused;
 use crate::text::{name_of, printable, printable_path};
 
-/// Names of a part's folder in order of preference, the name that messages propose first. Other
-/// case is accepted: the exact name comes first.
+/// How the parts of a dataset are called.
+pub(in crate::data) struct Layout {
+    /// Names of the test part's folder, as those of [`TRAIN`].
+    test: &'static [&'static str],
+    /// The missing test part, in error messages.
+    wanted: &'static str,
+    /// The whole layout, in error messages.
+    pub(in crate::data) expected: &'static str,
+}
+
+/// Any folder of images.
+pub(in crate::data) const FOLDER: Layout = Layout {
+    test: TEST,
+    wanted: "the folder test or val",
+    expected: "expected DIR/train/<class>/<image> and DIR/test/<class>/<image> (or DIR/val), in \
+               JPEG, PNG, GIF, BMP or WebP format",
+};
+
+/// ImageNet, whose archive of test images has no labels.
+pub(in crate::data) const IMAGENET: Layout = Layout {
+    test: &["val", "valid", "validation"],
+    wanted: "the folder val",
+    expected: "expected DIR/train/<class>/<image> and DIR/val/<class>/<image>, with class folders \
+               such as n01440764",
+};
+
+/// Names of the training part's folder in order of preference, the name that messages propose
+/// first. Other case is accepted: the exact name comes first.
 const TRAIN: &[&str] = &["train", "training"];
 const TEST: &[&str] = &["test", "testing", "val", "valid", "validation"];
 
 /// Names that probably mean a part, but are not accepted, beside misspellings.
 const MAYBE_TEST: &[&str] = &["dev", "eval", "evaluation", "holdout"];
-
-/// The layout of a dataset folder, for error messages.
-pub(super) const EXPECTED: &str = "expected DIR/train/<class>/<image> and DIR/test/<class>/<image> \
-                                   (or DIR/val), in JPEG, PNG, GIF, BMP or WebP format";
 
 /// The folders of the parts.
 pub(super) struct Parts {
@@ -32,6 +54,7 @@ pub(super) struct Parts {
 /// If a part is missing; the error names folders that may have been meant.
 pub(super) fn find(
     directory: &Path,
+    layout: &Layout,
     need_train: bool,
     unused: &mut Unused,
 ) -> Result<Parts, DataError> {
@@ -44,7 +67,7 @@ pub(super) fn find(
         }
     }
     let train = candidates(&folders, TRAIN);
-    let test = candidates(&folders, TEST);
+    let test = candidates(&folders, layout.test);
     for (part, found) in [("training", &train), ("test", &test)] {
         let Some((first, others)) = found.split_first() else {
             continue;
@@ -64,8 +87,8 @@ pub(super) fn find(
         missing.push(format!("the folder train{meant}"));
     }
     if test.is_empty() {
-        let meant = meant(&folders, TEST, MAYBE_TEST);
-        missing.push(format!("the folder test or val{meant}"));
+        let meant = meant(&folders, layout.test, MAYBE_TEST);
+        missing.push(format!("{}{meant}", layout.wanted));
     }
     let path = |found: &[&String]| found.first().map(|name| directory.join(name));
     match path(&test) {
@@ -76,7 +99,7 @@ pub(super) fn find(
         _ => Err(DataError::MissingEntries {
             path: directory.to_path_buf(),
             missing,
-            expected: format!("{EXPECTED}{}", elsewhere(directory, &folders)),
+            expected: format!("{}{}", layout.expected, elsewhere(directory, &folders)),
         }),
     }
 }

@@ -1,5 +1,7 @@
 //! Folders of small images, valid and invalid.
 
+mod unreadable;
+
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
 
@@ -7,7 +9,7 @@ use std::fs;
 
 use super::super::resize::image_bytes;
 use super::*;
-use crate::data::DatasetKind;
+use crate::data::{Augmentation, DatasetKind};
 
 fn manifest() -> Manifest {
     DatasetKind::Folder.manifest()
@@ -20,16 +22,18 @@ fn request(dir: Option<&Path>) -> Request {
         dir: dir.map(Path::to_path_buf),
         resize: Resize::whole(4),
         need_train: true,
+        augmentation: Augmentation::default(),
+        cache: None,
     }
 }
 
 /// A dataset folder that is deleted when dropped.
-struct Folder(TempDir);
+pub(super) struct Folder(TempDir);
 
 impl Folder {
     /// `counts` images of 4 x 4 for each class of both parts. The images of class c are
     /// of the colour (c·50, number, 9).
-    fn new(classes: &[&str], counts: usize) -> Folder {
+    pub(super) fn new(classes: &[&str], counts: usize) -> Folder {
         let folder = Folder(TempDir::new().unwrap());
         for part in ["train", "test"] {
             for (label, class) in classes.iter().enumerate() {
@@ -45,7 +49,7 @@ impl Folder {
         folder
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    pub(super) fn path(&self, below: &str) -> PathBuf {
         self.0.path().join(below)
     }
 
@@ -67,7 +71,7 @@ impl Folder {
 }
 
 /// The first pixel and the label of every image.
-fn colours(source: &dyn Source) -> Vec<([u8; 3], u32)> {
+pub(super) fn colours(source: &dyn Source) -> Vec<([u8; 3], u32)> {
     let mut image = vec![0; image_bytes(source.size())];
     (0..source.len())
         .map(|index| {
@@ -324,18 +328,30 @@ fn what_is_not_used_is_noted_once_for_each_reason() {
     for place in ["train/a/more", "extra"] {
         fs::create_dir(folder.path(place)).unwrap();
     }
-    // An image without an extension is one.
+    // An image without an extension is one, but a large folder is not searched for it.
     fs::copy(folder.path("train/b/000.png"), folder.path("train/b/001")).unwrap();
-    for limit in [HOST_LIMIT, 0] {
+    for (limit, images, none) in [
+        (
+            HOST_LIMIT,
+            3,
+            "test/b/labels.csv, train/a/Thumbs.db, train/a/desktop.ini and 1 more (not an image \
+             by name or content)",
+        ),
+        (
+            0,
+            2,
+            "test/b/labels.csv, train/a/Thumbs.db, train/a/desktop.ini and 2 more (not an image \
+             by name; contents of a folder too large for the memory are not searched for images)",
+        ),
+    ] {
         let data = folder.open_within(limit).unwrap();
-        assert_eq!((data.train.unwrap().len(), data.test.len()), (3, 2));
+        assert_eq!((data.train.unwrap().len(), data.test.len()), (images, 2));
         let directory = folder.0.path().display();
         let expected = [
             "README.md, extra (neither the training nor the test part)",
             "train/a/more (a folder in a class folder; not searched, images belong directly into \
              the class folder)",
-            "test/b/labels.csv, train/a/Thumbs.db, train/a/desktop.ini and 1 more (not an image \
-             by name or content)",
+            none,
             "train/loose.png (not in a class folder)",
             "train/.ignored, train/a/.DS_Store (the name begins with a dot)",
         ];
@@ -457,76 +473,6 @@ fn images_of_other_formats_count_as_unreadable() {
     assert_has(&folder.error(), "a/drawing.svg: not an image in JPEG");
 }
 
-#[test]
-fn a_hundredth_of_the_files_may_be_unreadable() {
-    let folder = Folder::new(&["a", "b"], 50);
-    folder.write("train/a/010.png", b"no image");
-    folder.write("train/a/notes.txt", b"no image");
-    for limit in [HOST_LIMIT, 0] {
-        let data = folder.open_within(limit).unwrap();
-        let train = data.train.unwrap();
-        assert_eq!(train.len(), 99);
-        // Images after the gap have moved up, with their labels.
-        let colours = colours(&*train);
-        assert_eq!(colours[10], ([0, 11, 9], 0));
-        assert_eq!(colours[49], ([50, 0, 9], 1));
-        let notes = data.notes.join("\n");
-        assert_has(&notes, "1 of 100 image files in ");
-        assert_has(
-            &notes,
-            "cannot be read and are skipped: a/010.png: not an image in JPEG",
-        );
-    }
-    folder.write("train/b/011.png", b"");
-    for limit in [HOST_LIMIT, 0] {
-        let error = folder.open_within(limit).err().unwrap().to_string();
-        assert_has(&error, "2 of 100 image files in ");
-        assert_has(&error, "b/011.png: the file is empty");
-    }
-}
-
-#[test]
-fn a_file_that_claims_too_much_memory_is_skipped_by_name() {
-    let folder = Folder::new(&["a", "b"], 50);
-    // A GIF with a canvas of one pixel and a frame of 65,535 x 65,535.
-    folder.write(
-        "train/a/010.png",
-        b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xFF\xFF\xFF,\0\0\0\0\xFF\xFF\xFF\xFF\0\x02\x01\0;",
-    );
-    for limit in [HOST_LIMIT, 0] {
-        let data = folder.open_within(limit).unwrap();
-        let train = data.train.unwrap();
-        let colours = colours(&*train);
-        let (at, notes) = match limit {
-            0 => (11, train.notes()),
-            _ => (10, data.notes),
-        };
-        assert_eq!(colours[at], ([0, 11, 9], 0));
-        let expected = "a/010.png: an image of 65535 x 65535 is too large to decode";
-        assert_has(&notes.join(""), expected);
-    }
-}
-
-#[test]
-fn an_image_damaged_on_disk_is_replaced_by_the_next_of_its_class() {
-    let folder = Folder::new(&["a", "b"], 50);
-    let data = folder.open_within(0).unwrap();
-    let train = data.train.unwrap();
-    // The last image of its class is replaced by the first one.
-    folder.write("train/a/049.png", &damaged_png());
-    let found = colours(&*train);
-    assert_eq!((found.len(), found[49]), (100, ([0, 0, 9], 0)));
-    let damaged: Vec<usize> = (0..100).filter(|index| train.is_damaged(*index)).collect();
-    assert_eq!(damaged, [49]);
-    assert_has(&train.notes().join(""), "a/049.png: damaged PNG image");
-    assert_eq!(train.notes().len(), 1);
-    assert_eq!(colours(&*train)[49], found[49]);
-
-    folder.write("train/b/000.png", &damaged_png());
-    let error = train.read(50, None, &mut [0; 48]).unwrap_err().to_string();
-    assert_has(&error, "2 of 100 image files in ");
-}
-
 /// A thousand classes, twenty thousand images, and for each one a file that is no image: their
 /// number shows in no line of output, and opening takes a second or two.
 #[test]
@@ -569,16 +515,4 @@ fn a_large_folder_is_opened_with_few_words() {
     assert_has(&notes, "100 of 20000 image files in ");
     assert_has(&notes, "and 95 more");
     assert!(notes.len() < 2000, "{notes}");
-}
-
-#[test]
-fn many_unreadable_files_are_counted_and_a_few_are_named() {
-    let folder = Folder::new(&["a", "b"], 10);
-    for number in 0..8 {
-        folder.write(&format!("test/b/{number:03}.png"), &damaged_png());
-    }
-    let error = folder.error();
-    assert_has(&error, "8 of 20 image files in ");
-    assert_has(&error, "b/004.png: damaged PNG image");
-    assert_has(&error, "again and 3 more");
 }

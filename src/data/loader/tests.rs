@@ -83,6 +83,16 @@ fn batches_come_in_order_whoever_reads_them() {
     }
 }
 
+/// Several threads work on the one batch that may be read.
+#[test]
+fn threads_share_a_batch() {
+    let source = Arc::new(Slow::default());
+    let shared: Arc<dyn Source> = source.clone();
+    let batches = Loader::new(shared, order(2, 100), None, 4, 1).count();
+    assert_eq!(batches, 2);
+    assert!(source.readers.lock().unwrap().len() > 1);
+}
+
 #[test]
 fn without_threads_the_caller_reads() {
     let order = order(5, 6);

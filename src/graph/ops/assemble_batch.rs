@@ -1,4 +1,4 @@
-//! Converts u8 images to a normalised f32 batch, with the paper's CIFAR augmentation.
+//! Converts images to a normalised f32 batch, with the paper's CIFAR augmentation.
 //!
 //! The order is that of the Torch recipe: normalise, flip left-right with probability one half,
 //! pad the *normalised* image with zeros (the mean colour), crop at a uniform offset.
@@ -12,17 +12,19 @@ use super::super::step::{STEP_WORDS, Step};
 use super::named::{inputs, named};
 use super::{Draw, HalfMaps, Operator, Sample, require};
 use crate::rng::{self, Purpose, philox4x32};
-use crate::shape::{DType, Shape};
+use crate::shape::{DType, PixelFormat, Shape};
 
 /// (images, rows, samples, step) → batch [N, size, size, 3].
 ///
-/// `images` is u32 [M, words]: each row is one image, bytes H W RGB, four to a little-endian
-/// word. `rows` u32 `[N]` is the row of `images` of each batch entry. `samples` u32 `[N]` is the
+/// `images` is u32 [M, words]: each row is one image, H W RGB, as bytes, four to a little-endian
+/// word, or as the bits of one f32 to a word. `rows` u32 `[N]` is the row of `images` of each batch entry. `samples` u32 `[N]` is the
 /// index of each image in its dataset, which keys its random numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AssembleBatch {
     /// Height and width of an image in pixels.
     pub size: usize,
+    /// Format of the operand `images`.
+    pub pixels: PixelFormat,
     /// Zero pixels on each side before cropping; 0 without `flip` means no augmentation.
     pub padding: usize,
     /// Whether to flip at random.
@@ -63,12 +65,17 @@ impl ChannelOrder {
 
 impl AssembleBatch {
     /// Number of words of one image.
-    pub fn image_words(size: usize) -> usize {
-        (size * size * 3).div_ceil(4)
+    pub fn image_words(size: usize, pixels: PixelFormat) -> usize {
+        pixels.image_bytes(size).div_ceil(4)
     }
 
-    /// Packs the bytes of consecutive images into the words of the operand `images`.
-    pub fn pack_images(bytes: &[u8], size: usize) -> Vec<u32> {
+    /// Packs the bytes of `count` consecutive images into the words of the operand `images`.
+    pub fn pack_images(bytes: &[u8], count: usize) -> Vec<u32> {
+        let image = bytes.len() / count.max(1);
+        if image.is_multiple_of(4) {
+            let words = bytes.as_chunks().0.iter();
+            return words.map(|word| u32::from_le_bytes(*word)).collect();
+        }
         let words = |image: &[u8]| -> Vec<u32> {
             let words = image.chunks(4).map(|four| {
                 let mut word = [0; 4];
@@ -77,7 +84,7 @@ impl AssembleBatch {
             });
             words.collect()
         };
-        bytes.chunks(size * size * 3).flat_map(words).collect()
+        bytes.chunks(image).flat_map(words).collect()
     }
 
     /// Row offset, column offset (0..=2·padding) and flip of a sample.
@@ -97,7 +104,7 @@ impl AssembleBatch {
 inputs! {
     /// Operands of [`AssembleBatch`].
     AssembleBatchInputs of AssembleBatch {
-        /// Bytes of the images, u32 [M, words].
+        /// The images, u32 [M, words].
         images,
         /// Row of `images` of each batch entry, u32 `[N]`.
         rows,
@@ -119,7 +126,7 @@ impl Operator for AssembleBatch {
             samples,
             step,
         } = self.try_inputs(inputs)?;
-        let words = AssembleBatch::image_words(self.size);
+        let words = AssembleBatch::image_words(self.size, self.pixels);
         require(
             images.dims.len() == 2 && images.last() == words && images.dtype == DType::U32,
             || format!("images must be u32 [M, {words}]"),
@@ -144,7 +151,7 @@ impl Operator for AssembleBatch {
             [named.images, named.rows, named.samples].map(Tensor::indices);
         let step = Step::from_words(named.step.indices());
         let (size, padding) = (self.size, self.padding);
-        let words = AssembleBatch::image_words(size);
+        let words = AssembleBatch::image_words(size, self.pixels);
         let mut batch = Vec::with_capacity(rows.len() * size * size * 3);
         for (row, sample) in rows.iter().zip(samples) {
             let (down, right, flip) = self.augmentation(step, *sample);
@@ -162,9 +169,12 @@ impl Operator for AssembleBatch {
                             true => size - 1 - (w - padding),
                             false => w - padding,
                         };
-                        let byte = ((h - padding) * size + w) * 3 + c;
-                        let word = images[*row as usize * words + byte / 4];
-                        let value = f64::from((word >> (8 * (byte % 4))) & 255);
+                        let at = ((h - padding) * size + w) * 3 + c;
+                        let image = &images[*row as usize * words..];
+                        let value = match self.pixels {
+                            PixelFormat::U8 => f64::from((image[at / 4] >> (8 * (at % 4))) & 255),
+                            PixelFormat::F32 => f64::from(f32::from_bits(image[at])),
+                        };
                         batch.push((value - f64::from(self.mean[c])) / f64::from(self.std[c]));
                     }
                 }
@@ -175,8 +185,15 @@ impl Operator for AssembleBatch {
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
-        [(8, 2, true, 9), (5, 0, false, 3), (1, 0, true, 1)]
-            .map(|(size, padding, flip, batch)| {
+        use PixelFormat::{F32, U8};
+        let cases = [
+            (8, U8, 2, true, 9),
+            (5, U8, 0, false, 3),
+            (1, U8, 0, true, 1),
+            (3, F32, 0, true, 5),
+        ];
+        cases
+            .map(|(size, pixels, padding, flip, batch)| {
                 let order = match size {
                     5 => ChannelOrder::Bgr,
                     _ => ChannelOrder::Rgb,
@@ -184,12 +201,23 @@ impl Operator for AssembleBatch {
                 let op = AssembleBatch {
                     order,
                     size,
+                    pixels,
                     padding,
                     flip,
                     mean: [125.3, 123.0, 113.9],
                     std: [63.0, 62.1, 66.7],
                 };
-                let words = AssembleBatch::image_words(size);
+                let table = Shape::indices(&[6, AssembleBatch::image_words(size, pixels)]);
+                let images = match pixels {
+                    U8 => draw.words(table),
+                    F32 => {
+                        // From below 0 to above 255.
+                        let values = draw.words(table.clone());
+                        let values = values.indices().iter();
+                        let values = values.map(|word| (word >> 23) as f32 - 128.25);
+                        Tensor::index(table, values.map(f32::to_bits).collect())
+                    }
+                };
                 let step = Step {
                     seed: 0x1234_5678_9abc,
                     epoch: 3,
@@ -197,7 +225,7 @@ impl Operator for AssembleBatch {
                 };
                 let rows = Shape::indices(&[batch]);
                 let inputs = vec![
-                    draw.words(Shape::indices(&[6, words])),
+                    images,
                     draw.below(rows.clone(), 6),
                     draw.words(rows),
                     Tensor::index(Step::shape(), step.to_words().into()),
