@@ -12,12 +12,13 @@ use std::fmt::Write;
 
 use common::networks::{graph, images, small_networks, tiny};
 use common::snapshot;
-use pyr_wgpu::graph::{Graph, Passes, Role};
+use pyr_wgpu::engine::MemoryPlan;
+use pyr_wgpu::graph::{ActivationCheckpointing, Graph, Passes, Role};
 use pyr_wgpu::kernels::{self, Choices, LowerError, Target};
-use pyr_wgpu::model::{Input, Network, names, preset};
+use pyr_wgpu::model::{Input, Network, names, preset, preset_names};
 use pyr_wgpu::program::plan::Plan;
 use pyr_wgpu::program::{Access, Binding, Lifetime, OFFSET_ALIGNMENT, Program};
-use pyr_wgpu::train::{Mode, StepOptions, update_graph};
+use pyr_wgpu::train::{Mode, StepOptions, step_graph, update_graph};
 
 fn lowered(graph: &Graph, target: &Target) -> Program {
     let lowered = kernels::lower(graph, target, &Choices::default());
@@ -246,6 +247,36 @@ fn programs_of_full_size_keep_the_rules() {
 }
 
 /// Where an arena exceeds a binding, several dispatches update every parameter once.
+/// The training step of every preset is planned without a device, and recomputing takes less.
+#[test]
+fn every_preset_plans_its_memory() {
+    let unlimited = Target {
+        max_binding: u64::MAX,
+        ..Target::portable()
+    };
+    for name in preset_names() {
+        let network = Network::new(&preset(name).unwrap()).unwrap();
+        let total = |batch: usize, checkpointing: ActivationCheckpointing| {
+            let passes = Passes {
+                checkpointing,
+                ..Passes::default()
+            };
+            let graph = step_graph(&network, batch, &Input::Tensor, Mode::Train, passes);
+            let program = lowered(&graph.unwrap(), &unlimited);
+            MemoryPlan::new(&[&program]).total()
+        };
+        let totals = [1, 16, 256].map(|batch| total(batch, ActivationCheckpointing::default()));
+        // Weights, gradients and velocity, at least.
+        let least = 3 * 4 * network.counts().parameters;
+        assert!(
+            totals[0] > least && totals.is_sorted(),
+            "{name}: {totals:?}"
+        );
+        let recomputed = total(256, ActivationCheckpointing::Units);
+        assert!(recomputed < totals[2], "{name}: {recomputed}");
+    }
+}
+
 #[test]
 fn the_optimiser_covers_arenas_larger_than_a_binding() {
     let network = tiny();

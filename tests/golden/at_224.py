@@ -1,0 +1,95 @@
+"""Records PyTorch's logits and training losses of three networks on images of 224x224.
+
+    python at_224.py
+
+Writes at_224.json. Nothing but numbers is stored: convolutions and classifier hold the initial
+values of seed 1, as in the abridged recordings, and batch norms and images follow formulas that
+`tests/parity.rs` repeats. The arithmetic is float64; the distance of PyTorch's float32 from it is
+recorded beside.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy
+import torch
+from torch.nn import functional
+
+from initialise import initial_weights
+from pyramidnet import Model, Network
+
+SEED = 1
+IMAGES = 2
+NETWORKS = [
+    Network(depth=18, alpha=32.0, stem="imagenet", classes=20, image_size=224),
+    Network(depth=50, alpha=60.0, stem="imagenet", block="bottleneck", classes=20, image_size=224),
+    Network(family="preresnet", depth=18, stem="imagenet", classes=20, image_size=224),
+]
+
+
+def images():
+    """Noise from a multiplicative hash, in [-2, 2)."""
+    count = IMAGES * 3 * 224 * 224
+    hashed = numpy.arange(count, dtype=numpy.uint64) * numpy.uint64(2654435761) % numpy.uint64(2**32)
+    values = hashed.astype(numpy.float64) / 2**30 - 2
+    return torch.from_numpy(values.astype(numpy.float32)).reshape(IMAGES, 3, 224, 224)
+
+
+def batch_norm(name, count):
+    """Scale, shift or running statistic of each channel."""
+    index = numpy.arange(count, dtype=numpy.float64)
+    values = {
+        "weight": 1 + 0.25 * numpy.sin(index),
+        "bias": 0.1 * numpy.cos(index),
+        "running_mean": 0.1 * numpy.sin(2 * index),
+        "running_var": 1 + 0.5 * numpy.cos(index) ** 2,
+    }[name]
+    return torch.from_numpy(values.astype(numpy.float32))
+
+
+def results(network, dtype):
+    model = Model(network).to(dtype)
+    weights = initial_weights(model, SEED)
+    state = model.state_dict()
+    for name, tensor in state.items():
+        suffix = name.rsplit(".", 1)[1]
+        if name in weights:
+            state[name] = weights[name].to(dtype)
+        elif suffix == "num_batches_tracked":
+            continue
+        else:
+            state[name] = batch_norm(suffix, tensor.numel()).to(dtype)
+    model.load_state_dict(state)
+    labels = torch.arange(IMAGES)
+    with torch.no_grad():
+        logits = model.eval()(images().to(dtype))
+        loss = functional.cross_entropy(model.train()(images().to(dtype)), labels)
+    return logits, loss.item()
+
+
+def main():
+    torch.set_num_threads(1)
+    recordings = []
+    for network in NETWORKS:
+        logits, loss = results(network, torch.float64)
+        single, single_loss = results(network, torch.float32)
+        recordings.append(
+            {
+                "network": asdict(network),
+                "logits": logits.tolist(),
+                "loss": loss,
+                "float32_against_float64": {
+                    "logits_max_abs": (single.double() - logits).abs().max().item(),
+                    "loss": abs(single_loss - loss),
+                },
+            }
+        )
+        print(recordings[-1]["float32_against_float64"], logits.abs().max().item(), loss)
+    with open(Path(__file__).parent / "at_224.json", "w") as file:
+        json.dump({"torch": torch.__version__, "recordings": recordings}, file, indent=1)
+        file.write("\n")
+
+
+if __name__ == "__main__":
+    main()
