@@ -283,10 +283,8 @@ fn taps(side: u32, shorter: u32, target: u32, size: u32, offset: impl Fn(u64) ->
             let end = (centre + support).ceil().min(f64::from(side)) as usize;
             let weight = |x: usize| (1.0 - (x as f64 + 0.5 - centre).abs() / support).max(0.0);
             let total: f64 = (start..end).map(weight).sum();
-            Tap {
-                start,
-                weights: (start..end).map(|x| (weight(x) / total) as f32).collect(),
-            }
+            let weights = (start..end).map(|x| (weight(x) / total) as f32);
+            Tap::new(start, weights.collect())
         })
         .collect()
 }
