@@ -1,7 +1,7 @@
 // Sums of the squares of gradients, over slices of a flat arena; clip_factor.wgsl adds the slices.
 //
-// gradients: `count` vectors of four. squares: two sums for each slice of `slice` vectors, the second
-// of the gradients times 2^-80, whose squares are finite where a gradient is.
+// gradients: `count` vectors of four. squares: two sums for each slice of `slice` vectors, the
+// second of the gradients times 2^-80, whose squares are finite where a gradient is.
 // With loss scaling, gradients are divided by the scale.
 // One workgroup owns a slice, numbered from `first`, one invocation every 64th vector of it.
 

@@ -59,7 +59,7 @@ pub enum Purpose {
     /// Partners, weights and rectangles of mixup and CutMix.
     Mix = 9,
     /// ImageNet's crops of random area, and its changes of colour.
-    ImageNet = 16,
+    ImageNet = 10,
 }
 
 /// The key of [`philox4x32`] for a seed.

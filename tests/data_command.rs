@@ -204,7 +204,7 @@ fn what_cannot_be_opened_or_asked_for_is_named() {
             &["show", "--dataset", "shapes", "--batch-size", "8"],
             "--mixup or --cutmix",
         ),
-        (&["get", "cifar10"], "get"),
+        (&["get", "shapes"], "cifar100"),
     ] {
         let (_, text) = data(arguments, 2);
         assert!(text.contains(word), "{word} is not in {text}");

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use pyr_wgpu::checkpoint::{Checkpoint, StoredTensor, Values, read_npy_file};
 use pyr_wgpu::engine::{Device, Tensors};
-use pyr_wgpu::model::{Network, NetworkSpec, initial_values};
+use pyr_wgpu::model::{Network, NetworkSpec, Parameter, ParameterRole, initial_values};
 use pyr_wgpu::verify::{self, Difference, RecordedBatch, SgdSteps};
 use serde::Deserialize;
 
@@ -228,6 +228,64 @@ const RECORDINGS: [&str; 6] = [
     "imagenet_stem",
     "preresnet",
 ];
+
+/// Networks of ImageNet's shapes: logits, and the loss of a training step, of images of 224x224 that
+/// `tests/golden/at_224.py` makes by the same formulas.
+async fn check_at_224(device: &Device) {
+    let path = format!("{}/tests/golden/at_224.json", env!("CARGO_MANIFEST_DIR"));
+    let file = std::fs::read_to_string(path).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&file).unwrap();
+    let hashed = (0..2 * 3 * 224 * 224u32).map(|index| index.wrapping_mul(2_654_435_761));
+    let batch = RecordedBatch {
+        size: 2,
+        input: hashed
+            .map(|hash| (f64::from(hash) / 2f64.powi(30) - 2.0) as f32)
+            .collect(),
+        labels: vec![0, 1],
+    };
+    for recorded in file["recordings"].as_array().unwrap() {
+        let spec: NetworkSpec = serde_json::from_value(recorded["network"].clone()).unwrap();
+        let network = Network::new(&spec).unwrap();
+        let mut weights: Tensors = initial_values(&network, 1).into_iter().collect();
+        for Parameter { name, role, .. } in network.parameters() {
+            let formula: fn(f64) -> f64 = match role {
+                ParameterRole::BatchNormScale => |index| 1.0 + 0.25 * index.sin(),
+                ParameterRole::BatchNormShift => |index| 0.1 * index.cos(),
+                ParameterRole::RunningMean => |index| 0.1 * (2.0 * index).sin(),
+                ParameterRole::RunningVar => |index| 1.0 + 0.5 * index.cos().powi(2),
+                _ => continue,
+            };
+            let values = weights.get_mut(&name).unwrap().iter_mut().enumerate();
+            values.for_each(|(index, value)| *value = formula(index as f64) as f32);
+        }
+        let logits = verify::logits(device, &network, &weights, &batch).await;
+        let rows: Vec<Vec<f32>> = serde_json::from_value(recorded["logits"].clone()).unwrap();
+        let distance = Difference::between([(&*logits.unwrap(), &*rows.concat())]);
+        println!("{spec} {distance:?}");
+        assert!(
+            distance.max_abs <= LOGITS * distance.largest.max(1.0),
+            "{spec}"
+        );
+        let sgd = SgdSteps {
+            steps: 1,
+            learning_rate: 0.1,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+        };
+        let (_, losses) = verify::steps(device, &network, &weights, &batch, sgd)
+            .await
+            .unwrap();
+        let loss = recorded["loss"].as_f64().unwrap();
+        let distance = (f64::from(losses[0]) - loss).abs();
+        println!("{spec} loss {distance:e}");
+        assert!(distance <= LOGITS * loss.max(1.0), "{spec}");
+    }
+}
+
+#[test]
+fn networks_at_224_agree_with_pytorch() {
+    pollster::block_on(check_at_224(&Device::cpu()));
+}
 
 #[test]
 fn the_gpu_agrees_with_pytorch() {

@@ -246,7 +246,6 @@ fn programs_of_full_size_keep_the_rules() {
     }
 }
 
-/// Where an arena exceeds a binding, several dispatches update every parameter once.
 /// The training step of every preset is planned without a device, and recomputing takes less.
 #[test]
 fn every_preset_plans_its_memory() {
@@ -277,6 +276,7 @@ fn every_preset_plans_its_memory() {
     }
 }
 
+/// Where an arena exceeds a binding, several dispatches update every parameter once.
 #[test]
 fn the_optimiser_covers_arenas_larger_than_a_binding() {
     let network = tiny();

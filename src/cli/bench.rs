@@ -68,7 +68,7 @@ pub(super) struct Args {
 }
 
 /// The flags without an effect on reading images.
-const NETWORK_ONLY: [&str; 17] = [
+const NETWORK_ONLY: [&str; 19] = [
     "preset",
     "depth",
     "alpha",
@@ -77,6 +77,8 @@ const NETWORK_ONLY: [&str; 17] = [
     "stem",
     "classes",
     "dropout",
+    "shakedrop",
+    "stochastic_depth",
     "rounding",
     "mode",
     "recompute",

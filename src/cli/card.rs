@@ -107,8 +107,13 @@ impl Card<'_> {
         if let Some((training, best)) = best {
             // The Hub's name of the challenge's dataset.
             let dataset = match &*training.config.dataset {
-                "imagenet" => quoted("imagenet-1k"),
+                "imagenet" if self.description.classes.len() == 1000 => quoted("imagenet-1k"),
                 dataset => quoted(dataset),
+            };
+            // The challenge has not published the labels of its test images.
+            let split = match &*training.config.dataset {
+                "imagenet" => "validation",
+                _ => "test",
             };
             let accuracy = 1.0 - best.test_top1_error / 100.0;
             // A folder is none of the Hub's datasets.
@@ -126,7 +131,7 @@ impl Card<'_> {
                 "    dataset:".to_owned(),
                 format!("      name: {}", quoted(&training.dataset)),
                 format!("      type: {dataset}"),
-                "      split: test".to_owned(),
+                format!("      split: {split}"),
                 "    metrics:".to_owned(),
                 "    - type: accuracy".to_owned(),
                 "      name: Top-1 accuracy".to_owned(),

@@ -94,6 +94,11 @@ impl Progress {
 
     /// Sets what is done; `text` is called only if something is shown.
     pub(super) fn update(&mut self, done: u64, text: impl FnOnce() -> String) {
+        if done < self.done {
+            // What was downloaded could not be used.
+            self.before = done;
+            self.start = Instant::now();
+        }
         self.done = done;
         let left = (self.total - done) as f64 / self.rate().max(1e-9);
         let rate = match self.unit {

@@ -45,7 +45,7 @@ use super::{
 use crate::text::name_of;
 pub use inspect::{Example, Finding, FindingKind, InspectedPart, Inspection, inspect_folder};
 pub(super) use listing::list_by_name;
-pub(super) use parts::{IMAGENET, Layout};
+pub(super) use parts::{IMAGENET, Layout, is_train};
 
 use entries::{
     EntryKind, NESTED, NOT_AN_IMAGE, NOT_NAMED_AS_IMAGE, OUTSIDE_CLASSES, entries, note_unusable,
@@ -64,8 +64,15 @@ fn open_within(
     resident_limit: u64,
 ) -> Result<Dataset, DataError> {
     let directory = request.directory(manifest.title, FOLDER.expected)?;
-    let listed = match list_by_name(directory, &FOLDER, request) {
-        Ok(listed) if listed.bytes(request.resize) > resident_limit => listed,
+    // Which files are images must not depend on whether the training part is needed.
+    let whole = Request {
+        need_train: true,
+        ..request.clone()
+    };
+    let listed = list_by_name(directory, &FOLDER, &whole)
+        .or_else(|_| list_by_name(directory, &FOLDER, request));
+    let listed = match listed {
+        Ok(listed) if listed.bytes(request.resize) > resident_limit => listed.of(request),
         // Files without an extension may be images, too, or be all images of a class.
         _ => list(directory, &FOLDER, request.need_train, Recognise::ByContent)?,
     };
@@ -134,6 +141,14 @@ impl Listed {
     /// The training part, if it was needed, and the test part.
     fn parts(&self) -> impl Iterator<Item = &Part> {
         self.train.iter().chain([&self.test])
+    }
+
+    /// Without the training part, if it is not needed.
+    fn of(self, request: &Request) -> Listed {
+        Listed {
+            train: self.train.filter(|_| request.need_train),
+            ..self
+        }
     }
 
     /// Number of image files.

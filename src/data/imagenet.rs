@@ -37,7 +37,7 @@ pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, Dat
     let constants = manifest.constants.expect("the manifest has constants");
     let directory = request.directory(manifest.title, IMAGENET.expected)?;
     let listed = folder::list_by_name(directory, &IMAGENET, request);
-    let listed = listed.map_err(|error| not_sorted(directory, error))?;
+    let listed = listed.map_err(not_sorted)?;
     let mut dataset = listed.open(request, Some(constants), 0)?;
     match Words::read(directory)? {
         Some(words) => dataset.classes = words.name(&dataset.classes)?,
@@ -50,7 +50,7 @@ pub(super) fn open(manifest: Manifest, request: &Request) -> Result<Dataset, Dat
 }
 
 /// The error, or what to do if a part has no class folder.
-fn not_sorted(directory: &Path, error: DataError) -> DataError {
+fn not_sorted(error: DataError) -> DataError {
     let cause: &DataError = match &error {
         DataError::WithUnused { source, .. } => source,
         error => error,
@@ -58,7 +58,7 @@ fn not_sorted(directory: &Path, error: DataError) -> DataError {
     match cause {
         DataError::TooFewClasses { path, class: None } => DataError::NotSorted {
             path: path.clone(),
-            how: match path.starts_with(directory.join("train")) {
+            how: match path.file_name().is_some_and(|name| folder::is_train(name)) {
                 true => SORT_TRAIN,
                 false => SORT_VAL,
             },

@@ -1,7 +1,8 @@
 //! What is known about a dataset before its files are present: `datasets/*.toml`.
 //!
 //! The manifests are compiled in, so that errors can name what to download, from where, and its
-//! checksums. The checksums are for the user; the readers check sizes and labels only.
+//! checksums. `pyr-wgpu data get` checks the SHA-256 sums of archives; the readers check
+//! sizes and labels only.
 
 use serde::Deserialize;
 

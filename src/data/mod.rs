@@ -14,15 +14,15 @@
 //! `formats` tells from others; `image_files` reads those that exceed memory or are decoded again
 //! in each epoch, `unreadable` counts those that cannot be read, and `unused` lists what is no part
 //! of the dataset) and `imagenet` (a folder with names for its classes). `augment` is the random
-//! stage of ImageNet's recipe ([`Augmentation`]). `decode` and `resize` produce pixels of the network's size, `statistics` measures mean and deviation where
-//! none are published. `names` makes names of classes and files fit to print.
+//! stage of ImageNet's recipe ([`Augmentation`]). `decode` and `resize` produce pixels of the
+//! network's size, `statistics` measures mean and deviation where none are published. `names` makes names of classes and files fit to print.
 //! [`inspect_folder`] looks for faults in a folder before it is used, and [`write_grid`] writes
 //! images side by side as PNG.
 //!
 //! Padding, the crop after it, flipping and normalising happen on the device, and images stay bytes
 //! unless they are augmented here, so this room depends on neither the network nor training; a
-//! manifest's recipe is plain data. It does not download or unpack anything. Files and threads exist natively only; drawing, decoding
-//! and the loader's interface exist in the browser too.
+//! manifest's recipe is plain data. It does not download or unpack anything. Files and threads exist
+//! natively only; drawing, decoding and the loader's interface exist in the browser too.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod augment;

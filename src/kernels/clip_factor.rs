@@ -13,8 +13,8 @@ pub(super) const SHADER: Shader = shader!("clip_factor", [Read, Write], Params);
 pub(super) const SQUARES: Shader =
     shader!("clip_factor_squares", [Read, Read, Write], SquaresParams);
 
-/// Vectors of four that a workgroup sums; the partition depends on nothing else, so that the sum
-/// has the same bits everywhere.
+/// Vectors of four that a workgroup sums; the partition depends on nothing else but the
+/// largest binding, so that the sum has the same bits on the same adapter.
 const SLICE: u64 = 4096;
 
 parameters! {

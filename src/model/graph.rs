@@ -74,7 +74,8 @@ impl Input {
 /// Random changes of the images of a batch, in this order; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchAugmentation {
-    /// Whether to flip at random, and to crop at random after padding by [`crop_padding`].
+    /// Whether to flip at random and, where pixels are bytes, to crop at random after padding by
+    /// [`crop_padding`].
     pub flip_and_crop: bool,
     /// Number of rectangles that are erased from each image.
     pub rectangles: usize,
@@ -176,9 +177,8 @@ impl Network {
         }
     }
 
-    /// Appends the forward pass to [`Network::declarations`], with weights and statistics of the given
-    /// kind; returns the logits, an output
-    /// named [`names::LOGITS`].
+    /// Appends the forward pass to [`Network::declarations`], with weights and statistics of the
+    /// given kind; returns the logits, an output named [`names::LOGITS`].
     ///
     /// # Errors
     /// If the network cannot take such a batch: batch norm of a single value, or more images than

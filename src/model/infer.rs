@@ -4,8 +4,9 @@
 //! everything. Stem, block, depth and classes follow directly; the widths of the units bound
 //! alpha from both sides, because width k is the rounding of a known function of alpha and
 //! k. Any alpha in between builds the same network; the roundest one is chosen.
-//! Dropout, random factors on branches and image size do not affect the tensors and get their defaults, and where additive
-//! and multiplicative growth both fit, additive is preferred.
+//! Dropout, random factors on branches and image size do not affect the tensors and get their
+//! defaults: a network that was trained with ShakeDrop needs `--shakedrop`, by which its evaluation
+//! is scaled. Where additive and multiplicative growth both fit, additive is preferred.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -73,7 +73,7 @@ pub enum Event {
         best_top1_error: f64,
         /// Duration of the session in seconds.
         seconds: f64,
-        /// If the run ended before its last epoch: the number of epochs without a lower test error.
+        /// If the run ended before its last epoch: the recipe's patience, in epochs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         patience: Option<u32>,
     },

@@ -103,7 +103,7 @@ impl InputPipeline {
         if let (true, Some(bytes)) = (self.resident, self.source.resident()) {
             engine.write(
                 values.images,
-                &AssembleBatch::pack_images(bytes, self.len()),
+                &AssembleBatch::pack_images(bytes, self.len() * self.source.views()),
             );
         }
         values

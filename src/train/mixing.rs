@@ -4,7 +4,8 @@
 //! A batch, or micro-batch, has one share λ ~ Beta(α, α), and its partners are a uniform
 //! permutation of it, so that an image may be its own partner. With both methods, a batch uses one
 //! of them, each with probability one half, as in timm. A batch of one image, such as the last
-//! micro-batch of an epoch, is left as it is; no training batch is filled up with padding.
+//! micro-batch of an epoch, is mixed with itself, which changes nothing but
+//! rounding; no training batch is filled up with padding.
 //! Everything depends on the seed, the epoch and the number of the batch in its epoch only.
 
 use super::Recipe;

@@ -216,6 +216,7 @@ impl Recipe {
         };
         (initial * factor) as f32
     }
+
     /// Milestones for the number of epochs: at one half and at three quarters, as 150 and 225 of
     /// 300, but after the first epoch.
     pub fn proposed_milestones(&self) -> Vec<u32> {

@@ -378,8 +378,7 @@ impl Trainer {
     }
 
     /// Evaluates the next batch of the test split with the current weights, or their averages if the
-    /// run keeps any. Returns the number of
-    /// images done and, after the last one, the totals.
+    /// run keeps any. Returns the number of images done and, after the last one, the totals.
     ///
     /// # Errors
     /// If data or device fail, or a logit is NaN or infinite.

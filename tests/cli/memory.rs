@@ -95,7 +95,7 @@ fn steps_fit_the_memory_that_is_given() {
         "--alpha",
         "12",
         "--batch-size",
-        "24",
+        "96",
     ];
     let rest = ["--epochs", "1", "--device", "cpu", "--image-size", "16"];
     let auto = ["--micro-batch", "auto", "--recompute", "auto"];

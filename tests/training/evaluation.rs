@@ -212,7 +212,8 @@ impl Source for Several {
 #[test]
 fn scores_of_views_are_averaged() {
     for device in devices() {
-        let run = Run::random(8, 20, 8);
+        // Images of an odd number of bytes.
+        let run = Run::random(9, 20, 8);
         let evaluate = |views: Views, source: Arc<dyn Source>| {
             let mut preprocessing = run.options.preprocessing;
             preprocessing.resize.views = views;
@@ -227,7 +228,12 @@ fn scores_of_views_are_averaged() {
             pollster::block_on(evaluator.unwrap().run(|_| {})).unwrap()
         };
         let single = evaluate(Views::Centre, run.test_source());
-        for (views, resident) in [(Views::Flip, true), (Views::TenCrop, false)] {
+        let cases = [
+            (Views::Flip, true),
+            (Views::TenCrop, true),
+            (Views::TenCrop, false),
+        ];
+        for (views, resident) in cases {
             let count = views.count();
             let found = evaluate(views, Several::new(run.test_source(), count, resident));
             assert_eq!((found.scores.len(), found.totals.images), (13, 13));

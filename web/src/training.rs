@@ -115,7 +115,7 @@ impl Training {
     /// The device's error.
     pub async fn examine(&mut self) -> Result<String, JsValue> {
         let snapshot = self.session.snapshot().await.map_err(Fault::from)?;
-        self.examiner.set_weights(&snapshot.weights);
+        self.examiner.set_weights(snapshot.result());
         let answers = self.examiner.classify_all(&self.images).await;
         let answers = answers.map_err(Fault::from)?;
         let rows = answers.iter().zip(&self.truth).map(|(ranked, truth)| {
@@ -137,7 +137,7 @@ impl Training {
         let snapshot = self.session.snapshot().await.map_err(Fault::from)?;
         let seen = snapshot.position.batches_tracked;
         let network = self.session.trainer().network();
-        Ok(checkpoint(network, &self.description, &snapshot.weights, seen).to_bytes())
+        Ok(checkpoint(network, &self.description, snapshot.result(), seen).to_bytes())
     }
 }
 

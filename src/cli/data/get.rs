@@ -3,7 +3,7 @@
 mod download;
 mod unpack;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
@@ -13,7 +13,7 @@ use super::super::output::{print_line, print_message};
 use super::super::progress::Progress;
 use crate::checkpoint::writing_advice;
 use crate::data::{Archive, DatasetKind, Published};
-use crate::text::printable_path;
+use crate::text::{printable_path, quoted};
 use download::{DownloadError, Patience, Wanted, download};
 use unpack::{UnpackError, unpack};
 
@@ -57,7 +57,10 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         }
     };
     if is_complete(&folder, &published) {
-        say(format!("{} is complete", printable_path(&folder)));
+        say(format!(
+            "{} has every file in its full length",
+            printable_path(&folder)
+        ));
         return print_line(&printable_path(&folder));
     }
     fs::create_dir_all(&data).map_err(|error| unwritten(&data, &error))?;
@@ -65,7 +68,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         .into_iter()
         .chain(published.archive.urls.clone())
         .collect();
-    let archive = fetch(&published.archive, &addresses, &data, quiet)?;
+    // The lock lasts until the end.
+    let (archive, _locked) = fetch(&published.archive, &addresses, &data, quiet)?;
     let unpacked = unpack(&archive, &published, &data).map_err(|error| match error {
         UnpackError::Archive(reason) => CliError::Data(format!(
             "{} cannot be unpacked: {reason}; remove it and try again",
@@ -74,11 +78,11 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         UnpackError::Write(path, error) => unwritten(&path, &error),
     })?;
     fs::remove_file(&archive).map_err(|error| unwritten(&archive, &error))?;
-    let folder = printable_path(&unpacked);
     say(format!(
-        "next: pyr-wgpu train --dataset {dataset} --data {folder}"
+        "next: pyr-wgpu train --dataset {dataset} --data {}",
+        quoted(&unpacked)
     ));
-    print_line(&folder)
+    print_line(&printable_path(&unpacked))
 }
 
 /// Whether every file is there in its full length.
@@ -96,7 +100,7 @@ fn fetch(
     addresses: &[String],
     directory: &Path,
     quiet: bool,
-) -> Result<PathBuf, CliError> {
+) -> Result<(PathBuf, File), CliError> {
     let part = directory.join(format!("{}.part", archive.name));
     let wanted = Wanted {
         addresses,
@@ -111,7 +115,7 @@ fn fetch(
     });
     drop(progress);
     match downloaded {
-        Ok(()) => Ok(part),
+        Ok(file) => Ok((part, file)),
         Err(DownloadError::File(error)) => Err(unwritten(&part, &error)),
         Err(DownloadError::Busy) => Err(CliError::Failed(format!(
             "another process downloads to {}; wait for it",

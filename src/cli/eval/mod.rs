@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// Where the dataset's files are
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Images per batch; an image is as many as it has views
+    /// Images per batch, or crops: an image has 2 with --flip and 10 with --ten-crop
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     batch_size: usize,
     /// Threads that decode images, for imagenet and for folders over 1 GiB
@@ -119,7 +119,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             let views = loaded.description.preprocessing.resize.views.count();
             let now = args.batch_size.min(total.saturating_mul(views));
             let names = ("--batch-size", SMALLER);
-            fitting(error, &device, names, 1..now, |batch_size| {
+            fitting(error, &device, names, views..now.max(views), |batch_size| {
                 let smaller = EvaluatorOptions {
                     batch_size,
                     ..options

@@ -184,15 +184,14 @@ impl Panel<'_> {
         if !self.runs.is_empty() {
             legend.push(("runs", RUNS));
         }
-        let mut x = LEFT;
-        for (name, colour) in legend {
-            let y = HEIGHT - 16.0;
+        for (number, (name, colour)) in legend.into_iter().enumerate() {
+            let x = LEFT + (number % 2) as f64 * (RIGHT - LEFT) / 2.0;
+            let y = BOTTOM + 50.0 + (number / 2) as f64 * 16.0;
             lines.push(match colour {
                 RUNS => diamond([x, y], name),
                 _ => circle([x, y], colour, name),
             });
             lines.push(text(x + 9.0, y + 4.0, "start", name));
-            x += 40.0 + 5.6 * name.len() as f64;
         }
         lines.join("\n") + "\n"
     }
@@ -315,8 +314,12 @@ mod tests {
                 .map(|part| part.split('"').next().unwrap().parse().unwrap())
                 .collect()
         };
-        assert!(numbers("cx").iter().all(|x| (LEFT..=RIGHT).contains(x)));
-        assert!(numbers("cy").iter().all(|y| (TOP..=HEIGHT).contains(y)));
+        for x in numbers("cx").into_iter().chain(numbers(" x")) {
+            assert!((0.0..RIGHT).contains(&x), "{x}");
+        }
+        for y in numbers("cy").into_iter().chain(numbers(" y")) {
+            assert!((0.0..HEIGHT).contains(&y), "{y}");
+        }
     }
 
     #[test]

@@ -140,8 +140,8 @@ pub(super) struct RecipeArgs {
     )]
     pub(super) milestones: Option<Vec<u32>>,
     /// Images per forward and backward pass, if fewer than a batch; gradients are summed, and
-    /// batch norm uses the statistics of these images only; auto takes the largest that fits
-    /// --memory
+    /// batch norm uses the statistics of these images only; auto takes the largest divisor
+    /// of the batch that fits --memory
     #[arg(long, value_name = "N|auto")]
     pub(super) micro_batch: Option<MicroBatch>,
     /// How feature maps are stored: f32, or f16 for half the memory; weights, statistics and

@@ -292,14 +292,37 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
         config.augmentation = config.network.stem.augmentation(kind);
     }
     if args.network.preset.is_some() {
-        (config.from, config.reset_classifier) = (None, false);
+        (config.from, config.reset_classifier, config.freeze_until) = (None, false, None);
+    } else if let (Some(from), None, Some(base)) = (&config.from, &args.files.from, base)
+        && config.network != base.network
+    {
+        return Err(CliError::Usage(format!(
+            "--config: its run began with {}, whose network cannot change; give --from, or --preset \
+             for another network",
+            printable_path(from)
+        )));
+    }
+    if base.is_some_and(|base| base.network.stem != config.network.stem) {
+        config.augmentation = config.network.stem.augmentation(config.dataset.parse()?);
     }
     for flag in &FLAGS {
         (flag.apply)(args, &mut config);
     }
     dataset::check(config.dataset.parse().ok(), config.data.as_deref())?;
+    check_augmentation(args, &config)?;
     config.check().map_err(CliError::Usage)?;
     Ok(config)
+}
+
+/// Checks that `--augmentation` has an effect.
+fn check_augmentation(args: &Args, config: &Config) -> Result<(), CliError> {
+    match args.data.augmentation.is_some() && !config.recipe.augment {
+        true => Err(CliError::Usage(
+            "--augmentation has no effect with no_augment, which the configuration has; leave it out"
+                .to_owned(),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// The configuration of a resumed run, with the changes that are allowed. `written` is that of
@@ -364,6 +387,7 @@ pub(super) fn resumed_config(
         )));
     }
     dataset::check(config.dataset.parse().ok(), config.data.as_deref())?;
+    check_augmentation(args, &config)?;
     config.check().map_err(CliError::Usage)?;
     Ok(config)
 }

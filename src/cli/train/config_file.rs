@@ -108,6 +108,8 @@ fn flags(file: &Value, given: &ArgMatches) -> Result<Vec<OsString>, String> {
             (true, Value::Bool(true)) => format!("--{name}"),
             (true, Value::Bool(false)) => continue,
             (true, _) => return Err(format!("`{name}` must be true or false")),
+            // A flag whose value may be left out, such as `recompute`.
+            (false, Value::Bool(on)) if takes_none(arg) => format!("--{name}={on}"),
             (false, Value::Array(items)) => {
                 let items: Option<Vec<String>> = items.iter().map(word).collect();
                 let items =
@@ -125,6 +127,12 @@ fn flags(file: &Value, given: &ArgMatches) -> Result<Vec<OsString>, String> {
         flags.push(flag.into());
     }
     Ok(flags)
+}
+
+/// Whether the value of a flag may be left out.
+fn takes_none(arg: &Arg) -> bool {
+    let values = arg.get_num_args();
+    values.is_some_and(|values| values.min_values() == 0)
 }
 
 /// A value as on the command line.

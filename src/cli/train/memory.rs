@@ -89,6 +89,10 @@ pub(super) fn check(args: &Args) -> Result<(), CliError> {
             "--memory limits what --micro-batch auto and --recompute auto choose; give one of them"
                 .to_owned(),
         )),
+        false if is_auto && args.files.print_config => Err(CliError::Usage(
+            "--print-config does not open the device, on which auto depends; leave out auto"
+                .to_owned(),
+        )),
         false if is_auto && args.files.resume.is_some() => Err(CliError::Usage(
             "a resumed run keeps what was chosen for it; leave out auto".to_owned(),
         )),
@@ -96,14 +100,19 @@ pub(super) fn check(args: &Args) -> Result<(), CliError> {
     }
 }
 
-/// Chooses what the flags leave open for a new run, and says what and why.
+/// Chooses what the flags leave open for a new run, and says what and why. Returns the memory to
+/// which the run is limited, if anything was left open.
 ///
 /// # Errors
 /// If the memory is not known, or nothing fits it.
-pub(super) fn choose(args: &Args, plan: &mut Plan, device: &Device) -> Result<(), CliError> {
+pub(super) fn choose(
+    args: &Args,
+    plan: &mut Plan,
+    device: &Device,
+) -> Result<Option<u64>, CliError> {
     let [micro_batch, recompute] = is_auto(args);
     if !micro_batch && !recompute {
-        return Ok(());
+        return Ok(None);
     }
     let memory = match args.files.memory {
         Some(memory) => memory,
@@ -127,7 +136,7 @@ pub(super) fn choose(args: &Args, plan: &mut Plan, device: &Device) -> Result<()
         true => &[false, true],
         false => &[plan.config.recompute],
     };
-    let mut least = None;
+    let mut least: Option<u64> = None;
     for micro_batch in std::iter::once(whole).chain(sizes) {
         for recompute in recomputations {
             let config = Config {
@@ -135,24 +144,29 @@ pub(super) fn choose(args: &Args, plan: &mut Plan, device: &Device) -> Result<()
                 recompute: *recompute,
                 ..plan.config.clone()
             };
-            match needed(args, plan, &config, device)? {
-                Some(needed) if needed <= memory => {
-                    args.device.say(&format!(
-                        "memory: {}{} needs {} of {}",
-                        match micro_batch {
-                            None => format!("the whole batch of {batch}"),
-                            Some(images) => format!("a micro-batch of {images}"),
-                        },
-                        if *recompute { " with --recompute" } else { "" },
-                        bytes(needed),
-                        bytes(memory),
-                    ));
-                    plan.config = config;
-                    return Ok(());
-                }
-                Some(needed) => least = Some(needed),
-                None => {}
+            // Such as mixing within a micro-batch of one image.
+            if config.check().is_err() {
+                continue;
             }
+            let Some(needed) = needed(args, plan, &config, device)? else {
+                continue;
+            };
+            if needed > memory {
+                least = Some(least.map_or(needed, |least| least.min(needed)));
+                continue;
+            }
+            args.device.say(&format!(
+                "memory: {}{} needs {} of {}",
+                match micro_batch {
+                    None => format!("the whole batch of {batch}"),
+                    Some(images) => format!("a micro-batch of {images}"),
+                },
+                if *recompute { " with --recompute" } else { "" },
+                bytes(needed),
+                bytes(memory),
+            ));
+            plan.config = config;
+            return Ok(Some(memory));
         }
     }
     Err(CliError::Device(match least {
@@ -162,13 +176,30 @@ pub(super) fn choose(args: &Args, plan: &mut Plan, device: &Device) -> Result<()
             bytes(needed),
             bytes(memory)
         ),
-        None => "not even the smallest step fits the adapter's largest binding; use a smaller \
-                 network or image size, or another device"
+        None => "no step fits the largest binding of the adapter; use a smaller network or image \
+                 size, or another device"
             .to_owned(),
     }))
 }
 
-/// Bytes that a run needs on a device; `None` if a value exceeds the largest binding.
+/// Checks that a run keeps the limit, whose measured kernels may need more than the built-in ones.
+///
+/// # Errors
+/// If it does not.
+pub(super) fn check_built(needed: u64, memory: Option<u64>) -> Result<(), CliError> {
+    match memory.filter(|memory| needed > *memory) {
+        Some(memory) => Err(CliError::Device(format!(
+            "the kernels that were measured as the fastest need {}, more than the {} to be used; \
+             give more with --memory, or --tune off",
+            bytes(needed),
+            bytes(memory)
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Bytes that a run needs on a device; `None` if a value exceeds the largest binding, or a batch is
+/// too small for batch norm.
 fn needed(
     args: &Args,
     plan: &Plan,
@@ -180,7 +211,6 @@ fn needed(
     let graphs = Trainer::graphs(device, &plan.network, &options, train, test);
     match graphs.and_then(|graphs| Ok(Engine::needed(device, &graphs)?)) {
         Ok(needed) => Ok(Some(needed)),
-        // Batch norm needs more than one value per channel.
         Err(TrainError::Batch { .. })
         | Err(TrainError::Engine(EngineError::Lower(LowerError::TooLarge { .. }))) => Ok(None),
         Err(error) => Err(error.into()),

@@ -113,11 +113,13 @@ fn attempt(
         None => args.device.open()?,
     };
     args.check_device(&args.device.opened(&device))?;
+    let mut limit = None;
     if directory.is_none() {
-        memory::choose(args, &mut plan, &device)?;
+        limit = memory::choose(args, &mut plan, &device)?;
         *decided = Some(plan.config.clone());
     }
     let trainer = build(args, &plan, &device, directory.is_some(), recorded)?;
+    memory::check_built(trainer.engine().bytes(), limit)?;
     let run = begin(args, &plan, &device, &trainer, directory)?;
     introduce(&plan, &trainer, run, &args.device);
     let signals = match signals {

@@ -39,6 +39,11 @@ pub(in crate::data) const IMAGENET: Layout = Layout {
 const TRAIN: &[&str] = &["train", "training"];
 const TEST: &[&str] = &["test", "testing", "val", "valid", "validation"];
 
+/// Whether this is a name of the training part's folder.
+pub(in crate::data) fn is_train(name: &OsStr) -> bool {
+    TRAIN.iter().any(|train| name.eq_ignore_ascii_case(train))
+}
+
 /// Names that probably mean a part, but are not accepted, beside misspellings.
 const MAYBE_TEST: &[&str] = &["dev", "eval", "evaluation", "holdout"];
 

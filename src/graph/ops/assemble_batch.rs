@@ -17,8 +17,9 @@ use crate::shape::{DType, PixelFormat, Shape};
 /// (images, rows, samples, step) → batch [N, size, size, 3].
 ///
 /// `images` is u32 [M, words]: each row is one image, H W RGB, as bytes, four to a little-endian
-/// word, or as the bits of one f32 to a word. `rows` u32 `[N]` is the row of `images` of each batch entry. `samples` u32 `[N]` is the
-/// index of each image in its dataset, which keys its random numbers.
+/// word, or as the bits of one f32 to a word. `rows` u32 `[N]` is the row of `images` of each batch
+/// entry. `samples` u32 `[N]` is the index of each image in its dataset, which keys its random
+/// numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AssembleBatch {
     /// Height and width of an image in pixels.

@@ -2,7 +2,8 @@
 //! Regularization for Deep Residual Learning*, 2019, arXiv 1802.02375, equation 6) and stochastic
 //! depth (Huang et al., *Deep Networks with Stochastic Depth*, ECCV 2016).
 //!
-//! Each image draws its own factor in each unit. With b = 1 with the probability p of the unit and
+//! Each image draws its own b, α and β in each unit; some programs draw one b for the whole batch.
+//! With b = 1 with the probability p of the unit and
 //! else 0, α uniform in [−1, 1) and β uniform in [0, 1), the factors are
 //!
 //! ```text

@@ -66,7 +66,8 @@ const FRUITLESS: u32 = 3;
 /// Attempts after which an address is left in any case.
 const ATTEMPTS: u32 = 1000;
 
-/// Completes the partial file `part`; `progress` is called with the bytes it has.
+/// Completes the partial file `part`, which stays locked until it is dropped; `progress` is called
+/// with the bytes it has.
 ///
 /// # Errors
 /// See [`DownloadError`]; the partial file keeps the bytes that may be right.
@@ -75,7 +76,7 @@ pub(super) fn download(
     part: &Path,
     patience: Patience,
     mut progress: impl FnMut(u64),
-) -> Result<(), DownloadError> {
+) -> Result<File, DownloadError> {
     let options = &mut File::options();
     let file = options.read(true).write(true).create(true).truncate(false);
     let file = file.open(part)?;
@@ -102,7 +103,7 @@ pub(super) fn download(
     let mut failures = Vec::new();
     for address in wanted.addresses {
         match download.complete(address) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(download.file),
             Err(Failure::File(error)) => return Err(error.into()),
             Err(Failure::Ended(reason) | Failure::Useless(reason)) => {
                 failures.push(format!("{address}: {reason}"));
@@ -138,6 +139,7 @@ impl Download<'_> {
         let mut fruitless = 0;
         for _ in 0..ATTEMPTS {
             let before = self.length()?;
+            own |= before == 0;
             if before >= self.wanted.bytes {
                 if before == self.wanted.bytes && self.sum()? == self.wanted.sha256 {
                     return Ok(());
@@ -201,12 +203,14 @@ impl Download<'_> {
                         announced.escape_debug()
                     )));
                 }
+                // Such as a page that asks for a password.
+                if announced.is_empty() && start > 0 {
+                    return Err(Failure::Useless(
+                        "it does not continue, nor says how long its file is".to_owned(),
+                    ));
+                }
                 self.restart()?;
                 0
-            }
-            StatusCode::RANGE_NOT_SATISFIABLE => {
-                self.restart()?;
-                return Err(Failure::Ended(format!("it answers {status}")));
             }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
                 return Err(Failure::Ended(format!("it answers {status}")));

@@ -151,6 +151,7 @@ fn from(server: &str, paths: &[&str], part: &Path) -> Result<(), DownloadError> 
         assert!(done <= 200_000);
         last = done;
     });
+    let result = result.map(|_| ());
     if result.is_ok() && last > 0 {
         assert_eq!(last, 200_000, "progress");
     }
@@ -207,14 +208,13 @@ fn an_interrupted_download_continues() {
     let directory = tempfile::tempdir().unwrap();
     let part = directory.path().join("file.part");
     let content = content();
-    let starts: [(&[u8], &str, usize); 6] = [
+    let starts: [(&[u8], &str, usize); 5] = [
         (&content[..123_456], "/good", 1),
         (&content, "/good", 0),
         // Other bytes, or too many: everything is fetched again.
         (&[9; 1000], "/good", 2),
         (&[9; 200_000], "/good", 1),
         (&[9; 300_000], "/good", 1),
-        (&content[..5], "/no-part", 2),
     ];
     for (start, path, expected) in starts {
         fs::write(&part, start).unwrap();
@@ -256,6 +256,8 @@ fn every_address_says_why_it_failed() {
     assert!(fails(&nobody, "/good").to_lowercase().contains("refused"));
     fs::write(&part, &content()[..10]).unwrap();
     assert!(fails(&server, "/other-range").contains("from 10 on"));
+    assert!(fails(&server, "/no-part").contains("416"));
+    assert!(fails(&server, "/endless").contains("how long"));
     assert_eq!(fs::read(&part).unwrap(), content()[..10], "bytes are kept");
 
     // Two processes do not write to one file.
