@@ -250,7 +250,9 @@ async fn check_at_224(device: &Device) {
         for Parameter { name, role, .. } in network.parameters() {
             let formula: fn(f64) -> f64 = match role {
                 ParameterRole::BatchNormScale => |index| 1.0 + 0.25 * index.sin(),
-                ParameterRole::BatchNormShift => |index| 0.1 * index.cos(),
+                ParameterRole::BatchNormShift | ParameterRole::LinearBias => {
+                    |index| 0.1 * index.cos()
+                }
                 ParameterRole::RunningMean => |index| 0.1 * (2.0 * index).sin(),
                 ParameterRole::RunningVar => |index| 1.0 + 0.5 * index.cos().powi(2),
                 _ => continue,

@@ -58,7 +58,7 @@ fn not_sorted(error: DataError) -> DataError {
     match cause {
         DataError::TooFewClasses { path, class: None } => DataError::NotSorted {
             path: path.clone(),
-            how: match path.file_name().is_some_and(|name| folder::is_train(name)) {
+            how: match path.file_name().is_some_and(folder::is_train) {
                 true => SORT_TRAIN,
                 false => SORT_VAL,
             },

@@ -6,6 +6,7 @@
 //! Nothing here blocks on the device or accesses files: the state of a run is exported and
 //! restored as a [`Snapshot`].
 
+mod augmentation;
 mod calibration;
 mod erasing;
 mod evaluate;

@@ -8,17 +8,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::erasing::erased;
+use super::augmentation::AugmentationValues;
 use super::evaluate::{Detail, EvaluationPass, EvaluationValues, read_metrics};
 use super::input_pipeline::{BatchValues, Batches, InputPipeline};
-use super::mixing::Mixing;
 use super::snapshot::{EpochOrder, Position, Snapshot};
 use super::step_graph::{Mode, StepOptions, step_graph_with, update_graph};
 use super::{Recipe, Totals, TrainError};
 use crate::checkpoint::first_not_finite;
-use crate::data::{Batch, EpochKey, Source};
+use crate::data::{EpochKey, Source};
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
-use crate::graph::ops::{LossScale, METRIC_WORDS, Metrics, Mixture, Rectangle, Target};
+use crate::graph::ops::{LossScale, METRIC_WORDS, Metrics};
 use crate::graph::step::Step;
 use crate::graph::{Arena, Graph, Passes, Precision};
 use crate::kernels::Choices;
@@ -86,26 +85,6 @@ struct Values {
     metrics: ValueHandle,
     /// With half-precision activations.
     loss_scale: Option<ValueHandle>,
-}
-
-/// The values that random erasing, cutout and mixing write.
-struct AugmentationValues {
-    /// If there are any.
-    rectangles: Option<ValueHandle>,
-    /// With mixing.
-    mixtures: Option<ValueHandle>,
-    labels: ValueHandle,
-}
-
-impl AugmentationValues {
-    fn new(augmentation: &BatchAugmentation, engine: &Engine) -> AugmentationValues {
-        let value = |name, exists: bool| exists.then(|| engine.value(name));
-        AugmentationValues {
-            rectangles: value(names::RECTANGLES, augmentation.rectangles > 0),
-            mixtures: value(names::MIXTURES, augmentation.mix),
-            labels: engine.value(names::LABELS),
-        }
-    }
 }
 
 impl Trainer {
@@ -348,7 +327,10 @@ impl Trainer {
             let graph = self.sizes.iter().position(|s| *s == size);
             self.train
                 .write(&mut self.engine, &self.values.train, &batch, size);
-            self.write_augmentation(&batch, number);
+            let (recipe, image_size) = (&self.options.recipe, self.network.spec().image_size);
+            let key = self.epoch_key();
+            let augmentation = &self.values.augmentation;
+            augmentation.write(&mut self.engine, recipe, image_size, key, &batch, number);
             number += 1;
             let weight = 1.0 / total as f32;
             let weights = vec![weight.to_bits(); size];
@@ -440,27 +422,6 @@ impl Trainer {
     fn chunk(&self) -> usize {
         let batch = self.options.recipe.batch_size;
         self.options.micro_batch.unwrap_or(batch)
-    }
-
-    /// Writes what is erased from the images of a batch, and what they are mixed with. `number`
-    /// counts the micro-batches, or batches, of the epoch from 0.
-    fn write_augmentation(&mut self, batch: &Batch, number: u32) {
-        let (recipe, key) = (&self.options.recipe, self.epoch_key());
-        let size = self.network.spec().image_size;
-        let values = &self.values.augmentation;
-        if let Some(value) = values.rectangles {
-            let samples = batch.indices.iter();
-            let rectangles = samples.flat_map(|sample| erased(recipe, key, *sample, size));
-            let words: Vec<u32> = rectangles.flat_map(Rectangle::to_words).collect();
-            self.engine.write(value, &words);
-        }
-        let mixing = Mixing::draw(recipe, key, number, batch.indices.len(), size);
-        if let (Some(value), Some(mixing)) = (values.mixtures, mixing) {
-            let words: Vec<u32> = mixing.mixtures().flat_map(Mixture::to_words).collect();
-            self.engine.write(value, &words);
-            let targets = Target::to_words(&mixing.targets(&batch.labels));
-            self.engine.write(values.labels, &targets);
-        }
     }
 
     /// Image indices of all remaining micro-batches, or batches, of the epoch.

@@ -116,7 +116,7 @@ fn steps_fit_the_memory_that_is_given() {
     assert!(line.contains("the whole batch of 96 needs"), "{line}");
     assert!(!config.contains("micro_batch") && config.contains("recompute = false"));
     let whole: f64 = number_before(&line, " MiB of");
-    let (line, config) = chosen(&format!("{}MiB", whole * 0.75), "recomputed");
+    let (line, config) = chosen(&format!("{}MiB", whole * 0.95), "recomputed");
     assert!(
         line.contains("whole batch of 96 with --recompute"),
         "{line}"

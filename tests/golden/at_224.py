@@ -3,9 +3,9 @@
     python at_224.py
 
 Writes at_224.json. Nothing but numbers is stored: convolutions and classifier hold the initial
-values of seed 1, as in the abridged recordings, and batch norms and images follow formulas that
-`tests/parity.rs` repeats. The arithmetic is float64; the distance of PyTorch's float32 from it is
-recorded beside.
+values of seed 1, as in the abridged recordings, and batch norms, the classifier's bias and images
+follow formulas that `tests/parity.rs` repeats. The arithmetic is float64; the distance of PyTorch's
+float32 from it is recorded beside.
 """
 
 import json
@@ -24,7 +24,7 @@ IMAGES = 2
 NETWORKS = [
     Network(depth=18, alpha=32.0, stem="imagenet", classes=20, image_size=224),
     Network(depth=50, alpha=60.0, stem="imagenet", block="bottleneck", classes=20, image_size=224),
-    Network(family="preresnet", depth=18, stem="imagenet", classes=20, image_size=224),
+    Network(family="preresnet", depth=18, alpha=0.0, stem="imagenet", classes=20, image_size=224),
 ]
 
 

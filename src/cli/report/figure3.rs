@@ -186,7 +186,7 @@ impl Panel<'_> {
         }
         for (number, (name, colour)) in legend.into_iter().enumerate() {
             let x = LEFT + (number % 2) as f64 * (RIGHT - LEFT) / 2.0;
-            let y = BOTTOM + 50.0 + (number / 2) as f64 * 16.0;
+            let y = BOTTOM + 46.0 + (number / 2) as f64 * 16.0;
             lines.push(match colour {
                 RUNS => diamond([x, y], name),
                 _ => circle([x, y], colour, name),

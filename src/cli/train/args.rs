@@ -12,7 +12,7 @@ use super::super::network::NetworkArgs;
 use super::super::tuning::TuneArgs;
 use super::super::{processors, workers};
 use super::fine_tune;
-use super::memory::{self, MicroBatch, Recompute};
+use super::limits::{self, MicroBatch, Recompute};
 use crate::data::{Augmentation, DatasetKind};
 use crate::graph::Precision;
 use crate::run::Config;
@@ -46,7 +46,6 @@ impl Args {
     /// The flag.
     pub(super) fn check(&self) -> Result<(), CliError> {
         self.check_device(&self.device)?;
-        memory::check(self)?;
         if let Some(schedule) = self.recipe.schedule.filter(|schedule| !schedule.is_step())
             && self.recipe.milestones.is_some()
         {
@@ -240,7 +239,7 @@ pub(super) struct FileArgs {
     pub(super) choices: Option<PathBuf>,
     /// Memory of the device that --micro-batch auto and --recompute auto may use, as in 6GiB
     /// [default: three quarters of what is free, where the device uses the processor's memory]
-    #[arg(long, value_name = "SIZE", value_parser = memory::size)]
+    #[arg(long, value_name = "SIZE", value_parser = limits::size)]
     pub(super) memory: Option<u64>,
     /// Store few activations and recompute the others in the backward pass: about a third of
     /// the memory, about a third more time, the same results; auto does so only if the step does not

@@ -6,7 +6,7 @@ use super::super::dataset;
 use super::super::error::CliError;
 use super::args::Args;
 use super::fine_tune;
-use super::memory::{MicroBatch, Recompute};
+use super::limits::{MicroBatch, Recompute};
 use crate::data::DatasetKind;
 use crate::graph::Precision;
 use crate::run::{Config, RunDirectory};

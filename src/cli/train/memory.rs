@@ -5,11 +5,10 @@
 //! result. What fits is known from the plans of the graphs with the built-in kernels, before
 //! anything is built; a value larger than the largest binding does not fit either.
 
-use std::str::FromStr;
-
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
 use super::args::Args;
+use super::limits::{MicroBatch, Recompute};
 use super::plan::Plan;
 use super::{options, sources};
 use crate::engine::{Device, Engine, EngineError};
@@ -17,58 +16,6 @@ use crate::kernels::LowerError;
 use crate::memory::{available, bytes};
 use crate::run::Config;
 use crate::train::{TrainError, Trainer};
-
-/// A value of `--micro-batch`.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum MicroBatch {
-    Auto,
-    Images(usize),
-}
-
-impl FromStr for MicroBatch {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<MicroBatch, String> {
-        match (text, text.parse()) {
-            ("auto", _) => Ok(MicroBatch::Auto),
-            (_, Ok(images)) => Ok(MicroBatch::Images(images)),
-            (_, Err(_)) => Err("it is a number of images, or auto".to_owned()),
-        }
-    }
-}
-
-/// A value of `--recompute`.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Recompute {
-    Auto,
-    On,
-    Off,
-}
-
-impl FromStr for Recompute {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Recompute, String> {
-        match text {
-            "auto" => Ok(Recompute::Auto),
-            // As a switch is written in a file of flags.
-            "on" | "true" => Ok(Recompute::On),
-            "off" | "false" => Ok(Recompute::Off),
-            _ => Err("it is on, off or auto".to_owned()),
-        }
-    }
-}
-
-/// Parses a size such as 6GiB or 800MiB.
-pub(super) fn size(text: &str) -> Result<u64, String> {
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
-    let parsed = units.iter().find_map(|(unit, shift)| {
-        let number: f64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
-        let size = number * 2f64.powi(*shift);
-        (size >= 1.0 && size < 2f64.powi(63)).then_some(size as u64)
-    });
-    parsed.ok_or_else(|| "give a number with KiB, MiB, GiB or TiB, as in 6GiB".to_owned())
-}
 
 /// Whether the flags leave a choice.
 fn is_auto(args: &Args) -> [bool; 2] {
@@ -232,20 +179,5 @@ fn default_memory(device: &Device, log: &DeviceArgs) -> Result<u64, CliError> {
              --memory 6GiB",
             device.name()
         ))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(size("6GiB"), Ok(6 << 30));
-        assert_eq!(size("1.5 MiB"), Ok(3 << 19));
-        assert_eq!(size("2TiB"), Ok(2 << 40));
-        for wrong in ["6", "6GB", "GiB", "-1GiB", "0GiB", "nanGiB", "1e30TiB"] {
-            assert!(size(wrong).unwrap_err().contains("6GiB"), "{wrong}");
-        }
     }
 }

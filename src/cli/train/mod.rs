@@ -6,6 +6,7 @@ mod config_file;
 mod driver;
 mod fine_tune;
 mod introduction;
+mod limits;
 mod memory;
 mod plan;
 mod resume;
@@ -53,6 +54,7 @@ struct Progress {
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     let args = config_file::read(args)?;
     args.check()?;
+    memory::check(&args)?;
     if args.files.print_config {
         return print_config(&args);
     }

@@ -133,8 +133,11 @@ mod tests {
         published
     }
 
+    /// Name, kind and content.
+    type Entry<'a> = (&'a str, EntryType, &'a [u8]);
+
     /// An archive of entries, with their names as they are.
-    fn write(path: &Path, entries: &[(&str, EntryType, &[u8])]) {
+    fn write(path: &Path, entries: &[Entry<'_>]) {
         let file = File::create(path).unwrap();
         let mut builder = Builder::new(GzEncoder::new(file, Compression::fast()));
         for (name, kind, content) in entries {
@@ -176,7 +179,7 @@ mod tests {
     #[test]
     fn other_archives_leave_nothing() {
         let file = EntryType::Regular;
-        let cases: [(&[(&str, EntryType, &[u8])], &str); 6] = [
+        let cases: [(&[Entry<'_>], &str); 6] = [
             (&[("../train.bin", file, b"abc")], "leads out"),
             (&[("/etc/train.bin", file, b"abc")], "leads out"),
             (&[("cifar-10-batches-bin/../../x", file, b"")], "leads out"),
