@@ -19,6 +19,9 @@ use super::{DataError, Opened, damaged, rgb_image, unsupported};
 /// standard Huffman tables where the file has none.
 const START: &[u8] = b"\xFF\xD8\xFF\xE0\0\x07AVI1\0";
 
+/// Most rows and columns, the limit of libjpeg; `jpeg-decoder` counts rows in 16 bits.
+const MOST_PIXELS: u32 = 65_500;
+
 /// A component of the frame: a plane of samples.
 struct Component {
     id: u8,
@@ -177,6 +180,9 @@ impl<'a> Header<'a> {
         }
         if frame.height == 0 {
             return refuse("the number of rows after the pixels (DNL)");
+        }
+        if frame.width.max(frame.height) > MOST_PIXELS {
+            return refuse(&format!("more than {MOST_PIXELS} pixels a side"));
         }
         if !matches!(frame.components.len(), 1 | 3 | 4) {
             return refuse(&format!("{} components", frame.components.len()));

@@ -361,3 +361,14 @@ mod files {
         assert_eq!(found.unwrap(), pixels);
     }
 }
+
+/// Rows are counted in 16 bits, eight at a time: beyond 65,528 of them a decoder may fail.
+#[test]
+fn a_jpeg_of_too_many_rows_is_refused() {
+    let mut jpeg = encode(GrayImage::new(8, 8), ImageFormat::Jpeg);
+    let frame = jpeg.windows(2).position(|two| two == [0xFF, 0xC0]).unwrap();
+    for rows in [65_501u16, 65_535] {
+        jpeg[frame + 5..frame + 7].copy_from_slice(&rows.to_be_bytes());
+        assert!(error(&jpeg).contains("65500 pixels"), "{}", error(&jpeg));
+    }
+}
