@@ -6,6 +6,7 @@
 // One workgroup owns everything, one invocation every 64th slice.
 
 // import float
+// import squares
 
 struct Params {
     slices: u32,
@@ -16,32 +17,20 @@ struct Params {
 @group(0) @binding(1) var<storage, read> squares: array<vec2<f32>>;
 @group(0) @binding(2) var<storage, read_write> factor: array<f32>;
 
-// The inverse of clip_factor_squares.wgsl's TINY.
-const HUGE: f32 = 1.2089258196146292e24;
-
-var<workgroup> sums: array<vec2<f32>, 64>;
-
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) lane: u32) {
     var sum = vec2<f32>(0.0);
     for (var i = lane; i < params.slices; i += 64u) {
         sum += squares[i];
     }
-    sums[lane] = sum;
-    for (var half = 32u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane < half {
-            sums[lane] += sums[lane + half];
-        }
-    }
+    let total = sum_of_workgroup(lane, sum);
     if lane == 0u {
-        let total = sums[0];
         var result = 1.0;
         if is_finite(total.x) {
             result = min(1.0, params.max_norm / (sqrt(total.x) + 1e-6));
         } else if is_finite(total.y) {
             // The norm itself may exceed single precision.
-            result = min(1.0, params.max_norm / HUGE / sqrt(total.y));
+            result = min(1.0, params.max_norm * TINY / sqrt(total.y));
         }
         factor[0] = result;
     }

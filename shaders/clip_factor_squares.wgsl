@@ -1,16 +1,14 @@
 // Sums of the squares of gradients, over slices of a flat arena; clip_factor.wgsl adds the slices.
 //
-// gradients: `count` vectors of four. squares: two sums for each slice of `slice` vectors, the
-// second of the gradients times 2^-80, whose squares are finite where a gradient is.
+// gradients: `count` vectors of four. squares: two sums for each slice of `slice` vectors.
 // With loss scaling, gradients are divided by the scale.
 // One workgroup owns a slice, numbered from `first`, one invocation every 64th vector of it.
 
 // import loss_scale
+// import squares
 
 // Whether the loss is scaled. If not, `loss_scale` is bound to the gradients and not read.
 const SCALED: bool = false;
-
-const TINY: f32 = 8.271806125530277e-25;
 
 struct Params {
     count: u32,
@@ -22,8 +20,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> gradients: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> loss_scale: array<u32>;
 @group(0) @binding(3) var<storage, read_write> squares: array<vec2<f32>>;
-
-var<workgroup> sums: array<vec2<f32>, 64>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -47,14 +43,8 @@ fn main(
         let tiny = gradient * TINY;
         sum += vec2<f32>(dot(gradient, gradient), dot(tiny, tiny));
     }
-    sums[lane] = sum;
-    for (var half = 32u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane < half {
-            sums[lane] += sums[lane + half];
-        }
-    }
+    let total = sum_of_workgroup(lane, sum);
     if lane == 0u {
-        squares[params.first + slice] = sums[0];
+        squares[params.first + slice] = total;
     }
 }

@@ -5,6 +5,7 @@
 // One invocation owns one vector.
 
 // import activation
+// import rectangle
 
 struct Params {
     vectors: u32,
@@ -36,8 +37,13 @@ fn main(
     var value = unpack_activation(x[i]);
     for (var k = 0u; k < params.count; k++) {
         let at = 4u * (first + k);
-        let below = row >= rectangles[at] && column >= rectangles[at + 1u];
-        if below && row < rectangles[at + 2u] && column < rectangles[at + 3u] {
+        let rectangle = vec4<u32>(
+            rectangles[at],
+            rectangles[at + 1u],
+            rectangles[at + 2u],
+            rectangles[at + 3u],
+        );
+        if in_rectangle(rectangle, row, column) {
             value = vec4<f32>(0.0);
         }
     }

@@ -7,6 +7,7 @@
 // One invocation owns one vector.
 
 // import activation
+// import rectangle
 
 struct Params {
     vectors: u32,
@@ -37,8 +38,13 @@ fn main(
     let n = i / image;
     let at = 6u * n;
     var weight = bitcast<f32>(mixtures[at + 1u]);
-    let below = row >= mixtures[at + 2u] && column >= mixtures[at + 3u];
-    if below && row < mixtures[at + 4u] && column < mixtures[at + 5u] {
+    let rectangle = vec4<u32>(
+        mixtures[at + 2u],
+        mixtures[at + 3u],
+        mixtures[at + 4u],
+        mixtures[at + 5u],
+    );
+    if in_rectangle(rectangle, row, column) {
         weight = 0.0;
     }
     let own = unpack_activation(x[i]);

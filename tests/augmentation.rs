@@ -114,8 +114,9 @@ struct DrawnRectangles {
     cutmix: Vec<Drawn>,
 }
 
-/// Compares the means of the measures of as many rectangles, within five standard errors of the
-/// difference: √((σ₁² + σ₂²)/n).
+/// Compares means and variances of the measures of as many rectangles, within five standard errors
+/// of the difference: √((σ₁² + σ₂²)/n), and for variances √((R²σ₁² + R²σ₂²)/n), since the fourth
+/// central moment of values in a range R is at most R²σ².
 fn compare(what: &str, drawn: &Drawn, rectangle: impl Fn(u32) -> Rectangle) {
     let rectangles: Vec<Rectangle> = (0..drawn.count).map(rectangle).collect();
     let count = f64::from(drawn.count);
@@ -137,6 +138,15 @@ fn compare(what: &str, drawn: &Drawn, rectangle: impl Fn(u32) -> Rectangle) {
         assert!(
             (mean - their_mean).abs() <= bound,
             "{what} {}: {name} is {mean}, torchvision's {their_mean}, bound {bound}",
+            drawn.size
+        );
+        let size = f64::from(drawn.size);
+        let range = if name == "area" { size * size } else { size };
+        let bound = range * bound;
+        assert!(
+            (variance - their_variance).abs() <= bound,
+            "{what} {}: the variance of {name} is {variance}, torchvision's {their_variance}, bound \
+             {bound}",
             drawn.size
         );
     }

@@ -333,6 +333,57 @@ fn the_optimiser_covers_arenas_larger_than_a_binding() {
     }
 }
 
+/// The same for averages of the weights, and for the squares of gradients that clipping sums.
+#[test]
+fn averages_and_norms_cover_arenas_larger_than_a_binding() {
+    let network = tiny();
+    let options = StepOptions {
+        clip_norm: Some(1.0),
+        ema: Some(0.9),
+        ..StepOptions::default()
+    };
+    let update = update_graph(&network, options, Passes::default()).unwrap();
+    for limit in [1 << 30, 40_000, 20_480] {
+        let target = Target {
+            max_binding: limit,
+            ..Target::portable()
+        };
+        let program = lowered(&update, &target);
+        for (kernel, arenas) in [
+            ("clip_factor_squares", &["sums"][..]),
+            ("average_weights", &["averages"]),
+        ] {
+            let mut parts: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
+            for dispatch in &program.dispatches {
+                let name = &program.kernel_of(dispatch).name;
+                if name == kernel || name.starts_with(&format!("{kernel} ")) {
+                    let binding = &dispatch.bindings[0];
+                    assert!(binding.bytes <= limit, "{kernel}: {limit}");
+                    let buffer = &program.buffers[binding.buffer.0];
+                    let part = (binding.offset, binding.offset + binding.bytes);
+                    parts.entry(&buffer.name).or_default().push(part);
+                }
+            }
+            println!("{kernel} {limit} {parts:?}");
+            assert_eq!(parts.len(), arenas.len(), "{kernel}: {parts:?}");
+            for (arena, mut parts) in parts {
+                let buffer = program.buffers.iter().find(|buffer| buffer.name == arena);
+                parts.sort_unstable();
+                assert_eq!(parts[0].0, 0, "{kernel}: {arena}");
+                parts.push((buffer.unwrap().bytes, 0));
+                // Values begin at aligned offsets.
+                let gap = |two: &[(u64, u64)]| two[1].0.checked_sub(two[0].1);
+                let gaps: Vec<Option<u64>> = parts.windows(2).map(gap).collect();
+                let is_small = |gap: &Option<u64>| gap.is_some_and(|gap| gap < OFFSET_ALIGNMENT);
+                assert!(
+                    gaps.iter().all(is_small),
+                    "{kernel}: {limit}, {arena}, {gaps:?}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_tensor_that_no_binding_shows_is_named() {
     let network = tiny();

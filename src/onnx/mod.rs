@@ -427,3 +427,55 @@ fn value(name: &str, extents: &[usize]) -> ValueInfoProto {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        Network, NetworkSpec, Preprocessing, Stem, initial_values, numbered_classes,
+    };
+
+    /// How often a network's graph has an operator.
+    fn count(spec: NetworkSpec, options: Options, operator: &str) -> usize {
+        let network = Network::new(&spec).unwrap();
+        let model = TrainedModel {
+            description: Description {
+                classes: numbered_classes(spec.classes),
+                preprocessing: Preprocessing::new(&spec, [127.0; 3], [64.0; 3]),
+                network: spec,
+            },
+            tensors: initial_values(&network, 1).into_iter().collect(),
+            network,
+            batches_tracked: 0,
+            described: true,
+        };
+        let bytes = to_bytes(&model, options).unwrap();
+        let graph = ModelProto::decode(&*bytes).unwrap().graph.unwrap();
+        let nodes = graph.node.iter();
+        nodes.filter(|node| node.op_type == operator).count()
+    }
+
+    /// Evaluation multiplies the branch of each unit by ShakeDrop's expectation; stochastic depth
+    /// leaves it as it is.
+    #[test]
+    fn branches_are_scaled_with_shakedrop_only() {
+        let plain = NetworkSpec::pyramid(Stem::Cifar, 8, 8.0);
+        let shakedrop = NetworkSpec {
+            shakedrop: 0.5,
+            ..plain.clone()
+        };
+        let stochastic_depth = NetworkSpec {
+            stochastic_depth: 0.5,
+            ..plain.clone()
+        };
+        for (fold_batch_norm, half) in [(false, false), (true, true)] {
+            let options = Options {
+                fold_batch_norm,
+                half,
+            };
+            for (spec, expected) in [(&plain, 0), (&shakedrop, 3), (&stochastic_depth, 0)] {
+                assert_eq!(count(spec.clone(), options, "Mul"), expected, "{spec}");
+            }
+        }
+    }
+}

@@ -17,6 +17,15 @@ fn frozen(stages: u32) -> Run {
     run
 }
 
+/// With everything that follows an update as well.
+fn frozen_with_options(stages: u32) -> Run {
+    let mut run = frozen(stages);
+    run.spec.shakedrop = 0.6;
+    run.options.recipe.clip_grad_norm = Some(1.0);
+    run.options.recipe.ema = Some(0.8);
+    run
+}
+
 /// Names of the tensors that training may change.
 fn trained(run: &Run) -> BTreeSet<String> {
     let network = run.network();
@@ -30,7 +39,7 @@ fn trained(run: &Run) -> BTreeSet<String> {
 fn frozen_tensors_keep_their_bits() {
     for (device, precision) in precisions() {
         for (stages, micro_batch) in [(0, None), (2, None), (3, Some(4))] {
-            let mut run = frozen(stages);
+            let mut run = frozen_with_options(stages);
             run.options.passes.precision = precision;
             run.options.micro_batch = micro_batch;
             let before = run.start();
@@ -47,6 +56,13 @@ fn frozen_tensors_keep_their_bits() {
                     true => assert!(same < values.len(), "{what}"),
                     false => assert_eq!(same, values.len(), "{what}"),
                 }
+                // Averages follow what is trained, and equal what is frozen.
+                let averages = &after.averages.as_ref().unwrap()[name];
+                let moved = averages
+                    .iter()
+                    .zip(values)
+                    .filter(|(a, b)| a.to_bits() != b.to_bits());
+                assert_eq!(moved.count() > 0, trained.contains(name), "{what}");
             }
             let momentum: BTreeSet<&String> =
                 after.optimizer.values().flat_map(|t| t.keys()).collect();
