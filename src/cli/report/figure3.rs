@@ -127,7 +127,7 @@ impl Panel<'_> {
         let exponents = || all().map(|point| (point.parameters.max(1) as f64).log10());
         let errors = || all().map(|point| point.error);
         // A single point has a range as well.
-        let [x0, x1] = range(exponents(), 0.1);
+        let [x0, x1] = range(exponents(), 1.0);
         let [y0, y1] = range(errors(), 0.5);
         let y0 = y0.max(0.0);
         let place = |point: &Point| {
