@@ -7,7 +7,7 @@
 //! # Data flow
 //!
 //! ```text
-//! files ─ data ─▶ u8 images ─▶ device: gather, crop, flip, normalise, erase, mix ─▶ batch NHWC f32
+//! files ─ data ─▶ u8 images ─▶ device: gather, transform, crop, flip, normalise, erase, mix ─▶ batch NHWC f32
 //! image files, ImageNet ─ data: decode, crop, colours ─▶ f32 images ─▶ device: flip, normalise, erase, mix ─▶ batch
 //! preset or flags ─ model ─▶ layers ─▶ forward graph
 //! forward graph ─ train::step_graph ─▶ fuse, loss, autodiff, fuse, checkpoint activations, update, fuse reductions, halve ─▶ graph of a step
@@ -20,8 +20,9 @@
 //! ```
 //!
 //! A batch passes `src/train/input_pipeline.rs`, `src/train/trainer.rs` and the operator
-//! `assemble_batch`, and with the options of the recipe `erase` and `mix_batch`, whose random
-//! numbers come from `src/train/erasing.rs` and `src/train/mixing.rs`; where the images do not fit
+//! `assemble_batch`, and with the options of the recipe `transform_images`, `erase` and
+//! `mix_batch`, whose random numbers come from `src/train/auto_augment.rs`,
+//! `src/train/erasing.rs` and `src/train/mixing.rs`; where the images do not fit
 //! the device or are augmented as they are decoded, `src/data/loader.rs` comes first.
 //!
 //! A convolution is `src/graph/ops/conv2d.rs` (meaning), `src/graph/rewrite.rs` (what is fused

@@ -60,6 +60,8 @@ pub enum Purpose {
     Mix = 9,
     /// ImageNet's crops of random area, and its changes of colour.
     ImageNet = 10,
+    /// Transforms of automatic augmentation.
+    Transform = 11,
 }
 
 /// The key of [`philox4x32`] for a seed.

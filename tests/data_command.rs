@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use image::{Rgb, RgbImage, imageops};
 use pyr_wgpu::data::{DatasetKind, EpochKey, shapes};
 use pyr_wgpu::rng::{Purpose, Stream, key, philox4x32};
-use pyr_wgpu::train::{Mixing, Recipe, erased};
+use pyr_wgpu::train::{AutoAugment, Mixing, Recipe, erased};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -297,14 +297,17 @@ fn shown_images_are_augmented_as_in_training() {
     assert!((1..30).contains(&flips), "{flips}");
 }
 
-/// Erased pixels have the mean colour, and images of a batch are mixed with each other.
+/// Images are transformed, erased pixels have the mean colour, and images of a batch are mixed with
+/// each other.
 #[test]
-fn shown_images_are_erased_and_mixed_as_in_training() {
+fn shown_images_are_changed_as_in_training() {
     let directory = TempDir::new().unwrap();
     let flags = [
         "--count",
         "2",
         "--no-augment",
+        "--auto-augment",
+        "rand",
         "--erase",
         "0.5",
         "--cutout",
@@ -315,6 +318,7 @@ fn shown_images_are_erased_and_mixed_as_in_training() {
     let recipe = Recipe {
         batch_size: 3,
         augment: false,
+        auto_augment: AutoAugment::Rand,
         erase: 0.5,
         cutout: Some(9),
         mixup: Some(1.0),
@@ -324,7 +328,11 @@ fn shown_images_are_erased_and_mixed_as_in_training() {
     let key = EpochKey { seed: 5, epoch: 3 };
     let order = key.order(shapes::TRAIN as usize);
     let seen = |sample: u32| -> Vec<f64> {
-        let (pixels, _) = shapes::draw(shapes::Part::Train, sample);
+        let (mut pixels, _) = shapes::draw(shapes::Part::Train, sample);
+        for transform in AutoAugment::Rand.draw(key, sample, 32) {
+            let drawn = pixels.clone();
+            transform.apply(&drawn, &mut pixels, 32);
+        }
         let mut values: Vec<f64> = pixels.into_iter().map(f64::from).collect();
         for rectangle in erased(&recipe, key, sample, 32) {
             for (at, pixel) in values.chunks_mut(3).enumerate() {

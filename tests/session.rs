@@ -17,7 +17,8 @@ use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::Description;
 use pyr_wgpu::run::{Config, DataRecord, Environment, RunDirectory, SavedState};
 use pyr_wgpu::train::{
-    Beginning, Event, SCHEMA, Save, SaveInterval, Session, SessionOptions, Store, Trainer,
+    AutoAugment, Beginning, Event, SCHEMA, Save, SaveInterval, Session, SessionOptions, Store,
+    Trainer,
 };
 
 /// Three steps and two test batches an epoch, two epochs.
@@ -261,6 +262,7 @@ fn a_failing_store_ends_the_session() {
 fn a_diverging_run_saves_nothing() {
     let mut run = small();
     run.options.preprocessing.mean = [128.0; 3];
+    run.options.recipe.auto_augment = AutoAugment::None;
     // An image of the second step overflows.
     run.contrast = Some(run.order(1)[1][0] as usize);
     let mut start = run.start();

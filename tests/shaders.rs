@@ -130,6 +130,7 @@ fn all_kernels() -> Kernels {
             pixels: PixelFormat::U8,
             preprocessing: Preprocessing::new(small.network.spec(), [127.0; 3], [64.0; 3]),
             augmentation: BatchAugmentation {
+                transforms: 2,
                 flip_and_crop: true,
                 rectangles: 1,
                 mix: true,

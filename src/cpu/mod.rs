@@ -62,6 +62,7 @@ mod softmax_cross_entropy;
 mod softmax_cross_entropy_grad;
 mod sum_slices;
 mod tile;
+mod transform_images;
 
 use crate::graph::Op;
 use call::Call;
@@ -167,5 +168,6 @@ fn apply(cpu: &Cpu, op: &Op, call: Call<'_>) {
         Op::SoftmaxCrossEntropy(op) => softmax_cross_entropy::run(cpu, op, call),
         Op::SoftmaxCrossEntropyGrad(op) => softmax_cross_entropy_grad::run(cpu, op, call),
         Op::SumSlices(op) => sum_slices::run(cpu, op, call),
+        Op::TransformImages(op) => transform_images::run(cpu, op, call),
     }
 }

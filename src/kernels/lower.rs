@@ -8,7 +8,7 @@ use super::{
     dropout, erase, find_overflow, global_average_pool, global_average_pool_grad, max_pool,
     max_pool_grad, merge_moments, mix_batch, normalize, normalize_grad, normalize_grad_reduce,
     relu, relu_grad, running_average, scale_branch, scale_loss, sgd, shortcut_add, shortcut_grad,
-    softmax_cross_entropy, softmax_cross_entropy_grad, sum_slices,
+    softmax_cross_entropy, softmax_cross_entropy_grad, sum_slices, transform_images,
 };
 use crate::graph::{Graph, Op};
 
@@ -62,6 +62,7 @@ pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowere
                 softmax_cross_entropy_grad::lower(&mut lowering, op, node)
             }
             Op::SumSlices(op) => sum_slices::lower(&mut lowering, op, node),
+            Op::TransformImages(op) => transform_images::lower(&mut lowering, op, node),
         }?;
     }
     Ok(lowering.finish())

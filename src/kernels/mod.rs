@@ -62,6 +62,7 @@ mod shortcut_grad;
 mod softmax_cross_entropy;
 mod softmax_cross_entropy_grad;
 mod sum_slices;
+mod transform_images;
 
 pub use choices::Choices;
 pub use convolution::{MATRIX_NAMES, fingerprint};
@@ -134,7 +135,7 @@ fn grid(workgroups: usize) -> [u32; 3] {
 
 /// All shaders except the convolutions', which are in [`convolution::SHADERS`].
 #[cfg(test)]
-const SHADERS: [&shader::Shader; 39] = [
+const SHADERS: [&shader::Shader; 40] = [
     &accumulate::SHADER,
     &add::SHADER,
     &adjust_loss_scale::SHADER,
@@ -172,6 +173,7 @@ const SHADERS: [&shader::Shader; 39] = [
     &softmax_cross_entropy_grad::SHADER,
     &sum_slices::SHADER,
     &sum_slices::MANY,
+    &transform_images::SHADER,
     &probe::ARITHMETIC,
     &probe::COPY,
 ];

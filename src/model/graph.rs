@@ -24,6 +24,11 @@ pub mod names {
     pub const ROWS: &str = "rows";
     /// Index in its dataset of the image of each view, which keys its random numbers, u32 `[N·V]`.
     pub const SAMPLES: &str = "samples";
+    /// 0, 1, 2 and so on, which do not change: rows of images that are one batch, u32 `[N]`.
+    pub const POSITIONS: &str = "positions";
+    /// First and second transform of each image of the batch, each u32 [N, 7]; see
+    /// [`crate::graph::ops::TransformImages`].
+    pub const TRANSFORMS: [&str; 2] = ["transforms", "second transforms"];
     /// Rectangles to erase, u32 [N, 4·R]; see [`crate::graph::ops::Erase`].
     pub const RECTANGLES: &str = "rectangles";
     /// What each image is mixed with, u32 [N, 6]; see [`crate::graph::ops::MixBatch`].
@@ -74,6 +79,9 @@ impl Input {
 /// Random changes of the images of a batch, in this order; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchAugmentation {
+    /// Number of transforms of each image, at most that of [`names::TRANSFORMS`]; its pixels are
+    /// bytes.
+    pub transforms: usize,
     /// Whether to flip at random and, where pixels are bytes, to crop at random after padding by
     /// [`crop_padding`].
     pub flip_and_crop: bool,
@@ -270,6 +278,7 @@ impl Forward<'_> {
                 let images = self.graph.external(name, Shape::indices(&[*count, words]));
                 let rows = self.graph.external(names::ROWS, Shape::indices(&[batch]));
                 let samples = self.samples(batch);
+                let (images, rows) = self.transform(size, images, rows, augmentation.transforms)?;
                 let op = assemble_batch(size, *pixels, preprocessing, augmentation.flip_and_crop);
                 let step = declared(self.graph, names::STEP);
                 let x = self
@@ -278,6 +287,37 @@ impl Forward<'_> {
                 self.augment(x, augmentation)
             }
         }
+    }
+
+    /// What precedes flip and crop: the images of the batch after so many transforms, and their
+    /// rows.
+    fn transform(
+        &mut self,
+        size: usize,
+        mut images: ValueId,
+        mut rows: ValueId,
+        transforms: usize,
+    ) -> Result<(ValueId, ValueId), GraphError> {
+        let batch = self.graph.shape(rows).len();
+        for name in &names::TRANSFORMS[..transforms] {
+            let words = Shape::indices(&[batch, ops::TRANSFORM_WORDS]);
+            let operands = ops::TransformImagesInputs {
+                images,
+                rows,
+                transforms: self.graph.external(name, words),
+            };
+            let op = ops::TransformImages { size };
+            images = self
+                .graph
+                .push_one(op, &operands.list(), "transformed images")?;
+            rows = match self.graph.find(names::POSITIONS) {
+                Some(id) => id,
+                None => self
+                    .graph
+                    .external(names::POSITIONS, Shape::indices(&[batch])),
+            };
+        }
+        Ok((images, rows))
     }
 
     /// What follows flip and crop.

@@ -13,7 +13,7 @@ use crate::graph::{ActivationCheckpointing, Passes, Precision};
 use crate::model::{Network, NetworkSpec, SpecError};
 use crate::rng::hash;
 use crate::text::printable;
-use crate::train::{Recipe, Schedule};
+use crate::train::{AutoAugment, Recipe, Schedule};
 
 /// The configuration of a run, sufficient to repeat it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,6 +86,7 @@ impl Config {
                 clip_grad_norm: Some(1.0),
                 ema: Some(0.5),
                 patience: Some(1),
+                auto_augment: AutoAugment::Trivial,
                 erase: 1.0,
                 cutout: Some(1),
                 mixup: Some(1.0),
@@ -233,7 +234,7 @@ impl Config {
             "--milestones are epochs counted from 1",
         )?;
         let batch = self.micro_batch.unwrap_or(recipe.batch_size);
-        recipe.check_augmentation(self.network.image_size, batch)?;
+        recipe.check_augmentation(self.network.image_size, batch, self.augmentation)?;
         let is_text = |path: &Option<PathBuf>| {
             let path = path.as_ref();
             path.is_none_or(|path| path.to_str().is_some())

@@ -1,5 +1,5 @@
-//! What the options of a recipe write for each batch: rectangles that are erased, partners with which
-//! images are mixed, and the labels of both.
+//! What the options of a recipe write for each batch: transforms of images, rectangles that are
+//! erased, partners with which images are mixed, and the labels of both.
 
 use super::Recipe;
 use super::erasing::erased;
@@ -9,8 +9,10 @@ use crate::engine::{Engine, ValueHandle};
 use crate::graph::ops::{Mixture, Rectangle, Target};
 use crate::model::{BatchAugmentation, names};
 
-/// The engine's values that random erasing, cutout and mixing write.
+/// The engine's values that automatic augmentation, random erasing, cutout and mixing write.
 pub(super) struct AugmentationValues {
+    /// First and second transforms, as many as there are.
+    transforms: Vec<ValueHandle>,
     /// If there are any.
     rectangles: Option<ValueHandle>,
     /// With mixing.
@@ -19,17 +21,28 @@ pub(super) struct AugmentationValues {
 }
 
 impl AugmentationValues {
-    pub(super) fn new(augmentation: &BatchAugmentation, engine: &Engine) -> AugmentationValues {
+    /// `batch` is the number of images of the largest batch.
+    pub(super) fn new(
+        augmentation: &BatchAugmentation,
+        batch: usize,
+        engine: &mut Engine,
+    ) -> AugmentationValues {
+        let transforms = &names::TRANSFORMS[..augmentation.transforms];
+        if !transforms.is_empty() {
+            let positions: Vec<u32> = (0..batch as u32).collect();
+            engine.write(engine.value(names::POSITIONS), &positions);
+        }
         let value = |name, exists: bool| exists.then(|| engine.value(name));
         AugmentationValues {
+            transforms: transforms.iter().map(|name| engine.value(name)).collect(),
             rectangles: value(names::RECTANGLES, augmentation.rectangles > 0),
             mixtures: value(names::MIXTURES, augmentation.mix),
             labels: engine.value(names::LABELS),
         }
     }
 
-    /// Writes what is erased from the images of a batch, of `size` x `size`, and what they are mixed
-    /// with. `number` counts the batches, or micro-batches, of the epoch from 0.
+    /// Writes how the images of a batch, of `size` x `size`, are transformed, what is erased from
+    /// them, and what they are mixed with. `number` counts the batches, or micro-batches, of the epoch from 0.
     pub(super) fn write(
         &self,
         engine: &mut Engine,
@@ -39,6 +52,16 @@ impl AugmentationValues {
         batch: &Batch,
         number: u32,
     ) {
+        let samples = batch.indices.iter();
+        let drawn: Vec<_> = samples
+            .map(|sample| recipe.auto_augment.draw(key, *sample, size))
+            .collect();
+        for (at, value) in self.transforms.iter().enumerate() {
+            let words = drawn
+                .iter()
+                .flat_map(|transforms| transforms[at].to_words());
+            engine.write(*value, &words.collect::<Vec<u32>>());
+        }
         if let Some(value) = self.rectangles {
             let samples = batch.indices.iter();
             let rectangles = samples.flat_map(|sample| erased(recipe, key, *sample, size));

@@ -7,6 +7,7 @@
 //! restored as a [`Snapshot`].
 
 mod augmentation;
+mod auto_augment;
 mod calibration;
 mod erasing;
 mod evaluate;
@@ -21,6 +22,7 @@ mod snapshot;
 mod step_graph;
 mod trainer;
 
+pub use auto_augment::{AutoAugment, Operation};
 pub use calibration::{Bin, Calibration, softmax};
 pub use erasing::erased;
 pub use evaluate::{Evaluation, Evaluator, EvaluatorOptions, ImageScores, argmax};

@@ -7,8 +7,9 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use super::Schedule;
-use crate::data::DatasetKind;
+use super::{AutoAugment, Schedule};
+use crate::data::{Augmentation, DatasetKind};
+use crate::graph::ops::TRANSFORM_SIZE;
 use crate::model::BatchAugmentation;
 
 fn linear() -> f32 {
@@ -59,6 +60,9 @@ pub struct Recipe {
     /// Epochs without a lower test error after which the run ends early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<u32>,
+    /// How images are transformed before flip and crop.
+    #[serde(default, skip_serializing_if = "AutoAugment::is_none")]
+    pub auto_augment: AutoAugment,
     /// Probability of erasing a rectangle of an image at random (Zhong et al., AAAI 2020), with the
     /// areas and aspects of torchvision's `RandomErasing`.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -98,6 +102,7 @@ impl Recipe {
             clip_grad_norm: None,
             ema: None,
             patience: None,
+            auto_augment: AutoAugment::None,
             erase: 0.0,
             cutout: None,
             mixup: None,
@@ -121,6 +126,7 @@ impl Recipe {
     /// What the recipe does to the images of a batch.
     pub fn augmentation(&self) -> BatchAugmentation {
         BatchAugmentation {
+            transforms: self.auto_augment.transforms(),
             flip_and_crop: self.augment,
             rectangles: usize::from(self.erase > 0.0) + usize::from(self.cutout.is_some()),
             mix: self.mixup.is_some() || self.cutmix.is_some(),
@@ -128,15 +134,30 @@ impl Recipe {
     }
 
     /// Checks what [`Recipe::augmentation`] and the loss depend on, for images of `size` x `size`
-    /// that are mixed within batches of `batch`.
+    /// that `place` augments and that are mixed within batches of `batch`.
     ///
     /// # Errors
     /// What is wrong, and the flag that sets it.
-    pub fn check_augmentation(&self, size: u32, batch: usize) -> Result<(), String> {
+    pub fn check_augmentation(
+        &self,
+        size: u32,
+        batch: usize,
+        place: Augmentation,
+    ) -> Result<(), String> {
         let rule = |holds: bool, text: &str| match holds {
             true => Ok(()),
             false => Err(text.to_owned()),
         };
+        let largest = TRANSFORM_SIZE as u32;
+        rule(
+            self.auto_augment.is_none() || size <= largest,
+            &format!("--auto-augment takes images of up to {largest} pixels a side, not {size}"),
+        )?;
+        rule(
+            self.auto_augment.is_none() || place.is_crop() || !self.augment,
+            "--auto-augment transforms images of bytes, before flip and crop; with the recipe of \
+             ImageNet, whose colours change already, give --augmentation crop as well",
+        )?;
         let is_alpha = |alpha: Option<f32>| alpha.is_none_or(|a| a > 0.0 && a.is_finite());
         rule(
             (0.0..1.0).contains(&self.label_smoothing),
@@ -176,6 +197,10 @@ impl Recipe {
     pub fn augmentation_options(&self) -> Vec<String> {
         let share = |value: f32| Some(value).filter(|value| *value > 0.0);
         let options = [
+            option(
+                "transforms of",
+                Some(self.auto_augment.title()).filter(|_| !self.auto_augment.is_none()),
+            ),
             option("random erasing", share(self.erase)),
             option("cutout", self.cutout),
             option("mixup", self.mixup),

@@ -152,7 +152,11 @@ impl Trainer {
         let half = options.passes.precision == Precision::F16;
         let values = Values {
             train: train.upload(&mut engine),
-            augmentation: AugmentationValues::new(&options.recipe.augmentation(), &engine),
+            augmentation: AugmentationValues::new(
+                &options.recipe.augmentation(),
+                sizes[0],
+                &mut engine,
+            ),
             test: EvaluationValues::new(&test, &mut engine),
             loss_weights: engine.value(names::LOSS_WEIGHTS),
             step: engine.value(names::STEP),

@@ -97,6 +97,56 @@ fn flags_come_from_a_file() {
     fails(&["train", "--config", &missing], 2, &["missing.toml"]);
 }
 
+/// A flag also replaces those of another name that it cannot be given with, whether a file of flags
+/// or a run has them, and 0 or a word switches an option off.
+#[test]
+fn flags_win_over_those_they_conflict_with() {
+    let directory = tempfile::tempdir().unwrap();
+    let print = |file: &str, flags: &str| {
+        let name = path(directory.path(), "flags.toml");
+        fs::write(&name, file).unwrap();
+        let flags = [
+            words("train --print-config --config"),
+            vec![&name],
+            words(flags),
+        ];
+        stdout(&flags.concat())
+    };
+    let milestones = "milestones = [2, 4]\nepochs = 9\n";
+    let polynomial = "schedule = \"polynomial\"\npower = 2.0\nepochs = 9\n";
+    for (flat, flags, expected) in [
+        (milestones, "--schedule cosine", "schedule = \"cosine\""),
+        (milestones, "--schedule step", "milestones = [2, 4]"),
+        (polynomial, "--milestones 5", "milestones = [5]"),
+        (polynomial, "--schedule cosine", "schedule = \"cosine\""),
+        (polynomial, "--schedule polynomial", "power = 2"),
+        ("no-augment = true", "--augmentation crop", "augment = true"),
+        ("augmentation = \"crop\"", "--no-augment", "augment = false"),
+    ] {
+        let run = print(flat, "");
+        for file in [flat, &run] {
+            let config = print(file, flags);
+            assert!(config.contains(expected), "{file}{flags}: {config}");
+            let known = toml(&config);
+            let recipe = &known["recipe"];
+            let is = |word| {
+                recipe
+                    .get("schedule")
+                    .is_some_and(|s| s.as_str() == Some(word))
+            };
+            assert_eq!(recipe.get("power").is_some(), is("polynomial"), "{config}");
+        }
+    }
+    let options = "--auto-augment rand --erase 0.5 --cutout 8 --mixup 1 --cutmix 1 --ema 0.5 \
+                   --clip-grad-norm 1 --patience 2 --label-smoothing 0.1";
+    let off = "--auto-augment none --erase 0 --cutout 0 --mixup 0 --cutmix 0 --ema 0 \
+               --clip-grad-norm 0 --patience 0 --label-smoothing 0";
+    let plain = print("", "");
+    let all = print("", options);
+    assert_ne!(all, plain);
+    assert_eq!(print(&all, off), plain);
+}
+
 /// The configuration of a run, as printed and as recorded, describes the same run.
 #[test]
 fn configurations_are_files_of_flags() {
@@ -265,11 +315,10 @@ fn impossible_options_are_refused() {
         ("--ema 1", "--ema must be"),
         ("--ema -0.5", "such as 0.999"),
         (
-            "--clip-grad-norm 0",
+            "--clip-grad-norm -1",
             "--clip-grad-norm must be a positive number",
         ),
         ("--clip-grad-norm inf", "such as 1"),
-        ("--patience 0", "--patience 0"),
         ("--shakedrop 0", "the papers use 0.5"),
         ("--stochastic-depth 1.5", "at most 1"),
         (

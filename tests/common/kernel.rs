@@ -320,7 +320,13 @@ fn compare(result: &Tensor, reference: &Tensor, tolerance: f64, half: bool) -> R
                 false => Err(format!("{a:?}, reference {b:?}")),
             }
         }
-        (result, reference) if result == reference => Ok(()),
+        (Data::Index(result), Data::Index(reference)) => {
+            let mut pairs = result.iter().zip(reference).enumerate();
+            match pairs.find(|(_, (a, b))| a != b) {
+                None => Ok(()),
+                Some((i, (a, b))) => Err(format!("word {i} is {a:#x}, reference {b:#x}")),
+            }
+        }
         (result, reference) => Err(format!("{result:?}, reference {reference:?}")),
     }
 }

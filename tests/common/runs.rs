@@ -10,8 +10,8 @@ use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
 use pyr_wgpu::model::{Network, NetworkSpec, Preprocessing, Stem};
 use pyr_wgpu::rng::{Purpose, Stream};
 use pyr_wgpu::train::{
-    EpochMetrics, Event, Options, Position, Recipe, Save, SaveInterval, Schedule, Session,
-    SessionOptions, Snapshot, Store, TrainError, Trainer,
+    AutoAugment, EpochMetrics, Event, Options, Position, Recipe, Save, SaveInterval, Schedule,
+    Session, SessionOptions, Snapshot, Store, TrainError, Trainer,
 };
 use pyr_wgpu::verify::RecordedBatch;
 
@@ -109,6 +109,7 @@ impl Run {
             clip_grad_norm: None,
             ema: None,
             patience: None,
+            auto_augment: AutoAugment::None,
             erase: 0.0,
             cutout: None,
             mixup: None,
@@ -133,7 +134,7 @@ impl Run {
         }
     }
 
-    /// A run with all random operations (flips, crops, erasing, mixing, dropout, ShakeDrop) and
+    /// A run with all random operations (transforms, flips, crops, erasing, mixing, dropout, ShakeDrop) and
     /// everything that follows an update: clipping and averages.
     pub fn random(image_size: u32, images: usize, batch_size: usize) -> Run {
         let mut run = Run::new(image_size, images, batch_size);
@@ -143,6 +144,7 @@ impl Run {
             augment: true,
             clip_grad_norm: Some(1.0),
             ema: Some(0.8),
+            auto_augment: AutoAugment::Rand,
             erase: 0.5,
             cutout: Some(3),
             mixup: Some(0.4),

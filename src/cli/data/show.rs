@@ -1,6 +1,6 @@
 //! `pyr-wgpu data show`: training images as the network sees them, as a PNG file.
 //!
-//! They pass the operators that assemble, erase and mix a batch, with the random numbers of the
+//! They pass the operators that transform, assemble, erase and mix a batch, with the random numbers of the
 //! epoch, and are denormalised. Row c holds the first images of class c in the order of the epoch.
 
 use std::fs;
@@ -20,7 +20,10 @@ use crate::checkpoint::write_atomically;
 use crate::data::{
     self, Augmentation, DataError, DatasetKind, EpochKey, Request, Source, write_grid,
 };
-use crate::graph::ops::{AssembleBatch, ChannelOrder, Erase, MixBatch, Mixture, Rectangle};
+use crate::graph::ops::{
+    AssembleBatch, ChannelOrder, Erase, MixBatch, Mixture, Rectangle, TRANSFORM_WORDS, Transform,
+    TransformImages,
+};
 use crate::graph::step::Step;
 use crate::graph::{Op, Tensor};
 use crate::memory::{self, bytes};
@@ -92,12 +95,12 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         let text = "--batch-size has an effect with --mixup or --cutmix only; leave it out";
         return Err(CliError::Usage(text.to_owned()));
     }
-    let checked = recipe.check_augmentation(resize.size, recipe.batch_size);
-    checked.map_err(CliError::Usage)?;
     let augmentation = match args.augmentation {
         Some(augmentation) => augmentation,
         None => args.resize.stem().augmentation(args.dataset),
     };
+    let checked = recipe.check_augmentation(resize.size, recipe.batch_size, augmentation);
+    checked.map_err(CliError::Usage)?;
     if !augmentation.is_crop() && !args.dataset.has_image_files() {
         return Err(CliError::Usage(format!(
             "--augmentation imagenet crops images where their files are decoded, which {} does not \
@@ -228,7 +231,7 @@ impl View<'_> {
         Ok(values.take(x.values().len() / samples.len()).collect())
     }
 
-    /// The samples after flip and crop, normalised.
+    /// The samples after transforms, flip and crop, normalised.
     fn assembled(&self, samples: &[u32]) -> Result<Tensor, DataError> {
         let size = self.preprocessing.resize.size as usize;
         let pixels = self.train.pixels(self.recipe.augment);
@@ -246,14 +249,25 @@ impl View<'_> {
             epoch: self.key.epoch,
             ..Step::default()
         };
-        let inputs = [
-            Tensor::index(table, AssembleBatch::pack_images(&read, count)),
-            Tensor::index(list.clone(), (0..count as u32).collect()),
-            Tensor::index(list, samples.to_vec()),
-            Tensor::index(Step::shape(), step.to_words().into()),
-        ];
+        let mut images = Tensor::index(table, AssembleBatch::pack_images(&read, count));
+        let rows = Tensor::index(list.clone(), (0..count as u32).collect());
+        let policy = self.recipe.auto_augment;
+        let drawn = samples.iter();
+        let drawn = drawn.map(|s| policy.draw(self.key, *s, self.preprocessing.resize.size));
+        let drawn: Vec<Vec<Transform>> = drawn.collect();
+        for at in 0..policy.transforms() {
+            let words = drawn
+                .iter()
+                .flat_map(|transforms| transforms[at].to_words());
+            let shape = Shape::indices(&[count, TRANSFORM_WORDS]);
+            let transforms = Tensor::index(shape, words.collect());
+            images = applied(TransformImages { size }, &[&images, &rows, &transforms]);
+        }
+        let samples = Tensor::index(list, samples.to_vec());
+        let step = Tensor::index(Step::shape(), step.to_words().into());
+        let inputs = [&images, &rows, &samples, &step];
         let op = assemble_batch(size, pixels, &self.preprocessing, self.recipe.augment);
-        Ok(applied(op, &inputs.each_ref()))
+        Ok(applied(op, &inputs))
     }
 }
 

@@ -148,19 +148,21 @@ pub(super) struct RecipeArgs {
     /// [default: f32]
     #[arg(long, value_name = "f32|f16")]
     pub(super) precision: Option<Precision>,
-    /// No random flip, crop and colours; --erase, --cutout, --mixup and --cutmix act all the same
+    /// No random flip, crop and colours; --auto-augment, --erase, --cutout, --mixup and --cutmix
+    /// act all the same
     #[arg(long)]
     pub(super) no_augment: bool,
-    /// Scale gradients down to this L2 norm of all of them together, if it is larger [default: no
-    /// limit]
+    /// Scale gradients down to this L2 norm of all of them together, if it is larger [default: 0,
+    /// no limit]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(super) clip_grad_norm: Option<f32>,
     /// Keep moving averages of the weights: after each step, DECAY of the average and the rest of
     /// the new weights; test errors, best and last are then those of the averages. They begin with
-    /// the initial weights and span about 1 / (1 - DECAY) steps [default: none]
+    /// the initial weights and span about 1 / (1 - DECAY) steps [default: 0,
+    /// none]
     #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
     pub(super) ema: Option<f32>,
-    /// End the run after so many epochs without a lower test error [default: never]
+    /// End the run after so many epochs without a lower test error [default: 0, never]
     #[arg(long, value_name = "N")]
     pub(super) patience: Option<u32>,
     #[command(flatten)]

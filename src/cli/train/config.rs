@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::super::augment::unless_zero;
 use super::super::dataset;
 use super::super::error::CliError;
 use super::args::Args;
@@ -11,7 +12,7 @@ use crate::data::DatasetKind;
 use crate::graph::Precision;
 use crate::run::{Config, RunDirectory};
 use crate::text::{printable, printable_path};
-use crate::train::Recipe;
+use crate::train::{Recipe, Schedule};
 
 /// A flag for a part of a run's configuration.
 struct RunFlag {
@@ -64,7 +65,7 @@ macro_rules! flag {
 pub(super) const DATA: &str = "data";
 
 /// Every flag that determines what a run computes, except the network's.
-const FLAGS: [RunFlag; 29] = [
+const FLAGS: [RunFlag; 30] = [
     flag!("epochs", Growing, recipe.epochs, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
@@ -93,6 +94,8 @@ const FLAGS: [RunFlag; 29] = [
         replace(&mut config.freeze_until, &args.files.freeze_until.map(Some))
     }),
     flag!("augmentation", Allowed, augmentation, |args, config| {
+        // It conflicts with --no-augment.
+        config.recipe.augment |= args.data.augmentation.is_some();
         replace(&mut config.augmentation, &args.data.augmentation)
     }),
     flag!("seed", Allowed, seed, |args, config| {
@@ -136,10 +139,18 @@ const FLAGS: [RunFlag; 29] = [
         |args, config| { replace(&mut config.recipe.weight_decay, &args.recipe.weight_decay) }
     ),
     flag!("milestones", Allowed, recipe.milestones, |args, config| {
+        // Only the step schedule has milestones, and no other one is given beside them.
+        if args.recipe.milestones.is_some() {
+            (config.recipe.schedule, config.recipe.power) = (Schedule::Step, 1.0);
+        }
         replace(&mut config.recipe.milestones, &args.recipe.milestones)
     }),
     flag!("schedule", Allowed, recipe.schedule, |args, config| {
-        replace(&mut config.recipe.schedule, &args.recipe.schedule)
+        let schedule = &args.recipe.schedule;
+        if schedule.is_some_and(|schedule| schedule != Schedule::Polynomial) {
+            config.recipe.power = 1.0;
+        }
+        replace(&mut config.recipe.schedule, schedule)
     }),
     flag!("power", Allowed, recipe.power, |args, config| {
         replace(&mut config.recipe.power, &args.recipe.power)
@@ -156,35 +167,49 @@ const FLAGS: [RunFlag; 29] = [
         Allowed,
         recipe.clip_grad_norm,
         |args, config| {
-            let norm = args.recipe.clip_grad_norm.map(Some);
+            let norm = args.recipe.clip_grad_norm.map(unless_zero);
             replace(&mut config.recipe.clip_grad_norm, &norm)
         }
     ),
     flag!("ema", Allowed, recipe.ema, |args, config| {
-        replace(&mut config.recipe.ema, &args.recipe.ema.map(Some))
+        replace(&mut config.recipe.ema, &args.recipe.ema.map(unless_zero))
     }),
     flag!("patience", Free, recipe.patience, |args, config| {
-        replace(&mut config.recipe.patience, &args.recipe.patience.map(Some))
+        replace(
+            &mut config.recipe.patience,
+            &args.recipe.patience.map(unless_zero),
+        )
     }),
+    flag!(
+        "auto-augment",
+        Allowed,
+        recipe.auto_augment,
+        |args, config| {
+            replace(
+                &mut config.recipe.auto_augment,
+                &args.recipe.augment.auto_augment,
+            )
+        }
+    ),
     flag!("erase", Allowed, recipe.erase, |args, config| {
         replace(&mut config.recipe.erase, &args.recipe.augment.erase)
     }),
     flag!("cutout", Allowed, recipe.cutout, |args, config| {
         replace(
             &mut config.recipe.cutout,
-            &args.recipe.augment.cutout.map(Some),
+            &args.recipe.augment.cutout.map(unless_zero),
         )
     }),
     flag!("mixup", Allowed, recipe.mixup, |args, config| {
         replace(
             &mut config.recipe.mixup,
-            &args.recipe.augment.mixup.map(Some),
+            &args.recipe.augment.mixup.map(unless_zero),
         )
     }),
     flag!("cutmix", Allowed, recipe.cutmix, |args, config| {
         replace(
             &mut config.recipe.cutmix,
-            &args.recipe.augment.cutmix.map(Some),
+            &args.recipe.augment.cutmix.map(unless_zero),
         )
     }),
     flag!(
@@ -309,20 +334,8 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
         (flag.apply)(args, &mut config);
     }
     dataset::check(config.dataset.parse().ok(), config.data.as_deref())?;
-    check_augmentation(args, &config)?;
     config.check().map_err(CliError::Usage)?;
     Ok(config)
-}
-
-/// Checks that `--augmentation` has an effect.
-fn check_augmentation(args: &Args, config: &Config) -> Result<(), CliError> {
-    match args.data.augmentation.is_some() && !config.recipe.augment {
-        true => Err(CliError::Usage(
-            "--augmentation has no effect with no_augment, which the configuration has; leave it out"
-                .to_owned(),
-        )),
-        false => Ok(()),
-    }
 }
 
 /// The configuration of a resumed run, with the changes that are allowed. `written` is that of
@@ -387,7 +400,6 @@ pub(super) fn resumed_config(
         )));
     }
     dataset::check(config.dataset.parse().ok(), config.data.as_deref())?;
-    check_augmentation(args, &config)?;
     config.check().map_err(CliError::Usage)?;
     Ok(config)
 }
@@ -397,7 +409,7 @@ mod tests {
     use super::*;
     use crate::data::Augmentation;
     use crate::model::preset;
-    use crate::train::Schedule;
+    use crate::train::AutoAugment;
 
     #[test]
     fn every_key_of_a_run_has_a_flag() {
@@ -421,6 +433,7 @@ mod tests {
                 clip_grad_norm: Some(1.0),
                 ema: Some(0.5),
                 patience: Some(1),
+                auto_augment: AutoAugment::Rand,
                 erase: 1.0,
                 cutout: Some(1),
                 mixup: Some(1.0),

@@ -16,9 +16,36 @@ use super::super::error::CliError;
 use super::args::Args;
 use crate::run::{Config, parse_toml, unknown_key};
 use crate::text::{printable, printable_path};
+use crate::train::Schedule;
 
 /// Flags that say where others come from, and those of a resumed run, which has its own file.
 const NOT_IN_FILES: [&str; 5] = ["config", "print-config", "resume", "allow", "help"];
+
+/// Flags of a file that a flag of another name replaces, because they cannot be given together.
+fn replaced(given: &ArgMatches) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    match given.get_one::<Schedule>("schedule") {
+        None if is_given(given, "milestones") => names.extend(["schedule", "power"]),
+        None => {}
+        Some(Schedule::Step) => names.push("power"),
+        Some(Schedule::Cosine) => names.extend(["milestones", "power"]),
+        Some(Schedule::Polynomial) => names.push("milestones"),
+    }
+    for [one, other] in [
+        ["augmentation", "no-augment"],
+        ["no-augment", "augmentation"],
+    ] {
+        if is_given(given, &one.replace('-', "_")) {
+            names.push(other);
+        }
+    }
+    names
+}
+
+/// Whether a flag was given on the command line.
+fn is_given(given: &ArgMatches, id: &str) -> bool {
+    given.value_source(id) == Some(ValueSource::CommandLine)
+}
 
 /// The network's flags, and what replaces the network as a whole.
 const NETWORK: &str = "Network";
@@ -90,17 +117,15 @@ fn flags(file: &Value, given: &ArgMatches) -> Result<Vec<OsString>, String> {
             meant.unwrap_or_default()
         ));
     }
-    let is_given = |arg: &Arg| {
-        let source = given.value_source(arg.get_id().as_str());
-        source == Some(ValueSource::CommandLine)
-    };
+    let replaced = replaced(given);
+    let is_given = |arg: &Arg| is_given(given, arg.get_id().as_str());
     let has_network = WHOLE_NETWORK.iter().any(|name| is_given(known[name]));
     let mut flags = Vec::new();
     for (name, value) in written.as_object().into_iter().flatten() {
         let arg = known[name.as_str()];
         let is_network =
             arg.get_help_heading() == Some(NETWORK) || WHOLE_NETWORK.contains(&name.as_str());
-        if is_given(arg) || (has_network && is_network) {
+        if is_given(arg) || replaced.contains(&name.as_str()) || (has_network && is_network) {
             continue;
         }
         let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);

@@ -53,6 +53,8 @@ mod softmax_cross_entropy;
 mod softmax_cross_entropy_grad;
 mod sum_slices;
 mod tape;
+mod transform;
+mod transform_images;
 mod window;
 
 pub use accumulate::{Accumulate, AccumulateInputs};
@@ -101,6 +103,8 @@ pub use softmax_cross_entropy::{
 pub use softmax_cross_entropy_grad::{SoftmaxCrossEntropyGrad, SoftmaxCrossEntropyGradInputs};
 pub use sum_slices::{SumSlices, SumSlicesInputs};
 pub use tape::Tape;
+pub use transform::{Base, TRANSFORM_SIZE, TRANSFORM_WORDS, Transform};
+pub use transform_images::{TransformImages, TransformImagesInputs};
 pub use window::{Taps, Window};
 
 use super::{GraphError, Node, Tensor, ValueId};
@@ -361,4 +365,5 @@ operators!(
     SoftmaxCrossEntropy,
     SoftmaxCrossEntropyGrad,
     SumSlices,
+    TransformImages,
 );
