@@ -1,14 +1,16 @@
-"""Records PyTorch's logits and training losses of three networks on images of 224x224.
+"""Records PyTorch's logits, training losses and gradients of three networks on images of 224x224.
 
     python at_224.py
 
 Writes at_224.json. Nothing but numbers is stored: convolutions and classifier hold the initial
 values of seed 1, as in the abridged recordings, and batch norms, the classifier's bias and images
-follow formulas that `tests/parity.rs` repeats. The arithmetic is float64; the distance of PyTorch's
+follow formulas that `tests/parity.rs` repeats. Of each gradient, SAMPLES values are kept, those at
+k * length // SAMPLES for k = 0, 1 and so on. The arithmetic is float64; the distance of PyTorch's
 float32 from it is recorded beside.
 """
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from pyramidnet import Model, Network
 
 SEED = 1
 IMAGES = 2
+SAMPLES = 4
 NETWORKS = [
     Network(depth=18, alpha=32.0, stem="imagenet", classes=20, image_size=224),
     Network(depth=50, alpha=60.0, stem="imagenet", block="bottleneck", classes=20, image_size=224),
@@ -64,31 +67,48 @@ def results(network, dtype):
     labels = torch.arange(IMAGES)
     with torch.no_grad():
         logits = model.eval()(images().to(dtype))
-        loss = functional.cross_entropy(model.train()(images().to(dtype)), labels)
-    return logits, loss.item()
+    loss = functional.cross_entropy(model.train()(images().to(dtype)), labels)
+    loss.backward()
+    gradients = {}
+    for name, parameter in model.named_parameters():
+        values = parameter.grad.flatten()
+        kept = [values[k * len(values) // SAMPLES].item() for k in range(SAMPLES)]
+        gradients[name] = kept
+    return logits, loss.item(), gradients
+
+
+def relative_difference(ours, reference):
+    """L2 norm of the difference of all values over that of the reference."""
+    ours = numpy.concatenate([ours[name] for name in reference])
+    reference = numpy.concatenate(list(reference.values()))
+    return float(numpy.linalg.norm(ours - reference) / numpy.linalg.norm(reference))
 
 
 def main():
     torch.set_num_threads(1)
     recordings = []
     for network in NETWORKS:
-        logits, loss = results(network, torch.float64)
-        single, single_loss = results(network, torch.float32)
+        logits, loss, gradients = results(network, torch.float64)
+        single, single_loss, single_gradients = results(network, torch.float32)
         recordings.append(
             {
                 "network": asdict(network),
                 "logits": logits.tolist(),
                 "loss": loss,
+                "gradients": gradients,
                 "float32_against_float64": {
                     "logits_max_abs": (single.double() - logits).abs().max().item(),
                     "loss": abs(single_loss - loss),
+                    "gradients_relative_l2": relative_difference(single_gradients, gradients),
                 },
             }
         )
         print(recordings[-1]["float32_against_float64"], logits.abs().max().item(), loss)
     with open(Path(__file__).parent / "at_224.json", "w") as file:
-        json.dump({"torch": torch.__version__, "recordings": recordings}, file, indent=1)
-        file.write("\n")
+        text = json.dumps({"torch": torch.__version__, "recordings": recordings}, indent=1)
+        # The values of a gradient in one line.
+        text = re.sub(r"\[\s+([-0-9.e,\s]+?)\s+\]", lambda m: "[" + " ".join(m[1].split()) + "]", text)
+        file.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ const RUN: &[&str] = &[
 ];
 
 /// External crates, and the standard library's file system, that only some rooms may name.
-const RESERVED: [(&str, &[&str]); 20] = [
+const RESERVED: [(&str, &[&str]); 21] = [
     ("wgpu", &["gpu"]),
     ("image", &["data"]),
     ("gif", &["data"]),
@@ -81,6 +81,7 @@ const RESERVED: [(&str, &[&str]); 20] = [
     ("ureq", &["cli"]),
     ("sha2", &["cli"]),
     ("tar", &["cli"]),
+    ("glob", &["cli"]),
     ("flate2", &["cli"]),
     ("indicatif", &["cli"]),
     ("signal_hook", &["cli"]),

@@ -31,7 +31,8 @@ use crate::trained_model::TrainedModel;
 pub(super) struct Args {
     /// Checkpoint, or run directory (its best weights)
     checkpoint: PathBuf,
-    /// Images (JPEG, PNG, WebP, GIF or BMP), folders of them, or - for paths on stdin
+    /// Images (JPEG, PNG, WebP, GIF or BMP), folders of them, patterns such as 'photos/*.jpg', or -
+    /// for paths on stdin
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     #[command(flatten)]
