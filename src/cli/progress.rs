@@ -102,7 +102,7 @@ impl Progress {
         self.done = done;
         let left = (self.total - done) as f64 / self.rate().max(1e-9);
         let rate = match self.unit {
-            Unit::Images => format!("{:.0} img/s", self.rate()),
+            Unit::Images => images_per_second(self.rate()),
             Unit::Bytes => format!("{}/s", bytes(self.rate() as u64)),
         };
         let rate = format!("{rate}, {} left", duration(left));
@@ -152,6 +152,14 @@ static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 fn on_bar(change: impl FnOnce(&mut Option<ProgressBar>)) -> impl FnOnce() {
     move || change(&mut BAR.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A speed, with decimals only where it is low.
+pub(super) fn images_per_second(rate: f64) -> String {
+    match rate < 9.95 {
+        true => format!("{rate:.2} img/s"),
+        false => format!("{rate:.0} img/s"),
+    }
 }
 
 /// Seconds as text, in at most two units: `2 min 08 s`.

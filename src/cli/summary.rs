@@ -11,7 +11,7 @@ use crate::engine::MemoryPlan;
 use crate::graph::Passes;
 use crate::kernels::{self, Choices, Target};
 use crate::memory::bytes;
-use crate::model::{Input, Network};
+use crate::model::{Input, Network, Published, published_for};
 use crate::train::{Mode, step_graph};
 
 /// Arguments of `summary`.
@@ -83,6 +83,7 @@ fn as_json(network: &Network, plan: &MemoryPlan, batch: usize) -> serde_json::Va
         "convs": counts.convolutions,
         "feature_dim": network.feature_dim(),
         "widths": network.widths(),
+        "published": published_for(network.spec()).map(published_json),
         "memory": {
             "batch_size": batch,
             "total": plan.total(),
@@ -91,6 +92,15 @@ fn as_json(network: &Network, plan: &MemoryPlan, batch: usize) -> serde_json::Va
             "largest_binding": plan.largest_binding,
         },
         "layers": layers,
+    })
+}
+
+fn published_json(published: Published) -> serde_json::Value {
+    json!({
+        "cifar10": published.cifar10,
+        "cifar100": published.cifar100,
+        "imagenet": published.imagenet,
+        "source": published.source,
     })
 }
 
@@ -117,6 +127,13 @@ fn as_text(network: &Network, plan: &MemoryPlan, batch: usize) -> Result<(), Cli
     print_line(&format!("MACs per image    {:>16}", counts.macs))?;
     print_line(&format!("convolutions       {:>16}", counts.convolutions))?;
     print_line(&format!("feature dimension  {:>16}", network.feature_dim()))?;
+    if let Some(published) = published_for(network.spec()) {
+        let errors = published.words().join(", ");
+        print_line(&format!(
+            "published errors   {errors} ({})",
+            published.source
+        ))?;
+    }
     print_line("")?;
     print_line(&format!("memory of a training step with {batch} images:"))?;
     for (name, size) in &plan.kept {

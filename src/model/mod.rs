@@ -26,6 +26,7 @@ mod layout;
 mod packing;
 mod parameters;
 mod presets;
+mod published;
 mod spec;
 mod state;
 mod units;
@@ -45,6 +46,7 @@ pub use layers::{
 pub use packing::PackedValue;
 pub use parameters::{Parameter, ParameterRole};
 pub use presets::{preset, preset_names};
+pub use published::{Published, published, published_for};
 pub use spec::{MAX_CLASSES, MAX_IMAGE_SIZE, MAX_WIDTH, NetworkSpec};
 pub use state::TensorKind;
 pub use units::MAX_DEPTH;

@@ -2,7 +2,7 @@
 //! parameters on a logarithmic axis.
 
 use crate::data::DatasetKind;
-use crate::model::{Network, preset};
+use crate::model::{Network, preset, published};
 
 /// A network and its test error.
 pub(super) struct Point {
@@ -12,36 +12,35 @@ pub(super) struct Point {
     pub(super) error: f64,
 }
 
-/// The authors' results: name of the series, and presets with their errors on CIFAR-10 and
-/// CIFAR-100 (github.com/jhkim89/PyramidNet).
-type Series = (&'static str, &'static [(&'static str, [f64; 2])]);
+/// The series of the authors' results: name and presets.
+type Series = (&'static str, &'static [&'static str]);
 
-const PUBLISHED: [Series; 3] = [
+const SERIES: [Series; 3] = [
     (
         "additive, basic units (authors)",
         &[
-            ("pyramidnet110-a48", [4.62, 23.31]),
-            ("pyramidnet110-a84", [4.27, 20.21]),
-            ("pyramidnet110-a270", [3.73, 18.25]),
+            "pyramidnet110-a48",
+            "pyramidnet110-a84",
+            "pyramidnet110-a270",
         ],
     ),
     (
         "multiplicative, basic units (authors)",
         &[
-            ("pyramidnet110-mul-a4.75", [4.62, 23.16]),
-            ("pyramidnet110-mul-a8", [4.50, 20.94]),
-            ("pyramidnet110-mul-a27", [4.06, 18.79]),
+            "pyramidnet110-mul-a4.75",
+            "pyramidnet110-mul-a8",
+            "pyramidnet110-mul-a27",
         ],
     ),
     (
         "additive, bottleneck units (authors)",
         &[
-            ("pyramidnet164-a48", [4.21, 19.52]),
-            ("pyramidnet164-a84", [3.96, 18.32]),
-            ("pyramidnet272-a200", [3.31, 16.35]),
-            ("pyramidnet200-a240", [3.44, 16.51]),
-            ("pyramidnet236-a220", [3.40, 16.37]),
-            ("pyramidnet164-a270", [3.48, 17.01]),
+            "pyramidnet164-a48",
+            "pyramidnet164-a84",
+            "pyramidnet272-a200",
+            "pyramidnet200-a240",
+            "pyramidnet236-a220",
+            "pyramidnet164-a270",
         ],
     ),
 ];
@@ -95,19 +94,21 @@ pub(super) fn svg(runs: &[(DatasetKind, Point)]) -> String {
 fn published_series(column: usize) -> Vec<(&'static str, Vec<Point>)> {
     // CIFAR-10 has 10 classes, CIFAR-100 has 100.
     let classes = [10, 100][column];
-    let point = |(name, errors): &(&str, [f64; 2])| {
+    let point = |name: &&str| {
         let mut spec = preset(name).expect("the published networks are presets");
         spec.classes = classes;
         let network = Network::new(&spec).expect("presets are valid");
+        let errors = published(name).expect("it has errors on both");
+        let error = [errors.cifar10, errors.cifar100][column];
         Point {
             name: (*name).to_owned(),
             parameters: network.counts().parameters,
-            error: errors[column],
+            error: error.expect("it has errors on both"),
         }
     };
-    let series = PUBLISHED.iter();
+    let series = SERIES.iter();
     series
-        .map(|(name, points)| (*name, points.iter().map(point).collect()))
+        .map(|(name, presets)| (*name, presets.iter().map(point).collect()))
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
 use super::super::output::print_event;
-use super::super::progress::{Progress, duration};
+use super::super::progress::{Progress, duration, images_per_second};
 use super::super::signals::Signals;
 use super::plan::Plan;
 use super::resume::finished;
@@ -216,13 +216,13 @@ impl<'a> Recorder<'a> {
 
     fn show_epoch(&self, row: &EpochMetrics) {
         self.device.say(&format!(
-            "{}: train loss {:.4}, error {:.2} %; test loss {:.4}, error {:.2} %; {:.0} img/s, {}",
+            "{}: train loss {:.4}, error {:.2} %; test loss {:.4}, error {:.2} %; {}, {}",
             self.label(row.epoch),
             row.train_loss,
             row.train_top1_error,
             row.test_loss,
             row.test_top1_error,
-            row.images_per_second,
+            images_per_second(row.images_per_second),
             duration(row.epoch_seconds)
         ));
     }
