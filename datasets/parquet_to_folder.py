@@ -6,7 +6,8 @@ per class.
     venv/bin/python datasets/parquet_to_folder.py test-*.parquet data/cifar10/test
     pyr-wgpu train --preset pyramidnet110-a48 --dataset folder --data data/cifar10
 
-The last argument is the folder. The bytes of each image are written as they are, without encoding
+The last argument is the folder, which must be new. For CIFAR-100, the paper's learning rate needs
+`--lr 0.5`. The bytes of each image are written as they are, without encoding
 them again.
 """
 
@@ -36,14 +37,20 @@ def class_names(table, label):
 
 
 def main(files, folder):
+    if folder.exists() and any(folder.iterdir()):
+        sys.exit(f"{folder} is not empty; name a new folder")
     count = 0
     for file in files:
         table = parquet.read_table(file)
         image, label = column(table, IMAGES), column(table, LABELS)
         names = class_names(table, label)
         for value, number in zip(table[image].to_pylist(), table[label].to_pylist()):
+            if number is None or number < 0 or (names and number >= len(names)):
+                sys.exit(f"{file}: image {count} has the label {number}; it has no class")
             name = names[number] if names else f"{number:03}"
-            data = value["bytes"]
+            if Path(name).name != name or name in (".", ".."):
+                sys.exit(f"{file}: a folder cannot be called {name!r}, as one of its classes is")
+            data = value["bytes"] or b""
             extension = next((e for magic, e in EXTENSIONS.items() if data.startswith(magic)), None)
             if extension is None:
                 sys.exit(f"{file}: image {count} is neither PNG nor JPEG")

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use pyr_wgpu::data::EpochKey;
-use pyr_wgpu::graph::ops::Transform;
-use pyr_wgpu::train::{AutoAugment, Operation};
+use pyr_wgpu::data::{Augmentation, DatasetKind, EpochKey};
+use pyr_wgpu::graph::Op;
+use pyr_wgpu::graph::ops::{TRANSFORM_SIZE, Transform, TransformImages};
+use pyr_wgpu::shape::Shape;
+use pyr_wgpu::train::{AutoAugment, Operation, Recipe};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -47,11 +49,11 @@ fn tile(picture: &image::RgbImage, size: u32, row: u32, column: u32) -> Vec<u8> 
     view.to_image().into_raw()
 }
 
-/// Pillow blends in single precision and cuts off, so a byte may differ by one if the exact result
-/// is within both programs' errors of a whole number: 255 · (2⁻²¹ + 2⁻²³) on either side, which
-/// has a probability of 3e-4 for a result that is uniform between two whole numbers. Magnitudes such
-/// as 0.75 make results whole at every fourth value, so the bound is one byte of four; other
-/// operations agree in all bytes.
+/// Pillow blends and stretches contrasts in floating point and cuts off, so a byte may differ by one if
+/// the exact result is a whole number or within both programs' errors of one: for blends
+/// 255 · (2⁻²¹ + 2⁻²³) on either side, which has a probability of 3e-4 for a result that is uniform
+/// between two whole numbers. Magnitudes such as 0.75 make results whole at every fourth value, so the
+/// bound is one byte of four; other operations agree in all bytes.
 #[test]
 fn operations_change_images_as_those_of_torchvision() {
     let recorded = recorded();
@@ -74,7 +76,7 @@ fn operations_change_images_as_those_of_torchvision() {
             let count = differences.filter(|difference| *difference > 0).count();
             println!("{operation:?} {magnitude}: {count} differ, by at most {largest}");
             let most = match transform {
-                Transform::Blend(..) => (1, x.len() / 4),
+                Transform::Blend(..) | Transform::AutoContrast => (1, x.len() / 4),
                 _ => (0, 0),
             };
             assert!(
@@ -107,6 +109,36 @@ fn magnitudes_are_those_of_torchvision() {
             }
         }
     }
+}
+
+/// Coordinates and sums of the largest images do not overflow, and larger ones are refused.
+#[test]
+fn images_have_a_largest_size() {
+    let size = TRANSFORM_SIZE;
+    let image = vec![255; 3 * size * size];
+    let mut changed = image.clone();
+    let of = |operation: Operation, magnitude| operation.transform(magnitude, size as u32);
+    of(Operation::Contrast, 0.99).apply(&image, &mut changed, size);
+    assert!(changed == image, "a white image has no contrast");
+    of(Operation::ShearX, 0.99).apply(&image, &mut changed, size);
+    let last = 3 * size * (size - 1);
+    assert_eq!((changed[0], changed[last + 3 * 20]), (255, 255));
+    assert_eq!(changed[last + 3 * 40], 0, "past the right edge");
+    let words = |size: usize| 3 * size * size / 4;
+    let shapes = |size| {
+        let images = Shape::indices(&[1, words(size)]);
+        [images, Shape::indices(&[1]), Shape::indices(&[1, 7])]
+    };
+    let infer = |size| Op::from(TransformImages { size }).infer(&shapes(size).each_ref());
+    assert_eq!(infer(size).unwrap(), [Shape::indices(&[1, words(size)])]);
+    assert!(infer(size + 4).is_err());
+    let recipe = Recipe {
+        auto_augment: AutoAugment::Rand,
+        ..Recipe::for_dataset(DatasetKind::Folder)
+    };
+    let check = |size| recipe.check_augmentation(size as u32, 8, Augmentation::Crop);
+    check(size).unwrap();
+    assert!(check(size + 1).unwrap_err().contains("2048"));
 }
 
 /// How often each list of transforms is drawn for so many samples.

@@ -199,7 +199,7 @@ fn what_cannot_be_opened_or_asked_for_is_named() {
             &["show", "--dataset", "shapes", "--cutout", "63"],
             "1 to 62",
         ),
-        (&["show", "--dataset", "shapes", "--mixup", "0"], "--mixup"),
+        (&["show", "--dataset", "shapes", "--mixup", "-1"], "--mixup"),
         (
             &["show", "--dataset", "shapes", "--batch-size", "8"],
             "--mixup or --cutmix",

@@ -7,8 +7,9 @@ use crate::train::{AutoAugment, Recipe};
 /// Random changes besides flip and crop.
 #[derive(ClapArgs)]
 pub(super) struct AugmentArgs {
-    /// Transform images of bytes by a policy, before flip and crop: trivial (TrivialAugment), rand
-    /// (RandAugment), cifar10 (AutoAugment for CIFAR-10) or none [default: none]
+    /// Transform each image before flip and crop by a policy: trivial (TrivialAugment), rand
+    /// (RandAugment), cifar10 (AutoAugment for CIFAR-10) or none; not with --augmentation imagenet,
+    /// and up to 2048 pixels a side [default: none]
     #[arg(long, value_name = "POLICY")]
     pub(super) auto_augment: Option<AutoAugment>,
     /// Probability of erasing a rectangle of an image (random erasing) [default: 0]
@@ -30,21 +31,18 @@ pub(super) struct AugmentArgs {
     pub(super) cutmix: Option<f32>,
 }
 
-/// The value of an option that 0 switches off.
-pub(super) fn unless_zero<T: Default + PartialEq>(value: T) -> Option<T> {
-    Some(value).filter(|value| *value != T::default())
-}
-
 impl AugmentArgs {
     /// A recipe with these flags.
     pub(super) fn apply(&self, recipe: Recipe) -> Recipe {
-        Recipe {
+        let mut recipe = Recipe {
             auto_augment: self.auto_augment.unwrap_or(recipe.auto_augment),
             erase: self.erase.unwrap_or(recipe.erase),
-            cutout: self.cutout.map_or(recipe.cutout, unless_zero),
-            mixup: self.mixup.map_or(recipe.mixup, unless_zero),
-            cutmix: self.cutmix.map_or(recipe.cutmix, unless_zero),
+            cutout: self.cutout.or(recipe.cutout),
+            mixup: self.mixup.or(recipe.mixup),
+            cutmix: self.cutmix.or(recipe.cutmix),
             ..recipe
-        }
+        };
+        recipe.drop_zeros();
+        recipe
     }
 }

@@ -3,8 +3,8 @@
 use super::presets::{preset, preset_names};
 use super::spec::NetworkSpec;
 
-/// Errors of a network, each if it was published: of the last epoch, on the test or validation
-/// images (single crop).
+/// Errors of a network, each if it was published: on the test or validation images, of a single
+/// crop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Published {
     /// Top-1 error on CIFAR-10.
@@ -20,7 +20,7 @@ pub struct Published {
 const AUTHORS: &str = "github.com/jhkim89/PyramidNet";
 const SHAKEDROP: &str = "arXiv 1802.02375";
 
-/// Presets trained on CIFAR by the authors of PyramidNet: errors on CIFAR-10 and CIFAR-100.
+/// Presets for CIFAR as the authors of PyramidNet list them: errors on CIFAR-10 and CIFAR-100.
 const CIFAR: [(&str, [f64; 2]); 12] = [
     ("pyramidnet110-a48", [4.62, 23.31]),
     ("pyramidnet110-a84", [4.27, 20.21]),
@@ -36,7 +36,8 @@ const CIFAR: [(&str, [f64; 2]); 12] = [
     ("pyramidnet272-a200", [3.31, 16.35]),
 ];
 
-/// Presets trained on ImageNet by the same: top-1 and top-5 errors.
+/// Presets for ImageNet as they list them, with the baseline that they compare with: top-1 and top-5
+/// errors.
 const IMAGENET: [(&str, [f64; 2]); 3] = [
     ("preresnet200-imagenet", [21.66, 5.79]),
     ("pyramidnet200-a300-imagenet", [20.47, 5.29]),

@@ -62,7 +62,8 @@ impl Config {
     /// # Errors
     /// What is wrong with it. An unknown key is wrong: what it says would be ignored.
     pub fn from_toml(text: &str) -> Result<Config, String> {
-        let config: Config = parse_toml(text)?;
+        let mut config: Config = parse_toml(text)?;
+        config.recipe.drop_zeros();
         config.check()?;
         let written: Value = parse_toml(text)?;
         let complete = Config {
@@ -209,7 +210,7 @@ impl Config {
         )?;
         rule(
             recipe.power == 1.0 || recipe.schedule == Schedule::Polynomial,
-            "--power is the exponent of --schedule polynomial; leave it out",
+            "--power is the exponent of --schedule polynomial; give both, or leave it out",
         )?;
         rule(
             recipe.warmup < recipe.epochs,
@@ -219,15 +220,15 @@ impl Config {
             recipe
                 .clip_grad_norm
                 .is_none_or(|norm| norm > 0.0 && norm.is_finite()),
-            "--clip-grad-norm must be a positive number, such as 1",
+            "--clip-grad-norm must be a positive number, such as 1, or 0 for none",
         )?;
         rule(
             recipe.ema.is_none_or(|decay| decay > 0.0 && decay < 1.0),
-            "--ema must be above 0 and below 1, such as 0.999",
+            "--ema must be above 0 and below 1, such as 0.999, or 0 for none",
         )?;
         rule(
             recipe.patience != Some(0),
-            "--patience 0 allows no epoch; give at least 1",
+            "a patience of 0 epochs ends a run before it begins; leave it out",
         )?;
         rule(
             !recipe.milestones.contains(&0),

@@ -52,15 +52,9 @@ impl AugmentationValues {
         batch: &Batch,
         number: u32,
     ) {
-        let samples = batch.indices.iter();
-        let drawn: Vec<_> = samples
-            .map(|sample| recipe.auto_augment.draw(key, *sample, size))
-            .collect();
-        for (at, value) in self.transforms.iter().enumerate() {
-            let words = drawn
-                .iter()
-                .flat_map(|transforms| transforms[at].to_words());
-            engine.write(*value, &words.collect::<Vec<u32>>());
+        let transforms = recipe.auto_augment.words(key, &batch.indices, size);
+        for (value, words) in self.transforms.iter().zip(transforms) {
+            engine.write(*value, &words);
         }
         if let Some(value) = self.rectangles {
             let samples = batch.indices.iter();

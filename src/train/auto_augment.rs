@@ -187,6 +187,18 @@ impl AutoAugment {
         }
     }
 
+    /// The first transforms of some samples as words, then the second ones, as many as
+    /// [`AutoAugment::transforms`].
+    pub fn words(self, key: EpochKey, samples: &[u32], size: u32) -> Vec<Vec<u32>> {
+        let mut words = vec![Vec::new(); self.transforms()];
+        for sample in samples {
+            for (words, transform) in words.iter_mut().zip(self.draw(key, *sample, size)) {
+                words.extend(transform.to_words());
+            }
+        }
+        words
+    }
+
     /// An operation with either sign of its magnitude.
     fn signed(self, stream: &mut Stream, operation: Operation, level: u32, size: u32) -> Transform {
         let magnitude = self.magnitude(operation, level, size);

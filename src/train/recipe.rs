@@ -111,6 +111,21 @@ impl Recipe {
         }
     }
 
+    /// Takes options that 0 switches off as not given.
+    pub fn drop_zeros(&mut self) {
+        for option in [
+            &mut self.clip_grad_norm,
+            &mut self.ema,
+            &mut self.mixup,
+            &mut self.cutmix,
+        ] {
+            option.take_if(|value| *value == 0.0);
+        }
+        for option in [&mut self.patience, &mut self.cutout] {
+            option.take_if(|value| *value == 0);
+        }
+    }
+
     /// Whether a run ends after this number of epochs, of which `best` had the lowest test error.
     pub fn is_over(&self, epochs: u32, best: Option<u32>) -> bool {
         epochs >= self.epochs || self.stale_epochs(epochs, best).is_some()
@@ -155,8 +170,8 @@ impl Recipe {
         )?;
         rule(
             self.auto_augment.is_none() || place.is_crop() || !self.augment,
-            "--auto-augment transforms images of bytes, before flip and crop; with the recipe of \
-             ImageNet, whose colours change already, give --augmentation crop as well",
+            "--auto-augment and --augmentation imagenet, the default of the ImageNet stem for image \
+             files, exclude each other; leave out the first, or give --augmentation crop",
         )?;
         let is_alpha = |alpha: Option<f32>| alpha.is_none_or(|a| a > 0.0 && a.is_finite());
         rule(
@@ -180,11 +195,11 @@ impl Recipe {
         )?;
         rule(
             is_alpha(self.mixup),
-            "--mixup must be a positive number, such as 0.2",
+            "--mixup must be a positive number, such as 0.2, or 0 for none",
         )?;
         rule(
             is_alpha(self.cutmix),
-            "--cutmix must be a positive number, such as 1",
+            "--cutmix must be a positive number, such as 1, or 0 for none",
         )?;
         rule(
             batch > 1 || !self.augmentation().mix,

@@ -87,6 +87,7 @@ fn flags_come_from_a_file() {
             "`batch-size` is given twice",
         ),
         ("lr = 1\nepochs 3", "flags.toml: line 2: "),
+        ("reset-classifier = true", "--from <CHECKPOINT>"),
         ("epochs = 0", "--epochs 0"),
         ("[recipe]\nepochs = 3", "missing field"),
     ] {
@@ -137,11 +138,32 @@ fn flags_win_over_those_they_conflict_with() {
             assert_eq!(recipe.get("power").is_some(), is("polynomial"), "{config}");
         }
     }
+    let file = "dataset = \"folder\"\ndata = \"images\"\nfrom = \"x\"\nreset-classifier = true\n\
+                freeze-until = 2\nretry = 2\ntune = \"on\"\nmemory = \"1GiB\"\nmicro-batch = \"auto\"\n";
+    let config = toml(&print(
+        file,
+        "--dataset shapes --preset demo --device cpu --micro-batch 8",
+    ));
+    for key in ["data", "from", "reset_classifier", "freeze_until"] {
+        assert_eq!(config.get(key), None, "{key}");
+    }
+    assert_eq!(config["micro_batch"].as_u64(), Some(8));
+    let kept = print(
+        "dataset = \"folder\"\ndata = \"images\"\n",
+        "--dataset folder",
+    );
+    for file in [&kept, "dataset = \"folder\"\ndata = \"images\"\n"] {
+        let config = toml(&print(file, "--dataset folder"));
+        assert!(config["data"].as_str().unwrap().ends_with("images"));
+    }
     let options = "--auto-augment rand --erase 0.5 --cutout 8 --mixup 1 --cutmix 1 --ema 0.5 \
                    --clip-grad-norm 1 --patience 2 --label-smoothing 0.1";
     let off = "--auto-augment none --erase 0 --cutout 0 --mixup 0 --cutmix 0 --ema 0 \
                --clip-grad-norm 0 --patience 0 --label-smoothing 0";
     let plain = print("", "");
+    let zeros =
+        "ema = 0.0\nclip_grad_norm = 0.0\npatience = 0\nmixup = 0.0\ncutmix = 0.0\ncutout = 0\n";
+    assert_eq!(print(&format!("{plain}{zeros}"), ""), plain);
     let all = print("", options);
     assert_ne!(all, plain);
     assert_eq!(print(&all, off), plain);
@@ -309,9 +331,44 @@ fn patience_ends_a_run_that_can_continue() {
     fails(&shorter, 2, &["--epochs", "may only grow"]);
 }
 
+/// What a resumed run is allowed to change has its effect or is refused.
+#[test]
+fn changes_of_a_resumed_run_have_an_effect() {
+    let directory = tempfile::tempdir().unwrap();
+    let run_dir = path(directory.path(), "run");
+    let recipe = "--epochs 1 --schedule cosine --no-augment --quiet --run-dir";
+    stderr(&[&words(SMALL)[..], &words(recipe), &[&run_dir]].concat());
+    let resume = ["train", "--device", "cpu", "--quiet", "--resume", &run_dir];
+    for (flags, word) in [
+        (
+            "--milestones 2 --allow milestones,epochs --epochs 2",
+            "--milestones has no effect",
+        ),
+        (
+            "--augmentation crop --allow augmentation,epochs --epochs 2",
+            "--augmentation has no effect",
+        ),
+    ] {
+        fails(
+            &[&resume[..], &words(flags)].concat(),
+            2,
+            &[word, "leave it out"],
+        );
+    }
+    let to_step = "--schedule step --milestones 2 --allow schedule,milestones,epochs --epochs 2";
+    stderr(&[&resume[..], &words(to_step)].concat());
+    let metrics = fs::read_to_string(Path::new(&run_dir).join("metrics.csv")).unwrap();
+    let rates = metrics
+        .lines()
+        .skip(1)
+        .map(|row| row.split(',').nth(1).unwrap());
+    assert_eq!(rates.last(), Some("0.005"), "{metrics}");
+}
+
 #[test]
 fn impossible_options_are_refused() {
     for (flags, word) in [
+        ("--preset demo --reset-classifier", "--reset-classifier"),
         ("--ema 1", "--ema must be"),
         ("--ema -0.5", "such as 0.999"),
         (

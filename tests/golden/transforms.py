@@ -33,12 +33,14 @@ POLICIES = {
 
 
 def originals():
-    """Noise over all values, and a smooth image of few values with noise on it."""
+    """Noise over all values, and a smooth image of few values with noise on it, whose red ranges from
+    0 to 50: 50 * 255.0 / 50 is below 255 in floating point."""
     generator = np.random.default_rng(1)
     noise = generator.integers(0, 256, (SIZE, SIZE, 3))
     row, column = np.mgrid[0:SIZE, 0:SIZE]
-    smooth = np.stack([40 + 5 * row, 90 + 3 * column, 60 + 2 * (row + column)], axis=2)
+    smooth = np.stack([3 * row, 90 + 3 * column, 60 + 2 * (row + column)], axis=2)
     smooth = smooth + generator.integers(-6, 7, (SIZE, SIZE, 3))
+    smooth[..., 0] = smooth[..., 0].clip(0, 50)
     return [Image.fromarray(image.astype(np.uint8)) for image in (noise, smooth)]
 
 

@@ -21,7 +21,7 @@ use crate::data::{
     self, Augmentation, DataError, DatasetKind, EpochKey, Request, Source, write_grid,
 };
 use crate::graph::ops::{
-    AssembleBatch, ChannelOrder, Erase, MixBatch, Mixture, Rectangle, TRANSFORM_WORDS, Transform,
+    AssembleBatch, ChannelOrder, Erase, MixBatch, Mixture, Rectangle, TRANSFORM_WORDS,
     TransformImages,
 };
 use crate::graph::step::Step;
@@ -252,15 +252,8 @@ impl View<'_> {
         let mut images = Tensor::index(table, AssembleBatch::pack_images(&read, count));
         let rows = Tensor::index(list.clone(), (0..count as u32).collect());
         let policy = self.recipe.auto_augment;
-        let drawn = samples.iter();
-        let drawn = drawn.map(|s| policy.draw(self.key, *s, self.preprocessing.resize.size));
-        let drawn: Vec<Vec<Transform>> = drawn.collect();
-        for at in 0..policy.transforms() {
-            let words = drawn
-                .iter()
-                .flat_map(|transforms| transforms[at].to_words());
-            let shape = Shape::indices(&[count, TRANSFORM_WORDS]);
-            let transforms = Tensor::index(shape, words.collect());
+        for words in policy.words(self.key, samples, self.preprocessing.resize.size) {
+            let transforms = Tensor::index(Shape::indices(&[count, TRANSFORM_WORDS]), words);
             images = applied(TransformImages { size }, &[&images, &rows, &transforms]);
         }
         let samples = Tensor::index(list, samples.to_vec());

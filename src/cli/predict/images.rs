@@ -1,9 +1,11 @@
 //! The images that the command line names: files, folders, and a list on stdin.
 
+#[cfg(unix)]
+use std::ffi::OsStr;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
-use glob::glob;
+use glob::{MatchOptions, glob_with};
 
 use super::super::error::CliError;
 use crate::data::is_named_as_image;
@@ -14,54 +16,77 @@ use crate::text::{printable, printable_path};
 /// Windows expand it, and `-` for the paths on stdin, one a line.
 ///
 /// # Errors
-/// If a folder or stdin cannot be read, a folder has no image, or nothing matches a pattern.
+/// If a folder or stdin cannot be read, a folder has no image, or a pattern has `**`.
 pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
     let mut images = Vec::new();
     for argument in arguments {
         if argument.as_os_str() == "-" {
-            for line in io::stdin().lock().lines() {
+            for line in io::stdin().lock().split(b'\n') {
                 let line = line.map_err(|error| CliError::Data(format!("stdin: {error}")))?;
+                let line = line.strip_suffix(b"\r").unwrap_or(&line);
                 if !line.is_empty() {
-                    named(Path::new(&line), &mut images)?;
+                    named(&path_of(line), &mut images)?;
                 }
             }
             continue;
         }
-        named(argument, &mut images)?;
+        match argument.to_str() {
+            // A file may have such a name, too.
+            Some(text) if text.contains("**") && !argument.exists() => {
+                return Err(CliError::Usage(format!(
+                    "{}: ** is no pattern here; name the folder, which stands for the images in it \
+                     and in its folders",
+                    printable(text)
+                )));
+            }
+            Some(text) if text.contains(['*', '?', '[']) && !argument.exists() => {
+                matching(text, &mut images)?;
+            }
+            _ => named(argument, &mut images)?,
+        }
     }
     Ok(images)
 }
 
-/// Adds a file, the images of a folder, or those that match a pattern.
-fn named(path: &Path, images: &mut Vec<PathBuf>) -> Result<(), CliError> {
-    match path.to_str() {
-        // A file may have such a name, too.
-        Some(text) if text.contains(['*', '?', '[']) && !path.exists() => matching(text, images),
-        _ if path.is_dir() => folder(path, images),
-        _ => {
-            images.push(path.to_owned());
-            Ok(())
-        }
-    }
+/// The path that a line names, whose bytes need not be UTF-8 where paths need not.
+fn path_of(line: &[u8]) -> PathBuf {
+    #[cfg(unix)]
+    return <OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(line).into();
+    #[cfg(not(unix))]
+    return String::from_utf8_lossy(line).into_owned().into();
 }
 
-/// Adds the images that match a pattern, sorted by name.
+/// Adds a file, or the images of a folder.
+fn named(path: &Path, images: &mut Vec<PathBuf>) -> Result<(), CliError> {
+    match path.is_dir() {
+        true => folder(path, images)?,
+        false => images.push(path.to_owned()),
+    }
+    Ok(())
+}
+
+/// Adds the images that match a pattern as in a shell, sorted by name; its own path if there are none,
+/// which then cannot be read.
 fn matching(pattern: &str, images: &mut Vec<PathBuf>) -> Result<(), CliError> {
-    let wrong = |cause: String| CliError::Data(format!("{}: {cause}", printable(pattern)));
-    let paths = glob(pattern).map_err(|error| wrong(format!("no pattern of paths: {error}")))?;
-    let mut found = false;
+    let options = MatchOptions {
+        case_sensitive: cfg!(not(windows)),
+        require_literal_leading_dot: true,
+        ..MatchOptions::new()
+    };
+    let paths = glob_with(pattern, options).into_iter().flatten();
+    let paths: Vec<PathBuf> = paths
+        .collect::<Result<_, _>>()
+        .map_err(|error| CliError::Data(error.to_string()))?;
+    if paths.is_empty() {
+        images.push(pattern.into());
+    }
     for path in paths {
-        let path = path.map_err(|error| CliError::Data(error.to_string()))?;
-        found = true;
         match path.is_dir() {
             true => folder(&path, images)?,
             false => images.push(path),
         }
     }
-    match found {
-        true => Ok(()),
-        false => Err(wrong("no file matches this pattern".to_owned())),
-    }
+    Ok(())
 }
 
 /// Adds the images of a folder.
@@ -113,14 +138,21 @@ mod tests {
         std::fs::create_dir(path("empty")).unwrap();
         assert!(expand(&[path("empty")]).is_err());
         // A pattern stands for what matches it, unless a file has this name.
-        let images = expand(&[path("a/*.[pP]*"), path("?")]).unwrap();
-        let expected = ["a/2.png", "a/1.JPG", "a/2.png", "a/b/3.gif", "c"];
+        std::fs::write(path("a/.hidden.png"), b"").unwrap();
+        let images = expand(&[path("a/*.[pP]*"), path("?"), path("*.bmp"), path("[")]).unwrap();
+        let expected = [
+            "a/2.png",
+            "a/.hidden.png",
+            "a/1.JPG",
+            "a/2.png",
+            "a/b/3.gif",
+            "c",
+            "*.bmp",
+            "[",
+        ];
         assert_eq!(images, expected.map(path));
+        assert!(expand(&[path("**/*.png")]).is_err());
         std::fs::write(path("[d]"), b"").unwrap();
         assert_eq!(expand(&[path("[d]")]).unwrap(), [path("[d]")]);
-        for (pattern, cause) in [("a/*.bmp", "no file matches"), ("a/[", "no pattern")] {
-            let error = format!("{:?}", expand(&[path(pattern)]).unwrap_err());
-            assert!(error.contains(cause), "{error}");
-        }
     }
 }

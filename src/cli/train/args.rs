@@ -53,6 +53,13 @@ impl Args {
                 "--schedule {schedule} has no milestones; leave out --milestones"
             )));
         }
+        // The parser waives its requirement where --preset conflicts with --from.
+        if self.files.reset_classifier && self.network.preset.is_some() {
+            return Err(CliError::Usage(
+                "--preset starts with random weights in any case; leave out --reset-classifier"
+                    .to_owned(),
+            ));
+        }
         match self.files.resume.is_some() && self.tune.tune.is_some() {
             true => Err(CliError::Usage(
                 "a resumed run keeps its kernels, so that its results stay the same; leave out \

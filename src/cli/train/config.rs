@@ -2,7 +2,6 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::super::augment::unless_zero;
 use super::super::dataset;
 use super::super::error::CliError;
 use super::args::Args;
@@ -94,8 +93,6 @@ const FLAGS: [RunFlag; 30] = [
         replace(&mut config.freeze_until, &args.files.freeze_until.map(Some))
     }),
     flag!("augmentation", Allowed, augmentation, |args, config| {
-        // It conflicts with --no-augment.
-        config.recipe.augment |= args.data.augmentation.is_some();
         replace(&mut config.augmentation, &args.data.augmentation)
     }),
     flag!("seed", Allowed, seed, |args, config| {
@@ -139,18 +136,10 @@ const FLAGS: [RunFlag; 30] = [
         |args, config| { replace(&mut config.recipe.weight_decay, &args.recipe.weight_decay) }
     ),
     flag!("milestones", Allowed, recipe.milestones, |args, config| {
-        // Only the step schedule has milestones, and no other one is given beside them.
-        if args.recipe.milestones.is_some() {
-            (config.recipe.schedule, config.recipe.power) = (Schedule::Step, 1.0);
-        }
         replace(&mut config.recipe.milestones, &args.recipe.milestones)
     }),
     flag!("schedule", Allowed, recipe.schedule, |args, config| {
-        let schedule = &args.recipe.schedule;
-        if schedule.is_some_and(|schedule| schedule != Schedule::Polynomial) {
-            config.recipe.power = 1.0;
-        }
-        replace(&mut config.recipe.schedule, schedule)
+        replace(&mut config.recipe.schedule, &args.recipe.schedule)
     }),
     flag!("power", Allowed, recipe.power, |args, config| {
         replace(&mut config.recipe.power, &args.recipe.power)
@@ -167,18 +156,15 @@ const FLAGS: [RunFlag; 30] = [
         Allowed,
         recipe.clip_grad_norm,
         |args, config| {
-            let norm = args.recipe.clip_grad_norm.map(unless_zero);
+            let norm = args.recipe.clip_grad_norm.map(Some);
             replace(&mut config.recipe.clip_grad_norm, &norm)
         }
     ),
     flag!("ema", Allowed, recipe.ema, |args, config| {
-        replace(&mut config.recipe.ema, &args.recipe.ema.map(unless_zero))
+        replace(&mut config.recipe.ema, &args.recipe.ema.map(Some))
     }),
     flag!("patience", Free, recipe.patience, |args, config| {
-        replace(
-            &mut config.recipe.patience,
-            &args.recipe.patience.map(unless_zero),
-        )
+        replace(&mut config.recipe.patience, &args.recipe.patience.map(Some))
     }),
     flag!(
         "auto-augment",
@@ -197,19 +183,19 @@ const FLAGS: [RunFlag; 30] = [
     flag!("cutout", Allowed, recipe.cutout, |args, config| {
         replace(
             &mut config.recipe.cutout,
-            &args.recipe.augment.cutout.map(unless_zero),
+            &args.recipe.augment.cutout.map(Some),
         )
     }),
     flag!("mixup", Allowed, recipe.mixup, |args, config| {
         replace(
             &mut config.recipe.mixup,
-            &args.recipe.augment.mixup.map(unless_zero),
+            &args.recipe.augment.mixup.map(Some),
         )
     }),
     flag!("cutmix", Allowed, recipe.cutmix, |args, config| {
         replace(
             &mut config.recipe.cutmix,
-            &args.recipe.augment.cutmix.map(unless_zero),
+            &args.recipe.augment.cutmix.map(Some),
         )
     }),
     flag!(
@@ -312,7 +298,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
         },
     };
     // What belongs to the dataset or to the network that a flag replaces.
-    if args.data.dataset.is_some() {
+    if args.data.dataset.is_some() && config.dataset != kind.to_string() {
         config.data = None;
         config.augmentation = config.network.stem.augmentation(kind);
     }
@@ -330,12 +316,35 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
     if base.is_some_and(|base| base.network.stem != config.network.stem) {
         config.augmentation = config.network.stem.augmentation(config.dataset.parse()?);
     }
+    // What belongs to another schedule, or to no augmentation, than the flags'.
+    if args.recipe.milestones.is_some() {
+        config.recipe.schedule = Schedule::Step;
+    }
+    let schedule = args.recipe.schedule.unwrap_or(config.recipe.schedule);
+    if schedule != Schedule::Polynomial {
+        config.recipe.power = 1.0;
+    }
+    config.recipe.augment |= args.data.augmentation.is_some();
     for flag in &FLAGS {
         (flag.apply)(args, &mut config);
     }
+    config.recipe.drop_zeros();
     dataset::check(config.dataset.parse().ok(), config.data.as_deref())?;
     config.check().map_err(CliError::Usage)?;
     Ok(config)
+}
+
+/// Checks that flags have an effect on a resumed run.
+fn check_effects(args: &Args, config: &Config) -> Result<(), CliError> {
+    let recipe = &config.recipe;
+    let unused = if args.data.augmentation.is_some() && !recipe.augment {
+        "--augmentation has no effect on a run with --no-augment"
+    } else if args.recipe.milestones.is_some() && !recipe.schedule.is_step() {
+        "--milestones has no effect on a run with another schedule than step"
+    } else {
+        return Ok(());
+    };
+    Err(CliError::Usage(format!("{unused}; leave it out")))
 }
 
 /// The configuration of a resumed run, with the changes that are allowed. `written` is that of
@@ -362,6 +371,7 @@ pub(super) fn resumed_config(
         (flag.copy)(&written, &mut wanted);
         let is_edited = wanted != config;
         let is_given = (flag.apply)(args, &mut wanted);
+        wanted.recipe.drop_zeros();
         if !is_given && !is_edited && allowed.has(flag.name) && flag.name != DATA {
             return Err(CliError::Usage(format!(
                 "--allow {name} lets --{name} differ, which is not given; give it, or leave out \
@@ -400,6 +410,7 @@ pub(super) fn resumed_config(
         )));
     }
     dataset::check(config.dataset.parse().ok(), config.data.as_deref())?;
+    check_effects(args, &config)?;
     config.check().map_err(CliError::Usage)?;
     Ok(config)
 }

@@ -10,10 +10,11 @@ use std::path::Path;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args as _, FromArgMatches};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::error::CliError;
 use super::args::Args;
+use crate::data::DatasetKind;
 use crate::run::{Config, parse_toml, unknown_key};
 use crate::text::{printable, printable_path};
 use crate::train::Schedule;
@@ -21,8 +22,9 @@ use crate::train::Schedule;
 /// Flags that say where others come from, and those of a resumed run, which has its own file.
 const NOT_IN_FILES: [&str; 5] = ["config", "print-config", "resume", "allow", "help"];
 
-/// Flags of a file that a flag of another name replaces, because they cannot be given together.
-fn replaced(given: &ArgMatches) -> Vec<&'static str> {
+/// Flags of a file that a flag of another name replaces: those that cannot be given with it, and
+/// those that say more of what it replaces.
+fn replaced(file: &Map<String, Value>, given: &ArgMatches) -> Vec<&'static str> {
     let mut names = Vec::new();
     match given.get_one::<Schedule>("schedule") {
         None if is_given(given, "milestones") => names.extend(["schedule", "power"]),
@@ -31,13 +33,32 @@ fn replaced(given: &ArgMatches) -> Vec<&'static str> {
         Some(Schedule::Cosine) => names.extend(["milestones", "power"]),
         Some(Schedule::Polynomial) => names.push("milestones"),
     }
-    for [one, other] in [
-        ["augmentation", "no-augment"],
-        ["no-augment", "augmentation"],
-    ] {
-        if is_given(given, &one.replace('-', "_")) {
-            names.push(other);
+    let rows: [(&str, &[&str]); 3] = [
+        ("augmentation", &["no-augment"]),
+        ("no_augment", &["augmentation"]),
+        ("preset", &["reset-classifier", "freeze-until"]),
+    ];
+    for (flag, others) in rows {
+        if is_given(given, flag) {
+            names.extend(others);
         }
+    }
+    let dataset = given.get_one::<DatasetKind>("dataset");
+    if dataset.is_some_and(|kind| file.get("dataset") != Some(&kind.to_string().into())) {
+        names.extend(["data", "augmentation"]);
+    }
+    let device = given.get_one::<String>("device");
+    if device.is_some_and(|device| device == "cpu") {
+        names.extend(["backend", "checked", "tune", "choices", "retry"]);
+    }
+    // Memory is only what these choose by.
+    let is_auto = |name| match given.get_raw(name) {
+        Some(mut given) => given.any(|value| value == "auto"),
+        None => file.get(&name.replace('_', "-")) == Some(&"auto".into()),
+    };
+    let choosing = ["micro_batch", "recompute"];
+    if choosing.iter().any(|name| is_given(given, name)) && !choosing.iter().any(|n| is_auto(n)) {
+        names.push("memory");
     }
     names
 }
@@ -67,7 +88,11 @@ pub(super) fn read(args: Args) -> Result<Args, CliError> {
 fn extend(path: &Path, mut args: Args, given: Vec<OsString>) -> Result<Args, CliError> {
     let wrong =
         |cause: String| CliError::Usage(format!("--config {}: {cause}", printable_path(path)));
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        wrong(format!(
+            "{error}; name a TOML file, or the config.toml of a run"
+        ))
+    })?;
     let file: Value = parse_toml(&text).map_err(wrong)?;
     if ["network", "recipe"]
         .iter()
@@ -81,9 +106,11 @@ fn extend(path: &Path, mut args: Args, given: Vec<OsString>) -> Result<Args, Cli
         let command = Args::augment_args(clap::Command::new("train").no_binary_name(true));
         let matches = command.try_get_matches_from(arguments);
         matches.map_err(|error| {
+            // What is wrong, and a list of flags if there is one.
             let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            wrong(printable(line.trim_start_matches("error: ")))
+            let lines = text.lines().take_while(|line| !line.is_empty());
+            let words: Vec<&str> = lines.map(str::trim).collect();
+            wrong(printable(words.join(" ").trim_start_matches("error: ")))
         })
     };
     let mut arguments = flags(&file, &parse(given.clone())?).map_err(wrong)?;
@@ -100,13 +127,14 @@ fn flags(file: &Value, given: &ArgMatches) -> Result<Vec<OsString>, String> {
         .filter_map(|arg| Some((arg.get_long()?, arg)))
         .filter(|(name, _)| !NOT_IN_FILES.contains(name))
         .collect();
-    let mut written = serde_json::Map::new();
+    let mut written = Map::new();
     for (key, value) in file.as_object().into_iter().flatten() {
         let name = key.replace('_', "-");
         if written.insert(name.clone(), value.clone()).is_some() {
             return Err(format!("`{name}` is given twice"));
         }
     }
+    let replaced = replaced(&written, given);
     let names = known.keys().map(|name| ((*name).to_owned(), Value::Null));
     let written = Value::Object(written);
     if let Some((key, nearest)) = unknown_key(&written, &names.collect()) {
@@ -117,7 +145,6 @@ fn flags(file: &Value, given: &ArgMatches) -> Result<Vec<OsString>, String> {
             meant.unwrap_or_default()
         ));
     }
-    let replaced = replaced(given);
     let is_given = |arg: &Arg| is_given(given, arg.get_id().as_str());
     let has_network = WHOLE_NETWORK.iter().any(|name| is_given(known[name]));
     let mut flags = Vec::new();

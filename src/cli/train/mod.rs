@@ -23,7 +23,7 @@ use super::fitting::{SMALLER, fitting};
 use super::output::print_line;
 use super::signals::Signals;
 use super::tuning::{Tune, complete};
-use crate::data::{DatasetKind, Source};
+use crate::data::{DatasetKind, Source, shapes};
 use crate::engine::{Device, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
@@ -77,8 +77,12 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
 fn print_config(args: &Args) -> Result<(), CliError> {
     let mut config = new_config(args)?;
     let kind: DatasetKind = config.dataset.parse()?;
-    if let Some(published) = kind.manifest().published {
-        config.network.classes = published.classes.len() as u32;
+    let classes = match kind {
+        DatasetKind::Shapes => Some(shapes::CLASSES.len()),
+        _ => kind.manifest().published.map(|files| files.classes.len()),
+    };
+    if let Some(classes) = classes {
+        config.network.classes = classes as u32;
     }
     print_line(config.to_toml().trim_end())
 }

@@ -3,7 +3,9 @@
 //!
 //! All are computed in integers, so that every device computes the same bytes. They are those of
 //! Pillow's `Image` and `ImageOps`, to which AutoAugment (Cubuk et al., CVPR 2019) and its
-//! successors refer; where Pillow blends in single precision, bytes may differ by one.
+//! successors refer, except that blends and stretched contrasts may differ by one where the exact
+//! result is a whole number or close to one: Pillow computes them in floating point and cuts them
+//! off.
 
 /// Colours of a pixel.
 const COLOURS: usize = 3;
@@ -108,6 +110,7 @@ impl Transform {
     /// # Panics
     /// If there are more than 8.
     pub fn posterize(bits: u32) -> Transform {
+        assert!(bits <= 8, "{bits} bits");
         Transform::Posterize(0xff & !(0xff >> bits))
     }
 
