@@ -3,6 +3,7 @@
 // x, y: `count` vectors of four. One invocation owns one vector.
 
 // import activation
+// import relu
 
 struct Params {
     count: u32,
@@ -20,7 +21,6 @@ fn main(
 ) {
     let i = (workgroup.y * grid.x + workgroup.x) * 64u + lane;
     if i < params.count {
-        let value = unpack_activation(x[i]);
-        y[i] = pack_activation(select(value, vec4<f32>(0.0), value < vec4<f32>(0.0)));
+        y[i] = pack_activation(relu(unpack_activation(x[i]), 1u));
     }
 }

@@ -50,7 +50,8 @@ fn main(
     let rate = bitcast<f32>(step[STEP_LEARNING_RATE]);
     let momentum = bitcast<f32>(step[STEP_MOMENTUM]);
     let decay = bitcast<f32>(step[STEP_WEIGHT_DECAY]);
-    var gradient = gradients[i];
+    let loaded = gradients[i];
+    var gradient = loaded;
     var overflow = false;
     if SCALED {
         let scale = bitcast<f32>(loss_scale[LOSS_SCALE]);
@@ -70,7 +71,8 @@ fn main(
     let v = momentum * old_v + g;
     let p = old_p - rate * (g + momentum * v);
     let good = are_finite(p) & are_finite(v);
-    let sound = are_finite(gradient);
+    // The bits that were loaded: those of a computed number may be assumed to be finite.
+    let sound = are_finite(loaded);
     if !all(sound) {
         atomicMax(&metrics[METRICS_GRADIENT], params.first + i + 1u);
     }

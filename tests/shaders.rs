@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::kernel::{Case, stands};
 use common::networks::small_networks;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Expression, Literal, Module, StorageAccess};
+use naga::{AddressSpace, Expression, Literal, Module, ScalarKind, StorageAccess};
 use pyr_wgpu::graph::ops::Metrics;
 use pyr_wgpu::graph::{Graph, Op, Passes, Precision};
 use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
@@ -284,6 +284,51 @@ fn check_limits(kernel: &Kernel, module: &Module) {
     assert_eq!(storage, declared, "{name}: storage bindings");
 }
 
+/// No selection between a float and another one is made by comparing that float: compilers that assume
+/// that no NaN occurs make a maximum or a minimum of it, which drops a NaN.
+fn check_selections(kernel: &Kernel, module: &Module, info: &ModuleInfo) {
+    let functions = module.functions.iter();
+    let functions = functions.map(|(handle, function)| (function, &info[handle]));
+    let main = (&module.entry_points[0].function, info.get_entry_point(0));
+    for (function, types) in functions.chain([main]) {
+        let is_float = |handle: naga::Handle<Expression>| {
+            let kind = types[handle].ty.inner_with(&module.types).scalar_kind();
+            kind == Some(ScalarKind::Float)
+        };
+        for (_, expression) in function.expressions.iter() {
+            let &Expression::Select {
+                condition,
+                accept,
+                reject,
+            } = expression
+            else {
+                continue;
+            };
+            let mut conditions = vec![condition];
+            while let Some(condition) = conditions.pop() {
+                let Expression::Binary { op, left, right } = function.expressions[condition] else {
+                    continue;
+                };
+                use naga::BinaryOperator as Op;
+                match op {
+                    Op::And | Op::InclusiveOr => conditions.extend([left, right]),
+                    Op::Less | Op::LessEqual | Op::Greater | Op::GreaterEqual => {
+                        let selects = [left, right]
+                            .iter()
+                            .any(|side| [accept, reject].contains(side) && is_float(*side));
+                        assert!(
+                            !selects,
+                            "{}: a selection may become a maximum",
+                            kernel.name
+                        );
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
 fn translate(kernel: &Kernel, module: &Module, info: &ModuleInfo) {
     let name = &kernel.name;
     // Subgroup operations came with SPIR-V 1.3, Metal 2.1 and Direct3D's shader model 6.0;
@@ -342,6 +387,7 @@ fn every_kernel_is_legal_everywhere_it_claims_to_be() {
                     let module = parse(kernel);
                     let info = validate(kernel, &module);
                     check_limits(kernel, &module);
+                    check_selections(kernel, &module, &info);
                     translate(kernel, &module, &info);
                 }
             });
@@ -378,6 +424,29 @@ fn every_kernel_is_legal_everywhere_it_claims_to_be() {
         subgroups >= 50 && wide >= 25 && matrices >= 50,
         "{subgroups} with subgroups, {wide} wide, {matrices} with matrices"
     );
+}
+
+/// A maximum that is written as a selection is found, also beside another condition.
+#[test]
+#[should_panic(expected = "may become a maximum")]
+fn a_selection_by_comparison_is_noticed() {
+    let source = "
+        @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+        @compute @workgroup_size(64)
+        fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+            let value = x[id.x];
+            let closed = (value < vec4<f32>(0.0)) & vec4<bool>(id.y != 0u);
+            x[id.x] = select(value, vec4<f32>(0.0), closed);
+        }";
+    let kernel = Kernel {
+        name: "clamped".to_owned(),
+        source: source.into(),
+        bindings: vec![Access::Write],
+        needs: Needs::default(),
+    };
+    let module = parse(&kernel);
+    let info = validate(&kernel, &module);
+    check_selections(&kernel, &module, &info);
 }
 
 /// A portable target gets kernels without subgroups, 64-bit integers, halves or matrices.

@@ -1,5 +1,7 @@
 // Batch-norm coefficients: the affine map of one vector of four channels.
 
+// import relu
+
 struct Coefficients {
     mean: vec4<f32>,
     // 1 / standard deviation.
@@ -25,10 +27,6 @@ fn normalized(x: vec4<f32>, n: Coefficients) -> vec4<f32> {
     return (x - n.mean) * n.scale + n.shift;
 }
 
-// Not max, which may drop a NaN.
-fn relu(value: vec4<f32>, relu: u32) -> vec4<f32> {
-    return select(value, vec4<f32>(0.0), (value < vec4<f32>(0.0)) & vec4<bool>(relu != 0u));
-}
 
 // The gradient where ReLU passes it, else zero. The output of ReLU is recomputed from the input x
 // of the normalisation.

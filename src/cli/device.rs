@@ -24,6 +24,10 @@ pub(super) struct DeviceArgs {
     /// Check every index in shaders, as browsers do
     #[arg(long)]
     pub(super) checked: bool,
+    /// Use the adapter's matrix units (tensor cores) where they are faster. Off by default: the
+    /// compiled kernels lack barriers that Vulkan asks for (wgpu issue 8805)
+    #[arg(long)]
+    pub(super) matrix_units: bool,
     /// Print results and errors only
     #[arg(long, short)]
     pub(super) quiet: bool,
@@ -48,8 +52,11 @@ impl DeviceArgs {
         if let Some(backend) = &self.backend {
             self.needs_adapter(&format!("--backend {backend}"), "has no backend")?;
         }
-        match self.checked {
-            true => self.needs_adapter("--checked", "runs no shaders"),
+        if self.checked {
+            self.needs_adapter("--checked", "runs no shaders")?;
+        }
+        match self.matrix_units {
+            true => self.needs_adapter("--matrix-units", "has no matrix units"),
             false => Ok(()),
         }
     }
@@ -86,6 +93,14 @@ impl DeviceArgs {
         }
     }
 
+    /// The flags for kernels that were chosen earlier and need matrix units.
+    pub(super) fn with_matrix_units(&self) -> DeviceArgs {
+        DeviceArgs {
+            matrix_units: true,
+            ..self.clone()
+        }
+    }
+
     /// The flags once a device is opened: where `auto` is the processor, they say so.
     pub(super) fn opened(&self, device: &Device) -> DeviceArgs {
         DeviceArgs {
@@ -103,6 +118,7 @@ impl DeviceArgs {
             device: Some(self.device.clone()),
             backend: self.backend.clone(),
             checked: self.checked,
+            matrices: self.matrix_units,
         }
     }
 

@@ -27,6 +27,12 @@ pub struct DeviceRequest {
     pub backend: Option<String>,
     /// Whether shaders check their bounds ([`Checks::On`]).
     pub checked: bool,
+    /// Whether matrix units that pass their self-check are used.
+    ///
+    /// The SPIR-V of naga 30 for cooperative matrices makes their loads and stores neither available
+    /// nor visible as Vulkan's memory model asks
+    /// ([wgpu #8805](https://github.com/gfx-rs/wgpu/issues/8805)): by its rules the kernels race.
+    pub matrices: bool,
 }
 
 /// What [`DeviceRequest::device`] names.
@@ -100,7 +106,7 @@ impl Device {
             true => Checks::On,
             false => Checks::Off,
         };
-        let gpu = open(adapter, checks).await?;
+        let gpu = open(adapter, checks, request.matrices).await?;
         Ok(Device::Gpu(Arc::new(gpu)))
     }
 
@@ -167,12 +173,12 @@ impl Device {
     }
 }
 
-/// Opens an adapter, with its matrix units if they pass the self-check.
+/// Opens an adapter, with its matrix units if they are asked for and pass the self-check.
 ///
 /// # Errors
 /// If the driver fails to open it.
-async fn open(mut adapter: Adapter, checks: Checks) -> Result<Gpu, GpuError> {
-    if adapter.description.software() {
+async fn open(mut adapter: Adapter, checks: Checks, matrices: bool) -> Result<Gpu, GpuError> {
+    if adapter.description.software() || !matrices {
         // Software adapters gain nothing from matrix units.
         adapter.description.matrices.clear();
     }

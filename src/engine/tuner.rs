@@ -110,8 +110,12 @@ impl Tuner {
 /// The cache key: what measurements are valid for.
 fn identity(gpu: &Gpu) -> String {
     let d = &gpu.description;
+    let matrices = match gpu.matrices.is_empty() {
+        true => "",
+        false => ", matrix units",
+    };
     format!(
-        "{}, {}, {} {}, kernels {:016x}",
+        "{}, {}, {} {}, kernels {:016x}{matrices}",
         d.name,
         d.backend,
         d.driver,

@@ -51,6 +51,11 @@ impl Choices {
         self.table.extend(rows);
     }
 
+    /// Whether an entry needs matrix units.
+    pub fn need_matrices(&self) -> bool {
+        self.table.values().any(|name| name.starts_with("matrix"))
+    }
+
     /// All entries, ordered by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.table.iter().map(|(k, v)| (k.as_str(), v.as_str()))

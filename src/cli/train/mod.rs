@@ -114,9 +114,13 @@ fn attempt(
     plan.notes.iter().for_each(|note| args.device.say(note));
     *decided = Some(plan.config.clone());
     let recorded = recorded_choices(args, &plan, directory.as_ref())?;
+    let flags = match recorded.as_ref().is_some_and(Choices::need_matrices) {
+        true => args.device.with_matrix_units(),
+        false => args.device.clone(),
+    };
     let device = match directory {
-        Some(run) => args.device.open_again(run.device()?)?,
-        None => args.device.open()?,
+        Some(run) => flags.open_again(run.device()?)?,
+        None => flags.open()?,
     };
     args.check_device(&args.device.opened(&device))?;
     let mut limit = None;

@@ -67,6 +67,7 @@ pub(super) const PIECES: &[Piece] = pieces![
     "moments" = include_str!("../../../shaders/lib/moments.wgsl"),
     "philox" = include_str!("../../../shaders/lib/philox.wgsl"),
     "rectangle" = include_str!("../../../shaders/lib/rectangle.wgsl"),
+    "relu" = include_str!("../../../shaders/lib/relu.wgsl"),
     "row_partition" = include_str!("../../../shaders/lib/row_partition.wgsl"),
     "running" = include_str!("../../../shaders/lib/running.wgsl"),
     "shortcut" = include_str!("../../../shaders/lib/shortcut.wgsl"),
