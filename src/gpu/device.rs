@@ -1,13 +1,17 @@
 //! An open adapter: device, queue, error handling and readback.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::OnceLock;
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::{Duration, Instant};
 
+use super::pace::Pace;
 #[cfg(not(target_arch = "wasm32"))]
 use super::pipelines::{Keep, Pipelines};
 #[cfg(not(target_arch = "wasm32"))]
@@ -29,6 +33,10 @@ pub enum Checks {
 
 /// Maximum number of submissions in flight before the host waits for the oldest.
 const MAX_IN_FLIGHT: usize = 3;
+
+/// A wait for a submission that was pending takes longer.
+#[cfg(not(target_arch = "wasm32"))]
+const AT_ONCE: Duration = Duration::from_micros(100);
 
 /// Maximum number of spare devices of a software adapter.
 #[cfg(not(target_arch = "wasm32"))]
@@ -56,7 +64,40 @@ pub struct Gpu {
     /// Whether the failure is [`GpuError::Lost`].
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) lost: Arc<AtomicBool>,
-    in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
+    in_flight: Mutex<InFlight>,
+}
+
+/// Submissions that may be pending.
+#[derive(Default)]
+struct InFlight {
+    /// Each with its work.
+    pending: VecDeque<(wgpu::SubmissionIndex, u64)>,
+    pace: Pace,
+    /// When the last wait for one of them ended.
+    #[cfg(not(target_arch = "wasm32"))]
+    last: Option<Instant>,
+}
+
+impl InFlight {
+    /// Waits for the oldest submission, which has so much work; its time decides how much later ones
+    /// get.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn wait_for(&mut self, work: u64, wait: impl FnOnce()) {
+        let start = Instant::now();
+        wait();
+        let end = Instant::now();
+        // It was the only one that ran since the one before it ended.
+        if let Some(last) = self.last.filter(|_| work > 0 && end - start > AT_ONCE) {
+            self.pace.measured(work, end - last);
+        }
+        self.last = Some(end);
+    }
+
+    /// Browsers cannot wait, and submissions keep their first size.
+    #[cfg(target_arch = "wasm32")]
+    fn wait_for(&mut self, _: u64, wait: impl FnOnce()) {
+        wait();
+    }
 }
 
 impl Gpu {
@@ -129,7 +170,7 @@ impl Gpu {
             failure,
             #[cfg(not(target_arch = "wasm32"))]
             lost: Arc::default(),
-            in_flight: Mutex::new(VecDeque::new()),
+            in_flight: Mutex::default(),
         };
         gpu.listen();
         Ok(gpu)
@@ -239,17 +280,26 @@ impl Gpu {
         }
     }
 
-    /// Submits commands; natively blocks while more than [`MAX_IN_FLIGHT`] submissions are pending.
-    pub(super) fn submit(&self, commands: wgpu::CommandBuffer) -> Result<(), GpuError> {
+    /// Divides dispatches of so much work each into submissions.
+    pub(super) fn submissions(&self, work: impl IntoIterator<Item = u64>) -> Vec<Range<usize>> {
+        let in_flight = self.in_flight.lock();
+        let in_flight = in_flight.unwrap_or_else(PoisonError::into_inner);
+        in_flight.pace.submissions(work)
+    }
+
+    /// Submits commands of so much work; natively blocks while more than [`MAX_IN_FLIGHT`]
+    /// submissions are pending.
+    pub(super) fn submit(&self, commands: wgpu::CommandBuffer, work: u64) -> Result<(), GpuError> {
         let submission = self.queue.submit([commands]);
         let mut in_flight = self
             .in_flight
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        in_flight.push_back(submission);
-        if in_flight.len() > MAX_IN_FLIGHT {
-            let oldest = in_flight.pop_front();
-            self.wait(oldest);
+        in_flight.pending.push_back((submission, work));
+        if in_flight.pending.len() > MAX_IN_FLIGHT
+            && let Some((oldest, work)) = in_flight.pending.pop_front()
+        {
+            in_flight.wait_for(work, || self.wait(Some(oldest)));
         }
         drop(in_flight);
         self.check()

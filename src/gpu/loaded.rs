@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::compile::{Compiled, compile_all};
-use super::{Gpu, GpuError};
+use super::{Gpu, GpuError, pace};
 use crate::program::plan::{self, Plan};
 use crate::program::{Kernel, Lifetime, OFFSET_ALIGNMENT, Program};
 
@@ -44,6 +44,8 @@ pub(super) struct BoundDispatch {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) bind_group: wgpu::BindGroup,
     pub(super) grid: [u32; 3],
+    /// See [`super::pace`].
+    work: u64,
 }
 
 impl LoadedPrograms {
@@ -123,19 +125,28 @@ impl LoadedPrograms {
         gpu.read(&parts).await
     }
 
-    /// Submits a whole program.
+    /// Submits a whole program, in as many submissions as its work needs.
     ///
     /// # Errors
     /// Any error that the device has reported so far.
     pub fn run(&self, gpu: &Gpu, program: usize) -> Result<(), GpuError> {
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        for dispatch in self.dispatches(program) {
-            dispatch.record(&mut pass);
+        let dispatches = self.dispatches(program);
+        for range in gpu.submissions(dispatches.iter().map(|dispatch| dispatch.work)) {
+            let is_last = range.end == dispatches.len();
+            let part = &dispatches[range];
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for dispatch in part {
+                dispatch.record(&mut pass);
+            }
+            drop(pass);
+            if is_last {
+                self.record_clears(program, &mut encoder);
+            }
+            let work = part.iter().map(|dispatch| dispatch.work).sum();
+            gpu.submit(encoder.finish(), work)?;
         }
-        drop(pass);
-        self.record_clears(program, &mut encoder);
-        gpu.submit(encoder.finish())
+        Ok(())
     }
 
     pub(super) fn dispatches(&self, program: usize) -> &[BoundDispatch] {
@@ -190,6 +201,7 @@ impl LoadedPrograms {
                     pipeline: kernel.pipeline.clone(),
                     bind_group,
                     grid: dispatch.grid,
+                    work: pace::work(dispatch.flops, Program::bytes(dispatch)),
                 }
             })
             .collect();

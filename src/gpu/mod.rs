@@ -9,6 +9,7 @@ mod compile;
 mod device;
 mod error;
 mod loaded;
+mod pace;
 #[cfg(not(target_arch = "wasm32"))]
 mod pipelines;
 mod timing;

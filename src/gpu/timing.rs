@@ -58,7 +58,7 @@ impl LoadedPrograms {
                 dispatch.record(&mut pass);
             }
             encoder.resolve_query_set(&queries, 0..count, &stamps, 0);
-            gpu.submit(encoder.finish())?;
+            gpu.submit(encoder.finish(), 0)?;
             let bytes = gpu.read(&[(&stamps, 0, stamps.size())]).await?;
             let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes[0]);
             for pair in ticks.chunks_exact(2) {
@@ -73,7 +73,7 @@ impl LoadedPrograms {
         }
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         self.record_clears(program, &mut encoder);
-        gpu.submit(encoder.finish())?;
+        gpu.submit(encoder.finish(), 0)?;
         Ok(Some(times))
     }
 }

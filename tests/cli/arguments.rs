@@ -141,7 +141,9 @@ fn no_flag_is_ignored() {
             2,
             &["--backend gl"],
         );
-        fails(&[&bench[..], &["--checked"]].concat(), 2, &["--checked"]);
+        for flag in ["--checked", "--matrix-units"] {
+            fails(&[&bench[..], &[flag]].concat(), 2, &[flag]);
+        }
     }
     fails(&["bench", "--device", ""], 2, &["--device", "cpu"]);
     fails(&["train", "--allow", "lr"], 2, &["--resume"]);
