@@ -82,11 +82,17 @@ mod tests {
     #[test]
     fn submissions_hold_all_dispatches_in_order() {
         let pace = Pace { limit: 10 };
-        let submissions = |work: &[u64]| pace.submissions(work.iter().copied());
-        assert_eq!(submissions(&[]), [0..0]);
-        assert_eq!(submissions(&[3, 4, 3]), [0..3]);
-        assert_eq!(submissions(&[3, 4, 4, 99, 1, 1]), [0..2, 2..3, 3..4, 4..6]);
-        assert_eq!(submissions(&[u64::MAX, u64::MAX]), [0..1, 1..2]);
+        let ends = |work: &[u64]| -> Vec<usize> {
+            let submissions = pace.submissions(work.iter().copied());
+            let starts = submissions.iter().map(|range| range.start);
+            let ends = submissions.iter().map(|range| range.end);
+            assert!(starts.eq([0].into_iter().chain(ends.clone()).take(submissions.len())));
+            ends.collect()
+        };
+        assert_eq!(ends(&[]), [0]);
+        assert_eq!(ends(&[3, 4, 3]), [3]);
+        assert_eq!(ends(&[3, 4, 4, 99, 1, 1]), [2, 3, 4, 6]);
+        assert_eq!(ends(&[u64::MAX, u64::MAX]), [1, 2]);
     }
 
     /// Cards of any speed reach submissions between the two times, and stay there.
