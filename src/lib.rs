@@ -12,7 +12,7 @@
 //! preset or flags ─ model ─▶ layers ─▶ forward graph
 //! forward graph ─ train::step_graph ─▶ fuse, loss, autodiff, fuse, checkpoint activations, update, fuse reductions, halve ─▶ graph of a step
 //! graph + choices of kernels (given, measured, built in) ─ kernels ─▶ program: numbered buffers, dispatches ─ plan ─▶ few physical buffers
-//! program + adapter ─ gpu ─▶ pipelines, buffers, bind groups, built once ─▶ one submission per step
+//! program + adapter ─ gpu ─▶ pipelines, buffers, bind groups, built once ─▶ submissions of bounded work
 //! the same graph ─ cpu ─▶ loops over the same memory layout, where there is no GPU
 //! loss and correct answers accumulate on the device ─ train::Session ─▶ events ─▶ progress bar, run directory, page
 //! parameters ─ checkpoint ─▶ safetensors with PyTorch's names ─▶ eval, predict, other programs
