@@ -7,8 +7,7 @@ per class.
     pyr-wgpu train --preset pyramidnet110-a48 --dataset folder --data data/cifar10
 
 The last argument is the folder, which must be new. For CIFAR-100, the paper's learning rate needs
-`--lr 0.5`. The bytes of each image are written as they are, without encoding
-them again.
+`--lr 0.5`. The bytes of each image are written as they are, without encoding them again.
 """
 
 import json

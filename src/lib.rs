@@ -47,7 +47,7 @@
 //! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, activation checkpointing, half precision, interpreter |
 //! | 1 | [`data`] | datasets to images and batches; inspection of folders; each dataset's default recipe |
 //! | 1 | [`checkpoint`] | named tensors to and from files |
-//! | 2 | [`model`] | PyramidNet from a short specification: layers, names, counts, initial values, frozen layers, forward graph |
+//! | 2 | [`model`] | PyramidNet from a short specification: layers, names, counts, published errors, initial values, frozen layers, forward graph |
 //! | 2 | [`kernels`] | the host half of each shader, and the lowering of graphs to programs |
 //! | 2 | [`gpu`] | the only room that names wgpu: adapters, running programs, timing them |
 //! | 2 | [`cpu`] | graphs on the processor: vector instructions, all cores |

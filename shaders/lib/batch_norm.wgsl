@@ -27,7 +27,6 @@ fn normalized(x: vec4<f32>, n: Coefficients) -> vec4<f32> {
     return (x - n.mean) * n.scale + n.shift;
 }
 
-
 // The gradient where ReLU passes it, else zero. The output of ReLU is recomputed from the input x
 // of the normalisation.
 fn relu_mask(gradient: vec4<f32>, x: vec4<f32>, n: Coefficients, relu: u32) -> vec4<f32> {

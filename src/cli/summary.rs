@@ -11,7 +11,7 @@ use crate::engine::MemoryPlan;
 use crate::graph::Passes;
 use crate::kernels::{self, Choices, Target};
 use crate::memory::bytes;
-use crate::model::{Input, Network, Published, published_for};
+use crate::model::{Input, Network, published_for};
 use crate::train::{Mode, step_graph};
 
 /// Arguments of `summary`.
@@ -83,7 +83,7 @@ fn as_json(network: &Network, plan: &MemoryPlan, batch: usize) -> serde_json::Va
         "convs": counts.convolutions,
         "feature_dim": network.feature_dim(),
         "widths": network.widths(),
-        "published": published_for(network.spec()).map(published_json),
+        "published": published_for(network.spec()),
         "memory": {
             "batch_size": batch,
             "total": plan.total(),
@@ -92,15 +92,6 @@ fn as_json(network: &Network, plan: &MemoryPlan, batch: usize) -> serde_json::Va
             "largest_binding": plan.largest_binding,
         },
         "layers": layers,
-    })
-}
-
-fn published_json(published: Published) -> serde_json::Value {
-    json!({
-        "cifar10": published.cifar10,
-        "cifar100": published.cifar100,
-        "imagenet": published.imagenet,
-        "source": published.source,
     })
 }
 

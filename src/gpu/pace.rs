@@ -9,11 +9,10 @@ use std::ops::Range;
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Duration;
 
-/// Operations that a byte of memory traffic counts as: about their ratio on graphics cards, at the
-/// share of each limit that kernels reach.
+/// Operations that a byte of memory traffic counts as; an assumption, since no card was measured.
 const OPERATIONS_PER_BYTE: u64 = 10;
 
-/// Operations of the first submissions: 0.4 s at 100 GFLOP/s, which the smallest cards reach.
+/// Operations of the first submissions: 0.4 s at 100 GFLOP/s.
 const FIRST: u64 = 40_000_000_000;
 
 /// The fewest operations of a submission, unless a dispatch alone has more.

@@ -1,11 +1,13 @@
 //! Test errors that were published for the networks of the presets, in percent.
 
+use serde::Serialize;
+
 use super::presets::{preset, preset_names};
 use super::spec::NetworkSpec;
 
 /// Errors of a network, each if it was published: on the test or validation images, of a single
 /// crop.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Published {
     /// Top-1 error on CIFAR-10.
     pub cifar10: Option<f64>,

@@ -42,7 +42,8 @@ impl AugmentationValues {
     }
 
     /// Writes how the images of a batch, of `size` x `size`, are transformed, what is erased from
-    /// them, and what they are mixed with. `number` counts the batches, or micro-batches, of the epoch from 0.
+    /// them, and what they are mixed with. `number` counts the batches, or micro-batches, of the
+    /// epoch from 0.
     pub(super) fn write(
         &self,
         engine: &mut Engine,

@@ -134,8 +134,8 @@ impl Run {
         }
     }
 
-    /// A run with all random operations (transforms, flips, crops, erasing, mixing, dropout, ShakeDrop) and
-    /// everything that follows an update: clipping and averages.
+    /// A run with all random operations (transforms, flips, crops, erasing, mixing, dropout,
+    /// ShakeDrop) and everything that follows an update: clipping and averages.
     pub fn random(image_size: u32, images: usize, batch_size: usize) -> Run {
         let mut run = Run::new(image_size, images, batch_size);
         run.spec.dropout = 0.3;

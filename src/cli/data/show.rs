@@ -1,7 +1,7 @@
 //! `pyr-wgpu data show`: training images as the network sees them, as a PNG file.
 //!
-//! They pass the operators that transform, assemble, erase and mix a batch, with the random numbers of the
-//! epoch, and are denormalised. Row c holds the first images of class c in the order of the epoch.
+//! They pass the operators that transform, assemble, erase and mix a batch, with the random numbers
+//! of the epoch, and are denormalised. Row c holds the first images of class c in the order of the epoch.
 
 use std::fs;
 use std::path::PathBuf;

@@ -32,13 +32,6 @@ pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
         }
         match argument.to_str() {
             // A file may have such a name, too.
-            Some(text) if text.contains("**") && !argument.exists() => {
-                return Err(CliError::Usage(format!(
-                    "{}: ** is no pattern here; name the folder, which stands for the images in it \
-                     and in its folders",
-                    printable(text)
-                )));
-            }
             Some(text) if text.contains(['*', '?', '[']) && !argument.exists() => {
                 matching(text, &mut images)?;
             }
@@ -68,6 +61,13 @@ fn named(path: &Path, images: &mut Vec<PathBuf>) -> Result<(), CliError> {
 /// Adds the images that match a pattern as in a shell, sorted by name; its own path if there are none,
 /// which then cannot be read.
 fn matching(pattern: &str, images: &mut Vec<PathBuf>) -> Result<(), CliError> {
+    if pattern.contains("**") {
+        return Err(CliError::Usage(format!(
+            "{}: ** is no pattern here; name the folder, which stands for the images in it and in \
+             its folders",
+            printable(pattern)
+        )));
+    }
     let options = MatchOptions {
         case_sensitive: cfg!(not(windows)),
         require_literal_leading_dot: true,

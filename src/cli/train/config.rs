@@ -316,7 +316,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
     if base.is_some_and(|base| base.network.stem != config.network.stem) {
         config.augmentation = config.network.stem.augmentation(config.dataset.parse()?);
     }
-    // What belongs to another schedule, or to no augmentation, than the flags'.
+    // Flags also replace what they cannot be given with.
     if args.recipe.milestones.is_some() {
         config.recipe.schedule = Schedule::Step;
     }
