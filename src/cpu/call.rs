@@ -13,6 +13,8 @@ pub(super) struct Call<'a> {
     /// Empty for a value that the node updates in place: it is a result only.
     inputs: Vec<&'a [u32]>,
     results: Vec<&'a mut [u32]>,
+    /// What the node keeps from run to run about its weights; empty if they have changed.
+    kept: Option<&'a mut Vec<f32>>,
 }
 
 /// Stored extents of an activation: images, rows and columns, channels.
@@ -46,13 +48,25 @@ impl<'a> Call<'a> {
         node: &'a Node,
         inputs: Vec<&'a [u32]>,
         results: Vec<&'a mut [u32]>,
+        kept: Option<&'a mut Vec<f32>>,
     ) -> Call<'a> {
         Call {
             graph,
             node,
             inputs,
             results,
+            kept,
         }
+    }
+
+    /// Packed weights that `pack` computes, from an earlier run if they have not changed since;
+    /// `None` if the graph itself changes them.
+    pub(super) fn kept(&mut self, pack: impl FnOnce(&mut Vec<f32>)) -> Option<&'a [f32]> {
+        let kept = self.kept.take()?;
+        if kept.is_empty() {
+            pack(kept);
+        }
+        Some(kept)
     }
 
     /// The indices of all operands, for the operator's named inputs.

@@ -1,25 +1,24 @@
 //! Weight gradient of a convolution: for each tap, input pixels times output gradients, summed
 //! over all pixels.
 //!
-//! The pixel rows ("lines") of the batch are divided into slices, whose number depends on sizes
-//! only. Each task sums one slice; the slices are then added in order, so the result does not
-//! depend on the number of threads.
+//! Windows of 3x3 with stride 1 use Winograd's convolution ([`super::convolution`]).
 
 use pulp::Simd;
 use rayon::prelude::*;
 
 use super::Cpu;
 use super::call::{Call, Plane};
-use super::convolution::FusedNormalize;
+use super::convolution::{
+    FusedNormalize, GradWeightOperands, Slices, Task, winograd, winograd_grad_weight,
+};
 use super::simd::SimdKernel;
-use super::tile::{self, RegisterTile, elements_by_gradient};
+use super::tile::{self, Lines, RegisterTile, elements_by_gradient};
 use crate::graph::ops::{Conv2dGradWeight, Taps};
 
-/// Maximum number of slices.
-const MAX_SLICES: usize = 16;
-
-/// Limit of all partial sums together, in elements, vector padding apart.
-const PARTIAL: usize = 1 << 23;
+/// Minimum number of pixels in a slice, and in the lines that a task copies at a time: writing and
+/// adding sums takes as long as computing some pixels.
+const LEAST_PIXELS: usize = 512;
+const LEAST_COPIED: usize = 64;
 
 /// Limit of the input and gradient that a task copies at a time, in elements: they stay in the
 /// first-level cache while all window elements are processed.
@@ -36,28 +35,34 @@ pub(super) fn run(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) {
         &call,
     );
     let dw = call.result(0);
+    if winograd(cpu, op.kernel, &taps, *x, *dy) {
+        let operands = GradWeightOperands {
+            x,
+            normalize_input: normalize_input.as_ref(),
+            dy,
+        };
+        return winograd_grad_weight(cpu, operands, &taps, dw);
+    }
     let lanes = cpu.lanes;
     let vectors = dy.channels.div_ceil(lanes);
     // Elements of x in the window of a pixel of y.
     let window_len = op.kernel[0] * op.kernel[1] * x.channels;
-    let sums = window_len * vectors * lanes;
     let lines = dy.batch * dy.size[0];
-    // Independent of the vector width, which must not change the result.
-    let most = PARTIAL / (window_len * dy.channels).max(1);
-    let slices = MAX_SLICES.min(lines).min(most.max(1));
-    let lines_per_slice = lines.div_ceil(slices.max(1)).max(1);
-    let slices = lines.div_ceil(lines_per_slice);
+    let columns = dy.size[1].max(1);
+    let groups: Vec<(usize, usize)> = tile::groups(vectors, cpu.widest).collect();
+    let slices = Slices::new(lines, LEAST_PIXELS.div_ceil(columns), &groups);
     let pitch = taps[1].receptive_extent() * x.channels;
-    let line = taps[0].source_step * pitch + dy.size[1] * vectors * lanes;
-    let lines_at_once = (STAGED / line.max(1)).clamp(1, dy.size[0].max(1));
+    let line = taps[0].source_step * pitch + columns * vectors * lanes;
+    let lines_at_once = (STAGED / line.max(1))
+        .max(LEAST_COPIED.div_ceil(columns))
+        .min(dy.size[0].max(1));
     let staged_x = ((lines_at_once - 1) * taps[0].source_step + taps[0].taps) * pitch;
-    let staged_dy = lines_at_once * dy.size[1] * vectors * lanes;
-    cpu.scratch.lend(slices * sums, |partial| {
-        partial
-            .par_chunks_mut(sums.max(1))
-            .enumerate()
-            .for_each(|(slice, sums)| {
-                let first = slice * lines_per_slice;
+    let staged_dy = lines_at_once * columns * vectors * lanes;
+    let sums = window_len * lanes;
+    cpu.scratch
+        .lend(slices.count() * vectors * sums, |partial| {
+            let tasks = slices.tasks(sums, partial);
+            tasks.into_par_iter().for_each(|task| {
                 cpu.scratch.lend(staged_x + staged_dy, |staged| {
                     let (staged_x, staged_dy) = staged.split_at_mut(staged_x);
                     cpu.instructions.run(Slice {
@@ -66,20 +71,19 @@ pub(super) fn run(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) {
                         dy,
                         taps,
                         window_len,
-                        vectors,
-                        lines: first..(first + lines_per_slice).min(lines),
+                        task,
                         lines_at_once,
                         staged_x,
                         staged_dy,
-                        sums,
                     });
                 });
             });
-        add_slices(cpu, partial, slices, [window_len, vectors, dy.channels], dw);
-    });
+            let slices = slices.count();
+            add_slices(cpu, partial, slices, [window_len, vectors, dy.channels], dw);
+        });
 }
 
-/// A task: the sums over some lines of the batch.
+/// A task: the sums of some groups over some lines of the batch.
 struct Slice<'a> {
     x: Plane<'a>,
     /// Input normalisation, applied while x is copied.
@@ -87,27 +91,28 @@ struct Slice<'a> {
     dy: Plane<'a>,
     taps: [Taps; 2],
     window_len: usize,
-    vectors: usize,
-    lines: std::ops::Range<usize>,
+    /// Lines of the batch; for each group and window element, the group's lanes.
+    task: Task<'a, 'a>,
     lines_at_once: usize,
     staged_x: &'a mut [f32],
     staged_dy: &'a mut [f32],
-    sums: &'a mut [f32],
 }
 
 impl SimdKernel for Slice<'_> {
     #[inline(always)]
     fn run<S: Simd, const REGISTERS: usize>(self, simd: S) {
-        self.sums.fill(0.0);
+        let Task {
+            rows: lines,
+            groups,
+            sums,
+        } = self.task;
+        sums.fill(0.0);
         let [rows, columns] = self.dy.size;
         let [height, width] = &self.taps;
-        let mut line = self.lines.start;
-        while line < self.lines.end {
+        let mut line = lines.start;
+        while line < lines.end {
             let (image, row) = (line / rows, line % rows);
-            let count = self
-                .lines_at_once
-                .min(rows - row)
-                .min(self.lines.end - line);
+            let count = self.lines_at_once.min(rows - row).min(lines.end - line);
             let cells = row..row + count;
             let source = self.x.image(image);
             let taps = [height, width];
@@ -117,8 +122,8 @@ impl SimdKernel for Slice<'_> {
             let pixels = count * columns;
             let gradient = &gradient[row * columns * self.dy.channels..];
             let mut staged = 0;
-            let mut sums = 0;
-            for (first, vectors) in tile::groups(self.vectors, tile::widest(REGISTERS)) {
+            let mut done = 0;
+            for (first, vectors) in groups {
                 let lanes = vectors * S::F32_LANES;
                 let part = &mut self.staged_dy[staged..staged + pixels * lanes];
                 gather(
@@ -136,10 +141,10 @@ impl SimdKernel for Slice<'_> {
                     columns,
                     source: self.staged_x,
                     gradient: part,
-                    sums: &mut self.sums[sums..sums + self.window_len * lanes],
+                    sums: &mut sums[done..done + self.window_len * lanes],
                 };
-                sums += self.window_len * lanes;
-                tile::with_rows::<S, REGISTERS>(simd, vectors, group);
+                done += self.window_len * lanes;
+                tile::with_rows::<S, REGISTERS>(simd, *vectors, group);
             }
             line += count;
         }
@@ -189,15 +194,16 @@ impl RegisterTile for Group<'_> {
             let element = |row: usize| (done + row).min(self.window_len - 1);
             let mut tile: [[S::f32s; VECTORS]; ROWS] =
                 std::array::from_fn(|row| sums[element(row)]);
-            for (line, gradient) in gradient.chunks_exact(self.columns).enumerate() {
-                let first = line * height.source_step * pitch;
-                let offsets = std::array::from_fn(|row| {
-                    let element = element(row);
-                    first + element / run * pitch + element % run
-                });
-                let step = width.source_step * self.channels;
-                elements_by_gradient(simd, self.source, offsets, step, gradient, &mut tile);
-            }
+            let offsets = std::array::from_fn(|row| {
+                let element = element(row);
+                element / run * pitch + element % run
+            });
+            let lines = Lines {
+                columns: self.columns,
+                line: height.source_step * pitch,
+                column: width.source_step * self.channels,
+            };
+            elements_by_gradient(simd, self.source, offsets, lines, gradient, &mut tile);
             for (row, tile) in tile.iter().enumerate().take(self.window_len - done) {
                 sums[done + row] = *tile;
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::call::Call;
 use super::{Cpu, apply};
 use crate::graph::lasting::{LastingMemory, MemoryRange};
-use crate::graph::{Graph, Node, Role, ValueId};
+use crate::graph::{Graph, Node, Op, Role, ValueId};
 use crate::memory::{self, OutOfMemory};
 use crate::program::plan::{Interval, Plan, intervals, shared_slots};
 
@@ -17,6 +17,8 @@ pub struct LoadedGraphs {
     graphs: Vec<PlacedGraph>,
     /// The regions of lasting values, then the slots of temporary ones.
     memory: Vec<Vec<u32>>,
+    /// How often each of them has been written.
+    writes: Vec<u64>,
     bytes: u64,
 }
 
@@ -27,6 +29,17 @@ struct PlacedGraph {
     ranges: Vec<Option<MemoryRange>>,
     /// Ranges that are zeroed at the end of a run.
     clears: Vec<MemoryRange>,
+    /// For each node, the packed weights of a convolution, if no node writes them.
+    kept: Vec<Option<Kept>>,
+}
+
+/// Packed weights.
+#[derive(Debug)]
+struct Kept {
+    /// Region of the weights, and its count of writes when they were packed.
+    region: usize,
+    writes: u64,
+    packed: Vec<f32>,
 }
 
 impl LoadedGraphs {
@@ -45,10 +58,12 @@ impl LoadedGraphs {
         memory::check(bytes)?;
         let slots = slots.iter().map(|bytes| *bytes as usize / 4);
         let regions = lasting.regions.iter().map(|region| region.words);
-        let memory: Result<_, OutOfMemory> = regions.chain(slots).map(memory::zeros).collect();
+        let memory: Result<Vec<_>, OutOfMemory> = regions.chain(slots).map(memory::zeros).collect();
+        let memory = memory?;
         Ok(LoadedGraphs {
             cpu,
-            memory: memory?,
+            writes: vec![0; memory.len()],
+            memory,
             bytes,
             graphs: graphs
                 .into_iter()
@@ -58,9 +73,14 @@ impl LoadedGraphs {
         })
     }
 
-    /// Bytes of all lasting values and slots, without alignment padding.
+    /// Bytes of all lasting values and slots, without alignment padding, and of the weights that
+    /// runs have packed so far.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        let kept = self
+            .graphs
+            .iter()
+            .flat_map(|graph| graph.kept.iter().flatten());
+        self.bytes + kept.map(|kept| 4 * kept.packed.len() as u64).sum::<u64>()
     }
 
     /// The words of a range of lasting values.
@@ -70,6 +90,7 @@ impl LoadedGraphs {
 
     /// The words of a range of lasting values, mutably.
     pub fn words_mut(&mut self, range: MemoryRange) -> &mut [u32] {
+        self.writes[range.region] += 1;
         &mut self.memory[range.region][range.offset..][..range.words]
     }
 
@@ -79,17 +100,19 @@ impl LoadedGraphs {
             cpu,
             graphs,
             memory,
+            writes,
             ..
         } = self;
-        let placed = &graphs[index];
+        let placed = &mut graphs[index];
         // Entering the pool once saves a hand-over to it for every parallel loop.
         rayon::scope(|_| {
-            for node in &placed.graph.nodes {
-                run_node(cpu, placed, node, memory);
+            for node in 0..placed.graph.nodes.len() {
+                run_node(cpu, placed, node, memory, writes);
                 done();
             }
         });
         for range in &placed.clears {
+            writes[range.region] += 1;
             memory[range.region][range.offset..][..range.words].fill(0);
         }
     }
@@ -108,7 +131,25 @@ impl PlacedGraph {
             }
         }
         let clears = graph.clears.iter();
+        let written = |region: usize| {
+            let results = graph.nodes.iter().flat_map(|node| &node.outputs);
+            let mut regions = results.filter_map(|id| ranges[id.0]);
+            regions.any(|range| range.region == region)
+        };
+        let kept = |node: &Node| {
+            let Op::Conv2d(op) = &node.op else {
+                return None;
+            };
+            let region = ranges[op.inputs(&node.inputs).w.0]?.region;
+            let lasting = region < lasting.regions.len();
+            (lasting && !written(region)).then(|| Kept {
+                region,
+                writes: 0,
+                packed: Vec::new(),
+            })
+        };
         PlacedGraph {
+            kept: graph.nodes.iter().map(kept).collect(),
             clears: clears.filter_map(|arena| lasting.arena(*arena)).collect(),
             graph,
             ranges,
@@ -140,14 +181,36 @@ fn uses(graph: &Graph) -> Vec<Option<Interval>> {
 }
 
 /// Runs one node.
-fn run_node(cpu: &Cpu, placed: &PlacedGraph, node: &Node, memory: &mut [Vec<u32>]) {
-    let PlacedGraph { graph, ranges, .. } = placed;
+fn run_node(
+    cpu: &Cpu,
+    placed: &mut PlacedGraph,
+    node: usize,
+    memory: &mut [Vec<u32>],
+    writes: &mut [u64],
+) {
+    let PlacedGraph {
+        graph,
+        ranges,
+        kept,
+        ..
+    } = placed;
+    let kept = kept[node].as_mut().map(|kept| {
+        if kept.writes != writes[kept.region] {
+            kept.writes = writes[kept.region];
+            kept.packed.clear();
+        }
+        &mut kept.packed
+    });
+    let node = &graph.nodes[node];
     let range = |id: &ValueId| ranges[id.0].expect("values of nodes have places");
     // Regions that the node writes are moved out of `memory` and split into its operands; the
     // others are borrowed in place.
     let mut written: Vec<usize> = node.outputs.iter().map(|id| range(id).region).collect();
     written.sort_unstable();
     written.dedup();
+    for region in &written {
+        writes[*region] += 1;
+    }
     let mut taken: Vec<Vec<u32>> = written
         .iter()
         .map(|region| std::mem::take(&mut memory[*region]))
@@ -197,7 +260,7 @@ fn run_node(cpu: &Cpu, placed: &PlacedGraph, node: &Node, memory: &mut [Vec<u32>
             }
         })
         .collect();
-    apply(cpu, &node.op, Call::new(graph, node, inputs, results));
+    apply(cpu, &node.op, Call::new(graph, node, inputs, results, kept));
     for (region, words) in written.into_iter().zip(taken) {
         memory[region] = words;
     }
