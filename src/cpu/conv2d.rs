@@ -15,7 +15,7 @@ pub(super) fn run(cpu: &Cpu, op: &Conv2d, mut call: Call<'_>) {
     let input = named.normalize_input;
     let output = named.normalize_output;
     let convolution = Convolution {
-        method: Method::new(cpu, weights.kernel, vec![taps], *source, result),
+        method: Method::new(weights.kernel, vec![taps], *source, result),
         normalize_input: FusedNormalize::of(&op.normalize_input, input, source.channels, &call),
         epilogue: FusedNormalize::of(&op.normalize_output, output, result.channels, &call),
         source,

@@ -17,7 +17,7 @@ pub(super) fn run(cpu: &Cpu, op: &Conv2dGradInput, mut call: Call<'_>) {
         .flat_map(|height| phases(1).map(move |width| [height, width]))
         .collect();
     let convolution = Convolution {
-        method: Method::new(cpu, weights.kernel, all, *source, result),
+        method: Method::new(weights.kernel, all, *source, result),
         normalize_input: None,
         epilogue: None,
         source,

@@ -35,7 +35,7 @@ pub(super) fn run(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) {
         &call,
     );
     let dw = call.result(0);
-    if winograd(cpu, op.kernel, &taps, *x, *dy) {
+    if winograd(op.kernel, &taps, *x, *dy) {
         let operands = GradWeightOperands {
             x,
             normalize_input: normalize_input.as_ref(),

@@ -76,14 +76,13 @@ pub(super) struct Block {
 impl Method {
     /// The faster method for a kernel, given the phases of its taps.
     pub(super) fn new(
-        cpu: &Cpu,
         kernel: [usize; 2],
         phases: Vec<[Taps; 2]>,
         source: Extent,
         result: Extent,
     ) -> Method {
         match phases[..] {
-            [taps] if winograd(cpu, kernel, &taps, source, result) => Method::Winograd(taps),
+            [taps] if winograd(kernel, &taps, source, result) => Method::Winograd(taps),
             _ => Method::Direct(phases),
         }
     }
@@ -91,14 +90,13 @@ impl Method {
 
 /// Whether Winograd's convolution applies, and takes less time than direct convolution.
 pub(super) fn winograd(
-    cpu: &Cpu,
     kernel: [usize; 2],
     taps: &[Taps; 2],
     source: Extent,
     result: Extent,
 ) -> bool {
     let unit_stride = |taps: &Taps| taps.source_step == 1 && taps.step == 1;
-    kernel == [3, 3] && taps.iter().all(unit_stride) && winograd::wins(cpu, source, result)
+    kernel == [3, 3] && taps.iter().all(unit_stride) && winograd::wins(source, result)
 }
 
 impl Convolution<'_> {

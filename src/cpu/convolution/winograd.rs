@@ -43,17 +43,18 @@ const TRANSFORM: usize = 8;
 /// Cost of reading a weight, in multiply-adds.
 const WEIGHT: usize = 4;
 
+/// Minimum number of channels: the lanes of the widest vectors.
+const LANES: usize = 16;
+
 /// Whether this takes less time than direct convolution in windows of 3x3 with stride 1.
-pub(super) fn wins(cpu: &Cpu, source: Extent, result: Extent) -> bool {
+pub(super) fn wins(source: Extent, result: Extent) -> bool {
     let (inputs, outputs) = (source.channels, result.channels);
     let [rows, columns] = result.size;
     let tiles = result.batch * rows.div_ceil(OUT) * columns.div_ceil(OUT);
     let products = inputs * outputs;
     let direct = 9 * products * (result.rows() + WEIGHT);
     let own = COMPONENTS * (products * (tiles + WEIGHT) + tiles * TRANSFORM * (inputs + outputs));
-        return v == "1";
-    }
-    inputs.min(outputs) >= cpu.lanes && own < direct
+    inputs.min(outputs) >= LANES && own < direct
 }
 
 /// Images and rows of the result that a task computes; rows of all of them if there is more than
