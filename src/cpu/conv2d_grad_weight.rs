@@ -50,7 +50,8 @@ pub(super) fn run(cpu: &Cpu, op: &Conv2dGradWeight, mut call: Call<'_>) {
     let lines = dy.batch * dy.size[0];
     let columns = dy.size[1].max(1);
     let groups: Vec<(usize, usize)> = tile::groups(vectors, cpu.widest).collect();
-    let slices = Slices::new(lines, LEAST_PIXELS.div_ceil(columns), &groups);
+    let (least, all) = (LEAST_PIXELS.div_ceil(columns), window_len * dy.channels);
+    let slices = Slices::new(lines, least, all, &groups);
     let pitch = taps[1].receptive_extent() * x.channels;
     let line = taps[0].source_step * pitch + columns * vectors * lanes;
     let lines_at_once = (STAGED / line.max(1))

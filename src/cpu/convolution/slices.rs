@@ -9,6 +9,9 @@ use std::ops::Range;
 /// Tasks of a gradient, if it is large enough.
 const TASKS: usize = 16;
 
+/// Limit of all sums together, in elements, vector padding apart.
+const PARTIAL: usize = 1 << 23;
+
 /// Minimum number of groups of a part: each part copies or transforms the input.
 const LEAST_GROUPS: usize = 2;
 
@@ -30,14 +33,16 @@ pub(in crate::cpu) struct Task<'a, 's> {
 }
 
 impl<'a> Slices<'a> {
-    /// Slices of at least `least` rows, unless there are fewer: writing and adding sums takes as
-    /// long as computing some rows.
+    /// Slices of at least `least` rows, unless there are fewer: writing and adding the `sums` of a
+    /// slice takes as long as computing some rows.
     pub(in crate::cpu) fn new(
         rows: usize,
         least: usize,
+        sums: usize,
         groups: &'a [(usize, usize)],
     ) -> Slices<'a> {
-        let slices = (rows / least.max(1)).clamp(1, TASKS);
+        let most = TASKS.min(PARTIAL / sums.max(1)).max(1);
+        let slices = (rows / least.max(1)).clamp(1, most);
         let parts = TASKS
             .div_ceil(slices)
             .min(groups.len() / LEAST_GROUPS)
@@ -99,7 +104,7 @@ mod tests {
             (128, 8, 4),
         ] {
             let groups = &all[..groups];
-            let slices = Slices::new(rows, least, groups);
+            let slices = Slices::new(rows, least, 1, groups);
             let mut partial = vec![0.0; slices.count() * 3 * groups.len() * 2];
             let mut covered = vec![0; rows * groups.len()];
             for task in slices.tasks(2, &mut partial) {

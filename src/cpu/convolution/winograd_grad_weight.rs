@@ -45,7 +45,11 @@ pub(in crate::cpu) fn run(cpu: &Cpu, operands: Operands<'_>, taps: &[Taps; 2], d
     let vectors = outputs.div_ceil(cpu.lanes);
     let groups: Vec<(usize, usize)> = tile::groups(vectors, cpu.widest).collect();
 
-    let slices = Slices::new(lines, LEAST_TILES.div_ceil(rows.columns), &groups);
+    let (least, all) = (
+        LEAST_TILES.div_ceil(rows.columns),
+        COMPONENTS * inputs * outputs,
+    );
+    let slices = Slices::new(lines, least, all, &groups);
     let block = (TRANSFORMED / (COMPONENTS * inputs)).max(LEAST_BLOCK);
     let block = block.div_ceil(rows.columns).min(slices.longest());
     let tiles = block * rows.columns;

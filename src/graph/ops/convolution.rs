@@ -142,6 +142,7 @@ pub(super) fn cases() -> impl Iterator<Item = Case> {
         (1, [33, 3], [4, 4], [3, 3], 1, 1),
         (1, [10, 8], [6, 7], [5, 4], 3, 2),
         (1, [4, 4], [130, 68], [3, 3], 1, 1),
+        (5, [4, 3], [20, 36], [3, 3], 1, 1),
     ]
     .into_iter()
     .map(|(batch, size, channels, kernel, stride, padding)| Case {
