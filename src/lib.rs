@@ -27,7 +27,7 @@
 //!
 //! A convolution is `src/graph/ops/conv2d.rs` (meaning), `src/graph/rewrite.rs` (what is fused
 //! into it), `src/kernels/conv2d.rs` and `src/kernels/convolution` (which kernel, with what
-//! grid), `shaders/conv2d_*.wgsl` or `src/cpu/conv2d.rs`.
+//! grid), `shaders/conv2d_*.wgsl`, or `src/cpu/conv2d.rs` and `src/cpu/convolution`.
 //!
 //! A checkpoint passes `src/checkpoint` (files of several programs), `src/trained_model.rs` (names
 //! and shapes against the network) and `src/engine/weights.rs` (layout in memory).

@@ -8,8 +8,9 @@
 //! Reductions are partitioned by tensor sizes, never by thread count or vector width, so one
 //! processor gives the same bits every time.
 //!
-//! Convolutions accumulate tiles in vector registers (`tile.rs`); everything else is a loop
-//! over vectors (`columns.rs`).
+//! Convolutions accumulate tiles in vector registers (`tile.rs`), directly or, for windows of 3x3
+//! with stride 1, by Winograd's algorithm (`convolution`); which of them depends on sizes only.
+//! Everything else is a loop over vectors (`columns.rs`).
 
 mod accumulate;
 mod add;
