@@ -8,6 +8,9 @@
 
 mod command;
 mod demo;
+#[expect(dead_code, reason = "`pyr-wgpu doctor` uses the rest")]
+#[path = "../../src/cli/doctor/packages.rs"]
+mod distributions;
 mod facts;
 mod linters;
 mod matrices;
@@ -17,7 +20,9 @@ mod plan;
 mod setup;
 mod test;
 mod tools;
-
+#[expect(dead_code, reason = "`pyr-wgpu doctor` uses the rest")]
+#[path = "../../src/cli/doctor/vulkan.rs"]
+mod vulkan;
 mod web;
 
 use std::process::ExitCode;
