@@ -46,7 +46,7 @@ fn every_kernel_of_the_adapter_passes() {
     let mut seen = (0, 0);
     let rows = test_device(device, |done, total| seen = (done, total));
     let rows = pollster::block_on(rows).unwrap_or_else(|e| panic!("{e}"));
-    assert!(seen.0 == seen.1 && seen.0 > 500, "{seen:?}");
+    assert!(seen.0 == seen.1 && seen.0 > 200, "{seen:?}");
     is_complete(device, &rows);
 }
 

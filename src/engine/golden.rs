@@ -167,8 +167,8 @@ impl Golden {
             if wrong != index {
                 // The partial statistics are wrong, or what merges them, which another kernel for
                 // the node tells apart.
-                let others = offer.legal.iter().filter(|other| **other != chosen);
-                if let Some(other) = others.last() {
+                let mut others = offer.legal.iter().filter(|other| **other != chosen);
+                if let Some(other) = others.next_back() {
                     let mut choices = choices.clone();
                     choices.set(offer.key.clone(), other);
                     if compared.first_wrong(gpu, target, &choices).await? == Some(wrong) {

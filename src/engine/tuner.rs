@@ -104,8 +104,11 @@ impl Tuner {
             let Some(golden) = golden else {
                 return Ok(tuned);
             };
+            let used = tuning.compile(graphs, &tuned.choices)?;
             let start = Instant::now();
-            let fault = tuning.fault(golden, graphs, &tuned.choices).await?;
+            let allowed = |key: &str, variant: &str| tuning.known.allows(key, variant);
+            let devices = (tuning.gpu, &tuning.cpu);
+            let fault = golden.fault(devices, target, &used, allowed).await?;
             let before = tuned.check_seconds.unwrap_or(0.0);
             tuned.check_seconds = Some(before + start.elapsed().as_secs_f64());
             match fault {
@@ -236,21 +239,18 @@ impl Tuning<'_> {
         Ok(best.map(|(_, name)| name))
     }
 
-    /// Checks the kernels that the graphs would use on the golden network.
-    async fn fault(
-        &self,
-        golden: &Golden,
-        graphs: &[Graph],
-        choices: &Choices,
-    ) -> Result<Option<Fault>, EngineError> {
+    /// Compiles what the graphs need, which their engine shares, and returns the kernels that they
+    /// use where there is a choice.
+    fn compile(&self, graphs: &[Graph], choices: &Choices) -> Result<Choices, EngineError> {
         let mut used = Choices::default();
+        let mut all = Vec::new();
         for graph in graphs {
-            used.extend(&kernels::lower(graph, self.target, choices)?.choices);
+            let lowered = kernels::lower(graph, self.target, choices)?;
+            used.extend(&lowered.choices);
+            all.extend(lowered.program.kernels);
         }
-        let allowed = |key: &str, variant: &str| self.known.allows(key, variant);
-        golden
-            .fault((self.gpu, &self.cpu), self.target, &used, allowed)
-            .await
+        self.gpu.compile(&all.iter().collect::<Vec<_>>())?;
+        Ok(used)
     }
 
     /// Excludes a kernel from now on, and forgets the choices of it that are not given.

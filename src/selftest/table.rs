@@ -1,5 +1,7 @@
 //! All checks of a device, as rows of a table.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use super::check::Check;
@@ -44,11 +46,12 @@ pub enum Outcome {
     NotApplicable(String),
 }
 
-/// Kernels that are compiled at once, on all cores.
-const AHEAD: usize = 32;
+/// Checks whose kernels are compiled at once, on all cores.
+const AHEAD: usize = 16;
 
 /// Does all checks of a device, and names what it cannot run. `progress` is told how many of how
-/// many checks are done.
+/// many checks are done. Software adapters compile slowly: there, cases are left out whose kernels
+/// differ from those of others only in the sizes of their tiles.
 ///
 /// # Errors
 /// As [`run_checks`].
@@ -57,7 +60,11 @@ pub async fn test_device(
     progress: impl FnMut(usize, usize),
 ) -> Result<Vec<Row>, EngineError> {
     let samples = Op::samples();
-    let rows = run_checks(device, &Check::all(&samples, device), progress).await?;
+    let mut checks = Check::all(&samples, device);
+    if device.description().is_some_and(|d| d.software()) {
+        leave_out_pipelines(device, &mut checks);
+    }
+    let rows = run_checks(device, &checks, progress).await?;
     Ok(rows.into_iter().chain(missing(device)).collect())
 }
 
@@ -138,26 +145,11 @@ impl Table {
 
     /// The row of a check: a new one for the first.
     fn row_of(&mut self, device: &Device, check: &Check<'_>) -> &mut Row {
-        let (kernel, choices, half) = match check {
-            Check::Case(sample, case, choices) => {
-                (sample.op.name().to_owned(), choices, case.is_half())
-            }
-            Check::Pair(sample, pair, choices) => {
-                let name = format!("{} and {}", sample.op.name(), reduction(pair));
-                (name, choices, pair.is_half())
-            }
-            Check::Halves(_) => ("rounding to f16".to_owned(), &Choices::default(), true),
-        };
-        let variant = match (device, choices.get("")) {
-            (Device::Gpu(_), Some(variant)) => Some(variant.to_owned()),
-            (Device::Gpu(_), None) if matches!(check, Check::Pair(..)) => Some(DEFAULT.to_owned()),
-            _ => None,
-        };
-        let precision = if half { Precision::F16 } else { Precision::F32 };
-        let is_its = |row: &Row| {
-            (&row.kernel, &row.variant, row.precision) == (&kernel, &variant, precision)
-        };
+        let key = key(device, check);
+        let is_its =
+            |row: &Row| (&row.kernel, &row.variant, row.precision) == (&key.0, &key.1, key.2);
         let at = self.0.iter().position(is_its).unwrap_or_else(|| {
+            let (kernel, variant, precision) = key;
             self.0.push(Row {
                 kernel,
                 variant,
@@ -170,6 +162,54 @@ impl Table {
         });
         &mut self.0[at]
     }
+}
+
+/// Kernel, variant and precision of the row of a check.
+fn key(device: &Device, check: &Check<'_>) -> (String, Option<String>, Precision) {
+    let (kernel, choices, half) = match check {
+        Check::Case(sample, case, choices) => {
+            (sample.op.name().to_owned(), choices, case.is_half())
+        }
+        Check::Pair(sample, pair, choices) => {
+            let name = format!("{} and {}", sample.op.name(), reduction(pair));
+            (name, choices, pair.is_half())
+        }
+        Check::Halves(_) => ("rounding to f16".to_owned(), &Choices::default(), true),
+    };
+    let variant = match (device, choices.get("")) {
+        (Device::Gpu(_), Some(variant)) => Some(variant.to_owned()),
+        (Device::Gpu(_), None) if matches!(check, Check::Pair(..)) => Some(DEFAULT.to_owned()),
+        _ => None,
+    };
+    let precision = if half { Precision::F16 } else { Precision::F32 };
+    (kernel, variant, precision)
+}
+
+/// Keeps the checks that need no kernel beyond those of checks before, the first of each row, and
+/// the first of each form of a kernel.
+fn leave_out_pipelines(device: &Device, checks: &mut Vec<Check<'_>>) {
+    let mut rows = HashSet::new();
+    let mut forms = HashSet::new();
+    let mut kernels = HashSet::new();
+    checks.retain(|check| {
+        let own = check.kernels(device);
+        let is_new_row = rows.insert(key(device, check));
+        let is_new_form = own.iter().any(|kernel| !forms.contains(&form(kernel)));
+        let is_known = own.iter().all(|kernel| kernels.contains(kernel));
+        let is_kept = is_new_row || is_new_form || is_known;
+        if is_kept {
+            forms.extend(own.iter().map(form));
+            kernels.extend(own);
+        }
+        is_kept
+    });
+}
+
+/// A kernel's name without the numbers of its tiles: with those of its constants that are flags.
+fn form(kernel: &Kernel) -> String {
+    let is_kept = |word: &&str| !word.contains('=') || word.ends_with("=0") || word.ends_with("=1");
+    let words: Vec<&str> = kernel.name.split(' ').filter(is_kept).collect();
+    words.join(" ")
 }
 
 /// Rows for the kernels that a device cannot run, with the reasons.

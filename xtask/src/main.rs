@@ -8,7 +8,6 @@
 
 mod command;
 mod demo;
-#[expect(dead_code, reason = "`pyr-wgpu doctor` uses the rest")]
 #[path = "../../src/cli/doctor/packages.rs"]
 mod distributions;
 mod facts;
@@ -20,7 +19,6 @@ mod plan;
 mod setup;
 mod test;
 mod tools;
-#[expect(dead_code, reason = "`pyr-wgpu doctor` uses the rest")]
 #[path = "../../src/cli/doctor/vulkan.rs"]
 mod vulkan;
 mod web;

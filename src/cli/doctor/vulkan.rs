@@ -63,8 +63,8 @@ pub(super) fn manifests(
     libraries: &Libraries,
 ) -> (Vec<Manifest>, Option<&'static str>) {
     let environment = |name: &str| environment(name).filter(|value| !value.is_empty());
-    let variable = DRIVER_VARIABLES.into_iter();
-    let variable = variable.filter(|name| environment(name).is_some()).next();
+    let mut variables = DRIVER_VARIABLES.into_iter();
+    let variable = variables.find(|name| environment(name).is_some());
     let places = match variable.and_then(environment) {
         Some(value) => value.split(':').map(PathBuf::from).collect(),
         None => places(environment),
