@@ -14,7 +14,7 @@ use super::{print_json, print_line};
 use crate::engine::{Device, DeviceKind};
 use crate::gpu::adapter;
 use crate::gpu::{Adapter, Checks, GpuError, Selection};
-use crate::selftest::{Outcome, Row, test_device};
+use crate::selftest::{Coverage, Outcome, Row, test_device};
 
 /// Arguments of `selftest`.
 #[derive(ClapArgs)]
@@ -23,6 +23,10 @@ pub(super) struct Args {
     /// Test every adapter, and the CPU with each of its instruction sets
     #[arg(long, conflicts_with_all = ["device", "backend"])]
     all: bool,
+    /// Also the cases that software adapters leave out, since they compile slowly: other tile shapes
+    /// and fused forms
+    #[arg(long)]
+    full: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -142,8 +146,13 @@ fn test(subject: Subject, args: &Args) -> Result<Tested, CliError> {
                 cache::keep_pipelines(gpu);
             }
             args.device.say(&format!("testing {}", device.name()));
+            let is_slow = device.description().is_some_and(|d| d.software());
+            let coverage = match is_slow && !args.full {
+                true => Coverage::Brief,
+                false => Coverage::Full,
+            };
             let mut progress = None;
-            let rows = pollster::block_on(test_device(device, |done, total| {
+            let rows = pollster::block_on(test_device(device, coverage, |done, total| {
                 let quiet = args.device.quiet;
                 let new = || Progress::of_checks("checks", total as u64, quiet);
                 let progress = progress.get_or_insert_with(new);

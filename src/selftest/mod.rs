@@ -19,7 +19,7 @@ pub use case::{Case, Change, cases, check, shapes, stands};
 pub use check::Check;
 pub use halves::Halves;
 pub use pair::{Pair, pairs};
-pub use table::{Outcome, Row, run_checks, test_device};
+pub use table::{Coverage, Outcome, Row, run_checks, test_device};
 
 use crate::engine::EngineError;
 use crate::gpu::GpuError;

@@ -49,23 +49,35 @@ pub enum Outcome {
 /// Checks whose kernels are compiled at once, on all cores.
 const AHEAD: usize = 16;
 
-/// Does all checks of a device, and names what it cannot run. `progress` is told how many of how
-/// many checks are done. Software adapters compile slowly: there, cases are left out whose kernels
-/// differ from those of others only in the sizes of their tiles.
+/// What a self-test covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Every case of every variant.
+    Full,
+    /// Every operator and family of kernels, without the cases that would compile more: other tile
+    /// shapes, other fused forms of a variant.
+    Brief,
+}
+
+/// Does the checks of a device, and names what it cannot run or what is left out. `progress` is told
+/// how many of how many checks are done.
 ///
 /// # Errors
 /// As [`run_checks`].
 pub async fn test_device(
     device: &Device,
+    coverage: Coverage,
     progress: impl FnMut(usize, usize),
 ) -> Result<Vec<Row>, EngineError> {
     let samples = Op::samples();
     let mut checks = Check::all(&samples, device);
-    if device.description().is_some_and(|d| d.software()) {
-        leave_out_pipelines(device, &mut checks);
-    }
+    let left_out = match coverage {
+        Coverage::Full => Vec::new(),
+        Coverage::Brief => leave_out(device, &mut checks),
+    };
     let rows = run_checks(device, &checks, progress).await?;
-    Ok(rows.into_iter().chain(missing(device)).collect())
+    let others = left_out.into_iter().chain(missing(device));
+    Ok(rows.into_iter().chain(others).collect())
 }
 
 /// Does some checks on a device.
@@ -185,25 +197,57 @@ fn key(device: &Device, check: &Check<'_>) -> (String, Option<String>, Precision
     (kernel, variant, precision)
 }
 
-/// Keeps the checks that need no kernel beyond those of checks before, the first of each row, and
-/// the first of each form of a kernel.
-fn leave_out_pipelines(device: &Device, checks: &mut Vec<Check<'_>>) {
+/// Keeps the checks that need no kernel beyond those of checks before; the first of each row, where
+/// one tile of a family stands for all; and, of operators without variants, the first of each form of
+/// a kernel. Returns the rows that are left out.
+fn leave_out(device: &Device, checks: &mut Vec<Check<'_>>) -> Vec<Row> {
     let mut rows = HashSet::new();
     let mut forms = HashSet::new();
     let mut kernels = HashSet::new();
+    let mut left_out: Vec<Row> = Vec::new();
     checks.retain(|check| {
         let own = check.kernels(device);
-        let is_new_row = rows.insert(key(device, check));
-        let is_new_form = own.iter().any(|kernel| !forms.contains(&form(kernel)));
+        let key = key(device, check);
+        let stands = key.1.as_deref().is_none_or(|variant| {
+            let is_of_card = ["tiled", "matrix"]
+                .iter()
+                .any(|family| variant.starts_with(family));
+            !is_of_card || STANDING.contains(&variant)
+        });
+        let is_new_row = stands && !rows.contains(&key);
+        let is_new = |kernel: &Kernel| !forms.contains(&form(kernel));
+        let is_new_form = key.1.is_none() && own.iter().any(is_new);
         let is_known = own.iter().all(|kernel| kernels.contains(kernel));
         let is_kept = is_new_row || is_new_form || is_known;
+        let (kernel, variant, precision) = key.clone();
         if is_kept {
             forms.extend(own.iter().map(form));
             kernels.extend(own);
+            rows.insert(key);
+        } else if !left_out
+            .iter()
+            .any(|row| (&row.kernel, &row.variant, row.precision) == (&kernel, &variant, precision))
+        {
+            let reason = "left out, since software adapters compile it slowly; --full runs it";
+            left_out.push(Row {
+                kernel,
+                variant,
+                precision,
+                cases: 0,
+                largest: None,
+                outcome: Outcome::NotApplicable(reason.to_owned()),
+            });
         }
         is_kept
     });
+    let was_run =
+        |row: &Row| rows.contains(&(row.kernel.clone(), row.variant.clone(), row.precision));
+    left_out.retain(|row| !was_run(row));
+    left_out
 }
+
+/// The tiles that stand for their families.
+const STANDING: [&str; 2] = ["tiled 128x64", "matrix 128x48"];
 
 /// A kernel's name without the numbers of its tiles: with those of its constants that are flags.
 fn form(kernel: &Kernel) -> String {
