@@ -11,7 +11,7 @@
 //! image files, ImageNet ─ data: decode, crop, colours ─▶ f32 images ─▶ device: flip, normalise, erase, mix ─▶ batch
 //! preset or flags ─ model ─▶ layers ─▶ forward graph
 //! forward graph ─ train::step_graph ─▶ fuse, loss, autodiff, fuse, checkpoint activations, update, fuse reductions, halve ─▶ graph of a step
-//! graph + choices of kernels (given, measured, built in) ─ kernels ─▶ program: numbered buffers, dispatches ─ plan ─▶ few physical buffers
+//! graph + choices of kernels (given, measured and checked, built in) ─ kernels ─▶ program: numbered buffers, dispatches ─ plan ─▶ few physical buffers
 //! program + adapter ─ gpu ─▶ pipelines, buffers, bind groups, built once ─▶ submissions of bounded work
 //! the same graph ─ cpu ─▶ loops over the same memory layout, where there is no GPU
 //! loss and correct answers accumulate on the device ─ train::Session ─▶ events ─▶ progress bar, run directory, page
@@ -51,11 +51,12 @@
 //! | 2 | [`kernels`] | the host half of each shader, and the lowering of graphs to programs |
 //! | 2 | [`gpu`] | the only room that names wgpu: adapters, running programs, timing them |
 //! | 2 | [`cpu`] | graphs on the processor: vector instructions, all cores |
-//! | 3 | [`engine`] | graphs in, runnable things out: the devices, one interface to them, the tuner, the self-check of matrix units |
+//! | 3 | [`engine`] | graphs in, runnable things out: the devices, one interface to them, the tuner, the checks of kernels before they are used |
 //! | 4 | [`train`] | recipe, graph of a step, the session over epochs with its events, evaluation, calibration |
 //! | 4 | [`trained_model`] | a network with its weights, from and to a checkpoint |
 //! | 5 | [`mod@onnx`] | a trained model as an ONNX file |
 //! | 5 | [`verify`] | arrays recorded from other programs against ours |
+//! | 5 | [`selftest`] | every kernel that a device can run against the reference of its operator |
 //! | 5 | [`mod@bench`] | speed, and the share of the adapter's own limit |
 //! | 5 | [`predict`] | a trained model and an image to classes |
 //! | 5 | [`run`] | the run directory: configuration, metrics, events, state |
@@ -86,8 +87,10 @@
 //! - `graph`, `program`, `model` and `kernels` perform no input or output and know no device.
 //! - Only [`gpu`] (natively) and [`cli`] block on a device; everything between them is
 //!   asynchronous, because browsers have their event loop.
-//! - Every operator has a plain reference in double precision beside it: the oracle of the
-//!   kernels' tests, what finite differences check, and `--device reference`.
+//! - Every operator has a plain reference in double precision beside it: the oracle of
+//!   [`selftest`] and of the kernels' tests, what finite differences check, and `--device reference`.
+//! - No adapter's kernels are trusted: those that the tuner measures, and a training step of a small
+//!   network ([`train::golden`]), are compared with [`cpu`] before the first run with a driver.
 //! - A rule of [`graph::rewrite`] never changes what is computed, and what is fused shows in the
 //!   printed graph: lowering fuses nothing by itself.
 //!
@@ -140,6 +143,7 @@ pub mod program;
 pub mod rng;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod run;
+pub mod selftest;
 pub mod shape;
 pub mod text;
 pub mod train;

@@ -8,7 +8,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::networks::{self, graph, small_networks};
+use common::networks::{graph, small_networks};
 use common::snapshot;
 use pyr_wgpu::graph::ops::{
     self, BatchMoments, Conv2d, Conv2dGradInput, Draw, Normalize, NormalizeGrad,
@@ -17,7 +17,7 @@ use pyr_wgpu::graph::ops::{
 use pyr_wgpu::graph::{Arena, Graph, Node, Op, Role, Tensor, ValueId, interp, rewrite};
 use pyr_wgpu::model::Input;
 use pyr_wgpu::shape::Shape;
-use pyr_wgpu::train::Mode;
+use pyr_wgpu::train::{Mode, sample_operands};
 
 const EPSILON: f32 = 1e-5;
 
@@ -325,8 +325,8 @@ fn fusion_changes_nothing() {
         assert_eq!(count(&fused, with_relu), count(&unfused, relu), "{name}");
         assert_eq!(count(&fused, relu), 0, "{name}");
 
-        let store = networks::operands(&unfused, 3);
-        assert_eq!(store, networks::operands(&fused, 3), "{name}");
+        let store = sample_operands(&unfused, 3);
+        assert_eq!(store, sample_operands(&fused, 3), "{name}");
         let [unfused, fused] = [unfused, fused].map(|graph| {
             let mut store = store.clone();
             interp::run(&graph, &mut store).unwrap_or_else(|e| panic!("{name}: {e}"));

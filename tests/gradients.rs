@@ -20,7 +20,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::networks::{self, Small};
+use common::networks::{Small, small_networks};
 use pyr_wgpu::graph::interp::{self, Store};
 use pyr_wgpu::graph::ops::{
     BatchMoments, BranchPass, BranchRule, Draw, NormalizeInputs, ScaleBranch,
@@ -32,7 +32,7 @@ use pyr_wgpu::graph::{
 use pyr_wgpu::model::{Input, TensorKind, names};
 use pyr_wgpu::rng::{Purpose, Stream, philox4x32};
 use pyr_wgpu::shape::{DType, Shape};
-use pyr_wgpu::train::{Mode, step_graph};
+use pyr_wgpu::train::{Mode, sample_operands, step_graph};
 
 /// Steps that are tried, the largest first.
 const STEPS: [f64; 4] = [1e-3, 1e-4, 1e-5, 1e-6];
@@ -550,7 +550,7 @@ fn check_network(tally: &mut Tally, small: &Small, elements: usize, wanted: impl
         Passes::default(),
     );
     let graph = graph.unwrap_or_else(|e| panic!("{name}: {e}"));
-    let store = networks::operands(&graph, 5);
+    let store = sample_operands(&graph, 5);
     let mut results = store.clone();
     interp::run(&graph, &mut results).unwrap_or_else(|e| panic!("{name}: {e}"));
     let scalar = loss_of(&graph);
@@ -566,7 +566,7 @@ fn check_network(tally: &mut Tally, small: &Small, elements: usize, wanted: impl
 #[test]
 fn gradients_of_whole_networks_agree_with_central_differences() {
     let mut tally = Tally::default();
-    for small in networks::small_networks() {
+    for small in small_networks() {
         match small.name {
             // Larger than the others: only one unit, which has a projection.
             "preresnet" => check_network(&mut tally, &small, 1, |parameter| {

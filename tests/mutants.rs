@@ -10,15 +10,12 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use common::halves::Halves;
-use common::kernel::{Case, Change, cases};
-use common::pair::{Pair, pairs};
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::graph::Op;
 use pyr_wgpu::graph::ops::Sample;
-use pyr_wgpu::kernels::{self, Choices};
-use pyr_wgpu::program::{Kernel, Program};
+use pyr_wgpu::program::Program;
 use pyr_wgpu::rng::{Purpose, Stream};
+use pyr_wgpu::selftest::{Change, Check};
 
 /// Share of the mutants that must be caught. Not all can be: some are equivalent to the original.
 const LEAST_CAUGHT: f64 = 0.8;
@@ -26,67 +23,19 @@ const LEAST_CAUGHT: f64 = 0.8;
 /// Maximum number of tests of other kernels that are tried on a mutant.
 const MOST_OTHERS: usize = 24;
 
-/// A test of some kernels.
-enum KernelTest<'a> {
-    Case(&'a Sample, Case, Choices),
-    Pair(&'a Sample, Pair, Choices),
-    Halves(Halves),
-}
-
-impl<'a> KernelTest<'a> {
-    /// All tests of a sample.
-    fn of(sample: &'a Sample, device: &Device) -> Vec<KernelTest<'a>> {
-        let cases = cases(device, sample).into_iter();
-        let cases = cases.map(|(case, choices)| KernelTest::Case(sample, case, choices));
-        let pairs = pairs(sample).into_iter();
-        let pairs = pairs.map(|(pair, choices)| KernelTest::Pair(sample, pair, choices));
-        cases.chain(pairs).collect()
-    }
-
-    /// The sample, by its address.
-    fn sample(&self) -> Option<*const Sample> {
-        match self {
-            KernelTest::Case(sample, ..) | KernelTest::Pair(sample, ..) => {
-                Some(*sample as *const Sample)
+/// Whether a check fails with a mutant, or without one.
+fn fails(check: &Check<'_>, device: &Device, mutant: Option<&Mutant>) -> bool {
+    let change = |program: &mut Program| {
+        for kernel in &mut program.kernels {
+            if let Some(text) = mutant.and_then(|mutant| mutant.apply(&kernel.source)) {
+                kernel.source = text.into();
             }
-            KernelTest::Halves(_) => None,
         }
-    }
-
-    /// The kernels that it tests; none if the device cannot run it.
-    fn kernels(&self, device: &Device) -> Vec<Kernel> {
-        let default = Choices::default();
-        let (graph, choices) = match self {
-            KernelTest::Case(_, case, choices) => (case.graph(), choices),
-            KernelTest::Pair(_, pair, choices) => (pair.graph(), choices),
-            KernelTest::Halves(halves) => (halves.graph(), &default),
-        };
-        let lowered = kernels::lower(graph, &device.target(), choices);
-        lowered.map_or_else(|_| Vec::new(), |lowered| lowered.program.kernels)
-    }
-
-    /// Whether the test fails with a mutant, or without one.
-    fn fails(&self, device: &Device, mutant: Option<&Mutant>) -> bool {
-        let change = |program: &mut Program| {
-            for kernel in &mut program.kernels {
-                if let Some(text) = mutant.and_then(|mutant| mutant.apply(&kernel.source)) {
-                    kernel.source = text.into();
-                }
-            }
-        };
-        let change = Some(&change as Change<'_>);
-        let run = || match self {
-            KernelTest::Case(sample, case, choices) => {
-                pollster::block_on(case.check(device, sample, choices, change)).is_err()
-            }
-            KernelTest::Pair(sample, pair, choices) => {
-                pair.check(device, sample, choices, change).is_err()
-            }
-            KernelTest::Halves(halves) => pollster::block_on(halves.check(device, change)).is_err(),
-        };
-        // A wrong result can also be one that the test cannot read.
-        catch_unwind(AssertUnwindSafe(run)).unwrap_or(true)
-    }
+    };
+    let change = Some(&change as Change<'_>);
+    let run = || pollster::block_on(check.run(device, change)).is_err();
+    // A wrong result can also be one that the check cannot read.
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(true)
 }
 
 /// A change of a line in a function, in every kernel that has it.
@@ -261,9 +210,9 @@ fn is_valid(text: &str) -> bool {
     module.is_ok_and(|module| validator.validate(&module).is_ok())
 }
 
-/// The tests, and which kernels and functions they reach.
+/// The checks, and which kernels and functions they reach.
 struct Suite<'a> {
-    tests: Vec<KernelTest<'a>>,
+    tests: Vec<Check<'a>>,
     /// The text of each kernel, and the tests that run it.
     kernels: BTreeMap<String, (Arc<str>, Vec<usize>)>,
     /// The kernels that reach each function. Entry points have the stems of their files.
@@ -272,12 +221,8 @@ struct Suite<'a> {
 
 impl<'a> Suite<'a> {
     fn new(samples: &'a [Sample], device: &Device) -> Suite<'a> {
-        let of_samples = samples.iter();
-        let of_samples = of_samples.flat_map(|sample| KernelTest::of(sample, device));
         let mut suite = Suite {
-            tests: of_samples
-                .chain([KernelTest::Halves(Halves::new())])
-                .collect(),
+            tests: Check::all(samples, device),
             kernels: BTreeMap::new(),
             users: BTreeMap::new(),
         };
@@ -321,7 +266,7 @@ impl<'a> Suite<'a> {
     }
 
     /// The tests of a kernel, then some of other kernels with the function, one for each sample.
-    fn tests_of(&self, function: &str, name: &str, random: &mut Stream) -> Vec<&KernelTest<'a>> {
+    fn tests_of(&self, function: &str, name: &str, random: &mut Stream) -> Vec<&Check<'a>> {
         let test = |at: &usize| &self.tests[*at];
         let mut chosen: Vec<_> = self.kernels[name].1.iter().map(test).collect();
         let others = self.users[function].iter().filter(|other| *other != name);
@@ -331,12 +276,17 @@ impl<'a> Suite<'a> {
         let most = chosen.len() + MOST_OTHERS;
         while chosen.len() < most && !others.is_empty() {
             let other = others.swap_remove(random.below(others.len() as u32) as usize);
-            if chosen.iter().all(|test| test.sample() != other.sample()) {
+            if chosen.iter().all(|test| address(test) != address(other)) {
                 chosen.push(other);
             }
         }
         chosen
     }
+}
+
+/// The sample of a check, by its address.
+fn address(check: &Check<'_>) -> Option<*const Sample> {
+    check.sample().map(std::ptr::from_ref)
 }
 
 fn pick<'a, T>(list: &'a [T], random: &mut Stream) -> &'a T {
@@ -365,12 +315,12 @@ fn mutants_of_kernels_are_caught() {
         };
         let tests = suite.tests_of(function, name, random);
         drawn += 1;
-        match tests.iter().any(|test| test.fails(device, Some(&mutant))) {
+        match tests.iter().any(|test| fails(test, device, Some(&mutant))) {
             true => {
                 caught += 1;
                 // The mutant failed, not the device.
                 assert!(
-                    !tests[0].fails(device, None),
+                    !fails(tests[0], device, None),
                     "{name} fails without a mutant"
                 );
             }

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::networks::{self, Small, graph, images, small_networks, tiny};
+use common::networks::{Small, graph, images, small_networks, tiny};
 use common::snapshot;
 use pyr_wgpu::graph::interp::{self, Store};
 use pyr_wgpu::graph::ops::BranchPass;
@@ -14,7 +14,7 @@ use pyr_wgpu::graph::{ActivationCheckpointing, Data, Op, Passes};
 use pyr_wgpu::kernels::{self, Choices, Target};
 use pyr_wgpu::model::{Input, Network, NetworkSpec, names, preset};
 use pyr_wgpu::program::plan::Plan;
-use pyr_wgpu::train::{Mode, StepOptions, step_graph, update_graph};
+use pyr_wgpu::train::{Mode, StepOptions, sample_operands, step_graph, update_graph};
 
 #[test]
 fn a_tiny_network_prints_as_before() {
@@ -35,7 +35,7 @@ fn one_micro_batch_is_a_batch() {
     let network = tiny();
     let run = |mode| {
         let graph = graph(&network, 2, &Input::Tensor, mode, true);
-        let mut store = networks::operands(&graph, 3);
+        let mut store = sample_operands(&graph, 3);
         interp::run(&graph, &mut store).unwrap();
         store
     };
@@ -74,7 +74,7 @@ fn computing_again_changes_memory_only() {
             graph.unwrap_or_else(|e| panic!("{name}: {e}"))
         });
         let results = graphs.each_ref().map(|graph| {
-            let mut store = networks::operands(graph, 3);
+            let mut store = sample_operands(graph, 3);
             interp::run(graph, &mut store).unwrap_or_else(|e| panic!("{name}: {e}"));
             store
         });
@@ -122,7 +122,7 @@ fn evaluation_uses_the_expectation_of_random_factors() {
     let deep = with(&|spec| spec.stochastic_depth = 0.4);
     let logits = |network: &Network, scaled: bool, fuse: bool| -> Vec<f64> {
         let graph = graph(network, 2, &Input::Tensor, None, fuse);
-        let mut store = networks::operands(&graph, 3);
+        let mut store = sample_operands(&graph, 3);
         for unit in 1..=3 {
             // Units 1, 2 and 3 of three: 1 − (l/3)·(1 − 0.4).
             let survival = 1.0 - f64::from(unit) / 3.0 * 0.6;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::networks::{self, Small, small_networks};
+use common::networks::{Small, small_networks};
 use common::runs::{Run, finish, precisions};
 use pyr_wgpu::engine::TensorKind;
 use pyr_wgpu::graph::interp::{self, Store};
@@ -13,7 +13,7 @@ use pyr_wgpu::kernels::{self, Choices, Target};
 use pyr_wgpu::model::{Input, Network, names, preset};
 use pyr_wgpu::program::plan::Plan;
 use pyr_wgpu::shape::DType;
-use pyr_wgpu::train::{Mode, step_graph};
+use pyr_wgpu::train::{Mode, sample_operands, step_graph};
 
 fn graph(network: &Network, batch: usize, precision: Precision) -> Graph {
     let passes = Passes {
@@ -25,7 +25,7 @@ fn graph(network: &Network, batch: usize, precision: Precision) -> Graph {
 }
 
 fn run(graph: &Graph, seed: u64) -> Store {
-    let mut store = networks::operands(graph, seed);
+    let mut store = sample_operands(graph, seed);
     interp::run(graph, &mut store).unwrap_or_else(|e| panic!("{e}"));
     store
 }

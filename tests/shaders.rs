@@ -9,7 +9,6 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::kernel::{Case, stands};
 use common::networks::small_networks;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Literal, Module, ScalarKind, StorageAccess};
@@ -18,6 +17,7 @@ use pyr_wgpu::graph::{Graph, Op, Passes, Precision};
 use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
 use pyr_wgpu::model::{BatchAugmentation, Input, Network, Preprocessing, names, preset};
 use pyr_wgpu::program::{Access, Kernel, MatrixUnit, Needs, Program};
+use pyr_wgpu::selftest::{Case, stands};
 use pyr_wgpu::shape::{DType, PixelFormat};
 use pyr_wgpu::train::{Mode, step_graph};
 

@@ -5,12 +5,13 @@ mod common;
 use std::time::Duration;
 
 use common::networks::small_networks;
-use pyr_wgpu::engine::{Device, Engine, EngineError, Tuned, Tuner, TuningCache};
+use pyr_wgpu::engine::{Device, Engine, EngineError, Golden, Tuned, Tuner, TuningCache};
 use pyr_wgpu::gpu::GpuError;
 use pyr_wgpu::graph::{Graph, Passes, Precision};
-use pyr_wgpu::kernels::{Choices, Target};
+use pyr_wgpu::kernels::{self, Choices, Offer, Target, kernel_name};
 use pyr_wgpu::model::Input;
-use pyr_wgpu::train::{Mode, step_graph};
+use pyr_wgpu::program::Kernel;
+use pyr_wgpu::train::{Mode, golden, step_graph};
 
 /// The adapter's target as if it were a graphics card.
 fn target(device: &Device) -> Target {
@@ -54,7 +55,7 @@ fn check(device: &Device, graphs: &[Graph]) {
     let text = serde_json::to_string(&tuner.memory).unwrap();
     let mut tuner = Tuner {
         memory: serde_json::from_str(&text).unwrap(),
-        measure: false,
+        ..Tuner::default()
     };
     let again = tune(&mut tuner, &Choices::default());
     assert_eq!((again.measured, &again.choices), (0, &first.choices));
@@ -75,6 +76,205 @@ fn check(device: &Device, graphs: &[Graph]) {
             ..Tuned::default()
         }
     );
+}
+
+/// The first convolution of some graphs.
+fn convolution(graphs: &[Graph], target: &Target) -> Offer {
+    let lowered = kernels::lower(&graphs[0], target, &Choices::default());
+    let offers = lowered.unwrap_or_else(|e| panic!("{e}")).offers;
+    let mut offers = offers.into_iter();
+    let found = offers.find(|offer| offer.key.starts_with("conv2d 3x3/1"));
+    found.expect("the network has convolutions")
+}
+
+/// Names of the shaders that compute the convolutions with a variant, and with no other.
+fn shaders(graphs: &[Graph], target: &Target, offer: &Offer, variant: &str) -> Vec<String> {
+    let kernels = |variant: &str| -> Vec<Kernel> {
+        let choices = Choices::everywhere(variant);
+        let lowered = kernels::lower(&graphs[0], target, &choices);
+        lowered.map_or_else(|_| Vec::new(), |lowered| lowered.program.kernels)
+    };
+    let others = offer.legal.iter().filter(|other| **other != variant);
+    let others: Vec<Kernel> = others.flat_map(|other| kernels(other)).collect();
+    let own = kernels(variant).into_iter();
+    let own = own.filter(|kernel| !others.contains(kernel));
+    let is_forward = |name: &String| name.starts_with("conv2d_") && !name.contains("grad");
+    let names: Vec<String> = own.map(|kernel| kernel.name).filter(is_forward).collect();
+    assert!(!names.is_empty(), "{variant}");
+    names
+}
+
+fn complete(
+    tuner: &mut Tuner,
+    device: &Device,
+    target: &Target,
+    graphs: &[Graph],
+) -> Result<Tuned, EngineError> {
+    let none = Choices::default();
+    pollster::block_on(tuner.complete(device, target, graphs, &none))
+}
+
+/// No choice is of an excluded kernel.
+fn is_consistent(tuned: &Tuned) -> bool {
+    let excluded = |kernel: String| tuned.excluded.iter().any(|(other, _)| *other == kernel);
+    let mut choices = tuned.choices.iter();
+    choices.all(|(key, variant)| !excluded(kernel_name(key, variant)))
+}
+
+/// A candidate that computes wrong values is excluded and named, also if it is the first, and is
+/// not tried again.
+#[test]
+fn a_wrong_candidate_is_excluded_wherever_it_stands() {
+    let Some(device) = common::gpu() else { return };
+    let target = target(device);
+    let graphs = graphs(Precision::F32);
+    let offer = convolution(&graphs, &target);
+    for place in 0..2 {
+        let variant = offer.candidates()[place];
+        let names = shaders(&graphs, &target, &offer, variant);
+        let faulty = common::faulty_gpu(
+            move |kernel| names.contains(&kernel.name),
+            common::WRONG_SUM,
+        );
+        let faulty = faulty.expect("there is an adapter");
+        let mut tuner = Tuner {
+            measure: true,
+            ..Tuner::default()
+        };
+        let mut excluded = Vec::new();
+        // The time limit may leave nodes to the next call.
+        let tuned = loop {
+            let tuned = complete(&mut tuner, &faulty, &target, &graphs).unwrap();
+            assert!(is_consistent(&tuned), "{tuned:?}");
+            excluded.extend(tuned.excluded.clone());
+            if tuned.skipped == 0 {
+                break tuned;
+            }
+        };
+        let kernel = kernel_name(&offer.key, variant);
+        let [(name, reason)] = &excluded[..] else {
+            panic!("{kernel}: {excluded:?}");
+        };
+        assert!(
+            *name == kernel && reason.contains("wrong"),
+            "{name}: {reason}"
+        );
+        // The cache knows it, also without measuring, and for nodes that were not measured.
+        let text = serde_json::to_string(&tuner.memory).unwrap();
+        for measure in [true, false] {
+            let mut tuner = Tuner {
+                memory: serde_json::from_str(&text).unwrap(),
+                measure,
+                ..Tuner::default()
+            };
+            let again = complete(&mut tuner, &faulty, &target, &graphs).unwrap();
+            assert_eq!((again.measured, &again.choices), (0, &tuned.choices));
+            assert_eq!(again.excluded, []);
+        }
+    }
+}
+
+/// The kernels that an adapter uses without measuring are checked once, on the golden network.
+#[test]
+fn the_golden_network_finds_a_wrong_kernel() {
+    let Some(device) = common::gpu() else { return };
+    let target = device.target();
+    for precision in [Precision::F32, Precision::F16] {
+        let graphs = graphs(precision);
+        let offer = convolution(&graphs, &target);
+        let variant = offer.legal[0];
+        let names = shaders(&graphs, &target, &offer, variant);
+        let faulty = common::faulty_gpu(
+            move |kernel| {
+                names
+                    .iter()
+                    .any(|name| family(name) == family(&kernel.name))
+            },
+            common::WRONG_SUM,
+        );
+        let faulty = faulty.expect("there is an adapter");
+        let new = || Tuner {
+            measure: true,
+            golden: [Precision::F32, Precision::F16].map(golden).into(),
+            ..Tuner::default()
+        };
+        let mut tuner = new();
+        let tuned = complete(&mut tuner, &faulty, &target, &graphs).unwrap();
+        let kernel = kernel_name(&offer.key, variant);
+        let excluded: Vec<&str> = tuned
+            .excluded
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert!(
+            excluded.contains(&kernel.as_str()),
+            "{kernel}: {excluded:?}"
+        );
+        assert!(is_consistent(&tuned), "{tuned:?}");
+        assert!(tuned.check_seconds.is_some());
+        // What was chosen instead can be run, and is not checked again.
+        Engine::new(&faulty, graphs.clone(), &tuned.choices).unwrap();
+        let again = complete(&mut tuner, &faulty, &target, &graphs).unwrap();
+        assert_eq!((again.check_seconds, again.excluded), (None, vec![]));
+        assert_eq!(again.choices, tuned.choices);
+    }
+}
+
+/// A shader's name without the values of its constants.
+fn family(name: &str) -> &str {
+    name.split(' ').next().unwrap_or(name)
+}
+
+/// A kernel without another in its place is an error that names it.
+#[test]
+fn a_wrong_kernel_without_another_is_an_error() {
+    for [shader, right, wrong] in [
+        ["sgd", "old_p - rate", "old_p + rate"],
+        ["global_average_pool_grad", "upstream / ", "upstream + "],
+        ["merge_moments", "delta * share,", "delta * share * 1.5,"],
+    ] {
+        let Some(faulty) =
+            common::faulty_gpu(move |kernel| family(&kernel.name) == shader, [right, wrong])
+        else {
+            return;
+        };
+        let mut tuner = Tuner {
+            measure: true,
+            golden: vec![golden(Precision::F32)],
+            ..Tuner::default()
+        };
+        let target = faulty.target();
+        let tuned = complete(&mut tuner, &faulty, &target, &graphs(Precision::F32));
+        match tuned.unwrap_err() {
+            EngineError::Faulty { kernel, .. } => assert_eq!(kernel, shader),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// An adapter that works passes once in each precision; with no measuring it is not checked.
+#[test]
+fn an_adapter_is_checked_once() {
+    let Some(device) = common::gpu() else { return };
+    let target = device.target();
+    let networks: Vec<Golden> = [Precision::F32, Precision::F16].map(golden).into();
+    let mut tuner = Tuner {
+        golden: networks,
+        ..Tuner::default()
+    };
+    for precision in [Precision::F32, Precision::F16] {
+        let graphs = graphs(precision);
+        for (measure, is_checked) in [(false, false), (true, true), (true, false)] {
+            tuner.measure = measure;
+            let tuned = complete(&mut tuner, device, &target, &graphs).unwrap();
+            assert_eq!(
+                tuned.check_seconds.is_some(),
+                is_checked,
+                "{precision} {measure}"
+            );
+            assert_eq!(tuned.excluded, []);
+        }
+    }
 }
 
 /// A device that is lost while kernels are compiled or measured, or before, is an error.

@@ -113,7 +113,7 @@ impl DeviceArgs {
         self.request().kind() == DeviceKind::Auto && self.backend.is_none()
     }
 
-    fn request(&self) -> DeviceRequest {
+    pub(super) fn request(&self) -> DeviceRequest {
         DeviceRequest {
             device: Some(self.device.clone()),
             backend: self.backend.clone(),
@@ -189,7 +189,7 @@ impl DeviceArgs {
             }
             Device::Gpu(_) => ", the first hardware adapter".to_owned(),
             Device::Cpu(_) => {
-                ", because no graphics card was found; if there is one, install its Vulkan driver"
+                ", because no graphics card was found; if there is one, see `pyr-wgpu doctor`"
                     .to_owned()
             }
             Device::Reference => String::new(),

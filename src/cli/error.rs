@@ -118,7 +118,7 @@ impl From<EngineError> for CliError {
             EngineError::Gpu(error) => error.into(),
             EngineError::Lower(error) => error.into(),
             EngineError::Graph(error) => error.into(),
-            EngineError::Memory(_) | EngineError::Precision(_) => {
+            EngineError::Memory(_) | EngineError::Precision(_) | EngineError::Faulty { .. } => {
                 CliError::Device(error.to_string())
             }
         }

@@ -14,6 +14,7 @@ mod data;
 mod dataset;
 mod device;
 mod devices;
+mod doctor;
 mod error;
 mod eval;
 mod files;
@@ -23,6 +24,7 @@ mod output;
 mod predict;
 mod progress;
 mod report;
+mod selftest;
 mod signals;
 mod stdout;
 mod step;
@@ -73,6 +75,10 @@ enum Command {
     Verify(verify::Args),
     /// List this machine's adapters
     Devices(devices::Args),
+    /// Show what this system lacks to use its GPU, and the commands that bring it
+    Doctor(doctor::Args),
+    /// Compare every kernel that an adapter can run with a plain reference, for bug reports
+    Selftest(selftest::Args),
     /// Measure speed, and compare it with the adapter's measured limits
     Bench(bench::Args),
 }
@@ -132,6 +138,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Summary(args) => summary::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Selftest(args) => selftest::run(args),
         Command::Bench(args) => bench::run(args),
     }
 }

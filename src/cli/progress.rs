@@ -13,7 +13,7 @@ use super::output::{draw, erase, is_drawn, print_message};
 /// Shortest time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Progress of one phase, counted in images or bytes.
+/// Progress of one phase, counted in images, bytes or checks.
 pub(super) struct Progress {
     unit: Unit,
     kind: Display,
@@ -30,6 +30,7 @@ pub(super) struct Progress {
 enum Unit {
     Images,
     Bytes,
+    Checks,
 }
 
 enum Display {
@@ -52,6 +53,11 @@ impl Progress {
         Progress::of(Unit::Bytes, label, done, total, quiet)
     }
 
+    /// Starts at none of `total` checks.
+    pub(super) fn of_checks(label: &str, total: u64, quiet: bool) -> Progress {
+        Progress::of(Unit::Checks, label, 0, total, quiet)
+    }
+
     fn of(unit: Unit, label: &str, done: u64, total: u64, quiet: bool) -> Progress {
         let kind = match (quiet, std::io::stderr().is_terminal()) {
             (true, _) => Display::Quiet,
@@ -59,7 +65,7 @@ impl Progress {
                 let label = label.to_owned();
                 let begun = draw(on_bar(move |bar| {
                     let style = match unit {
-                        Unit::Images => "{prefix} {bar:24} {pos}/{len} {msg}",
+                        Unit::Images | Unit::Checks => "{prefix} {bar:24} {pos}/{len} {msg}",
                         Unit::Bytes => "{prefix} {bar:24} {bytes}/{total_bytes} {msg}",
                     };
                     let style = ProgressStyle::with_template(style).expect("a fixed template");
@@ -102,10 +108,11 @@ impl Progress {
         self.done = done;
         let left = (self.total - done) as f64 / self.rate().max(1e-9);
         let rate = match self.unit {
-            Unit::Images => images_per_second(self.rate()),
-            Unit::Bytes => format!("{}/s", bytes(self.rate() as u64)),
+            Unit::Images => format!("{}, ", images_per_second(self.rate())),
+            Unit::Bytes => format!("{}/s, ", bytes(self.rate() as u64)),
+            Unit::Checks => String::new(),
         };
-        let rate = format!("{rate}, {} left", duration(left));
+        let rate = format!("{rate}{} left", duration(left));
         match &mut self.kind {
             Display::Quiet => {}
             // While the terminal is stopped, a later state replaces this one.
@@ -124,7 +131,7 @@ impl Progress {
                     *last = Instant::now();
                     let (label, total) = (&self.label, self.total);
                     let state = match self.unit {
-                        Unit::Images => format!("{done}/{total}"),
+                        Unit::Images | Unit::Checks => format!("{done}/{total}"),
                         Unit::Bytes => format!("{} of {}", bytes(done), bytes(total)),
                     };
                     print_message(&format!("{label} {state} {rate}{}", text()));

@@ -6,8 +6,9 @@ use super::cache;
 use super::device::DeviceArgs;
 use super::error::CliError;
 use crate::engine::{Device, EngineError, Tuned, Tuner, TuningCache};
-use crate::graph::Graph;
+use crate::graph::{Graph, Precision};
 use crate::kernels::Choices;
+use crate::train::golden;
 
 /// Values of `--tune`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,11 +54,16 @@ impl TuneArgs {
                 Tune::On | Tune::Cached => load_choices(),
             },
             measure: tune == Tune::On,
+            golden: match tune {
+                Tune::On => [Precision::F32, Precision::F16].map(golden).into(),
+                Tune::Cached | Tune::Off => Vec::new(),
+            },
         }
     }
 }
 
-/// Completes the choices for some graphs, caches new measurements, and prints how long they took.
+/// Completes the choices for some graphs, caches new measurements, and prints how long they took
+/// and which kernels must not be used.
 ///
 /// # Errors
 /// If the device fails, or cannot run the graphs.
@@ -75,16 +81,32 @@ pub(super) fn complete(
         measured,
         skipped,
         seconds,
+        check_seconds,
+        excluded,
     } = pollster::block_on(tuned)?;
-    if measured > 0 {
+    if measured > 0 || check_seconds.is_some() || !excluded.is_empty() {
         save_choices(&tuner.memory);
+    }
+    for (kernel, reason) in &excluded {
+        log.say(&format!(
+            "warning: the kernel {kernel} is no longer used on {}: {reason}; update the driver, and \
+             report the output of `pyr-wgpu selftest`",
+            device.selector()
+        ));
+    }
+    if measured > 0 {
         log.say(&format!(
             "kernels: {measured} layers measured in {seconds:.1} s"
         ));
     }
+    if let Some(seconds) = check_seconds {
+        log.say(&format!(
+            "kernels: a small network was compared with the processor in {seconds:.1} s"
+        ));
+    }
     if skipped > 0 {
         log.say(&format!(
-            "kernels: the time limit left {skipped} layers, which the next run measures"
+            "kernels: {skipped} layers were not measured for lack of time; the next run continues"
         ));
     }
     Ok(choices)

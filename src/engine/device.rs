@@ -77,10 +77,6 @@ impl Device {
     ///
     /// # Errors
     /// If there is no such device, or the driver fails to open it.
-    #[cfg_attr(
-        target_arch = "wasm32",
-        expect(clippy::arc_with_non_send_sync, reason = "browsers have one thread")
-    )]
     pub async fn open(request: &DeviceRequest) -> Result<Device, GpuError> {
         let device = match request.kind() {
             DeviceKind::Cpu => return Ok(Device::cpu()),
@@ -106,8 +102,28 @@ impl Device {
             true => Checks::On,
             false => Checks::Off,
         };
-        let gpu = open(adapter, checks, request.matrices).await?;
+        // Software adapters gain nothing from matrix units.
+        let matrices = request.matrices && !adapter.description.software();
+        Device::on(adapter, checks, matrices).await
+    }
+
+    /// Opens an adapter, with its matrix units if they are asked for and pass the self-check.
+    ///
+    /// # Errors
+    /// If the driver fails to open it.
+    #[cfg_attr(
+        target_arch = "wasm32",
+        expect(clippy::arc_with_non_send_sync, reason = "browsers have one thread")
+    )]
+    pub async fn on(adapter: Adapter, checks: Checks, matrices: bool) -> Result<Device, GpuError> {
+        let gpu = open(adapter, checks, matrices).await?;
         Ok(Device::Gpu(Arc::new(gpu)))
+    }
+
+    /// The CPU once for each vector instruction set that it has, the fastest first.
+    pub fn cpu_kinds() -> Vec<Device> {
+        let kinds = Cpu::kinds().into_iter();
+        kinds.map(|cpu| Device::Cpu(Arc::new(cpu))).collect()
     }
 
     /// Resolves when everything submitted to the device is done.
@@ -173,13 +189,8 @@ impl Device {
     }
 }
 
-/// Opens an adapter, with its matrix units if they are asked for and pass the self-check.
-///
-/// # Errors
-/// If the driver fails to open it.
 async fn open(mut adapter: Adapter, checks: Checks, matrices: bool) -> Result<Gpu, GpuError> {
-    if adapter.description.software() || !matrices {
-        // Software adapters gain nothing from matrix units.
+    if !matrices {
         adapter.description.matrices.clear();
     }
     let opened = Gpu::open(&adapter, checks).await;

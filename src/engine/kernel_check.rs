@@ -1,10 +1,9 @@
-//! Runs one graph on an adapter with random operands, for the tuner and for the self-check of
-//! matrix units.
+//! Runs one graph on an adapter with given operands, for the tuner and the self-checks.
 
 use super::EngineError;
 use crate::gpu::{BufferRange, Gpu, LoadedPrograms};
 use crate::graph::{Graph, Role, Tensor, interp, precision};
-use crate::kernels::{self, Choices, Target};
+use crate::kernels::{self, Choices, Lowered, Target};
 use crate::rng::{Purpose, Stream};
 use crate::shape::{DType, Shape};
 
@@ -17,10 +16,14 @@ const AGREE_HALF: f64 = 2e-3;
 /// Number of random values, which repeat in larger operands.
 const NUMBERS: usize = 1 << 16;
 
-/// A graph, ready to run with random operands.
+/// Contents of memory by the names of values.
+pub(super) type Words = Vec<(String, Vec<u32>)>;
+
+/// A graph, ready to run with its operands.
 pub(super) struct KernelCheck<'a> {
     gpu: &'a Gpu,
     graph: &'a Graph,
+    lowered: Lowered,
     /// The graph's program.
     pub(super) loaded: LoadedPrograms,
 }
@@ -35,31 +38,49 @@ impl<'a> KernelCheck<'a> {
         target: &Target,
         graph: &'a Graph,
         choices: &Choices,
+        operands: &Words,
     ) -> Result<KernelCheck<'a>, EngineError> {
-        let program = kernels::lower(graph, target, choices)?.program;
-        let loaded = LoadedPrograms::new(gpu, &[&program])?;
-        for (name, tensor) in operands(graph) {
-            let words = tensor.to_words();
-            loaded.write(gpu, loaded.buffer(&name), 0, bytemuck::cast_slice(&words));
+        let lowered = kernels::lower(graph, target, choices)?;
+        let loaded = LoadedPrograms::new(gpu, &[&lowered.program])?;
+        let check = KernelCheck {
+            gpu,
+            graph,
+            lowered,
+            loaded,
+        };
+        for (name, words) in operands {
+            let BufferRange { buffer, offset, .. } = check.range(name);
+            check
+                .loaded
+                .write(gpu, buffer, offset, bytemuck::cast_slice(words));
         }
-        Ok(KernelCheck { gpu, graph, loaded })
+        Ok(check)
     }
 
-    /// Reads a result of the last run.
+    /// Reads a lasting value as the last run left it.
     ///
     /// # Errors
     /// If the device fails.
-    pub(super) async fn read(&self, name: &str) -> Result<Vec<f64>, EngineError> {
-        let id = self.graph.find(name).expect("the graph has the result");
-        let shape = self.graph.shape(id);
-        let range = BufferRange {
-            buffer: self.loaded.buffer(name),
-            offset: 0,
-            bytes: shape.bytes(),
-        };
-        let read = self.loaded.read(self.gpu, &[range]).await?;
+    pub(super) async fn read(&self, name: &str) -> Result<Tensor, EngineError> {
+        let read = self.loaded.read(self.gpu, &[self.range(name)]).await?;
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(&read[0]);
-        Ok(Tensor::from_words(shape, &words).values().to_vec())
+        Ok(Tensor::from_words(self.shape(name), &words))
+    }
+
+    fn shape(&self, name: &str) -> &Shape {
+        let id = self.graph.find(name).expect("the graph has the value");
+        self.graph.shape(id)
+    }
+
+    fn range(&self, name: &str) -> BufferRange {
+        let id = self.graph.find(name).expect("the graph has the value");
+        let place = self.lowered.places[id.0].expect("lasting values have places");
+        let buffer = &self.lowered.program.buffers[place.buffer.0];
+        BufferRange {
+            buffer: self.loaded.buffer(&buffer.name),
+            offset: place.offset,
+            bytes: self.graph.shape(id).bytes(),
+        }
     }
 }
 
@@ -85,6 +106,12 @@ pub(super) fn operands(graph: &Graph) -> interp::Store {
         .collect()
 }
 
+/// The contents of memory of some values.
+pub(super) fn words(store: &interp::Store) -> Words {
+    let words = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.to_words());
+    store.iter().map(words).collect()
+}
+
 /// Whether two results of a graph are equal up to rounding.
 pub(super) fn agree(graph: &Graph, expected: &[f64], found: &[f64]) -> bool {
     let limit = match precision::is_half(graph) {
@@ -94,7 +121,8 @@ pub(super) fn agree(graph: &Graph, expected: &[f64], found: &[f64]) -> bool {
     near(expected, found, limit)
 }
 
-fn near(expected: &[f64], found: &[f64], limit: f64) -> bool {
+/// Whether the relative difference (in the Euclidean norm) is at most `limit`; not with a NaN.
+pub(super) fn near(expected: &[f64], found: &[f64], limit: f64) -> bool {
     let pairs = expected.iter().zip(found);
     let (mut distance, mut length) = (0.0, 0.0);
     for (a, b) in pairs {

@@ -1,7 +1,7 @@
 //! Kernel self-check of matrix units: drivers offer some that do not work.
 
 use super::EngineError;
-use super::kernel_check::{KernelCheck, agree, operands};
+use super::kernel_check::{KernelCheck, agree, operands, words};
 use crate::gpu::Gpu;
 use crate::graph::ops::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Window};
 use crate::graph::{Graph, GraphError, interp};
@@ -46,20 +46,21 @@ async fn agrees(gpu: &Gpu, unit: MatrixUnit, sample: Sample) -> Result<(), Strin
         ..Target::portable()
     };
     let mut expected = operands(&graph);
+    let operands = words(&expected);
     interp::run(&graph, &mut expected).expect("the sample has its operands");
     let choices = Choices::everywhere(MATRIX_NAMES[1]);
     let failed = |error: EngineError| match error {
         EngineError::Gpu(error) => error.to_string(),
         other => panic!("the sample can be lowered: {other}"),
     };
-    let check = KernelCheck::new(gpu, &target, &graph, &choices).map_err(failed)?;
+    let check = KernelCheck::new(gpu, &target, &graph, &choices, &operands).map_err(failed)?;
     check
         .loaded
         .run(gpu, 0)
         .map_err(|error| error.to_string())?;
     for name in RESULTS {
         let found = check.read(name).await.map_err(failed)?;
-        if !agree(&graph, expected[name].values(), &found) {
+        if !agree(&graph, expected[name].values(), found.values()) {
             let [rows, columns] = sample.size;
             return Err(format!(
                 "wrong {name} of a convolution from {} to {} channels at {rows}x{columns}",

@@ -6,20 +6,32 @@
 //! There are three kinds of [`Device`] behind one interface: a GPU, the CPU, and the operators'
 //! plain references in double precision.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod alone;
 mod backend;
 mod device;
+#[cfg(not(target_arch = "wasm32"))]
+mod golden;
 mod kernel_check;
 mod matrices;
 mod memory;
 #[cfg(not(target_arch = "wasm32"))]
+mod on_cpu;
+#[cfg(not(target_arch = "wasm32"))]
 mod tuner;
+#[cfg(not(target_arch = "wasm32"))]
+mod tuning_cache;
 mod weights;
 
 pub use device::{Device, DeviceKind, DeviceRequest};
+#[cfg(not(target_arch = "wasm32"))]
+pub use golden::Golden;
 pub use matrices::try_matrices;
 pub use memory::MemoryPlan;
 #[cfg(not(target_arch = "wasm32"))]
-pub use tuner::{Tuned, Tuner, TuningCache};
+pub use tuner::{Tuned, Tuner};
+#[cfg(not(target_arch = "wasm32"))]
+pub use tuning_cache::TuningCache;
 pub use weights::{TensorKind, Tensors};
 
 use crate::cpu::temporary_bytes;
@@ -57,6 +69,18 @@ pub enum EngineError {
          GPU with --device (`pyr-wgpu devices` lists them)"
     )]
     Precision(String),
+    /// A kernel that computes wrong values on an adapter, without another in its place.
+    #[error(
+        "{adapter} computes wrong values with the kernel {kernel}, and none is left to use in its \
+         place; update the driver, or select another device, as in --device cpu; `pyr-wgpu \
+         selftest` shows what to report, and --tune off uses the kernels unchecked"
+    )]
+    Faulty {
+        /// The kernel.
+        kernel: String,
+        /// The adapter's name.
+        adapter: String,
+    },
 }
 
 /// Graphs ready to run on a device.

@@ -1,13 +1,8 @@
 //! WGSL to pipelines.
 
+use super::compiled::Compiled;
 use super::{Checks, Gpu};
 use crate::program::{Access, Kernel};
-
-/// A compiled kernel.
-pub(super) struct Compiled {
-    pub(super) pipeline: wgpu::ComputePipeline,
-    pub(super) layout: wgpu::BindGroupLayout,
-}
 
 /// Compiles kernels.
 #[cfg(target_arch = "wasm32")]

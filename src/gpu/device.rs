@@ -11,6 +11,7 @@ use std::task::{Poll, Waker};
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::{Duration, Instant};
 
+use super::compiled::CompiledKernels;
 use super::pace::Pace;
 #[cfg(not(target_arch = "wasm32"))]
 use super::pipelines::{Keep, Pipelines};
@@ -60,6 +61,8 @@ pub struct Gpu {
     /// The pipeline cache, if one is kept.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) pipelines: OnceLock<Pipelines>,
+    /// The kernels compiled so far.
+    pub(super) compiled: CompiledKernels,
     failure: Arc<Mutex<Option<GpuError>>>,
     /// Whether the failure is [`GpuError::Lost`].
     #[cfg(not(target_arch = "wasm32"))]
@@ -167,6 +170,7 @@ impl Gpu {
             refused: Vec::new(),
             #[cfg(not(target_arch = "wasm32"))]
             pipelines: OnceLock::new(),
+            compiled: CompiledKernels::default(),
             failure,
             #[cfg(not(target_arch = "wasm32"))]
             lost: Arc::default(),

@@ -39,8 +39,8 @@ pub enum GpuError {
     #[error(
         "no GPU adapter was found{looked}; install your GPU's driver, or on Linux the software \
          adapter lavapipe (Debian and Ubuntu: `apt-get install mesa-vulkan-drivers`, Fedora: \
-         `dnf install mesa-vulkan-drivers`, Arch: `pacman -S vulkan-swrast`); `--device cpu` \
-         needs no adapter"
+         `dnf install mesa-vulkan-drivers`, Arch: `pacman -S vulkan-swrast`); `pyr-wgpu doctor` \
+         says what is missing here; `--device cpu` needs no adapter"
     )]
     NoAdapter {
         /// The restriction on the search, such as ` for the backend metal`, or empty.

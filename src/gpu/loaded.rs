@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::compile::{Compiled, compile_all};
+use super::compiled::Compiled;
 use super::{Gpu, GpuError, pace};
 use crate::program::plan::{self, Plan};
 use crate::program::{Kernel, Lifetime, OFFSET_ALIGNMENT, Program};
@@ -299,21 +299,16 @@ fn uniform_buffer(gpu: &Gpu, program: &Program) -> Result<(wgpu::Buffer, Vec<u64
     Ok((buffer, offsets))
 }
 
-/// Compiles each kernel once, natively on all cores.
+/// The compiled kernels of programs.
 fn compile<'p>(
     gpu: &Gpu,
     programs: &[&'p Program],
 ) -> Result<HashMap<&'p Kernel, Compiled>, GpuError> {
-    let mut kernels: Vec<&Kernel> = programs.iter().flat_map(|p| &p.kernels).collect();
-    kernels.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.source.cmp(&b.source)));
-    kernels.dedup();
-    let compiled = compile_all(gpu, &kernels);
-    gpu.check()?;
-    #[cfg(not(target_arch = "wasm32"))]
-    if gpu.description.software() {
-        super::warm::warm(gpu, &kernels, &compiled)?;
-    }
-    Ok(kernels.into_iter().zip(compiled).collect())
+    let kernels: Vec<&Kernel> = programs.iter().flat_map(|p| &p.kernels).collect();
+    gpu.compile(&kernels)?;
+    let compiled = |kernel| gpu.compiled.get(kernel).expect("it was compiled");
+    let pairs = kernels.into_iter().map(|kernel| (kernel, compiled(kernel)));
+    Ok(pairs.collect())
 }
 
 #[cfg(test)]

@@ -6,12 +6,14 @@
 
 pub mod adapter;
 mod compile;
+mod compiled;
 mod device;
 mod error;
 mod loaded;
 mod pace;
 #[cfg(not(target_arch = "wasm32"))]
 mod pipelines;
+mod prepare;
 mod timing;
 #[cfg(not(target_arch = "wasm32"))]
 mod wait;
@@ -19,6 +21,7 @@ mod wait;
 mod warm;
 
 pub use adapter::{Adapter, Description, Selection};
+pub use compiled::Substitute;
 pub use device::{Checks, Gpu};
 pub use error::{Allocation, GpuError};
 pub use loaded::{BufferRange, KeptBuffer, LoadedPrograms};

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::compile::{Compiled, compile_one};
+use super::compile::compile_one;
+use super::compiled::Compiled;
 use super::wait::wait;
 use super::{Gpu, GpuError};
 use crate::program::Kernel;

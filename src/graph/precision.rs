@@ -18,7 +18,7 @@ use super::{Graph, Node, Role, ValueId};
 use crate::shape::{DType, Layout};
 
 /// How feature maps are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// In single precision.

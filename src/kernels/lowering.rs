@@ -41,8 +41,17 @@ pub struct Offer {
     pub node: usize,
     /// Its key in the table of choices.
     pub key: String,
-    /// Variants that may be the fastest, the default first.
-    pub candidates: Vec<&'static str>,
+    /// Variants that can compute it, the default first.
+    pub legal: Vec<&'static str>,
+    /// How many of the first may be the fastest.
+    pub candidates: usize,
+}
+
+impl Offer {
+    /// Variants that may be the fastest.
+    pub fn candidates(&self) -> &[&'static str] {
+        &self.legal[..self.candidates]
+    }
 }
 
 /// Why a graph cannot be lowered for a target.
@@ -297,7 +306,8 @@ impl<'a> Lowering<'a> {
             self.offers.push(Offer {
                 node: self.number,
                 key: key.clone(),
-                candidates: legal[..candidates.min(legal.len())].to_vec(),
+                legal: legal.to_vec(),
+                candidates: candidates.min(legal.len()),
             });
         }
         self.selected.set(key, variant);

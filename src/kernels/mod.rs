@@ -64,8 +64,8 @@ mod softmax_cross_entropy_grad;
 mod sum_slices;
 mod transform_images;
 
-pub use choices::Choices;
-pub use convolution::{MATRIX_NAMES, fingerprint};
+pub use choices::{Choices, SUBGROUP, kernel_name};
+pub use convolution::MATRIX_NAMES;
 pub use lower::lower;
 pub use lowering::{LowerError, Lowered, Offer, Place};
 
@@ -80,6 +80,13 @@ pub fn variants() -> Vec<&'static str> {
         .into_iter()
         .chain(winograd);
     all.chain(tiles).collect()
+}
+
+/// A hash of the text of all kernels.
+pub fn fingerprint() -> u64 {
+    let shaders = SHADERS.into_iter().chain(convolution::SHADERS);
+    let text = shaders.flat_map(|shader| shader.text.bytes());
+    crate::rng::hash(text.chain(shader::library()))
 }
 
 /// What lowering needs to know about a device.
@@ -134,7 +141,6 @@ fn grid(workgroups: usize) -> [u32; 3] {
 }
 
 /// All shaders except the convolutions', which are in [`convolution::SHADERS`].
-#[cfg(test)]
 const SHADERS: [&shader::Shader; 40] = [
     &accumulate::SHADER,
     &add::SHADER,

@@ -3,12 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(super) fn available() -> Option<u64> {
+use super::Limits;
+
+pub(super) fn limits() -> Limits {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let free = kibibytes(&read("/proc/meminfo"), "MemAvailable:");
-    let space = address_space(&read("/proc/self/limits"), &read("/proc/self/status"));
+    let memory = read("/proc/meminfo");
     let groups = control_groups(&read("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"));
-    groups.into_iter().chain(free).chain(space).min()
+    Limits {
+        total: kibibytes(&memory, "MemTotal:"),
+        free: kibibytes(&memory, "MemAvailable:"),
+        groups: groups.into_iter().min(),
+        address_space: address_space(&read("/proc/self/limits"), &read("/proc/self/status")),
+    }
 }
 
 /// The field of a line such as `MemAvailable:  1234 kB`, in bytes.
@@ -112,6 +118,7 @@ mod tests {
 
     #[test]
     fn this_system_says_something() {
-        assert!(available().is_some_and(|bytes| bytes > 1 << 20));
+        let Limits { total, free, .. } = limits();
+        assert!(free.is_some_and(|bytes| bytes > 1 << 20) && free < total);
     }
 }

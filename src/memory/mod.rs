@@ -69,12 +69,39 @@ pub fn zeros<T: Zeroable>(len: usize) -> Result<Vec<T>, OutOfMemory> {
     })
 }
 
-/// Bytes that this process can still use: on Linux the least of free memory, the limits of its
-/// control groups and its limit of address space; in WebAssembly the whole address space. `None`
-/// where the system is not asked.
-pub fn available() -> Option<u64> {
+/// What limits the memory of this process: the bytes that each limit leaves; `None` where there is
+/// no such limit, or the system is not asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// All memory of the system, used or not.
+    pub total: Option<u64>,
+    /// What the system has free.
+    pub free: Option<u64>,
+    /// What the control groups leave, as of a container.
+    pub groups: Option<u64>,
+    /// What the limit of address space leaves; in WebAssembly the whole address space.
+    pub address_space: Option<u64>,
+}
+
+/// The limits on the memory of this process.
+pub fn limits() -> Limits {
     #[cfg(target_os = "linux")]
-    return linux::available();
+    return linux::limits();
     #[cfg(not(target_os = "linux"))]
-    cfg!(target_arch = "wasm32").then_some(1 << 32)
+    Limits {
+        address_space: cfg!(target_arch = "wasm32").then_some(1 << 32),
+        ..Limits::default()
+    }
+}
+
+/// Bytes that this process can still use: the least of its [`limits`]; `None` where the system is
+/// not asked.
+pub fn available() -> Option<u64> {
+    let Limits {
+        free,
+        groups,
+        address_space,
+        ..
+    } = limits();
+    [free, groups, address_space].into_iter().flatten().min()
 }

@@ -12,6 +12,8 @@ mod calibration;
 mod erasing;
 mod evaluate;
 mod event;
+#[cfg(not(target_arch = "wasm32"))]
+mod golden;
 mod input_pipeline;
 mod metrics;
 mod mixing;
@@ -27,6 +29,8 @@ pub use calibration::{Bin, Calibration, softmax};
 pub use erasing::erased;
 pub use evaluate::{Evaluation, Evaluator, EvaluatorOptions, ImageScores, argmax};
 pub use event::{Beginning, Best, Cause, EpochMetrics, Event, SCHEMA, StepProgress};
+#[cfg(not(target_arch = "wasm32"))]
+pub use golden::{golden, sample_operands};
 pub use metrics::Totals;
 pub use mixing::Mixing;
 pub use recipe::Recipe;

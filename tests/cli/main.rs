@@ -7,6 +7,7 @@ mod bench;
 mod checkpoints;
 mod data;
 mod devices;
+mod doctor;
 mod fine_tuning;
 mod memory;
 mod names;
@@ -15,6 +16,7 @@ mod predict;
 mod results;
 mod runs;
 mod schedules;
+mod selftest;
 mod stdout;
 mod verify;
 

@@ -5,20 +5,16 @@
     reason = "each test file uses its own part of this module"
 )]
 
-pub mod halves;
-pub mod kernel;
 pub mod networks;
-pub mod pair;
 pub mod runs;
-pub mod tolerance;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use pyr_wgpu::cpu::Cpu;
 use pyr_wgpu::engine::{Device, try_matrices};
 use pyr_wgpu::gpu::{Checks, Gpu, GpuError, Selection, adapter};
+use pyr_wgpu::program::Kernel;
 
 /// The adapter of the tests, or `None` where there is none.
 ///
@@ -69,6 +65,30 @@ pub fn separate_gpu() -> Option<Device> {
     open(Checks::Off)
 }
 
+/// Another device on the same adapter, which compiles wrong kernels: in those that `selects`
+/// selects, a text is replaced by another.
+pub fn faulty_gpu(
+    selects: impl Fn(&Kernel) -> bool + Send + Sync + 'static,
+    [right, wrong]: [&'static str; 2],
+) -> Option<Device> {
+    let mut device = separate_gpu()?;
+    if let Device::Gpu(gpu) = &mut device {
+        let gpu = Arc::get_mut(gpu).expect("the device is not shared yet");
+        gpu.substitute_kernels(Box::new(move |kernel| {
+            selects(kernel).then(|| {
+                let text = kernel.source.replace(right, wrong);
+                assert_ne!(*kernel.source, text, "{} lacks {right}", kernel.name);
+                text
+            })
+        }));
+    }
+    Some(device)
+}
+
+/// A fault of the kernels that compute a convolution or its gradient by the input, for
+/// [`faulty_gpu`].
+pub const WRONG_SUM: [&str; 2] = ["    return sum;\n}", "    return 1.01 * sum;\n}"];
+
 /// Destroys a device, as after a driver reset.
 pub fn destroy(device: &Device) {
     if let Device::Gpu(gpu) = device {
@@ -91,12 +111,7 @@ pub fn deadline(awaited: &str) -> impl Fn() {
 /// The processor, once for each vector instruction set that it has.
 pub fn processors() -> &'static [Device] {
     static KINDS: OnceLock<Vec<Device>> = OnceLock::new();
-    KINDS.get_or_init(|| {
-        Cpu::kinds()
-            .into_iter()
-            .map(|cpu| Device::Cpu(Arc::new(cpu)))
-            .collect()
-    })
+    KINDS.get_or_init(Device::cpu_kinds)
 }
 
 /// The adapter, if there is one, and the processor.

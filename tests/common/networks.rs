@@ -1,15 +1,10 @@
-//! Small networks that together have every layer, and operands for their graphs.
+//! Small networks that together have every layer.
 
-use pyr_wgpu::graph::interp::Store;
-use pyr_wgpu::graph::ops::Draw;
-use pyr_wgpu::graph::step::Step;
-use pyr_wgpu::graph::{
-    ActivationCheckpointing, Arena, Graph, Passes, Precision, Role, Tensor, Value,
-};
+use pyr_wgpu::graph::{ActivationCheckpointing, Graph, Passes, Precision};
 use pyr_wgpu::model::{
     BatchAugmentation, Block, Growth, Input, Network, NetworkSpec, Preprocessing, Stem, names,
 };
-use pyr_wgpu::shape::{DType, Layout, PixelFormat, Shape};
+use pyr_wgpu::shape::PixelFormat;
 use pyr_wgpu::train::{Mode, step_graph};
 
 /// A network with its batch size.
@@ -73,70 +68,6 @@ pub fn small_networks() -> Vec<Small> {
         batch,
     })
     .into()
-}
-
-/// Values for all external and kept values of a network's graph: random images and labels,
-/// weights and statistics as after some training, zeros for other kept values.
-pub fn operands(graph: &Graph, seed: u64) -> Store {
-    let mut draw = Draw::new(seed);
-    let classes = graph
-        .find(names::LOGITS)
-        .map_or(1, |id| graph.shape(id).last());
-    let lasting = graph
-        .values
-        .iter()
-        .filter(|v| matches!(v.role, Role::External | Role::Kept(_)));
-    lasting
-        .map(|value| (value.name.clone(), operand(value, classes, seed, &mut draw)))
-        .collect()
-}
-
-fn operand(value: &Value, classes: usize, seed: u64, draw: &mut Draw) -> Tensor {
-    let shape = value.shape.clone();
-    match (value.role, value.name.as_str()) {
-        (Role::Kept(Arena::Parameters), _) => weights(shape, draw),
-        (Role::Kept(Arena::Statistics), _) => draw.positive(shape),
-        (_, names::STEP) => {
-            let step = Step {
-                seed,
-                epoch: 1,
-                learning_rate: 0.05,
-                momentum: 0.9,
-                weight_decay: 1e-3,
-            };
-            Tensor::index(shape, step.to_words().into())
-        }
-        (_, names::SAMPLES) => {
-            let samples = (0..shape.len() as u32).map(|i| 10 + i).collect();
-            Tensor::index(shape, samples)
-        }
-        (_, names::LABELS) => draw.below(shape, classes as u32),
-        (_, names::LOSS_WEIGHTS) => draw.positive(shape),
-        (_, names::INPUT) => draw.real(shape),
-        _ => Tensor::zeros(&shape),
-    }
-}
-
-/// Convolution weights that preserve the variance of the input; scales near 1, so that every
-/// unit contributes; shifts and biases near 0.
-fn weights(shape: Shape, draw: &mut Draw) -> Tensor {
-    assert_eq!(shape.dtype, DType::F32);
-    let drawn = draw.real(shape.clone());
-    let half = shape.len() / 2;
-    let values = drawn
-        .values()
-        .iter()
-        .enumerate()
-        .map(|(i, v)| match shape.layout {
-            Layout::Weights => {
-                let fan_in: usize = shape.dims[..3].iter().product();
-                v * (2.0 / fan_in as f64).sqrt()
-            }
-            _ if shape.dims.len() == 2 && i < half => 1.0 + 0.3 * v,
-            _ => 0.3 * v,
-        });
-    let values = values.map(|v| f64::from(v as f32)).collect();
-    Tensor::real(shape, values)
 }
 
 /// One unit a stage, five classes, images of 8x8.

@@ -239,10 +239,8 @@ fn by_matrices(target: &Target, graphs: &[Graph]) -> Result<Choices, EngineError
     let mut choices = Choices::default();
     for graph in graphs {
         for offer in kernels::lower(graph, &card, &Choices::default())?.offers {
-            let name = offer
-                .candidates
-                .iter()
-                .find(|name| MATRIX_NAMES.contains(name));
+            let mut candidates = offer.candidates().iter();
+            let name = candidates.find(|name| MATRIX_NAMES.contains(name)).copied();
             if let Some(name) = name {
                 choices.set(offer.key, name);
             }

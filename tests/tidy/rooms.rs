@@ -25,7 +25,7 @@ const fn room(name: &'static str, layer: usize, uses: Uses) -> Room {
 /// All rooms. `kernels` depends on no device and `gpu` on no operator: they share `program`.
 /// `run` records what `train` emits, and `verify` and `bench` run its graphs: they are above it
 /// and independent of each other.
-const ROOMS: [Room; 21] = [
+const ROOMS: [Room; 22] = [
     room("shape", 0, Uses::Only(&[])),
     room("rng", 0, Uses::Only(&[])),
     room("memory", 0, Uses::Only(&[])),
@@ -48,6 +48,11 @@ const ROOMS: [Room; 21] = [
     room("predict", 5, Uses::AllBelow),
     room("verify", 5, Uses::AllBelow),
     room("bench", 5, Uses::AllBelow),
+    room(
+        "selftest",
+        5,
+        Uses::Only(&["graph", "program", "kernels", "gpu", "engine"]),
+    ),
     room("onnx", 5, Uses::AllBelow),
     room("run", 5, Uses::Only(RUN)),
     room("cli", 6, Uses::AllBelow),

@@ -4,9 +4,11 @@
 //! text, and [`gather`] supplies the machine's. Nothing here changes the machine.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::command::{cargo, output};
+use crate::distributions::Release;
+use crate::vulkan::{LOADER, Libraries, manifests};
 
 /// What the plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,17 +39,6 @@ pub(crate) struct Facts {
     pub(crate) node: bool,
 }
 
-/// A Linux distribution as `/etc/os-release` describes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Release {
-    /// `ID`, such as `debian`.
-    pub(crate) id: String,
-    /// `ID_LIKE`: the distributions that this one derives from, nearest first.
-    pub(crate) like: Vec<String>,
-    /// `VERSION_CODENAME`, such as `bookworm`.
-    pub(crate) codename: String,
-}
-
 /// Vulkan drivers as the loader searches them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Drivers {
@@ -76,12 +67,13 @@ pub(crate) fn gather() -> Facts {
     let linux = cfg!(target_os = "linux").then(|| {
         let read = |path| std::fs::read_to_string(path).ok();
         let text = read("/etc/os-release").or_else(|| read("/usr/lib/os-release"));
-        parse_release(&text.unwrap_or_default())
+        Release::parse(&text.unwrap_or_default())
     });
+    let libraries = libraries();
     Facts {
-        vulkan_loader: linux.is_none() || loader_found(),
+        vulkan_loader: linux.is_none() || libraries.have(LOADER),
         vulkan_drivers: match linux {
-            Some(_) => drivers(),
+            Some(_) => drivers(&libraries),
             None => Drivers::Found,
         },
         graphics_hardware: graphics_hardware(),
@@ -100,114 +92,23 @@ pub(crate) fn gather() -> Facts {
     }
 }
 
-/// Reads the `KEY=value` lines of os-release; values may be quoted.
-fn parse_release(text: &str) -> Release {
-    let value = |wanted: &str| {
-        let line = text.lines().filter_map(|line| line.trim().split_once('='));
-        line.filter(|(key, _)| *key == wanted)
-            .map(|(_, value)| value.trim_matches(['"', '\'']).to_owned())
-            .next_back()
-            .unwrap_or_default()
-    };
-    Release {
-        id: value("ID"),
-        like: value("ID_LIKE")
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect(),
-        codename: value("VERSION_CODENAME"),
-    }
-}
-
-fn loader_found() -> bool {
+fn libraries() -> Libraries {
     // A plain user's PATH often lacks /sbin, where Debian keeps ldconfig.
-    let cached = ["ldconfig", "/sbin/ldconfig"].iter().any(|program| {
-        output(program, &["-p"]).is_some_and(|text| text.contains("libvulkan.so.1"))
-    });
-    let from_variable = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let architecture = std::env::consts::ARCH;
-    let usual = [
-        "/usr/lib".to_owned(),
-        "/usr/lib64".to_owned(),
-        "/usr/local/lib".to_owned(),
-        format!("/usr/lib/{architecture}-linux-gnu"),
-        "/run/opengl-driver/lib".to_owned(),
-    ];
-    cached
-        || std::env::split_paths(&from_variable)
-            .chain(usual.iter().map(PathBuf::from))
-            .any(|folder| folder.join("libvulkan.so.1").exists())
+    let mut programs = ["ldconfig", "/sbin/ldconfig"].iter();
+    let cached = programs.find_map(|program| output(program, &["-p"]));
+    let variable = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    Libraries::new(Path::new("/"), cached.unwrap_or_default(), &variable)
 }
 
-/// The variables that replace the search for drivers, the current one and its old name.
-const DRIVER_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
-
-fn drivers() -> Drivers {
-    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    for variable in DRIVER_VARIABLES {
-        if let Some(value) = environment(variable) {
-            return match std::env::split_paths(&value).any(|path| has_driver(&path)) {
-                true => Drivers::Found,
-                false => Drivers::Hidden {
-                    variable: variable.to_owned(),
-                },
-            };
-        }
+fn drivers(libraries: &Libraries) -> Drivers {
+    let environment = |name: &str| std::env::var(name).ok();
+    match manifests(Path::new("/"), &environment, libraries) {
+        (found, _) if found.iter().any(|manifest| manifest.found) => Drivers::Found,
+        (_, Some(variable)) => Drivers::Hidden {
+            variable: variable.to_owned(),
+        },
+        (_, None) => Drivers::Missing,
     }
-    let folders = manifest_folders(environment);
-    match folders.iter().any(|folder| has_driver(folder)) {
-        true => Drivers::Found,
-        false => Drivers::Missing,
-    }
-}
-
-/// Where the Vulkan loader looks for driver manifests, and where NixOS keeps them.
-fn manifest_folders(environment: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
-    let home = |below: &str| environment("HOME").map(|home| format!("{home}/{below}"));
-    let bases = [
-        environment("XDG_CONFIG_HOME").or_else(|| home(".config")),
-        Some(environment("XDG_CONFIG_DIRS").unwrap_or_else(|| "/etc/xdg".to_owned())),
-        Some("/etc:/usr/local/etc".to_owned()),
-        environment("XDG_DATA_HOME").or_else(|| home(".local/share")),
-        Some(environment("XDG_DATA_DIRS").unwrap_or_default()),
-        Some("/usr/local/share:/usr/share:/run/opengl-driver/share".to_owned()),
-        environment("VK_ADD_DRIVER_FILES"),
-    ];
-    let mut folders = Vec::new();
-    for base in bases.iter().flatten() {
-        for path in base.split(':').filter(|path| !path.is_empty()) {
-            folders.push(match path.ends_with(".json") {
-                true => PathBuf::from(path),
-                false => Path::new(path).join("vulkan/icd.d"),
-            });
-        }
-    }
-    folders
-}
-
-/// Whether a manifest, or a folder of manifests, names a driver whose library exists.
-fn has_driver(path: &Path) -> bool {
-    let manifests: Vec<PathBuf> = match std::fs::read_dir(path) {
-        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-        Err(_) => vec![path.to_owned()],
-    };
-    manifests
-        .iter()
-        .filter(|manifest| manifest.extension().is_some_and(|e| e == "json"))
-        .any(|manifest| {
-            let text = std::fs::read_to_string(manifest).unwrap_or_default();
-            manifest_library(&text).is_some_and(|library| {
-                // A bare name is left to the dynamic linker.
-                let folder = manifest.parent().unwrap_or(Path::new(""));
-                !library.contains('/') || folder.join(&library).exists()
-            })
-        })
-}
-
-/// The `library_path` of a driver manifest.
-fn manifest_library(json: &str) -> Option<String> {
-    let manifest: serde_json::Value = serde_json::from_str(json).ok()?;
-    Some(manifest["ICD"]["library_path"].as_str()?.to_owned())
 }
 
 fn graphics_hardware() -> bool {
@@ -327,72 +228,6 @@ fn quiet_success(arguments: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn releases() {
-        let text = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\n\
-                    VERSION_CODENAME=bookworm\nID=debian\nHOME_URL=\"https://a/?ID=x\"\n";
-        let release = parse_release(text);
-        assert_eq!(
-            (release.id.as_str(), release.codename.as_str()),
-            ("debian", "bookworm")
-        );
-        assert!(release.like.is_empty());
-        let suse = parse_release("ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n");
-        assert_eq!(suse.id, "opensuse-leap");
-        assert_eq!(suse.like, ["suse", "opensuse"]);
-        assert_eq!(parse_release(""), Release::default());
-    }
-
-    #[test]
-    fn manifests_are_searched_where_the_loader_searches() {
-        let environment = |name: &str| {
-            let value = match name {
-                "HOME" => "/users/ada",
-                "XDG_DATA_DIRS" => "/opt/share:/usr/share",
-                "VK_ADD_DRIVER_FILES" => "/opt/own.json",
-                _ => return None,
-            };
-            Some(value.to_owned())
-        };
-        let folders = manifest_folders(environment);
-        for wanted in [
-            "/etc/vulkan/icd.d",
-            "/usr/share/vulkan/icd.d",
-            "/usr/local/share/vulkan/icd.d",
-            "/opt/share/vulkan/icd.d",
-            "/users/ada/.local/share/vulkan/icd.d",
-            "/users/ada/.config/vulkan/icd.d",
-            "/opt/own.json",
-        ] {
-            assert!(
-                folders.contains(&PathBuf::from(wanted)),
-                "{wanted}: {folders:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_manifest_counts_when_its_library_exists() {
-        let folder = std::env::temp_dir().join(format!("xtask-icd-{}", std::process::id()));
-        let icd = folder.join("icd.d");
-        std::fs::create_dir_all(&icd).unwrap();
-        let manifest = |library: &str| {
-            format!(r#"{{"ICD": {{"api_version": "1.3", "library_path": "{library}"}}}}"#)
-        };
-        assert!(!has_driver(&icd), "an empty folder holds no driver");
-        let file = icd.join("driver.json");
-        std::fs::write(&file, manifest("../libdriver.so")).unwrap();
-        assert!(!has_driver(&icd), "the library does not exist yet");
-        std::fs::write(folder.join("libdriver.so"), "").unwrap();
-        assert!(has_driver(&icd) && has_driver(&file));
-        std::fs::write(&file, manifest("libdriver.so")).unwrap();
-        assert!(has_driver(&icd), "a bare name is left to the loader");
-        std::fs::write(&file, "not JSON").unwrap();
-        assert!(!has_driver(&icd));
-        std::fs::remove_dir_all(&folder).unwrap();
-        assert!(!has_driver(&icd));
-    }
 
     #[test]
     fn installed_versions() {

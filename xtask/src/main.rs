@@ -8,6 +8,8 @@
 
 mod command;
 mod demo;
+#[path = "../../src/cli/doctor/packages.rs"]
+mod distributions;
 mod facts;
 mod linters;
 mod matrices;
@@ -17,7 +19,8 @@ mod plan;
 mod setup;
 mod test;
 mod tools;
-
+#[path = "../../src/cli/doctor/vulkan.rs"]
+mod vulkan;
 mod web;
 
 use std::process::ExitCode;

@@ -7,8 +7,9 @@
 use std::path::Path;
 
 use crate::command::{Failure, cargo, root, run as run_command};
+use crate::distributions::APT_INSTALL;
 use crate::facts::{self, Facts};
-use crate::packages::{APT_INSTALL, apt_update, install};
+use crate::packages::{apt_update, install};
 use crate::plan::{Step, Task, debian_mirror};
 use crate::setup;
 use crate::test::Outcome;
@@ -108,7 +109,8 @@ fn task(facts: &Facts, folder: &Path) -> Task {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Release, Source};
+    use crate::distributions::Release;
+    use crate::facts::Source;
 
     #[test]
     fn packages_come_from_the_mirror_in_use_and_stay_in_one_folder() {

@@ -10,8 +10,9 @@
 //! newer one from Debian's official backports archive is installed.
 
 use crate::command::shell_line;
-use crate::facts::{Drivers, Facts, Release, Source};
-use crate::packages::{APT_INSTALL, apt_update, family, install};
+use crate::distributions::{APT_INSTALL, Release, family};
+use crate::facts::{Drivers, Facts, Source};
+use crate::packages::{apt_update, install, way};
 use crate::tools;
 
 /// The purpose of the set-up.
@@ -129,8 +130,8 @@ pub(crate) fn software_adapter(
             release.id
         ));
     };
-    let packages = family.lavapipe;
-    let mut ways = vec![family.way(packages)];
+    let packages = format!("{} {}", family.loader, family.lavapipe);
+    let mut ways = vec![way(family, &packages)];
     let mut origin = "";
     if debian_12(release) {
         ways.insert(0, backports(&facts.apt_sources));

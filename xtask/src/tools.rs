@@ -1,7 +1,8 @@
 //! Installations besides the adapter: Rust components, and programs that only the tests use.
 
+use crate::distributions::family;
 use crate::facts::Facts;
-use crate::packages::family;
+use crate::packages::{python, way};
 use crate::plan::{Step, Task};
 
 /// Programs that some checks need. If one cannot be installed, the checks that need it report that
@@ -17,7 +18,7 @@ pub(crate) fn test_programs(facts: &Facts) -> Vec<Task> {
             facts.python,
             tools,
             "Python 3 with its module venv",
-            family.python,
+            python(family),
         ),
         (facts.chromium, page, "Chromium", "chromium"),
         (facts.node, page, "Node.js and npm", "nodejs npm"),
@@ -27,7 +28,7 @@ pub(crate) fn test_programs(facts: &Facts) -> Vec<Task> {
         reason: format!("{user} {program}; the system's package manager will install {packages}."),
         root: true,
         required: false,
-        ways: vec![family.way(packages)],
+        ways: vec![way(family, packages)],
     };
     missing.map(task).collect()
 }

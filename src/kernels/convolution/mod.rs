@@ -20,7 +20,7 @@ mod weights;
 mod winograd;
 
 use super::Target;
-use super::choices::{DIRECT, SUBGROUP, WINOGRAD};
+use super::choices::{DIRECT, HALF, SUBGROUP, WINOGRAD};
 use super::lowering::{LowerError, Lowering};
 use super::shader;
 use crate::graph::ValueId;
@@ -102,7 +102,7 @@ impl Sizes {
             ..
         } = self;
         let stride = window.stride;
-        let precision = if self.half { " f16" } else { "" };
+        let precision = if self.half { HALF } else { "" };
         format!("{op} {kh}x{kw}/{stride} {i}>{o} @{h}x{w}x{batch}{precision}")
     }
 }
@@ -209,21 +209,12 @@ const CANDIDATE_TILES: usize = 4;
 const CANDIDATE_MATRICES: usize = 2;
 
 /// All shaders of the convolutions.
-#[cfg(test)]
 pub(super) const SHADERS: [&shader::Shader; 13] = {
     let [a, b, c, d, e] = pixels::SHADERS;
     let [f, g, h, i, j] = weights::SHADERS;
     let [k, l, m] = winograd::SHADERS;
     [a, b, c, d, e, f, g, h, i, j, k, l, m]
 };
-
-/// A hash of the text of all kernels that choices select among.
-pub fn fingerprint() -> u64 {
-    let shaders = pixels::SHADERS.iter().chain(&weights::SHADERS);
-    let shaders = shaders.chain(&winograd::SHADERS);
-    let text = shaders.flat_map(|shader| shader.text.bytes());
-    crate::rng::hash(text.chain(shader::library()))
-}
 
 /// Names of the tiles of the matrix family, from narrow to wide.
 pub const MATRIX_NAMES: [&str; 4] = {

@@ -3,27 +3,9 @@
 
 #![cfg(target_arch = "wasm32")]
 
-#[allow(
-    dead_code,
-    clippy::new_without_default,
-    unreachable_pub,
-    reason = "the native tests use the rest of this module"
-)]
-#[path = "../../../tests/common/halves.rs"]
-mod halves;
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "the native tests use the rest of this module"
-)]
-#[path = "../../../tests/common/kernel.rs"]
-mod kernel;
-#[allow(unreachable_pub, reason = "the native tests use it too")]
-#[path = "../../../tests/common/tolerance.rs"]
-mod tolerance;
-
 use pyr_wgpu::engine::{Device, DeviceRequest};
 use pyr_wgpu::graph::Op;
+use pyr_wgpu::selftest::{Halves, check, stands};
 use wasm_bindgen::prelude::*;
 
 /// Checks every sample of every operator on the browser's adapter; returns the number of
@@ -40,8 +22,10 @@ pub async fn check_kernels() -> Result<usize, String> {
     let device = Device::open(&request).await.map_err(|e| e.to_string())?;
     let samples = Op::samples();
     for sample in &samples {
-        kernel::check(&device, sample, kernel::stands).await?;
+        let checked = check(&device, sample, stands).await;
+        checked.map_err(|e| e.to_string())?;
     }
-    halves::Halves::new().check(&device, None).await?;
+    let rounded = Halves::all().check(&device, None).await;
+    rounded.map_err(|e| e.to_string())?;
     Ok(samples.len())
 }

@@ -1,12 +1,13 @@
-//! The conversion of numbers to halves and back, natively and in the browser: to the nearest half,
-//! ties to even, infinite beyond the largest, subnormal halves included.
+//! The conversion of numbers to halves and back: to the nearest half, ties to even, infinite beyond
+//! the largest, subnormal halves included.
 
-use super::kernel::{Change, run};
+use super::CheckError;
+use super::case::{Change, run};
+use crate::engine::Device;
+use crate::graph::{Graph, ops};
+use crate::kernels::Choices;
+use crate::shape::{DType, Shape};
 use half::f16;
-use pyr_wgpu::engine::Device;
-use pyr_wgpu::graph::{Graph, ops};
-use pyr_wgpu::kernels::Choices;
-use pyr_wgpu::shape::{DType, Shape};
 
 /// All halves, the midpoints between neighbours, and the numbers next to the midpoints stand for
 /// all numbers.
@@ -17,7 +18,7 @@ pub struct Halves {
 
 impl Halves {
     /// A graph x → halves → y, with all numbers.
-    pub fn new() -> Halves {
+    pub fn all() -> Halves {
         let positive = (0..=f16::INFINITY.to_bits()).map(f16::from_bits);
         let around = |half: f16| {
             let [this, next] = [half, f16::from_bits(half.to_bits() + 1)].map(f32::from);
@@ -40,8 +41,12 @@ impl Halves {
 
         let mut graph = Graph::new();
         let operand = graph.external("x", shape);
-        let halves = graph.push_one(ops::Convert, &[operand], "halves").unwrap();
-        let y = graph.push_one(ops::Convert, &[halves], "y").unwrap();
+        let halves = graph
+            .push_one(ops::Convert, &[operand], "halves")
+            .expect("the operand is a map");
+        let y = graph
+            .push_one(ops::Convert, &[halves], "y")
+            .expect("the operand is a map");
         graph.output(y, "y");
         graph.values[halves.0].shape.dtype = DType::F16;
         Halves { graph, x }
@@ -56,18 +61,25 @@ impl Halves {
     ///
     /// # Errors
     /// The first number that becomes another half, or an error of the device.
-    pub async fn check(&self, device: &Device, change: Option<Change<'_>>) -> Result<(), String> {
+    pub async fn check(
+        &self,
+        device: &Device,
+        change: Option<Change<'_>>,
+    ) -> Result<(), CheckError> {
         let operands = vec![("x".to_owned(), self.x.clone())];
         let results = ["y".to_owned()];
         let choices = Choices::default();
         let runs = run(device, &self.graph, &choices, change, &[operands], &results).await;
-        let y = runs.map_err(|e| e.to_string())?.remove(0).remove(0);
+        let what = "conversion to halves".to_owned();
+        let mut runs = runs.map_err(|error| CheckError::device(what, error))?;
+        let y = runs.remove(0).remove(0);
         for (number, found) in self.x.iter().zip(&y) {
             let [number, found] = [number, found].map(|bits| f32::from_bits(*bits));
             let half = f32::from(f16::from_f32(number));
             let is_same = half.to_bits() == found.to_bits() || half.is_nan() && found.is_nan();
             if !is_same {
-                return Err(format!("{number:e} becomes {found:e}, not {half:e}"));
+                let text = format!("{number:e} becomes {found:e}, not {half:e}");
+                return Err(CheckError::Differs(text));
             }
         }
         Ok(())

@@ -5,9 +5,9 @@
 //! differs by at most (K + c)·ε·Σ|terms|, with ε = 2⁻²⁴ and a small c for the operations around
 //! it.
 
-use pyr_wgpu::graph::{Data, Op, Tensor, ops};
-use pyr_wgpu::kernels::{Choices, MATRIX_NAMES};
-use pyr_wgpu::shape::DType;
+use crate::graph::{Data, Op, Tensor, ops};
+use crate::kernels::{Choices, MATRIX_NAMES};
+use crate::shape::DType;
 
 const EPSILON: f64 = 1.0 / 16_777_216.0;
 
@@ -16,7 +16,12 @@ const AROUND: f64 = 16.0;
 
 /// The largest difference that rounding can cause, from the number of terms summed per output
 /// element and the reference of Σ|terms|; `half` if feature maps are stored in half precision.
-pub fn bound(sample: &ops::Sample, results: &[Tensor], choices: &Choices, half: bool) -> f64 {
+pub(super) fn bound(
+    sample: &ops::Sample,
+    results: &[Tensor],
+    choices: &Choices,
+    half: bool,
+) -> f64 {
     let choice = choices.get("").unwrap_or_default();
     // Only convolutions have Winograd kernels; other operators ignore the choice.
     if let Some((factor, (x, weights))) = amplification(choice).zip(convolved(sample)) {
@@ -163,6 +168,6 @@ fn largest(tensors: &[Tensor]) -> f64 {
 
 /// The error of storing a half, rounded in either direction: one ULP of an 11-bit significand,
 /// and the spacing of subnormal halves.
-pub fn rounding(value: f64) -> f64 {
+pub(super) fn rounding(value: f64) -> f64 {
     value.abs() / 1024.0 + 1.0 / 16_777_216.0
 }

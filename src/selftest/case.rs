@@ -1,12 +1,13 @@
-//! One kernel against the plain reference of its operator, natively and in the browser.
+//! One kernel against the plain reference of its operator.
 
+use super::CheckError;
 use super::tolerance::{bound, rounding};
-use pyr_wgpu::engine::{Device, Engine, EngineError};
-use pyr_wgpu::gpu::{BufferRange, LoadedPrograms};
-use pyr_wgpu::graph::{Data, Graph, Op, Role, Tensor, ValueId, ops, precision};
-use pyr_wgpu::kernels::{self, Choices};
-use pyr_wgpu::program::Program;
-use pyr_wgpu::shape::{DType, Shape};
+use crate::engine::{Device, Engine, EngineError};
+use crate::gpu::{BufferRange, LoadedPrograms};
+use crate::graph::{Data, Graph, Op, Role, Tensor, ValueId, ops, precision};
+use crate::kernels::{self, Choices};
+use crate::program::Program;
+use crate::shape::{DType, Shape};
 
 /// One operator with its operands, ready for a device.
 #[derive(Clone)]
@@ -74,7 +75,7 @@ impl Case {
             }
             graph.output(*id, &format!("result {i}"));
         }
-        graph.validate().unwrap_or_else(|e| panic!("{e}"));
+        graph.validate().expect("the sample is valid");
         Case {
             half: vec![false; results.len()],
             graph,
@@ -89,11 +90,20 @@ impl Case {
         &self.graph
     }
 
+    /// Whether feature maps are stored in half precision.
+    pub fn is_half(&self) -> bool {
+        precision::is_half(&self.graph)
+    }
+
     /// Runs it on a device; returns the memory image of each result.
     ///
     /// # Errors
     /// Errors of the device.
-    pub async fn run(&self, device: &Device, choices: &Choices) -> Result<Vec<Vec<u32>>, String> {
+    pub async fn run(
+        &self,
+        device: &Device,
+        choices: &Choices,
+    ) -> Result<Vec<Vec<u32>>, CheckError> {
         self.run_changed(device, choices, None).await
     }
 
@@ -102,7 +112,7 @@ impl Case {
         device: &Device,
         choices: &Choices,
         change: Option<Change<'_>>,
-    ) -> Result<Vec<Vec<u32>>, String> {
+    ) -> Result<Vec<Vec<u32>>, CheckError> {
         let name = |id: &ValueId| self.graph.value(*id).name.clone();
         let operands = self.operands.iter().zip(&self.inputs);
         let mut written: Operands = operands.map(|(id, x)| (name(id), x.to_words())).collect();
@@ -113,12 +123,13 @@ impl Case {
         }
         let results: Vec<String> = self.results.iter().map(name).collect();
         let runs = run(device, &self.graph, choices, change, &[written], &results).await;
-        let mut runs = runs.map_err(|e| format!("{:?}: {e}", self.graph.nodes))?;
+        let what = || format!("{:?}", self.graph.nodes);
+        let mut runs = runs.map_err(|error| CheckError::device(what(), error))?;
         Ok(runs.remove(0))
     }
 
     /// Compares one variant, or a changed program of it, with the reference of the sample's
-    /// operator.
+    /// operator. Returns the largest difference relative to its bound.
     ///
     /// # Errors
     /// The first difference beyond the bound, or an error of the device.
@@ -128,7 +139,7 @@ impl Case {
         sample: &ops::Sample,
         choices: &Choices,
         change: Option<Change<'_>>,
-    ) -> Result<(), String> {
+    ) -> Result<f64, CheckError> {
         let references = sample.op.reference(&self.inputs.iter().collect::<Vec<_>>());
         let tolerance = bound(
             sample,
@@ -137,12 +148,15 @@ impl Case {
             precision::is_half(&self.graph),
         );
         let results = self.run_changed(device, choices, change).await?;
+        let mut largest = 0.0f64;
         for ((words, reference), half) in results.iter().zip(&references).zip(&self.half) {
             let precision = if *half { " in half precision" } else { "" };
             let shapes = shapes(sample);
             let what = format!("{:?}{precision} with {choices:?} on {shapes:?}", sample.op);
             let result = Tensor::from_words(&reference.shape, words);
-            compare(&result, reference, tolerance, *half).map_err(|e| format!("{what}: {e}"))?;
+            let share = compare(&result, reference, tolerance, *half)
+                .map_err(|e| CheckError::Differs(format!("{what}: {e}")))?;
+            largest = largest.max(share);
             // A product with a negative factor is a negative zero.
             let zero = |number: u32, sign: u32| if number == sign { 0 } else { number };
             let positive = |word: &u32| match half {
@@ -155,10 +169,11 @@ impl Case {
                 .map(positive)
                 .eq(words.iter().map(positive))
             {
-                return Err(format!("{what}: padding of the result is not zero"));
+                let text = format!("{what}: padding of the result is not zero");
+                return Err(CheckError::Differs(text));
             }
         }
-        Ok(())
+        Ok(largest)
     }
 
     /// The variants of its kernels that a device can run.
@@ -182,7 +197,7 @@ impl Case {
 pub type Change<'a> = &'a dyn Fn(&mut Program);
 
 /// Memory images of operands by name.
-pub type Operands = Vec<(String, Vec<u32>)>;
+pub(super) type Operands = Vec<(String, Vec<u32>)>;
 
 /// Runs a graph once for each set of operands; returns the memory images of the named results.
 ///
@@ -191,7 +206,7 @@ pub type Operands = Vec<(String, Vec<u32>)>;
 ///
 /// # Panics
 /// If there is a change and the device is not a GPU.
-pub async fn run(
+pub(super) async fn run(
     device: &Device,
     graph: &Graph,
     choices: &Choices,
@@ -244,14 +259,14 @@ pub async fn run(
 
 fn push(graph: &mut Graph, op: impl Into<Op>, inputs: &[ValueId], name: &str) -> Vec<ValueId> {
     let results = graph.push(op, inputs, name);
-    results.unwrap_or_else(|e| panic!("{e}"))
+    results.expect("the sample's operands fit its operator")
 }
 
-pub fn is_map(shape: Shape) -> bool {
+pub(super) fn is_map(shape: Shape) -> bool {
     shape.dims.len() == 4 && shape == Shape::channels(&shape.dims)
 }
 
-/// The checks of a sample on a device: every variant and, on a GPU, the representative ones with
+/// The cases of a sample on a device: every variant and, on a GPU, the representative ones with
 /// feature maps in half precision.
 pub fn cases(device: &Device, sample: &ops::Sample) -> Vec<(Case, Choices)> {
     let single = Case::new(&sample.op, &sample.inputs);
@@ -275,7 +290,7 @@ pub async fn check(
     device: &Device,
     sample: &ops::Sample,
     selects: impl Fn(&Choices) -> bool,
-) -> Result<usize, String> {
+) -> Result<usize, CheckError> {
     let mut cases = cases(device, sample);
     cases.retain(|(_, choices)| selects(choices));
     for (case, choices) in &cases {
@@ -290,40 +305,46 @@ pub fn shapes(sample: &ops::Sample) -> Vec<String> {
     shapes.map(|t| t.shape.to_string()).collect()
 }
 
-fn compare(result: &Tensor, reference: &Tensor, tolerance: f64, half: bool) -> Result<(), String> {
+/// The largest difference relative to its tolerance, or the first beyond it.
+fn compare(result: &Tensor, reference: &Tensor, tolerance: f64, half: bool) -> Result<f64, String> {
     match (&result.data, &reference.data) {
         (Data::Real(result), Data::Real(reference)) => {
-            let pairs = result.iter().zip(reference).enumerate();
-            let near = |a: f64, b: f64| {
+            let mut largest = 0.0f64;
+            for (i, (a, b)) in result.iter().zip(reference).enumerate() {
                 let tolerance = match half {
-                    true => tolerance + rounding(b),
+                    true => tolerance + rounding(*b),
                     false => tolerance,
                 };
-                (a - b).abs() <= tolerance || (a.is_nan() && b.is_nan())
-            };
-            match pairs.into_iter().find(|(_, (a, b))| !near(**a, **b)) {
-                None => Ok(()),
-                Some((i, (a, b))) => Err(format!(
-                    "element {i} is {a}, reference {b}, difference {:e}, tolerance {tolerance:e}",
-                    (a - b).abs()
-                )),
+                let difference = (a - b).abs();
+                if a.is_nan() && b.is_nan() || difference == 0.0 {
+                    continue;
+                }
+                // A NaN is within no tolerance.
+                if difference.is_nan() || difference > tolerance {
+                    return Err(format!(
+                        "element {i} is {a}, reference {b}, difference {difference:e}, tolerance \
+                         {tolerance:e}"
+                    ));
+                }
+                largest = largest.max(difference / tolerance);
             }
+            Ok(largest)
         }
         // The metrics' first word is a float.
         (Data::Index(result), Data::Index(reference)) if result.len() == ops::METRIC_WORDS => {
             let [a, b] = [result, reference].map(|m| ops::Metrics::from_words(m));
-            let near = f64::from((a.loss - b.loss).abs()) <= tolerance * 300.0
-                || a.loss.to_bits() == b.loss.to_bits()
-                || a.loss.is_nan() && b.loss.is_nan();
-            match near && result[1..] == reference[1..] {
-                true => Ok(()),
+            let (difference, tolerance) = (f64::from((a.loss - b.loss).abs()), tolerance * 300.0);
+            let same = a.loss.to_bits() == b.loss.to_bits() || a.loss.is_nan() && b.loss.is_nan();
+            match (same || difference <= tolerance) && result[1..] == reference[1..] {
+                true if same => Ok(0.0),
+                true => Ok(difference / tolerance),
                 false => Err(format!("{a:?}, reference {b:?}")),
             }
         }
         (Data::Index(result), Data::Index(reference)) if result.len() == reference.len() => {
             let mut pairs = result.iter().zip(reference).enumerate();
             match pairs.find(|(_, (a, b))| a != b) {
-                None => Ok(()),
+                None => Ok(0.0),
                 Some((i, (a, b))) => Err(format!("word {i} is {a:#x}, reference {b:#x}")),
             }
         }
