@@ -1,4 +1,4 @@
-//! Builds our program and burn's peer, installs PyTorch, and starts the peers.
+//! Builds our program and burn's peer, installs the Python peers, and starts the peers.
 //!
 //! Builds, logs and the virtual environment are in `target/peers`.
 
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::options::{DEVICE, Peer, Platform, Row};
+use crate::options::{DEVICE, Platform, Row};
 use crate::process::{Process, Ready, last_line};
 
 /// The repository's root.
@@ -126,18 +126,13 @@ impl Ours {
     /// # Errors
     /// If `bench` fails.
     pub(crate) fn measure(&self, row: &Row, device: &str, seconds: f64) -> Result<(f64, String)> {
-        let [depth, alpha, batch, mode] = row.arguments();
-        let seconds = seconds.to_string();
-        let arguments = [
-            ["--depth", &depth],
-            ["--alpha", &alpha],
-            ["--batch-size", &batch],
-            ["--mode", &mode],
-            ["--device", device],
-            ["--seconds", &seconds],
-        ];
         let mut command = Command::new(&self.program);
-        command.args(["bench", "--json"]).args(arguments.concat());
+        command.args(["bench", "--json"]).args(row.flags()).args([
+            "--device",
+            device,
+            "--seconds",
+            &seconds.to_string(),
+        ]);
         let Report {
             images_per_second,
             adapter,
@@ -201,13 +196,17 @@ impl Launcher {
         })
     }
 
-    /// Installs PyTorch in a virtual environment, unless it is already installed.
+    /// Installs PyTorch and ONNX Runtime in a virtual environment, unless they are already
+    /// installed.
     ///
     /// # Errors
     /// If the installation fails.
-    pub(crate) fn torch() -> Result<Launcher> {
+    pub(crate) fn python() -> Result<Launcher> {
         let environment = folder().join("venv");
-        eprintln!("== Installing PyTorch in {}", environment.display());
+        eprintln!(
+            "== Installing PyTorch and ONNX Runtime in {}",
+            environment.display()
+        );
         let python = match cfg!(windows) {
             true => environment.join("Scripts").join("python.exe"),
             false => environment.join("bin").join("python"),
@@ -223,29 +222,26 @@ impl Launcher {
                 .arg(peer.join("requirements.txt")),
         )?;
         Ok(Launcher {
-            platform: Platform::Torch,
+            platform: Platform::Python,
             device: "cpu".to_owned(),
             words: vec![python.into(), peer.join("bench.py").into()],
             adapter: None,
         })
     }
 
-    /// Starts a peer on a workload and waits until it is ready; also returns its version and
-    /// device.
+    /// Starts a peer with the arguments for a workload and waits until it is ready; also returns
+    /// its version and device.
     ///
     /// # Errors
     /// If it cannot be started, fails, or uses another adapter than ours.
-    pub(crate) fn start(&self, peer: &Peer, row: &Row) -> Result<(Process, String)> {
+    pub(crate) fn start(&self, peer: &str, arguments: &[String]) -> Result<(Process, String)> {
         let mut command = Command::new(&self.words[0]);
-        command
-            .args(&self.words[1..])
-            .args(peer.arguments)
-            .args(row.arguments());
+        command.args(&self.words[1..]).args(arguments);
         if self.adapter.as_ref().is_some_and(Adapter::is_software) {
             // By default, burn uses a GPU if there is one.
             command.env("CUBECL_WGPU_DEFAULT_DEVICE", "Cpu");
         }
-        let log = folder().join(format!("{}.log", peer.name));
+        let log = folder().join(format!("{peer}.log"));
         let (process, Ready { version, device }) = Process::start(command, &log)?;
         if let Some(ours) = &self.adapter
             && device != ours.name
@@ -255,7 +251,7 @@ impl Launcher {
                 ours.name
             );
         }
-        Ok((process, format!("{}: {version} on {device}", peer.name)))
+        Ok((process, format!("{peer}: {version} on {device}")))
     }
 }
 

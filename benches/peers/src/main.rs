@@ -3,7 +3,8 @@
 //! A machine's speed changes from minute to minute, so figures from different hours are not
 //! comparable. Each row therefore builds the same network in our program and in a peer, keeps
 //! the peer ready, and measures both for a few seconds in alternation; each ratio is of two
-//! adjacent measurements. burn runs on the same Vulkan adapter as our shaders, PyTorch on
+//! adjacent measurements. Only the program that is measured runs: the peers are stopped
+//! meanwhile. burn runs on the same Vulkan adapter as our shaders, PyTorch and ONNX Runtime on
 //! the CPU like our `--device cpu`. The peers are the small programs in `benches/peers/burn`
 //! and `benches/peers/torch`; the comparison in a browser is `benches/peers/web`.
 
@@ -34,15 +35,15 @@ fn main() -> ExitCode {
 
 /// Runs the comparison; fails if a build fails or a cell of the table has no figures.
 fn run(options: Options) -> Result<()> {
+    let platforms = options.platforms()?;
     builds::set_up()?;
     let ours = Ours::build()?;
-    let uses = |platform| options.peers.iter().any(|peer| peer.platform == platform);
     let mut launchers = Vec::new();
-    if uses(Platform::Burn) {
-        launchers.push(Launcher::burn(ours.find_adapter(&options.device)?)?);
-    }
-    if uses(Platform::Torch) {
-        launchers.push(Launcher::torch()?);
+    for platform in platforms {
+        launchers.push(match platform {
+            Platform::Burn => Launcher::burn(ours.find_adapter(&options.device)?)?,
+            Platform::Python => Launcher::python()?,
+        });
     }
     println!("{}", table::header(options.rounds, options.seconds));
     let mut bench = Bench {
@@ -83,8 +84,12 @@ impl<'a> Bench<'a> {
         let mut rivals = Vec::new();
         let peers = self.options.peers.iter();
         for peer in peers.filter(|peer| peer.platform == launcher.platform) {
+            let Some(arguments) = peer.arguments(row) else {
+                eprintln!("{}: {} does not have this workload", row.name, peer.name);
+                continue;
+            };
             eprintln!("{}: {} warms up", row.name, peer.name);
-            match launcher.start(peer, row) {
+            match launcher.start(peer.name, &arguments) {
                 Ok((process, version)) => {
                     self.note(version);
                     rivals.push(Rival {

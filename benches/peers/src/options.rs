@@ -1,5 +1,6 @@
 //! The command line of `bench-peers`: the workloads and peers to measure.
 
+use anyhow::{Result, bail};
 use clap::builder::PossibleValue;
 use clap::{Parser, ValueEnum, value_parser};
 
@@ -8,17 +9,16 @@ pub(crate) const DEVICE: &str = "llvmpipe";
 
 /// Measures pyr-wgpu and its peers in alternation and prints the ratios of their speeds.
 ///
-/// burn runs on the same Vulkan adapter as our shaders, PyTorch on the CPU like our
-/// `--device cpu`. The first build of burn takes many minutes.
+/// burn runs on the same Vulkan adapter as our shaders, PyTorch and ONNX Runtime on the CPU like
+/// our `--device cpu`. The first build of burn takes many minutes.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo bench-peers", version)]
 pub(crate) struct Options {
-    /// Workloads: w1 is PyramidNet-20 with alpha 24, w2 is PyramidNet-110 with alpha 48, b is the
-    /// batch size; all by default
+    /// Workloads, here as flags of `pyr-wgpu bench`; all by default
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', hide_default_value = true,
           default_values_t = ROWS)]
     pub(crate) rows: Vec<Row>,
-    /// Peers; all by default. torch-compile needs a C++ compiler and Python's header files
+    /// Peers, each of which skips the workloads that it does not have; all by default
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', hide_default_value = true,
           default_values_t = PEERS)]
     pub(crate) peers: Vec<Peer>,
@@ -33,53 +33,163 @@ pub(crate) struct Options {
     pub(crate) device: String,
 }
 
-/// A workload: a network for 32x32 images in ten classes, a batch size, and training or inference.
+impl Options {
+    /// The platforms that the chosen peers need for the chosen workloads.
+    ///
+    /// # Errors
+    /// If no chosen peer has a chosen workload.
+    pub(crate) fn platforms(&self) -> Result<Vec<Platform>> {
+        let has_work = |peer: &&Peer| self.rows.iter().any(|row| peer.arguments(row).is_some());
+        let mut platforms = Vec::new();
+        for Peer { platform, .. } in self.peers.iter().filter(has_work) {
+            if !platforms.contains(platform) {
+                platforms.push(*platform);
+            }
+        }
+        if platforms.is_empty() {
+            bail!(
+                "none of the peers has any of the workloads, so there is nothing to compare; \
+                 `--help` says what each peer has"
+            );
+        }
+        Ok(platforms)
+    }
+}
+
+/// A workload: a network for images in ten classes, a batch size, and training or inference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    pub(crate) depth: u32,
-    pub(crate) alpha: u32,
-    pub(crate) batch: u32,
-    pub(crate) mode: &'static str,
+    network: Network,
+    batch: u32,
+    mode: Mode,
+}
+
+/// A network, in the words of our own flags.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Network {
+    depth: u32,
+    alpha: f64,
+    growth: &'static str,
+    block: &'static str,
+    image_size: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Train,
+    Infer,
 }
 
 impl Row {
-    /// The workload as arguments of a peer: depth, alpha, batch size, mode.
-    pub(crate) fn arguments(&self) -> [String; 4] {
-        [
-            self.depth.to_string(),
-            self.alpha.to_string(),
-            self.batch.to_string(),
-            self.mode.to_owned(),
-        ]
+    /// The workload as flags of `pyr-wgpu bench`, which the Python peers take as well.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        let Network {
+            depth,
+            alpha,
+            growth,
+            block,
+            image_size,
+        } = self.network;
+        let flags = [
+            ("--depth", depth.to_string()),
+            ("--alpha", alpha.to_string()),
+            ("--growth", growth.to_owned()),
+            ("--block", block.to_owned()),
+            ("--image-size", image_size.to_string()),
+            ("--batch-size", self.batch.to_string()),
+            ("--mode", self.mode.word().to_owned()),
+        ];
+        let words = flags.into_iter();
+        words
+            .flat_map(|(flag, value)| [flag.to_owned(), value])
+            .collect()
+    }
+
+    /// The workload as arguments of burn's peer: depth, alpha, batch size, mode. None for networks
+    /// that it does not have: only additive networks of basic units for 32x32 images.
+    fn burn_arguments(&self) -> Option<Vec<String>> {
+        let Network { depth, alpha, .. } = self.network;
+        (self.network == additive(depth, alpha)).then(|| {
+            vec![
+                depth.to_string(),
+                alpha.to_string(),
+                self.batch.to_string(),
+                self.mode.word().to_owned(),
+            ]
+        })
     }
 }
 
-const fn w1(name: &'static str, batch: u32, mode: &'static str) -> Row {
+impl Mode {
+    fn word(self) -> &'static str {
+        match self {
+            Mode::Train => "train",
+            Mode::Infer => "infer",
+        }
+    }
+}
+
+/// An additive network of basic units for 32x32 images.
+const fn additive(depth: u32, alpha: f64) -> Network {
+    Network {
+        depth,
+        alpha,
+        growth: "add",
+        block: "basic",
+        image_size: 32,
+    }
+}
+
+const W1: Network = additive(20, 24.0);
+const W2: Network = additive(110, 48.0);
+const WIDE56: Network = additive(56, 100.0);
+const WIDE110: Network = additive(110, 270.0);
+const BOTTLENECK: Network = Network {
+    block: "bottleneck",
+    ..additive(164, 48.0)
+};
+const MULTIPLICATIVE: Network = Network {
+    growth: "mul",
+    ..additive(110, 4.75)
+};
+const LARGE_IMAGES: Network = Network {
+    image_size: 64,
+    ..additive(20, 48.0)
+};
+
+const fn train(name: &'static str, network: Network, batch: u32) -> Row {
     Row {
         name,
-        depth: 20,
-        alpha: 24,
+        network,
         batch,
-        mode,
+        mode: Mode::Train,
     }
 }
 
-const fn w2(name: &'static str, batch: u32, mode: &'static str) -> Row {
+const fn infer(name: &'static str, network: Network, batch: u32) -> Row {
     Row {
-        depth: 110,
-        alpha: 48,
-        ..w1(name, batch, mode)
+        mode: Mode::Infer,
+        ..train(name, network, batch)
     }
 }
 
-const ROWS: [Row; 6] = [
-    w1("w1-train-b32", 32, "train"),
-    w1("w1-infer-b32", 32, "infer"),
-    w1("w1-infer-b1", 1, "infer"),
-    w2("w2-infer-b1", 1, "infer"),
-    w2("w2-infer-b16", 16, "infer"),
-    w2("w2-train-b16", 16, "train"),
+const ROWS: [Row; 15] = [
+    train("w1-train-b32", W1, 32),
+    infer("w1-infer-b32", W1, 32),
+    infer("w1-infer-b1", W1, 1),
+    infer("w2-infer-b1", W2, 1),
+    infer("w2-infer-b16", W2, 16),
+    train("w2-train-b16", W2, 16),
+    train("wide56-train-b24", WIDE56, 24),
+    train("wide110-train-b4", WIDE110, 4),
+    infer("wide110-infer-b4", WIDE110, 4),
+    train("bottleneck-train-b16", BOTTLENECK, 16),
+    infer("bottleneck-infer-b16", BOTTLENECK, 16),
+    train("mul-train-b16", MULTIPLICATIVE, 16),
+    infer("mul-infer-b16", MULTIPLICATIVE, 16),
+    train("64x64-train-b8", LARGE_IMAGES, 8),
+    infer("64x64-infer-b8", LARGE_IMAGES, 8),
 ];
 
 impl std::fmt::Display for Row {
@@ -94,7 +204,7 @@ impl ValueEnum for Row {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name))
+        Some(PossibleValue::new(self.name).help(self.flags().join(" ")))
     }
 }
 
@@ -103,8 +213,8 @@ impl ValueEnum for Row {
 pub(crate) enum Platform {
     /// burn, on the adapter of our shaders.
     Burn,
-    /// PyTorch, on the CPU.
-    Torch,
+    /// PyTorch and ONNX Runtime, on the CPU.
+    Python,
 }
 
 /// A program that ours is compared with.
@@ -113,24 +223,54 @@ pub(crate) struct Peer {
     pub(crate) name: &'static str,
     pub(crate) platform: Platform,
     /// Arguments before those of the workload.
-    pub(crate) arguments: &'static [&'static str],
+    options: &'static [&'static str],
+    trains: bool,
+    help: &'static str,
 }
 
-const PEERS: [Peer; 3] = [
+impl Peer {
+    /// The peer's arguments for a workload; none if it does not have the workload.
+    pub(crate) fn arguments(&self, row: &Row) -> Option<Vec<String>> {
+        if row.mode == Mode::Train && !self.trains {
+            return None;
+        }
+        let workload = match self.platform {
+            Platform::Burn => row.burn_arguments()?,
+            Platform::Python => row.flags(),
+        };
+        let options = self.options.iter().map(|&option| option.to_owned());
+        Some(options.chain(workload).collect())
+    }
+}
+
+const PEERS: [Peer; 4] = [
     Peer {
         name: "burn",
         platform: Platform::Burn,
-        arguments: &[],
+        options: &[],
+        trains: true,
+        help: "burn on `--device`; only additive networks of basic units at 32x32",
     },
     Peer {
         name: "torch",
-        platform: Platform::Torch,
-        arguments: &[],
+        platform: Platform::Python,
+        options: &[],
+        trains: true,
+        help: "PyTorch on the CPU",
     },
     Peer {
         name: "torch-compile",
-        platform: Platform::Torch,
-        arguments: &["--compile"],
+        platform: Platform::Python,
+        options: &["--compile"],
+        trains: true,
+        help: "PyTorch's compiler on the CPU; needs a C++ compiler and Python's header files",
+    },
+    Peer {
+        name: "onnxruntime",
+        platform: Platform::Python,
+        options: &["--onnxruntime"],
+        trains: false,
+        help: "ONNX Runtime on the CPU; only inference",
     },
 ];
 
@@ -146,7 +286,7 @@ impl ValueEnum for Peer {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name))
+        Some(PossibleValue::new(self.name).help(self.help))
     }
 }
 
@@ -188,7 +328,10 @@ mod tests {
     fn an_illegal_value_is_answered_with_the_legal_ones() {
         for (words, part) in [
             (["--rows", "w3"], "w1-train-b32, w1-infer-b32"),
-            (["--peers", "burn,jax"], "burn, torch, torch-compile"),
+            (
+                ["--peers", "burn,jax"],
+                "burn, torch, torch-compile, onnxruntime",
+            ),
             (["--rounds", "0"], "1.."),
             (["--seconds", "inf"], "not a number above zero"),
         ] {
@@ -199,11 +342,82 @@ mod tests {
     }
 
     #[test]
+    fn help_gives_the_flags_of_each_row() {
+        let help = <Options as clap::CommandFactory>::command().render_long_help();
+        let help = help.to_string();
+        for part in [
+            "w2-infer-b16",
+            "--depth 110 --alpha 48 --growth add --block basic --image-size 32 --batch-size 16",
+            "onnxruntime",
+        ] {
+            assert!(help.contains(part), "{help}");
+        }
+    }
+
+    #[test]
     fn names_describe_their_rows() {
         for row in &ROWS {
-            let end = format!("-{}-b{}", row.mode, row.batch);
+            let end = format!("-{}-b{}", row.mode.word(), row.batch);
             assert!(row.name.ends_with(&end), "{}", row.name);
         }
-        assert_eq!(ROWS[5].arguments(), ["110", "48", "16", "train"]);
+    }
+
+    /// The row and the peer with these names.
+    fn cell(row: &str, peer: &str) -> (Row, Peer) {
+        let options = parse(&["--rows", row, "--peers", peer]).unwrap();
+        (options.rows[0], options.peers[0])
+    }
+
+    #[test]
+    fn peers_get_the_workload_in_their_own_arguments() {
+        for (row, peer, expected) in [
+            ("w2-train-b16", "burn", "110 48 16 train"),
+            ("wide56-train-b24", "burn", "56 100 24 train"),
+            (
+                "mul-train-b16",
+                "torch",
+                "--depth 110 --alpha 4.75 --growth mul --block basic --image-size 32 \
+                 --batch-size 16 --mode train",
+            ),
+            (
+                "bottleneck-train-b16",
+                "torch-compile",
+                "--compile --depth 164 --alpha 48 --growth add --block bottleneck \
+                 --image-size 32 --batch-size 16 --mode train",
+            ),
+            (
+                "64x64-infer-b8",
+                "onnxruntime",
+                "--onnxruntime --depth 20 --alpha 48 --growth add --block basic \
+                 --image-size 64 --batch-size 8 --mode infer",
+            ),
+        ] {
+            let (row, peer) = cell(row, peer);
+            assert_eq!(peer.arguments(&row).unwrap().join(" "), expected);
+        }
+    }
+
+    #[test]
+    fn peers_skip_the_workloads_that_they_do_not_have() {
+        for (row, peer) in [
+            ("bottleneck-train-b16", "burn"),
+            ("mul-infer-b16", "burn"),
+            ("64x64-train-b8", "burn"),
+            ("w1-train-b32", "onnxruntime"),
+        ] {
+            let (row, peer) = cell(row, peer);
+            assert_eq!(peer.arguments(&row), None, "{row} {peer}");
+        }
+    }
+
+    #[test]
+    fn only_platforms_with_work_are_needed() {
+        let platforms = |rows, peers| parse(&["--rows", rows, "--peers", peers])?.platforms();
+        let python = platforms("mul-infer-b16", "burn,torch,onnxruntime").unwrap();
+        assert_eq!(python, [Platform::Python]);
+        let both = platforms("w1-infer-b1,mul-infer-b16", "burn,onnxruntime").unwrap();
+        assert_eq!(both, [Platform::Burn, Platform::Python]);
+        let error = platforms("w1-train-b32", "onnxruntime").unwrap_err();
+        assert!(error.to_string().contains("nothing to compare"), "{error}");
     }
 }

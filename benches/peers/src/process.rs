@@ -3,6 +3,10 @@
 //! It prints one line when it is ready, `ready NAME VERSION DEVICE, warm-up T s`, and then
 //! answers each number of seconds on its standard input with images per second on its standard
 //! output. Its standard error goes to a file, whose last line explains why the peer ended.
+//!
+//! Libraries keep idle threads busy for a while, in expectation of more work. On Unix a peer is
+//! therefore stopped by a signal whenever no answer is expected from it, so that it takes no time
+//! from the program that is measured.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -10,8 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, anyhow};
+#[cfg(unix)]
+use rustix::process::{Pid, Signal, kill_process};
 
-/// A running peer.
+/// A peer that is ready, and stopped until it is measured.
 pub(crate) struct Process {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -28,10 +34,10 @@ pub(crate) struct Ready {
 }
 
 impl Process {
-    /// Starts a peer and waits until it is ready.
+    /// Starts a peer, waits until it is ready, and stops it.
     ///
     /// # Errors
-    /// If it cannot be started, or ends before it is ready.
+    /// If it cannot be started or stopped, or ends before it is ready.
     pub(crate) fn start(mut command: Command, log: &Path) -> Result<(Process, Ready)> {
         let stderr = File::create(log).with_context(|| log.display().to_string())?;
         let program = command.get_program().to_string_lossy().into_owned();
@@ -51,23 +57,58 @@ impl Process {
         loop {
             let line = process.read_line()?;
             if let Some(ready) = parse_ready(&line) {
+                process.stop()?;
                 eprintln!("  {line}");
                 return Ok((process, ready));
             }
         }
     }
 
-    /// Measures images per second over some seconds.
+    /// Continues the peer, measures images per second over some seconds, and stops it again.
     ///
     /// # Errors
-    /// If the peer ended, or its answer is not a positive number.
+    /// If the peer ended or cannot be stopped, or its answer is not a positive number.
     pub(crate) fn measure(&mut self, seconds: f64) -> Result<f64> {
+        self.resume()?;
         if let Some(stdin) = &mut self.child.stdin {
             // Writing fails if the peer has ended; reading its answer then reports the cause.
             let _ = writeln!(stdin, "{seconds}");
         }
         let line = self.read_line()?;
+        self.stop()?;
         parse_speed(&line).with_context(|| format!("it answered `{line}`, which is not a speed"))
+    }
+
+    /// Stops all threads of the peer.
+    #[cfg(unix)]
+    fn stop(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+            .context("the peer cannot be stopped")
+    }
+
+    /// Lets the threads of the peer run.
+    #[cfg(unix)]
+    fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+            .context("the peer cannot be continued")
+    }
+
+    /// Sends a signal, which has no effect on a peer that has ended.
+    #[cfg(unix)]
+    fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+
+    /// Does nothing: other systems have no such signal.
+    #[cfg(not(unix))]
+    fn stop(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Does nothing, as the peer is never stopped.
+    #[cfg(not(unix))]
+    fn resume(&self) -> Result<()> {
+        Ok(())
     }
 
     /// The next line of its standard output.
@@ -127,6 +168,9 @@ pub(crate) fn last_line(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(unix)]
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -179,5 +223,36 @@ mod tests {
         assert_eq!(error, "exit status: 7: so it goes");
         let error = start("exit 3").map(|_| ()).unwrap_err().to_string();
         assert_eq!(error, "exit status: 3, without an error message");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_peer_runs_only_while_it_is_measured() {
+        use rustix::process::{WaitOptions, waitpid};
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        let script = "echo 'ready sh 1 a, warm-up 0 s'; while read x; do echo $x; done";
+        command.args(["-c", script]);
+        let (mut process, _) = Process::start(command, &folder.path().join("peer.log")).unwrap();
+        let pid = Pid::from_child(&process.child);
+        // Waits until the peer has been stopped once more.
+        let expect_stop = || {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            let options = WaitOptions::UNTRACED | WaitOptions::NOHANG;
+            let status = loop {
+                if let Some((_, status)) = waitpid(Some(pid), options).unwrap() {
+                    break status;
+                }
+                assert!(Instant::now() < deadline, "the peer has not been stopped");
+                std::thread::sleep(Duration::from_millis(5));
+            };
+            assert!(status.stopped(), "{status:?}");
+        };
+        expect_stop();
+        for seconds in [1.0, 2.0] {
+            assert_eq!(process.measure(seconds).unwrap(), seconds);
+            expect_stop();
+        }
     }
 }

@@ -37,12 +37,16 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// Widths of the columns of names.
+const ROW: usize = 20;
+const PEER: usize = 14;
+
 /// The lines above the table.
 pub(crate) fn header(rounds: u32, seconds: f64) -> String {
     format!(
         "Images per second, medians of {rounds} rounds of {seconds} s, ours and theirs in \
          alternation;\nours/theirs is the median of the rounds' ratios, with their range.\n\n\
-         {:<13} {:<14} {:>9} {:>9}  ours/theirs",
+         {:<ROW$} {:<PEER$} {:>9} {:>9}  ours/theirs",
         "row", "peer", "ours", "theirs"
     )
 }
@@ -56,17 +60,23 @@ pub(crate) fn line(row: &str, peer: &str, comparison: &Comparison) -> String {
         min,
         max,
     } = comparison;
-    format!("{row:<13} {peer:<14} {ours:>9.1} {theirs:>9.1}  {ratio:.2} ({min:.2}\u{2013}{max:.2})")
+    format!(
+        "{row:<ROW$} {peer:<PEER$} {ours:>9.1} {theirs:>9.1}  \
+         {ratio:.2} ({min:.2}\u{2013}{max:.2})"
+    )
 }
 
 /// The line of a row and a peer whose measurement failed.
 pub(crate) fn failure(row: &str, peer: &str, reason: &str) -> String {
-    format!("{row:<13} {peer:<14} failed: {reason}")
+    format!("{row:<ROW$} {peer:<PEER$} failed: {reason}")
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
+    use crate::options::{Peer, Row};
 
     #[test]
     fn medians() {
@@ -80,7 +90,8 @@ mod tests {
         // The machine was half as fast in the second round, which cancels in the ratios.
         let comparison = Comparison::of(&[[300.0, 100.0], [150.0, 50.0], [320.0, 100.0]]);
         let text = line("w1-train-b32", "burn", &comparison);
-        let expected = "w1-train-b32  burn               300.0     100.0  3.00 (3.00\u{2013}3.20)";
+        let expected =
+            "w1-train-b32         burn               300.0     100.0  3.00 (3.00\u{2013}3.20)";
         assert_eq!(text, expected);
         let header = header(3, 5.0);
         let columns = header.lines().last().unwrap();
@@ -89,8 +100,21 @@ mod tests {
     }
 
     #[test]
+    fn names_fit_their_columns() {
+        for row in Row::value_variants() {
+            assert!(row.name.len() <= ROW, "{row}");
+        }
+        for peer in Peer::value_variants() {
+            assert!(peer.name.len() <= PEER, "{peer}");
+        }
+    }
+
+    #[test]
     fn a_failure_takes_the_place_of_figures() {
         let text = failure("w2-train-b16", "torch-compile", "no compiler");
-        assert_eq!(text, "w2-train-b16  torch-compile  failed: no compiler");
+        assert_eq!(
+            text,
+            "w2-train-b16         torch-compile  failed: no compiler"
+        );
     }
 }

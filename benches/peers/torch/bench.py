@@ -1,19 +1,23 @@
-"""PyramidNet in PyTorch on the CPU, timed for `cargo bench-peers`.
+"""PyramidNet in PyTorch and ONNX Runtime on the CPU, timed for `cargo bench-peers`.
 
-    python bench.py [--compile] DEPTH ALPHA BATCH train|infer
+    python bench.py [--compile | --onnxruntime] --depth N --alpha X --batch-size N
+        --mode train|infer [--growth add|mul] [--block basic|bottleneck] [--image-size N]
 
-Builds the additive network of basic units for images of 32x32 in ten classes, warms up
-(which compiles with `--compile`), and prints that it is ready. Then, for each number of seconds
-that it reads, it runs steps for that long and prints the images per second of the median step.
-The model is the one that recorded tests/golden; channels are last, which is the faster layout
-on CPUs, and there is a thread for each core.
+Builds the network for ten classes, warms up (which compiles with `--compile`), and prints that
+it is ready. Then, for each number of seconds that it reads, it runs steps for that long and
+prints the images per second of the median step.
+The model is the one that recorded tests/golden. In PyTorch channels are last, which is the faster
+layout on CPUs; ONNX Runtime gets the exported model, which it optimises and lays out itself.
+There is a thread for each core.
 """
 
 import argparse
+import io
 import os
 import statistics
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -21,9 +25,6 @@ from torch.nn import functional
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tests" / "golden"))
 from pyramidnet import Model, Network
-
-CLASSES = 10
-SIZE = 32
 
 
 def cores():
@@ -41,6 +42,36 @@ def inference(model, images, compiled):
     def step():
         with torch.inference_mode():
             logits(images)
+
+    return step
+
+
+def onnx_inference(model, images):
+    """A step of inference in ONNX Runtime, whose logits agree with those of PyTorch."""
+    import onnxruntime
+
+    model.eval()
+    file = io.BytesIO()
+    torch.onnx.export(
+        model, (images,), file, dynamo=False, input_names=["images"], output_names=["logits"]
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cores()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    session = onnxruntime.InferenceSession(
+        file.getvalue(), options, providers=["CPUExecutionProvider"]
+    )
+    inputs = {"images": images.numpy()}
+    with torch.inference_mode():
+        expected = model(images)
+    [logits] = session.run(None, inputs)
+    largest = expected.abs().max().item()
+    difference = (torch.from_numpy(logits) - expected).abs().max().item()
+    if not difference <= 1e-4 * largest:
+        sys.exit(f"logits of up to {largest:g} differ by {difference:g} from those of PyTorch")
+
+    def step():
+        session.run(None, inputs)
 
     return step
 
@@ -96,32 +127,51 @@ def measure(step, seconds):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--compile", action="store_true", help="through torch.compile")
-    arguments.add_argument("depth", type=int)
-    arguments.add_argument("alpha", type=float)
-    arguments.add_argument("batch", type=int)
-    arguments.add_argument("mode", choices=["train", "infer"])
+    runtime = arguments.add_mutually_exclusive_group()
+    runtime.add_argument("--compile", action="store_true", help="through torch.compile")
+    runtime.add_argument("--onnxruntime", action="store_true", help="in ONNX Runtime")
+    arguments.add_argument("--depth", type=int, required=True)
+    arguments.add_argument("--alpha", type=float, required=True)
+    arguments.add_argument("--growth", choices=["add", "mul"], default="add")
+    arguments.add_argument("--block", choices=["basic", "bottleneck"], default="basic")
+    arguments.add_argument("--image-size", type=int, default=32)
+    arguments.add_argument("--batch-size", type=int, required=True)
+    arguments.add_argument("--mode", choices=["train", "infer"], required=True)
     options = arguments.parse_args()
+    if options.onnxruntime and options.mode == "train":
+        arguments.error("ONNX Runtime does not train: --mode must be infer")
 
     start = time.perf_counter()
     torch.set_num_threads(cores())
     torch.manual_seed(0)
-    layout = torch.channels_last
-    model = Model(Network(depth=options.depth, alpha=options.alpha, classes=CLASSES))
-    model = model.to(memory_format=layout)
-    images = torch.randn(options.batch, 3, SIZE, SIZE).to(memory_format=layout)
-    labels = torch.randint(0, CLASSES, (options.batch,))
-    if options.mode == "infer":
-        step = inference(model, images, options.compile)
+    network = Network(
+        depth=options.depth,
+        alpha=options.alpha,
+        growth=options.growth,
+        block=options.block,
+        image_size=options.image_size,
+    )
+    model = Model(network)
+    images = torch.randn(options.batch_size, 3, network.image_size, network.image_size)
+    if options.onnxruntime:
+        step = onnx_inference(model, images)
+        version = f"onnxruntime {metadata.version('onnxruntime')}"
     else:
-        step = training(model, images, labels, options.compile)
+        model = model.to(memory_format=torch.channels_last)
+        images = images.to(memory_format=torch.channels_last)
+        labels = torch.randint(0, network.classes, (options.batch_size,))
+        if options.mode == "infer":
+            step = inference(model, images, options.compile)
+        else:
+            step = training(model, images, labels, options.compile)
+        version = f"torch {torch.__version__}"
     warm_up(step)
-    threads = torch.get_num_threads()
+    threads = cores()
     device = "cpu, 1 thread" if threads == 1 else f"cpu, {threads} threads"
     seconds = time.perf_counter() - start
-    print(f"ready torch {torch.__version__} {device}, warm-up {seconds:.0f} s", flush=True)
+    print(f"ready {version} {device}, warm-up {seconds:.0f} s", flush=True)
     for line in sys.stdin:
-        print(f"{options.batch / measure(step, float(line)):.3f}", flush=True)
+        print(f"{options.batch_size / measure(step, float(line)):.3f}", flush=True)
 
 
 if __name__ == "__main__":
