@@ -5,11 +5,13 @@
     reason = "each test file uses its own part of this module"
 )]
 
+pub mod functions;
 pub mod halves;
 pub mod kernel;
 pub mod networks;
 pub mod pair;
 pub mod runs;
+pub mod targets;
 pub mod tolerance;
 
 use std::path::Path;
