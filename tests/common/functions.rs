@@ -20,7 +20,13 @@ pub fn functions(source: &str) -> BTreeMap<String, Range<usize>> {
         let Some(range) = all.remove(&name) else {
             continue;
         };
-        let called = |other: &&String| source[range.clone()].contains(&format!("{other}("));
+        let text = &source[range.clone()];
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let called = |other: &&String| {
+            let call = format!("{other}(");
+            let mut calls = text.match_indices(&call);
+            calls.any(|(at, _)| !text[..at].ends_with(is_part))
+        };
         next.extend(all.keys().filter(called).cloned());
         reached.insert(name, range);
     }

@@ -36,11 +36,13 @@ pub(crate) struct Outcome {
 
 /// How a run may differ from an ordinary one.
 #[derive(Default)]
-pub(crate) struct Limits {
+pub(crate) struct Options {
     /// Whether the first fault ends it.
     pub(crate) ends_at_first: bool,
     /// Instructions after which it counts as endless.
     pub(crate) most_steps: Option<u64>,
+    /// Whether grids of one row of workgroups have two, as very large ones do ([`Job::rows_of`]).
+    pub(crate) two_rows: bool,
 }
 
 impl Job {
@@ -92,20 +94,50 @@ impl Job {
         self.program.flops()
     }
 
+    /// Workgroups of all dispatches.
+    pub(crate) fn workgroups(&self) -> u32 {
+        let grids = self.program.dispatches.iter().map(|dispatch| dispatch.grid);
+        grids.map(|grid| grid.iter().product::<u32>()).sum()
+    }
+
+    /// Whether a dispatch can have two rows of workgroups.
+    pub(crate) fn has_rows(&self) -> bool {
+        self.dispatches().iter().any(|dispatch| self.rows_of(dispatch).is_some())
+    }
+
+    /// The grid of a dispatch in two rows, if its kernel numbers workgroups row by row and ignores
+    /// those past the end. Kernels that write slices have one for each workgroup, also past the end,
+    /// so their number must stay the same.
+    fn rows_of(&self, dispatch: &Dispatch) -> Option<[u32; 3]> {
+        let source = &self.kernels()[dispatch.kernel.0].source;
+        let is_numbered = [".y * grid.x", ".y * groups.x"].iter().any(|text| source.contains(text));
+        let [width, 1, depth] = dispatch.grid else {
+            return None;
+        };
+        let is_exact = source.contains("read_write> partial");
+        let columns = match width.div_ceil(2) {
+            // Exchanged axes of a square only permute the workgroups.
+            2 if !is_exact => 3,
+            columns => columns,
+        };
+        let fits = width.is_multiple_of(2) || !is_exact;
+        (is_numbered && fits).then_some([columns, 2, depth])
+    }
+
     /// Runs the program on operands, with the codes of its kernels.
     pub(crate) fn run(
         &self,
         codes: &[Arc<Code>],
         operands: &Operands,
         results: &[String],
-        limits: &Limits,
+        options: &Options,
     ) -> Outcome {
         let program = &self.program;
         let buffers = program.buffers.iter();
         let buffers = buffers.map(|buffer| Buffer::fresh((buffer.bytes / WORD) as usize));
         let mut machine = Machine::new(buffers.collect());
-        machine.ends_at_first = limits.ends_at_first;
-        machine.most_steps = limits.most_steps.unwrap_or(u64::MAX);
+        machine.ends_at_first = options.ends_at_first;
+        machine.most_steps = options.most_steps.unwrap_or(u64::MAX);
         // Arenas begin as zeros, which fill the gaps between their values.
         for (buffer, memory) in program.buffers.iter().zip(&mut machine.buffers) {
             if Arena::ALL.iter().any(|arena| arena.name() == buffer.name) {
@@ -120,7 +152,9 @@ impl Job {
             }
         }
         for dispatch in &program.dispatches {
-            if let Err(Ended) = launch(&mut machine, &codes[dispatch.kernel.0], dispatch) {
+            let rows = options.two_rows.then(|| self.rows_of(dispatch)).flatten();
+            let grid = rows.unwrap_or(dispatch.grid);
+            if let Err(Ended) = launch(&mut machine, &codes[dispatch.kernel.0], dispatch, grid) {
                 break;
             }
         }
@@ -137,7 +171,12 @@ impl Job {
 }
 
 /// Runs one dispatch.
-fn launch(machine: &mut Machine, code: &Code, dispatch: &Dispatch) -> Result<(), Ended> {
+fn launch(
+    machine: &mut Machine,
+    code: &Code,
+    dispatch: &Dispatch,
+    grid: [u32; 3],
+) -> Result<(), Ended> {
     let range = |binding: &Binding| Range {
         buffer: binding.buffer.0,
         first: (binding.offset / WORD) as usize,
@@ -147,7 +186,7 @@ fn launch(machine: &mut Machine, code: &Code, dispatch: &Dispatch) -> Result<(),
     let launch = Launch {
         uniforms: &dispatch.uniforms,
         bindings: &bindings,
-        grid: dispatch.grid,
+        grid,
     };
     machine.dispatch(code, &launch)
 }

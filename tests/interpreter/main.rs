@@ -12,11 +12,12 @@
 //! `arithmetic.rs`, `accesses.rs` and `invocations.rs`, with the layouts of `layout.rs` and the
 //! functions of `scalars.rs`. `execute.rs`, `exchange.rs` and `memory.rs` run it, with the history
 //! of `shadow.rs`, and write a report (`report.rs`). `host.rs` runs programs, and `subjects.rs`
-//! enumerates them.
+//! enumerates them, with shapes of `samples.rs`.
 //!
 //! The interpreter is tested in three ways: its results are those of the operators' references
 //! (`kernels.rs`), it finds each fault in a small shader (`faults.rs`), and it notices changes of
-//! the kernels (`mutants.rs`).
+//! the kernels (`mutants.rs`, with the changes of `mutation.rs` and the exceptions of
+//! `survivors.rs`).
 //!
 //! Not modelled: the order of accesses within one subgroup, which needs a barrier here as in WGSL;
 //! texture memory; and rounding that differs among devices.
@@ -40,6 +41,7 @@ mod memory;
 mod mutants;
 mod mutation;
 mod report;
+mod samples;
 mod scalars;
 mod shadow;
 mod subjects;

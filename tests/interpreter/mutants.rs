@@ -1,17 +1,16 @@
 //! Whether the interpreter notices faults in kernels: mutants of `mutation.rs` must be caught, except
 //! for those that `survivors.rs` lists with the reason.
 //!
-//! A mutant is caught by a report, or by a result that differs from the reference. A function that
-//! several kernels import is changed in one of them; its barriers in all.
+//! A mutant is caught by a report, or by a result that differs from the reference.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use pyr_wgpu::program::Kernel;
 
 use crate::code::Code;
 use crate::compile::compile;
-use crate::host::{Limits, code_of};
+use crate::host::{Options, code_of};
 use crate::mutation::{Kind, Mutant};
 use crate::subjects::{Subject, stem, subjects};
 use crate::survivors::SURVIVORS;
@@ -34,12 +33,21 @@ enum Fate {
 struct Witness {
     subject: &'static Subject,
     steps: u64,
+    two_rows: bool,
 }
 
 impl Witness {
-    fn new(subject: &'static Subject) -> Witness {
-        let steps = subject.run(&subject.codes(), &Limits::default()).steps;
-        Witness { subject, steps }
+    fn new(subject: &'static Subject, two_rows: bool) -> Witness {
+        let options = Options {
+            two_rows,
+            ..Options::default()
+        };
+        let steps = subject.run(&subject.codes(), &options).steps;
+        Witness {
+            subject,
+            steps,
+            two_rows,
+        }
     }
 
     /// `None` if the mutant changes nothing in the kernel of this stem.
@@ -60,11 +68,12 @@ impl Witness {
                 }
             });
         }
-        let limits = Limits {
+        let options = Options {
             ends_at_first: true,
             most_steps: Some(4 * self.steps + 100_000),
+            two_rows: self.two_rows,
         };
-        let verdict = changed.then(|| self.subject.run(&codes, &limits))?;
+        let verdict = changed.then(|| self.subject.run(&codes, &options))?;
         Some(match (verdict.report.is_empty(), verdict.difference) {
             (false, _) => Fate::Reported,
             (true, Some(_)) => Fate::Differed,
@@ -73,60 +82,90 @@ impl Witness {
     }
 }
 
-/// A kernel's name without the sizes of its tile: its file, flags and precision.
-fn form(kernel: &Kernel) -> String {
-    let is_kept = |word: &&str| !word.contains('=') || word.ends_with("=0") || word.ends_with("=1");
+/// Programs that are tried on the mutants of a convolution's kernel, and of another one, if it has as
+/// many.
+const WITNESSES: [usize; 2] = [12, 48];
+
+/// How many of them are tried in two rows of workgroups too.
+const ROWS: usize = 3;
+
+/// A kernel's name without sizes: its file, flags and precision; and of matrices the size of the
+/// subgroups.
+fn form(kernel: &Kernel, subgroup: u32) -> String {
+    let is_kept = |word: &&str| match word.split_once('=') {
+        Some((name, value)) => name.ends_with("SUBGROUPS") || ["0", "1"].contains(&value),
+        None => *word != "wide",
+    };
     let words = kernel.name.split(' ').filter(is_kept);
-    words.collect::<Vec<_>>().join(" ")
+    let mut form = words.collect::<Vec<_>>().join(" ");
+    if kernel.needs.matrices {
+        form += &format!(" {subgroup}");
+    }
+    form
 }
 
-/// For each stem, subjects that together have all forms of its kernel.
+/// For each stem, subjects with all forms of its kernel, of several sizes, and ragged ones.
 fn witnesses() -> BTreeMap<&'static str, Vec<&'static Subject>> {
-    let mut forms: BTreeMap<(&str, String), Vec<&Subject>> = BTreeMap::new();
+    let mut stems: BTreeMap<&str, BTreeMap<String, Vec<&Subject>>> = BTreeMap::new();
     for subject in subjects() {
-        for kernel in subject.job.kernels() {
-            let key = (stem(kernel), form(kernel));
-            forms.entry(key).or_default().push(subject);
+        // Whole training steps take long, and other programs have the same kernels.
+        let is_short = subject.job.dispatches().len() < 20;
+        for kernel in subject.job.kernels().iter().filter(|_| is_short) {
+            let forms = stems.entry(stem(kernel)).or_default();
+            let form = form(kernel, subject.job.subgroup);
+            forms.entry(form).or_default().push(subject);
         }
     }
-    let mut witnesses: BTreeMap<&str, Vec<&Subject>> = BTreeMap::new();
-    for ((stem, _), mut users) in forms {
-        // Programs of few dispatches, then of many operations, but not of the most.
-        users.sort_by_key(|subject| (subject.job.dispatches().len() > 8, subject.job.flops()));
-        let few = users.partition_point(|subject| subject.job.dispatches().len() <= 8);
-        users.truncate(few.max(1));
-        let last = users.len() - 1;
-        let own = witnesses.entry(stem).or_default();
-        own.extend([2 * last / 3, last].map(|number| users[number]));
-        own.dedup_by_key(|subject| std::ptr::from_ref(*subject));
-    }
-    witnesses
+    let chosen = stems.into_iter().map(|(stem, forms)| {
+        let [of_convolution, of_other] = WITNESSES;
+        let most = if stem.starts_with("conv2d") { of_convolution } else { of_other };
+        let each = (most / forms.len()).max(1);
+        let mut chosen = Vec::new();
+        for mut users in forms.into_values() {
+            users.sort_by_key(|subject| subject.job.workgroups());
+            let (ragged, others): (Vec<&Subject>, Vec<&Subject>) =
+                users.into_iter().partition(|subject| subject.is_ragged);
+            chosen.extend(spread(&ragged, 4));
+            chosen.extend(spread(&others, each));
+        }
+        (stem, chosen)
+    });
+    chosen.collect()
 }
 
-/// The mutants of each stem.
+/// At most so many of a list, evenly spread, the last among them.
+fn spread<T: Copy>(list: &[T], most: usize) -> impl Iterator<Item = T> {
+    let count = most.min(list.len());
+    (1..=count).map(move |step| list[list.len() * step / count - 1])
+}
+
+/// All mutants, each with the stems of the kernels in which it is tried.
+///
+/// A function that several kernels import is changed in one after another until one is caught, but
+/// each kernel needs its own barriers.
 fn mutants(
     witnesses: &BTreeMap<&'static str, Vec<&'static Subject>>,
-) -> Vec<(&'static str, Vec<Mutant>)> {
-    // The kernel with the most forms has the most mutants of what several import.
-    let mut stems: Vec<&str> = witnesses.keys().copied().collect();
-    stems.sort_by_key(|stem| std::cmp::Reverse(witnesses[stem].len()));
-    let mut seen = HashSet::new();
-    let mut mutants = Vec::new();
-    for of in stems {
-        let kernels = witnesses[of].iter().flat_map(|subject| subject.job.kernels());
+) -> Vec<(Mutant, Vec<&'static str>)> {
+    let mut numbers = HashMap::new();
+    let mut mutants: Vec<(Mutant, Vec<&str>)> = Vec::new();
+    for (of, subjects) in witnesses {
+        let kernels = subjects.iter().flat_map(|subject| subject.job.kernels());
         let sources: BTreeSet<&str> = kernels
-            .filter(|kernel| stem(kernel) == of)
+            .filter(|kernel| stem(kernel) == *of)
             .map(|kernel| &*kernel.source)
             .collect();
-        let mut own = Vec::new();
         for mutant in sources.into_iter().flat_map(Mutant::all) {
             let is_own = mutant.function == "main" || mutant.kind == Kind::Barrier;
             let key = (is_own.then_some(of), mutant.key());
-            if seen.insert(key) {
-                own.push(mutant);
+            let number = *numbers.entry(key).or_insert(mutants.len());
+            if number == mutants.len() {
+                mutants.push((mutant, Vec::new()));
+            }
+            let stems = &mut mutants[number].1;
+            if stems.last() != Some(of) {
+                stems.push(of);
             }
         }
-        mutants.push((of, own));
     }
     mutants
 }
@@ -134,14 +173,20 @@ fn mutants(
 #[test]
 fn mutants_are_caught() {
     let subjects = witnesses();
+    let mut witnesses: BTreeMap<&str, Vec<Witness>> = BTreeMap::new();
+    for (of, subjects) in &subjects {
+        let mut own: Vec<Witness> = subjects.iter().map(|s| Witness::new(s, false)).collect();
+        let rows = subjects.iter().filter(|subject| subject.job.has_rows());
+        own.extend(rows.take(ROWS).map(|subject| Witness::new(subject, true)));
+        own.sort_by_key(|witness| witness.steps);
+        witnesses.insert(of, own);
+    }
     let [mut all, mut reported, mut differed] = [0, 0, 0];
     let mut survivors = BTreeSet::new();
-    for (of, mutants) in mutants(&subjects) {
-        let start = std::time::Instant::now();
-        let mut witnesses: Vec<Witness> = subjects[of].iter().map(|s| Witness::new(s)).collect();
-        let count = mutants.len();
-        for mutant in mutants {
-            let mut fate = Fate::Invalid;
+    for (mutant, stems) in mutants(&subjects) {
+        let mut fate = Fate::Invalid;
+        'tried: for of in &stems {
+            let witnesses = witnesses.get_mut(of).expect("each stem has witnesses");
             for number in 0..witnesses.len() {
                 match witnesses[number].fate(of, &mutant) {
                     None | Some(Fate::Invalid) => continue,
@@ -150,17 +195,19 @@ fn mutants_are_caught() {
                 if fate != Fate::Survived {
                     // It may catch the next one too.
                     witnesses[..=number].rotate_right(1);
-                    break;
+                    break 'tried;
                 }
             }
-            all += u32::from(fate != Fate::Invalid);
-            reported += u32::from(fate == Fate::Reported);
-            differed += u32::from(fate == Fate::Differed);
-            if fate == Fate::Survived {
-                survivors.insert(format!("{of} {}: {} > {}", mutant.function, mutant.lines[0], mutant.lines[1]));
-            }
         }
-        println!("{of}: {count} mutants, {} witnesses, {:?}", witnesses.len(), start.elapsed());
+        all += u32::from(fate != Fate::Invalid);
+        reported += u32::from(fate == Fate::Reported);
+        differed += u32::from(fate == Fate::Differed);
+        if fate == Fate::Survived {
+            let Mutant {
+                function, change, ..
+            } = &mutant;
+            survivors.insert(format!("{} {function}: {change}", stems[0]));
+        }
     }
     let share = f64::from(reported + differed) / f64::from(all);
     println!("{reported} of {all} mutants reported, {differed} gave wrong results: {share:.3}");

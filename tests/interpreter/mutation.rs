@@ -33,8 +33,8 @@ pub(crate) struct Mutant {
     context: [String; 3],
     /// Number of the change among those of the line.
     number: usize,
-    /// The line before and after, for messages; of the first place.
-    pub(crate) lines: [String; 2],
+    /// What it changes, in its first place.
+    pub(crate) change: String,
 }
 
 impl Mutant {
@@ -62,14 +62,23 @@ impl Mutant {
                 if !seen.insert((function.clone(), context.clone())) {
                     continue;
                 }
-                let changes = changes(&lines, at, &shared).into_iter().enumerate();
-                mutants.extend(changes.map(|(number, (kind, after))| Mutant {
-                    function: function.clone(),
-                    kind,
-                    context: context.clone(),
-                    number,
-                    lines: [lines[at], &after].map(|line| line.trim().to_owned()),
-                }));
+                for (number, (kind, after)) in changes(&lines, at, &shared).into_iter().enumerate() {
+                    let [before, after] = [lines[at], &after].map(str::trim);
+                    let change = match kind {
+                        Kind::Barrier => {
+                            let [previous, _, next] = &context;
+                            format!("no barrier between `{previous}` and `{next}`")
+                        }
+                        _ => format!("`{before}` is `{after}`"),
+                    };
+                    mutants.push(Mutant {
+                        function: function.clone(),
+                        kind,
+                        context: context.clone(),
+                        number,
+                        change,
+                    });
+                }
             }
         }
         mutants
@@ -232,12 +241,13 @@ fn conditions(code: &str) -> Vec<(usize, usize)> {
         parts.push((range.start + from, range.start + end));
         from = end + 4;
     }
+    // Bounds are integers. Which invocation, row or column it is can be an equality too.
     let compares = |part: &(usize, usize)| {
         let text = &code[part.0..part.1];
-        // Values of names that are compared for equality are no bounds.
-        let operators = [" < ", " <= ", " > ", " >= ", " == ", " != "];
-        let operators = if is_if { &operators[..] } else { &operators[..4] };
-        operators.iter().any(|operator| !top_level(text, operator).is_empty())
+        let has = |operator: &str| !top_level(text, operator).is_empty();
+        let bounds = [" < ", " <= ", " > ", " >= "].into_iter().any(has) && !text.contains(".0");
+        let owner = ["lane", "line", "local"].iter().any(|name| text.starts_with(name));
+        bounds || is_if && owner && has(" == ")
     };
     parts.into_iter().filter(compares).collect()
 }
@@ -297,18 +307,20 @@ fn main(local: u32) {
 #[test]
 fn mutants_change_every_copy_of_a_line() {
     let mutants = Mutant::all(SOURCE);
-    let after = mutants.iter().map(|m| (m.kind, m.lines[1].as_str()));
+    let changes = mutants.iter().map(|m| (m.kind, m.change.as_str()));
+    let condition = "`if local < 8u && (FLAG || local > 9u) {`";
+    let index = "`tile[local % 4u] = min(f(1u, local), 5u);`";
     let expected = [
-        (Kind::Guard, "if true && (FLAG || local > 9u) {"),
-        (Kind::Index, "tile[(local % 4u) + 1u] = min(f(1u, local), 5u);"),
-        (Kind::Clamp, "tile[local % 4u] = (f(1u, local));"),
-        (Kind::Component, "tile[local / 4u] = min(f(1u, local), 5u);"),
-        (Kind::Barrier, ""),
-        (Kind::Index, "y[0u] = tile[(local) + 1u];"),
-        (Kind::Index, "y[(0u) + 1u] = tile[local];"),
-        (Kind::Guard, "if false {"),
+        (Kind::Guard, &*format!("{condition} is `if true && (FLAG || local > 9u) {{`")),
+        (Kind::Index, &*format!("{index} is `tile[(local % 4u) + 1u] = min(f(1u, local), 5u);`")),
+        (Kind::Clamp, &*format!("{index} is `tile[local % 4u] = (f(1u, local));`")),
+        (Kind::Component, &*format!("{index} is `tile[local / 4u] = min(f(1u, local), 5u);`")),
+        (Kind::Barrier, "no barrier between `{` and `y[#u] = tile[local];`"),
+        (Kind::Index, "`y[0u] = tile[local];` is `y[0u] = tile[(local) + 1u];`"),
+        (Kind::Index, "`y[0u] = tile[local];` is `y[(0u) + 1u] = tile[local];`"),
+        (Kind::Guard, "`if local >= 8u {` is `if false {`"),
     ];
-    assert_eq!(after.collect::<Vec<_>>(), expected);
+    assert_eq!(changes.collect::<Vec<_>>(), expected);
     let barrier = &mutants[4];
     let changed = barrier.apply(SOURCE).unwrap();
     assert_eq!(changed.matches("workgroupBarrier").count(), 0);

@@ -15,8 +15,9 @@ use crate::common::kernel::{Case, Operands};
 use crate::common::networks::{images, operands, tiny};
 use crate::common::pair::{Pair, RESULTS, images as store_images, pairs};
 use crate::common::targets::{matrix_targets, targets};
-use crate::host::{Job, Limits, code_of};
+use crate::host::{Job, Options, code_of};
 use crate::report::Report;
+use crate::samples::ragged;
 
 /// Sizes of subgroups.
 const SUBGROUPS: [u32; 3] = [4, 8, 16];
@@ -27,6 +28,8 @@ const ANY_SUBGROUP: u32 = 32;
 /// A program with its operands and the check of its results.
 pub(crate) struct Subject {
     pub(crate) job: Job,
+    /// Whether its shapes are of `samples.rs`.
+    pub(crate) is_ragged: bool,
     choices: Choices,
     check: Check,
 }
@@ -34,8 +37,8 @@ pub(crate) struct Subject {
 enum Check {
     Case(&'static Sample, Arc<Case>),
     Pair(&'static Sample, Arc<Pair>),
-    /// Results are not compared.
-    Operands(Operands),
+    /// Operands, and a value that must result.
+    Operands(Operands, Option<(String, Vec<u32>)>),
 }
 
 /// What a run of a subject has shown.
@@ -60,16 +63,19 @@ impl Subject {
     }
 
     /// Runs it with these codes of its kernels.
-    pub(crate) fn run(&self, codes: &[Arc<Code>], limits: &Limits) -> Verdict {
+    pub(crate) fn run(&self, codes: &[Arc<Code>], options: &Options) -> Verdict {
         let run = |operands: &Operands, results: &[String]| {
-            self.job.run(codes, operands, results, limits)
+            self.job.run(codes, operands, results, options)
         };
         match &self.check {
-            Check::Operands(operands) => {
-                let outcome = run(operands, &[]);
+            Check::Operands(operands, expected) => {
+                let names = expected.iter().map(|(name, _)| name.clone());
+                let outcome = run(operands, &names.collect::<Vec<_>>());
+                let words = expected.iter().map(|(_, words)| words);
+                let is_same = words.eq(&outcome.results);
                 Verdict {
                     report: outcome.report,
-                    difference: None,
+                    difference: (!is_same).then(|| "the result differs".to_owned()),
                     steps: outcome.steps,
                 }
             }
@@ -104,6 +110,11 @@ impl Subject {
                 }
             }
         }
+    }
+
+    /// Whether accesses of a kernel depend on contents of buffers.
+    fn is_dependent(&self) -> bool {
+        self.codes().iter().any(|code| !code.dependences.is_empty())
     }
 
     /// What identifies the accesses of a dispatch whose kernel does not depend on data.
@@ -144,24 +155,31 @@ fn devices() -> Vec<(Target, u32)> {
     plain.chain(matrices).collect()
 }
 
-/// Subjects in which every kernel has a few shapes, from small to large; those whose accesses depend
-/// on contents of buffers have all shapes of the samples.
+/// Subjects in which every kernel has a few shapes of the operators' samples, from small to large, and
+/// the ragged ones; those whose accesses depend on contents of buffers have all shapes.
 pub(crate) fn subjects() -> &'static [Subject] {
     static SUBJECTS: OnceLock<Vec<Subject>> = OnceLock::new();
     SUBJECTS.get_or_init(|| {
-        static SAMPLES: OnceLock<Vec<Sample>> = OnceLock::new();
-        let samples = SAMPLES.get_or_init(Op::samples).iter();
+        static SAMPLES: OnceLock<[Vec<Sample>; 2]> = OnceLock::new();
+        let [own, ragged] = SAMPLES.get_or_init(|| [Op::samples(), ragged()]);
+        let samples = own.iter().chain(ragged);
         let devices = devices();
         let all = samples.flat_map(|sample| {
             let devices = devices.iter();
             devices.flat_map(move |(target, subgroup)| subjects_of(sample, target, *subgroup))
         });
         let others = steps().into_iter().chain(probes());
-        chosen(distinct(all).chain(others).collect())
+        let mut subjects: Vec<Subject> = distinct(all).chain(others).collect();
+        for subject in &mut subjects {
+            subject.is_ragged = matches!(&subject.check, Check::Case(sample, _)
+                if ragged.as_ptr_range().contains(&std::ptr::from_ref(*sample)));
+        }
+        chosen(subjects)
     })
 }
 
-/// The subjects that have a dispatch that earlier ones do not have.
+/// The subjects that have a dispatch that earlier ones do not have, or whose accesses depend on
+/// contents of buffers.
 fn distinct(subjects: impl Iterator<Item = Subject>) -> impl Iterator<Item = Subject> {
     let mut seen = HashSet::new();
     subjects.filter(move |subject| {
@@ -169,27 +187,32 @@ fn distinct(subjects: impl Iterator<Item = Subject>) -> impl Iterator<Item = Sub
         let shapes: Vec<String> = dispatches.map(|dispatch| subject.shape_of(dispatch)).collect();
         let is_new = shapes.iter().any(|shape| !seen.contains(shape));
         seen.extend(shapes);
-        is_new
+        is_new || subject.is_dependent()
     })
 }
 
-/// Shapes of each kernel, unless they are fewer.
-const SHAPES: usize = 3;
+/// Shapes of each kernel of the convolutions, which have many variants, unless they are fewer.
+const SHAPES: usize = 2;
 
 /// Floating-point operations of a subject, unless a kernel has only larger ones.
-const MOST_FLOPS: u64 = 600_000;
+const MOST_FLOPS: u64 = 300_000;
 
 fn chosen(mut subjects: Vec<Subject>) -> Vec<Subject> {
     subjects.sort_by_key(|subject| subject.job.flops());
     let mut users: BTreeMap<(&str, u32), Vec<usize>> = BTreeMap::new();
     let mut kept = BTreeSet::new();
     for (number, subject) in subjects.iter().enumerate() {
-        let subgroup = subject.job.subgroup;
-        for kernel in subject.job.kernels() {
-            users.entry((&kernel.name, subgroup)).or_default().push(number);
-            if !code_of(kernel, subgroup).dependences.is_empty() {
-                kept.insert(number);
-            }
+        let job = &subject.job;
+        let kernels = job.kernels().iter();
+        let convolutions: Vec<&Kernel> = kernels.filter(|kernel| is_convolution(kernel)).collect();
+        // Of the sizes of subgroups and forms of storage, one each stands for the others.
+        let stands = job.subgroup != 4 && !job.kernels().iter().any(|kernel| kernel.needs.int64);
+        if convolutions.is_empty() || subject.is_dependent() || subject.is_ragged && stands {
+            kept.insert(number);
+        }
+        for kernel in convolutions {
+            let key = (kernel.name.as_str(), job.subgroup);
+            users.entry(key).or_default().push(number);
         }
     }
     for mut numbers in users.into_values() {
@@ -201,6 +224,10 @@ fn chosen(mut subjects: Vec<Subject>) -> Vec<Subject> {
     let mut number = 0..;
     subjects.retain(|_| kept.contains(&number.next().expect("numbers do not end")));
     subjects
+}
+
+fn is_convolution(kernel: &Kernel) -> bool {
+    kernel.name.starts_with("conv2d")
 }
 
 /// The subjects of a sample on a target: its variants, in single and in half precision, and its
@@ -218,6 +245,7 @@ fn subjects_of(sample: &'static Sample, target: &Target, subgroup: u32) -> Vec<S
         {
             subjects.push(Subject {
                 job,
+                is_ragged: false,
                 choices,
                 check,
             });
@@ -254,8 +282,9 @@ fn steps() -> Vec<Subject> {
         let job = Job::new(&graph, &target, &choices, ANY_SUBGROUP);
         Subject {
             job: job.expect("the default is legal"),
+            is_ragged: false,
             choices,
-            check: Check::Operands(store_images(&operands(&graph, 1))),
+            check: Check::Operands(store_images(&operands(&graph, 1)), None),
         }
     });
     subjects.collect()
@@ -267,11 +296,18 @@ fn probes() -> Vec<Subject> {
         workgroup: 64,
         accumulators: 4,
     };
-    let programs = [probe::arithmetic(shape, 3, 2), probe::copy(5000, 4, 2)];
-    let subjects = programs.into_iter().map(|program| Subject {
+    let numbers: Vec<u32> = (0..5120).collect();
+    let copied = ("probe there".to_owned(), numbers.clone());
+    let operands = vec![("probe here".to_owned(), numbers)];
+    let subject = |program, check| Subject {
         job: Job::of_program(program, ANY_SUBGROUP),
+        is_ragged: false,
         choices: Choices::default(),
-        check: Check::Operands(vec![("probe here".to_owned(), vec![1; 2048])]),
-    });
-    subjects.collect()
+        check,
+    };
+    vec![
+        subject(probe::arithmetic(shape, 3, 2), Check::Operands(Vec::new(), None)),
+        // Five workgroups.
+        subject(probe::copy(20_000, 4, 1), Check::Operands(operands, Some(copied))),
+    ]
 }
