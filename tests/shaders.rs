@@ -10,6 +10,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::networks::small_networks;
+use common::targets::{matrix_targets, targets};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Literal, Module, ScalarKind, StorageAccess};
 use pyr_wgpu::graph::ops::Metrics;
@@ -28,42 +29,8 @@ const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
 const MAX_STORAGE_BUFFERS: usize = 8;
 const MAX_UNIFORM_BYTES: u32 = 64 << 10;
 
-/// The differences between devices without matrix units that lowering considers; `software` only
-/// decides which family is the default.
-fn targets() -> Vec<Target> {
-    let mut targets = vec![Target::portable()];
-    for size in [4, 8, 32] {
-        for int64 in [false, true] {
-            targets.push(Target {
-                subgroup_size: Some(size),
-                software: int64,
-                int64,
-                ..Target::portable()
-            });
-        }
-    }
-    targets
-}
-
-/// The differences between devices with matrix units: size and precision of the matrices, and the
-/// size of subgroups.
-fn matrix_targets() -> Vec<Target> {
-    let units = [
-        (8, DType::F16, [8, 8]),
-        (8, DType::F32, [32, 32]),
-        (16, DType::F16, [32, 32]),
-        (16, DType::F16, [32, 64]),
-    ];
-    let target = |(size, operands, subgroup)| Target {
-        matrices: vec![MatrixUnit {
-            size,
-            operands,
-            subgroup,
-        }],
-        ..Target::portable()
-    };
-    units.map(target).to_vec()
-}
+/// Sizes of subgroups, the smallest that kernels have and larger ones.
+const SUBGROUPS: [u32; 3] = [4, 8, 32];
 
 /// Kernels by name.
 #[derive(Default)]
@@ -80,7 +47,7 @@ impl Kernels {
 
     /// Adds the kernels of a graph for all targets: those of each wanted family and the defaults.
     fn of_graph(&mut self, graph: &Graph, wanted: impl Fn(&Choices) -> bool) {
-        self.of_targets(graph, &targets(), wanted);
+        self.of_targets(graph, &targets(&SUBGROUPS), wanted);
     }
 
     /// Adds the kernels of a graph that use matrix units.
@@ -159,7 +126,7 @@ fn all_kernels() -> Kernels {
         let network = Network::new(&preset(name).unwrap()).unwrap();
         let graph =
             step_graph(&network, 2, &Input::Tensor, Mode::Train, Passes::default()).unwrap();
-        for target in targets() {
+        for target in targets(&SUBGROUPS) {
             let lowered = kernels::lower(&graph, &target, &Choices::default());
             all.of_program(lowered.unwrap_or_else(|e| panic!("{name}: {e}")).program);
         }

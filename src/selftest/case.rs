@@ -1,11 +1,11 @@
 //! One kernel against the plain reference of its operator.
 
 use super::CheckError;
-use super::tolerance::{bound, rounding};
+use super::tolerance::{bound, judged_as, rounding};
 use crate::engine::{Device, Engine, EngineError};
 use crate::gpu::{BufferRange, LoadedPrograms};
 use crate::graph::{Data, Graph, Op, Role, Tensor, ValueId, ops, precision};
-use crate::kernels::{self, Choices};
+use crate::kernels::{self, Choices, Target};
 use crate::program::Program;
 use crate::shape::{DType, Shape};
 
@@ -113,19 +113,31 @@ impl Case {
         choices: &Choices,
         change: Option<Change<'_>>,
     ) -> Result<Vec<Vec<u32>>, CheckError> {
-        let name = |id: &ValueId| self.graph.value(*id).name.clone();
-        let operands = self.operands.iter().zip(&self.inputs);
-        let mut written: Operands = operands.map(|(id, x)| (name(id), x.to_words())).collect();
+        let mut written = self.operands();
         // Results must not depend on the previous content of memory: fill it with NaN.
         for id in self.results.iter().filter(|id| !self.operands.contains(id)) {
             let poison = vec![0x7fc0_dead_u32; self.graph.shape(*id).stored_len()];
-            written.push((name(id), poison));
+            written.push((self.graph.value(*id).name.clone(), poison));
         }
-        let results: Vec<String> = self.results.iter().map(name).collect();
+        let results = self.results();
         let runs = run(device, &self.graph, choices, change, &[written], &results).await;
         let what = || format!("{:?}", self.graph.nodes);
         let mut runs = runs.map_err(|error| CheckError::device(what(), error))?;
         Ok(runs.remove(0))
+    }
+
+    /// The memory images of the operands.
+    pub fn operands(&self) -> Operands {
+        let operands = self.operands.iter().zip(&self.inputs);
+        let image =
+            |(id, x): (&ValueId, &Tensor)| (self.graph.value(*id).name.clone(), x.to_words());
+        operands.map(image).collect()
+    }
+
+    /// The names of the results.
+    pub fn results(&self) -> Vec<String> {
+        let name = |id: &ValueId| self.graph.value(*id).name.clone();
+        self.results.iter().map(name).collect()
     }
 
     /// Compares one variant, or a changed program of it, with the reference of the sample's
@@ -140,6 +152,20 @@ impl Case {
         choices: &Choices,
         change: Option<Change<'_>>,
     ) -> Result<f64, CheckError> {
+        let results = self.run_changed(device, choices, change).await?;
+        self.judge(sample, &judged_as(device, choices), &results)
+    }
+
+    /// Compares memory images of the results with the reference of the sample's operator.
+    ///
+    /// # Errors
+    /// The first difference beyond the bound.
+    pub fn judge(
+        &self,
+        sample: &ops::Sample,
+        choices: &Choices,
+        results: &[Vec<u32>],
+    ) -> Result<f64, CheckError> {
         let references = sample.op.reference(&self.inputs.iter().collect::<Vec<_>>());
         let tolerance = bound(
             sample,
@@ -147,7 +173,6 @@ impl Case {
             choices,
             precision::is_half(&self.graph),
         );
-        let results = self.run_changed(device, choices, change).await?;
         let mut largest = 0.0f64;
         for ((words, reference), half) in results.iter().zip(&references).zip(&self.half) {
             let precision = if *half { " in half precision" } else { "" };
@@ -178,16 +203,23 @@ impl Case {
 
     /// The variants of its kernels that a device can run.
     pub fn variants(&self, device: &Device) -> Vec<Choices> {
-        if !matches!(device, Device::Gpu(_)) {
-            return vec![Choices::default()];
+        match device {
+            Device::Gpu(_) => self.variants_for(&device.target()),
+            _ => vec![Choices::default()],
         }
-        let lower = |choices: &Choices| kernels::lower(&self.graph, &device.target(), choices);
+    }
+
+    /// The variants of its kernels that can run on a target.
+    pub fn variants_for(&self, target: &Target) -> Vec<Choices> {
+        let lower = |choices: &Choices| kernels::lower(&self.graph, target, choices);
         let legal = |name: &&str| lower(&Choices::everywhere(name)).is_ok();
-        let names: Vec<&str> = kernels::variants().into_iter().filter(legal).collect();
         let has_choice =
             lower(&Choices::default()).is_ok_and(|lowered| lowered.choices.iter().next().is_some());
         match has_choice {
-            true => names.iter().map(|name| Choices::everywhere(name)).collect(),
+            true => {
+                let names = kernels::variants().into_iter().filter(legal);
+                names.map(Choices::everywhere).collect()
+            }
             false => vec![Choices::default()],
         }
     }
@@ -197,7 +229,7 @@ impl Case {
 pub type Change<'a> = &'a dyn Fn(&mut Program);
 
 /// Memory images of operands by name.
-pub(super) type Operands = Vec<(String, Vec<u32>)>;
+pub type Operands = Vec<(String, Vec<u32>)>;
 
 /// Runs a graph once for each set of operands; returns the memory images of the named results.
 ///

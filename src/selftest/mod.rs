@@ -15,10 +15,10 @@ mod pair;
 mod table;
 mod tolerance;
 
-pub use case::{Case, Change, cases, check, shapes, stands};
+pub use case::{Case, Change, Operands, cases, check, shapes, stands};
 pub use check::Check;
 pub use halves::Halves;
-pub use pair::{Pair, pairs};
+pub use pair::{Pair, RESULTS, images, pairs};
 pub use table::{Coverage, Outcome, Row, run_checks, test_device};
 
 use crate::engine::EngineError;

@@ -8,7 +8,7 @@ use crate::shape::Shape;
 
 use super::CheckError;
 use super::case::{Change, Operands, is_map, run};
-use super::tolerance::bound;
+use super::tolerance::{bound, judged_as};
 
 /// A producer, and a reduction of its output.
 #[derive(Clone)]
@@ -147,15 +147,48 @@ impl Pair {
         if !able || lower(&self.graph, &device.target(), choices).is_err() {
             return Ok(None);
         }
+        let stores = self.stores(sample);
+        let [found, with_nan] = self.run(device, choices, change, &stores).await?;
+        self.judge(sample, &judged_as(device, choices), [&found, &with_nan])
+            .map(Some)
+    }
+
+    /// The operands, and the same with a NaN in the input.
+    fn stores(&self, sample: &Sample) -> [interp::Store; 2] {
         let mut poisoned = self.store.clone();
         let mut values = sample.inputs[0].values().to_vec();
         let middle = values.len() / 2;
         values[middle] = f64::NAN;
         let operand = Tensor::real(sample.inputs[0].shape.clone(), values);
         poisoned.insert("operand 0".to_owned(), operand);
-        let stores = [self.store.clone(), poisoned];
-        let [found, with_nan] = self.run(device, choices, change, &stores).await?;
-        let [expected, expected_nan] = stores.map(|store| self.reference(store));
+        [self.store.clone(), poisoned]
+    }
+
+    /// The memory images of the operands, and the same with a NaN in the input.
+    pub fn operands(&self, sample: &Sample) -> [Operands; 2] {
+        self.stores(sample).each_ref().map(images)
+    }
+
+    /// Output and reduction from their memory images.
+    pub fn tensors(&self, images: &[Vec<u32>]) -> [Tensor; 2] {
+        let shape = |name| {
+            self.graph
+                .shape(self.graph.find(name).expect("the pair has its results"))
+        };
+        [0, 1].map(|at| Tensor::from_words(shape(RESULTS[at]), &images[at]))
+    }
+
+    /// Compares output and reduction, and those with a NaN in the input, with the reference.
+    ///
+    /// # Errors
+    /// The first difference beyond the bound, or the first NaN that is hidden.
+    pub fn judge(
+        &self,
+        sample: &Sample,
+        choices: &Choices,
+        [found, with_nan]: [&[Tensor; 2]; 2],
+    ) -> Result<f64, CheckError> {
+        let [expected, expected_nan] = self.stores(sample).map(|store| self.reference(store));
 
         // The output has the errors of its kernel; the reduction over the rows multiplies them by
         // its factors and adds its own rounding (`case.rs`).
@@ -195,7 +228,7 @@ impl Pair {
                 ensure(visible, || format!("{graph}: a NaN became {a}"))?;
             }
         }
-        Ok(Some(share))
+        Ok(share)
     }
 
     /// The graph.
@@ -217,21 +250,18 @@ impl Pair {
         stores: &[interp::Store; 2],
     ) -> Result<[[Tensor; 2]; 2], CheckError> {
         let graph = &self.graph;
-        let words = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.to_words());
-        let operands: [Operands; 2] = stores
-            .each_ref()
-            .map(|store| store.iter().map(words).collect());
+        let operands = stores.each_ref().map(images);
         let names = RESULTS.map(str::to_owned);
         let runs = run(device, graph, choices, change, &operands, &names).await;
         let runs = runs.map_err(|error| CheckError::device(graph.to_string(), error))?;
-        let shapes = RESULTS.map(|name| {
-            graph
-                .shape(graph.find(name).expect("the pair has its results"))
-                .clone()
-        });
-        let tensor = |run: usize, at: usize| Tensor::from_words(&shapes[at], &runs[run][at]);
-        Ok([0, 1].map(|run| [0, 1].map(|at| tensor(run, at))))
+        Ok([0, 1].map(|run| self.tensors(&runs[run])))
     }
+}
+
+/// Memory images of the tensors of a store.
+pub fn images(store: &interp::Store) -> Operands {
+    let image = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.to_words());
+    store.iter().map(image).collect()
 }
 
 /// The pairs of a sample, with each choice of kernels.
@@ -256,7 +286,7 @@ pub fn pairs(sample: &Sample) -> Vec<(Pair, Choices)> {
 }
 
 /// The names of the output and of the reduction.
-const RESULTS: [&str; 2] = ["y", "reduction"];
+pub const RESULTS: [&str; 2] = ["y", "reduction"];
 
 const VALID: &str = "the sample's operands fit its operator";
 

@@ -5,6 +5,7 @@
 //! differs by at most (K + c)·ε·Σ|terms|, with ε = 2⁻²⁴ and a small c for the operations around
 //! it.
 
+use crate::engine::Device;
 use crate::graph::{Data, Op, Tensor, ops};
 use crate::kernels::{Choices, MATRIX_NAMES};
 use crate::shape::DType;
@@ -14,14 +15,71 @@ const EPSILON: f64 = 1.0 / 16_777_216.0;
 /// Rounding errors besides those of the sum, including WGSL's division and square root to 2.5 ULP.
 const AROUND: f64 = 16.0;
 
-/// The largest difference that rounding can cause, from the number of terms summed per output
-/// element and the reference of Σ|terms|; `half` if feature maps are stored in half precision.
+/// The choice that stands for the CPU device, which may use Winograd's convolution for windows of
+/// 3x3 with stride 1.
+const PROCESSOR: &str = "processor";
+
+/// The choices by which the results of a device are judged.
+pub(super) fn judged_as(device: &Device, choices: &Choices) -> Choices {
+    match device {
+        Device::Cpu(_) => Choices::everywhere(PROCESSOR),
+        _ => choices.clone(),
+    }
+}
+
+/// The largest difference that rounding can cause; `half` if feature maps are stored in half
+/// precision.
 pub(super) fn bound(
     sample: &ops::Sample,
     results: &[Tensor],
     choices: &Choices,
     half: bool,
 ) -> f64 {
+    let own = bound_of(sample, results, choices, half);
+    if choices.get("") != Some(PROCESSOR) || !is_winograd(sample) {
+        return own;
+    }
+    let winograd = match &sample.op {
+        Op::Conv2dGradWeight(_) => grad_weight_bound(sample),
+        _ => bound_of(sample, results, &Choices::everywhere("winograd 2x2"), half),
+    };
+    own.max(winograd)
+}
+
+/// Whether an operator is a convolution, or one of its gradients, in windows of 3x3 with stride 1.
+fn is_winograd(sample: &ops::Sample) -> bool {
+    let weights = || sample.inputs[1].shape.dims[..2] == [3, 3];
+    match &sample.op {
+        Op::Conv2d(op) => op.window.stride == 1 && weights(),
+        Op::Conv2dGradInput(op) => op.window.stride == 1 && weights(),
+        Op::Conv2dGradWeight(op) => op.window.stride == 1 && op.kernel == [3, 3],
+        _ => false,
+    }
+}
+
+/// The bound of the weight gradient by the transpose of F(2x2, 3x3): for each component, a sum over
+/// tiles of the products of input and output gradient. Along an axis, the largest row of
+/// |Gᵀ|·(rows of |Bᵀ| summed)·(rows of |A| summed) is 1·2·1 + ½·2·2 + ½·2·2 = 6.
+fn grad_weight_bound(sample: &ops::Sample) -> f64 {
+    let operands: Vec<&Tensor> = sample.inputs.iter().collect();
+    let Op::Conv2dGradWeight(op) = &sample.op else {
+        unreachable!("the caller has a weight gradient");
+    };
+    let named = op.inputs(&operands);
+    let input = op.normalize_input.as_ref().zip(named.normalize_input);
+    let normalized = input.map(|(normalize, norm)| {
+        let operands = [named.x, norm.moments, norm.affine];
+        largest(&Op::from(normalize.clone()).reference(&operands))
+    });
+    let x = normalized.unwrap_or_else(|| largest(std::slice::from_ref(named.x)));
+    let dims = &named.dy.shape.dims;
+    let tiles = (dims[0] * dims[1].div_ceil(2) * dims[2].div_ceil(2)) as f64;
+    (tiles + AROUND) * EPSILON * 36.0 * tiles * x * largest(std::slice::from_ref(named.dy))
+}
+
+/// The largest difference that rounding can cause, from the number of terms summed per output
+/// element and the reference of Σ|terms|.
+fn bound_of(sample: &ops::Sample, results: &[Tensor], choices: &Choices, half: bool) -> f64 {
     let choice = choices.get("").unwrap_or_default();
     // Only convolutions have Winograd kernels; other operators ignore the choice.
     if let Some((factor, (x, weights))) = amplification(choice).zip(convolved(sample)) {

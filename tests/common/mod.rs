@@ -5,8 +5,10 @@
     reason = "each test file uses its own part of this module"
 )]
 
+pub mod functions;
 pub mod networks;
 pub mod runs;
+pub mod targets;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
