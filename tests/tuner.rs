@@ -152,13 +152,15 @@ fn a_wrong_candidate_is_excluded_wherever_it_stands() {
             }
         };
         let kernel = kernel_name(&offer.key, variant);
-        let [(name, reason)] = &excluded[..] else {
-            panic!("{kernel}: {excluded:?}");
-        };
         assert!(
-            *name == kernel && reason.contains("wrong"),
-            "{name}: {reason}"
+            excluded.iter().any(|(name, _)| *name == kernel),
+            "{kernel}: {excluded:?}"
         );
+        // The gradient by the input may share the shader; kernels without the fault stay.
+        for (name, reason) in &excluded {
+            let is_faulty = name.contains(&format!(" {variant} "));
+            assert!(is_faulty && reason.contains("wrong"), "{name}: {reason}");
+        }
         // The cache knows it, also without measuring, and for nodes that were not measured.
         let text = serde_json::to_string(&tuner.memory).unwrap();
         for measure in [true, false] {
