@@ -97,6 +97,8 @@ pub(super) struct Launch {
     pub(super) bindings: Vec<Binding>,
     pub(super) grid: [u32; 3],
     pub(super) flops: u64,
+    /// [`Dispatch::serial_steps`].
+    pub(super) serial_steps: u32,
 }
 
 impl<'a> Lowering<'a> {
@@ -260,6 +262,7 @@ impl<'a> Lowering<'a> {
             bindings: launch.bindings,
             grid: launch.grid,
             flops: launch.flops,
+            serial_steps: launch.serial_steps,
         });
     }
 

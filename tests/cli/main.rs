@@ -7,6 +7,7 @@ mod bench;
 mod checkpoints;
 mod data;
 mod devices;
+mod estimate;
 mod fine_tuning;
 mod memory;
 mod names;
