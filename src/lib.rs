@@ -43,7 +43,7 @@
 //! | 0 | [`rng`] | counter-based random numbers and a hash, the same bits everywhere |
 //! | 0 | [`memory`] | how much memory the process can still use |
 //! | 0 | [`text`] | untrusted text in messages: escaping, shell quoting, shortened lists |
-//! | 1 | [`program`] | a GPU program as plain data, and its memory plan |
+//! | 1 | [`program`] | a GPU program as plain data, the work of its dispatches, and its memory plan |
 //! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, activation checkpointing, half precision, interpreter |
 //! | 1 | [`data`] | datasets to images and batches; inspection of folders; each dataset's default recipe |
 //! | 1 | [`checkpoint`] | named tensors to and from files |
@@ -57,7 +57,7 @@
 //! | 5 | [`mod@onnx`] | a trained model as an ONNX file |
 //! | 5 | [`verify`] | arrays recorded from other programs against ours |
 //! | 5 | [`selftest`] | every kernel that a device can run against the reference of its operator |
-//! | 5 | [`mod@bench`] | speed, and the share of the adapter's own limit |
+//! | 5 | [`mod@bench`] | speed, and the share of the adapter's own limit; estimates for other cards |
 //! | 5 | [`predict`] | a trained model and an image to classes |
 //! | 5 | [`run`] | the run directory: configuration, metrics, events, state |
 //! | 6 | [`cli`] | the command line: a file or folder per subcommand, and what they share |

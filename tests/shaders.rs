@@ -145,6 +145,7 @@ fn probes() -> [Kernel; 2] {
             .unwrap()
             .into(),
         bindings: bindings.to_vec(),
+        workgroup: 64,
         needs: Needs::default(),
     };
     [
@@ -204,6 +205,11 @@ fn check_limits(kernel: &Kernel, module: &Module) {
     let extents = main.workgroup_size;
     assert!(
         extents.iter().product::<u32>() <= MAX_INVOCATIONS,
+        "{name}: {extents:?}"
+    );
+    assert_eq!(
+        extents.iter().product::<u32>(),
+        kernel.workgroup,
         "{name}: {extents:?}"
     );
     for (extent, most) in extents.iter().zip(MAX_WORKGROUP) {
@@ -409,6 +415,7 @@ fn a_selection_by_comparison_is_noticed() {
         name: "clamped".to_owned(),
         source: source.into(),
         bindings: vec![Access::Write],
+        workgroup: 64,
         needs: Needs::default(),
     };
     let module = parse(&kernel);

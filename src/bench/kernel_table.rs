@@ -108,16 +108,15 @@ struct Sum {
     flops: u64,
     bytes: u64,
     /// Sums of lower bounds in seconds, by [`Bound`].
-    least: [f64; 3],
+    least: [f64; 4],
 }
 
 impl Sum {
     fn bound(&self) -> Bound {
-        let bounds = [Bound::Arithmetic, Bound::Memory, Bound::Launch];
-        let largest = bounds
+        let largest = Bound::ALL
             .into_iter()
             .max_by(|a, b| self.least[*a as usize].total_cmp(&self.least[*b as usize]));
-        largest.expect("there are three bounds")
+        largest.expect("there are bounds")
     }
 }
 
@@ -138,6 +137,7 @@ mod tests {
                 gb_s: 1.31072,
             }],
             launch_us: 1.0,
+            latency_us: None,
         };
         let rows = rows(&Work::of_program(&program), &[3e-4, 5e-4], &limits);
         assert_eq!(rows.len(), 1);

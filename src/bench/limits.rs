@@ -1,10 +1,12 @@
-//! Measured limits of a device: multiply-adds, memory bandwidth, launches.
+//! Limits of a device: multiply-adds, memory bandwidth, launches, memory latency.
 //!
-//! Datasheets do not apply: clocks, drivers, software adapters and shared machines matter.
-//! The three limits form a roofline: no dispatch is faster than its arithmetic, its memory
-//! traffic or a launch. (Matrix units are an exception: they exceed the measured multiply-add
+//! The first three are measured, because datasheets ignore clocks, drivers, software adapters and
+//! shared machines; for a card that is not there, [`super::cards`] gives all four.
+//! The limits form a roofline: no dispatch is faster than its arithmetic, its memory traffic, a
+//! launch or its waits for memory. (Matrix units are an exception: they exceed the multiply-add
 //! rate.)
 
+use std::fmt;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -32,7 +34,7 @@ const BUFFERS: [u64; 4] = [1 << 20, 4 << 20, 16 << 20, 128 << 20];
 /// Dispatches of the launch probe: about as many as in a training step.
 const LAUNCHES: usize = 1000;
 
-/// Measured limits of a device.
+/// Limits of a device.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Limits {
     /// Multiply-adds in single precision, each counted as two operations, 10⁹ per second.
@@ -41,6 +43,9 @@ pub struct Limits {
     pub copies: Vec<Bandwidth>,
     /// Microseconds per dispatch, in a chain of dependent ones.
     pub launch_us: f64,
+    /// Microseconds that an invocation waits for memory; not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_us: Option<f64>,
 }
 
 /// One point of the bandwidth curve.
@@ -62,6 +67,29 @@ pub enum Bound {
     Memory,
     /// The cost of launching it.
     Launch,
+    /// Waits for memory, one after another.
+    Latency,
+}
+
+impl Bound {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Bound; 4] = [
+        Bound::Arithmetic,
+        Bound::Memory,
+        Bound::Launch,
+        Bound::Latency,
+    ];
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Bound::Arithmetic => "arithmetic",
+            Bound::Memory => "memory",
+            Bound::Launch => "launch",
+            Bound::Latency => "latency",
+        })
+    }
 }
 
 impl Limits {
@@ -74,6 +102,7 @@ impl Limits {
             peak_gflops: peak(gpu)? * 1e-9,
             copies: copies(gpu)?,
             launch_us: launch(gpu)? * 1e6,
+            latency_us: None,
         })
     }
 
@@ -101,6 +130,7 @@ impl Limits {
             peak_gflops: 1e-9 * operations as f64 / seconds,
             copies,
             launch_us: 1e6 * watch(|| cpu::probe::launches(cpu, LAUNCHES))? / LAUNCHES as f64,
+            latency_us: None,
         })
     }
 
@@ -123,18 +153,22 @@ impl Limits {
         }
     }
 
+    /// Lower bounds of a dispatch's duration in seconds, by [`Bound`]; zero where the limit is not
+    /// known.
+    pub(super) fn bounds(&self, task: &Task) -> [f64; 4] {
+        Bound::ALL.map(|bound| match bound {
+            Bound::Arithmetic => task.flops as f64 / (1e9 * self.peak_gflops),
+            Bound::Memory => task.bytes as f64 / self.bandwidth_for(task.bytes),
+            Bound::Launch => 1e-6 * self.launch_us,
+            Bound::Latency => 1e-6 * self.latency_us.unwrap_or(0.0) * f64::from(task.serial_steps),
+        })
+    }
+
     /// Lower bound of a dispatch's duration in seconds, and the limit that sets it.
     pub(super) fn least(&self, task: &Task) -> (f64, Bound) {
-        let arithmetic = task.flops as f64 / (1e9 * self.peak_gflops);
-        let memory = task.bytes as f64 / self.bandwidth_for(task.bytes);
-        let launch = 1e-6 * self.launch_us;
-        let bounds = [
-            (arithmetic, Bound::Arithmetic),
-            (memory, Bound::Memory),
-            (launch, Bound::Launch),
-        ];
-        let largest = bounds.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
-        largest.expect("there are three bounds")
+        let bounds = self.bounds(task).into_iter().zip(Bound::ALL);
+        let largest = bounds.max_by(|a, b| a.0.total_cmp(&b.0));
+        largest.expect("there are bounds")
     }
 }
 
@@ -242,29 +276,41 @@ mod tests {
                 copy(100_000_000, 10.0),
             ],
             launch_us: 2.0,
+            latency_us: Some(0.5),
         }
     }
 
-    fn task(flops: u64, bytes: u64) -> Task {
+    fn task(flops: u64, bytes: u64, serial_steps: u32) -> Task {
         Task {
             kernel: 0,
             label: String::new(),
             flops,
             bytes,
+            serial_steps,
         }
     }
 
     #[test]
     fn the_tightest_limit_counts() {
-        for (flops, bytes, microseconds, bound) in [
-            (0, 4, 2.0, Bound::Launch),
-            (1_000_000, 4, 10.0, Bound::Arithmetic),
-            (1_000_000, 1_000_000, 50.0, Bound::Memory),
+        for (flops, bytes, serial_steps, microseconds, bound) in [
+            (0, 4, 1, 2.0, Bound::Launch),
+            (1_000_000, 4, 1, 10.0, Bound::Arithmetic),
+            (1_000_000, 1_000_000, 1, 50.0, Bound::Memory),
+            (1_000_000, 1_000_000, 200, 100.0, Bound::Latency),
         ] {
-            let (seconds, found) = limits().least(&task(flops, bytes));
+            let (seconds, found) = limits().least(&task(flops, bytes, serial_steps));
             assert!((seconds * 1e6 - microseconds).abs() < 1e-9, "{seconds}");
             assert_eq!(found, bound);
         }
+    }
+
+    #[test]
+    fn a_latency_that_is_not_known_is_no_limit() {
+        let unknown = Limits {
+            latency_us: None,
+            ..limits()
+        };
+        assert_eq!(unknown.least(&task(0, 4, 1000)).1, Bound::Launch);
     }
 
     #[test]

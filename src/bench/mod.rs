@@ -7,10 +7,14 @@
 //! The roofline is that of the given program: every dispatch counts as necessary, and operations
 //! on pad channels do not count.
 //!
+//! An [`Estimate`] is the roofline of a program on a card that is not there.
+//!
 //! The input pipeline is excluded: images are on the device, nothing is decoded or augmented.
 //! It is native only, because it needs a clock and blocks on the device.
 
+pub mod cards;
 mod clock;
+mod estimate;
 mod kernel_table;
 mod limits;
 mod trace;
@@ -20,6 +24,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+pub use estimate::Estimate;
 pub use kernel_table::{KernelRow, by_shader};
 pub use limits::{Bandwidth, Bound, Limits};
 pub use trace::{Span, trace_events};
@@ -46,6 +51,26 @@ pub enum Task {
     Infer,
 }
 
+impl Task {
+    /// The graph of a step on a batch of images in single precision.
+    ///
+    /// # Errors
+    /// If the network cannot take such a batch.
+    pub fn graph(
+        self,
+        network: &Network,
+        batch: usize,
+        passes: Passes,
+    ) -> Result<Graph, GraphError> {
+        match self {
+            Task::Train => {
+                train::step_graph(network, batch, &Input::Tensor, train::Mode::Train, passes)
+            }
+            Task::Infer => network.prediction_graph(batch, &Input::Tensor, passes),
+        }
+    }
+}
+
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Workload<'a> {
@@ -67,13 +92,7 @@ impl Workload<'_> {
     /// # Errors
     /// If the network cannot take such a batch.
     pub fn graph(&self) -> Result<Graph, GraphError> {
-        let (network, batch, passes) = (self.network, self.batch, self.passes);
-        match self.task {
-            Task::Train => {
-                train::step_graph(network, batch, &Input::Tensor, train::Mode::Train, passes)
-            }
-            Task::Infer => network.prediction_graph(batch, &Input::Tensor, passes),
-        }
+        self.task.graph(self.network, self.batch, self.passes)
     }
 }
 

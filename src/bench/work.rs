@@ -23,6 +23,8 @@ pub(super) struct Task {
     pub(super) flops: u64,
     /// Lower bound of its memory traffic in bytes: all operands and results, once.
     pub(super) bytes: u64,
+    /// [`Dispatch::serial_steps`](crate::program::Dispatch::serial_steps); 0 for nodes.
+    pub(super) serial_steps: u32,
 }
 
 impl Work {
@@ -38,6 +40,7 @@ impl Work {
                     label: dispatch.label.clone(),
                     flops: dispatch.flops,
                     bytes: Program::bytes(dispatch),
+                    serial_steps: dispatch.serial_steps,
                 })
                 .collect(),
         }
@@ -76,6 +79,7 @@ fn task(graph: &Graph, node: &Node, kernel: usize) -> Task {
         label: result.map_or_else(String::new, |id| graph.value(*id).name.clone()),
         flops: node.op.flops(&shapes(&node.inputs), &shapes(&node.outputs)),
         bytes: operands.iter().map(|id| graph.shape(*id).bytes()).sum(),
+        serial_steps: 0,
     }
 }
 

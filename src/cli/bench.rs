@@ -15,7 +15,7 @@ use super::network::NetworkArgs;
 use super::step::StepArgs;
 use super::tuning::{Tune, TuneArgs, complete};
 use super::{positive, print_json, print_line, processors, workers};
-use crate::bench::{Bound, KernelRow, Report, Task, Workload, by_shader, measure, trace_events};
+use crate::bench::{KernelRow, Report, Task, Workload, by_shader, measure, trace_events};
 use crate::checkpoint::writing_advice;
 use crate::engine::Device;
 use crate::graph::{Graph, Precision};
@@ -368,23 +368,19 @@ fn print_table(rows: &[KernelRow]) -> Result<(), CliError> {
         "kernel", "launches", "ms", "share", "GFLOP/s", "GB/s", "of limit", "bound by"
     ))?;
     for row in rows {
-        let bound = match row.bound {
-            Bound::Arithmetic => "arithmetic",
-            Bound::Memory => "memory",
-            Bound::Launch => "launch",
-        };
         let gflops = match row.gflops > 0.0 {
             true => format!("{:.1}", row.gflops),
             false => "-".to_owned(),
         };
         print_line(&format!(
-            "{:<width$} {:>8} {:>10.3} {:>5.1} % {gflops:>9} {:>9.2} {:>7.1} %  {bound}",
+            "{:<width$} {:>8} {:>10.3} {:>5.1} % {gflops:>9} {:>9.2} {:>7.1} %  {}",
             row.kernel,
             row.launches,
             row.ms,
             100.0 * row.share,
             row.gb_s,
             100.0 * row.limit_ratio,
+            row.bound,
         ))?;
     }
     Ok(())

@@ -7,6 +7,9 @@ use crate::graph::ops::{AdjustLossScale, LossScale};
 
 pub(super) const SHADER: Shader = shader!("adjust_loss_scale", [Write], Params);
 
+/// The words that are read depend on whether a gradient overflowed.
+const SERIAL_STEPS: u32 = 2;
+
 parameters! {
     struct Params {
         growth_interval,
@@ -31,6 +34,7 @@ pub(super) fn lower(
         bindings: vec![lowering.write(named.scale)],
         grid: [1, 1, 1],
         flops: 0,
+        serial_steps: SERIAL_STEPS,
     };
     lowering.launch(named.scale, launch);
     Ok(())

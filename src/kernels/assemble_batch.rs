@@ -10,6 +10,9 @@ use crate::shape::PixelFormat;
 pub(super) const SHADER: Shader =
     shader!("assemble_batch", [Read, Read, Read, Read, Write], Params);
 
+/// The index of the image and the step, from which the position of the pixel follows; its values.
+const SERIAL_STEPS: u32 = 2;
+
 parameters! {
     struct Params {
         /// N·size·size.
@@ -64,6 +67,7 @@ pub(super) fn lower(
         bindings,
         grid: grid(pixels.div_ceil(64)),
         flops: 0,
+        serial_steps: SERIAL_STEPS,
     };
     lowering.launch(x, launch);
     Ok(())

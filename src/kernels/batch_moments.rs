@@ -45,6 +45,7 @@ pub(super) fn launch_partial(
         bindings: vec![lowering.read(x), partial],
         grid: partition.grid(),
         flops: 0,
+        serial_steps: partition.visits(),
     };
     lowering.launch(of, launch);
 }

@@ -1,9 +1,9 @@
 //! Host half of `shaders/clip_factor.wgsl` and `shaders/clip_factor_squares.wgsl`.
 
 use super::arenas;
-use super::grid;
 use super::lowering::{Launch, LowerError, Lowering, reading};
 use super::shader::{Shader, parameters, shader};
+use super::{WORKGROUP, grid};
 use crate::graph::Node;
 use crate::graph::ops::ClipFactor;
 use crate::program::Access::Read;
@@ -71,6 +71,7 @@ pub(super) fn lower(
             bindings: vec![gradients, scale, squares.clone()],
             grid: grid(own as usize),
             flops: 0,
+            serial_steps: (SLICE as u32).div_ceil(WORKGROUP),
         };
         lowering.launch(factor, launch);
     }
@@ -84,6 +85,7 @@ pub(super) fn lower(
         bindings: vec![reading(&squares), lowering.write(factor)],
         grid: [1, 1, 1],
         flops: 0,
+        serial_steps: total.div_ceil(WORKGROUP),
     };
     lowering.launch(factor, launch);
     Ok(())

@@ -24,6 +24,7 @@ pub(super) fn lower(
         bindings: vec![lowering.read(x), partial.clone()],
         grid: partition.grid(),
         flops: 0,
+        serial_steps: partition.visits(),
     };
     lowering.launch(y, launch);
     sum_slices::launch(lowering, &partial, y);

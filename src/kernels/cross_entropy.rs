@@ -31,16 +31,18 @@ impl Params {
     }
 }
 
-/// Emits the dispatch of a node.
+/// Emits the dispatch of a node, which passes over the classes of a row `passes` times.
 pub(super) fn launch(
     lowering: &mut Lowering<'_>,
     node: &Node,
     [logits, labels]: [ValueId; 2],
     smoothing: f32,
-    shader: &Shader,
+    (shader, passes): (&Shader, u32),
 ) {
     let [logits, labels] = [logits, labels].map(|id| lowering.shape(id));
     let params = Params::new(logits, labels, smoothing);
+    // The label comes first.
+    let serial_steps = 1 + passes * params.classes;
     let reads = node.inputs.iter().map(|id| lowering.read(*id));
     let writes = node.outputs.iter().map(|id| lowering.write(*id));
     let launch = Launch {
@@ -49,6 +51,7 @@ pub(super) fn launch(
         bindings: reads.chain(writes).collect(),
         grid: [params.rows.div_ceil(64), 1, 1],
         flops: 0,
+        serial_steps,
     };
     lowering.launch(node.outputs[0], launch);
 }

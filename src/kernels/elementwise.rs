@@ -31,6 +31,7 @@ pub(super) fn launch(
         bindings,
         grid: grid(count.div_ceil(64)),
         flops: 0,
+        serial_steps: 1,
     };
     lowering.launch(of, launch);
 }

@@ -49,6 +49,7 @@ pub(super) fn lower(
         ],
         grid: grid(vectors.div_ceil(64)),
         flops: 0,
+        serial_steps: params.count.max(1),
     };
     lowering.launch(y, launch);
     Ok(())

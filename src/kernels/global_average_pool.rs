@@ -39,6 +39,7 @@ pub(super) fn lower(
         bindings: vec![lowering.read(x), lowering.write(y)],
         grid: grid((images * columns).div_ceil(64)),
         flops: 0,
+        serial_steps: params.pixels,
     };
     lowering.launch(y, launch);
     Ok(())

@@ -106,6 +106,8 @@ pub(super) struct Launch {
     pub(super) bindings: Vec<Binding>,
     pub(super) grid: [u32; 3],
     pub(super) flops: u64,
+    /// [`Dispatch::serial_steps`].
+    pub(super) serial_steps: u32,
 }
 
 impl<'a> Lowering<'a> {
@@ -269,6 +271,7 @@ impl<'a> Lowering<'a> {
             bindings: launch.bindings,
             grid: launch.grid,
             flops: launch.flops,
+            serial_steps: launch.serial_steps,
         });
     }
 

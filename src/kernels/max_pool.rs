@@ -25,6 +25,7 @@ pub(super) fn lower(
         bindings: vec![lowering.read(x), lowering.write(y), lowering.write(argmax)],
         grid: partition.grid(),
         flops: 0,
+        serial_steps: partition.visits() * params.kernel * params.kernel,
     };
     lowering.launch(y, launch);
     Ok(())

@@ -29,6 +29,7 @@ pub(super) fn lower(
         bindings: vec![lowering.read(dy), lowering.read(argmax), lowering.write(dx)],
         grid: partition.grid(),
         flops: 0,
+        serial_steps: partition.visits() * params.windows(),
     };
     lowering.launch(dx, launch);
     Ok(())

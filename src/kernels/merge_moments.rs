@@ -1,5 +1,6 @@
 //! Host half of `shaders/merge_moments.wgsl`.
 
+use super::WORKGROUP;
 use super::lowering::{Launch, LowerError, Lowering, reading};
 use super::shader::{Shader, parameters, shader};
 use crate::graph::ops::{MergeMoments, RunningAverage};
@@ -8,9 +9,6 @@ use crate::program::Binding;
 use crate::shape::LANES;
 
 pub(super) const SHADER: Shader = shader!("merge_moments", [Read, Write, Write], Params);
-
-/// Invocations of a workgroup.
-const WORKGROUP: u32 = 64;
 
 parameters! {
     struct Params {
@@ -66,6 +64,8 @@ pub(super) fn launch(
         bindings: vec![reading(partial), lowering.write(moments), updated],
         grid: [columns, 1, 1],
         flops: 0,
+        // The first invocation updates the running statistics last.
+        serial_steps: slices.div_ceil(WORKGROUP) + u32::from(running.is_some()),
     };
     lowering.launch(moments, launch);
 }

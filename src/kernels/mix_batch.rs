@@ -46,6 +46,8 @@ pub(super) fn lower(
         ],
         grid: grid(vectors.div_ceil(64)),
         flops: 0,
+        // The partner of the image, then its pixel.
+        serial_steps: 2,
     };
     lowering.launch(y, launch);
     Ok(())

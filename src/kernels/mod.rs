@@ -127,6 +127,9 @@ impl Target {
     }
 }
 
+/// Invocations in a workgroup of nearly all kernels but the convolutions.
+const WORKGROUP: u32 = 64;
+
 /// WebGPU's default limit of workgroups along one dimension of a grid.
 const MAX_WORKGROUPS: u32 = 65_535;
 

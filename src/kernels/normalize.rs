@@ -24,6 +24,7 @@ pub(super) fn lower(
         bindings,
         grid: partition.grid(),
         flops: 0,
+        serial_steps: partition.visits(),
     };
     lowering.launch(y, launch);
     Ok(())

@@ -50,6 +50,7 @@ pub(super) fn launch_partial(
         bindings,
         grid: partition.grid(),
         flops: 0,
+        serial_steps: partition.visits(),
     };
     lowering.launch(of, launch);
 }

@@ -40,4 +40,9 @@ impl Params {
             tail: ((x.dims[3] - 1) % LANES + 1) as u32,
         }
     }
+
+    /// Maximum number of windows that a pixel lies in.
+    pub(super) fn windows(&self) -> u32 {
+        self.kernel.div_ceil(self.stride).pow(2)
+    }
 }

@@ -76,6 +76,7 @@ pub fn arithmetic(shape: Arithmetic, workgroups: u32, rounds: u32) -> Program {
         bindings: vec![whole(result, bytes, Write)],
         grid: grid(workgroups as usize),
         flops: 8 * invocations * steps,
+        serial_steps: 1,
     });
     program
 }
@@ -108,6 +109,7 @@ pub fn copy(bytes: u64, vectors: u32, dispatches: usize) -> Program {
             bindings: vec![whole(from, bytes, Read), whole(to, bytes, Write)],
             grid: grid(groups as usize),
             flops: 0,
+            serial_steps: 1,
         });
     }
     program

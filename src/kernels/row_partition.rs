@@ -10,7 +10,7 @@ use super::shader::parameters;
 use crate::shape::{LANES, Shape};
 
 /// Invocations in a workgroup.
-const WORKGROUP: usize = 64;
+const WORKGROUP: usize = super::WORKGROUP as usize;
 
 /// Maximum number of workgroups along the rows: enough to fill a large GPU, few enough that
 /// partial results stay small.
@@ -92,8 +92,18 @@ impl RowPartition {
         [self.chunks, self.columns.div_ceil(block), 1]
     }
 
+    /// Rows that an invocation visits one after another, at most.
+    pub(super) fn visits(&self) -> u32 {
+        self.chunk.div_ceil(self.height())
+    }
+
     /// Slices of partial results that a reduction writes: one for each offset of each chunk.
     pub(super) fn slices(&self) -> u32 {
-        self.chunks * (WORKGROUP as u32 / self.columns.min(WORKGROUP as u32))
+        self.chunks * self.height()
+    }
+
+    /// Rows that a workgroup visits at the same time.
+    fn height(&self) -> u32 {
+        WORKGROUP as u32 / self.columns.min(WORKGROUP as u32)
     }
 }

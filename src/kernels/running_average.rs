@@ -40,6 +40,7 @@ pub(super) fn lower(
         ],
         grid: [(2 * columns).div_ceil(64), 1, 1],
         flops: 0,
+        serial_steps: 1,
     };
     lowering.launch(running, launch);
     Ok(())

@@ -65,6 +65,7 @@ pub(super) fn lower(
         bindings,
         grid: grid(count.div_ceil(64)),
         flops: 0,
+        serial_steps: 1,
     };
     lowering.launch(y, launch);
     Ok(())

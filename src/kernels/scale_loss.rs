@@ -35,6 +35,7 @@ pub(super) fn lower(
         ],
         grid: grid(count.div_ceil(64)),
         flops: 0,
+        serial_steps: 1,
     };
     lowering.launch(scaled, launch);
     Ok(())

@@ -52,6 +52,8 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, op: &Sgd, node: &Node) -> Resul
             bindings,
             grid: grid(params.count.div_ceil(64) as usize),
             flops: 0,
+            // The metrics and the loss scale decide whether there is an update.
+            serial_steps: 2 + u32::from(op.scaled),
         };
         lowering.launch(named.metrics, launch);
     }

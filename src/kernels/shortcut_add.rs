@@ -73,12 +73,15 @@ pub(super) fn lower(
         Some(partial) => lowering.slices(partial, partition.slices()),
         None => lowering.unused(y),
     });
+    // Pixels of x that are loaded one after another.
+    let cells = if op.stride == 1 { 1 } else { 4 };
     let launch = Launch {
         kernel: SHADER.with_storage(lowering.storage(branch), &constants),
         uniforms: params.words(),
         bindings,
         grid: partition.grid(),
         flops: 0,
+        serial_steps: partition.visits() * cells,
     };
     lowering.launch(y, launch);
     Ok(())

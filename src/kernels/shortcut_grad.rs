@@ -53,6 +53,7 @@ pub(super) fn lower(
         bindings: vec![lowering.read(dy), lowering.write(dx)],
         grid: partition.grid(),
         flops: 0,
+        serial_steps: partition.visits(),
     };
     lowering.launch(dx, launch);
     Ok(())

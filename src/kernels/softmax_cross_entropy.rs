@@ -16,6 +16,8 @@ pub(super) fn lower(
 ) -> Result<(), LowerError> {
     let named = op.inputs(&node.inputs);
     let operands = [named.logits, named.labels];
-    cross_entropy::launch(lowering, node, operands, op.smoothing, &SHADER);
+    // The largest logit and the rank, the sum of exponentials, and with smoothing all distances.
+    let passes = 2 + u32::from(op.smoothing > 0.0);
+    cross_entropy::launch(lowering, node, operands, op.smoothing, (&SHADER, passes));
     Ok(())
 }

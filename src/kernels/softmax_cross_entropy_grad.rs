@@ -19,6 +19,7 @@ pub(super) fn lower(
 ) -> Result<(), LowerError> {
     let named = op.inputs(&node.inputs);
     let operands = [named.logits, named.labels];
-    cross_entropy::launch(lowering, node, operands, op.smoothing, &SHADER);
+    // The largest logit, the sum of exponentials, and the gradients.
+    cross_entropy::launch(lowering, node, operands, op.smoothing, (&SHADER, 3));
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Host half of `shaders/sum_slices.wgsl` and `shaders/sum_slices_many.wgsl`: the second pass of
 //! every sum over slices.
 
-use super::grid;
 use super::lowering::{Launch, LowerError, Lowering, reading};
 use super::shader::{Shader, parameters, shader};
+use super::{WORKGROUP, grid};
 use crate::graph::ops::SumSlices;
 use crate::graph::{Node, ValueId};
 use crate::program::Binding;
@@ -40,16 +40,17 @@ pub(super) fn launch(lowering: &mut Lowering<'_>, partial: &Binding, y: ValueId)
         vecs: (destination.bytes / 16) as u32,
         slices: (partial.bytes / destination.bytes) as u32,
     };
-    let (shader, workgroups) = match params.slices < MANY_SLICES {
-        true => (&SHADER, (params.vecs as usize).div_ceil(64)),
-        false => (&MANY, params.vecs as usize),
+    let (shader, workgroups, serial_steps) = match params.slices < MANY_SLICES {
+        true => (&SHADER, params.vecs.div_ceil(WORKGROUP), params.slices),
+        false => (&MANY, params.vecs, params.slices.div_ceil(WORKGROUP)),
     };
     let launch = Launch {
         kernel: shader.kernel(),
         uniforms: params.words(),
-        grid: grid(workgroups),
+        grid: grid(workgroups as usize),
         bindings: vec![reading(partial), destination],
         flops: 0,
+        serial_steps,
     };
     lowering.launch(y, launch);
 }

@@ -1,12 +1,16 @@
 //! Host half of `shaders/transform_images.wgsl`.
 
-use super::grid;
 use super::lowering::{Launch, LowerError, Lowering};
 use super::shader::{Shader, parameters, shader};
+use super::{WORKGROUP, grid};
 use crate::graph::Node;
 use crate::graph::ops::TransformImages;
 
 pub(super) const SHADER: Shader = shader!("transform_images", [Read, Read, Read, Write], Params);
+
+/// Loads of the transform that has the most, sharpness, for a word of four bytes: each byte and its
+/// neighbourhood, one after another.
+const BYTE_LOADS: u32 = 4 * (1 + 9);
 
 parameters! {
     struct Params {
@@ -44,6 +48,8 @@ pub(super) fn lower(
         ],
         grid: grid(count),
         flops: 0,
+        // The number of the image and its transform come first.
+        serial_steps: 1 + BYTE_LOADS * params.words.div_ceil(WORKGROUP),
     };
     lowering.launch(y, launch);
     Ok(())

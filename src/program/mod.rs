@@ -1,7 +1,7 @@
 //! A GPU program as plain data: numbered buffers and a list of dispatches.
 //!
 //! A program is independent of operators and devices. It can be printed and compared, and counts
-//! its bytes and flops.
+//! its bytes, flops, invocations and waits for memory ([`Program::totals`]).
 //! [`plan`] assigns its temporary buffers to fewer physical ones.
 
 pub mod plan;
@@ -79,6 +79,8 @@ pub struct Kernel {
     pub source: Arc<str>,
     /// Access of the storage bindings, in order.
     pub bindings: Vec<Access>,
+    /// Invocations of a workgroup.
+    pub workgroup: u32,
     /// Optional adapter features that the shader uses.
     pub needs: Needs,
 }
@@ -159,6 +161,25 @@ pub struct Dispatch {
     pub grid: [u32; 3],
     /// Multiplications and additions on true elements.
     pub flops: u64,
+    /// Times that an invocation waits for memory, one after another, at least 1: iterations of its
+    /// loops, times the loads of an iteration that depend on each other.
+    ///
+    /// Loads that do not depend on each other count once. A compiler may need fewer waits, if it
+    /// overlaps iterations, or more, if it does not overlap loads.
+    pub serial_steps: u32,
+}
+
+/// Sums over the dispatches of a program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Number of dispatches.
+    pub dispatches: usize,
+    /// Memory traffic in bytes ([`Program::bytes`]).
+    pub bytes: u64,
+    /// Multiplications and additions on true elements.
+    pub flops: u64,
+    /// Waits for memory ([`Dispatch::serial_steps`]).
+    pub serial_steps: u64,
 }
 
 /// Buffers, kernels, dispatches in execution order, and the buffers cleared after them.
@@ -219,6 +240,23 @@ impl Program {
     /// The kernel of a dispatch.
     pub fn kernel_of(&self, dispatch: &Dispatch) -> &Kernel {
         &self.kernels[dispatch.kernel.0]
+    }
+
+    /// Invocations of a dispatch, those past the end of its operands included.
+    pub fn invocations(&self, dispatch: &Dispatch) -> u64 {
+        let groups = dispatch.grid.iter().map(|extent| u64::from(*extent));
+        groups.product::<u64>() * u64::from(self.kernel_of(dispatch).workgroup)
+    }
+
+    /// Sums over all dispatches.
+    pub fn totals(&self) -> Totals {
+        let dispatches = &self.dispatches;
+        Totals {
+            dispatches: dispatches.len(),
+            bytes: dispatches.iter().map(Program::bytes).sum(),
+            flops: self.flops(),
+            serial_steps: dispatches.iter().map(|d| u64::from(d.serial_steps)).sum(),
+        }
     }
 
     /// Multiplications and additions of all dispatches on true elements.

@@ -8,6 +8,7 @@ mod checkpoints;
 mod data;
 mod devices;
 mod doctor;
+mod estimate;
 mod fine_tuning;
 mod memory;
 mod names;

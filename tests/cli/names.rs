@@ -109,6 +109,7 @@ fn names_from_elsewhere_are_escaped() {
         (4, "verify @weights --input @letter --logits @letter"),
         (2, "summary --preset %word"),
         (2, "summary --block %word"),
+        (2, "summary --card %word"),
         (2, "summary --%word"),
         (2, "summary --@word"),
         (2, "%word"),

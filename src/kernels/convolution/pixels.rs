@@ -274,6 +274,23 @@ impl Params {
         [x, y, chunks]
     }
 
+    /// Steps of the inner dimension, and loads of x in the reduction of a gradient: for one vector of
+    /// channels after another.
+    fn serial_steps(&self, family: Family, epilogue: &Epilogue<'_>) -> u32 {
+        let vectors = self.taps_height * self.taps_width * self.source_vecs;
+        let (steps, vecs) = match family {
+            Family::Direct => (vectors, 0),
+            Family::Subgroup { .. } => (vectors, chunk_vecs(self.result_vecs, SUBGROUP_VECS)),
+            Family::Tiled(tile) => (vectors.div_ceil(tile.depth), tile.vecs),
+            Family::Matrix(MatrixTile { tile, .. }) => (vectors.div_ceil(tile.depth), tile.vecs),
+        };
+        let loads = match epilogue {
+            Epilogue::Affine { .. } => vecs,
+            Epilogue::Plain | Epilogue::Moments(_) => 0,
+        };
+        (steps + loads).max(1)
+    }
+
     /// Slices of partial statistics that a dispatch writes; `None` if the family writes none.
     fn slices(&self, family: Family) -> Option<u32> {
         let [x, y, _] = self.grid(family);
@@ -360,6 +377,7 @@ impl Products {
             ],
             grid: [x, y, chunks * self.count as u32],
             flops: self.flops,
+            serial_steps: params.serial_steps(family, &Epilogue::Plain),
         };
         lowering.launch(of, launch);
     }
@@ -471,6 +489,7 @@ fn launch(
         ],
         grid: phase.grid(family),
         flops,
+        serial_steps: phase.serial_steps(family, &specialization.epilogue),
     };
     lowering.launch(result, launch);
 }

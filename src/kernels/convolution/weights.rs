@@ -112,9 +112,9 @@ pub(in super::super) fn lower(
     let by_tiles = |kernel: Kernel, tile: &Tile| {
         let [groups, chunks] = tile.tiles(quads as u32, vecs).map(|n| n as usize);
         let enough = TILED_WORKGROUPS.div_ceil(groups * chunks);
-        (kernel, groups, chunks, enough)
+        (kernel, groups, chunks, enough, Pace::Slice(tile.depth))
     };
-    let (kernel, groups, chunks, enough) = match family {
+    let (kernel, groups, chunks, enough, pace) = match family {
         Family::Subgroup { size } if sizes.window.stride == 1 && sizes.kernel[1] == WINDOW_TAPS => {
             let width = chunk_vecs(vecs, WINDOW_VECS);
             let taps = WINDOW_TAPS as u32;
@@ -131,7 +131,7 @@ pub(in super::super) fn lower(
             let groups = (sizes.kernel[0] * sizes.input_vecs()).div_ceil(size as usize);
             let chunks = vecs.div_ceil(width) as usize;
             let enough = SUBGROUP_WORKGROUPS.div_ceil(groups * chunks);
-            (kernel, groups, chunks, enough)
+            (kernel, groups, chunks, enough, Pace::Line(WINDOW_PIXELS))
         }
         Family::Subgroup { size } => {
             let width = chunk_vecs(vecs, SUBGROUP_VECS);
@@ -146,7 +146,7 @@ pub(in super::super) fn lower(
             let groups = quads.div_ceil(size as usize);
             let chunks = vecs.div_ceil(width) as usize;
             let enough = SUBGROUP_WORKGROUPS.div_ceil(groups * chunks);
-            (kernel, groups, chunks, enough)
+            (kernel, groups, chunks, enough, Pace::Line(SUBGROUP_PIXELS))
         }
         Family::Tiled(tile) => {
             let mut constants = tile_constants(tile);
@@ -169,7 +169,8 @@ pub(in super::super) fn lower(
             let kernel = DIRECT.with_storage(memory.narrow(), &constants);
             let blocks = quads * vecs.div_ceil(DIRECT_VECS) as usize;
             let groups = blocks.div_ceil(DIRECT_WORKGROUP as usize);
-            (kernel, groups, 1, DIRECT_INVOCATIONS.div_ceil(blocks))
+            let enough = DIRECT_INVOCATIONS.div_ceil(blocks);
+            (kernel, groups, 1, enough, Pace::Line(1))
         }
     };
     let most = (lowering.target.max_binding / bytes).max(1) as usize;
@@ -213,10 +214,30 @@ pub(in super::super) fn lower(
         ],
         grid: [groups as u32, slices as u32, chunks as u32],
         flops: lowering.flops(node),
+        serial_steps: pace.steps(lines_per_slice, sizes.output[1]),
     };
     lowering.launch(dw, launch);
     sum_slices::launch(lowering, &partial, dw);
     Ok(())
+}
+
+/// Pixels whose operands an invocation loads at a time.
+enum Pace {
+    /// Within each line of a slice.
+    Line(u32),
+    /// Through the whole slice.
+    Slice(u32),
+}
+
+impl Pace {
+    /// Steps of a slice of some lines.
+    fn steps(&self, lines: usize, width: usize) -> u32 {
+        let steps = match *self {
+            Pace::Line(pixels) => lines * width.div_ceil(pixels as usize),
+            Pace::Slice(pixels) => (lines * width).div_ceil(pixels as usize),
+        };
+        steps as u32
+    }
 }
 
 /// Constants of the piece `conv2d_grad_weight_tile`.

@@ -226,6 +226,7 @@ impl Winograd {
             bindings: vec![lowering.read(convolution.weights), transformed.clone()],
             grid: grid((LANES * self.source_vecs * self.result_vecs).div_ceil(WORKGROUP)),
             flops: 0,
+            serial_steps: 1,
         };
         lowering.launch(of, launch);
         transformed
@@ -260,6 +261,7 @@ impl Winograd {
             ],
             grid: grid(invocations.div_ceil(WORKGROUP)),
             flops: 0,
+            serial_steps: 1,
         };
         lowering.launch(convolution.result, launch);
     }
@@ -310,6 +312,7 @@ impl Winograd {
             bindings: vec![product, moments, affine, x, lowering.write(of), partial],
             grid: partition.grid(),
             flops: 0,
+            serial_steps: partition.visits(),
         };
         lowering.launch(of, launch);
         partition.slices()

@@ -66,6 +66,20 @@ pub(super) fn number(literal: &str) -> Option<u32> {
     literal.strip_suffix('u')?.parse().ok()
 }
 
+/// Invocations of a workgroup: `@workgroup_size(64)`, or the name of a constant.
+///
+/// # Panics
+/// If the text gives neither: a bug.
+pub(super) fn workgroup(text: &str, numbers: &[(&str, u32)]) -> u32 {
+    let after = text.split_once("@workgroup_size(").map(|(_, after)| after);
+    let size = after.and_then(|after| Some(after.split_once(')')?.0));
+    let found = size.and_then(|size| {
+        let named = numbers.iter().find(|(name, _)| *name == size);
+        named.map_or_else(|| size.parse().ok(), |(_, value)| Some(*value))
+    });
+    found.unwrap_or_else(|| panic!("@workgroup_size({size:?}) is neither number nor constant"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +92,13 @@ mod tests {
         assert_eq!(specialized, expected);
         let twice = "const TILES: u32 = 2u * TILE;\n";
         assert_eq!(numbers(&(specialized + twice)), [("TILE", 5)]);
+    }
+
+    #[test]
+    fn a_workgroup_is_a_number_or_a_constant() {
+        let main = |size: &str| format!("@compute @workgroup_size({size})\nfn main() {{}}\n");
+        assert_eq!(workgroup(&main("64"), &[("ROWS", 2)]), 64);
+        assert_eq!(workgroup(&main("LANES"), &[("ROWS", 2), ("LANES", 8)]), 8);
     }
 
     #[test]

@@ -134,10 +134,12 @@ impl Shader {
         }
         let text = constants::specialize(&module.text(), constants);
         let needs = module.needs();
+        let numbers = constants::numbers(&text);
         Kernel {
             name,
-            source: unroll::unroll(&text, &constants::numbers(&text)).into(),
+            source: unroll::unroll(&text, &numbers).into(),
             bindings: self.bindings.to_vec(),
+            workgroup: constants::workgroup(&text, &numbers),
             needs,
         }
     }

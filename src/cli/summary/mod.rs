@@ -1,4 +1,7 @@
-//! `pyr-wgpu summary`: layers, size and memory of a network; it needs no device.
+//! `pyr-wgpu summary`: layers, size and memory of a network, and its estimated speed on a card; it
+//! needs no device.
+
+mod estimate;
 
 use clap::Args as ClapArgs;
 use serde_json::json;
@@ -7,12 +10,14 @@ use super::error::CliError;
 use super::network::NetworkArgs;
 use super::step::StepArgs;
 use super::{positive, print_json, print_line};
+use crate::bench::Task;
 use crate::engine::MemoryPlan;
-use crate::graph::Passes;
+use crate::graph::Graph;
 use crate::kernels::{self, Choices, Target};
 use crate::memory::bytes;
-use crate::model::{Input, Network, published_for};
-use crate::train::{Mode, step_graph};
+use crate::model::{Network, published_for};
+use crate::program::Program;
+use estimate::{CardArgs, CardEstimate};
 
 /// Arguments of `summary`.
 #[derive(ClapArgs)]
@@ -24,6 +29,8 @@ pub(super) struct Args {
     batch_size: usize,
     #[command(flatten)]
     step: StepArgs,
+    #[command(flatten)]
+    card: CardArgs,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -34,11 +41,33 @@ pub(super) struct Args {
 /// # Errors
 /// If the flags describe no network.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
+    let figures = args.card.figures()?;
     let network = Network::new(&args.network.resolve(None)?)?;
-    let plan = memory(&network, args.batch_size, args.step.passes())?;
-    match args.json {
-        true => print_json(&as_json(&network, &plan, args.batch_size)),
-        false => as_text(&network, &plan, args.batch_size),
+    let (batch, passes) = (args.batch_size, args.step.passes());
+    let lowered = |task: Task| program(&task.graph(&network, batch, passes)?);
+    let train = lowered(Task::Train)?;
+    let plan = MemoryPlan::new(&[&train]);
+    let estimate = match figures {
+        Some(figures) => {
+            let infer = lowered(Task::Infer)?;
+            Some(CardEstimate::new(figures, batch, [&train, &infer]))
+        }
+        None => None,
+    };
+    if args.json {
+        let mut document = as_json(&network, &plan, batch);
+        if let Some(estimate) = estimate {
+            document["card"] = json!(estimate);
+        }
+        return print_json(&document);
+    }
+    as_text(&network, &plan, batch)?;
+    match estimate {
+        Some(estimate) => {
+            print_line("")?;
+            estimate.print(batch)
+        }
+        None => Ok(()),
     }
 }
 
@@ -50,11 +79,9 @@ fn unlimited() -> Target {
     }
 }
 
-/// Plans one training step.
-fn memory(network: &Network, batch: usize, passes: Passes) -> Result<MemoryPlan, CliError> {
-    let graph = step_graph(network, batch, &Input::Tensor, Mode::Train, passes)?;
-    let lowered = kernels::lower(&graph, &unlimited(), &Choices::default())?;
-    Ok(MemoryPlan::new(&[&lowered.program]))
+/// The program of a graph, with the default kernels of a graphics card.
+fn program(graph: &Graph) -> Result<Program, CliError> {
+    Ok(kernels::lower(graph, &unlimited(), &Choices::default())?.program)
 }
 
 fn as_json(network: &Network, plan: &MemoryPlan, batch: usize) -> serde_json::Value {
