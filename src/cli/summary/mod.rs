@@ -29,11 +29,11 @@ pub(super) struct Args {
     batch_size: usize,
     #[command(flatten)]
     step: StepArgs,
-    #[command(flatten)]
-    card: CardArgs,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    card: CardArgs,
 }
 
 /// Prints the summary.
