@@ -1,18 +1,18 @@
 //! Runs a program as a device would: buffers, dispatches in order, and what they leave behind.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use pyr_wgpu::graph::{Arena, Graph};
 use pyr_wgpu::kernels::{Choices, Target, lower};
 use pyr_wgpu::program::{Binding, Dispatch, Kernel, Program};
+use pyr_wgpu::selftest::Operands;
 
 use crate::code::Code;
 use crate::compile::compile;
 use crate::execute::{Ended, Launch, Machine};
 use crate::memory::{Buffer, Range};
 use crate::report::Report;
-use pyr_wgpu::selftest::Operands;
 
 /// Words that memory is counted in.
 const WORD: u64 = 4;
@@ -197,16 +197,15 @@ fn launch(
 
 /// The code of a kernel, compiled once.
 pub(crate) fn code_of(kernel: &Kernel, subgroup: u32) -> Arc<Code> {
-    static CODES: Mutex<Option<HashMap<(String, u32), Arc<Code>>>> = Mutex::new(None);
-    let lock = || CODES.lock().unwrap_or_else(PoisonError::into_inner);
+    type Codes = HashMap<(String, u32), Arc<Code>>;
+    static CODES: LazyLock<Mutex<Codes>> = LazyLock::new(Mutex::default);
+    let codes = || CODES.lock().unwrap_or_else(PoisonError::into_inner);
     let key = (kernel.name.clone(), subgroup);
-    if let Some(code) = lock().get_or_insert_default().get(&key) {
+    if let Some(code) = codes().get(&key) {
         return Arc::clone(code);
     }
     let code = compile(&kernel.name, &kernel.source, subgroup);
     let code = Arc::new(code.unwrap_or_else(|e| panic!("{}: {e}", kernel.name)));
-    lock()
-        .get_or_insert_default()
-        .insert(key, Arc::clone(&code));
+    codes().insert(key, Arc::clone(&code));
     code
 }

@@ -146,7 +146,15 @@ pub(super) fn run(
         });
 }
 
-/// Rows of tiles and their transforms.
+/// Rows of tiles of an image.
+pub(super) struct SourceRows<'a> {
+    pub(super) plane: &'a Plane<'a>,
+    pub(super) normalize: Option<&'a FusedNormalize>,
+    pub(super) image: usize,
+    pub(super) rows: Range<usize>,
+}
+
+/// The geometry of rows of tiles.
 #[derive(Clone, Copy)]
 pub(super) struct TileRows {
     /// The windows of whole tiles.
@@ -188,14 +196,17 @@ impl TileRows {
     pub(super) fn transform<S: Simd>(
         &self,
         simd: S,
-        source: (&Plane<'_>, usize),
-        normalize: Option<&FusedNormalize>,
-        rows: Range<usize>,
+        source: SourceRows<'_>,
         staged: &mut [f32],
         (first, tiles): (usize, usize),
         transformed: &mut [f32],
     ) {
-        let (plane, image) = source;
+        let SourceRows {
+            plane,
+            normalize,
+            image,
+            rows,
+        } = source;
         let [height, width] = &self.taps;
         let cells = OUT * rows.start..OUT * rows.end;
         plane.stage(
@@ -271,15 +282,14 @@ impl SimdKernel for Winograd<'_> {
         let (rows, tiles) = (self.rows, self.tiles);
         for (index, image) in self.block.images.clone().enumerate() {
             let first = self.block.rows.start / OUT;
-            rows.transform(
-                simd,
-                (source, image),
-                normalize_input.as_ref(),
-                first..first + self.high,
-                self.staged,
-                (index * self.high * rows.columns, tiles),
-                self.transformed,
-            );
+            let source = SourceRows {
+                plane: source,
+                normalize: normalize_input.as_ref(),
+                image,
+                rows: first..first + self.high,
+            };
+            let at = (index * self.high * rows.columns, tiles);
+            rows.transform(simd, source, self.staged, at, self.transformed);
         }
         let vectors = result.channels.div_ceil(S::F32_LANES);
         let mut packed = self.packed;
@@ -353,6 +363,7 @@ impl RegisterTile for Group<'_> {
         {
             for (row, column) in (0..high).flat_map(|row| (0..wide).map(move |it| (row, it))) {
                 let mut results = [[[simd.splat_f32s(0.0); VECTORS]; OUT]; OUT];
+                #[expect(clippy::needless_range_loop, reason = "the vectors of four arrays")]
                 for v in 0..VECTORS {
                     let at = tile * lanes + v * S::F32_LANES;
                     let mut columns = [[simd.splat_f32s(0.0); OUT]; EXTENT];

@@ -14,7 +14,7 @@ use super::super::simd::SimdKernel;
 use super::super::tile::{self, Lines, RegisterTile, elements_by_gradient, store};
 use super::FusedNormalize;
 use super::slices::{Slices, Task};
-use super::winograd::{COMPONENTS, EXTENT, GAP, OUT, TileRows, load, put};
+use super::winograd::{COMPONENTS, EXTENT, GAP, OUT, SourceRows, TileRows, load, put};
 use crate::graph::ops::Taps;
 
 /// Minimum number of tiles of a slice: writing and adding its sums takes as long as some tiles.
@@ -121,12 +121,15 @@ impl SimdKernel for Slice<'_> {
             }
             let mut first = 0;
             for (image, rows) in &parts {
+                let source = SourceRows {
+                    plane: &x,
+                    normalize: normalize_input,
+                    image: *image,
+                    rows: rows.clone(),
+                };
                 let at = (first, most);
-                let of = (&x, *image);
-                let rows = rows.clone();
+                self.rows.transform(simd, source, staged, at, transformed);
                 first += rows.len() * self.rows.columns;
-                self.rows
-                    .transform(simd, of, normalize_input, rows, staged, at, transformed);
             }
             let mut done = 0;
             for (first, count) in groups {
