@@ -245,8 +245,9 @@ impl Group<'_> {
                         gradient_line(simd, [a[0], b[0]]),
                         gradient_line(simd, [a[1], b[1]]),
                     ];
-                    for i in 0..EXTENT {
-                        let row = gradient_line(simd, [columns[0][i], columns[1][i]]);
+                    let [left, right] = columns;
+                    for (i, (left, right)) in left.into_iter().zip(right).enumerate() {
+                        let row = gradient_line(simd, [left, right]);
                         for (j, number) in row.into_iter().enumerate() {
                             let at = (i * EXTENT + j) * stride + to + v * S::F32_LANES;
                             put::<S>(self.gradient, at, number);
