@@ -11,12 +11,13 @@ use pyr_wgpu::program::{Dispatch, Kernel};
 use pyr_wgpu::train::{Mode, step_graph};
 
 use crate::code::Code;
-use crate::common::networks::{images, operands, tiny};
+use crate::common::networks::{images, tiny};
 use crate::common::targets::{matrix_targets, targets};
 use crate::host::{Job, Options, code_of};
 use crate::report::Report;
 use crate::samples::ragged;
 use pyr_wgpu::selftest::{Case, Operands, Pair, RESULTS, images as store_images, pairs};
+use pyr_wgpu::train::sample_operands;
 
 /// Sizes of subgroups.
 const SUBGROUPS: [u32; 3] = [4, 8, 16];
@@ -305,7 +306,7 @@ fn steps() -> Vec<Subject> {
             job: job.expect("the default is legal"),
             is_ragged: false,
             choices,
-            check: Check::Operands(store_images(&operands(&graph, 1)), None),
+            check: Check::Operands(store_images(&sample_operands(&graph, 1)), None),
         }
     });
     subjects.collect()
