@@ -118,7 +118,8 @@ impl Case {
     /// The memory images of the operands.
     pub fn operands(&self) -> Operands {
         let operands = self.operands.iter().zip(&self.inputs);
-        let image = |(id, x): (&ValueId, &Tensor)| (self.graph.value(*id).name.clone(), x.to_words());
+        let image =
+            |(id, x): (&ValueId, &Tensor)| (self.graph.value(*id).name.clone(), x.to_words());
         operands.map(image).collect()
     }
 

@@ -68,7 +68,13 @@ impl Compiler<'_> {
     }
 
     /// An element of a value.
-    pub(crate) fn element(&mut self, value: &Value, ty: &TypeInner, index: &Value, span: Span) -> Value {
+    pub(crate) fn element(
+        &mut self,
+        value: &Value,
+        ty: &TypeInner,
+        index: &Value,
+        span: Span,
+    ) -> Value {
         let (element, count) = self.layouts.elements(ty);
         let line = self.line(span);
         if index.tainted {
@@ -110,7 +116,12 @@ impl Compiler<'_> {
     }
 
     /// The distances in cells from a pointer to the words of a value, with their registers.
-    pub(crate) fn cells(&self, pointer: &Pointer, memory: MemoryId, slots: &[Slot]) -> Box<[(u32, Slot)]> {
+    pub(crate) fn cells(
+        &self,
+        pointer: &Pointer,
+        memory: MemoryId,
+        slots: &[Slot],
+    ) -> Box<[(u32, Slot)]> {
         let granule = self.memories[memory].granule;
         let words = self.layouts.words(&pointer.ty).into_iter();
         let cells = words.map(|bytes| bytes / granule);

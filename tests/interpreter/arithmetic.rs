@@ -45,7 +45,13 @@ impl Compiler<'_> {
         rest.fold(slots[0], |all, slot| self.map2(map, all, *slot))
     }
 
-    pub(crate) fn binary(&mut self, op: BinaryOperator, scalar: Scalar, a: &Value, b: &Value) -> Value {
+    pub(crate) fn binary(
+        &mut self,
+        op: BinaryOperator,
+        scalar: Scalar,
+        a: &Value,
+        b: &Value,
+    ) -> Value {
         use BinaryOperator::{And, ExclusiveOr, InclusiveOr, ShiftLeft, ShiftRight};
         let tainted = a.tainted || b.tainted;
         if scalar.width == 8 && matches!(op, ShiftLeft | ShiftRight) {
@@ -177,7 +183,10 @@ pub(crate) fn component(value: &Value, at: usize) -> Slot {
 
 pub(crate) fn joined(parts: &[Value]) -> Value {
     Value {
-        slots: parts.iter().flat_map(|part| part.slots.iter().copied()).collect(),
+        slots: parts
+            .iter()
+            .flat_map(|part| part.slots.iter().copied())
+            .collect(),
         tainted: parts.iter().any(|part| part.tainted),
     }
 }

@@ -94,6 +94,8 @@ pub(crate) struct Compiler<'a> {
     pub(crate) module: &'a Module,
     info: &'a ModuleInfo,
     source: &'a str,
+    /// Where each line of the source starts.
+    starts: Vec<usize>,
     pub(crate) subgroup: u32,
     pub(crate) memories: Vec<Memory>,
     pub(crate) globals: HashMap<Handle<naga::GlobalVariable>, MemoryId>,
@@ -151,7 +153,10 @@ impl<'a> Compiler<'a> {
                 (AddressSpace::Storage { .. }, Some(binding)) => Space::Storage(binding.binding),
                 (space, _) => panic!("no variable is {space:?}"),
             };
-            assert!(space == Space::Workgroup || granule == 4, "halves in buffers");
+            assert!(
+                space == Space::Workgroup || granule == 4,
+                "halves in buffers"
+            );
             globals.insert(handle, memories.len());
             let cells = match space {
                 Space::Workgroup => layouts.bytes(variable.ty).div_ceil(granule) as usize,
@@ -173,6 +178,9 @@ impl<'a> Compiler<'a> {
             module,
             info,
             source,
+            starts: std::iter::once(0)
+                .chain(source.match_indices('\n').map(|(at, _)| at + 1))
+                .collect(),
             subgroup,
             memories,
             globals,
@@ -262,16 +270,15 @@ impl<'a> Compiler<'a> {
 
     pub(crate) fn line(&mut self, span: Span) -> Line {
         let start = span.to_range().map_or(0, |range| range.start);
-        let before = &self.source[..start];
-        let from = before.rfind('\n').map_or(0, |at| at + 1);
-        if let Some(line) = self.line_numbers.get(&from) {
+        let number = self.starts.partition_point(|line| *line <= start);
+        if let Some(line) = self.line_numbers.get(&number) {
             return *line;
         }
-        let number = before.matches('\n').count() + 1;
-        let text = self.source[from..].lines().next().unwrap_or_default();
-        self.lines.push(format!("line {number}: {}", text.trim()));
+        let text = self.source[self.starts[number - 1]..].lines().next();
+        let text = text.unwrap_or_default().trim();
+        self.lines.push(format!("line {number}: {text}"));
         let line = (self.lines.len() - 1) as Line;
-        self.line_numbers.insert(from, line);
+        self.line_numbers.insert(number, line);
         line
     }
 
@@ -559,7 +566,10 @@ impl<'a> Compiler<'a> {
 
     fn barrier(&mut self, barrier: Barrier, span: Span) {
         let known = Barrier::WORK_GROUP | Barrier::STORAGE;
-        assert!(known.contains(barrier), "no kernel has a barrier {barrier:?}");
+        assert!(
+            known.contains(barrier),
+            "no kernel has a barrier {barrier:?}"
+        );
         let line = self.line(span);
         self.note(false, line);
         self.emit(Op::Barrier {

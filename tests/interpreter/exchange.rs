@@ -139,7 +139,9 @@ impl<'a> Group<'a> {
         for first in (0..self.size).step_by(self.code.subgroup as usize) {
             let end = (first + self.code.subgroup as usize).min(self.size);
             let range = first..end;
-            let reached = active.iter().filter(|lane| range.contains(&(**lane as usize)));
+            let reached = active
+                .iter()
+                .filter(|lane| range.contains(&(**lane as usize)));
             let (reached, size) = (reached.count(), range.len());
             if reached > 0 && reached < size {
                 let example = || format!("{reached} of {size} invocations reach it");
@@ -173,7 +175,9 @@ impl<'a> Group<'a> {
         let mut sources: Vec<usize> = Vec::new();
         let mut missing = None;
         for lane in first..end {
-            let found = source(lane).map(|from| first + from).filter(|from| *from < end);
+            let found = source(lane)
+                .map(|from| first + from)
+                .filter(|from| *from < end);
             missing = missing.or(found.is_none().then_some(lane));
             sources.push(found.unwrap_or(lane));
         }
@@ -262,7 +266,10 @@ fn combined(
         (SubgroupOperation::All | SubgroupOperation::And, _) => a & b,
         _ => panic!("no kernel has {operation:?} of {kind:?}"),
     };
-    assert!(scan == CollectiveOperation::Reduce, "no kernel has {scan:?}");
+    assert!(
+        scan == CollectiveOperation::Reduce,
+        "no kernel has {scan:?}"
+    );
     let total = words.iter().copied().reduce(add).unwrap_or_default();
     vec![total; words.len()]
 }

@@ -105,9 +105,10 @@ impl<'a> Group<'a> {
         };
         let written = code.memories.iter().filter(|memory| memory.writable);
         let written: Vec<usize> = written.filter_map(buffer).collect();
-        let constants = code.memories.iter().map(|memory| {
-            buffer(memory).is_some_and(|buffer| !written.contains(&buffer))
-        });
+        let constants = code
+            .memories
+            .iter()
+            .map(|memory| buffer(memory).is_some_and(|buffer| !written.contains(&buffer)));
         Group {
             constants: constants.collect(),
             machine,
@@ -151,9 +152,7 @@ impl<'a> Group<'a> {
             BuiltIn::NumWorkGroups => self.launch.grid[axis],
             BuiltIn::LocalInvocationIndex => lane,
             BuiltIn::LocalInvocationId => local[axis],
-            BuiltIn::GlobalInvocationId => {
-                self.id[axis] * self.code.workgroup[axis] + local[axis]
-            }
+            BuiltIn::GlobalInvocationId => self.id[axis] * self.code.workgroup[axis] + local[axis],
             BuiltIn::SubgroupId => lane / self.code.subgroup,
             BuiltIn::SubgroupInvocationId => lane % self.code.subgroup,
             BuiltIn::SubgroupSize => self.code.subgroup,
@@ -179,7 +178,9 @@ impl<'a> Group<'a> {
     /// The active invocations by whether a register is not zero.
     fn divide(&self, active: &[Agent], condition: Slot) -> [Active; 2] {
         let condition = &self.registers[condition as usize];
-        let (yes, no) = active.iter().partition(|lane| condition[**lane as usize] != 0);
+        let (yes, no) = active
+            .iter()
+            .partition(|lane| condition[**lane as usize] != 0);
         [yes, no]
     }
 
@@ -365,7 +366,11 @@ impl<'a> Group<'a> {
                 atomic,
                 line,
             } => {
-                let access = if *atomic { Access::AtomicLoad } else { Access::Read };
+                let access = if *atomic {
+                    Access::AtomicLoad
+                } else {
+                    Access::Read
+                };
                 self.load(*address, cells, access, *line, active)?;
             }
             Op::Store {
@@ -374,7 +379,11 @@ impl<'a> Group<'a> {
                 atomic,
                 line,
             } => {
-                let access = if *atomic { Access::AtomicStore } else { Access::Write };
+                let access = if *atomic {
+                    Access::AtomicStore
+                } else {
+                    Access::Write
+                };
                 self.store(*address, cells, access, *line, active)?;
             }
             Op::Beside {

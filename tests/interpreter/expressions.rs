@@ -43,7 +43,11 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    pub(crate) fn type_of(&self, instance: &Instance<'a>, handle: Handle<Expression>) -> &'a TypeInner {
+    pub(crate) fn type_of(
+        &self,
+        instance: &Instance<'a>,
+        handle: Handle<Expression>,
+    ) -> &'a TypeInner {
         instance.info[handle].ty.inner_with(&self.module.types)
     }
 
@@ -165,7 +169,9 @@ impl<'a> Compiler<'a> {
                 return Operand::Pointer(instance.locals[variable.index()].clone());
             }
             Expression::GlobalVariable(variable) => {
-                let ty = self.layouts.inner(self.module.global_variables[*variable].ty);
+                let ty = self
+                    .layouts
+                    .inner(self.module.global_variables[*variable].ty);
                 return Operand::Pointer(Pointer {
                     root: Root::Memory(self.globals[variable]),
                     ty: ty.clone(),
@@ -205,7 +211,11 @@ impl<'a> Compiler<'a> {
                 let sides = [*condition, *accept, *reject];
                 let [condition, accept, reject] = sides.map(|side| self.value(instance, side));
                 let slots = (0..accept.slots.len()).map(|at| {
-                    let of = [component(&condition, at), accept.slots[at], reject.slots[at]];
+                    let of = [
+                        component(&condition, at),
+                        accept.slots[at],
+                        reject.slots[at],
+                    ];
                     let result = self.fresh();
                     self.emit(Op::Map3(scalars::SELECT, result, of));
                     result

@@ -1,7 +1,7 @@
 //! Runs a program as a device would: buffers, dispatches in order, and what they leave behind.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use pyr_wgpu::graph::{Arena, Graph};
 use pyr_wgpu::kernels::{Choices, Target, lower};
@@ -102,7 +102,9 @@ impl Job {
 
     /// Whether a dispatch can have two rows of workgroups.
     pub(crate) fn has_rows(&self) -> bool {
-        self.dispatches().iter().any(|dispatch| self.rows_of(dispatch).is_some())
+        self.dispatches()
+            .iter()
+            .any(|dispatch| self.rows_of(dispatch).is_some())
     }
 
     /// The grid of a dispatch in two rows, if its kernel numbers workgroups row by row and ignores
@@ -110,7 +112,9 @@ impl Job {
     /// so their number must stay the same.
     fn rows_of(&self, dispatch: &Dispatch) -> Option<[u32; 3]> {
         let source = &self.kernels()[dispatch.kernel.0].source;
-        let is_numbered = [".y * grid.x", ".y * groups.x"].iter().any(|text| source.contains(text));
+        let is_numbered = [".y * grid.x", ".y * groups.x"]
+            .iter()
+            .any(|text| source.contains(text));
         let [width, 1, depth] = dispatch.grid else {
             return None;
         };
@@ -193,14 +197,15 @@ fn launch(
 
 /// The code of a kernel, compiled once.
 pub(crate) fn code_of(kernel: &Kernel, subgroup: u32) -> Arc<Code> {
-    static CODES: Mutex<Option<HashMap<(String, u32), Arc<Code>>>> = Mutex::new(None);
-    let lock = || CODES.lock().unwrap_or_else(PoisonError::into_inner);
+    type Codes = HashMap<(String, u32), Arc<Code>>;
+    static CODES: LazyLock<Mutex<Codes>> = LazyLock::new(Mutex::default);
+    let codes = || CODES.lock().unwrap_or_else(PoisonError::into_inner);
     let key = (kernel.name.clone(), subgroup);
-    if let Some(code) = lock().get_or_insert_default().get(&key) {
+    if let Some(code) = codes().get(&key) {
         return Arc::clone(code);
     }
     let code = compile(&kernel.name, &kernel.source, subgroup);
     let code = Arc::new(code.unwrap_or_else(|e| panic!("{}: {e}", kernel.name)));
-    lock().get_or_insert_default().insert(key, Arc::clone(&code));
+    codes().insert(key, Arc::clone(&code));
     code
 }

@@ -84,7 +84,12 @@ fn no_kernel_has_a_fault() {
     println!("{} programs, {} kernels", subjects().len(), names.len());
     let shown = faults.iter().take(20).map(String::as_str);
     let shown: Vec<&str> = shown.collect();
-    assert!(faults.is_empty(), "{} programs:\n{}", faults.len(), shown.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} programs:\n{}",
+        faults.len(),
+        shown.join("\n")
+    );
 
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
     let files = std::fs::read_dir(folder).unwrap();
@@ -101,7 +106,11 @@ fn workgroups_are_numbered_row_by_row() {
         ..Options::default()
     };
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-    for subject in subjects().iter().rev().filter(|subject| subject.job.has_rows()) {
+    for subject in subjects()
+        .iter()
+        .rev()
+        .filter(|subject| subject.job.has_rows())
+    {
         let kernels = subject.job.kernels().iter();
         let few = kernels.filter(|kernel| {
             let count = counts.entry(stem(kernel)).or_default();
@@ -112,7 +121,10 @@ fn workgroups_are_numbered_row_by_row() {
             let verdict = subject.run(&subject.codes(), &options);
             let difference = verdict.difference.unwrap_or_default();
             let report = verdict.report;
-            assert!(report.is_empty() && difference.is_empty(), "{report}{difference}");
+            assert!(
+                report.is_empty() && difference.is_empty(),
+                "{report}{difference}"
+            );
         }
     }
     assert!(counts.len() > 20, "{counts:?}");
@@ -124,7 +136,10 @@ fn accesses_depend_on_shapes_only() {
     for subject in subjects() {
         for (kernel, code) in subject.job.kernels().iter().zip(subject.codes()) {
             if !code.dependences.is_empty() {
-                found.entry(stem(kernel)).or_default().extend(describe(&code));
+                found
+                    .entry(stem(kernel))
+                    .or_default()
+                    .extend(describe(&code));
             }
         }
     }

@@ -134,7 +134,12 @@ impl Group<'_> {
             Space::Uniform => panic!("nothing but loads access the parameters"),
             Space::Workgroup => {
                 let Shared { words, cells } = &mut self.shared[memory];
-                (&mut words[..], &mut cells[..], self.clock, self.clock.workgroup)
+                (
+                    &mut words[..],
+                    &mut cells[..],
+                    self.clock,
+                    self.clock.workgroup,
+                )
             }
             Space::Storage(number) => {
                 let Range {

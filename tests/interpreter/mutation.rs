@@ -62,7 +62,8 @@ impl Mutant {
                 if !seen.insert((function.clone(), context.clone())) {
                     continue;
                 }
-                for (number, (kind, after)) in changes(&lines, at, &shared).into_iter().enumerate() {
+                for (number, (kind, after)) in changes(&lines, at, &shared).into_iter().enumerate()
+                {
                     let [before, after] = [lines[at], &after].map(str::trim);
                     let change = match kind {
                         Kind::Barrier => {
@@ -176,10 +177,13 @@ fn changes(lines: &[&str], at: usize, shared: &[&str]) -> Vec<(Kind, String)> {
         all.push((Kind::Guard, changed));
     }
     // Minima of vectors are arithmetic.
-    let minima = code.match_indices("min(").filter(|_| !code.contains("vec4<u32>("));
+    let minima = code
+        .match_indices("min(")
+        .filter(|_| !code.contains("vec4<u32>("));
     for (start, _) in minima {
         let close = closing(code, start + 3);
-        let comma = close.and_then(|close| top_level(&code[start + 4..close], ", ").first().copied());
+        let comma =
+            close.and_then(|close| top_level(&code[start + 4..close], ", ").first().copied());
         if let (Some(close), Some(comma)) = (close, comma) {
             let first = &code[start + 4..start + 4 + comma];
             let changed = format!("{}({first}){}", &line[..start], &line[close + 1..]);
@@ -204,7 +208,10 @@ fn exchanged(line: &str, one: &str, other: &str) -> Option<String> {
         let mut places = line.match_indices(word);
         places.all(|(at, _)| !line[..at].ends_with(is_part))
     };
-    let changed = line.replace(one, "\0").replace(other, one).replace('\0', other);
+    let changed = line
+        .replace(one, "\0")
+        .replace(other, one)
+        .replace('\0', other);
     (changed != line && alone(one) && alone(other)).then_some(changed)
 }
 
@@ -246,7 +253,9 @@ fn conditions(code: &str) -> Vec<(usize, usize)> {
         let text = &code[part.0..part.1];
         let has = |operator: &str| !top_level(text, operator).is_empty();
         let bounds = [" < ", " <= ", " > ", " >= "].into_iter().any(has) && !text.contains(".0");
-        let owner = ["lane", "line", "local"].iter().any(|name| text.starts_with(name));
+        let owner = ["lane", "line", "local"]
+            .iter()
+            .any(|name| text.starts_with(name));
         bounds || is_if && owner && has(" == ")
     };
     parts.into_iter().filter(compares).collect()
@@ -311,13 +320,34 @@ fn mutants_change_every_copy_of_a_line() {
     let condition = "`if local < 8u && (FLAG || local > 9u) {`";
     let index = "`tile[local % 4u] = min(f(1u, local), 5u);`";
     let expected = [
-        (Kind::Guard, &*format!("{condition} is `if true && (FLAG || local > 9u) {{`")),
-        (Kind::Index, &*format!("{index} is `tile[(local % 4u) + 1u] = min(f(1u, local), 5u);`")),
-        (Kind::Clamp, &*format!("{index} is `tile[local % 4u] = (f(1u, local));`")),
-        (Kind::Component, &*format!("{index} is `tile[local / 4u] = min(f(1u, local), 5u);`")),
-        (Kind::Barrier, "no barrier between `{` and `y[#u] = tile[local];`"),
-        (Kind::Index, "`y[0u] = tile[local];` is `y[0u] = tile[(local) + 1u];`"),
-        (Kind::Index, "`y[0u] = tile[local];` is `y[(0u) + 1u] = tile[local];`"),
+        (
+            Kind::Guard,
+            &*format!("{condition} is `if true && (FLAG || local > 9u) {{`"),
+        ),
+        (
+            Kind::Index,
+            &*format!("{index} is `tile[(local % 4u) + 1u] = min(f(1u, local), 5u);`"),
+        ),
+        (
+            Kind::Clamp,
+            &*format!("{index} is `tile[local % 4u] = (f(1u, local));`"),
+        ),
+        (
+            Kind::Component,
+            &*format!("{index} is `tile[local / 4u] = min(f(1u, local), 5u);`"),
+        ),
+        (
+            Kind::Barrier,
+            "no barrier between `{` and `y[#u] = tile[local];`",
+        ),
+        (
+            Kind::Index,
+            "`y[0u] = tile[local];` is `y[0u] = tile[(local) + 1u];`",
+        ),
+        (
+            Kind::Index,
+            "`y[0u] = tile[local];` is `y[(0u) + 1u] = tile[local];`",
+        ),
         (Kind::Guard, "`if local >= 8u {` is `if false {`"),
     ];
     assert_eq!(changes.collect::<Vec<_>>(), expected);
@@ -325,5 +355,8 @@ fn mutants_change_every_copy_of_a_line() {
     let changed = barrier.apply(SOURCE).unwrap();
     assert_eq!(changed.matches("workgroupBarrier").count(), 0);
     let index = mutants[6].apply(SOURCE).unwrap();
-    assert!(index.contains("y[(0u) + 1u]") && index.contains("y[(1u) + 1u]"), "{index}");
+    assert!(
+        index.contains("y[(0u) + 1u]") && index.contains("y[(1u) + 1u]"),
+        "{index}"
+    );
 }

@@ -72,7 +72,10 @@ pub(crate) enum Access {
 impl Access {
     fn is_atomic(self) -> bool {
         use Access::{AtomicLoad, AtomicStore, Exchange};
-        matches!(self, AtomicLoad | AtomicStore | Access::Accumulate(_) | Exchange)
+        matches!(
+            self,
+            AtomicLoad | AtomicStore | Access::Accumulate(_) | Exchange
+        )
     }
 
     fn writes(self) -> bool {

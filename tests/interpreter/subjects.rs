@@ -59,7 +59,9 @@ impl Subject {
     /// The codes of its kernels.
     pub(crate) fn codes(&self) -> Vec<Arc<Code>> {
         let kernels = self.job.kernels().iter();
-        kernels.map(|kernel| code_of(kernel, self.job.subgroup)).collect()
+        kernels
+            .map(|kernel| code_of(kernel, self.job.subgroup))
+            .collect()
     }
 
     /// Runs it with these codes of its kernels.
@@ -127,7 +129,10 @@ impl Subject {
             ..
         } = dispatch;
         let bytes: Vec<u64> = bindings.iter().map(|binding| binding.bytes).collect();
-        format!("{kernel} {} {uniforms:?} {bytes:?} {grid:?}", self.job.subgroup)
+        format!(
+            "{kernel} {} {uniforms:?} {bytes:?} {grid:?}",
+            self.job.subgroup
+        )
     }
 }
 
@@ -184,7 +189,9 @@ fn distinct(subjects: impl Iterator<Item = Subject>) -> impl Iterator<Item = Sub
     let mut seen = HashSet::new();
     subjects.filter(move |subject| {
         let dispatches = subject.job.dispatches().iter();
-        let shapes: Vec<String> = dispatches.map(|dispatch| subject.shape_of(dispatch)).collect();
+        let shapes: Vec<String> = dispatches
+            .map(|dispatch| subject.shape_of(dispatch))
+            .collect();
         let is_new = shapes.iter().any(|shape| !seen.contains(shape));
         seen.extend(shapes);
         is_new || subject.is_dependent()
@@ -252,15 +259,26 @@ fn subjects_of(sample: &'static Sample, target: &Target, subgroup: u32) -> Vec<S
         }
     };
     let half = Case::half(&sample.op, &sample.inputs);
-    for case in [Some(Case::new(&sample.op, &sample.inputs)), half].into_iter().flatten() {
+    for case in [Some(Case::new(&sample.op, &sample.inputs)), half]
+        .into_iter()
+        .flatten()
+    {
         let case = Arc::new(case);
         for choices in case.variants_for(target) {
-            add(case.graph(), choices, Check::Case(sample, Arc::clone(&case)));
+            add(
+                case.graph(),
+                choices,
+                Check::Case(sample, Arc::clone(&case)),
+            );
         }
     }
     for (pair, choices) in pairs(sample) {
         let pair = Arc::new(pair);
-        add(pair.graph(), choices, Check::Pair(sample, Arc::clone(&pair)));
+        add(
+            pair.graph(),
+            choices,
+            Check::Pair(sample, Arc::clone(&pair)),
+        );
     }
     subjects
 }
@@ -306,8 +324,14 @@ fn probes() -> Vec<Subject> {
         check,
     };
     vec![
-        subject(probe::arithmetic(shape, 3, 2), Check::Operands(Vec::new(), None)),
+        subject(
+            probe::arithmetic(shape, 3, 2),
+            Check::Operands(Vec::new(), None),
+        ),
         // Five workgroups.
-        subject(probe::copy(20_000, 4, 1), Check::Operands(operands, Some(copied))),
+        subject(
+            probe::copy(20_000, 4, 1),
+            Check::Operands(operands, Some(copied)),
+        ),
     ]
 }
