@@ -19,7 +19,7 @@ use pyr_wgpu::graph::{Graph, Op, Passes, Precision};
 use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
 use pyr_wgpu::model::{BatchAugmentation, Input, Network, Preprocessing, names, preset};
 use pyr_wgpu::program::{Access, Kernel, MatrixUnit, Needs, Program};
-use pyr_wgpu::shape::{DType, PixelFormat};
+use pyr_wgpu::shape::PixelFormat;
 use pyr_wgpu::train::{Mode, step_graph};
 
 /// WebGPU's default limits.
