@@ -89,16 +89,25 @@ const WITNESSES: [usize; 2] = [12, 48];
 /// How many of them are tried in two rows of workgroups too.
 const ROWS: usize = 3;
 
-/// A kernel's name without sizes: its file, flags and precision; and of matrices the size of the
-/// subgroups.
+/// A kernel's name without sizes: its file, flags and precision. Without fused operations, of matrices
+/// also the numbers and sizes of the subgroups.
 fn form(kernel: &Kernel, subgroup: u32) -> String {
+    let flags = [
+        "NORMALIZE_INPUT=1",
+        "NORMALIZE_OUTPUT=1",
+        "MOMENTS=1",
+        "REDUCE=1",
+    ];
+    let is_fused = kernel.name.split(' ').any(|word| flags.contains(&word));
+    let by_subgroups = kernel.needs.matrices && !is_fused;
     let is_kept = |word: &&str| match word.split_once('=') {
-        Some((name, value)) => name.ends_with("SUBGROUPS") || ["0", "1"].contains(&value),
+        Some((name, _)) if name.ends_with("SUBGROUPS") => by_subgroups,
+        Some((_, value)) => ["0", "1"].contains(&value),
         None => *word != "wide",
     };
     let words = kernel.name.split(' ').filter(is_kept);
     let mut form = words.collect::<Vec<_>>().join(" ");
-    if kernel.needs.matrices {
+    if by_subgroups {
         form += &format!(" {subgroup}");
     }
     form
@@ -129,7 +138,7 @@ fn witnesses() -> BTreeMap<&'static str, Vec<&'static Subject>> {
             users.sort_by_key(|subject| subject.job.workgroups());
             let (ragged, others): (Vec<&Subject>, Vec<&Subject>) =
                 users.into_iter().partition(|subject| subject.is_ragged);
-            chosen.extend(spread(&ragged, 4));
+            chosen.extend(spread(&ragged, 3));
             chosen.extend(spread(&others, each));
         }
         (stem, chosen)

@@ -2,11 +2,11 @@
 
 use pyr_wgpu::graph::ops::{self, Draw, Sample, Window};
 use pyr_wgpu::graph::{Op, Tensor};
-use pyr_wgpu::shape::Shape;
+use pyr_wgpu::shape::{PixelFormat, Shape};
 
 /// So many rows that a workgroup adds the slices of each vector; slices of rows of which the last is
 /// shorter; rows of more pixels than are loaded at a time; chunks of channels of which the last is
-/// narrower; and more vectors than two workgroups own.
+/// narrower; more vectors than two workgroups own; and contents that few workgroups see.
 pub(crate) fn ragged() -> Vec<Sample> {
     let draw = &mut Draw::new(0);
     let mut samples = vec![reduction(draw, [3, 41, 37, 5])];
@@ -16,7 +16,36 @@ pub(crate) fn ragged() -> Vec<Sample> {
     samples.extend(convolutions(draw, [2, 3, 3], [68, 5]));
     let maps = draw.real(Shape::channels(&[41, 2, 1, 21]));
     samples.push(sample(ops::GlobalAveragePool { views: 1 }, vec![maps]));
+    samples.extend([late_overflow(draw), few_colours(draw)]);
     samples
+}
+
+/// The only gradient that is not finite is in the last workgroup.
+fn late_overflow(draw: &mut Draw) -> Sample {
+    let weights = draw.real(Shape::weights([3, 3, 5, 6]));
+    let mut values = weights.values().to_vec();
+    *values.last_mut().expect("there are weights") = f64::NAN;
+    let weights = Tensor::real(weights.shape, values);
+    let state = ops::LossScale::initial().to_words();
+    let state = Tensor::index(Shape::indices(&[ops::LOSS_SCALE_WORDS]), state.into());
+    sample(ops::FindOverflow, vec![weights, state])
+}
+
+/// Images to equalize in which many pixels have the largest value, which is not 255.
+fn few_colours(draw: &mut Draw) -> Sample {
+    let size = 17;
+    let words = ops::AssembleBatch::image_words(size, PixelFormat::U8);
+    let images = draw.words(Shape::indices(&[1, words]));
+    let values = images.indices().iter().map(|word| word & 0x0707_0707);
+    let images = Tensor::index(images.shape.clone(), values.collect());
+    let rows = Tensor::index(Shape::indices(&[1]), vec![0]);
+    let equalize = ops::Transform::Equalize.to_words();
+    let shape = Shape::indices(&[1, ops::TRANSFORM_WORDS]);
+    let transforms = Tensor::index(shape, equalize.into());
+    sample(
+        ops::TransformImages { size },
+        vec![images, rows, transforms],
+    )
 }
 
 fn sample(op: impl Into<Op>, inputs: Vec<Tensor>) -> Sample {
