@@ -138,7 +138,7 @@ fn witnesses() -> BTreeMap<&'static str, Vec<&'static Subject>> {
             users.sort_by_key(|subject| subject.job.workgroups());
             let (ragged, others): (Vec<&Subject>, Vec<&Subject>) =
                 users.into_iter().partition(|subject| subject.is_ragged);
-            chosen.extend(spread(&ragged, 3));
+            chosen.extend(spread(&ragged, 4));
             chosen.extend(spread(&others, each));
         }
         (stem, chosen)
