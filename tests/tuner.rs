@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::networks::small_networks;
-use pyr_wgpu::engine::{Device, Engine, EngineError, Golden, Tuned, Tuner, TuningCache};
+use pyr_wgpu::engine::{Device, Engine, EngineError, Tuned, Tuner, TuningCache};
 use pyr_wgpu::gpu::GpuError;
 use pyr_wgpu::graph::{Graph, Passes, Precision};
 use pyr_wgpu::kernels::{self, Choices, Offer, Target, kernel_name};
@@ -197,7 +197,7 @@ fn the_golden_network_finds_a_wrong_kernel() {
         let faulty = faulty.expect("there is an adapter");
         let new = || Tuner {
             measure: true,
-            golden: [Precision::F32, Precision::F16].map(golden).into(),
+            golden: Some(golden),
             ..Tuner::default()
         };
         let mut tuner = new();
@@ -242,7 +242,7 @@ fn a_wrong_kernel_without_another_is_an_error() {
         };
         let mut tuner = Tuner {
             measure: true,
-            golden: vec![golden(Precision::F32)],
+            golden: Some(golden),
             ..Tuner::default()
         };
         let target = faulty.target();
@@ -259,9 +259,8 @@ fn a_wrong_kernel_without_another_is_an_error() {
 fn an_adapter_is_checked_once() {
     let Some(device) = common::gpu() else { return };
     let target = device.target();
-    let networks: Vec<Golden> = [Precision::F32, Precision::F16].map(golden).into();
     let mut tuner = Tuner {
-        golden: networks,
+        golden: Some(golden),
         ..Tuner::default()
     };
     for precision in [Precision::F32, Precision::F16] {

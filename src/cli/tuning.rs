@@ -6,7 +6,7 @@ use super::cache;
 use super::device::DeviceArgs;
 use super::error::CliError;
 use crate::engine::{Device, EngineError, Tuned, Tuner, TuningCache};
-use crate::graph::{Graph, Precision};
+use crate::graph::Graph;
 use crate::kernels::Choices;
 use crate::train::golden;
 
@@ -54,10 +54,7 @@ impl TuneArgs {
                 Tune::On | Tune::Cached => load_choices(),
             },
             measure: tune == Tune::On,
-            golden: match tune {
-                Tune::On => [Precision::F32, Precision::F16].map(golden).into(),
-                Tune::Cached | Tune::Off => Vec::new(),
-            },
+            golden: (tune == Tune::On).then_some(golden),
         }
     }
 }

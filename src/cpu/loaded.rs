@@ -29,7 +29,8 @@ struct PlacedGraph {
     ranges: Vec<Option<MemoryRange>>,
     /// Ranges that are zeroed at the end of a run.
     clears: Vec<MemoryRange>,
-    /// For each node, the packed weights of a convolution, if no node writes them.
+    /// For each node, the packed weights of a convolution, if no node writes them: the first run
+    /// allocates them.
     kept: Vec<Option<Kept>>,
 }
 
@@ -131,18 +132,18 @@ impl PlacedGraph {
             }
         }
         let clears = graph.clears.iter();
-        let written = |region: usize| {
-            let results = graph.nodes.iter().flat_map(|node| &node.outputs);
-            let mut regions = results.filter_map(|id| ranges[id.0]);
-            regions.any(|range| range.region == region)
-        };
+        let mut written = vec![false; lasting.regions.len() + plan.slot_of.len()];
+        let results = graph.nodes.iter().flat_map(|node| &node.outputs);
+        for range in results.filter_map(|id| ranges[id.0]) {
+            written[range.region] = true;
+        }
         let kept = |node: &Node| {
             let Op::Conv2d(op) = &node.op else {
                 return None;
             };
             let region = ranges[op.inputs(&node.inputs).w.0]?.region;
             let lasting = region < lasting.regions.len();
-            (lasting && !written(region)).then(|| Kept {
+            (lasting && !written[region]).then(|| Kept {
                 region,
                 writes: 0,
                 packed: Vec::new(),

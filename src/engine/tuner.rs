@@ -29,8 +29,8 @@ pub struct Tuner {
     pub memory: TuningCache,
     /// Whether to measure nodes that are not cached, and to check adapters that are not.
     pub measure: bool,
-    /// The golden network in each precision in which adapters are to be checked.
-    pub golden: Vec<Golden>,
+    /// Builds the golden network in a precision, if adapters are to be checked.
+    pub golden: Option<fn(Precision) -> Golden>,
 }
 
 /// The result of [`Tuner::complete`].
@@ -95,13 +95,14 @@ impl Tuner {
         };
         let half = graphs.iter().any(precision::is_half);
         let precision = if half { Precision::F16 } else { Precision::F32 };
-        let golden = self.golden.iter().find(|g| g.precision() == precision);
-        let golden = golden.filter(|_| self.measure && !tuning.known.is_checked(precision));
+        let is_due = self.measure && !tuning.known.is_checked(precision);
+        let golden = self.golden.filter(|_| is_due);
+        let golden = golden.map(|build| build(precision));
         loop {
             // An excluded kernel may have been chosen for nodes before.
             while !tuning.choose(graphs, self.measure, &mut tuned).await? {}
             tuned.seconds = tuning.start.elapsed().as_secs_f64();
-            let Some(golden) = golden else {
+            let Some(golden) = &golden else {
                 return Ok(tuned);
             };
             let used = tuning.compile(graphs, &tuned.choices)?;
