@@ -4,6 +4,8 @@
 //! rate itself; NVIDIA the cores and the boost clock, two operations a clock), Intel's product
 //! specifications (vector engines and the graphics clock), Apple's announcements and Qualcomm's
 //! product brief. Where a vendor does not publish a figure, the note of the card says so.
+//! They were entered without those pages at hand, except for Apple and Qualcomm, and have not been
+//! compared with them since.
 
 use serde::Serialize;
 
