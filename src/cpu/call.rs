@@ -13,8 +13,15 @@ pub(super) struct Call<'a> {
     /// Empty for a value that the node updates in place: it is a result only.
     inputs: Vec<&'a [u32]>,
     results: Vec<&'a mut [u32]>,
-    /// What the node keeps from run to run about its weights; empty if they have changed.
-    kept: Option<&'a mut Vec<f32>>,
+    /// Present if the node's packed weights are kept from run to run.
+    packed: Option<PackedWeights<'a>>,
+}
+
+/// Packed weights from an earlier run.
+pub(super) struct PackedWeights<'a> {
+    pub(super) numbers: &'a mut [f32],
+    /// Whether the weights are still the same.
+    pub(super) current: bool,
 }
 
 /// Stored extents of an activation: images, rows and columns, channels.
@@ -48,25 +55,25 @@ impl<'a> Call<'a> {
         node: &'a Node,
         inputs: Vec<&'a [u32]>,
         results: Vec<&'a mut [u32]>,
-        kept: Option<&'a mut Vec<f32>>,
+        packed: Option<PackedWeights<'a>>,
     ) -> Call<'a> {
         Call {
             graph,
             node,
             inputs,
             results,
-            kept,
+            packed,
         }
     }
 
-    /// Packed weights that `pack` computes, from an earlier run if they have not changed since;
-    /// `None` if the graph itself changes them.
-    pub(super) fn kept(&mut self, pack: impl FnOnce(&mut Vec<f32>)) -> Option<&'a [f32]> {
-        let kept = self.kept.take()?;
-        if kept.is_empty() {
-            pack(kept);
+    /// Packed weights, which `pack` computes if they have changed since an earlier run; `None` if
+    /// they are not kept.
+    pub(super) fn packed(&mut self, pack: impl FnOnce(&mut [f32])) -> Option<&'a [f32]> {
+        let packed = self.packed.take()?;
+        if !packed.current {
+            pack(packed.numbers);
         }
-        Some(kept)
+        Some(packed.numbers)
     }
 
     /// The indices of all operands, for the operator's named inputs.
@@ -137,7 +144,7 @@ impl<'a> Call<'a> {
 impl Extent {
     /// Extents of an activation [N, H, W, C]; of any other shape, all axes but the last count as
     /// images.
-    fn new(shape: &Shape) -> Extent {
+    pub(super) fn new(shape: &Shape) -> Extent {
         let stored = shape.stored_dims();
         match stored[..] {
             [batch, height, width, channels] => Extent {

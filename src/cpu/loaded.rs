@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::call::Call;
-use super::{Cpu, apply};
+use super::call::{Call, PackedWeights};
+use super::{Cpu, apply, conv2d};
 use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Graph, Node, Op, Role, ValueId};
 use crate::memory::{self, OutOfMemory};
@@ -29,18 +29,17 @@ struct PlacedGraph {
     ranges: Vec<Option<MemoryRange>>,
     /// Ranges that are zeroed at the end of a run.
     clears: Vec<MemoryRange>,
-    /// For each node, the packed weights of a convolution, if no node writes them: the first run
-    /// allocates them.
-    kept: Vec<Option<Kept>>,
+    /// For each node, its packed weights if they are kept from run to run.
+    packed: Vec<Option<Packed>>,
 }
 
-/// Packed weights.
+/// Packed weights of a convolution that no node of its graph writes.
 #[derive(Debug)]
-struct Kept {
-    /// Region of the weights, and its count of writes when they were packed.
+struct Packed {
+    /// Region of the weights, and its count of writes when they were packed; `None` before.
     region: usize,
-    writes: u64,
-    packed: Vec<f32>,
+    writes: Option<u64>,
+    numbers: Vec<f32>,
 }
 
 impl LoadedGraphs {
@@ -53,35 +52,31 @@ impl LoadedGraphs {
         graphs: Vec<Graph>,
         lasting: &LastingMemory,
     ) -> Result<LoadedGraphs, OutOfMemory> {
+        let bytes = needed_bytes(&cpu, &graphs, lasting);
+        memory::check(bytes)?;
         let plans = plans(&graphs);
         let slots = shared_slots(&plans);
-        let bytes = lasting.bytes() + slots.iter().sum::<u64>();
-        memory::check(bytes)?;
         let slots = slots.iter().map(|bytes| *bytes as usize / 4);
         let regions = lasting.regions.iter().map(|region| region.words);
         let memory: Result<Vec<_>, OutOfMemory> = regions.chain(slots).map(memory::zeros).collect();
         let memory = memory?;
+        let graphs: Result<Vec<_>, OutOfMemory> = graphs
+            .into_iter()
+            .zip(&plans)
+            .map(|(graph, plan)| PlacedGraph::new(&cpu, graph, plan, lasting))
+            .collect();
         Ok(LoadedGraphs {
+            graphs: graphs?,
             cpu,
             writes: vec![0; memory.len()],
             memory,
             bytes,
-            graphs: graphs
-                .into_iter()
-                .zip(&plans)
-                .map(|(graph, plan)| PlacedGraph::new(graph, plan, lasting))
-                .collect(),
         })
     }
 
-    /// Bytes of all lasting values and slots, without alignment padding, and of the weights that
-    /// runs have packed so far.
+    /// Bytes of all lasting values, slots and kept packed weights, without alignment padding.
     pub fn bytes(&self) -> u64 {
-        let kept = self
-            .graphs
-            .iter()
-            .flat_map(|graph| graph.kept.iter().flatten());
-        self.bytes + kept.map(|kept| 4 * kept.packed.len() as u64).sum::<u64>()
+        self.bytes
     }
 
     /// The words of a range of lasting values.
@@ -120,7 +115,12 @@ impl LoadedGraphs {
 }
 
 impl PlacedGraph {
-    fn new(graph: Graph, plan: &Plan, lasting: &LastingMemory) -> PlacedGraph {
+    fn new(
+        cpu: &Cpu,
+        graph: Graph,
+        plan: &Plan,
+        lasting: &LastingMemory,
+    ) -> Result<PlacedGraph, OutOfMemory> {
         let mut ranges = lasting.ranges(&graph);
         for (value, slot) in plan.slot_of.iter().enumerate() {
             if let Some(slot) = slot {
@@ -131,31 +131,55 @@ impl PlacedGraph {
                 });
             }
         }
-        let clears = graph.clears.iter();
-        let mut written = vec![false; lasting.regions.len() + plan.slot_of.len()];
-        let results = graph.nodes.iter().flat_map(|node| &node.outputs);
-        for range in results.filter_map(|id| ranges[id.0]) {
-            written[range.region] = true;
-        }
-        let kept = |node: &Node| {
-            let Op::Conv2d(op) = &node.op else {
-                return None;
-            };
-            let region = ranges[op.inputs(&node.inputs).w.0]?.region;
-            let lasting = region < lasting.regions.len();
-            (lasting && !written[region]).then(|| Kept {
-                region,
-                writes: 0,
-                packed: Vec::new(),
+        let packed = kept_weights(cpu, &graph, lasting).map(|kept| {
+            kept.map(|(region, len)| {
+                Ok(Packed {
+                    region,
+                    writes: None,
+                    numbers: memory::zeros(len)?,
+                })
             })
-        };
-        PlacedGraph {
-            kept: graph.nodes.iter().map(kept).collect(),
+            .transpose()
+        });
+        let clears = graph.clears.iter();
+        Ok(PlacedGraph {
+            packed: packed.collect::<Result<_, OutOfMemory>>()?,
             clears: clears.filter_map(|arena| lasting.arena(*arena)).collect(),
             graph,
             ranges,
-        }
+        })
     }
+}
+
+/// For each node, the region of its weights and the length of the packed ones, if it is a
+/// convolution whose weights outlive a run and no node of the graph writes them.
+fn kept_weights<'a>(
+    cpu: &'a Cpu,
+    graph: &'a Graph,
+    lasting: &LastingMemory,
+) -> impl Iterator<Item = Option<(usize, usize)>> + 'a {
+    let ranges = lasting.ranges(graph);
+    let mut written = vec![false; lasting.regions.len()];
+    let results = graph.nodes.iter().flat_map(|node| &node.outputs);
+    for range in results.filter_map(|id| ranges[id.0]) {
+        written[range.region] = true;
+    }
+    graph.nodes.iter().map(move |node| {
+        let Op::Conv2d(op) = &node.op else {
+            return None;
+        };
+        let region = ranges[op.inputs(&node.inputs).w.0]?.region;
+        (!written[region]).then(|| (region, conv2d::packed_len(cpu, op, graph, node)))
+    })
+}
+
+/// Bytes that graphs need which are loaded together: lasting values, slots, kept packed weights.
+pub fn needed_bytes(cpu: &Cpu, graphs: &[Graph], lasting: &LastingMemory) -> u64 {
+    let kept = graphs
+        .iter()
+        .flat_map(|graph| kept_weights(cpu, graph, lasting).flatten());
+    let packed: u64 = kept.map(|(_, len)| 4 * len as u64).sum();
+    lasting.bytes() + temporary_bytes(graphs) + packed
 }
 
 /// Bytes of the slots that hold the temporary values of graphs which are loaded together.
@@ -192,15 +216,17 @@ fn run_node(
     let PlacedGraph {
         graph,
         ranges,
-        kept,
+        packed,
         ..
     } = placed;
-    let kept = kept[node].as_mut().map(|kept| {
-        if kept.writes != writes[kept.region] {
-            kept.writes = writes[kept.region];
-            kept.packed.clear();
+    let packed = packed[node].as_mut().map(|packed| {
+        let now = Some(writes[packed.region]);
+        let current = packed.writes == now;
+        packed.writes = now;
+        PackedWeights {
+            numbers: &mut packed.numbers,
+            current,
         }
-        &mut kept.packed
     });
     let node = &graph.nodes[node];
     let range = |id: &ValueId| ranges[id.0].expect("values of nodes have places");
@@ -261,7 +287,7 @@ fn run_node(
             }
         })
         .collect();
-    apply(cpu, &node.op, Call::new(graph, node, inputs, results, kept));
+    apply(cpu, &node.op, Call::new(graph, node, inputs, results, packed));
     for (region, words) in written.into_iter().zip(taken) {
         memory[region] = words;
     }

@@ -67,7 +67,7 @@ mod transform_images;
 
 use crate::graph::Op;
 use call::Call;
-pub use loaded::{LoadedGraphs, temporary_bytes};
+pub use loaded::{LoadedGraphs, needed_bytes, temporary_bytes};
 use scratch::Scratch;
 use simd::Instructions;
 

@@ -9,23 +9,13 @@ pub(super) struct Scratch(Mutex<Vec<Vec<f32>>>);
 impl Scratch {
     /// Calls `work` with `len` elements of unspecified contents.
     pub(super) fn lend<T>(&self, len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
-        let mut numbers = self.take();
+        let mut numbers = self.lock().pop().unwrap_or_default();
         if numbers.len() < len {
             numbers.resize(len, 0.0);
         }
         let result = work(&mut numbers[..len]);
-        self.give(numbers);
-        result
-    }
-
-    /// A vector of unspecified length and contents; [`Scratch::give`] returns it.
-    pub(super) fn take(&self) -> Vec<f32> {
-        self.lock().pop().unwrap_or_default()
-    }
-
-    /// Returns a vector from [`Scratch::take`].
-    pub(super) fn give(&self, numbers: Vec<f32>) {
         self.lock().push(numbers);
+        result
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<f32>>> {

@@ -34,7 +34,7 @@ pub use tuner::{Tuned, Tuner};
 pub use tuning_cache::TuningCache;
 pub use weights::{TensorKind, Tensors};
 
-use crate::cpu::temporary_bytes;
+use crate::cpu;
 use crate::gpu::GpuError;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::KernelTime;
@@ -166,7 +166,7 @@ impl Engine {
                 let programs: Vec<&Program> = lowered.iter().map(|l| &l.program).collect();
                 MemoryPlan::new(&programs).total()
             }
-            Device::Cpu(_) => lasting().bytes() + temporary_bytes(graphs),
+            Device::Cpu(cpu) => cpu::needed_bytes(cpu, graphs, &lasting()),
             Device::Reference => needed_by_reference(graphs, &lasting()),
         })
     }

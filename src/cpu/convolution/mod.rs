@@ -21,7 +21,7 @@ use super::batch_norm::{Channels, normalize_in_place};
 use super::call::{Call, Extent, Plane};
 use crate::graph::ops::{NormOperands, Normalize, Taps};
 use crate::shape::LANES;
-pub(super) use packing::{Filter, Method, pack};
+pub(super) use packing::{Filter, Method, pack, packed_len};
 pub(super) use slices::{Slices, Task};
 pub(super) use winograd_grad_weight::{
     Operands as GradWeightOperands, run as winograd_grad_weight,
@@ -114,10 +114,11 @@ impl Convolution<'_> {
         match packed {
             Some(packed) => self.multiply(cpu, packed, numbers),
             None => {
-                let mut packed = cpu.scratch.take();
-                pack(cpu, &self.method, filter, &mut packed);
-                self.multiply(cpu, &packed, numbers);
-                cpu.scratch.give(packed);
+                let len = packed_len(cpu, &self.method, [filter.sources(), filter.results()]);
+                cpu.scratch.lend(len, |packed| {
+                    pack(cpu, &self.method, filter, packed);
+                    self.multiply(cpu, packed, numbers);
+                });
             }
         }
     }

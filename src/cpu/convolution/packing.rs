@@ -90,25 +90,37 @@ struct Part<'a> {
     taps: &'a [Taps; 2],
 }
 
-/// Packs weights; `packed` may hold anything before.
-pub(in crate::cpu) fn pack(cpu: &Cpu, method: &Method, filter: Filter<'_>, packed: &mut Vec<f32>) {
-    let phases: Vec<(&[Taps; 2], usize)> = match method {
-        Method::Direct(phases) => phases
-            .iter()
-            .map(|taps| (taps, taps[0].taps * taps[1].taps))
-            .collect(),
-        Method::Winograd(taps) => vec![(taps, winograd::COMPONENTS)],
-    };
+impl Method {
+    /// The phases of taps, and how many rows of lanes each has per source channel.
+    fn phases(&self) -> Vec<(&[Taps; 2], usize)> {
+        match self {
+            Method::Direct(phases) => phases
+                .iter()
+                .map(|taps| (taps, taps[0].taps * taps[1].taps))
+                .collect(),
+            Method::Winograd(taps) => vec![(taps, winograd::COMPONENTS)],
+        }
+    }
+}
+
+/// Number of elements of packed weights, given the channels of source and result.
+pub(in crate::cpu) fn packed_len(
+    cpu: &Cpu,
+    method: &Method,
+    [sources, results]: [usize; 2],
+) -> usize {
+    let rows: usize = method.phases().iter().map(|(_, rows)| rows).sum();
+    let lanes: usize = groups(cpu, results).map(|(_, lanes)| lanes).sum();
+    rows * sources * lanes
+}
+
+/// Packs weights into [`packed_len`] elements, which may hold anything before.
+pub(in crate::cpu) fn pack(cpu: &Cpu, method: &Method, filter: Filter<'_>, packed: &mut [f32]) {
     let groups: Vec<(usize, usize)> = groups(cpu, filter.results()).collect();
-    let (sources, lanes) = (
-        filter.sources(),
-        groups.iter().map(|(_, lanes)| lanes).sum::<usize>(),
-    );
-    let rows: usize = phases.iter().map(|(_, rows)| rows).sum();
-    packed.resize(rows * sources * lanes, 0.0);
-    let mut rest = packed.as_mut_slice();
+    let sources = filter.sources();
+    let mut rest = packed;
     let mut parts = Vec::new();
-    for (taps, rows) in phases {
+    for (taps, rows) in method.phases() {
         for group in &groups {
             let sources_at_once = (TASK / (rows * group.1).max(1)).max(1);
             let first = parts.len();
