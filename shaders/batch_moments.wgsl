@@ -3,12 +3,15 @@
 //
 // x: [rows, columns] vectors of four channels.
 // partial: [slices, 3, columns]: number of rows, mean, sum of squared deviations.
-// One invocation owns one column of the rows of its slice (lib/row_partition.wgsl) and writes
-// one partial result; merge_moments.wgsl combines them.
+// A workgroup computes a slice of some columns: one invocation owns one column of every few rows
+// (lib/row_partition.wgsl). merge_moments.wgsl combines the slices.
 
 // import activation
-// import moments
-// import row_partition
+// import line_reduction
+// import store_moments
+
+// Rows that are loaded at a time.
+const ROWS: u32 = 4u;
 
 struct Params {
     rows: u32,
@@ -20,18 +23,32 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<ActivationVec>;
 @group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
+alias Partial = Moments;
+
+fn combined(a: Partial, b: Partial) -> Partial {
+    return merge(a, b);
+}
+
+@compute @workgroup_size(ROW_INVOCATIONS)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
-    if !s.inside {
-        return;
-    }
     var d: Deviations;
-    for (var row = s.first; row < s.end; row += s.step) {
-        accumulate(&d, unpack_activation(x[row * params.columns + s.column]));
+    for (var row = s.first; row < s.end; row += ROWS * s.step) {
+        var values: array<ActivationVec, ROWS>;
+        for (var i = 0u; i < ROWS; i++) { //@unroll
+            values[i] = x[min(row + i * s.step, s.end - 1u) * params.columns + s.column];
+        }
+        for (var i = 0u; i < ROWS; i++) { //@unroll
+            if row + i * s.step < s.end {
+                accumulate(&d, unpack_activation(values[i]));
+            }
+        }
     }
-    store_moments(d, s.slice, s.column, params.columns);
+    let total = combine_lines(moments_of(d), lane, params.columns);
+    if s.inside && s.line == 0u {
+        store_moments(total, workgroup.x, s.column, params.columns);
+    }
 }

@@ -2,9 +2,13 @@
 //
 // x: [rows, columns] vectors of four channels.
 // partial: [slices, columns]; sum_slices.wgsl adds the slices.
-// One invocation owns one column of the rows of its slice (lib/row_partition.wgsl).
+// A workgroup computes a slice of some columns: one invocation owns one column of every few rows
+// (lib/row_partition.wgsl).
 
-// import row_partition
+// import line_reduction
+
+// Rows that are loaded at a time.
+const ROWS: u32 = 4u;
 
 struct Params {
     rows: u32,
@@ -16,18 +20,32 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
+alias Partial = vec4<f32>;
+
+fn combined(a: Partial, b: Partial) -> Partial {
+    return a + b;
+}
+
+@compute @workgroup_size(ROW_INVOCATIONS)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
-    if !s.inside {
-        return;
-    }
     var sum = vec4<f32>(0.0);
-    for (var row = s.first; row < s.end; row += s.step) {
-        sum += x[row * params.columns + s.column];
+    for (var row = s.first; row < s.end; row += ROWS * s.step) {
+        var values: array<vec4<f32>, ROWS>;
+        for (var i = 0u; i < ROWS; i++) { //@unroll
+            values[i] = x[min(row + i * s.step, s.end - 1u) * params.columns + s.column];
+        }
+        for (var i = 0u; i < ROWS; i++) { //@unroll
+            if row + i * s.step < s.end {
+                sum += values[i];
+            }
+        }
     }
-    partial[s.slice * params.columns + s.column] = sum;
+    let total = combine_lines(sum, lane, params.columns);
+    if s.inside && s.line == 0u {
+        partial[workgroup.x * params.columns + s.column] = total;
+    }
 }

@@ -18,8 +18,9 @@ const VEC_LANES: u32 = 4u;
 const QUADS: u32 = 1u;
 const OUT_VECS: u32 = 4u;
 const PIXELS: u32 = 32u;
-// Vectors that an invocation loads at a time.
-const INPUT_LOADS: u32 = 8u;
+// Vectors that an invocation loads in a round: of the input, in batches, and of the gradient.
+const INPUT_BATCHES: u32 = 2u;
+const LOAD_BATCH: u32 = 4u;
 const GRADIENT_LOADS: u32 = 4u;
 
 const STEPS: u32 = PIXELS;

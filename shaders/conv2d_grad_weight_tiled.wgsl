@@ -16,8 +16,9 @@ const VEC_LANES: u32 = 8u;
 const QUADS: u32 = 2u;
 const OUT_VECS: u32 = 2u;
 const PIXELS: u32 = 8u;
-// Vectors that an invocation loads at a time.
-const INPUT_LOADS: u32 = 2u;
+// Vectors that an invocation loads in a round: of the input, in batches, and of the gradient.
+const INPUT_BATCHES: u32 = 1u;
+const LOAD_BATCH: u32 = 2u;
 const GRADIENT_LOADS: u32 = 1u;
 
 // [pixel][quad], [pixel][vector]

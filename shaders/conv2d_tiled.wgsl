@@ -18,8 +18,11 @@ const VEC_LANES: u32 = 8u;
 const PIXELS: u32 = 8u;
 const OUT_VECS: u32 = 2u;
 const DEPTH: u32 = 4u;
-// Vectors that an invocation loads at a time: pixels of the source, columns of the weights.
+// Vectors that an invocation loads in a step: pixels of the source, in batches, and columns of the
+// weights.
 const SOURCE_LOADS: u32 = 4u;
+const SOURCE_BATCHES: u32 = 1u;
+const LOAD_BATCH: u32 = 4u;
 const WEIGHT_LOADS: u32 = 1u;
 const TRANSPOSED: bool = false;
 

@@ -8,13 +8,15 @@
 // An optional epilogue normalises the result or writes partial statistics of it to `partial`: its
 // moments, as batch_moments.wgsl does, or the gradients of scale and shift of the normalisation
 // of x, as normalize_grad_reduce.wgsl does.
-// One invocation owns one column of every few tiles (lib/row_partition.wgsl).
+// One invocation owns one column of every few tiles (lib/row_partition.wgsl); with partial
+// statistics, a workgroup computes a slice of some columns.
 
 // import activation
+// import affine_gradient
 // import column_coefficients
 // import f32_storage
-// import moments
-// import row_partition
+// import line_reduction
+// import store_moments
 // import winograd
 // import winograd_filter
 
@@ -32,23 +34,35 @@ const REDUCE: bool = false;
 @group(0) @binding(5) var<storage, read_write> result: array<ActivationVec>;
 @group(0) @binding(6) var<storage, read_write> partial: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
+struct Partial {
+    moments: Moments,
+    gradient: AffineGradient,
+}
+
+fn combined(a: Partial, b: Partial) -> Partial {
+    var total: Partial;
+    if MOMENTS {
+        total.moments = merge(a.moments, b.moments);
+    }
+    if REDUCE {
+        total.gradient = sum_of_gradients(a.gradient, b.gradient);
+    }
+    return total;
+}
+
+@compute @workgroup_size(ROW_INVOCATIONS)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let vecs = parameters.result_vecs;
     let s = partition_rows(workgroup, lane, tiles(), vecs, parameters.chunk);
-    if !s.inside {
-        return;
-    }
     var output_norm: Coefficients;
     if NORMALIZE_OUTPUT || REDUCE {
-        output_norm = column_coefficients(s.column, vecs, parameters.epsilon);
+        output_norm = column_coefficients(min(s.column, vecs - 1u), vecs, parameters.epsilon);
     }
     var d: Deviations;
-    var dscale = vec4<f32>(0.0);
-    var dshift = vec4<f32>(0.0);
+    var gradient: AffineGradient;
     for (var number = s.first; number < s.end; number += s.step) {
         let tile = tile_of(number);
         var lines: array<array<vec4<f32>, OUT>, INPUT_EXTENT>;
@@ -77,8 +91,7 @@ fn main(
                     if REDUCE {
                         let before = unpack_activation(x[at]);
                         let upstream = relu_mask(value, before, output_norm, parameters.relu);
-                        dshift += upstream;
-                        dscale += upstream * (before - output_norm.mean);
+                        add_gradient(&gradient, upstream, before, output_norm);
                     }
                     if NORMALIZE_OUTPUT {
                         value = relu(normalized(value, output_norm), parameters.relu);
@@ -88,13 +101,16 @@ fn main(
             }
         }
     }
-    let slice = parameters.first_slice + s.slice;
-    if MOMENTS {
-        store_moments(d, slice, s.column, vecs);
-    }
-    if REDUCE {
-        let at = 2u * slice * vecs + s.column;
-        partial[at] = dscale * output_norm.inverse;
-        partial[at + vecs] = dshift;
+    if MOMENTS || REDUCE {
+        let total = combine_lines(Partial(moments_of(d), gradient), lane, vecs);
+        let slice = parameters.first_slice + workgroup.x;
+        if s.inside && s.line == 0u {
+            if MOMENTS {
+                store_moments(total.moments, slice, s.column, vecs);
+            }
+            if REDUCE {
+                store_gradient(total.gradient, output_norm, slice, s.column, vecs);
+            }
+        }
     }
 }

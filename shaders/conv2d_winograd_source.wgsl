@@ -59,19 +59,25 @@ fn main(
     // Columns first: lines[j] is B^T times column j.
     var lines: array<array<vec4<f32>, INPUT_EXTENT>, INPUT_EXTENT>;
     for (var j = 0u; j < INPUT_EXTENT; j++) { //@unroll
-        var d: array<vec4<f32>, INPUT_EXTENT>;
+        // Without a branch before a load, one wait suffices for all of them.
+        var loaded: array<ActivationVec, INPUT_EXTENT>;
+        var inside: array<bool, INPUT_EXTENT>;
         for (var i = 0u; i < INPUT_EXTENT; i++) { //@unroll
             // A negative coordinate is a huge number as u32.
             let row = u32(parameters.base_height) + tile.row + i;
             let column = u32(parameters.base_width) + tile.column + j;
-            d[i] = vec4<f32>(0.0);
-            if row < parameters.source_height && column < parameters.source_width {
-                let line = tile.image * parameters.source_height + row;
-                d[i] = unpack_activation(source[(line * parameters.source_width + column) * vecs + vec]);
-                if NORMALIZE_INPUT {
-                    d[i] = relu(normalized(d[i], input_norm), parameters.relu);
-                }
+            inside[i] = row < parameters.source_height && column < parameters.source_width;
+            let line = tile.image * parameters.source_height + row;
+            let at = (line * parameters.source_width + column) * vecs + vec;
+            loaded[i] = source[select(0u, at, inside[i])];
+        }
+        var d: array<vec4<f32>, INPUT_EXTENT>;
+        for (var i = 0u; i < INPUT_EXTENT; i++) { //@unroll
+            d[i] = unpack_activation(loaded[i]);
+            if NORMALIZE_INPUT {
+                d[i] = relu(normalized(d[i], input_norm), parameters.relu);
             }
+            d[i] = select(vec4<f32>(0.0), d[i], inside[i]);
         }
         lines[j] = source_line(d);
     }

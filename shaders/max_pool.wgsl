@@ -28,7 +28,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> maximum: array<ActivationVec>;
 @group(0) @binding(3) var<storage, read_write> argmax: array<vec4<u32>>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(ROW_INVOCATIONS)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,

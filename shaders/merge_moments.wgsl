@@ -1,18 +1,21 @@
-// Combines partial statistics by Chan's formula (Chan, Golub and LeVeque 1979):
-//
-//     d = mean_b - mean_a,   mean = mean_a + d * n_b / n,
-//     M2 = M2_a + M2_b + d * d * n_a * n_b / n
+// Combines partial statistics (lib/moments.wgsl).
 //
 // partial: [slices, 3, columns], as batch_moments.wgsl or the epilogue of the kernel that
 // computes x writes them; slices without rows have no effect.
 // moments: [2, columns]: mean, then M2 / rows, the biased variance. A variance that overflows is
 // NaN: normalisation by an infinite one would give finite numbers and hide the overflow.
 // running: [2, columns], optionally updated as in running_average.wgsl.
-// One workgroup owns one column. Its invocations merge every 64th slice, then each other in a
-// tree, so the order is fixed.
+// One workgroup owns one column. Each invocation merges every WORKGROUP-th slice, and a tree merges
+// the invocations' results, so the order is fixed.
 
 // import float
+// import moments
 // import running
+
+const WORKGROUP: u32 = 64u;
+
+// Slices that an invocation loads at a time.
+const LOADS: u32 = 4u;
 
 // Whether there are running statistics. Without them `running` is not accessed.
 const RUNNING: bool = false;
@@ -28,47 +31,35 @@ struct Params {
     correction: f32,
 }
 
-struct Moments {
-    count: f32,
-    mean: vec4<f32>,
-    deviations: vec4<f32>,
-}
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> moments: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> running: array<vec4<f32>>;
 
-var<workgroup> shared_moments: array<Moments, 64>;
-
-fn merge(a: Moments, b: Moments) -> Moments {
-    let count = a.count + b.count;
-    if b.count == 0.0 {
-        return a;
-    }
-    let delta = b.mean - a.mean;
-    let share = b.count / count;
-    return Moments(
-        count,
-        a.mean + delta * share,
-        a.deviations + b.deviations + delta * delta * (a.count * share),
-    );
-}
+var<workgroup> shared_moments: array<Moments, WORKGROUP>;
 
 fn slice_at(slice: u32, column: u32) -> Moments {
     let at = slice * 3u * params.columns + column;
     return Moments(partial[at].x, partial[at + params.columns], partial[at + 2u * params.columns]);
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let column = workgroup.x;
     var total = Moments(0.0, vec4<f32>(0.0), vec4<f32>(0.0));
-    for (var slice = lane; slice < params.slices; slice += 64u) {
-        total = merge(total, slice_at(slice, column));
+    for (var slice = lane; slice < params.slices; slice += LOADS * WORKGROUP) {
+        var loaded: array<Moments, LOADS>;
+        for (var i = 0u; i < LOADS; i++) { //@unroll
+            loaded[i] = slice_at(min(slice + i * WORKGROUP, params.slices - 1u), column);
+        }
+        for (var i = 0u; i < LOADS; i++) { //@unroll
+            if slice + i * WORKGROUP < params.slices {
+                total = merge(total, loaded[i]);
+            }
+        }
     }
     shared_moments[lane] = total;
     workgroupBarrier();

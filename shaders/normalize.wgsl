@@ -10,6 +10,9 @@
 // import column_coefficients
 // import row_partition
 
+// Rows that are loaded at a time.
+const ROWS: u32 = 4u;
+
 struct Params {
     rows: u32,
     columns: u32,
@@ -24,7 +27,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> affine: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<ActivationVec>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(ROW_INVOCATIONS)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
@@ -34,8 +37,16 @@ fn main(
         return;
     }
     let n = column_coefficients(s.column, params.columns, params.epsilon);
-    for (var row = s.first; row < s.end; row += s.step) {
-        let at = row * params.columns + s.column;
-        y[at] = pack_activation(relu(normalized(unpack_activation(x[at]), n), params.relu));
+    for (var row = s.first; row < s.end; row += ROWS * s.step) {
+        var values: array<ActivationVec, ROWS>;
+        for (var i = 0u; i < ROWS; i++) { //@unroll
+            values[i] = x[min(row + i * s.step, s.end - 1u) * params.columns + s.column];
+        }
+        for (var i = 0u; i < ROWS; i++) { //@unroll
+            if row + i * s.step < s.end {
+                let value = relu(normalized(unpack_activation(values[i]), n), params.relu);
+                y[(row + i * s.step) * params.columns + s.column] = pack_activation(value);
+            }
+        }
     }
 }

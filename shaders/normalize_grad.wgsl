@@ -16,6 +16,9 @@
 // import row_partition
 // import shortcut
 
+// Rows that are loaded at a time.
+const ROWS: u32 = 4u;
+
 // Whether there is a shortcut. Without one `dsum` is bound to dy and not read.
 const SHORTCUT: bool = false;
 
@@ -46,13 +49,7 @@ struct Params {
 @group(0) @binding(6) var<storage, read> dsum: array<ActivationVec>;
 @group(0) @binding(7) var<storage, read_write> dx: array<ActivationVec>;
 
-fn through_shortcut(row: u32, column: u32) -> vec4<f32> {
-    let origin = pool_backward_of(row, params.stride, params.p, params.q, params.h, params.w);
-    let value = unpack_activation(dsum[origin.row * params.sum_columns + column]) / f32(origin.cells);
-    return select(vec4<f32>(0.0), value, lanes_of(column, params.columns, params.tail));
-}
-
-@compute @workgroup_size(64)
+@compute @workgroup_size(ROW_INVOCATIONS)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
@@ -64,14 +61,33 @@ fn main(
     let n = column_coefficients(s.column, params.columns, params.epsilon);
     let slope = daffine[s.column] * n.inverse * params.share;
     let offset = daffine[params.columns + s.column] * params.share;
-    for (var row = s.first; row < s.end; row += s.step) {
-        let at = row * params.columns + s.column;
-        let value = unpack_activation(x[at]);
-        let upstream = relu_mask(unpack_activation(dy[at]), value, n, params.relu);
-        var gradient = n.scale * (upstream - offset - (value - n.mean) * slope);
-        if SHORTCUT {
-            gradient += through_shortcut(row, s.column);
+    let shared_lanes = lanes_of(s.column, params.columns, params.tail);
+    for (var row = s.first; row < s.end; row += ROWS * s.step) {
+        var values: array<ActivationVec, ROWS>;
+        var gradients: array<ActivationVec, ROWS>;
+        var sums: array<ActivationVec, ROWS>;
+        var cells: array<u32, ROWS>;
+        for (var i = 0u; i < ROWS; i++) { //@unroll
+            let own = min(row + i * s.step, s.end - 1u);
+            values[i] = x[own * params.columns + s.column];
+            gradients[i] = dy[own * params.columns + s.column];
+            if SHORTCUT {
+                let origin = pool_backward_of(own, params.stride, params.p, params.q, params.h, params.w);
+                sums[i] = dsum[origin.row * params.sum_columns + s.column];
+                cells[i] = origin.cells;
+            }
         }
-        dx[at] = pack_activation(gradient);
+        for (var i = 0u; i < ROWS; i++) { //@unroll
+            if row + i * s.step < s.end {
+                let value = unpack_activation(values[i]);
+                let upstream = relu_mask(unpack_activation(gradients[i]), value, n, params.relu);
+                var gradient = n.scale * (upstream - offset - (value - n.mean) * slope);
+                if SHORTCUT {
+                    let through = unpack_activation(sums[i]) / f32(cells[i]);
+                    gradient += select(vec4<f32>(0.0), through, shared_lanes);
+                }
+                dx[(row + i * s.step) * params.columns + s.column] = pack_activation(gradient);
+            }
+        }
     }
 }

@@ -36,7 +36,7 @@ fn pool_backward(row: u32, column: u32) -> vec4<f32> {
     return unpack_activation(dy[origin.row * params.output_columns + column]) / f32(origin.cells);
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(ROW_INVOCATIONS)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,

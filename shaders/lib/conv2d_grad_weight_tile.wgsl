@@ -7,6 +7,10 @@
 // tile x of slice y and channel tile z. It advances PIXELS pixels at a time: all invocations
 // load vectors of input and gradient into workgroup memory, wait, and then multiply.
 //
+// An invocation loads LOAD_BATCH vectors of the input and then stages them, without a branch before
+// a load: one wait for all of them. Where there is nothing to load, it loads any element and stages
+// zero.
+//
 // The coordinates of a pixel require divisions, so one invocation computes them for the whole
 // workgroup, one round ahead.
 //
@@ -69,6 +73,7 @@ fn compute_tile(group: vec3<u32>, invocation: Invocation) {
     // The quad that this invocation loads, for several pixels: shifts within the window, vector
     // of channels. Negative shifts are huge numbers as u32.
     let slot = local % TILE_QUADS;
+    let first_number = local / TILE_QUADS;
     let own_quad = first_quad + slot;
     let tap = own_quad / parameters.input_vecs;
     let tap_row = tap / parameters.kernel_width;
@@ -86,29 +91,39 @@ fn compute_tile(group: vec3<u32>, invocation: Invocation) {
     var sums: Sums;
     var round = 0u;
     for (var done = first; done < end; done += PIXELS) {
-        for (var i = 0u; i < INPUT_LOADS; i++) { //@unroll
-            let number = local / TILE_QUADS + i * (WORKGROUP / TILE_QUADS);
-            if number < PIXELS {
-                let at = windows[round + number];
+        var gradients: array<ActivationVec, GRADIENT_LOADS>;
+        var has_gradient: array<bool, GRADIENT_LOADS>;
+        for (var i = 0u; i < GRADIENT_LOADS; i++) { //@unroll
+            let entry = local + i * WORKGROUP;
+            let pixel = done + entry / TILE_VECS;
+            let vec = first_vec + entry % TILE_VECS;
+            has_gradient[i] = pixel < end && vec < parameters.output_vecs;
+            gradients[i] = gradient[select(0u, pixel * parameters.output_vecs + vec, has_gradient[i])];
+        }
+        for (var batch = 0u; batch < INPUT_BATCHES; batch++) { //@unroll
+            var loaded: array<ActivationVec, LOAD_BATCH>;
+            var inside: array<bool, LOAD_BATCH>;
+            for (var j = 0u; j < LOAD_BATCH; j++) { //@unroll
+                let number = first_number + (batch * LOAD_BATCH + j) * (WORKGROUP / TILE_QUADS);
+                let at = windows[round + min(number, PIXELS - 1u)];
                 let row = at.y + row_shift;
                 let column = at.z + column_shift;
-                var x = vec4<f32>(0.0);
-                if row < parameters.input_height && column < parameters.input_width {
-                    let pixel = (at.x + row) * parameters.input_width + column;
-                    x = normalize_input(unpack_activation(input[pixel * parameters.input_vecs + channel]), input_norm);
+                inside[j] = row < parameters.input_height && column < parameters.input_width;
+                let pixel = (at.x + row) * parameters.input_width + column;
+                loaded[j] = input[select(0u, pixel * parameters.input_vecs + channel, inside[j])];
+            }
+            for (var j = 0u; j < LOAD_BATCH; j++) { //@unroll
+                let number = first_number + (batch * LOAD_BATCH + j) * (WORKGROUP / TILE_QUADS);
+                if number < PIXELS {
+                    let x = normalize_input(unpack_activation(loaded[j]), input_norm);
+                    stage_input(number, slot, select(vec4<f32>(0.0), x, inside[j]));
                 }
-                stage_input(number, slot, x);
             }
         }
         for (var i = 0u; i < GRADIENT_LOADS; i++) { //@unroll
             let entry = local + i * WORKGROUP;
             if entry < PIXELS * TILE_VECS {
-                let pixel = done + entry / TILE_VECS;
-                let vec = first_vec + entry % TILE_VECS;
-                var d = vec4<f32>(0.0);
-                if pixel < end && vec < parameters.output_vecs {
-                    d = unpack_activation(gradient[pixel * parameters.output_vecs + vec]);
-                }
+                let d = select(vec4<f32>(0.0), unpack_activation(gradients[i]), has_gradient[i]);
                 stage_gradient(entry / TILE_VECS, entry % TILE_VECS, d);
             }
         }

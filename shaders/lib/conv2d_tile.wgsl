@@ -10,7 +10,9 @@
 // invocations load source and weights into workgroup memory, wait, and then multiply.
 //
 // While loading, an invocation keeps its index (`depth`) among the DEPTH vectors and its
-// pixels, so their coordinates are computed once, and only the tap advances.
+// pixels, so their coordinates are computed once, and only the tap advances. It loads LOAD_BATCH
+// vectors of the source and then stages them, without a branch before a load: one wait for all of
+// them. Where there is nothing to load, it loads any element and stages zero.
 //
 // The kernel defines the layout of workgroup memory and the product: `stage_source`,
 // `stage_weights` and `multiply`. `sums_of` gives every invocation the sums of PIXELS pixels,
@@ -103,13 +105,13 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, invocation: Invocation) {
         return;
     }
 
-    // The pixels that this invocation loads: source coordinates of the first tap, and the first
-    // source row of the image. A row outside every image marks a pixel past the end.
+    // The pixels that this invocation loads: source coordinates and index of the first tap. A row
+    // outside every image marks a pixel past the end.
     let depth = local % DEPTH;
     let slot = local / DEPTH;
     var source_row: array<u32, SOURCE_LOADS>;
     var source_column: array<u32, SOURCE_LOADS>;
-    var image_row: array<u32, SOURCE_LOADS>;
+    var source_index: array<u32, SOURCE_LOADS>;
     for (var i = 0u; i < SOURCE_LOADS; i++) { //@unroll
         let pixel = first_pixel + slot + i * ABREAST;
         let at = coordinates(pixel);
@@ -118,7 +120,8 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, invocation: Invocation) {
         // A negative coordinate is a huge number as u32.
         source_row[i] = select(0x80000000u, u32(row), pixel < pixels);
         source_column[i] = u32(column);
-        image_row[i] = at.x * parameters.source_height;
+        let source_pixel = (at.x * parameters.source_height + u32(row)) * parameters.source_width + u32(column);
+        source_index[i] = component.source + source_pixel * parameters.source_vecs;
     }
     let weights_per_tap = 4u * parameters.source_vecs * parameters.result_vecs;
 
@@ -140,28 +143,43 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, invocation: Invocation) {
         }
         let valid = done + depth < vectors;
         let input_norm = input_coefficients(channel);
-        for (var i = 0u; i < SOURCE_LOADS; i++) { //@unroll
-            let row = source_row[i] + a;
-            let column = source_column[i] + b;
-            var x = vec4<f32>(0.0);
-            if valid && row < parameters.source_height && column < parameters.source_width {
-                let pixel = (image_row[i] + row) * parameters.source_width + column;
-                x = normalize_input(unpack_activation(source[component.source + pixel * parameters.source_vecs + channel]), input_norm);
-            }
-            stage_source(depth, slot + i * ABREAST, x);
-        }
         let tap_row = u32(parameters.tap_first_height + parameters.tap_step_height * i32(a));
         let tap_column = u32(parameters.tap_first_width + parameters.tap_step_width * i32(b));
         let tap = component.weights + (tap_row * parameters.kernel_width + tap_column) * weights_per_tap;
+        var w: array<mat4x4<f32>, WEIGHT_LOADS>;
+        var has_weights: array<bool, WEIGHT_LOADS>;
+        for (var i = 0u; i < WEIGHT_LOADS; i++) { //@unroll
+            let column = slot + i * ABREAST;
+            let vec = first_vec + column;
+            has_weights[i] = valid && column < TILE_VECS && vec < parameters.result_vecs;
+            w[i] = weights_at(
+                select(component.weights, tap, has_weights[i]),
+                select(0u, channel, has_weights[i]),
+                select(0u, vec, has_weights[i]),
+            );
+        }
+        let source_step = (a * parameters.source_width + b) * parameters.source_vecs + channel;
+        for (var batch = 0u; batch < SOURCE_BATCHES; batch++) { //@unroll
+            var loaded: array<ActivationVec, LOAD_BATCH>;
+            var inside: array<bool, LOAD_BATCH>;
+            for (var j = 0u; j < LOAD_BATCH; j++) { //@unroll
+                const i = batch * LOAD_BATCH + j;
+                let row = source_row[i] + a;
+                let column = source_column[i] + b;
+                inside[j] = valid && row < parameters.source_height && column < parameters.source_width;
+                loaded[j] = source[select(0u, source_index[i] + source_step, inside[j])];
+            }
+            for (var j = 0u; j < LOAD_BATCH; j++) { //@unroll
+                const i = batch * LOAD_BATCH + j;
+                let x = normalize_input(unpack_activation(loaded[j]), input_norm);
+                stage_source(depth, slot + i * ABREAST, select(vec4<f32>(0.0), x, inside[j]));
+            }
+        }
         for (var i = 0u; i < WEIGHT_LOADS; i++) { //@unroll
             let column = slot + i * ABREAST;
             if column < TILE_VECS {
-                var w = mat4x4<f32>();
-                if valid && first_vec + column < parameters.result_vecs {
-                    w = weights_at(tap, channel, first_vec + column);
-                }
                 for (var e = 0u; e < 4u; e++) { //@unroll
-                    stage_weights(4u * depth + e, column, w[e]);
+                    stage_weights(4u * depth + e, column, select(vec4<f32>(0.0), w[i][e], has_weights[i]));
                 }
             }
         }

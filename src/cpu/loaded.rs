@@ -287,7 +287,11 @@ fn run_node(
             }
         })
         .collect();
-    apply(cpu, &node.op, Call::new(graph, node, inputs, results, packed));
+    apply(
+        cpu,
+        &node.op,
+        Call::new(graph, node, inputs, results, packed),
+    );
     for (region, words) in written.into_iter().zip(taken) {
         memory[region] = words;
     }

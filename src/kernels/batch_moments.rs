@@ -21,7 +21,7 @@ pub(super) fn lower(
     let results = op.outputs(&node.outputs);
     let shape = lowering.shape(x);
     let slice = Shape::slices(&[3, shape.last()]);
-    let partition = RowPartition::reduction(shape);
+    let partition = RowPartition::reduction(shape, lowering.target);
     let bytes = u64::from(partition.slices()) * slice.bytes();
     let partial = lowering.scratch(results.moments, "slices", bytes);
     launch_partial(lowering, x, results.moments, &partition, partial.clone());
@@ -40,12 +40,12 @@ pub(super) fn launch_partial(
     partial: Binding,
 ) {
     let launch = Launch {
-        kernel: SHADER.with_storage(lowering.storage(x), &[]),
+        kernel: SHADER.with_storage(lowering.storage(x), &partition.constants()),
         uniforms: partition.params().words(),
         bindings: vec![lowering.read(x), partial],
         grid: partition.grid(),
         flops: 0,
-        serial_steps: partition.visits(),
+        serial_steps: partition.steps(),
     };
     lowering.launch(of, launch);
 }

@@ -15,16 +15,16 @@ pub(super) fn lower(
     node: &Node,
 ) -> Result<(), LowerError> {
     let (x, y) = (op.inputs(&node.inputs).x, node.outputs[0]);
-    let partition = RowPartition::reduction(lowering.shape(x));
+    let partition = RowPartition::reduction(lowering.shape(x), lowering.target);
     let bytes = 16 * u64::from(partition.slices()) * u64::from(partition.columns);
     let partial = lowering.scratch(y, "slices", bytes);
     let launch = Launch {
-        kernel: SHADER.kernel(),
+        kernel: SHADER.variant(&partition.constants()),
         uniforms: partition.params().words(),
         bindings: vec![lowering.read(x), partial.clone()],
         grid: partition.grid(),
         flops: 0,
-        serial_steps: partition.visits(),
+        serial_steps: partition.steps(),
     };
     lowering.launch(y, launch);
     sum_slices::launch(lowering, &partial, y);

@@ -1,6 +1,5 @@
 //! Host half of `shaders/merge_moments.wgsl`.
 
-use super::WORKGROUP;
 use super::lowering::{Launch, LowerError, Lowering, reading};
 use super::shader::{Shader, parameters, shader};
 use crate::graph::ops::{MergeMoments, RunningAverage};
@@ -34,6 +33,15 @@ pub(super) fn lower(
     Ok(())
 }
 
+/// Invocations of a workgroup, and slices that each of them loads at a time.
+fn lanes(slices: u32, software: bool) -> [u32; 2] {
+    match slices {
+        _ if software => [64, 1],
+        0..=256 => [64, 4],
+        _ => [256, 4],
+    }
+}
+
 /// Emits the dispatch that combines the partial statistics of a number of rows and updates the
 /// running statistics, if there are any.
 pub(super) fn launch(
@@ -46,11 +54,12 @@ pub(super) fn launch(
     let columns = lowering.shape(moments).last().div_ceil(LANES) as u32;
     // A slice holds the number of rows, the mean and the sum of squared deviations.
     let slices = (partial.bytes / (3 * 16 * u64::from(columns))) as u32;
+    let [workgroup, loads] = lanes(slices, lowering.target.software);
     let params = Params {
         rows: rows as u32,
         columns,
         slices,
-        half: WORKGROUP.min(slices.next_power_of_two()) / 2,
+        half: workgroup.min(slices.next_power_of_two()) / 2,
         weight: running.map_or(0, |(op, _)| op.weight.to_bits()),
         correction: running.map_or(0, |(op, _)| (op.correction() as f32).to_bits()),
     };
@@ -59,13 +68,17 @@ pub(super) fn launch(
         None => lowering.unused(moments),
     };
     let launch = Launch {
-        kernel: SHADER.variant(&[("RUNNING", u32::from(running.is_some()))]),
+        kernel: SHADER.variant(&[
+            ("WORKGROUP", workgroup),
+            ("LOADS", loads),
+            ("RUNNING", u32::from(running.is_some())),
+        ]),
         uniforms: params.words(),
         bindings: vec![reading(partial), lowering.write(moments), updated],
         grid: [columns, 1, 1],
         flops: 0,
         // The first invocation updates the running statistics last.
-        serial_steps: slices.div_ceil(WORKGROUP) + u32::from(running.is_some()),
+        serial_steps: slices.div_ceil(loads * workgroup) + u32::from(running.is_some()),
     };
     lowering.launch(moments, launch);
 }

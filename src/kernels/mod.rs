@@ -144,7 +144,7 @@ fn grid(workgroups: usize) -> [u32; 3] {
 }
 
 /// All shaders except the convolutions', which are in [`convolution::SHADERS`].
-const SHADERS: [&shader::Shader; 40] = [
+const SHADERS: [&shader::Shader; 39] = [
     &accumulate::SHADER,
     &add::SHADER,
     &adjust_loss_scale::SHADER,
@@ -181,7 +181,6 @@ const SHADERS: [&shader::Shader; 40] = [
     &softmax_cross_entropy::SHADER,
     &softmax_cross_entropy_grad::SHADER,
     &sum_slices::SHADER,
-    &sum_slices::MANY,
     &transform_images::SHADER,
     &probe::ARITHMETIC,
     &probe::COPY,

@@ -19,12 +19,12 @@ pub(super) fn lower(
     let mut bindings: Vec<_> = node.inputs.iter().map(|id| lowering.read(*id)).collect();
     bindings.push(lowering.write(y));
     let launch = Launch {
-        kernel: SHADER.with_storage(lowering.storage(y), &[]),
+        kernel: SHADER.with_storage(lowering.storage(y), &partition.constants()),
         uniforms: Params::new(&partition, op.epsilon, op.relu).words(),
         bindings,
         grid: partition.grid(),
         flops: 0,
-        serial_steps: partition.visits(),
+        serial_steps: partition.steps(),
     };
     lowering.launch(y, launch);
     Ok(())

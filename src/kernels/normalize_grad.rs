@@ -80,16 +80,15 @@ pub(super) fn lower(
         sum_columns: sum.last().div_ceil(LANES) as u32,
         tail: ((channels - 1) % LANES + 1) as u32,
     };
+    let mut constants = partition.constants().to_vec();
+    constants.push(("SHORTCUT", u32::from(op.shortcut.is_some())));
     let launch = Launch {
-        kernel: SHADER.with_storage(
-            lowering.storage(x),
-            &[("SHORTCUT", u32::from(op.shortcut.is_some()))],
-        ),
+        kernel: SHADER.with_storage(lowering.storage(x), &constants),
         uniforms: params.words(),
         bindings,
         grid: partition.grid(),
         flops: 0,
-        serial_steps: partition.visits(),
+        serial_steps: partition.steps(),
     };
     lowering.launch(dx, launch);
     Ok(())

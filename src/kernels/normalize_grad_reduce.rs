@@ -22,7 +22,7 @@ pub(super) fn lower(
 ) -> Result<(), LowerError> {
     let daffine = node.outputs[0];
     let operands = op.inputs(&node.inputs);
-    let partition = RowPartition::reduction(lowering.shape(operands.x));
+    let partition = RowPartition::reduction(lowering.shape(operands.x), lowering.target);
     let bytes = u64::from(partition.slices()) * lowering.shape(daffine).bytes();
     let partial = lowering.scratch(daffine, "slices", bytes);
     launch_partial(lowering, op, operands, daffine, &partition, partial.clone());
@@ -45,12 +45,12 @@ pub(super) fn launch_partial(
     let mut bindings: Vec<_> = operands.map(|id| lowering.read(id)).collect();
     bindings.push(partial);
     let launch = Launch {
-        kernel: SHADER.with_storage(storage, &[]),
+        kernel: SHADER.with_storage(storage, &partition.constants()),
         uniforms: Params::new(partition, op.epsilon, op.relu).words(),
         bindings,
         grid: partition.grid(),
         flops: 0,
-        serial_steps: partition.visits(),
+        serial_steps: partition.steps(),
     };
     lowering.launch(of, launch);
 }

@@ -20,7 +20,6 @@ parameters! {
         columns,
         /// Rows of a workgroup.
         chunk,
-        stride,
         p,
         q,
         h,
@@ -42,14 +41,13 @@ pub(super) fn lower(
     let (branch, y) = (named.branch, results.y);
     let (y_shape, x_shape) = (lowering.shape(y), lowering.shape(named.x));
     let partition = match op.partial_moments {
-        true => RowPartition::reduction(y_shape),
+        true => RowPartition::reduction(y_shape, lowering.target),
         false => RowPartition::new(y_shape, lowering.target),
     };
     let params = Params {
         rows: partition.rows,
         columns: partition.columns,
         chunk: partition.chunk,
-        stride: op.stride as u32,
         p: y_shape.dims[1] as u32,
         q: y_shape.dims[2] as u32,
         h: x_shape.dims[1] as u32,
@@ -65,23 +63,23 @@ pub(super) fn lower(
     let operands = [branch, named.x, norm.moments, norm.affine];
     let mut bindings = operands.map(|id| lowering.read(id)).to_vec();
     bindings.push(lowering.write(y));
-    let constants = [
+    let mut constants = partition.constants().to_vec();
+    constants.extend([
         ("NORMALIZE", u32::from(op.normalize.is_some())),
         ("MOMENTS", u32::from(op.partial_moments)),
-    ];
+        ("POOL", u32::from(op.stride != 1)),
+    ]);
     bindings.push(match results.partial_moments {
         Some(partial) => lowering.slices(partial, partition.slices()),
         None => lowering.unused(y),
     });
-    // Pixels of x that are loaded one after another.
-    let cells = if op.stride == 1 { 1 } else { 4 };
     let launch = Launch {
         kernel: SHADER.with_storage(lowering.storage(branch), &constants),
         uniforms: params.words(),
         bindings,
         grid: partition.grid(),
         flops: 0,
-        serial_steps: partition.visits() * cells,
+        serial_steps: partition.steps(),
     };
     lowering.launch(y, launch);
     Ok(())

@@ -1,19 +1,44 @@
-//! Host half of `shaders/sum_slices.wgsl` and `shaders/sum_slices_many.wgsl`: the second pass of
-//! every sum over slices.
+//! Host half of `shaders/sum_slices.wgsl`: the second pass of every sum over slices.
 
+use super::grid;
 use super::lowering::{Launch, LowerError, Lowering, reading};
 use super::shader::{Shader, parameters, shader};
-use super::{WORKGROUP, grid};
 use crate::graph::ops::SumSlices;
 use crate::graph::{Node, ValueId};
 use crate::program::Binding;
 
 pub(super) const SHADER: Shader = shader!("sum_slices", [Read, Write], Params);
 
-pub(super) const MANY: Shader = shader!("sum_slices_many", [Read, Write], Params);
+/// How a workgroup divides its work.
+struct Lanes {
+    /// Invocations along the vectors of a slice, and along the slices.
+    vecs: u32,
+    slices: u32,
+    /// Slices that an invocation loads at a time.
+    loads: u32,
+}
 
-/// Number of slices from which a whole workgroup adds them.
-const MANY_SLICES: u32 = 128;
+impl Lanes {
+    const fn new(vecs: u32, slices: u32, loads: u32) -> Lanes {
+        Lanes {
+            vecs,
+            slices,
+            loads,
+        }
+    }
+
+    /// On GPUs, many invocations add the slices of a vector: those of the gradients of weights,
+    /// which have many vectors, and those of reductions over pixels, whose slices may outnumber
+    /// the vectors. Software adapters do not wait for memory, and have few slices.
+    fn of(params: &Params, software: bool) -> Lanes {
+        match params.slices {
+            _ if software => Lanes::new(64, 1, 1),
+            0..8 => Lanes::new(64, 1, 4),
+            slices if params.vecs < slices => Lanes::new(4, 64, 4),
+            _ => Lanes::new(32, 8, 4),
+        }
+    }
+}
 
 parameters! {
     struct Params {
@@ -40,17 +65,20 @@ pub(super) fn launch(lowering: &mut Lowering<'_>, partial: &Binding, y: ValueId)
         vecs: (destination.bytes / 16) as u32,
         slices: (partial.bytes / destination.bytes) as u32,
     };
-    let (shader, workgroups, serial_steps) = match params.slices < MANY_SLICES {
-        true => (&SHADER, params.vecs.div_ceil(WORKGROUP), params.slices),
-        false => (&MANY, params.vecs, params.slices.div_ceil(WORKGROUP)),
-    };
+    let lanes = Lanes::of(&params, lowering.target.software);
+    let constants = [
+        ("VEC_LANES", lanes.vecs),
+        ("SLICE_LANES", lanes.slices),
+        ("WORKGROUP", lanes.vecs * lanes.slices),
+        ("LOADS", lanes.loads),
+    ];
     let launch = Launch {
-        kernel: shader.kernel(),
+        kernel: SHADER.variant(&constants),
         uniforms: params.words(),
-        grid: grid(workgroups as usize),
+        grid: grid(params.vecs.div_ceil(lanes.vecs) as usize),
         bindings: vec![reading(partial), destination],
         flops: 0,
-        serial_steps,
+        serial_steps: params.slices.div_ceil(lanes.loads * lanes.slices),
     };
     lowering.launch(y, launch);
 }

@@ -127,6 +127,7 @@ pub(crate) fn math1(function: MathFunction, kind: ScalarKind) -> Option<Map1> {
         (Fun::Trunc, Float) => map1!(|a| float(a).trunc().to_bits()),
         (Fun::Round, Float) => map1!(|a| float(a).round_ties_even().to_bits()),
         (Fun::CountOneBits, Sint | Uint) => map1!(|a| a.count_ones()),
+        (Fun::FirstLeadingBit, Uint) => map1!(|a| a.checked_ilog2().unwrap_or(u32::MAX)),
         _ => return None,
     })
 }

@@ -73,7 +73,7 @@ pub(super) fn separate_dispatch(
     reduction: Reduction<'_>,
     result: ValueId,
 ) {
-    let partition = RowPartition::reduction(lowering.shape(result));
+    let partition = RowPartition::reduction(lowering.shape(result), lowering.target);
     match reduction {
         Reduction::Moments { partial } => {
             let slices = lowering.slices(partial, partition.slices());

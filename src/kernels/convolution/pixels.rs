@@ -6,7 +6,7 @@ use super::super::grid;
 use super::super::lowering::{Launch, Lowering, reading};
 use super::super::shader::{Shader, StorageForms, matrix_form, parameters, shader};
 use super::epilogue::{self, Epilogue};
-use super::tiles::{MatrixTile, Tile};
+use super::tiles::{MatrixTile, Tile, load_batch};
 use super::{Convolution, DIRECT_VECS, DIRECT_WORKGROUP, Family, FusedNorm, Sizes, chunk_vecs};
 use crate::graph::ValueId;
 use crate::graph::ops::{NormOperands, Taps};
@@ -304,13 +304,17 @@ impl Params {
 /// Constants of the piece `conv2d_tile`.
 fn tile_constants(tile: &Tile) -> Vec<(&'static str, u32)> {
     let abreast = tile.workgroup / tile.depth;
+    let source_loads = tile.tile_rows().div_ceil(abreast);
+    let batch = load_batch(source_loads);
     vec![
         ("WORKGROUP", tile.workgroup),
         ("VEC_LANES", tile.vec_lanes),
         ("PIXELS", tile.rows),
         ("OUT_VECS", tile.vecs),
         ("DEPTH", tile.depth),
-        ("SOURCE_LOADS", tile.tile_rows().div_ceil(abreast)),
+        ("SOURCE_LOADS", source_loads),
+        ("SOURCE_BATCHES", source_loads / batch),
+        ("LOAD_BATCH", batch),
         ("WEIGHT_LOADS", tile.tile_vecs().div_ceil(abreast)),
     ]
 }

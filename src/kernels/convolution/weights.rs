@@ -8,7 +8,7 @@
 use super::super::lowering::{Launch, LowerError, Lowering};
 use super::super::shader::{Shader, matrix_form, parameters, shader};
 use super::super::sum_slices;
-use super::tiles::Tile;
+use super::tiles::{Tile, load_batch};
 use super::{DIRECT_VECS, DIRECT_WORKGROUP, Family, FusedNorm, Sizes, chunk_vecs, weights_family};
 use crate::graph::Node;
 use crate::graph::ops::{Conv2dGradWeight, NormOperands};
@@ -60,14 +60,18 @@ const WINDOW_TAPS: usize = 3;
 /// Workgroups of the subgroup family that load the cores of a processor evenly.
 const SUBGROUP_WORKGROUPS: usize = 48;
 
-/// Workgroups of the tiled and matrix families that fill a GPU.
-const TILED_WORKGROUPS: usize = 512;
+/// Workgroups of the tiled and matrix families that fill a large GPU.
+const TILED_WORKGROUPS: usize = 1024;
 
 /// Invocations of the direct family that fill a GPU without making the scratch buffer large.
 const DIRECT_INVOCATIONS: usize = 16_384;
 
 /// Maximum number of slices.
-const MAX_SLICES: usize = 64;
+const MAX_SLICES: usize = 256;
+
+/// Share of the operands' bytes that all slices may have: writing and reading them must cost less
+/// than reading the operands.
+const SLICES_SHARE: f64 = 0.4;
 
 parameters! {
     struct Params {
@@ -173,8 +177,11 @@ pub(in super::super) fn lower(
             (kernel, groups, 1, enough, Pace::Line(1))
         }
     };
-    let most = (lowering.target.max_binding / bytes).max(1) as usize;
-    let lines_per_slice = lines.div_ceil(enough.min(MAX_SLICES).min(most));
+    let operands = lowering.shape(x).bytes() + lowering.shape(dy).bytes();
+    let affordable = (SLICES_SHARE * operands as f64 / bytes as f64) as usize;
+    let most = (lowering.target.max_binding / bytes) as usize;
+    let slices = enough.min(MAX_SLICES).min(affordable).min(most).max(1);
+    let lines_per_slice = lines.div_ceil(slices);
     let slices = lines.div_ceil(lines_per_slice);
     let norm = FusedNorm::new(&op.normalize_input, named.normalize_input);
     let [epsilon, relu] = FusedNorm::parameters(norm);
@@ -243,13 +250,16 @@ impl Pace {
 /// Constants of the piece `conv2d_grad_weight_tile`.
 fn tile_constants(tile: &Tile) -> Vec<(&'static str, u32)> {
     let loads = |vectors: u32| (tile.depth * vectors).div_ceil(tile.workgroup);
+    let input_loads = loads(tile.tile_rows());
+    let batch = load_batch(input_loads);
     vec![
         ("WORKGROUP", tile.workgroup),
         ("VEC_LANES", tile.vec_lanes),
         ("QUADS", tile.rows),
         ("OUT_VECS", tile.vecs),
         ("PIXELS", tile.depth),
-        ("INPUT_LOADS", loads(tile.tile_rows())),
+        ("INPUT_BATCHES", input_loads / batch),
+        ("LOAD_BATCH", batch),
         ("GRADIENT_LOADS", loads(tile.tile_vecs())),
     ]
 }

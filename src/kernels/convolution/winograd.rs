@@ -325,7 +325,7 @@ impl Winograd {
 
     /// Partition of the output transform where it writes partial statistics.
     fn reduction(&self, images: usize) -> RowPartition {
-        RowPartition::reduction(&self.tiles_shape(images as u32))
+        RowPartition::small_reduction(&self.tiles_shape(images as u32))
     }
 
     fn params(&self, first: usize, images: usize) -> Params {
