@@ -29,7 +29,7 @@ import speed
 import training
 from device import Torch, WrongArguments, find, find_torch
 from process import Deadline
-from report import FAILED, LEFT_OUT, PASSED, RUNNING, Report, Step
+from report import FAILED, PASSED, RUNNING, Report, Step
 
 # Name, title, minutes at most, share of the whole time.
 STEPS = [
@@ -159,9 +159,11 @@ def head(options):
 def work(step, options, deadline, report):
     """Runs one step."""
     if step.name == "speed":
-        rows = speed.measure(step, options, deadline)
-        figures.details(step, rows)
-        report.highlights = figures.summary(rows, options)
+        # The longest step: what it has measured is written after each row.
+        for rows in speed.measure(step, options, deadline):
+            figures.details(step, rows)
+            report.highlights = figures.summary(rows, options)
+            report.write()
     else:
         functions = {
             "machine": machine.describe,

@@ -68,8 +68,8 @@ def prebuilt(step, folder, wanted):
 
 def run_tests(step, options, deadline, name, words):
     environment = {"PYR_WGPU_TEST_GPU": "required"}
-    # A number, because the name of one adapter can be a part of another's.
-    environment["PYR_WGPU_TEST_DEVICE"] = str(options.target.adapter["index"])
+    # A number, because the name of one adapter can be a part of another's, or on two backends.
+    environment["PYR_WGPU_TEST_DEVICE"] = str(options.target.number)
     if deadline.left() == 0:
         step.fail(f"{name}: no time was left")
         return [name, 0, 0, 0, "no time was left"]

@@ -21,6 +21,8 @@ class Device:
     flags: list
     adapter: dict | None = None
     matrices: list = field(default_factory=list)
+    # Of the adapter among those of all backends.
+    number: int | None = None
 
     def is_card(self):
         return self.adapter is not None and self.adapter["type"] != "cpu"
@@ -33,6 +35,20 @@ class Device:
 
 def find(program, wanted, backend):
     """The device that the program selects for these words; an error that lists the others."""
+    try:
+        device = choose(listed(program, backend), wanted, backend)
+        if device.adapter:
+            device.number = device.adapter["index"]
+        if device.adapter and backend:
+            alike = [a for a in listed(program, None) if same_adapter(a, device.adapter)]
+            device.number = alike[0]["index"]
+        return device
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise WrongArguments(f"{program} devices --json prints no list of adapters") from None
+
+
+def listed(program, backend):
+    """The program's list of adapters; that of one backend has numbers of its own."""
     words = [program, "devices", "--json"] + (["--backend", backend] if backend else [])
     try:
         result = run(words, 120)
@@ -40,11 +56,11 @@ def find(program, wanted, backend):
         raise WrongArguments(f"{program} cannot be run: {error.strerror}") from None
     if not result.ok():
         raise WrongArguments(f"{program} devices: {result.failure()}")
-    try:
-        adapters = json.loads(result.out)
-        return choose(adapters, wanted, backend)
-    except (ValueError, KeyError, TypeError):
-        raise WrongArguments(f"{program} devices --json prints no list of adapters") from None
+    return json.loads(result.out)
+
+
+def same_adapter(one, other):
+    return (one["name"], one["backend"]) == (other["name"], other["backend"])
 
 
 def choose(adapters, wanted, backend):

@@ -3,7 +3,7 @@
 import statistics
 
 from report import table
-from speed import PEERS, peers, variants
+from speed import INTRODUCTION, PEERS, peers, variants
 
 
 def percent(share):
@@ -23,7 +23,8 @@ def ratio(measured, variant, peer):
 
 
 def details(step, rows):
-    """A part of the step's section for each row: speeds, limits, ratios, kernels."""
+    """The step's section, with a part for each row: speeds, limits, kernels."""
+    step.blocks = [INTRODUCTION]
     for measured in rows:
         step.add(f"### {measured.row.name()}")
         lines = []

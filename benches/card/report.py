@@ -7,7 +7,8 @@ section, and grows with the others.
 import os
 from dataclasses import dataclass, field
 
-PASSED, FAILED, LEFT_OUT, RUNNING = "passed", "FAILED", "left out", "not finished"
+PASSED, FAILED, LEFT_OUT = "passed", "FAILED", "left out"
+WAITING, RUNNING = "not begun", "not finished"
 
 
 @dataclass
@@ -16,7 +17,7 @@ class Step:
 
     name: str
     title: str
-    outcome: str = LEFT_OUT
+    outcome: str = WAITING
     # What the summary says of it: the reason, what was shortened, or the main result.
     notes: list = field(default_factory=list)
     seconds: float = 0.0

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from device import PEER
 from process import Conversation, Ended, TimeIsOver, run
+from report import FAILED
 
 # A `bench` that takes longer hangs; its first one also measures kernels for the tuner.
 LONGEST_BENCH = 900
@@ -135,14 +136,13 @@ class Measured:
 
 
 def measure(step, options, deadline):
-    """Measures row by row; returns those with figures. Fails if one of ours does."""
+    """Measures row by row, and yields all with figures after each. Fails if one of ours does."""
     rows = ROWS_QUICK if options.quick else ROWS
     ours, left_out = variants(options.target)
     theirs = peers(options.torch, options.quick)
     step.notes += [f"without {reason}" for reason in left_out]
     if not theirs:
         step.notes.append(options.torch.reason)
-    step.add(INTRODUCTION)
     done, longest = [], 0.0
     for number, row in enumerate(rows):
         before = deadline.left()
@@ -157,12 +157,12 @@ def measure(step, options, deadline):
             step.notes.append(f"shortened: one round of {row.name()}")
         measured = measure_row(step, options, row, ours, theirs, (rounds, seconds), deadline)
         longest = max(longest, before - deadline.left())
+        options.progress(f"{row.name()}: {speeds(measured)}")
         if measured.ours:
             done.append(measured)
-        options.progress(f"{row.name()}: {speeds(measured)}")
-    if not done and step.outcome != "FAILED":
+            yield done
+    if not done and step.outcome != FAILED:
         step.fail("nothing was measured before the time was over")
-    return done
 
 
 INTRODUCTION = (
@@ -252,7 +252,10 @@ def bench(step, options, measured, variant, seconds, deadline):
             reason = "bench --json printed no speed"
     if reason is not None:
         measured.missing[variant.name] = reason
-        step.fail(f"{row.name()}, {variant.name}: {reason}")
+        if "ran out of memory" in reason:
+            step.notes.append(f"{row.name()}, {variant.name}, needs more memory than there is")
+        else:
+            step.fail(f"{row.name()}, {variant.name}: {reason}")
         return
     measured.ours.setdefault(variant.name, []).append(speed)
     measured.reports[variant.name] = report

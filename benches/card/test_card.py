@@ -94,7 +94,7 @@ class Script(unittest.TestCase):
     def test_a_failed_step_is_named_and_the_others_run(self):
         for wrong, title, reason in [
             ("selftest-fails", "Kernels against a plain reference", "computes wrong values"),
-            ("bench-fails", "Speed", "f16, matrix units: exit code 1: error: out of memory"),
+            ("bench-fails", "Speed", "f16, matrix units: exit code 1: error: the adapter is lost"),
             ("bench-elsewhere", "Speed", "measured on llvmpipe, not on Radeon 9"),
             ("train-fails", "Training", "the device is lost"),
             ("train-diverges", "Training", "a loss is not finite"),
@@ -113,6 +113,7 @@ class Script(unittest.TestCase):
         steps, text, _ = self.run_script(*words, fake="tests-fail", code=1)
         self.assertIn("parity: failed: one::case", steps["Tests of the repository"][1])
         self.assertIn("| parity | 2 | 1 | 0 |", text)
+        self.run_script(*words, "--backend", "gl", fake="tests-on-gl")
 
     def test_what_is_left_out_is_said(self):
         steps, text, _ = self.run_script("--quick", fake="no-torch")
@@ -141,6 +142,14 @@ class Script(unittest.TestCase):
         self.assertEqual(steps["Speed"][0], "passed")
         self.assertIn("| PyTorch compiled | no figures: RuntimeError: no C++ compiler |", text)
 
+    def test_rows_that_do_not_fit_the_memory_are_no_failure(self):
+        words = ["--steps", "speed", "--no-torch"]
+        steps, text, _ = self.run_script(*words, fake="bench-needs-memory")
+        self.assertEqual(steps["Speed"][0], "passed")
+        self.assertIn("W1 train, batch 128, f32, needs more memory", steps["Speed"][1])
+        self.assertNotIn("| W1 train, batch 128 | f32 |", text)
+        self.assertIn("| W1 train, batch 32 | f32 | 200.0 |", text)
+
     def test_a_step_that_takes_too_long_is_ended(self):
         words = ["--steps", "selftest,training", "--limit", "selftest=0.04"]
         steps, text, _ = self.run_script(*words, fake="selftest-hangs", code=1)
@@ -164,17 +173,20 @@ class Script(unittest.TestCase):
         for name in ("SIGINT", "SIGTERM"):
             with self.subTest(name):
                 self.pid.unlink(missing_ok=True)
-                process = self.start(fake="bench-hangs")
+                process = self.start("--quick", fake="bench-hangs")
                 self.addCleanup(process.kill)
                 self.wait_for(lambda: self.pid.exists() and self.pid.read_text())
                 process.send_signal(getattr(signal, name))
                 _, err = process.communicate(timeout=60)
                 self.assertEqual(process.returncode, 130, err)
                 self.assertIn("interrupted; what was measured is in", err)
-                steps = self.steps(self.report.read_text())
+                text = self.report.read_text()
+                # The first row of the step that was interrupted.
+                self.assertIn("| PyramidNet-8 alpha 12 train, batch 8 | f32 | 200.0 |", text)
+                steps = self.steps(text)
                 self.assertEqual(steps["Kernels against a plain reference"][0], "passed")
                 self.assertEqual(steps["Speed"], ("not finished", "interrupted"))
-                self.assertEqual(steps["Training"][0], "left out")
+                self.assertEqual(steps["Training"][0], "not begun")
                 self.assert_ended()
 
     def wait_for(self, condition):
