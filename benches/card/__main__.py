@@ -5,7 +5,7 @@
 Steps: machine (devices, drivers, versions), selftest (every kernel against a plain reference),
 shaders (the tests of the repository that run shaders), speed (bench beside PyTorch on the same
 card), training (a hundred steps). The file is written again after each step, so that what was
-measured is kept if a later step fails or Ctrl-C ends the program. It needs Python 3.10 and the built
+measured is kept if a later step fails or Ctrl-C ends the program. It needs Python 3.9 and the built
 program; PyTorch and Rust are optional, and the report says what is left out without them.
 
 Exit codes: 0 nothing failed, 1 a step failed, 2 wrong arguments, 130 Ctrl-C.
@@ -217,7 +217,9 @@ def interrupt(*_):
 
 
 def main():
-    signal.signal(signal.SIGTERM, interrupt)
+    # Also in the background, where a shell has Ctrl-C ignored.
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, interrupt)
     options = parse()
     try:
         check(options)

@@ -6,6 +6,7 @@ import shutil
 
 from machine import ROOT
 from process import run
+from report import code
 
 # The test files that run shaders; others need no card.
 FILES = ["kernels", "parity", "engine", "fusion", "precision", "matrices", "tuner", "training"]
@@ -19,7 +20,7 @@ def selftest(step, options, deadline):
     if result.out.strip():
         kernels = [line.split()[-1] for line in result.out.splitlines() if line.strip()]
         step.notes.append(f"{kernels.count('ok')} lines of the table are ok")
-        step.fold("the table", f"`pyr-wgpu {' '.join(words[1:])}`:\n\n```text\n{result.out}\n```")
+        step.fold("the table", f"`pyr-wgpu {' '.join(words[1:])}`:\n\n{code(result.out)}")
     if not result.ok():
         step.fail(result.failure())
         step.code(result.err[-4000:])
@@ -84,5 +85,5 @@ def run_tests(step, options, deadline, name, words):
     failed = re.findall(r"^test (.*) \.\.\. FAILED$", result.out, re.MULTILINE)
     reason = f"failed: {', '.join(failed)}" if failed else result.failure()
     step.fail(f"{name}: {reason}")
-    step.fold(f"output of {name}", f"```text\n{(result.out + result.err)[-8000:]}\n```")
+    step.fold(f"output of {name}", code((result.out + result.err)[-8000:]))
     return [name, *counts, reason]

@@ -1,5 +1,7 @@
 """Which device the program will use, and which of PyTorch's devices is the same one."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass, field
 from pathlib import Path

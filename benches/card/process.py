@@ -4,6 +4,8 @@ Every command is the head of its own group of processes, so that Ctrl-C reaches 
 and a command that is ended takes its children along.
 """
 
+from __future__ import annotations
+
 import os
 import queue
 import signal
