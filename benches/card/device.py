@@ -101,7 +101,8 @@ class Torch:
     def line(self):
         if self.device is None:
             return self.reason
-        return f"PyTorch {self.version} on its device {self.device}"
+        where = ", the processor" if self.device == "cpu" else ""
+        return f"PyTorch {self.version} on its device {self.device}{where}"
 
 
 def find_torch(python, device, wanted):

@@ -68,7 +68,12 @@ def bench():
         "peak_gflops": 1000.0,
         "bandwidth_gb_s": 100.0,
         "launch_us": 4.0,
-        "kernels": [{"kernel": "conv2d_tiled", "launches": 2, "ms": 1.0, "share": 1.0}],
+        "kernels": [
+            {"kernel": f"conv2d_tiled TILE={tile}", "launches": 2, "ms": 1.0, "share": 0.5,
+             "limit_ratio": ratio, "bound": "memory"}
+            for tile, ratio in [(64, 0.25), (128, 0.75)]
+        ],
+        "settled": False,
     }
     print(json.dumps(report))
 

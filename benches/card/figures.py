@@ -30,8 +30,9 @@ def details(step, rows):
         lines = []
         for name, speeds in measured.ours.items():
             report = measured.reports[name]
+            unsteady = "" if report.get("settled", True) else " (times did not settle)"
             lines.append([
-                f"ours {name}",
+                f"ours {name}{unsteady}",
                 number(statistics.median(speeds)),
                 number(report.get("step_ms"), "{:.2f} ms"),
                 percent(report.get("fma_share")),
@@ -61,20 +62,31 @@ def memory(size):
     return "–" if size is None else f"{size / 2**20:.0f} MiB"
 
 
-def kernel_table(kernels, most=12):
-    slowest = sorted(kernels, key=lambda kernel: -kernel["ms"])[:most]
-    lines = [
-        [
-            kernel["kernel"],
-            kernel["launches"],
-            f"{kernel['ms']:.3f}",
-            percent(kernel.get("share")),
-            percent(kernel.get("limit_ratio")),
-            kernel.get("bound", "–"),
-        ]
-        for kernel in slowest
-    ]
-    return table(["kernel", "launches", "ms", "share", LIMITS, "bound by"], lines)
+def kernel_table(kernels):
+    """The variants of a kernel together, the slowest kernel first."""
+    groups = {}
+    for kernel in kernels:
+        groups.setdefault(kernel["kernel"].split()[0], []).append(kernel)
+    lines = []
+    for name, variants in groups.items():
+        time = sum(kernel["ms"] for kernel in variants)
+        # The time that the limits allow, of the time taken.
+        allowed = [kernel["ms"] * kernel["limit_ratio"] for kernel in variants]
+        slowest = max(variants, key=lambda kernel: kernel["ms"])
+        lines.append((
+            time,
+            [
+                name,
+                sum(kernel["launches"] for kernel in variants),
+                f"{time:.3f}",
+                percent(sum(kernel["share"] for kernel in variants)),
+                percent(sum(allowed) / time if time else None),
+                slowest["bound"],
+            ],
+        ))
+    lines.sort(key=lambda line: -line[0])
+    header = ["kernel", "launches", "ms", "share", LIMITS, "bound by"]
+    return table(header, [cells for _, cells in lines])
 
 
 def summary(rows, options):
@@ -102,7 +114,9 @@ def summary(rows, options):
             f"{number(report.get('bandwidth_gb_s'))} GB/s, "
             f"{number(report.get('launch_us'))} µs for a dependent dispatch."
         )
-    if not shown and peers(options.torch, options.quick):
+    if shown:
+        blocks.append(f"Compared with {options.torch.line()}.")
+    elif peers(options.torch, options.quick):
         blocks.append("PyTorch has no figures; the section on speed says why.")
     return blocks
 
