@@ -10,6 +10,7 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -74,7 +75,10 @@ def last_line(text):
 
 
 def start(words, **options):
-    if POSIX:
+    if POSIX and sys.version_info >= (3, 11):
+        # The system ends the group's stopped processes if this program is killed.
+        options["process_group"] = 0
+    elif POSIX:
         options["start_new_session"] = True
     return subprocess.Popen(
         [str(word) for word in words],
