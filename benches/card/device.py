@@ -70,6 +70,8 @@ def choose(adapters, wanted, backend):
     text = wanted.strip().lower()
     hardware = [adapter for adapter in adapters if adapter["type"] != "cpu"]
     if text == "cpu":
+        if backend:
+            raise WrongArguments(f"--device cpu has no backend; leave out --backend {backend}")
         return Device(flags)
     if text == "auto":
         # Without a card the program uses the processor, unless a backend is asked for.

@@ -210,6 +210,7 @@ class Script(unittest.TestCase):
             (["--program", blocked], "cannot be run: Permission denied"),
             (["--device", "geforce"], "there are 0: Radeon 9 (discrete-gpu, vulkan)"),
             (["--device", "7"], "no device is called 7"),
+            (["--device", "cpu", "--backend", "gl"], "--device cpu has no backend"),
             (["--out", blocked / "out"], "cannot be written"),
             (["--data", self.folder / "none"], "there is no directory"),
             (["--torch-device", "cpu"], "is not the kind of device that Radeon 9"),
