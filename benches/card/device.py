@@ -29,6 +29,10 @@ class Device:
     def is_card(self):
         return self.adapter is not None and self.adapter["type"] != "cpu"
 
+    def untuned(self):
+        """The words for the built-in choice of kernels; the processor has no other."""
+        return ["--tune", "off"] if self.adapter else []
+
     def name(self):
         if self.adapter is None:
             return "the processor (--device cpu)"

@@ -57,7 +57,8 @@ def bench():
         sys.exit("error: the adapter is lost")
     if "bench-needs-memory" in WRONG and value("--batch-size") == "128":
         sys.exit("error: Radeon 9 ran out of memory; use a smaller --batch-size")
-    name = "llvmpipe" if {"llvmpipe", "1"} & {value("--device")} else "Radeon 9"
+    names = {"llvmpipe": "llvmpipe", "cpu": "CPU (8 threads)"}
+    name = names.get(value("--device"), "Radeon 9")
     report = {
         "adapter": "llvmpipe" if "bench-elsewhere" in WRONG else name,
         "images_per_second": 200.0,
@@ -120,6 +121,9 @@ def tests():
 
 
 def main():
+    on_cpu = "--device" in sys.argv and value("--device") == "cpu"
+    if on_cpu and {"--tune", "--precision", "--matrix-units", "--backend"} & set(sys.argv):
+        sys.exit("error: not with --device cpu")
     words = {
         "devices": devices,
         "doctor": lambda: print("ok"),

@@ -3,7 +3,7 @@
 import statistics
 
 from report import table
-from speed import INTRODUCTION, PEERS, peers, variants
+from speed import INTRODUCTION, PEERS, variants
 
 
 def percent(share):
@@ -116,7 +116,7 @@ def summary(rows, options):
         )
     if shown:
         blocks.append(f"Compared with {options.torch.line()}.")
-    elif peers(options.torch, options.quick):
+    elif options.torch.device is not None:
         blocks.append("PyTorch has no figures; the section on speed says why.")
     return blocks
 

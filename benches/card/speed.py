@@ -103,14 +103,15 @@ def variants(device):
     return [F32, F16, F16_UNITS, *([F32_UNITS] if metal else [])], []
 
 
-def peers(torch, quick):
-    """Those of PyTorch's device."""
+def peers(options, ours):
+    """Those of PyTorch's device that compute as one of ours does."""
+    torch = options.torch
     if torch.device is None:
         return []
-    if quick:
-        return [EAGER, COMPILED, AMP]
+    known = [EAGER, COMPILED, AMP] if options.quick else PEERS
     # Only cuDNN rounds to TF32.
-    return [peer for peer in PEERS if peer != EXACT or torch.device.startswith("cuda")]
+    exists = [peer for peer in known if peer != EXACT or torch.device.startswith("cuda")]
+    return [peer for peer in exists if any(variant.half == peer.half for variant in ours)]
 
 
 @dataclass
@@ -140,7 +141,7 @@ def measure(step, options, deadline):
     """Measures row by row, and yields all with figures after each. Fails if one of ours does."""
     rows = ROWS_QUICK if options.quick else ROWS
     ours, left_out = variants(options.target)
-    theirs = peers(options.torch, options.quick)
+    theirs = peers(options, ours)
     step.notes += [f"without {reason}" for reason in left_out]
     if not theirs:
         step.notes.append(options.torch.reason)
@@ -238,7 +239,7 @@ def bench(step, options, measured, variant, seconds, deadline):
     row = measured.row
     words = [options.program, "bench", *row.flags(), *variant.flags, *options.target.flags]
     words += ["--seconds", str(seconds), "--json", "--quiet"]
-    words += ["--tune", "off"] if options.quick else []
+    words += options.target.untuned() if options.quick else []
     limit = deadline.within(LONGEST_BENCH).left()
     result = run(words, limit)
     if result.code is None and limit < LONGEST_BENCH:

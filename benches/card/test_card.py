@@ -139,6 +139,16 @@ class Script(unittest.TestCase):
         self.assertIn("/ PyTorch eager", text)
         self.assertIn("no card was measured", text)
 
+    def test_the_processor_is_measured_without_what_it_lacks(self):
+        words = ["--quick", "--device", "cpu"]
+        steps, text, _ = self.run_script(*words, fake="torch-cpu")
+        self.assertEqual(steps["Speed"][0], "passed", text)
+        self.assertIn("f16 and matrix units: the processor has neither", steps["Speed"][1])
+        self.assertEqual(steps["Training"][0], "passed", text)
+        self.assertEqual(steps["Tests of the repository"][0], "left out")
+        # Peers in mixed precision have nothing to be compared with.
+        self.assertNotIn("PyTorch AMP", text)
+
     def test_a_peer_that_does_not_run_is_no_failure_of_ours(self):
         steps, text, _ = self.run_script("--steps", "speed", "--quick", fake="no-compiler")
         self.assertEqual(steps["Speed"][0], "passed")

@@ -22,7 +22,7 @@ class Size:
 
 
 FULL = Size(["--preset", "pyramidnet110-a48"], 128, 10, 10)
-QUICK = Size(["--depth", "8", "--alpha", "12", "--tune", "off"], 8, 5, 3)
+QUICK = Size(["--depth", "8", "--alpha", "12"], 8, 5, 3)
 
 # The drawn dataset has a fixed number of images; with it, an epoch is no choice.
 SHAPES = 8000
@@ -66,6 +66,7 @@ def train(step, options, deadline):
             per_epoch, epochs = size.steps, size.epochs
         words = [options.program, "train", *size.network, "--batch-size", size.batch, *images]
         words += ["--epochs", epochs, *options.target.flags, "--run-dir", folder / "run"]
+        words += options.target.untuned() if options.quick else []
         words = [str(word) for word in [*words, "--json"]]
         shown = " ".join(words[1:]).replace(str(folder), "DIR")
         step.add(f"`pyr-wgpu {shown}`:")
