@@ -59,7 +59,7 @@ fn main(
     let s = partition_rows(workgroup, lane, tiles(), vecs, parameters.chunk);
     var output_norm: Coefficients;
     if NORMALIZE_OUTPUT || REDUCE {
-        output_norm = column_coefficients(min(s.column, vecs - 1u), vecs, parameters.epsilon);
+        output_norm = column_coefficients(s.column, vecs, parameters.epsilon);
     }
     var d: Deviations;
     var gradient: AffineGradient;

@@ -44,7 +44,7 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
-    let n = column_coefficients(min(s.column, params.columns - 1u), params.columns, params.epsilon);
+    let n = column_coefficients(s.column, params.columns, params.epsilon);
     var own: AffineGradient;
     for (var row = s.first; row < s.end; row += ROWS * s.step) {
         var values: array<ActivationVec, ROWS>;

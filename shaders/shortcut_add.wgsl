@@ -98,7 +98,7 @@ fn main(
     let s = partition_rows(workgroup, lane, params.rows, params.columns, params.chunk);
     var n: Coefficients;
     if NORMALIZE {
-        n = column_coefficients(min(s.column, params.columns - 1u), params.columns, params.epsilon);
+        n = column_coefficients(s.column, params.columns, params.epsilon);
     }
     let padded = s.column >= params.input_columns;
     let input_column = min(s.column, params.input_columns - 1u);

@@ -165,6 +165,7 @@ fn normalize_grad(case: &mut Case, channels: usize) -> ValueId {
         batch: true,
         relu: true,
         shortcut: None,
+        partial_affine: None,
     };
     case.push(op, &[x, dy, moments, affine, daffine], "dx")
 }
@@ -230,6 +231,20 @@ fn conv2d_grad_input_normalize_grad_reduce() -> String {
     case.fused(what, &[dx, daffine], rewrite::fuse_reductions)
 }
 
+fn normalize_grad_normalize_grad_reduce() -> String {
+    let mut case = Case::new();
+    let dx = normalize_grad(&mut case, 3);
+    let x = case.map("previous x", 3);
+    let (moments, affine) = (case.vectors("previous m", 3), case.vectors("previous a", 3));
+    let reduce = NormalizeGradReduce {
+        epsilon: EPSILON,
+        relu: false,
+    };
+    let daffine = case.push(reduce, &[x, dx, moments, affine], "daffine");
+    let what = "normalize_grad, normalize_grad_reduce";
+    case.fused(what, &[dx, daffine], rewrite::fuse_reductions)
+}
+
 #[test]
 fn every_rule_keeps_what_is_computed() {
     let cases = [
@@ -243,6 +258,7 @@ fn every_rule_keeps_what_is_computed() {
         conv2d_batch_moments(),
         shortcut_add_batch_moments(),
         conv2d_grad_input_normalize_grad_reduce(),
+        normalize_grad_normalize_grad_reduce(),
     ];
     snapshot("fusion", &cases.concat());
 }

@@ -20,6 +20,7 @@ fn program(stem: Stem, depth: u32, alpha: f64, batch: usize) -> Program {
     let train = step_graph(&network, batch, &Input::Tensor, Mode::Train, passes).unwrap();
     let target = Target {
         max_binding: u64::MAX,
+        storage_bindings: 16,
         ..Target::portable()
     };
     let lowered = kernels::lower(&train, &target, &Choices::default());
@@ -41,7 +42,7 @@ const LARGE: u64 = 1_000_000;
 const ENOUGH: u64 = 1 << 16;
 
 /// Kernels with fewer invocations in some large dispatch, how many at least, and why.
-const FEW_INVOCATIONS: [(&str, u64, &str); 11] = [
+const FEW_INVOCATIONS: [(&str, u64, &str); 12] = [
     (
         "conv2d_grad_weight_tiled",
         3456,
@@ -68,6 +69,11 @@ const FEW_INVOCATIONS: [(&str, u64, &str); 11] = [
         "normalize_grad",
         9408,
         "an invocation visits at least eight rows",
+    ),
+    (
+        "normalize_grad_partial",
+        18944,
+        "an invocation visits at least four rows",
     ),
     (
         "normalize_grad_reduce",
@@ -193,10 +199,10 @@ fn no_invocation_waits_too_often() {
 fn the_work_of_a_step_does_not_grow() {
     let totals = program(Stem::Cifar, 110, 48.0, 128).totals();
     let most = Totals {
-        dispatches: 1_060,
-        bytes: 12_230_394_288,
+        dispatches: 1_005,
+        bytes: 11_846_091_184,
         flops: 310_015_524_864,
-        serial_steps: 15_740,
+        serial_steps: 15_630,
     };
     assert!(
         totals.dispatches <= most.dispatches

@@ -18,8 +18,8 @@
 // `stage_gradient` and `multiply`. `sums_of` gives every invocation the sums of QUADS quads,
 // QUAD_LANES apart, and of the vectors lane + n * VEC_LANES, one n after another.
 //
-// Assumes: all counts are at least 1; WORKGROUP is TILE_QUADS times a whole number, and at
-// least PIXELS; the grid holds exactly the slices that have rows. Quads, vectors and pixels past
+// Assumes: all counts are at least 1; WORKGROUP is TILE_QUADS times a divisor of PIXELS, and
+// at least PIXELS; the grid holds exactly the slices that have rows. Quads, vectors and pixels past
 // the end are loaded as zeros and not stored.
 
 // import activation
@@ -105,7 +105,7 @@ fn compute_tile(group: vec3<u32>, invocation: Invocation) {
             var inside: array<bool, LOAD_BATCH>;
             for (var j = 0u; j < LOAD_BATCH; j++) { //@unroll
                 let number = first_number + (batch * LOAD_BATCH + j) * (WORKGROUP / TILE_QUADS);
-                let at = windows[round + min(number, PIXELS - 1u)];
+                let at = windows[round + number];
                 let row = at.y + row_shift;
                 let column = at.z + column_shift;
                 inside[j] = row < parameters.input_height && column < parameters.input_width;
@@ -114,10 +114,8 @@ fn compute_tile(group: vec3<u32>, invocation: Invocation) {
             }
             for (var j = 0u; j < LOAD_BATCH; j++) { //@unroll
                 let number = first_number + (batch * LOAD_BATCH + j) * (WORKGROUP / TILE_QUADS);
-                if number < PIXELS {
-                    let x = normalize_input(unpack_activation(loaded[j]), input_norm);
-                    stage_input(number, slot, select(vec4<f32>(0.0), x, inside[j]));
-                }
+                let x = normalize_input(unpack_activation(loaded[j]), input_norm);
+                stage_input(number, slot, select(vec4<f32>(0.0), x, inside[j]));
             }
         }
         for (var i = 0u; i < GRADIENT_LOADS; i++) { //@unroll

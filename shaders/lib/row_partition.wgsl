@@ -15,7 +15,8 @@ struct RowPartition {
     // The invocation's column and line.
     column: u32,
     line: u32,
-    // Whether the invocation has a column at all. If not, it has no rows either.
+    // Whether the invocation has a column at all. If not, it has no rows either, and `column` is
+    // any of them.
     inside: bool,
 }
 
@@ -30,7 +31,7 @@ fn partition_rows(workgroup: vec3<u32>, lane: u32, rows: u32, columns: u32, chun
         start + line,
         height,
         select(0u, min(start + chunk, rows), inside),
-        column,
+        min(column, columns - 1u),
         line,
         inside,
     );

@@ -7,6 +7,7 @@ use super::Cpu;
 use super::batch_norm::{Channels, masked};
 use super::call::Call;
 use super::columns::{for_each_vector, vectors};
+use super::normalize_grad_reduce::reduce;
 use super::shortcut::PoolBackward;
 use super::simd::SimdKernel;
 use crate::graph::ops::NormalizeGrad;
@@ -27,7 +28,9 @@ pub(super) fn run(cpu: &Cpu, op: &NormalizeGrad, mut call: Call<'_>) {
     let slope = columns.repeat(|c| channels.inverse[c] * daffine[c] * share);
     let shortcut = op.shortcut.as_ref().zip(named.dsum);
     let pool_backward = shortcut.map(|(op, dsum)| PoolBackward::new(op, call.plane(dsum)));
-    let parts = call.result(0).par_chunks_mut(columns.task).enumerate();
+    let results = op.outputs(&call.results());
+    let dx = call.result(results.dx);
+    let parts = dx.par_chunks_mut(columns.task).enumerate();
     let operands = x.numbers.par_chunks(columns.task);
     let operands = operands.zip(dy.numbers.par_chunks(columns.task));
     parts.zip(operands).for_each(|((part, dx), (x, dy))| {
@@ -47,6 +50,14 @@ pub(super) fn run(cpu: &Cpu, op: &NormalizeGrad, mut call: Call<'_>) {
             );
         }
     });
+    if let (Some(op), Some(norm), Some(partial)) =
+        (&op.partial_affine, named.norm, results.partial_affine)
+    {
+        let (moments, affine) = (call.numbers(norm.moments), call.numbers(norm.affine));
+        let channels = Channels::new(count, moments, affine, op.epsilon);
+        let operands = [call.numbers(norm.x), dx];
+        reduce(cpu, op, &channels, operands, call.result(partial));
+    }
 }
 
 /// The gradient of some rows.

@@ -179,6 +179,7 @@ impl Device {
         match self {
             Device::Gpu(gpu) => Target {
                 max_binding: gpu.description.max_binding,
+                storage_bindings: gpu.description.storage_bindings as usize,
                 subgroup_size: gpu.subgroup_size(),
                 int64: gpu.int64(),
                 matrices: gpu.matrices.clone(),

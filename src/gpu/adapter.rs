@@ -44,6 +44,8 @@ pub struct Description {
     pub max_buffer: u64,
     /// Largest storage buffer binding, bytes.
     pub max_binding: u64,
+    /// Storage buffers that a kernel may bind.
+    pub storage_bindings: u32,
     /// Largest workgroup memory, bytes.
     pub max_workgroup_storage: u32,
     /// Largest number of invocations of a workgroup.
@@ -163,6 +165,7 @@ fn describe(index: usize, raw: &wgpu::Adapter) -> Description {
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         max_buffer: limits.max_buffer_size,
         max_binding: limits.max_storage_buffer_binding_size,
+        storage_bindings: limits.max_storage_buffers_per_shader_stage,
         max_workgroup_storage: limits.max_compute_workgroup_storage_size,
         max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
     }
@@ -270,6 +273,7 @@ mod tests {
             timestamps: false,
             max_buffer: 0,
             max_binding: 0,
+            storage_bindings: 0,
             max_workgroup_storage: 0,
             max_workgroup_invocations: 0,
         }

@@ -405,8 +405,8 @@ fn partial_moments(graph: &mut Graph, links: &Links, reducer: usize) {
     };
 }
 
-/// conv2d_grad_input, normalize_grad_reduce → conv2d_grad_input with partial gradients of scale
-/// and shift, sum_slices.
+/// conv2d_grad_input or normalize_grad, normalize_grad_reduce → conv2d_grad_input or normalize_grad
+/// with partial gradients of scale and shift, sum_slices.
 fn partial_affine(graph: &mut Graph, links: &Links, reducer: usize) {
     let node = &graph.nodes[reducer];
     let Op::NormalizeGradReduce(reduce) = &node.op else {
@@ -425,19 +425,24 @@ fn partial_affine(graph: &mut Graph, links: &Links, reducer: usize) {
     // Activation checkpointing may recompute these only after `at`.
     let defined = |id: ValueId| links.producer(id).is_none_or(|index| index < at);
     let all_defined = [x, moments, affine].into_iter().all(defined);
-    let node = &mut graph.nodes[at];
-    let Op::Conv2dGradInput(op) = &mut node.op else {
-        return;
-    };
-    if !all_defined || op.partial_affine.is_some() {
+    if !all_defined {
         return;
     }
-    let inputs = ops::Conv2dGradInputInputs {
-        norm: Some(ops::NormalizedOperands { x, moments, affine }),
-        ..op.inputs(&node.inputs)
+    let norm = Some(ops::NormalizedOperands { x, moments, affine });
+    let node = &mut graph.nodes[at];
+    node.inputs = match &mut node.op {
+        Op::Conv2dGradInput(op) if op.partial_affine.is_none() => {
+            let named = op.inputs(&node.inputs);
+            op.partial_affine = Some(reduce);
+            ops::Conv2dGradInputInputs { norm, ..named }.list()
+        }
+        Op::NormalizeGrad(op) if op.partial_affine.is_none() => {
+            let named = op.inputs(&node.inputs);
+            op.partial_affine = Some(reduce);
+            NormalizeGradInputs { norm, ..named }.list()
+        }
+        _ => return,
     };
-    op.partial_affine = Some(reduce);
-    node.inputs = inputs.list();
     let partial = add_result(graph, at, dy, "partial affine");
     graph.nodes[reducer] = Node {
         op: ops::SumSlices.into(),

@@ -94,6 +94,8 @@ pub fn fingerprint() -> u64 {
 pub struct Target {
     /// Largest storage-buffer binding, in bytes.
     pub max_binding: u64,
+    /// Storage buffers that a kernel may bind.
+    pub storage_bindings: usize,
     /// Invocations in a subgroup, if subgroups are available and their size is fixed.
     pub subgroup_size: Option<u32>,
     /// Whether shaders may use 64-bit integers.
@@ -109,6 +111,7 @@ impl Target {
     pub fn portable() -> Target {
         Target {
             max_binding: 128 << 20,
+            storage_bindings: 8,
             subgroup_size: None,
             int64: false,
             matrices: Vec::new(),
@@ -144,7 +147,7 @@ fn grid(workgroups: usize) -> [u32; 3] {
 }
 
 /// All shaders except the convolutions', which are in [`convolution::SHADERS`].
-const SHADERS: [&shader::Shader; 39] = [
+const SHADERS: [&shader::Shader; 40] = [
     &accumulate::SHADER,
     &add::SHADER,
     &adjust_loss_scale::SHADER,
@@ -169,6 +172,7 @@ const SHADERS: [&shader::Shader; 39] = [
     &mix_batch::SHADER,
     &normalize::SHADER,
     &normalize_grad::SHADER,
+    &normalize_grad::PARTIAL,
     &normalize_grad_reduce::SHADER,
     &relu::SHADER,
     &relu_grad::SHADER,

@@ -1,15 +1,25 @@
-//! Host half of `shaders/normalize_grad.wgsl`.
+//! Host half of `shaders/normalize_grad.wgsl` and `shaders/normalize_grad_partial.wgsl`.
 
 use super::lowering::{Launch, LowerError, Lowering};
+use super::normalize_grad_reduce::launch_partial;
 use super::row_partition::RowPartition;
 use super::shader::{Shader, parameters, shader};
 use crate::graph::Node;
-use crate::graph::ops::{NormalizeGrad, NormalizeGradInputs};
+use crate::graph::ops::{NormalizeGrad, NormalizeGradInputs, NormalizeGradReduceInputs};
 use crate::shape::LANES;
 
 pub(super) const SHADER: Shader = shader!(
     "normalize_grad",
     [Read, Read, Read, Read, Read, Read, Write],
+    Params
+);
+
+/// With partial sums of the next reduction.
+pub(super) const PARTIAL: Shader = shader!(
+    "normalize_grad_partial",
+    [
+        Read, Read, Read, Read, Read, Read, Write, Read, Read, Read, Write
+    ],
     Params
 );
 
@@ -32,6 +42,9 @@ parameters! {
         sum_columns,
         /// Channels in x's last group.
         tail,
+        /// Of the reduction: epsilon, a float, and whether ReLU follows its normalisation.
+        reduced_epsilon,
+        reduced_relu,
     }
 }
 
@@ -40,18 +53,34 @@ pub(super) fn lower(
     op: &NormalizeGrad,
     node: &Node,
 ) -> Result<(), LowerError> {
-    let named = op.inputs(&node.inputs);
-    let (x, dx) = (named.x, node.outputs[0]);
-    let partition = RowPartition::new(lowering.shape(dx), lowering.target);
+    let (named, results) = (op.inputs(&node.inputs), op.outputs(&node.outputs));
+    let (x, dx) = (named.x, results.dx);
+    let shape = lowering.shape(dx);
+    let reduction = op.partial_affine.as_ref().zip(named.norm);
+    let reduction = reduction.zip(results.partial_affine);
+    // An adapter may offer too few bindings for both in one kernel.
+    let fused = reduction.filter(|_| lowering.target.storage_bindings >= PARTIAL.bindings.len());
+    let partition = match fused {
+        Some(_) => RowPartition::reduction(shape, lowering.target),
+        None => RowPartition::new(shape, lowering.target),
+    };
     // Without a shortcut the shader does not read its gradient.
     let dsum = named.dsum.unwrap_or(named.dy);
     let operands = NormalizeGradInputs {
         dsum: Some(dsum),
+        norm: None,
         ..named
     };
     let operands = operands.list().into_iter();
     let mut bindings: Vec<_> = operands.map(|id| lowering.read(id)).collect();
     bindings.push(lowering.write(dx));
+    let mut reduced = [0, 0];
+    if let Some(((op, norm), partial)) = fused {
+        reduced = [op.epsilon.to_bits(), u32::from(op.relu)];
+        let operands = [norm.x, norm.moments, norm.affine];
+        bindings.extend(operands.map(|id| lowering.read(id)));
+        bindings.push(lowering.slices(partial, partition.slices()));
+    }
     let (stride, [h, w, channels]) = match &op.shortcut {
         Some(shortcut) => (shortcut.stride, shortcut.input),
         None => (0, [0, 0, 1]),
@@ -79,11 +108,14 @@ pub(super) fn lower(
         w: w as u32,
         sum_columns: sum.last().div_ceil(LANES) as u32,
         tail: ((channels - 1) % LANES + 1) as u32,
+        reduced_epsilon: reduced[0],
+        reduced_relu: reduced[1],
     };
     let mut constants = partition.constants().to_vec();
     constants.push(("SHORTCUT", u32::from(op.shortcut.is_some())));
+    let shader = if fused.is_some() { &PARTIAL } else { &SHADER };
     let launch = Launch {
-        kernel: SHADER.with_storage(lowering.storage(x), &constants),
+        kernel: shader.with_storage(lowering.storage(x), &constants),
         uniforms: params.words(),
         bindings,
         grid: partition.grid(),
@@ -91,5 +123,16 @@ pub(super) fn lower(
         serial_steps: partition.steps(),
     };
     lowering.launch(dx, launch);
+    if let (Some(((op, norm), partial)), None) = (reduction, fused) {
+        let partition = RowPartition::reduction(shape, lowering.target);
+        let slices = lowering.slices(partial, partition.slices());
+        let operands = NormalizeGradReduceInputs {
+            x: norm.x,
+            dy: dx,
+            moments: norm.moments,
+            affine: norm.affine,
+        };
+        launch_partial(lowering, op, operands, partial, &partition, slices);
+    }
     Ok(())
 }

@@ -48,7 +48,7 @@ impl Pair {
                 let op = ops::BatchMoments { running: None };
                 graph.push_one(op, &[result], "reduction").expect(VALID)
             }
-            Op::Conv2dGradInput(_) => {
+            Op::Conv2dGradInput(_) | Op::NormalizeGrad(_) => {
                 // Arbitrary numbers, some on either side of the ReLU's zero.
                 let numbers = |count: usize, least: f64| {
                     let wave = |i: usize| least + ((i * 37 % 101) as f64 / 50.0 - 1.0);
@@ -94,7 +94,7 @@ impl Pair {
         graph.output(y, "y");
         graph.output(reduction, "reduction");
         // The rule requires the normalised value to be computed before the producer.
-        if let Op::Conv2dGradInput(_) = &sample.op {
+        if let Op::Conv2dGradInput(_) | Op::NormalizeGrad(_) = &sample.op {
             let at = graph
                 .nodes
                 .iter()

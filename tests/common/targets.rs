@@ -11,6 +11,7 @@ pub fn targets(sizes: &[u32]) -> Vec<Target> {
     for size in sizes {
         for int64 in [false, true] {
             targets.push(Target {
+                storage_bindings: 16,
                 subgroup_size: Some(*size),
                 software: int64,
                 int64,

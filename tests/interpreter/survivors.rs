@@ -11,10 +11,6 @@ pub(crate) const SURVIVORS: &[(&str, &str)] = &[
         "The guard of each pixel excludes all of the invocation's pixels.",
     ),
     (
-        "conv2d_grad_weight_matrix compute_tile: `if number < PIXELS {` is `if true {`",
-        "The loads of every tile have exactly as many pixels.",
-    ),
-    (
         "conv2d_grad_weight_matrix compute_tile: `let row_shift = select(0x40000000u, tap_row - parameters.padding_height, own_quad < quads);` is `let row_shift = select(0x40000000u, tap_row - parameters.padding_height, true);`",
         "A quad past the end reads elements within the input, and its sums are not stored.",
     ),

@@ -75,6 +75,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
 fn unlimited() -> Target {
     Target {
         max_binding: u64::MAX,
+        storage_bindings: 16,
         ..Target::portable()
     }
 }

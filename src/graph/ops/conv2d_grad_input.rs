@@ -3,11 +3,8 @@
 use super::super::Tensor;
 use super::convolution::{cases, check, flops, for_each_product, weights};
 use super::named::{inputs, named, outputs};
-use super::normalize_grad_reduce::NormalizeGradReduceInputs;
-use super::{
-    Draw, HalfMaps, NormalizeGradReduce, NormalizedOperands, Operator, Sample, Window, nhwc,
-    require,
-};
+use super::normalize_grad_reduce::reduced;
+use super::{Draw, HalfMaps, NormalizeGradReduce, Operator, Sample, Window, nhwc, require};
 use crate::shape::Shape;
 
 /// (dy, w) → dx; optionally also the partial gradients of the scale and shift of the
@@ -117,16 +114,4 @@ impl Operator for Conv2dGradInput {
             })
             .collect()
     }
-}
-
-/// Operands of the reduction: those of the normalisation, and dx as its upstream gradient.
-fn reduced<T>(norm: NormalizedOperands<T>, dx: T) -> Vec<T> {
-    let NormalizedOperands { x, moments, affine } = norm;
-    let operands = NormalizeGradReduceInputs {
-        x,
-        dy: dx,
-        moments,
-        affine,
-    };
-    operands.list()
 }

@@ -85,7 +85,7 @@ pub use metrics::{METRIC_WORDS, Metrics};
 pub use mix_batch::{MIXTURE_WORDS, MixBatch, MixBatchInputs, Mixture};
 pub use named::{NormOperands, NormalizedOperands};
 pub use normalize::{Normalize, NormalizeInputs};
-pub use normalize_grad::{NormalizeGrad, NormalizeGradInputs};
+pub use normalize_grad::{NormalizeGrad, NormalizeGradInputs, NormalizeGradOutputs};
 pub use normalize_grad_reduce::{NormalizeGradReduce, NormalizeGradReduceInputs};
 pub use pooling::Pooling;
 pub use rectangle::{RECTANGLE_WORDS, Rectangle};

@@ -49,6 +49,7 @@ impl Normalize {
                 batch: self.batch,
                 relu: self.relu,
                 shortcut: None,
+                partial_affine: None,
             };
             let operands = NormalizeGradInputs {
                 x,
@@ -57,6 +58,7 @@ impl Normalize {
                 affine,
                 daffine,
                 dsum: None,
+                norm: None,
             };
             dx = Some(tape.push_one(op, &operands.list(), x)?);
         }

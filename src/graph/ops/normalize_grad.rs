@@ -2,12 +2,14 @@
 
 use super::super::Tensor;
 use super::batch_norm::{Channel, cases, check, numbers};
-use super::named::{inputs, named};
-use super::{Draw, HalfMaps, Operator, Sample, ShortcutGrad, require};
+use super::named::{inputs, named, outputs};
+use super::normalize_grad_reduce::reduced;
+use super::{Draw, HalfMaps, NormalizeGradReduce, Operator, Sample, ShortcutGrad, require};
 use crate::shape::Shape;
 
 /// (x, dy, moments, affine, daffine) → dx; or, if x also feeds a shortcut, (.., dsum) → the sum
-/// of both gradients of x.
+/// of both gradients of x. Optionally also the partial gradients of the scale and shift of the
+/// normalisation that computes x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NormalizeGrad {
     /// Added to the variance.
@@ -18,6 +20,8 @@ pub struct NormalizeGrad {
     pub relu: bool,
     /// The shortcut that x feeds besides the normalisation.
     pub shortcut: Option<ShortcutGrad>,
+    /// The reduction of dx whose partial sums are a second result.
+    pub partial_affine: Option<NormalizeGradReduce>,
 }
 
 inputs! {
@@ -35,11 +39,24 @@ inputs! {
         daffine,
         /// Gradient of the unit output that the shortcut is added to [N, P, Q, O].
         dsum: optional(|op, _| op.shortcut.is_some()),
+        /// Operands of the normalisation that computes x.
+        norm: normalized(|op, _| op.partial_affine.is_some()),
+    }
+}
+
+outputs! {
+    /// Results of [`NormalizeGrad`].
+    NormalizeGradOutputs of NormalizeGrad {
+        /// Gradient of x [.., C].
+        dx,
+        /// Partial gradients of scale and shift [2, C].
+        partial_affine: optional(|op, _| op.partial_affine.is_some()),
     }
 }
 
 impl Operator for NormalizeGrad {
     const NAME: &'static str = "normalize_grad";
+    const OUTPUTS: &'static [&'static str] = &["dx", "partial affine"];
     const HALF: HalfMaps = HalfMaps::All;
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
@@ -50,6 +67,7 @@ impl Operator for NormalizeGrad {
             affine,
             daffine,
             dsum,
+            norm,
         } = self.try_inputs(inputs)?;
         check(x, &[moments, affine, daffine])?;
         require(x == dy, || "dy must have the shape of x".to_owned())?;
@@ -58,7 +76,13 @@ impl Operator for NormalizeGrad {
                 format!("the gradient of the shortcut must be {x}")
             })?;
         }
-        Ok(vec![x.clone()])
+        let mut partial_affine = None;
+        if let (Some(reduce), Some(norm)) = (&self.partial_affine, norm) {
+            let daffine = reduce.infer(&reduced(norm, x))?.remove(0);
+            partial_affine = Some(Shape::slices(&daffine.dims));
+        }
+        let dx = x.clone();
+        Ok(NormalizeGradOutputs { dx, partial_affine }.list())
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -86,7 +110,14 @@ impl Operator for NormalizeGrad {
                 *value += other;
             }
         }
-        vec![Tensor::real(x.shape.clone(), values)]
+        let dx = Tensor::real(x.shape.clone(), values);
+        let mut partial_affine = None;
+        if let (Some(reduce), Some(norm)) = (&self.partial_affine, named.norm) {
+            let daffine = reduce.reference(&reduced(norm, &dx)).remove(0);
+            let slices = Shape::slices(&daffine.shape.dims);
+            partial_affine = Some(Tensor::real(slices, daffine.values().to_vec()));
+        }
+        NormalizeGradOutputs { dx, partial_affine }.list()
     }
 
     fn samples(draw: &mut Draw) -> Vec<Sample> {
@@ -104,6 +135,7 @@ impl Operator for NormalizeGrad {
                     batch,
                     relu,
                     shortcut,
+                    partial_affine: None,
                 };
                 let shortcut = ShortcutGrad {
                     stride,

@@ -3,7 +3,7 @@
 use super::super::Tensor;
 use super::batch_norm::{Channel, cases, check, numbers};
 use super::named::{inputs, named};
-use super::{Draw, HalfMaps, Operator, Sample, require};
+use super::{Draw, HalfMaps, NormalizedOperands, Operator, Sample, require};
 use crate::shape::Shape;
 
 /// (x, dy, moments, affine) → (dscale, dshift) as one tensor [2, C].
@@ -78,4 +78,17 @@ impl Operator for NormalizeGradReduce {
             })
             .collect()
     }
+}
+
+/// Operands of the reduction of a gradient that another operator computes: those of the
+/// normalisation, and the gradient.
+pub(super) fn reduced<T>(norm: NormalizedOperands<T>, dy: T) -> Vec<T> {
+    let NormalizedOperands { x, moments, affine } = norm;
+    let operands = NormalizeGradReduceInputs {
+        x,
+        dy,
+        moments,
+        affine,
+    };
+    operands.list()
 }

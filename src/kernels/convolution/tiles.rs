@@ -246,7 +246,7 @@ mod tests {
                 assert!(weights || lanes.is_power_of_two(), "{}", tile.name);
                 assert!(weights || 2 * tile.workgroup <= tile.depth * (rows + 1));
                 let fits = match weights {
-                    true => tile.workgroup % rows == 0,
+                    true => tile.workgroup % rows == 0 && tile.depth % (tile.workgroup / rows) == 0,
                     false => rows % tile.workgroup == 0 || tile.workgroup % rows == 0,
                 };
                 assert!(fits && tile.workgroup >= tile.depth, "{}", tile.name);
@@ -299,8 +299,10 @@ mod tests {
                     "{what}"
                 );
                 assert_eq!(tile.workgroup % tile.depth, 0, "{what}");
+                let rows = tile.tile_rows();
+                let pixels = tile.workgroup / rows;
                 assert!(
-                    group == 1 || tile.workgroup % tile.tile_rows() == 0,
+                    group == 1 || tile.workgroup % rows == 0 && tile.depth % pixels == 0,
                     "{what}"
                 );
                 // Bytes as the shaders declare them.

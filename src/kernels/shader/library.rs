@@ -67,6 +67,7 @@ pub(super) const PIECES: &[Piece] = pieces![
     "matrices_8x8_f32" [matrices] = include_str!("../../../shaders/lib/matrices_8x8_f32.wgsl"),
     "metrics" = include_str!("../../../shaders/lib/metrics.wgsl"),
     "moments" = include_str!("../../../shaders/lib/moments.wgsl"),
+    "normalize_grad" = include_str!("../../../shaders/lib/normalize_grad.wgsl"),
     "philox" = include_str!("../../../shaders/lib/philox.wgsl"),
     "rectangle" = include_str!("../../../shaders/lib/rectangle.wgsl"),
     "relu" = include_str!("../../../shaders/lib/relu.wgsl"),
