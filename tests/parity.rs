@@ -117,14 +117,19 @@ fn difference(ours: &Tensors, reference: &Tensors) -> Difference {
 
 async fn check(device: &Device, name: &str) {
     let recording = recording(name);
+    check_gradients(device, name, &recording).await;
+    check_steps(device, name, &recording).await;
+}
+
+/// Logits and gradients.
+async fn check_gradients(device: &Device, name: &str, recording: &Recording) {
     let Recording {
         network,
         weights,
         batch,
-        json,
         stem,
         ..
-    } = &recording;
+    } = recording;
 
     let logits = verify::logits(device, network, weights, batch)
         .await
@@ -168,7 +173,18 @@ async fn check(device: &Device, name: &str) {
             "{name} gradient of {tensor}: {distance:e}"
         );
     }
+}
 
+/// The state after one step and after several.
+async fn check_steps(device: &Device, name: &str, recording: &Recording) {
+    let Recording {
+        network,
+        weights,
+        batch,
+        json,
+        stem,
+        ..
+    } = recording;
     let start = recording.kept(weights.clone());
     for (key, suffix) in [("state1", "1"), ("state", "")] {
         let sgd = SgdSteps {
@@ -330,6 +346,24 @@ fn the_gpu_agrees_with_pytorch() {
         }
         check_ceil_mode(device).await;
     });
+}
+
+/// Lavapipe's subgroups have as many invocations as its vectors have lanes, of which
+/// `PYR_WGPU_TEST_SUBGROUP` says how many to expect; one network is compared, because lavapipe
+/// compiles all kernels again for another width.
+#[test]
+fn subgroups_of_other_sizes_agree_with_pytorch() {
+    let Ok(expected) = std::env::var("PYR_WGPU_TEST_SUBGROUP") else {
+        eprintln!("skipped: `cargo xtask test` runs this with other vectors of lavapipe");
+        return;
+    };
+    let Some(device @ Device::Gpu(gpu)) = common::gpu() else {
+        panic!("there is no adapter");
+    };
+    let size = gpu.subgroup_size().map(|size| size.to_string());
+    assert_eq!(size.as_deref(), Some(&*expected), "{}", device.name());
+    let name = "additive_basic";
+    pollster::block_on(check_gradients(device, name, &recording(name)));
 }
 
 #[test]

@@ -109,6 +109,24 @@ impl Gpu {
     /// # Errors
     /// If the driver fails to open it.
     pub async fn open(adapter: &Adapter, checks: Checks) -> Result<Gpu, GpuError> {
+        let request = async |adapter: &wgpu::Adapter, descriptor: &wgpu::DeviceDescriptor<'_>| {
+            adapter.request_device(descriptor).await
+        };
+        Gpu::open_by(adapter, checks, request).await
+    }
+
+    /// Opens an adapter as [`Gpu::open`] does, by a given way from a descriptor to a device.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub async fn open_by(
+        adapter: &Adapter,
+        checks: Checks,
+        request: impl AsyncFn(
+            &wgpu::Adapter,
+            &wgpu::DeviceDescriptor<'_>,
+        ) -> Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError>,
+    ) -> Result<Gpu, GpuError> {
         let mut wanted = wgpu::Features::SUBGROUP
             | wgpu::Features::SHADER_INT64
             | wgpu::Features::TIMESTAMP_QUERY
@@ -129,15 +147,11 @@ impl Gpu {
             ..Default::default()
         };
         let description = adapter.description.clone();
-        let (device, queue) =
-            adapter
-                .raw
-                .request_device(&descriptor)
-                .await
-                .map_err(|e| GpuError::Open {
-                    adapter: description.name.clone(),
-                    reason: e.to_string(),
-                })?;
+        let opened = request(&adapter.raw, &descriptor).await;
+        let (device, queue) = opened.map_err(|e| GpuError::Open {
+            adapter: description.name.clone(),
+            reason: e.to_string(),
+        })?;
         #[cfg(not(target_arch = "wasm32"))]
         let spare = {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -148,7 +162,7 @@ impl Gpu {
             let mut spare = Vec::new();
             for _ in 0..wanted {
                 // If one cannot be opened, the others take over its work.
-                let Ok((device, queue)) = adapter.raw.request_device(&descriptor).await else {
+                let Ok((device, queue)) = request(&adapter.raw, &descriptor).await else {
                     continue;
                 };
                 let lost = Arc::new(AtomicBool::new(false));

@@ -1,7 +1,9 @@
-//! Project tasks that cargo has no commands for: `cargo xtask setup`, `demo`, `test` and `web`.
+//! Project tasks that cargo has no commands for: `cargo xtask setup`, `demo`, `test`, `web` and
+//! `isa`.
 //!
 //! `setup` installs what a fresh machine lacks, `demo` runs the program's main commands, `test`
-//! runs every check of the project, quick ones first, and `web` builds the browser page.
+//! runs every check of the project, quick ones first, `web` builds the browser page, and `isa`
+//! compiles the kernels for cards that are not here.
 //! Each begins with the set-up it needs, and announces what it installs.
 //! This program has two small dependencies, so that the first command on a fresh machine starts
 //! within seconds; pyr-wgpu itself is built and run as a child process.
@@ -11,14 +13,17 @@ mod demo;
 #[path = "../../src/cli/doctor/packages.rs"]
 mod distributions;
 mod facts;
+mod isa;
 mod linters;
 mod matrices;
+mod mesa;
 mod packages;
 mod page;
 mod plan;
 mod setup;
 mod test;
 mod tools;
+mod vectors;
 #[path = "../../src/cli/doctor/vulkan.rs"]
 mod vulkan;
 mod web;
@@ -36,6 +41,8 @@ Tasks:
          images
   test   Installs what is missing for the tests and runs all of them
   web    Builds the browser page in web/dist; --serve also serves it
+  isa    Compiles the kernels for several cards, and compares registers, spills and instructions
+         with the committed table; --update renews the table
   setup  Only installs what is missing for demo and test
 
 benches/README.md has the comparisons with other programs.
@@ -59,8 +66,9 @@ fn run(words: &[&str]) -> Result<(), Failure> {
         ["test"] => test::run(),
         ["setup"] => setup::run(Goal::Tests).map(|()| println!("Nothing is missing.")),
         ["web", options @ ..] if !options.contains(&"--help") => web::run(options),
-        ["--help" | "-h" | "help"] | ["web", ..] => {
-            print!("{USAGE}\n{}", web::HELP);
+        ["isa", options @ ..] if !options.contains(&"--help") => isa::run(options),
+        ["--help" | "-h" | "help"] | ["web" | "isa", ..] => {
+            print!("{USAGE}\n{}\n{}", web::HELP, isa::HELP);
             Ok(())
         }
         [] => Err(usage("no task is given")),
