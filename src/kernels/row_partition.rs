@@ -126,6 +126,15 @@ impl RowPartition {
         ]
     }
 
+    /// The same partition with at most so many rows at a time: for kernels that load many operands
+    /// for a row, which occupy registers.
+    pub(super) fn with_rows(self, most: u32) -> RowPartition {
+        RowPartition {
+            rows_abreast: self.rows_abreast.min(most),
+            ..self
+        }
+    }
+
     /// Workgroups: chunks along x, blocks of columns along y.
     pub(super) fn grid(&self) -> [u32; 3] {
         let block = self.columns.min(self.workgroup);

@@ -44,6 +44,13 @@ pub(super) fn lower(
         true => RowPartition::reduction(y_shape, lowering.target),
         false => RowPartition::new(y_shape, lowering.target),
     };
+    // A window of four pixels is loaded for each row.
+    let pool = op.stride != 1;
+    let partition = if pool {
+        partition.row_by_row()
+    } else {
+        partition
+    };
     let params = Params {
         rows: partition.rows,
         columns: partition.columns,
@@ -67,7 +74,7 @@ pub(super) fn lower(
     constants.extend([
         ("NORMALIZE", u32::from(op.normalize.is_some())),
         ("MOMENTS", u32::from(op.partial_moments)),
-        ("POOL", u32::from(op.stride != 1)),
+        ("POOL", u32::from(pool)),
     ]);
     bindings.push(match results.partial_moments {
         Some(partial) => lowering.slices(partial, partition.slices()),

@@ -12,7 +12,7 @@ pub(crate) fn ragged() -> Vec<Sample> {
     let mut samples = vec![reduction(draw, [3, 41, 37, 5])];
     samples.extend(convolutions(draw, [1, 131, 2], [3, 5]));
     samples.extend(convolutions(draw, [1, 2, 70], [3, 5]));
-    samples.extend(convolutions(draw, [4, 5, 5], [5, 68]));
+    samples.extend(convolutions(draw, [4, 5, 5], [2, 68]));
     samples.extend(convolutions(draw, [2, 3, 3], [68, 5]));
     let maps = draw.real(Shape::channels(&[41, 2, 1, 21]));
     samples.push(sample(ops::GlobalAveragePool { views: 1 }, vec![maps]));

@@ -180,7 +180,7 @@ pub(crate) fn subjects() -> &'static [Subject] {
         let others = steps().into_iter().chain(probes());
         let mut subjects: Vec<Subject> = distinct(all).chain(others).collect();
         for subject in &mut subjects {
-            subject.is_ragged = matches!(&subject.check, Check::Case(sample, _)
+            subject.is_ragged = matches!(&subject.check, Check::Case(sample, _) | Check::Pair(sample, _)
                 if ragged.as_ptr_range().contains(&std::ptr::from_ref(*sample)));
         }
         chosen(subjects)

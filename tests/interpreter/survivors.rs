@@ -70,4 +70,8 @@ pub(crate) const SURVIVORS: &[(&str, &str)] = &[
         "softmax_cross_entropy_grad main: `var largest = logits[first];` is `var largest = logits[(first) + 1u];`",
         "The maximum runs over all classes, wherever it begins.",
     ),
+    (
+        "sum_slices main: `if SLICE_LANES > 1u {` is `if true {`",
+        "A single line of invocations has nothing to add.",
+    ),
 ];

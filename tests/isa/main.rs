@@ -47,9 +47,9 @@ struct Report {
 /// AMD's compiler rounds towards zero where WGSL leaves the rounding to the adapter, and the count
 /// of such instructions finds it.
 fn check_rounding(driver: &Driver) {
-    let source = "@group(0) @binding(0) var<uniform> from: vec4<f32>;
-        @group(0) @binding(1) var<storage, read_write> to: array<u32>;
-        @compute @workgroup_size(1) fn main() { to[0] = pack2x16float(from.xy); }";
+    let source = "@group(0) @binding(0) var<uniform> pair: vec4<f32>;
+        @group(0) @binding(1) var<storage, read_write> packed: array<u32>;
+        @compute @workgroup_size(1) fn main() { packed[0] = pack2x16float(pair.xy); }";
     let compiled = driver.compile(&Kernel {
         name: "pack".to_owned(),
         source: source.into(),

@@ -35,7 +35,11 @@ pub(crate) fn kernels() -> Vec<StepKernel> {
             ..Passes::default()
         };
         let graph = step_graph(&network, 128, &input, Mode::Train, passes).unwrap();
-        let lowered = kernels::lower(&graph, &Target::portable(), &Choices::default());
+        let target = Target {
+            storage_bindings: 16,
+            ..Target::portable()
+        };
+        let lowered = kernels::lower(&graph, &target, &Choices::default());
         let program = lowered.unwrap().program;
         for dispatch in &program.dispatches {
             let kernel = program.kernel_of(dispatch);

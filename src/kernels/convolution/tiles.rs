@@ -154,11 +154,9 @@ impl MatrixTile {
 /// Vectors that an invocation loads before it stages them, of `loads` in a step: at most four,
 /// because they occupy registers beside the sums.
 pub(super) fn load_batch(loads: u32) -> u32 {
-    let batches = (1..=4).rev();
-    batches
-        .into_iter()
-        .find(|batch| loads.is_multiple_of(*batch))
-        .unwrap_or(1)
+    let mut batches = (1..=4).rev();
+    let divisor = batches.find(|batch| loads.is_multiple_of(*batch));
+    divisor.unwrap_or(1)
 }
 
 /// Workgroups that keep a GPU busy: an assumption, because WebGPU does not report the number of
