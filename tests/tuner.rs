@@ -127,7 +127,7 @@ fn layers_of_a_class_share_the_work() {
     };
     assert_eq!((measured, measured_classes), (offers.len(), classes.len()));
     let count = format!("{} layers, {} classes", offers.len(), classes.len());
-    assert!(2 * classes.len() < offers.len(), "{count}");
+    assert!(3 * classes.len() < 2 * offers.len(), "{count}");
     let by_class: HashMap<_, _> = offers
         .iter()
         .map(|offer| (&offer.class, tuned.choices.get(&offer.key)))
@@ -172,7 +172,12 @@ fn caches_of_earlier_versions_are_ignored() {
         measure: true,
         ..Tuner::default()
     };
-    let tuned = complete(&mut tuner, device, &target, &graphs).unwrap();
+    let tuned = loop {
+        let tuned = complete(&mut tuner, device, &target, &graphs).unwrap();
+        if tuned.skipped == 0 {
+            break tuned;
+        }
+    };
     let text = serde_json::to_string(&tuner.memory).unwrap();
     let earlier = text
         .replace(", version 2", "")
@@ -244,8 +249,16 @@ fn check(device: &Device, graphs: &[Graph]) {
         measure: true,
         ..Tuner::default()
     };
-    let first = tune(&mut tuner, &Choices::default());
-    assert!(first.measured > 0 && first.measured == first.choices.iter().count());
+    // The time limit may leave nodes to the next call.
+    let mut measured = 0;
+    let first = loop {
+        let tuned = tune(&mut tuner, &Choices::default());
+        measured += tuned.measured;
+        if tuned.skipped == 0 {
+            break tuned;
+        }
+    };
+    assert!(measured > 0 && measured == first.choices.iter().count());
     // Again without measuring, from the serialised measurements: the same choices.
     let text = serde_json::to_string(&tuner.memory).unwrap();
     let mut tuner = Tuner {

@@ -1,5 +1,7 @@
 //! Runs one graph on an adapter with given operands, for the tuner and the self-checks.
 
+use std::sync::LazyLock;
+
 use super::EngineError;
 use crate::gpu::{BufferRange, Gpu, LoadedPrograms};
 use crate::graph::{Graph, Role, Tensor, Value, interp, precision};
@@ -87,9 +89,8 @@ impl<'a> KernelCheck<'a> {
 
 /// Random operands of a graph, the same for every call.
 pub(super) fn operands(graph: &Graph) -> interp::Store {
-    let numbers = Numbers::new();
     let tensor = |shape: &Shape| {
-        let elements = numbers.of(shape).cycle().take(shape.len());
+        let elements = numbers(shape).cycle().take(shape.len());
         let single = Shape {
             dtype: DType::F32,
             ..shape.clone()
@@ -107,22 +108,16 @@ pub(super) fn external(graph: &Graph) -> impl Iterator<Item = &Value> {
     external.filter(|v| v.role == Role::External && v.shape.dtype != DType::U32)
 }
 
-/// Random numbers, the same for every call, which repeat in larger operands.
-pub(super) struct Numbers(Vec<f32>);
-
-impl Numbers {
-    pub(super) fn new() -> Numbers {
+/// The random numbers that an operand repeats, the same for every call.
+pub(super) fn numbers(shape: &Shape) -> impl Iterator<Item = f32> + Clone {
+    static DRAWN: LazyLock<Vec<f32>> = LazyLock::new(|| {
         let mut stream = Stream::new(0, Purpose::Initialise, 0, 0);
-        Numbers((0..NUMBERS).map(|_| stream.uniform() - 0.5).collect())
-    }
-
-    /// Those that an operand repeats.
-    pub(super) fn of(&self, shape: &Shape) -> impl Iterator<Item = f32> + Clone {
-        // Moments and affine coefficients: variances and scales are positive.
-        let vectors = shape.dims.len() == 2 && shape.dims[0] == 2;
-        let number = move |number: &f32| if vectors { number.abs() + 0.5 } else { *number };
-        self.0.iter().map(number)
-    }
+        (0..NUMBERS).map(|_| stream.uniform() - 0.5).collect()
+    });
+    // Moments and affine coefficients: variances and scales are positive.
+    let vectors = shape.dims.len() == 2 && shape.dims[0] == 2;
+    let number = move |number: &f32| if vectors { number.abs() + 0.5 } else { *number };
+    DRAWN.iter().map(number)
 }
 
 /// The contents of memory of some values.

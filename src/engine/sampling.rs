@@ -6,8 +6,9 @@
 /// Seconds that the runs of a submission should take.
 const SAMPLE: f64 = 0.0015;
 
-/// Maximum number of runs in a submission.
-const MOST: usize = 200;
+/// Maximum number of dispatches in a submission of several runs: enough for fast kernels, and few to
+/// record.
+const MOST: usize = 128;
 
 /// Number of samples, of which the fastest counts.
 const SAMPLES: usize = 2;
@@ -15,13 +16,14 @@ const SAMPLES: usize = 2;
 /// A candidate is not sampled further if it takes this many times the best time.
 const DROP: f64 = 1.5;
 
-/// Seconds per run. `watch` runs it so many times in one submission and returns the seconds from
-/// submission to end, of which an empty submission takes `latency`. What takes much longer than
-/// `best` is timed roughly.
+/// Seconds per run of so many dispatches. `watch` runs them so many times in one submission and
+/// returns the seconds from submission to end, of which an empty submission takes `latency`. What
+/// takes much longer than `best` is timed roughly.
 ///
 /// # Errors
 /// Those of `watch`.
 pub(super) fn seconds_per_run<E>(
+    dispatches: usize,
     latency: f64,
     best: f64,
     mut watch: impl FnMut(usize) -> Result<f64, E>,
@@ -35,7 +37,7 @@ pub(super) fn seconds_per_run<E>(
         return Ok(least);
     }
     for sample in 0..SAMPLES {
-        let runs = runs(least);
+        let runs = runs(least, MOST / dispatches.max(1));
         let seconds = (watch(runs)? - latency).max(0.0) / runs as f64;
         least = match sample {
             0 => seconds,
@@ -48,15 +50,11 @@ pub(super) fn seconds_per_run<E>(
     Ok(least)
 }
 
-/// Runs that take [`SAMPLE`].
-fn runs(seconds: f64) -> usize {
-    let runs = (SAMPLE / seconds).ceil();
-    // Not a number of runs if the time was too short to measure.
-    if runs < MOST as f64 {
-        (runs as usize).max(1)
-    } else {
-        MOST
-    }
+/// Runs that take [`SAMPLE`], but not more than `most`; at least one.
+fn runs(seconds: f64, most: usize) -> usize {
+    // Infinitely many if the time was too short to measure.
+    let runs = (SAMPLE / seconds).ceil().min(most as f64);
+    (runs as usize).max(1)
 }
 
 #[cfg(test)]
@@ -68,7 +66,7 @@ mod tests {
     /// Samples a kernel that takes so long; returns the result and the runs of each submission.
     fn sample(kernel: f64, best: f64) -> (f64, Vec<usize>) {
         let mut submissions = Vec::new();
-        let seconds = seconds_per_run(LATENCY, best, |runs| {
+        let seconds = seconds_per_run(1, LATENCY, best, |runs| {
             submissions.push(runs);
             // The first run of all is slow.
             let extra = if submissions.len() == 1 { 1.0 } else { 0.0 };
@@ -92,6 +90,18 @@ mod tests {
         }
         let (_, submissions) = sample(3e-3, f64::INFINITY);
         assert_eq!(submissions, [1; 2 + SAMPLES]);
+    }
+
+    #[test]
+    fn a_run_of_many_dispatches_is_repeated_less() {
+        for (dispatches, most) in [(2, MOST / 2), (MOST / 2, 2), (2 * MOST, 1)] {
+            let mut largest = 0;
+            let seconds = seconds_per_run(dispatches, LATENCY, 1.0, |runs| {
+                largest = largest.max(runs);
+                Ok::<f64, ()>(LATENCY)
+            });
+            assert_eq!((seconds, largest), (Ok(0.0), most));
+        }
     }
 
     /// The time of all submissions stays near that of the samples.

@@ -6,13 +6,13 @@
 use half::f16;
 
 use super::EngineError;
-use super::kernel_check::{Numbers, external, is_within, tolerance};
+use super::kernel_check::{external, is_within, numbers, tolerance};
 use super::sampling::seconds_per_run;
 use super::trial::Trial;
 use crate::gpu::{BufferRange, Gpu, GpuError, LoadedPrograms};
 use crate::kernels::probe::{DIFFERENCE_SUMS, difference};
 use crate::program::Program;
-use crate::shape::DType;
+use crate::shape::{DType, Shape};
 
 /// Before the names of the first candidate's results, which the others' are compared with.
 const FIRST: &str = "first ";
@@ -23,11 +23,12 @@ const SUMS: &str = "differences";
 /// The candidates of some trials.
 pub(super) struct Timed {
     loaded: LoadedPrograms,
-    numbers: Numbers,
     /// Seconds of an empty submission.
     latency: f64,
     /// For each trial, its first program; the last is that which compares results.
     first_program: Vec<usize>,
+    /// Of each program.
+    dispatches: Vec<usize>,
 }
 
 impl Timed {
@@ -47,6 +48,7 @@ impl Timed {
             }));
             programs.push(comparison(trial));
         }
+        let dispatches = programs.iter().map(|p| p.dispatches.len()).collect();
         let programs: Vec<&Program> = programs.iter().collect();
         let loaded = LoadedPrograms::new(gpu, &programs)?;
         let mut latency = f64::INFINITY;
@@ -55,9 +57,9 @@ impl Timed {
         }
         Ok(Timed {
             loaded,
-            numbers: Numbers::new(),
             latency,
             first_program,
+            dispatches,
         })
     }
 
@@ -72,8 +74,7 @@ impl Timed {
                 offset: 0,
                 bytes: value.shape.bytes(),
             };
-            let pattern = pattern(self.numbers.of(&value.shape), value.shape.dtype);
-            self.loaded.fill(gpu, range, &pattern)?;
+            self.loaded.fill(gpu, range, &pattern(&value.shape))?;
         }
         Ok(())
     }
@@ -90,8 +91,9 @@ impl Timed {
         best: f64,
     ) -> Result<f64, GpuError> {
         let program = self.first_program[trial] + candidate;
+        let dispatches = self.dispatches[program];
         let watch = |runs| self.loaded.seconds(gpu, program, runs);
-        seconds_per_run(self.latency, best, watch)
+        seconds_per_run(dispatches, self.latency, best, watch)
     }
 
     /// Whether the candidate that has run last has the results of the first one.
@@ -122,12 +124,17 @@ impl Timed {
 }
 
 /// Contents of memory that an operand repeats; they fill the padding of channels too.
-fn pattern(numbers: impl Iterator<Item = f32>, dtype: DType) -> Vec<u8> {
-    match dtype {
-        DType::F16 => numbers
-            .flat_map(|number| f16::from_f32(number).to_le_bytes())
-            .collect(),
-        DType::F32 | DType::U32 => numbers.flat_map(f32::to_le_bytes).collect(),
+fn pattern(shape: &Shape) -> Vec<u8> {
+    let numbers = numbers(shape);
+    match shape.dtype {
+        DType::F16 => {
+            let halves: Vec<u16> = numbers.map(|n| f16::from_f32(n).to_bits()).collect();
+            bytemuck::cast_slice(&halves).to_vec()
+        }
+        DType::F32 | DType::U32 => {
+            let numbers: Vec<f32> = numbers.collect();
+            bytemuck::cast_slice(&numbers).to_vec()
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::shape::Shape;
 
 /// Pixels of the feature maps on which kernels are compared with the CPU device: a few tiles. More,
 /// if lowering uses other kernels for so few.
-const PIXELS: usize = 576;
+const PIXELS: usize = 320;
 
 /// A node with some of the kernels that can compute it.
 pub(super) struct Trial {
