@@ -61,7 +61,7 @@ pub(super) fn lower(
     // An adapter may offer too few bindings for both in one kernel.
     let fused = reduction.filter(|_| lowering.target.storage_bindings >= PARTIAL.bindings.len());
     let partition = match fused {
-        Some(_) => RowPartition::reduction(shape, lowering.target),
+        Some(_) => RowPartition::reduction(shape, lowering.target).with_rows(2),
         None => RowPartition::new(shape, lowering.target),
     };
     // Without a shortcut the shader does not read its gradient.

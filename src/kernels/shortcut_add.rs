@@ -46,11 +46,7 @@ pub(super) fn lower(
     };
     // A window of four pixels is loaded for each row.
     let pool = op.stride != 1;
-    let partition = if pool {
-        partition.row_by_row()
-    } else {
-        partition
-    };
+    let partition = partition.with_rows(if pool { 1 } else { u32::MAX });
     let params = Params {
         rows: partition.rows,
         columns: partition.columns,
