@@ -22,7 +22,7 @@ pub(crate) fn test() -> Result<Outcome, Failure> {
         return skipped("there is no lavapipe with matrix units");
     };
     let runner = format!("{} {}", mesa.linker().display(), mesa.libraries().join(" "));
-    let mut command = cargo(&["test", "--test", "matrices"]);
+    let mut command = cargo(&["test", "--workspace", "--test", "matrices"]);
     command
         .env(RUNNER, runner)
         .env("VK_DRIVER_FILES", mesa.driver("lvp"))

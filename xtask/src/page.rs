@@ -16,7 +16,7 @@ pub(crate) fn test() -> Result<Outcome, Failure> {
     let checks = web::target().join("page").join("checks");
     web::make_checks(&checks)?;
     // The tests compare with the command line.
-    let binary = ["build", "--locked", "--bin", "pyr-wgpu"];
+    let binary = ["build", "--locked", "--workspace", "--bin", "pyr-wgpu"];
     succeed(&mut cargo(&binary), "building the command line")?;
     let folder = root().join("web").join("tests");
     install(&folder)?;

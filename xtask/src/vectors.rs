@@ -9,8 +9,9 @@ use crate::test::Outcome;
 const WIDTHS: [[&str; 2]; 2] = [["128", "4"], ["512", "16"]];
 
 /// The test of `tests/parity.rs` that runs on an adapter.
-const TEST: [&str; 6] = [
+const TEST: [&str; 7] = [
     "test",
+    "--workspace",
     "--test",
     "parity",
     "--",

@@ -177,7 +177,14 @@ fn compile(cards: &[&'static Card], texts: Option<&Path>) -> Result<Vec<Measured
 
 /// Builds the test program, and returns its path.
 fn build() -> Result<PathBuf, Failure> {
-    let mut command = cargo(&["test", "--test", "isa", "--no-run", "--message-format=json"]);
+    let mut command = cargo(&[
+        "test",
+        "--workspace",
+        "--test",
+        "isa",
+        "--no-run",
+        "--message-format=json",
+    ]);
     let output = command.stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| cannot_start(&command, &error))?;
     if !output.status.success() {
