@@ -163,14 +163,14 @@ fn compute_tile(group: vec3<u32>, groups: vec3<u32>, invocation: Invocation) {
             var loaded: array<ActivationVec, LOAD_BATCH>;
             var inside: array<bool, LOAD_BATCH>;
             for (var j = 0u; j < LOAD_BATCH; j++) { //@unroll
-                const i = batch * LOAD_BATCH + j;
+                let i = batch * LOAD_BATCH + j;
                 let row = source_row[i] + a;
                 let column = source_column[i] + b;
                 inside[j] = valid && row < parameters.source_height && column < parameters.source_width;
                 loaded[j] = source[select(0u, source_index[i] + source_step, inside[j])];
             }
             for (var j = 0u; j < LOAD_BATCH; j++) { //@unroll
-                const i = batch * LOAD_BATCH + j;
+                let i = batch * LOAD_BATCH + j;
                 let x = normalize_input(unpack_activation(loaded[j]), input_norm);
                 stage_source(depth, slot + i * ABREAST, select(vec4<f32>(0.0), x, inside[j]));
             }

@@ -297,10 +297,10 @@ mod tests {
                     "{what}"
                 );
                 assert_eq!(tile.workgroup % tile.depth, 0, "{what}");
-                let rows = tile.tile_rows();
-                let pixels = tile.workgroup / rows;
+                let lines = tile.tile_rows();
+                let pixels = tile.workgroup / lines;
                 assert!(
-                    group == 1 || tile.workgroup % rows == 0 && tile.depth % pixels == 0,
+                    group == 1 || tile.workgroup % lines == 0 && tile.depth % pixels == 0,
                     "{what}"
                 );
                 // Bytes as the shaders declare them.
