@@ -1,10 +1,9 @@
 //! Input gradient of a convolution: see [`super::convolution`].
 
 use super::Cpu;
-use super::batch_norm::Channels;
 use super::call::Call;
 use super::convolution::{Convolution, Filter, Method};
-use super::normalize_grad_reduce::reduce;
+use super::normalize_grad_reduce::reduce_result;
 use crate::graph::ops::{Conv2dGradInput, Taps};
 
 pub(super) fn run(cpu: &Cpu, op: &Conv2dGradInput, mut call: Call<'_>) {
@@ -29,12 +28,6 @@ pub(super) fn run(cpu: &Cpu, op: &Conv2dGradInput, mut call: Call<'_>) {
     };
     let dx = call.result(results.dx);
     convolution.run(cpu, filter, None, dx);
-    if let (Some(op), Some(norm), Some(partial)) =
-        (&op.partial_affine, named.norm, results.partial_affine)
-    {
-        let (moments, affine) = (call.numbers(norm.moments), call.numbers(norm.affine));
-        let channels = Channels::new(result.channels, moments, affine, op.epsilon);
-        let operands = [call.numbers(norm.x), dx];
-        reduce(cpu, op, &channels, operands, call.result(partial));
-    }
+    let partial = results.partial_affine;
+    reduce_result(cpu, &op.partial_affine, named.norm, dx, partial, &mut call);
 }

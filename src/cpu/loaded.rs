@@ -52,10 +52,11 @@ impl LoadedGraphs {
         graphs: Vec<Graph>,
         lasting: &LastingMemory,
     ) -> Result<LoadedGraphs, OutOfMemory> {
-        let bytes = needed_bytes(&cpu, &graphs, lasting);
-        memory::check(bytes)?;
         let plans = plans(&graphs);
         let slots = shared_slots(&plans);
+        let bytes =
+            lasting.bytes() + slots.iter().sum::<u64>() + packed_bytes(&cpu, &graphs, lasting);
+        memory::check(bytes)?;
         let slots = slots.iter().map(|bytes| *bytes as usize / 4);
         let regions = lasting.regions.iter().map(|region| region.words);
         let memory: Result<Vec<_>, OutOfMemory> = regions.chain(slots).map(memory::zeros).collect();
@@ -173,13 +174,16 @@ fn kept_weights<'a>(
     })
 }
 
+/// Bytes of all kept packed weights.
+fn packed_bytes(cpu: &Cpu, graphs: &[Graph], lasting: &LastingMemory) -> u64 {
+    let graphs = graphs.iter();
+    let kept = graphs.flat_map(|graph| kept_weights(cpu, graph, lasting).flatten());
+    kept.map(|(_, len)| 4 * len as u64).sum()
+}
+
 /// Bytes that graphs need which are loaded together: lasting values, slots, kept packed weights.
 pub fn needed_bytes(cpu: &Cpu, graphs: &[Graph], lasting: &LastingMemory) -> u64 {
-    let kept = graphs
-        .iter()
-        .flat_map(|graph| kept_weights(cpu, graph, lasting).flatten());
-    let packed: u64 = kept.map(|(_, len)| 4 * len as u64).sum();
-    lasting.bytes() + temporary_bytes(graphs) + packed
+    lasting.bytes() + temporary_bytes(graphs) + packed_bytes(cpu, graphs, lasting)
 }
 
 /// Bytes of the slots that hold the temporary values of graphs which are loaded together.

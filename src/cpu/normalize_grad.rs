@@ -7,7 +7,7 @@ use super::Cpu;
 use super::batch_norm::{Channels, masked};
 use super::call::Call;
 use super::columns::{for_each_vector, vectors};
-use super::normalize_grad_reduce::reduce;
+use super::normalize_grad_reduce::reduce_result;
 use super::shortcut::PoolBackward;
 use super::simd::SimdKernel;
 use crate::graph::ops::NormalizeGrad;
@@ -50,14 +50,8 @@ pub(super) fn run(cpu: &Cpu, op: &NormalizeGrad, mut call: Call<'_>) {
             );
         }
     });
-    if let (Some(op), Some(norm), Some(partial)) =
-        (&op.partial_affine, named.norm, results.partial_affine)
-    {
-        let (moments, affine) = (call.numbers(norm.moments), call.numbers(norm.affine));
-        let channels = Channels::new(count, moments, affine, op.epsilon);
-        let operands = [call.numbers(norm.x), dx];
-        reduce(cpu, op, &channels, operands, call.result(partial));
-    }
+    let partial = results.partial_affine;
+    reduce_result(cpu, &op.partial_affine, named.norm, dx, partial, &mut call);
 }
 
 /// The gradient of some rows.

@@ -8,7 +8,7 @@ use super::batch_norm::{Channels, masked};
 use super::call::Call;
 use super::columns::for_each_vector;
 use super::simd::SimdKernel;
-use crate::graph::ops::NormalizeGradReduce;
+use crate::graph::ops::{NormalizeGradReduce, NormalizedOperands};
 
 pub(super) fn run(cpu: &Cpu, op: &NormalizeGradReduce, mut call: Call<'_>) {
     let named = op.inputs(&call.operands());
@@ -24,8 +24,26 @@ pub(super) fn run(cpu: &Cpu, op: &NormalizeGradReduce, mut call: Call<'_>) {
     );
 }
 
+/// The reduction of a gradient dy that another operator has computed, if its node has a result for
+/// it.
+pub(super) fn reduce_result(
+    cpu: &Cpu,
+    op: &Option<NormalizeGradReduce>,
+    norm: Option<NormalizedOperands<usize>>,
+    dy: &[f32],
+    result: Option<usize>,
+    call: &mut Call<'_>,
+) {
+    if let (Some(op), Some(norm), Some(result)) = (op, norm, result) {
+        let x = call.plane(norm.x);
+        let (moments, affine) = (call.numbers(norm.moments), call.numbers(norm.affine));
+        let channels = Channels::new(x.channels, moments, affine, op.epsilon);
+        reduce(cpu, op, &channels, [x.numbers, dy], call.result(result));
+    }
+}
+
 /// Gradients of scale and shift, from x and dy.
-pub(super) fn reduce(
+fn reduce(
     cpu: &Cpu,
     op: &NormalizeGradReduce,
     channels: &Channels,

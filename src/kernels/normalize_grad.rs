@@ -1,11 +1,11 @@
 //! Host half of `shaders/normalize_grad.wgsl` and `shaders/normalize_grad_partial.wgsl`.
 
 use super::lowering::{Launch, LowerError, Lowering};
-use super::normalize_grad_reduce::launch_partial;
+use super::normalize_grad_reduce::separate_dispatch;
 use super::row_partition::RowPartition;
 use super::shader::{Shader, parameters, shader};
 use crate::graph::Node;
-use crate::graph::ops::{NormalizeGrad, NormalizeGradInputs, NormalizeGradReduceInputs};
+use crate::graph::ops::{NormalizeGrad, NormalizeGradInputs};
 use crate::shape::LANES;
 
 pub(super) const SHADER: Shader = shader!(
@@ -124,15 +124,7 @@ pub(super) fn lower(
     };
     lowering.launch(dx, launch);
     if let (Some(((op, norm), partial)), None) = (reduction, fused) {
-        let partition = RowPartition::reduction(shape, lowering.target);
-        let slices = lowering.slices(partial, partition.slices());
-        let operands = NormalizeGradReduceInputs {
-            x: norm.x,
-            dy: dx,
-            moments: norm.moments,
-            affine: norm.affine,
-        };
-        launch_partial(lowering, op, operands, partial, &partition, slices);
+        separate_dispatch(lowering, op, norm, dx, partial);
     }
     Ok(())
 }

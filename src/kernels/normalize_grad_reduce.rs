@@ -5,7 +5,7 @@ use super::lowering::{Launch, LowerError, Lowering};
 use super::row_partition::RowPartition;
 use super::shader::{Shader, shader};
 use super::sum_slices;
-use crate::graph::ops::{NormalizeGradReduce, NormalizeGradReduceInputs};
+use crate::graph::ops::{NormalizeGradReduce, NormalizeGradReduceInputs, NormalizedOperands};
 use crate::graph::{Node, ValueId};
 use crate::program::Binding;
 
@@ -30,9 +30,30 @@ pub(super) fn lower(
     Ok(())
 }
 
+/// Reduces a gradient dy after the kernel that computes it, where that has no epilogue for it:
+/// writes the partial gradients of scale and shift to `partial`.
+pub(super) fn separate_dispatch(
+    lowering: &mut Lowering<'_>,
+    op: &NormalizeGradReduce,
+    norm: NormalizedOperands<ValueId>,
+    dy: ValueId,
+    partial: ValueId,
+) {
+    let partition = RowPartition::reduction(lowering.shape(dy), lowering.target);
+    let slices = lowering.slices(partial, partition.slices());
+    let NormalizedOperands { x, moments, affine } = norm;
+    let operands = NormalizeGradReduceInputs {
+        x,
+        dy,
+        moments,
+        affine,
+    };
+    launch_partial(lowering, op, operands, partial, &partition, slices);
+}
+
 /// Emits the dispatch that writes the partial gradients of scale and shift, one slice for each
 /// of `partition`, to `partial`.
-pub(super) fn launch_partial(
+fn launch_partial(
     lowering: &mut Lowering<'_>,
     op: &NormalizeGradReduce,
     operands: NormalizeGradReduceInputs<ValueId>,

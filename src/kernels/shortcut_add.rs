@@ -40,13 +40,15 @@ pub(super) fn lower(
     let results = op.outputs(&node.outputs);
     let (branch, y) = (named.branch, results.y);
     let (y_shape, x_shape) = (lowering.shape(y), lowering.shape(named.x));
-    let partition = match op.partial_moments {
+    let pool = op.stride != 1;
+    let mut partition = match op.partial_moments {
         true => RowPartition::reduction(y_shape, lowering.target),
         false => RowPartition::new(y_shape, lowering.target),
     };
-    // A window of four pixels is loaded for each row.
-    let pool = op.stride != 1;
-    let partition = partition.with_rows(if pool { 1 } else { u32::MAX });
+    if pool {
+        // A window of four pixels is loaded for each row.
+        partition = partition.with_rows(1);
+    }
     let params = Params {
         rows: partition.rows,
         columns: partition.columns,

@@ -3,7 +3,7 @@
 use super::super::Tensor;
 use super::convolution::{cases, check, flops, for_each_product, weights};
 use super::named::{inputs, named, outputs};
-use super::normalize_grad_reduce::reduced;
+use super::normalize_grad_reduce::{partial_shape, partial_sums};
 use super::{Draw, HalfMaps, NormalizeGradReduce, Operator, Sample, Window, nhwc, require};
 use crate::shape::Shape;
 
@@ -60,12 +60,7 @@ impl Operator for Conv2dGradInput {
         require(expected == [p, q] && c == o, || {
             format!("the output gradient must be [{n}, {expected:?}, {o}]")
         })?;
-        let mut partial_affine = None;
-        if let (Some(reduce), Some(norm)) = (&self.partial_affine, norm) {
-            let operands = reduced(norm, &x);
-            let daffine = reduce.infer(&operands)?.remove(0);
-            partial_affine = Some(Shape::slices(&daffine.dims));
-        }
+        let partial_affine = partial_shape(&self.partial_affine, norm, &x)?;
         let dx = x;
         Ok(Conv2dGradInputOutputs { dx, partial_affine }.list())
     }
@@ -88,13 +83,7 @@ impl Operator for Conv2dGradInput {
             },
         );
         let dx = Tensor::real(Shape::channels(&[n, h, wide, i]), dx);
-        let mut partial_affine = None;
-        if let (Some(reduce), Some(norm)) = (&self.partial_affine, norm) {
-            let operands = reduced(norm, &dx);
-            let daffine = reduce.reference(&operands).remove(0);
-            let slices = Shape::slices(&daffine.shape.dims);
-            partial_affine = Some(Tensor::real(slices, daffine.values().to_vec()));
-        }
+        let partial_affine = partial_sums(&self.partial_affine, norm, &dx);
         Conv2dGradInputOutputs { dx, partial_affine }.list()
     }
 

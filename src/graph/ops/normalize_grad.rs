@@ -3,7 +3,7 @@
 use super::super::Tensor;
 use super::batch_norm::{Channel, cases, check, numbers};
 use super::named::{inputs, named, outputs};
-use super::normalize_grad_reduce::reduced;
+use super::normalize_grad_reduce::{partial_shape, partial_sums};
 use super::{Draw, HalfMaps, NormalizeGradReduce, Operator, Sample, ShortcutGrad, require};
 use crate::shape::Shape;
 
@@ -76,11 +76,7 @@ impl Operator for NormalizeGrad {
                 format!("the gradient of the shortcut must be {x}")
             })?;
         }
-        let mut partial_affine = None;
-        if let (Some(reduce), Some(norm)) = (&self.partial_affine, norm) {
-            let daffine = reduce.infer(&reduced(norm, x))?.remove(0);
-            partial_affine = Some(Shape::slices(&daffine.dims));
-        }
+        let partial_affine = partial_shape(&self.partial_affine, norm, x)?;
         let dx = x.clone();
         Ok(NormalizeGradOutputs { dx, partial_affine }.list())
     }
@@ -111,12 +107,7 @@ impl Operator for NormalizeGrad {
             }
         }
         let dx = Tensor::real(x.shape.clone(), values);
-        let mut partial_affine = None;
-        if let (Some(reduce), Some(norm)) = (&self.partial_affine, named.norm) {
-            let daffine = reduce.reference(&reduced(norm, &dx)).remove(0);
-            let slices = Shape::slices(&daffine.shape.dims);
-            partial_affine = Some(Tensor::real(slices, daffine.values().to_vec()));
-        }
+        let partial_affine = partial_sums(&self.partial_affine, named.norm, &dx);
         NormalizeGradOutputs { dx, partial_affine }.list()
     }
 

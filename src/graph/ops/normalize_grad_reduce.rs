@@ -80,9 +80,34 @@ impl Operator for NormalizeGradReduce {
     }
 }
 
-/// Operands of the reduction of a gradient that another operator computes: those of the
-/// normalisation, and the gradient.
-pub(super) fn reduced<T>(norm: NormalizedOperands<T>, dy: T) -> Vec<T> {
+/// Shape of the partial sums of a reduction whose gradient `dy` another operator computes, if it is
+/// to reduce it.
+pub(super) fn partial_shape(
+    reduce: &Option<NormalizeGradReduce>,
+    norm: Option<NormalizedOperands<&Shape>>,
+    dy: &Shape,
+) -> Result<Option<Shape>, String> {
+    let Some((reduce, norm)) = reduce.as_ref().zip(norm) else {
+        return Ok(None);
+    };
+    let daffine = reduce.infer(&reduced(norm, dy))?.remove(0);
+    Ok(Some(Shape::slices(&daffine.dims)))
+}
+
+/// The partial sums: a single slice.
+pub(super) fn partial_sums(
+    reduce: &Option<NormalizeGradReduce>,
+    norm: Option<NormalizedOperands<&Tensor>>,
+    dy: &Tensor,
+) -> Option<Tensor> {
+    let (reduce, norm) = reduce.as_ref().zip(norm)?;
+    let daffine = reduce.reference(&reduced(norm, dy)).remove(0);
+    let slices = Shape::slices(&daffine.shape.dims);
+    Some(Tensor::real(slices, daffine.values().to_vec()))
+}
+
+/// Operands of the reduction: those of the normalisation, and the gradient.
+fn reduced<T>(norm: NormalizedOperands<T>, dy: T) -> Vec<T> {
     let NormalizedOperands { x, moments, affine } = norm;
     let operands = NormalizeGradReduceInputs {
         x,

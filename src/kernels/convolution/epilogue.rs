@@ -6,7 +6,7 @@ use super::super::lowering::Lowering;
 use super::super::row_partition::RowPartition;
 use super::super::{batch_moments, normalize_grad_reduce};
 use crate::graph::ValueId;
-use crate::graph::ops::{NormalizeGradReduce, NormalizeGradReduceInputs, NormalizedOperands};
+use crate::graph::ops::{NormalizeGradReduce, NormalizedOperands};
 use crate::program::Binding;
 
 /// A reduction of the result that the graph requests.
@@ -73,23 +73,14 @@ pub(super) fn separate_dispatch(
     reduction: Reduction<'_>,
     result: ValueId,
 ) {
-    let partition = RowPartition::reduction(lowering.shape(result), lowering.target);
     match reduction {
         Reduction::Moments { partial } => {
+            let partition = RowPartition::reduction(lowering.shape(result), lowering.target);
             let slices = lowering.slices(partial, partition.slices());
             batch_moments::launch_partial(lowering, result, partial, &partition, slices);
         }
         Reduction::Affine { partial, op, norm } => {
-            let operands = NormalizeGradReduceInputs {
-                x: norm.x,
-                dy: result,
-                moments: norm.moments,
-                affine: norm.affine,
-            };
-            let slices = lowering.slices(partial, partition.slices());
-            normalize_grad_reduce::launch_partial(
-                lowering, op, operands, partial, &partition, slices,
-            );
+            normalize_grad_reduce::separate_dispatch(lowering, op, norm, result, partial);
         }
     }
 }
