@@ -19,7 +19,7 @@ use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
 use pyr_wgpu::model::{BatchAugmentation, Input, Network, Preprocessing, names, preset};
 use pyr_wgpu::program::{Access, Kernel, MatrixUnit, Needs, Program};
 use pyr_wgpu::selftest::{Case, stands};
-use pyr_wgpu::shape::PixelFormat;
+use pyr_wgpu::shape::{DType, PixelFormat, Shape};
 use pyr_wgpu::train::{Mode, step_graph};
 
 /// WebGPU's default limits.
@@ -138,6 +138,13 @@ fn all_kernels() -> Kernels {
     }
     for kernel in probes() {
         all.0.insert(kernel.name.clone(), kernel);
+    }
+    for dtype in [DType::F32, DType::F16] {
+        let shape = Shape {
+            dtype,
+            ..Shape::channels(&[2, 4])
+        };
+        all.of_program(kernels::probe::difference(&[("x", "y", &shape)], "sums"));
     }
     all
 }

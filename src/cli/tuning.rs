@@ -75,6 +75,7 @@ pub(super) fn complete(
     let tuned = tuner.complete(device, &target, graphs, choices);
     let Tuned {
         choices,
+        classes,
         measured,
         skipped,
         seconds,
@@ -93,7 +94,7 @@ pub(super) fn complete(
     }
     if measured > 0 {
         log.say(&format!(
-            "kernels: {measured} layers measured in {seconds:.1} s"
+            "kernels: {measured} layers in {classes} classes of shape measured in {seconds:.1} s"
         ));
     }
     if let Some(seconds) = check_seconds {
@@ -103,7 +104,8 @@ pub(super) fn complete(
     }
     if skipped > 0 {
         log.say(&format!(
-            "kernels: {skipped} layers were not measured for lack of time; the next run continues"
+            "kernels: {skipped} layers were not measured for lack of time, and use the kernels of \
+             similar ones or the built-in choice; the next run continues"
         ));
     }
     Ok(choices)

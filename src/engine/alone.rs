@@ -1,8 +1,8 @@
 //! One node of a graph as a graph of its own, to be timed and compared.
 
-use crate::graph::{Graph, Node, Role, Value, ValueId, interp};
+use crate::graph::{Graph, Node, Op, Role, Value, ValueId, interp};
 use crate::kernels::{self, Choices, Offer, Target};
-use crate::shape::{DType, Layout};
+use crate::shape::{DType, Layout, Shape};
 
 use super::EngineError;
 
@@ -76,6 +76,53 @@ impl Alone {
         alone
     }
 
+    /// Images in a batch.
+    pub(super) fn images(&self) -> usize {
+        self.maps().map(|map| map.dims[0]).max().unwrap_or(1)
+    }
+
+    /// The fewest images whose feature maps all have so many pixels.
+    pub(super) fn images_with(&self, pixels: usize) -> usize {
+        let images = self.maps().map(|map| {
+            let image = map.dims[1] * map.dims[2];
+            pixels.div_ceil(image.max(1))
+        });
+        images.max().unwrap_or(1).min(self.images())
+    }
+
+    fn maps(&self) -> impl Iterator<Item = &Shape> {
+        let shapes = self.graph.values.iter().map(|value| &value.shape);
+        shapes.filter(|shape| is_map(shape))
+    }
+
+    /// The same node on another number of images.
+    pub(super) fn with_images(&self, images: usize) -> Alone {
+        let before = self.images();
+        let mut graph = self.graph.clone();
+        for value in &mut graph.values {
+            if is_map(&value.shape) {
+                value.shape.dims[0] = images;
+            }
+        }
+        for node in &mut graph.nodes {
+            if let Op::MergeMoments(op) = &mut node.op {
+                op.rows = op.rows / before * images;
+            }
+        }
+        Alone {
+            graph,
+            operands: self.operands.clone(),
+            results: self.results.clone(),
+        }
+    }
+
+    /// Names of the results that a run does not read: others change with every run.
+    pub(super) fn new_results(&self) -> Vec<String> {
+        let is_read = |id: ValueId| self.operands.iter().any(|(_, operand)| *operand == id);
+        let results = self.results.iter().filter(|(_, id, _)| !is_read(*id));
+        results.map(|(name, ..)| name.clone()).collect()
+    }
+
     fn declare(&mut self, graph: &Graph, id: ValueId, name: &str, role: Role) -> ValueId {
         self.graph.values.push(Value {
             name: name.to_owned(),
@@ -103,6 +150,11 @@ impl Alone {
         let lowered = kernels::lower(&self.graph, target, &Choices::default())?;
         Ok(lowered.offers.into_iter().next())
     }
+}
+
+/// Whether a value has the axes N, H, W, C.
+fn is_map(shape: &Shape) -> bool {
+    shape.layout == Layout::Channels && shape.dims.len() == 4
 }
 
 /// The name under which [`Alone::operands_from`] finds a value.

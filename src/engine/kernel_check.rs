@@ -1,8 +1,10 @@
 //! Runs one graph on an adapter with given operands, for the tuner and the self-checks.
 
+use std::sync::LazyLock;
+
 use super::EngineError;
 use crate::gpu::{BufferRange, Gpu, LoadedPrograms};
-use crate::graph::{Graph, Role, Tensor, interp, precision};
+use crate::graph::{Graph, Role, Tensor, Value, interp, precision};
 use crate::kernels::{self, Choices, Lowered, Target};
 use crate::rng::{Purpose, Stream};
 use crate::shape::{DType, Shape};
@@ -13,8 +15,9 @@ use crate::shape::{DType, Shape};
 const AGREE: f64 = 1e-4;
 const AGREE_HALF: f64 = 2e-3;
 
-/// Number of random values, which repeat in larger operands.
-const NUMBERS: usize = 1 << 16;
+/// Number of random values: twice an odd number, so that the parts of large operands at multiples of
+/// a power of two differ.
+const NUMBERS: usize = (1 << 16) - 6;
 
 /// Contents of memory by the names of values.
 pub(super) type Words = Vec<(String, Vec<u32>)>;
@@ -86,24 +89,35 @@ impl<'a> KernelCheck<'a> {
 
 /// Random operands of a graph, the same for every call.
 pub(super) fn operands(graph: &Graph) -> interp::Store {
-    let mut stream = Stream::new(0, Purpose::Initialise, 0, 0);
-    let numbers: Vec<f32> = (0..NUMBERS).map(|_| stream.uniform() - 0.5).collect();
-    let external = graph.values.iter();
-    let external = external.filter(|v| v.role == Role::External && v.shape.dtype != DType::U32);
     let tensor = |shape: &Shape| {
-        // Moments and affine coefficients: variances and scales are positive.
-        let vectors = shape.dims.len() == 2 && shape.dims[0] == 2;
-        let number = |number: &f32| if vectors { number.abs() + 0.5 } else { *number };
-        let elements = numbers.iter().map(number).cycle().take(shape.len());
+        let elements = numbers(shape).cycle().take(shape.len());
         let single = Shape {
             dtype: DType::F32,
             ..shape.clone()
         };
         Tensor::real(single, elements.map(f64::from).collect()).stored_as(shape)
     };
-    external
+    external(graph)
         .map(|value| (value.name.clone(), tensor(&value.shape)))
         .collect()
+}
+
+/// The operands of a graph that are not indices.
+pub(super) fn external(graph: &Graph) -> impl Iterator<Item = &Value> {
+    let external = graph.values.iter();
+    external.filter(|v| v.role == Role::External && v.shape.dtype != DType::U32)
+}
+
+/// The random numbers that an operand repeats, the same for every call.
+pub(super) fn numbers(shape: &Shape) -> impl Iterator<Item = f32> + Clone {
+    static DRAWN: LazyLock<Vec<f32>> = LazyLock::new(|| {
+        let mut stream = Stream::new(0, Purpose::Initialise, 0, 0);
+        (0..NUMBERS).map(|_| stream.uniform() - 0.5).collect()
+    });
+    // Moments and affine coefficients: variances and scales are positive.
+    let vectors = shape.dims.len() == 2 && shape.dims[0] == 2;
+    let number = move |number: &f32| if vectors { number.abs() + 0.5 } else { *number };
+    DRAWN.iter().map(number)
 }
 
 /// The contents of memory of some values.
@@ -114,11 +128,15 @@ pub(super) fn words(store: &interp::Store) -> Words {
 
 /// Whether two results of a graph are equal up to rounding.
 pub(super) fn agree(graph: &Graph, expected: &[f64], found: &[f64]) -> bool {
-    let limit = match precision::is_half(graph) {
+    near(expected, found, tolerance(graph))
+}
+
+/// Largest relative difference of two results of a graph that are equal up to rounding.
+pub(super) fn tolerance(graph: &Graph) -> f64 {
+    match precision::is_half(graph) {
         true => AGREE_HALF,
         false => AGREE,
-    };
-    near(expected, found, limit)
+    }
 }
 
 /// Whether the relative difference (in the Euclidean norm) is at most `limit`; not with a NaN.
@@ -129,6 +147,11 @@ pub(super) fn near(expected: &[f64], found: &[f64], limit: f64) -> bool {
         distance += (a - b) * (a - b);
         length += a * a;
     }
+    is_within(limit, [distance, length])
+}
+
+/// The same from the squares of the difference's norm and of one result's.
+pub(super) fn is_within(limit: f64, [distance, length]: [f64; 2]) -> bool {
     distance <= limit * limit * length
 }
 

@@ -13,10 +13,20 @@ mod device;
 #[cfg(not(target_arch = "wasm32"))]
 mod golden;
 mod kernel_check;
+#[cfg(not(target_arch = "wasm32"))]
+mod layer;
 mod matrices;
+#[cfg(not(target_arch = "wasm32"))]
+mod measure;
 mod memory;
 #[cfg(not(target_arch = "wasm32"))]
 mod on_cpu;
+#[cfg(not(target_arch = "wasm32"))]
+mod sampling;
+#[cfg(not(target_arch = "wasm32"))]
+mod timed;
+#[cfg(not(target_arch = "wasm32"))]
+mod trial;
 #[cfg(not(target_arch = "wasm32"))]
 mod tuner;
 #[cfg(not(target_arch = "wasm32"))]

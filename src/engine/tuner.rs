@@ -1,26 +1,29 @@
 //! The tuner: measures on the adapter which kernel computes a node fastest, checks the kernels,
 //! and caches the result.
 //!
-//! A built-in table cannot cover every adapter. Each node with several candidates
-//! ([`crate::kernels::Offer`]) is therefore run alone, on random operands, with each of them.
+//! A built-in table cannot cover every adapter. Nodes with several candidates
+//! ([`crate::kernels::Offer`]) are therefore grouped into classes of shape
+//! ([`crate::kernels::ShapeClass`]), and of each class one node is run alone, on random operands,
+//! with each of them ([`super::measure`]). Classes with most of the step's operations come first.
+//! Nodes of classes that exceed the time limit of tuning take the choice for the nearest class that
+//! was measured, if it is near, or keep their default.
 //!
-//! Drivers have bugs, so no kernel is trusted. A candidate whose results differ from those of the
-//! CPU device is excluded from then on, as is one that the driver rejects. Before an adapter is
-//! used with a precision for the first time, the chosen kernels also run a golden network
-//! ([`Golden`]); one that fails there is excluded, and others are chosen.
-//! Nodes that exceed the time limit of tuning keep their default.
+//! Drivers have bugs, so no kernel is trusted. A kernel that is chosen by measuring has been
+//! compared with the CPU device; one whose results differ is excluded from then on, as is one that
+//! the driver rejects. Before an adapter is used with a precision for the first time, the chosen
+//! kernels also run a golden network ([`Golden`]); one that fails there is excluded, and others are
+//! chosen.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::alone::Alone;
 use super::golden::{Fault, Golden};
-use super::kernel_check::{KernelCheck, Words, agree, operands, words};
-use super::on_cpu::on_cpu;
-use super::tuning_cache::{Known, TuningCache};
+use super::layer::{Layer, classes, layers, nearest};
+use super::measure::{Measure, WRONG, faulty};
+use super::tuning_cache::TuningCache;
 use super::{Device, EngineError};
-use crate::gpu::{Gpu, GpuError, LoadedPrograms};
-use crate::graph::{Graph, Precision, Tensor, precision};
-use crate::kernels::{self, Choices, Offer, Target};
+use crate::graph::{Graph, Precision, precision};
+use crate::kernels::{self, Choices, Target};
 
 /// Completes a table of kernel choices.
 #[derive(Clone, Debug, Default)]
@@ -38,9 +41,11 @@ pub struct Tuner {
 pub struct Tuned {
     /// The given choices, completed with cached and measured ones.
     pub choices: Choices,
-    /// Number of nodes that were measured.
+    /// Number of classes of shape that were measured.
+    pub classes: usize,
+    /// Number of layers (keys in the table of choices) in these classes.
     pub measured: usize,
-    /// Number of nodes that remain to be measured.
+    /// Number of layers that remain to be measured.
     pub skipped: usize,
     /// Duration of measuring in seconds.
     pub seconds: f64,
@@ -52,16 +57,6 @@ pub struct Tuned {
 
 /// Time limit of tuning in seconds: on hardware, and on software adapters, which compile slowly.
 const SECONDS: [f64; 2] = [3.0, 10.0];
-
-/// Length of a sample in seconds, and number of samples, of which the fastest counts.
-const SAMPLE: f64 = 0.002;
-const SAMPLES: usize = 3;
-
-/// A candidate is not sampled further if its first timed run takes this many times the best time.
-const DROP: f64 = 1.5;
-
-/// The reason for which a kernel with wrong results is excluded.
-const WRONG: &str = "it computes wrong values";
 
 impl Tuner {
     /// Adds choices for the nodes of `graphs` that `choices` does not cover. The graphs are lowered
@@ -78,49 +73,59 @@ impl Tuner {
         graphs: &[Graph],
         choices: &Choices,
     ) -> Result<Tuned, EngineError> {
-        let mut tuned = Tuned {
-            choices: choices.clone(),
-            ..Tuned::default()
-        };
         let Device::Gpu(gpu) = device else {
-            return Ok(tuned);
+            return Ok(Tuned {
+                choices: choices.clone(),
+                ..Tuned::default()
+            });
         };
+        let limit = SECONDS[usize::from(gpu.description.software())];
+        let start = Instant::now();
         let mut tuning = Tuning {
-            gpu,
-            cpu: Device::cpu(),
-            target,
-            known: self.memory.of(gpu),
+            measure: Measure {
+                gpu,
+                cpu: Device::cpu(),
+                target,
+                known: self.memory.of(gpu),
+                measured: BTreeSet::new(),
+                excluded: Vec::new(),
+                start,
+                limit,
+            },
             given: choices,
-            start: Instant::now(),
+            layers: layers(graphs, target, choices)?,
         };
         let half = graphs.iter().any(precision::is_half);
         let precision = if half { Precision::F16 } else { Precision::F32 };
-        let is_due = self.measure && !tuning.known.is_checked(precision);
+        let is_due = self.measure && !tuning.measure.known.is_checked(precision);
         let golden = self.golden.filter(|_| is_due);
         let golden = golden.map(|build| build(precision));
+        let mut check_seconds = None;
         loop {
-            // An excluded kernel may have been chosen for nodes before.
-            while !tuning.choose(graphs, self.measure, &mut tuned).await? {}
-            tuned.seconds = tuning.start.elapsed().as_secs_f64();
+            let mut tuned = tuning.choose(self.measure).await?;
+            tuned.seconds = start.elapsed().as_secs_f64() - check_seconds.unwrap_or(0.0);
+            tuned.check_seconds = check_seconds;
             let Some(golden) = &golden else {
                 return Ok(tuned);
             };
             let used = tuning.compile(graphs, &tuned.choices)?;
-            let start = Instant::now();
-            let allowed = |key: &str, variant: &str| tuning.known.allows(key, variant);
-            let devices = (tuning.gpu, &tuning.cpu);
+            let check = Instant::now();
+            let known = &tuning.measure.known;
+            let allowed = |key: &str, variant: &str| known.allows(key, variant);
+            let devices = (&**gpu, &tuning.measure.cpu);
             let fault = golden.fault(devices, target, &used, allowed).await?;
-            let before = tuned.check_seconds.unwrap_or(0.0);
-            tuned.check_seconds = Some(before + start.elapsed().as_secs_f64());
+            let before = check_seconds.unwrap_or(0.0);
+            check_seconds = Some(before + check.elapsed().as_secs_f64());
             match fault {
                 None => {
-                    tuning.known.checked.insert(precision.to_string());
+                    tuning.measure.known.checked.insert(precision.to_string());
+                    tuned.check_seconds = check_seconds;
                     return Ok(tuned);
                 }
                 Some(Fault { kernel, has_others }) if has_others && !tuning.is_given(&kernel) => {
-                    tuning.exclude(&kernel, WRONG, &mut tuned);
+                    tuning.measure.exclude(&kernel, WRONG);
                 }
-                Some(Fault { kernel, .. }) => return Err(tuning.faulty(kernel)),
+                Some(Fault { kernel, .. }) => return Err(faulty(gpu, kernel)),
             }
         }
     }
@@ -128,116 +133,83 @@ impl Tuner {
 
 /// A call of [`Tuner::complete`].
 struct Tuning<'a> {
-    gpu: &'a Gpu,
-    cpu: Device,
-    target: &'a Target,
-    known: &'a mut Known,
+    measure: Measure<'a>,
     /// The choices of the caller, which stay.
     given: &'a Choices,
-    start: Instant,
+    /// The nodes without one.
+    layers: Vec<Layer<'a>>,
 }
 
 impl Tuning<'_> {
-    /// Chooses kernels for the nodes without a choice. Returns whether all choices stand: no kernel
-    /// was excluded.
-    async fn choose(
-        &mut self,
-        graphs: &[Graph],
-        measure: bool,
-        tuned: &mut Tuned,
-    ) -> Result<bool, EngineError> {
-        let limit = SECONDS[usize::from(self.gpu.description.software())];
-        let before = tuned.excluded.len();
-        tuned.skipped = 0;
-        for graph in graphs {
-            for offer in kernels::lower(graph, self.target, &tuned.choices)?.offers {
-                if tuned.choices.get(&offer.key).is_some() {
-                    continue;
-                }
-                let allowed = |name: &&&'static str| self.known.allows(&offer.key, name);
-                let Some(first) = offer.legal.iter().find(allowed).copied() else {
-                    let kernel = kernels::kernel_name(&offer.key, "with every method");
-                    return Err(self.faulty(kernel));
-                };
-                let candidates = offer.candidates().iter();
-                let candidates: Vec<&str> = candidates.filter(allowed).copied().collect();
-                let remembered = self.known.choices.get(&offer.key);
-                let remembered = remembered.and_then(|n| candidates.iter().find(|c| **c == n));
-                if let Some(name) = remembered {
-                    tuned.choices.set(offer.key, name);
-                } else if measure && candidates.len() > 1 {
-                    let has_time = self.start.elapsed().as_secs_f64() <= limit;
-                    let measured = match has_time {
-                        true => self.measure(graph, &offer, &candidates, tuned).await?,
-                        false => None,
-                    };
-                    match measured {
-                        Some(fastest) => {
-                            self.known.choices.set(offer.key.clone(), fastest);
-                            tuned.choices.set(offer.key, fastest);
-                            tuned.measured += 1;
-                        }
-                        None => tuned.skipped += 1,
-                    }
-                } else if first != offer.legal[0] {
-                    tuned.choices.set(offer.key, first);
-                }
+    /// Chooses kernels for all layers; first measures classes without a choice if `measure`.
+    async fn choose(&mut self, measure: bool) -> Result<Tuned, EngineError> {
+        loop {
+            let excluded = self.measure.excluded.len();
+            if measure {
+                self.measure.all(&classes(&self.layers)).await?;
+            }
+            let mut tuned = self.assign(measure)?;
+            if measure {
+                self.compare(&mut tuned).await?;
+            }
+            // An excluded kernel may have been chosen before.
+            if self.measure.excluded.len() == excluded {
+                tuned.classes = self.measure.measured.len();
+                tuned.excluded.clone_from(&self.measure.excluded);
+                return Ok(tuned);
             }
         }
-        Ok(tuned.excluded.len() == before)
     }
 
-    /// The fastest candidate of an offer; those that fail are excluded. `None` if all do, or the
-    /// processor has not the memory to check them.
-    async fn measure(
-        &mut self,
-        graph: &Graph,
-        offer: &Offer,
-        candidates: &[&'static str],
-        tuned: &mut Tuned,
-    ) -> Result<Option<&'static str>, EngineError> {
-        let alone = Alone::new(graph, offer.node);
-        let store = operands(&alone.graph);
-        // Values that are updated in place change with every run.
-        let is_read = |id| alone.operands.iter().any(|(_, operand)| *operand == id);
-        let results = alone.results.iter().filter(|(_, id, _)| !is_read(*id));
-        let names: Vec<String> = results.map(|(name, ..)| name.clone()).collect();
-        let expected = match on_cpu(&self.cpu, &alone.graph, &store, &names).await {
-            Err(EngineError::Memory(_)) => return Ok(None),
-            expected => expected?,
+    /// Choices for all layers from what is known of their classes.
+    fn assign(&self, measure: bool) -> Result<Tuned, EngineError> {
+        let known = &self.measure.known;
+        let choice = |layer: &Layer<'_>| known.classes.get(&layer.offer.class.to_string());
+        let chosen = self.layers.iter();
+        let chosen = chosen.filter_map(|layer| Some((&layer.offer.class, choice(layer)?)));
+        let chosen: Vec<_> = chosen.collect();
+        let mut tuned = Tuned {
+            choices: self.given.clone(),
+            ..Tuned::default()
         };
-        let sample = Sample {
-            alone,
-            operands: words(&store),
-            names,
-            expected,
-        };
-        drop(store);
-        let mut best: Option<(f64, &'static str)> = None;
-        for name in candidates {
-            let mut choices = Choices::default();
-            choices.set(offer.key.clone(), name);
-            let limit = best.map_or(f64::INFINITY, |(seconds, _)| DROP * seconds);
-            match sample.time(self.gpu, self.target, &choices, limit).await {
-                Ok(Some(seconds)) if best.is_none_or(|(least, _)| seconds < least) => {
-                    best = Some((seconds, name));
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => {
-                    let kernel = kernels::kernel_name(&offer.key, name);
-                    self.exclude(&kernel, WRONG, tuned);
-                }
-                Err(EngineError::Gpu(GpuError::Rejected(reason))) => {
-                    self.gpu.forget_rejection();
-                    let kernel = kernels::kernel_name(&offer.key, name);
-                    let reason = reason.lines().next().unwrap_or_default();
-                    let reason = format!("the driver rejects it: {reason}");
-                    self.exclude(&kernel, &reason, tuned);
-                }
-                Err(error) => return Err(error),
+        for layer in &self.layers {
+            let offer = &layer.offer;
+            let suits = |name: &str| offer.legal.contains(&name) && known.allows(&offer.key, name);
+            let Some(first) = offer.legal.iter().copied().find(|name| suits(name)) else {
+                let kernel = kernels::kernel_name(&offer.key, "with every method");
+                return Err(faulty(self.measure.gpu, kernel));
+            };
+            let own = choice(layer).filter(|name| suits(name));
+            if own.is_some() {
+                let class = offer.class.to_string();
+                tuned.measured += usize::from(self.measure.measured.contains(&class));
+            } else if measure && self.measure.candidates(offer).len() > 1 {
+                tuned.skipped += 1;
+            }
+            let default = (first != offer.legal[0]).then_some(first);
+            let name = own
+                .or_else(|| nearest(&offer.class, &chosen, suits))
+                .or(default);
+            if let Some(name) = name {
+                tuned.choices.set(offer.key.clone(), name);
             }
         }
-        Ok(best.map(|(_, name)| name))
+        Ok(tuned)
+    }
+
+    /// Compares the chosen kernels that have not been compared: a few depend on more than the class.
+    async fn compare(&mut self, tuned: &mut Tuned) -> Result<(), EngineError> {
+        for layer in &self.layers {
+            let offer = &layer.offer;
+            let chosen = tuned.choices.get(&offer.key);
+            let chosen = chosen.and_then(|name| offer.legal.iter().find(|legal| **legal == name));
+            let Some(name) = chosen else { continue };
+            if !self.measure.compare(layer, name).await? {
+                // If the processor has not the memory for it.
+                tuned.choices.set(offer.key.clone(), offer.legal[0]);
+            }
+        }
+        Ok(())
     }
 
     /// Compiles what the graphs need, which their engine shares, and returns the kernels that they
@@ -246,20 +218,12 @@ impl Tuning<'_> {
         let mut used = Choices::default();
         let mut all = Vec::new();
         for graph in graphs {
-            let lowered = kernels::lower(graph, self.target, choices)?;
+            let lowered = kernels::lower(graph, self.measure.target, choices)?;
             used.extend(&lowered.choices);
             all.extend(lowered.program.kernels);
         }
-        self.gpu.compile(&all.iter().collect::<Vec<_>>())?;
+        self.measure.gpu.compile(&all.iter().collect::<Vec<_>>())?;
         Ok(used)
-    }
-
-    /// Excludes a kernel from now on, and forgets the choices of it that are not given.
-    fn exclude(&mut self, kernel: &str, reason: &str, tuned: &mut Tuned) {
-        self.known.exclude(kernel, reason);
-        tuned.choices.remove_kernel(kernel);
-        tuned.choices.extend(self.given);
-        tuned.excluded.push((kernel.to_owned(), reason.to_owned()));
     }
 
     /// Whether the caller has chosen a kernel.
@@ -267,68 +231,4 @@ impl Tuning<'_> {
         let mut given = self.given.iter();
         given.any(|(key, variant)| kernels::kernel_name(key, variant) == kernel)
     }
-
-    fn faulty(&self, kernel: String) -> EngineError {
-        EngineError::Faulty {
-            kernel,
-            adapter: self.gpu.description.name.clone(),
-        }
-    }
-}
-
-/// A node with its operands and its results on the CPU device.
-struct Sample {
-    alone: Alone,
-    operands: Words,
-    names: Vec<String>,
-    expected: Vec<Tensor>,
-}
-
-impl Sample {
-    /// Seconds per run with some choices; `None` if the results are wrong.
-    ///
-    /// # Errors
-    /// If the device fails, or rejects a kernel.
-    async fn time(
-        &self,
-        gpu: &Gpu,
-        target: &Target,
-        choices: &Choices,
-        limit: f64,
-    ) -> Result<Option<f64>, EngineError> {
-        let graph = &self.alone.graph;
-        let check = KernelCheck::new(gpu, target, graph, choices, &self.operands)?;
-        let seconds = time(gpu, &check.loaded, limit)?;
-        for (name, expected) in self.names.iter().zip(&self.expected) {
-            let found = check.read(name).await?;
-            if !agree(graph, expected.values(), found.values()) {
-                return Ok(None);
-            }
-        }
-        Ok(Some(seconds))
-    }
-}
-
-/// Seconds per run: the fastest of a few samples, or the first run if it exceeds `limit`.
-fn time(gpu: &Gpu, loaded: &LoadedPrograms, limit: f64) -> Result<f64, EngineError> {
-    let watch = |runs: usize| -> Result<f64, EngineError> {
-        let start = Instant::now();
-        for _ in 0..runs {
-            loaded.run(gpu, 0)?;
-        }
-        gpu.finish()?;
-        Ok(start.elapsed().as_secs_f64() / runs as f64)
-    };
-    // Not counted: the first run may include compilation by the driver.
-    watch(1)?;
-    let first = watch(1)?;
-    if first > limit {
-        return Ok(first);
-    }
-    let runs = (SAMPLE / first.max(1e-6)).ceil() as usize;
-    let mut least = first;
-    for _ in 0..SAMPLES {
-        least = least.min(watch(runs)?);
-    }
-    Ok(least)
 }

@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::gpu::Gpu;
 use crate::graph::Precision;
 use crate::kernels::{self, Choices};
+use crate::program::{Kernel, Program};
+use crate::rng::hash;
 
-/// What is known, by adapter, driver and kernel sources, so a change of any of them triggers a
-/// new measurement and a new check.
+/// What is known, by adapter, driver, kernel sources and the version of this file's contents, so a
+/// change of any of them triggers a new measurement and a new check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TuningCache(BTreeMap<String, Known>);
@@ -19,8 +21,10 @@ pub struct TuningCache(BTreeMap<String, Known>);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Known {
-    /// The fastest kernel of each node that was measured.
-    pub(super) choices: Choices,
+    /// The fastest kernel of each class of shape that was measured.
+    pub(super) classes: Choices,
+    /// Hashes of the texts of kernels that compute what the CPU device computes.
+    pub(super) compared: BTreeSet<String>,
     /// Kernels that must not be used ([`kernels::kernel_name`]), with the reason.
     pub(super) excluded: BTreeMap<String, String>,
     /// Precisions in which the golden network has passed.
@@ -43,8 +47,18 @@ impl Known {
 
     /// Excludes a kernel, and forgets the choices of it.
     pub(super) fn exclude(&mut self, kernel: &str, reason: &str) {
-        self.choices.remove_kernel(kernel);
+        self.classes.remove_kernel(kernel);
         self.excluded.insert(kernel.to_owned(), reason.to_owned());
+    }
+
+    /// Whether a kernel computes what the CPU device computes.
+    pub(super) fn has_compared(&self, kernel: &Kernel) -> bool {
+        self.compared.contains(&text_hash(kernel))
+    }
+
+    /// Records that the kernels of a program compute what the CPU device computes.
+    pub(super) fn record_compared(&mut self, program: &Program) {
+        self.compared.extend(program.kernels.iter().map(text_hash));
     }
 
     /// Whether the golden network has passed in a precision.
@@ -52,6 +66,13 @@ impl Known {
         self.checked.contains(&precision.to_string())
     }
 }
+
+fn text_hash(kernel: &Kernel) -> String {
+    format!("{:016x}", hash(kernel.source.bytes()))
+}
+
+/// Version of what is cached: 1 was a choice for each node, 2 is one for each class of shape.
+const VERSION: u32 = 2;
 
 /// The cache key: what measurements are valid for.
 fn identity(gpu: &Gpu) -> String {
@@ -61,7 +82,7 @@ fn identity(gpu: &Gpu) -> String {
         false => ", matrix units",
     };
     format!(
-        "{}, {}, {} {}, kernels {:016x}{matrices}",
+        "{}, {}, {} {}, kernels {:016x}{matrices}, version {VERSION}",
         d.name,
         d.backend,
         d.driver,

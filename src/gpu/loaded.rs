@@ -106,6 +106,33 @@ impl LoadedPrograms {
         gpu.queue.write_buffer(self.raw(buffer), offset, bytes);
     }
 
+    /// Fills the first bytes of a kept buffer with repetitions of a pattern before the next run.
+    ///
+    /// # Errors
+    /// If the device cannot allocate a buffer for the pattern.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn fill(&self, gpu: &Gpu, range: BufferRange, pattern: &[u8]) -> Result<(), GpuError> {
+        let length = pattern.len() as u64;
+        if range.bytes <= length {
+            let part = &pattern[..range.bytes as usize];
+            self.write(gpu, range.buffer, range.offset, part);
+            return Ok(());
+        }
+        let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let source = gpu.buffer("a pattern", length, usage)?;
+        gpu.queue.write_buffer(&source, 0, pattern);
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        let mut at = 0;
+        while at < range.bytes {
+            let bytes = length.min(range.bytes - at);
+            let buffer = self.raw(range.buffer);
+            encoder.copy_buffer_to_buffer(&source, 0, buffer, range.offset + at, bytes);
+            at += bytes;
+        }
+        gpu.queue.submit([encoder.finish()]);
+        Ok(())
+    }
+
     /// Fills a range of a kept buffer with zeros before the next run.
     pub fn clear(&self, gpu: &Gpu, range: BufferRange) {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
@@ -130,23 +157,37 @@ impl LoadedPrograms {
     /// # Errors
     /// Any error that the device has reported so far.
     pub fn run(&self, gpu: &Gpu, program: usize) -> Result<(), GpuError> {
-        let dispatches = self.dispatches(program);
-        for range in gpu.submissions(dispatches.iter().map(|dispatch| dispatch.work)) {
-            let is_last = range.end == dispatches.len();
-            let part = &dispatches[range];
-            let mut encoder = gpu.device.create_command_encoder(&Default::default());
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            for dispatch in part {
-                dispatch.record(&mut pass);
-            }
-            drop(pass);
-            if is_last {
-                self.record_clears(program, &mut encoder);
-            }
-            let work = part.iter().map(|dispatch| dispatch.work).sum();
-            gpu.submit(encoder.finish(), work)?;
+        for (commands, work) in self.record(gpu, program, 1) {
+            gpu.submit(commands, work)?;
         }
         Ok(())
+    }
+
+    /// Records a program so many times, in as many submissions as their work needs, with the work
+    /// of each. Buffers are cleared once, at the end.
+    pub(super) fn record(
+        &self,
+        gpu: &Gpu,
+        program: usize,
+        runs: usize,
+    ) -> impl Iterator<Item = (wgpu::CommandBuffer, u64)> {
+        let dispatches = self.dispatches(program);
+        let count = runs * dispatches.len();
+        let at = move |index: usize| &dispatches[index % dispatches.len()];
+        let submissions = gpu.submissions((0..count).map(|index| at(index).work));
+        submissions.into_iter().map(move |range| {
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for index in range.clone() {
+                at(index).record(&mut pass);
+            }
+            drop(pass);
+            if range.end == count {
+                self.record_clears(program, &mut encoder);
+            }
+            let work = range.map(|index| at(index).work).sum();
+            (encoder.finish(), work)
+        })
     }
 
     pub(super) fn dispatches(&self, program: usize) -> &[BoundDispatch] {

@@ -1,4 +1,8 @@
-//! Timing of each dispatch, by timestamp queries around a pass of its own.
+//! Timing: of many runs of a program by the clock of the host, and of each dispatch by timestamp
+//! queries around a pass of its own.
+
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::Instant;
 
 use super::{Gpu, GpuError, LoadedPrograms};
 
@@ -17,6 +21,22 @@ pub struct KernelTime {
 const MAX_QUERIES: usize = 4096;
 
 impl LoadedPrograms {
+    /// Seconds from the submission of so many runs of a program, which are recorded before, to
+    /// their end. They share a submission, unless their work is too much for one.
+    ///
+    /// # Errors
+    /// If the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn seconds(&self, gpu: &Gpu, program: usize, runs: usize) -> Result<f64, GpuError> {
+        let recorded: Vec<_> = self.record(gpu, program, runs).collect();
+        let start = Instant::now();
+        for (commands, work) in recorded {
+            gpu.submit(commands, work)?;
+        }
+        gpu.finish()?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+
     /// Runs a program with every dispatch in a pass of its own, and times each.
     ///
     /// Returns `None` if the adapter has no timestamp queries.

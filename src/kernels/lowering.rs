@@ -2,7 +2,7 @@
 //! dispatches.
 
 use super::shader::{ActivationStorage, F32Storage, StorageForms};
-use super::{Choices, Target};
+use super::{Choices, ShapeClass, Target};
 use crate::graph::lasting::ARENA_ALIGNMENT;
 use crate::graph::{Arena, Graph, Node, Role, ValueId};
 use crate::program::{
@@ -41,6 +41,10 @@ pub struct Offer {
     pub node: usize,
     /// Its key in the table of choices.
     pub key: String,
+    /// The class of nodes that share their fastest kernel with it.
+    pub class: ShapeClass,
+    /// Floating-point operations of all nodes with the key.
+    pub flops: u64,
     /// Variants that can compute it, the default first.
     pub legal: Vec<&'static str>,
     /// How many of the first may be the fastest.
@@ -282,13 +286,13 @@ impl<'a> Lowering<'a> {
     }
 
     /// Selects a kernel among the legal ones, of which the first is the default and the first
-    /// `candidates` may be the fastest.
+    /// `candidates` may be the fastest. The class is that of the key's first node.
     ///
     /// # Errors
     /// If the table of choices names a variant that is not legal.
     pub(super) fn choose(
         &mut self,
-        key: String,
+        (key, class): (String, ShapeClass),
         legal: &[&'static str],
         candidates: usize,
     ) -> Result<&'static str, LowerError> {
@@ -305,13 +309,17 @@ impl<'a> Lowering<'a> {
                     })?
             }
         };
-        if !self.offers.iter().any(|offer| offer.key == key) {
-            self.offers.push(Offer {
+        let flops = self.flops(&self.graph.nodes[self.number]);
+        match self.offers.iter_mut().find(|offer| offer.key == key) {
+            Some(offer) => offer.flops += flops,
+            None => self.offers.push(Offer {
                 node: self.number,
                 key: key.clone(),
+                class,
+                flops,
                 legal: legal.to_vec(),
                 candidates: candidates.min(legal.len()),
-            });
+            }),
         }
         self.selected.set(key, variant);
         Ok(variant)

@@ -57,6 +57,7 @@ mod scale_branch;
 mod scale_loss;
 mod sgd;
 mod shader;
+mod shape_class;
 mod shortcut_add;
 mod shortcut_grad;
 mod softmax_cross_entropy;
@@ -68,6 +69,7 @@ pub use choices::{Choices, SUBGROUP, kernel_name};
 pub use convolution::MATRIX_NAMES;
 pub use lower::lower;
 pub use lowering::{LowerError, Lowered, Offer, Place};
+pub use shape_class::ShapeClass;
 
 use crate::program::MatrixUnit;
 use crate::shape::DType;
@@ -147,7 +149,7 @@ fn grid(workgroups: usize) -> [u32; 3] {
 }
 
 /// All shaders except the convolutions', which are in [`convolution::SHADERS`].
-const SHADERS: [&shader::Shader; 40] = [
+const SHADERS: [&shader::Shader; 41] = [
     &accumulate::SHADER,
     &add::SHADER,
     &adjust_loss_scale::SHADER,
@@ -188,6 +190,7 @@ const SHADERS: [&shader::Shader; 40] = [
     &transform_images::SHADER,
     &probe::ARITHMETIC,
     &probe::COPY,
+    &probe::DIFFERENCE,
 ];
 
 #[cfg(test)]

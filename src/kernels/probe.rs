@@ -1,19 +1,24 @@
-//! Programs that measure an adapter's limits; host half of `shaders/probe_arithmetic.wgsl`
-//! and `shaders/probe_copy.wgsl`.
+//! Programs of no graph: those that measure an adapter's limits, and one that compares results.
+//! Host half of `shaders/probe_arithmetic.wgsl`, `shaders/probe_copy.wgsl` and
+//! `shaders/probe_difference.wgsl`.
 //!
 //! Three numbers bound the speed of a network: multiply-adds per second, bytes per second, and
 //! the cost of a launch.
-//! Each program here exercises one of the three; the caller measures its time. No single
+//! One program here exercises each of the three; the caller measures its time. No single
 //! configuration is the fastest on all adapters, so callers try a few.
 
 use super::grid;
-use super::shader::{Shader, parameters, shader};
+use super::shader::{ActivationStorage, F32Storage, Shader, StorageForms, parameters, shader};
 use crate::program::Access::{Read, Write};
 use crate::program::{Access, Binding, BufferId, Dispatch, Lifetime, Program};
+use crate::shape::{DType, LANES, Shape};
 
 pub(super) const ARITHMETIC: Shader = shader!("probe_arithmetic", [Write], ArithmeticParams);
 
 pub(super) const COPY: Shader = shader!("probe_copy", [Read, Write], CopyParams);
+
+pub(super) const DIFFERENCE: Shader =
+    shader!("probe_difference", [Read, Read, Write], DifferenceParams);
 
 parameters! {
     struct ArithmeticParams {
@@ -29,6 +34,15 @@ parameters! {
     struct CopyParams {
         /// Workgroups that copy; the grid may have more.
         groups,
+    }
+}
+
+parameters! {
+    struct DifferenceParams {
+        /// Vectors of four.
+        count,
+        /// Pairs before the first.
+        first,
     }
 }
 
@@ -118,6 +132,48 @@ pub fn copy(bytes: u64, vectors: u32, dispatches: usize) -> Program {
 /// A program of dependent dispatches with negligible work: one workgroup copies 1 KiB.
 pub fn launches(dispatches: usize) -> Program {
     copy(1, 1, dispatches)
+}
+
+/// Pairs of sums that [`difference`] computes for a pair of results: one for each workgroup.
+pub const DIFFERENCE_SUMS: usize = 64;
+
+/// A program that compares kept buffers, two at a time: for each pair, [`DIFFERENCE_SUMS`] times
+/// the sum of |x - y|² and the sum of |x|² over a part of their elements, in the kept buffer `sums`.
+pub fn difference(pairs: &[(&str, &str, &Shape)], sums: &str) -> Program {
+    let mut program = Program::new();
+    let pair_bytes = 8 * DIFFERENCE_SUMS as u64;
+    let sums_bytes = pair_bytes * pairs.len() as u64;
+    let sums = program.buffer(sums, sums_bytes, Lifetime::Kept);
+    for (number, (x, y, shape)) in pairs.iter().enumerate() {
+        let storage = StorageForms {
+            activation: match shape.dtype {
+                DType::F16 => ActivationStorage::F16,
+                DType::F32 | DType::U32 => ActivationStorage::F32,
+            },
+            f32: F32Storage::Vec4,
+        };
+        let kernel = program.kernel(DIFFERENCE.with_storage(storage, &[]));
+        let bytes = shape.bytes();
+        let [x, y] = [x, y].map(|name| program.buffer(name, bytes, Lifetime::Kept));
+        let params = DifferenceParams {
+            count: (shape.stored_len() / LANES) as u32,
+            first: (number * DIFFERENCE_SUMS) as u32,
+        };
+        program.dispatches.push(Dispatch {
+            kernel,
+            label: "difference".to_owned(),
+            uniforms: params.words(),
+            bindings: vec![
+                whole(x, bytes, Read),
+                whole(y, bytes, Read),
+                whole(sums, sums_bytes, Write),
+            ],
+            grid: [DIFFERENCE_SUMS as u32, 1, 1],
+            flops: 0,
+            serial_steps: 1,
+        });
+    }
+    program
 }
 
 fn whole(buffer: BufferId, bytes: u64, access: Access) -> Binding {

@@ -8,6 +8,7 @@ use pyr_wgpu::graph::ops::Sample;
 use pyr_wgpu::graph::{Graph, Op, Passes, Precision};
 use pyr_wgpu::kernels::{Choices, MATRIX_NAMES, Target, probe};
 use pyr_wgpu::program::{Dispatch, Kernel};
+use pyr_wgpu::shape::Shape;
 use pyr_wgpu::train::{Mode, step_graph};
 
 use crate::code::Code;
@@ -312,7 +313,7 @@ fn steps() -> Vec<Subject> {
     subjects.collect()
 }
 
-/// The programs that measure an adapter.
+/// The programs that measure an adapter, and the one that compares results.
 fn probes() -> Vec<Subject> {
     let shape = probe::Arithmetic {
         workgroup: 64,
@@ -337,5 +338,33 @@ fn probes() -> Vec<Subject> {
             probe::copy(20_000, 4, 1),
             Check::Operands(operands, Some(copied)),
         ),
+        difference_of_results(),
     ]
+}
+
+/// The program that compares two results, on numbers whose sums are exact.
+fn difference_of_results() -> Subject {
+    // More than a run of vectors for each workgroup.
+    const NUMBERS: usize = 20_000;
+    let x: Vec<f32> = (0..NUMBERS).map(|at| (at % 7) as f32).collect();
+    let y: Vec<f32> = (0..NUMBERS).map(|at| (at % 5) as f32).collect();
+    let mut sums = [[0.0f32; 2]; probe::DIFFERENCE_SUMS];
+    for (at, (x, y)) in x.iter().zip(&y).enumerate() {
+        let [difference, length] = &mut sums[at / 4 / 64 % probe::DIFFERENCE_SUMS];
+        *difference += (x - y) * (x - y);
+        *length += x * x;
+    }
+    let words = |numbers: &[f32]| numbers.iter().map(|n| n.to_bits()).collect::<Vec<u32>>();
+    let shape = Shape::dense(&[NUMBERS]);
+    let operands = vec![("x".to_owned(), words(&x)), ("y".to_owned(), words(&y))];
+    let expected = ("sums".to_owned(), words(sums.as_flattened()));
+    Subject {
+        job: Job::of_program(
+            probe::difference(&[("x", "y", &shape)], "sums"),
+            ANY_SUBGROUP,
+        ),
+        is_ragged: false,
+        choices: Choices::default(),
+        check: Check::Operands(operands, Some(expected)),
+    }
 }

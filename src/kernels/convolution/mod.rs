@@ -23,6 +23,7 @@ use super::Target;
 use super::choices::{DIRECT, HALF, SUBGROUP, WINOGRAD};
 use super::lowering::{LowerError, Lowering};
 use super::shader;
+use super::shape_class::{ShapeClass, fitted, length};
 use crate::graph::ValueId;
 use crate::graph::ops::{NormOperands, Normalize, Window};
 use crate::shape::{DType, LANES};
@@ -105,6 +106,25 @@ impl Sizes {
         let precision = if self.half { HALF } else { "" };
         format!("{op} {kh}x{kw}/{stride} {i}>{o} @{h}x{w}x{batch}{precision}")
     }
+
+    /// Class of the nodes that have the same fastest kernel, from how channels of x and y are
+    /// rounded and what is fused.
+    fn class(
+        &self,
+        op: &str,
+        round: [fn(usize) -> usize; 2],
+        fused: &[(bool, &str)],
+    ) -> ShapeClass {
+        let ([kh, kw], stride) = (self.kernel, self.window.stride);
+        let mut form = format!("{op} {kh}x{kw}/{stride}");
+        for (_, name) in fused.iter().filter(|(is_fused, _)| *is_fused) {
+            form += " ";
+            form += name;
+        }
+        let channels = [0, 1].map(|at| round[at](self.channels[at]));
+        let pixels = length(self.batch * self.output[0] * self.output[1]);
+        ShapeClass::new(form, [channels[0], channels[1], pixels], self.half)
+    }
 }
 
 /// The families that can compute a node, by name, and how many of the first may be the
@@ -163,10 +183,13 @@ enum Algorithm {
 /// Chooses among the families and, where it is possible, Winograd convolution.
 fn algorithm(
     lowering: &mut Lowering<'_>,
-    sizes: &Sizes,
+    convolution: &Convolution<'_>,
     op: &str,
-    transposed: bool,
 ) -> Result<Algorithm, LowerError> {
+    let Convolution {
+        sizes, transposed, ..
+    } = convolution;
+    let transposed = *transposed;
     let target = lowering.target;
     let (extent, vecs) = match transposed {
         false => (sizes.output, sizes.output_vecs()),
@@ -190,7 +213,7 @@ fn algorithm(
         }
         Some((name, winograd))
     });
-    let chosen = lowering.choose(sizes.key(op), &legal, candidates)?;
+    let chosen = lowering.choose((sizes.key(op), convolution.class(op)), &legal, candidates)?;
     let mut winograds = winograds.iter_mut().filter_map(Option::take);
     Ok(match winograds.find(|(name, _)| *name == chosen) {
         Some((_, winograd)) => {
@@ -249,6 +272,22 @@ pub(super) struct Convolution<'a> {
     pub(super) flops: u64,
 }
 
+impl Convolution<'_> {
+    /// Tiles must fit the result's channels; those of the source are the length of its sums.
+    fn class(&self, op: &str) -> ShapeClass {
+        let fused = [
+            (self.normalize_input.is_some(), "normalize-input"),
+            (self.normalize_output.is_some(), "normalize-output"),
+            (self.reduction.is_some(), "reduce"),
+        ];
+        let round: [fn(usize) -> usize; 2] = match self.transposed {
+            false => [length, fitted],
+            true => [fitted, length],
+        };
+        self.sizes.class(op, round, &fused)
+    }
+}
+
 /// A normalisation with its operands.
 #[derive(Clone, Copy)]
 pub(super) struct FusedNorm<'a> {
@@ -281,8 +320,7 @@ pub(super) fn lower(
     convolution: &Convolution<'_>,
     name: &str,
 ) -> Result<(), LowerError> {
-    let sizes = &convolution.sizes;
-    match algorithm(lowering, sizes, name, convolution.transposed)? {
+    match algorithm(lowering, convolution, name)? {
         Algorithm::Kernel(family) => pixels::lower(lowering, convolution, family),
         Algorithm::Winograd(winograd, family) => winograd.lower(lowering, convolution, family),
     }
@@ -290,7 +328,11 @@ pub(super) fn lower(
 }
 
 /// Chooses the family that computes a weight gradient.
-fn weights_family(lowering: &mut Lowering<'_>, sizes: &Sizes) -> Result<Family, LowerError> {
+fn weights_family(
+    lowering: &mut Lowering<'_>,
+    sizes: &Sizes,
+    normalize_input: bool,
+) -> Result<Family, LowerError> {
     let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
     let [quads, vecs] = [quads as u32, sizes.output_vecs() as u32];
     let unit = lowering.target.matrix_unit(sizes.half);
@@ -298,7 +340,10 @@ fn weights_family(lowering: &mut Lowering<'_>, sizes: &Sizes) -> Result<Family, 
     let tiles = Tile::for_weights(quads, vecs);
     let (families, candidates) = families(lowering.target, tiles, matrices);
     let legal: Vec<&str> = families.iter().map(|(name, _)| *name).collect();
-    let chosen = lowering.choose(sizes.key("conv2d_grad_weight"), &legal, candidates)?;
+    let op = "conv2d_grad_weight";
+    let fused = [(normalize_input, "normalize-input")];
+    let class = sizes.class(op, [fitted, fitted], &fused);
+    let chosen = lowering.choose((sizes.key(op), class), &legal, candidates)?;
     Ok(family(&families, chosen))
 }
 

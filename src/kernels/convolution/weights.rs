@@ -106,7 +106,7 @@ pub(in super::super) fn lower(
     let named = op.inputs(&node.inputs);
     let (x, dy, dw) = (named.x, named.dy, node.outputs[0]);
     let sizes = Sizes::new(lowering, x, dw, dy, op.window);
-    let family = weights_family(lowering, &sizes)?;
+    let family = weights_family(lowering, &sizes, op.normalize_input.is_some())?;
     let bytes = lowering.shape(dw).bytes();
     let lines = sizes.batch * sizes.output[0];
     let quads = sizes.kernel[0] * sizes.kernel[1] * sizes.input_vecs();
