@@ -76,7 +76,7 @@ mod tests {
             );
             assert_eq!(fitted(rounded), rounded);
         }
-        assert_eq!([16, 17, 36, 65, 129].map(fitted), [16, 20, 40, 80, 144]);
+        assert_eq!([16, 17, 36, 65, 129].map(fitted), [16, 20, 40, 80, 160]);
     }
 
     #[test]
