@@ -3,32 +3,74 @@
 //
 //     total[i] = partial[0][i] + partial[1][i] + ... + partial[slices - 1][i]
 //
-// Bindings: partial [slices][vecs] vectors, total [vecs] vectors.
+// Bindings: partial [slices][vecs] vectors, total [vecs] vectors; other_partial and other_total: a
+// second sum that is computed in the same dispatch. Where there is none, other_vecs and other_slices
+// are zero.
 //
-// A workgroup owns VEC_LANES neighbouring vectors of the total, in SLICE_LANES lines of
-// invocations. An invocation adds every SLICE_LANES-th slice of one vector, and a tree adds the
-// lines. Workgroup (x, y) has number y * groups.x + x.
+// A workgroup owns vec_lanes neighbouring vectors of a total, in lines of invocations, as many as
+// it has. An invocation adds every lines-th slice of one vector, and a tree adds the lines.
+// Workgroup (x, y) has number y * groups.x + x; those from number first_groups on compute the
+// second sum.
 //
-// Assumes: at least one slice; SLICE_LANES is a power of two.
+// Assumes: at least one slice of each sum; vec_lanes are powers of two, up to WORKGROUP.
 
-const VEC_LANES: u32 = 32u;
-const SLICE_LANES: u32 = 8u;
-// Their product.
 const WORKGROUP: u32 = 256u;
 
 // Slices that an invocation loads at a time.
 const LOADS: u32 = 4u;
 
+// Whether workgroups have more than one line.
+const LINES: bool = true;
+
 struct Parameters {
     vecs: u32,
     slices: u32,
+    vec_lanes: u32,
+    first_groups: u32,
+    other_vecs: u32,
+    other_slices: u32,
+    other_vec_lanes: u32,
 }
 
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> total: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> other_partial: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> total: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> other_total: array<vec4<f32>>;
 
 var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
+
+// Where the sum of a workgroup is.
+struct Sum {
+    is_other: bool,
+    vecs: u32,
+    slices: u32,
+    vec_lanes: u32,
+}
+
+fn sum_of(number: u32) -> Sum {
+    if number < parameters.first_groups {
+        return Sum(false, parameters.vecs, parameters.slices, parameters.vec_lanes);
+    }
+    return Sum(true, parameters.other_vecs, parameters.other_slices, parameters.other_vec_lanes);
+}
+
+// One vector of LOADS slices, from `first` on in steps of `step`; the last slice instead of those
+// past the end.
+fn load_slices(s: Sum, first: u32, step: u32, vec: u32) -> array<vec4<f32>, LOADS> {
+    let last = s.slices - 1u;
+    var loaded: array<vec4<f32>, LOADS>;
+    if s.is_other {
+        for (var i = 0u; i < LOADS; i++) { //@unroll
+            loaded[i] = other_partial[min(first + i * step, last) * s.vecs + vec];
+        }
+    } else {
+        for (var i = 0u; i < LOADS; i++) { //@unroll
+            loaded[i] = partial[min(first + i * step, last) * s.vecs + vec];
+        }
+    }
+    return loaded;
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -36,34 +78,39 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let index = (group.y * groups.x + group.x) * VEC_LANES + local % VEC_LANES;
-    let line = local / VEC_LANES;
-    let has_vec = index < parameters.vecs;
-    let vec = min(index, parameters.vecs - 1u);
+    let number = group.y * groups.x + group.x;
+    let s = sum_of(number);
+    let first_number = select(0u, parameters.first_groups, s.is_other);
+    let index = (number - first_number) * s.vec_lanes + local % s.vec_lanes;
+    // A grid of several rows may have workgroups past the end.
+    let vec = min(index, max(s.vecs, 1u) - 1u);
+    let line = local / s.vec_lanes;
+    let lines = WORKGROUP / s.vec_lanes;
     var sum = vec4<f32>(0.0);
-    for (var slice = line; slice < parameters.slices; slice += LOADS * SLICE_LANES) {
-        var loaded: array<vec4<f32>, LOADS>;
+    for (var slice = line; slice < s.slices; slice += LOADS * lines) {
+        let loaded = load_slices(s, slice, lines, vec);
         for (var i = 0u; i < LOADS; i++) { //@unroll
-            loaded[i] = partial[min(slice + i * SLICE_LANES, parameters.slices - 1u) * parameters.vecs + vec];
-        }
-        for (var i = 0u; i < LOADS; i++) { //@unroll
-            if slice + i * SLICE_LANES < parameters.slices {
+            if slice + i * lines < s.slices {
                 sum += loaded[i];
             }
         }
     }
-    if SLICE_LANES > 1u {
+    if LINES {
         sums[local] = sum;
         workgroupBarrier();
-        for (var half = SLICE_LANES / 2u; half > 0u; half /= 2u) {
+        for (var half = lines / 2u; half > 0u; half /= 2u) {
             if line < half {
-                sums[local] += sums[local + half * VEC_LANES];
+                sums[local] += sums[local + half * s.vec_lanes];
             }
             workgroupBarrier();
         }
         sum = sums[local];
     }
-    if line == 0u && has_vec {
-        total[index] = sum;
+    if line == 0u && index < s.vecs {
+        if s.is_other {
+            other_total[index] = sum;
+        } else {
+            total[index] = sum;
+        }
     }
 }

@@ -9,10 +9,13 @@ use std::time::Duration;
 use common::networks::small_networks;
 use pyr_wgpu::engine::{Device, Engine, EngineError, Tuned, Tuner, TuningCache};
 use pyr_wgpu::gpu::GpuError;
-use pyr_wgpu::graph::{Graph, Passes, Precision};
+use pyr_wgpu::graph::autodiff::backward;
+use pyr_wgpu::graph::ops::{Conv2d, Window};
+use pyr_wgpu::graph::{Graph, Passes, Precision, precision};
 use pyr_wgpu::kernels::{self, Choices, Offer, Target, kernel_name};
 use pyr_wgpu::model::{Input, Network, NetworkSpec, Stem, preset};
 use pyr_wgpu::program::Kernel;
+use pyr_wgpu::shape::Shape;
 use pyr_wgpu::train::{Mode, golden, step_graph};
 
 /// The adapter's target as if it were a graphics card.
@@ -37,14 +40,32 @@ fn training(network: &Network, batch: usize, precision: Precision) -> Vec<Graph>
     vec![graph.unwrap_or_else(|e| panic!("{e}"))]
 }
 
-/// Five units a stage, on images of 8x8: layers of a stage are of few classes.
-fn deep() -> Network {
-    let spec = NetworkSpec {
-        classes: 5,
-        image_size: 8,
-        ..NetworkSpec::pyramid(Stem::Cifar, 32, 6.0)
+/// Convolutions of 3x3 with these channels one after another, on images of 8x8, and their gradients:
+/// few kernels to compile, also where that is slow.
+fn convolutions(channels: &[usize], batch: usize, precision: Precision) -> Vec<Graph> {
+    let window = Window {
+        stride: 1,
+        padding: 1,
     };
-    Network::new(&spec).unwrap()
+    let mut graph = Graph::new();
+    let x = graph.external("x", Shape::channels(&[batch, 8, 8, channels[0]]));
+    let (mut y, mut wanted) = (x, vec![x]);
+    for (number, own) in channels.windows(2).enumerate() {
+        let shape = Shape::weights([3, 3, own[0], own[1]]);
+        let w = graph.external(&format!("w {number}"), shape);
+        let convolved = graph.push_one(Conv2d::new(window), &[y, w], &format!("y {number}"));
+        y = convolved.unwrap();
+        wanted.push(w);
+    }
+    let dy = graph.external("dy", graph.shape(y).clone());
+    let gradients = backward(&mut graph, &[(y, dy)], &wanted).unwrap();
+    for (number, id) in gradients.into_iter().flatten().chain([y]).enumerate() {
+        graph.output(id, &format!("result {number}"));
+    }
+    if precision == Precision::F16 {
+        precision::halve(&mut graph);
+    }
+    vec![graph]
 }
 
 fn offers(graph: &Graph, target: &Target) -> Vec<Offer> {
@@ -109,7 +130,7 @@ fn layers_of_a_class_share_the_work() {
         }));
     }
     let target = target(&device);
-    let graphs = training(&deep(), 3, Precision::F32);
+    let graphs = convolutions(&[17, 18, 19, 20, 18], 3, Precision::F32);
     let offers = offers(&graphs[0], &target);
     let classes: BTreeSet<_> = offers.iter().map(|offer| &offer.class).collect();
     let mut tuner = Tuner {
@@ -149,11 +170,11 @@ fn what_was_not_measured_is_as_the_nearest_class() {
         measure: true,
         ..Tuner::default()
     };
-    let few = graphs(Precision::F32);
+    let few = convolutions(&[16, 24], 3, Precision::F32);
     while complete(&mut tuner, device, &target, &few).unwrap().skipped > 0 {}
     tuner.measure = false;
     let mut many = few;
-    let larger = training(&small_networks()[0].network, 6, Precision::F32);
+    let larger = convolutions(&[16, 24], 6, Precision::F32);
     let all = offers(&many[0], &target).len() + offers(&larger[0], &target).len();
     many.extend(larger);
     let tuned = complete(&mut tuner, device, &target, &many).unwrap();
@@ -167,7 +188,7 @@ fn what_was_not_measured_is_as_the_nearest_class() {
 fn caches_of_earlier_versions_are_ignored() {
     let Some(device) = common::gpu() else { return };
     let target = target(device);
-    let graphs = graphs(Precision::F32);
+    let graphs = convolutions(&[16, 24], 3, Precision::F32);
     let mut tuner = Tuner {
         measure: true,
         ..Tuner::default()
@@ -203,7 +224,7 @@ fn candidates_are_compared_with_each_other_on_all_images() {
     ];
     let Some(device) = common::gpu() else { return };
     let target = target(device);
-    let graphs = training(&small_networks()[0].network, 24, Precision::F32);
+    let graphs = convolutions(&[16, 24], 24, Precision::F32);
     let offer = convolution(&graphs, &target);
     for place in 0..2 {
         let variant = offer.candidates()[place];
@@ -235,7 +256,7 @@ fn candidates_are_compared_with_each_other_on_all_images() {
 fn what_was_measured_is_remembered() {
     let Some(device) = common::gpu() else { return };
     for precision in [Precision::F32, Precision::F16] {
-        check(device, &graphs(precision));
+        check(device, &convolutions(&[16, 24, 24], 3, precision));
     }
 }
 
@@ -333,7 +354,7 @@ fn is_consistent(tuned: &Tuned) -> bool {
 fn a_wrong_candidate_is_excluded_wherever_it_stands() {
     let Some(device) = common::gpu() else { return };
     let target = target(device);
-    let graphs = graphs(Precision::F32);
+    let graphs = convolutions(&[16, 24], 3, Precision::F32);
     let offer = convolution(&graphs, &target);
     for place in 0..2 {
         let variant = offer.candidates()[place];
@@ -487,7 +508,7 @@ fn an_adapter_is_checked_once() {
 /// A device that is lost while kernels are compiled or measured, or before, is an error.
 #[test]
 fn a_lost_device_ends_compilation_and_tuning() {
-    let graphs = graphs(Precision::F32);
+    let graphs = convolutions(&[16, 24], 3, Precision::F32);
     let compile = |device: &Device| {
         let check = common::deadline("error of a lost device");
         let mut engine = Engine::new(device, graphs.clone(), &Choices::default())?;

@@ -20,6 +20,7 @@ pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowere
     let mut lowering = Lowering::new(graph, target, choices)?;
     for (number, node) in graph.nodes.iter().enumerate() {
         lowering.number = number;
+        sum_slices::launch_deferred(&mut lowering, Some(node));
         match &node.op {
             Op::Accumulate(op) => accumulate::lower(&mut lowering, op, node),
             Op::Add(op) => add::lower(&mut lowering, op, node),
@@ -65,5 +66,6 @@ pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowere
             Op::TransformImages(op) => transform_images::lower(&mut lowering, op, node),
         }?;
     }
+    sum_slices::launch_deferred(&mut lowering, None);
     Ok(lowering.finish())
 }

@@ -99,8 +99,17 @@ pub(super) struct Lowering<'a> {
     offers: Vec<Offer>,
     /// Number of slices of each value: 1 until the kernel that writes partial results sets it.
     slices: Vec<u32>,
+    /// The sum that the next dispatch of sums computes too.
+    pub(super) deferred: Option<SliceSum>,
     /// Index of the node that is being lowered.
     pub(super) number: usize,
+}
+
+/// A sum of the slices of `partial` to `total`, which has the size of a slice.
+#[derive(Clone)]
+pub(super) struct SliceSum {
+    pub(super) partial: Binding,
+    pub(super) total: ValueId,
 }
 
 /// A dispatch whose kernel is not yet registered in the program.
@@ -129,6 +138,7 @@ impl<'a> Lowering<'a> {
             selected: Choices::default(),
             offers: Vec::new(),
             slices: vec![1; graph.values.len()],
+            deferred: None,
             number: 0,
         };
         for arena in Arena::ALL {

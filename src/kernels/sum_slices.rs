@@ -1,50 +1,73 @@
 //! Host half of `shaders/sum_slices.wgsl`: the second pass of every sum over slices.
+//!
+//! Dispatches of so little work cost more than the work. The gradient of a convolution's weights is
+//! not needed before the step's end, so its sum is deferred, and computed in the dispatch of another
+//! sum that follows.
 
-use super::grid;
-use super::lowering::{Launch, LowerError, Lowering, reading};
+use super::lowering::{Launch, LowerError, Lowering, SliceSum, reading};
 use super::shader::{Shader, parameters, shader};
+use super::{WORKGROUP, grid};
 use crate::graph::ops::SumSlices;
 use crate::graph::{Node, ValueId};
 use crate::program::Binding;
 
-pub(super) const SHADER: Shader = shader!("sum_slices", [Read, Write], Params);
+pub(super) const SHADER: Shader = shader!("sum_slices", [Read, Read, Write, Write], Params);
 
-/// How a workgroup divides its work.
-struct Lanes {
-    /// Invocations along the vectors of a slice, and along the slices.
-    vecs: u32,
-    slices: u32,
-    /// Slices that an invocation loads at a time.
-    loads: u32,
-}
+/// Invocations in a workgroup on GPUs.
+const GPU_WORKGROUP: u32 = 256;
 
-impl Lanes {
-    const fn new(vecs: u32, slices: u32, loads: u32) -> Lanes {
-        Lanes {
-            vecs,
-            slices,
-            loads,
-        }
-    }
-
-    /// On GPUs, many invocations add the slices of a vector: those of the gradients of weights,
-    /// which have many vectors, and those of reductions over pixels, whose slices may outnumber
-    /// the vectors. Software adapters do not wait for memory, and have few slices.
-    fn of(params: &Params, software: bool) -> Lanes {
-        match params.slices {
-            _ if software => Lanes::new(64, 1, 1),
-            0..8 => Lanes::new(64, 1, 4),
-            slices if params.vecs < slices => Lanes::new(4, 64, 4),
-            _ => Lanes::new(32, 8, 4),
-        }
-    }
-}
+/// Slices that an invocation loads at a time on GPUs.
+const GPU_LOADS: u32 = 4;
 
 parameters! {
     struct Params {
-        /// Vectors of one slice.
+        /// Vectors of one slice of the first sum.
         vecs,
         slices,
+        /// Invocations of a workgroup along the vectors; the others are along the slices.
+        vec_lanes,
+        /// Workgroups of the first sum.
+        first_groups,
+        /// Of the second sum.
+        other_vecs,
+        other_slices,
+        other_vec_lanes,
+    }
+}
+
+/// How the invocations of a workgroup are divided.
+struct Division {
+    vecs: u32,
+    slices: u32,
+    vec_lanes: u32,
+    /// Steps of an invocation.
+    steps: u32,
+}
+
+impl Division {
+    /// On GPUs, many invocations add the slices of a vector: those of the gradients of weights,
+    /// which have many vectors, and those of reductions over pixels, whose slices may outnumber
+    /// the vectors. Software adapters do not wait for memory, and have few slices.
+    fn of(lowering: &Lowering<'_>, sum: &SliceSum) -> Division {
+        let bytes = lowering.write(sum.total).bytes;
+        let vecs = (bytes / 16) as u32;
+        let slices = (sum.partial.bytes / bytes) as u32;
+        let (vec_lanes, at_a_time) = match (lowering.target.software, slices) {
+            (true, _) => (WORKGROUP, 1),
+            (_, 0..8) => (GPU_WORKGROUP, GPU_LOADS),
+            _ if vecs < slices => (4, GPU_LOADS * GPU_WORKGROUP / 4),
+            _ => (32, GPU_LOADS * GPU_WORKGROUP / 32),
+        };
+        Division {
+            vecs,
+            slices,
+            vec_lanes,
+            steps: slices.div_ceil(at_a_time),
+        }
+    }
+
+    fn groups(&self) -> u32 {
+        self.vecs.div_ceil(self.vec_lanes)
     }
 }
 
@@ -58,27 +81,76 @@ pub(super) fn lower(
     Ok(())
 }
 
-/// Sums the slices of `partial` into `y`, which fills one slice.
-pub(super) fn launch(lowering: &mut Lowering<'_>, partial: &Binding, y: ValueId) {
-    let destination = lowering.write(y);
-    let params = Params {
-        vecs: (destination.bytes / 16) as u32,
-        slices: (partial.bytes / destination.bytes) as u32,
+/// Sums the slices of `partial` into `total`, which fills one slice.
+pub(super) fn launch(lowering: &mut Lowering<'_>, partial: &Binding, total: ValueId) {
+    let other = lowering.deferred.take();
+    let partial = partial.clone();
+    launch_both(lowering, &SliceSum { partial, total }, other.as_ref());
+}
+
+/// As [`launch`], but no later than before the first node that reads the sum.
+pub(super) fn defer(lowering: &mut Lowering<'_>, partial: &Binding, total: ValueId) {
+    match lowering.deferred {
+        Some(_) => launch(lowering, partial, total),
+        None => {
+            let partial = partial.clone();
+            lowering.deferred = Some(SliceSum { partial, total });
+        }
+    }
+}
+
+/// Emits a deferred sum if a node reads it, or after the last node.
+pub(super) fn launch_deferred(lowering: &mut Lowering<'_>, before: Option<&Node>) {
+    let is_due = |sum: &mut SliceSum| before.is_none_or(|node| node.inputs.contains(&sum.total));
+    if let Some(sum) = lowering.deferred.take_if(is_due) {
+        launch_both(lowering, &sum, None);
+    }
+}
+
+fn launch_both(lowering: &mut Lowering<'_>, first: &SliceSum, other: Option<&SliceSum>) {
+    let own = Division::of(lowering, first);
+    let second = other.map(|sum| Division::of(lowering, sum));
+    let mut params = Params {
+        vecs: own.vecs,
+        slices: own.slices,
+        vec_lanes: own.vec_lanes,
+        first_groups: own.groups(),
+        other_vec_lanes: 1,
+        ..Params::default()
     };
-    let lanes = Lanes::of(&params, lowering.target.software);
+    let (mut groups, mut steps) = (own.groups(), own.steps);
+    if let Some(second) = second {
+        params.other_vecs = second.vecs;
+        params.other_slices = second.slices;
+        params.other_vec_lanes = second.vec_lanes;
+        groups += second.groups();
+        steps = steps.max(second.steps);
+    }
+    let software = lowering.target.software;
+    let [workgroup, loads] = match software {
+        true => [WORKGROUP, 1],
+        false => [GPU_WORKGROUP, GPU_LOADS],
+    };
     let constants = [
-        ("VEC_LANES", lanes.vecs),
-        ("SLICE_LANES", lanes.slices),
-        ("WORKGROUP", lanes.vecs * lanes.slices),
-        ("LOADS", lanes.loads),
+        ("WORKGROUP", workgroup),
+        ("LOADS", loads),
+        ("LINES", u32::from(!software)),
     ];
     let launch = Launch {
         kernel: SHADER.variant(&constants),
         uniforms: params.words(),
-        grid: grid(params.vecs.div_ceil(lanes.vecs) as usize),
-        bindings: vec![reading(partial), destination],
+        grid: grid(groups as usize),
+        bindings: vec![
+            reading(&first.partial),
+            reading(&other.unwrap_or(first).partial),
+            lowering.write(first.total),
+            match other {
+                Some(other) => lowering.write(other.total),
+                None => lowering.unused(first.total),
+            },
+        ],
         flops: 0,
-        serial_steps: params.slices.div_ceil(lanes.loads * lanes.slices),
+        serial_steps: steps,
     };
-    lowering.launch(y, launch);
+    lowering.launch(first.total, launch);
 }

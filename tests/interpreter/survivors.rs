@@ -71,7 +71,7 @@ pub(crate) const SURVIVORS: &[(&str, &str)] = &[
         "The maximum runs over all classes, wherever it begins.",
     ),
     (
-        "sum_slices main: `if SLICE_LANES > 1u {` is `if true {`",
+        "sum_slices main: `if LINES {` is `if true {`",
         "A single line of invocations has nothing to add.",
     ),
 ];

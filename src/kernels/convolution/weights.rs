@@ -3,7 +3,7 @@
 //! and `shaders/conv2d_grad_weight_direct.wgsl`: the weight gradient.
 //!
 //! The result is small and its sums are long, so they are split: each workgroup sums a slice of
-//! the rows of y, and [`sum_slices`] adds the slices in order.
+//! the rows of y, and [`sum_slices`] adds the slices in order, in a later dispatch.
 
 use super::super::lowering::{Launch, LowerError, Lowering};
 use super::super::shader::{Shader, matrix_form, parameters, shader};
@@ -224,7 +224,7 @@ pub(in super::super) fn lower(
         serial_steps: pace.steps(lines_per_slice, sizes.output[1]),
     };
     lowering.launch(dw, launch);
-    sum_slices::launch(lowering, &partial, dw);
+    sum_slices::defer(lowering, &partial, dw);
     Ok(())
 }
 
