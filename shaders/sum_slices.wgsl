@@ -4,8 +4,7 @@
 //     total[i] = partial[0][i] + partial[1][i] + ... + partial[slices - 1][i]
 //
 // Bindings: partial [slices][vecs] vectors, total [vecs] vectors; other_partial and other_total: a
-// second sum that is computed in the same dispatch. Where there is none, other_vecs and other_slices
-// are zero.
+// second sum that is computed in the same dispatch, if PAIR.
 //
 // A workgroup owns vec_lanes neighbouring vectors of a total, in lines of invocations, as many as
 // it has. An invocation adds every lines-th slice of one vector, and a tree adds the lines.
@@ -21,6 +20,9 @@ const LOADS: u32 = 4u;
 
 // Whether workgroups have more than one line.
 const LINES: bool = true;
+
+// Whether there is a second sum.
+const PAIR: bool = true;
 
 struct Parameters {
     vecs: u32,
@@ -49,7 +51,7 @@ struct Sum {
 }
 
 fn sum_of(number: u32) -> Sum {
-    if number < parameters.first_groups {
+    if !PAIR || number < parameters.first_groups {
         return Sum(false, parameters.vecs, parameters.slices, parameters.vec_lanes);
     }
     return Sum(true, parameters.other_vecs, parameters.other_slices, parameters.other_vec_lanes);
@@ -60,7 +62,7 @@ fn sum_of(number: u32) -> Sum {
 fn load_slices(s: Sum, first: u32, step: u32, vec: u32) -> array<vec4<f32>, LOADS> {
     let last = s.slices - 1u;
     var loaded: array<vec4<f32>, LOADS>;
-    if s.is_other {
+    if PAIR && s.is_other {
         for (var i = 0u; i < LOADS; i++) { //@unroll
             loaded[i] = other_partial[min(first + i * step, last) * s.vecs + vec];
         }
@@ -82,8 +84,7 @@ fn main(
     let s = sum_of(number);
     let first_number = select(0u, parameters.first_groups, s.is_other);
     let index = (number - first_number) * s.vec_lanes + local % s.vec_lanes;
-    // A grid of several rows may have workgroups past the end.
-    let vec = min(index, max(s.vecs, 1u) - 1u);
+    let vec = min(index, s.vecs - 1u);
     let line = local / s.vec_lanes;
     let lines = WORKGROUP / s.vec_lanes;
     var sum = vec4<f32>(0.0);
@@ -107,7 +108,7 @@ fn main(
         sum = sums[local];
     }
     if line == 0u && index < s.vecs {
-        if s.is_other {
+        if PAIR && s.is_other {
             other_total[index] = sum;
         } else {
             total[index] = sum;

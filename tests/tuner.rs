@@ -13,7 +13,7 @@ use pyr_wgpu::graph::autodiff::backward;
 use pyr_wgpu::graph::ops::{Conv2d, Window};
 use pyr_wgpu::graph::{Graph, Passes, Precision, precision};
 use pyr_wgpu::kernels::{self, Choices, Offer, Target, kernel_name};
-use pyr_wgpu::model::{Input, Network, NetworkSpec, Stem, preset};
+use pyr_wgpu::model::{Input, Network, preset};
 use pyr_wgpu::program::Kernel;
 use pyr_wgpu::shape::Shape;
 use pyr_wgpu::train::{Mode, golden, step_graph};

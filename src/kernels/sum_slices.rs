@@ -115,7 +115,6 @@ fn launch_both(lowering: &mut Lowering<'_>, first: &SliceSum, other: Option<&Sli
         slices: own.slices,
         vec_lanes: own.vec_lanes,
         first_groups: own.groups(),
-        other_vec_lanes: 1,
         ..Params::default()
     };
     let (mut groups, mut steps) = (own.groups(), own.steps);
@@ -135,6 +134,7 @@ fn launch_both(lowering: &mut Lowering<'_>, first: &SliceSum, other: Option<&Sli
         ("WORKGROUP", workgroup),
         ("LOADS", loads),
         ("LINES", u32::from(!software)),
+        ("PAIR", u32::from(other.is_some())),
     ];
     let launch = Launch {
         kernel: SHADER.variant(&constants),

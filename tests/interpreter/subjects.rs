@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
-use pyr_wgpu::graph::ops::Sample;
-use pyr_wgpu::graph::{Graph, Op, Passes, Precision};
+use pyr_wgpu::graph::interp::{self, Store};
+use pyr_wgpu::graph::ops::{Conv2dGradWeight, Sample, Window};
+use pyr_wgpu::graph::{Graph, Op, Passes, Precision, Tensor};
 use pyr_wgpu::kernels::{Choices, MATRIX_NAMES, Target, probe};
 use pyr_wgpu::program::{Dispatch, Kernel};
 use pyr_wgpu::shape::Shape;
@@ -38,8 +39,8 @@ pub(crate) struct Subject {
 enum Check {
     Case(&'static Sample, Arc<Case>),
     Pair(&'static Sample, Arc<Pair>),
-    /// Operands, and a value that must result.
-    Operands(Operands, Option<(String, Vec<u32>)>),
+    /// Operands, and values that must result.
+    Operands(Operands, Operands),
 }
 
 /// What a run of a subject has shown.
@@ -178,7 +179,7 @@ pub(crate) fn subjects() -> &'static [Subject] {
             let devices = devices.iter();
             devices.flat_map(move |(target, subgroup)| subjects_of(sample, target, *subgroup))
         });
-        let others = steps().into_iter().chain(probes());
+        let others = steps().into_iter().chain(probes()).chain(pairs_of_sums());
         let mut subjects: Vec<Subject> = distinct(all).chain(others).collect();
         for subject in &mut subjects {
             subject.is_ragged = matches!(&subject.check, Check::Case(sample, _) | Check::Pair(sample, _)
@@ -219,7 +220,12 @@ fn chosen(mut subjects: Vec<Subject>) -> Vec<Subject> {
         let convolutions: Vec<&Kernel> = kernels.filter(|kernel| is_convolution(kernel)).collect();
         // Of the sizes of subgroups and forms of storage, one each stands for the others.
         let stands = job.subgroup != 4 && !job.kernels().iter().any(|kernel| kernel.needs.int64);
-        if convolutions.is_empty() || subject.is_dependent() || subject.is_ragged && stands {
+        let is_own = matches!(subject.check, Check::Operands(..));
+        if convolutions.is_empty()
+            || is_own
+            || subject.is_dependent()
+            || subject.is_ragged && stands
+        {
             kept.insert(number);
         }
         for kernel in convolutions {
@@ -307,10 +313,57 @@ fn steps() -> Vec<Subject> {
             job: job.expect("the default is legal"),
             is_ragged: false,
             choices,
-            check: Check::Operands(store_images(&sample_operands(&graph, 1)), None),
+            check: Check::Operands(store_images(&sample_operands(&graph, 1)), Vec::new()),
         }
     });
     subjects.collect()
+}
+
+/// Gradients of the weights of two convolutions, whose slices are added in one dispatch. The operands
+/// are small integers, so all sums are exact.
+fn pairs_of_sums() -> Vec<Subject> {
+    let window = Window {
+        stride: 1,
+        padding: 0,
+    };
+    let mut subjects = Vec::new();
+    for channels in [[[20, 4], [4, 4]], [[4, 4], [20, 4]]] {
+        let (mut graph, mut store) = (Graph::new(), Store::new());
+        for (number, pair) in channels.into_iter().enumerate() {
+            let [x, dy] = [0, 1].map(|at| {
+                let shape = Shape::channels(&[3, 5, 7, pair[at]]);
+                let numbers = (0..shape.len()).map(|i| ((i + number) % [7, 5][at]) as f64);
+                let name = format!("{} {number}", ["x", "dy"][at]);
+                store.insert(name.clone(), Tensor::real(shape.clone(), numbers.collect()));
+                graph.external(&name, shape)
+            });
+            let op = Conv2dGradWeight {
+                window,
+                normalize_input: None,
+                kernel: [1, 1],
+            };
+            let sum = graph.push_one(op, &[x, dy], "dw");
+            graph.output(sum.expect("the shapes agree"), &format!("dw {number}"));
+        }
+        let operands = store_images(&store);
+        interp::run(&graph, &mut store).expect("all operands are there");
+        let expected = ["dw 0", "dw 1"].map(|name| (name.to_owned(), store[name].to_words()));
+        for (target, subgroup) in devices() {
+            let choices = Choices::default();
+            if let (true, Some(job)) = (
+                target.matrices.is_empty(),
+                Job::new(&graph, &target, &choices, subgroup),
+            ) {
+                subjects.push(Subject {
+                    job,
+                    is_ragged: false,
+                    choices,
+                    check: Check::Operands(operands.clone(), expected.to_vec()),
+                });
+            }
+        }
+    }
+    subjects
 }
 
 /// The programs that measure an adapter, and the one that compares results.
@@ -331,12 +384,12 @@ fn probes() -> Vec<Subject> {
     vec![
         subject(
             probe::arithmetic(shape, 3, 2),
-            Check::Operands(Vec::new(), None),
+            Check::Operands(Vec::new(), Vec::new()),
         ),
         // Five workgroups.
         subject(
             probe::copy(20_000, 4, 1),
-            Check::Operands(operands, Some(copied)),
+            Check::Operands(operands, vec![copied]),
         ),
         difference_of_results(),
     ]
@@ -365,6 +418,6 @@ fn difference_of_results() -> Subject {
         ),
         is_ragged: false,
         choices: Choices::default(),
-        check: Check::Operands(operands, Some(expected)),
+        check: Check::Operands(operands, vec![expected]),
     }
 }

@@ -70,8 +70,4 @@ pub(crate) const SURVIVORS: &[(&str, &str)] = &[
         "softmax_cross_entropy_grad main: `var largest = logits[first];` is `var largest = logits[(first) + 1u];`",
         "The maximum runs over all classes, wherever it begins.",
     ),
-    (
-        "sum_slices main: `if LINES {` is `if true {`",
-        "A single line of invocations has nothing to add.",
-    ),
 ];
