@@ -101,7 +101,7 @@ pub(crate) fn choices(bytes: &[u8]) {
     let run = RunDirectory::open(directory.path()).expect("a configuration is enough");
     drop(run.choices());
     fs::write(run.file("environment.json"), bytes).expect("temporary files can be written");
-    drop(run.device());
+    drop(run.devices());
 }
 
 /// The position in `state.safetensors`: as its text, or as numbers from which the text is made.

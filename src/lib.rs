@@ -52,7 +52,7 @@
 //! | 2 | [`gpu`] | the only room that names wgpu: adapters, running programs, timing them |
 //! | 2 | [`cpu`] | graphs on the processor: vector instructions, all cores |
 //! | 3 | [`engine`] | graphs in, runnable things out: the devices, one interface to them, the tuner, the checks of kernels before they are used |
-//! | 4 | [`train`] | recipe, graph of a step, the session over epochs with its events, evaluation, calibration |
+//! | 4 | [`train`] | recipe, graph of a step, replicas of the network on several devices, the session over epochs with its events, evaluation, calibration |
 //! | 4 | [`trained_model`] | a network with its weights, from and to a checkpoint |
 //! | 5 | [`mod@onnx`] | a trained model as an ONNX file |
 //! | 5 | [`verify`] | arrays recorded from other programs against ours |
@@ -75,10 +75,10 @@
 //!   PyramidNet's odd widths need no scalar tails and the zero-padded shortcut costs
 //!   nothing. Files hold true extents.
 //! - Everything is built before the first step; a step allocates nothing on the device.
-//! - Same seed, same choices of kernels, same adapter: same bits. No kernel adds floats in an
-//!   order that depends on scheduling, and every random number is a function of what it is
-//!   for. A run that stops and resumes, also inside an epoch, computes the bits of one that
-//!   did not.
+//! - Same seed, same choices of kernels, same devices in the same order: same bits. No kernel adds
+//!   floats in an order that depends on scheduling, nor does the host, which adds the gradients of
+//!   several devices in the order of their list; and every random number is a function of what it is
+//!   for. A run that stops and resumes, also inside an epoch, computes the bits of one that did not.
 //! - A NaN or an infinity is never hidden: comparisons propagate it, a variance that overflows is
 //!   NaN, and the loss and every gradient are tested by the bits of their exponents. The device
 //!   records where the first one is and changes no weight from then on, so the host need not look

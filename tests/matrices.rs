@@ -26,7 +26,7 @@ fn gpu_with(units: &[MatrixUnit]) -> Option<Gpu> {
     let known = common::gpu()?.description()?;
     let selection = Selection {
         device: Some(known.index.to_string()),
-        backend: None,
+        ..Selection::default()
     };
     let opened = pollster::block_on(async {
         let adapter = adapter::select(&selection).await?;
@@ -119,7 +119,7 @@ fn a_unit_that_is_not_there_is_refused() {
     }
     let selection = Selection {
         device: Some(known.index.to_string()),
-        backend: None,
+        ..Selection::default()
     };
     pollster::block_on(async {
         let adapter = adapter::select(&selection).await.unwrap();

@@ -130,7 +130,7 @@ fn the_scale_of_the_loss_finds_itself() {
             };
             start.position.loss_scale = Some(too_much.to_words());
             let mut trainer = run.trainer(device, &start);
-            trainer.step().unwrap();
+            pollster::block_on(trainer.step()).unwrap();
             let after = pollster::block_on(trainer.snapshot()).unwrap();
             let state = LossScale::from_words(&after.position.loss_scale.unwrap());
             assert_eq!(

@@ -333,9 +333,9 @@ impl Kept {
             network: run.spec.clone(),
             recipe: run.options.recipe.clone(),
         };
-        let environment = Environment::new(&Device::cpu());
+        let environment = Environment::new(&[Device::cpu()]);
         let classes = &description.classes;
-        let begun = directory.begin(&config, &environment, &Choices::default(), classes);
+        let begun = directory.begin(&config, &environment, &[Choices::default()], classes);
         begun.unwrap();
         Kept {
             run: directory,

@@ -5,6 +5,7 @@ mod loading;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 
 use clap::{Args as ClapArgs, ValueEnum};
 
@@ -158,7 +159,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         let batches = 1..args.batch_size;
         fitting(
             error,
-            &device,
+            from_ref(&device),
             ("--batch-size", SMALLER),
             batches,
             |batch| {

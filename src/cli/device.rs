@@ -34,6 +34,12 @@ pub(super) struct DeviceArgs {
     /// Whether `auto` has found no graphics card
     #[arg(skip)]
     fell_back: bool,
+    /// Which of the adapters with exactly this name
+    #[arg(skip)]
+    ordinal: usize,
+    /// Whether it is of the list of --devices
+    #[arg(skip)]
+    is_listed: bool,
 }
 
 impl DeviceArgs {
@@ -42,13 +48,7 @@ impl DeviceArgs {
     /// # Errors
     /// If a flag would have no effect.
     pub(super) fn check(&self) -> Result<(), CliError> {
-        if matches!(self.request().kind(), DeviceKind::Adapter(name) if name.trim().is_empty()) {
-            return Err(CliError::Usage(
-                "--device is empty; give cpu, an adapter's number or part of its name; see \
-                 `pyr-wgpu devices`"
-                    .to_owned(),
-            ));
-        }
+        self.check_name()?;
         if let Some(backend) = &self.backend {
             self.needs_adapter(&format!("--backend {backend}"), "has no backend")?;
         }
@@ -58,6 +58,29 @@ impl DeviceArgs {
         match self.matrix_units {
             true => self.needs_adapter("--matrix-units", "has no matrix units"),
             false => Ok(()),
+        }
+    }
+
+    /// Checks that the name of the device is not empty.
+    ///
+    /// # Errors
+    /// If it is.
+    pub(super) fn check_name(&self) -> Result<(), CliError> {
+        match self.request().kind() {
+            DeviceKind::Adapter(name) if name.trim().is_empty() => Err(CliError::Usage(format!(
+                "{} has an empty name; give cpu, an adapter's number or part of its name; see \
+                 `pyr-wgpu devices`",
+                self.flag()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The flag that names the device.
+    fn flag(&self) -> &'static str {
+        match self.is_listed {
+            true => "--devices",
+            false => "--device",
         }
     }
 
@@ -74,7 +97,8 @@ impl DeviceArgs {
                  name an adapter with --device"
             ))),
             DeviceKind::Cpu | DeviceKind::Reference => Err(CliError::Usage(format!(
-                "--device {} {reason}; leave out {flag}, or name an adapter",
+                "{} {} {reason}; leave out {flag}, or name an adapter",
+                self.flag(),
                 self.device
             ))),
             DeviceKind::Auto | DeviceKind::Adapter(_) => Ok(()),
@@ -82,11 +106,16 @@ impl DeviceArgs {
     }
 
     /// The flags of a resumed run: `auto` is the device that it recorded.
-    pub(super) fn again(&self, recorded: Option<RecordedDevice>) -> DeviceArgs {
-        match recorded.filter(|_| self.is_automatic()) {
-            Some(RecordedDevice { device, backend }) => DeviceArgs {
+    pub(super) fn again(&self, recorded: Option<&RecordedDevice>) -> DeviceArgs {
+        match recorded.filter(|_| self.is_automatic()).cloned() {
+            Some(RecordedDevice {
                 device,
                 backend,
+                ordinal,
+            }) => DeviceArgs {
+                device,
+                backend,
+                ordinal,
                 ..self.clone()
             },
             None => self.clone(),
@@ -101,6 +130,15 @@ impl DeviceArgs {
         }
     }
 
+    /// The flags for a device of the list of --devices.
+    pub(super) fn listed(&self, device: &str) -> DeviceArgs {
+        DeviceArgs {
+            device: device.trim().to_owned(),
+            is_listed: true,
+            ..self.clone()
+        }
+    }
+
     /// The flags once a device is opened: where `auto` is the processor, they say so.
     pub(super) fn opened(&self, device: &Device) -> DeviceArgs {
         DeviceArgs {
@@ -109,13 +147,14 @@ impl DeviceArgs {
         }
     }
 
-    fn is_automatic(&self) -> bool {
+    pub(super) fn is_automatic(&self) -> bool {
         self.request().kind() == DeviceKind::Auto && self.backend.is_none()
     }
 
     pub(super) fn request(&self) -> DeviceRequest {
         DeviceRequest {
             device: Some(self.device.clone()),
+            ordinal: self.ordinal,
             backend: self.backend.clone(),
             checked: self.checked,
             matrices: self.matrix_units,
@@ -134,12 +173,12 @@ impl DeviceArgs {
     ///
     /// # Errors
     /// If there is no such device.
-    pub(super) fn open_again(&self, recorded: Option<RecordedDevice>) -> Result<Device, CliError> {
+    pub(super) fn open_again(&self, recorded: Option<&RecordedDevice>) -> Result<Device, CliError> {
         let recorded = recorded.filter(|_| self.is_automatic());
-        let request = self.again(recorded.clone()).request();
+        let request = self.again(recorded).request();
         let device = pollster::block_on(Device::open(&request)).map_err(|error| {
             let error = CliError::from(error);
-            match (&recorded, error) {
+            match (recorded, error) {
                 (Some(began), CliError::Device(text)) => CliError::Device(format!(
                     "the run was started on {}: {text}; to resume it on another device, whose \
                      rounding differs, name one, as in --device cpu",
@@ -182,7 +221,7 @@ impl DeviceArgs {
     fn reason(&self, device: &Device) -> String {
         match device {
             _ if self.request().kind() != DeviceKind::Auto => {
-                format!(", chosen by --device {}", self.device)
+                format!(", chosen by {} {}", self.flag(), self.device)
             }
             Device::Gpu(gpu) if gpu.description.software() => {
                 ", since no hardware adapter was found".to_owned()

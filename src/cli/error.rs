@@ -171,6 +171,7 @@ impl From<TrainError> for CliError {
             TrainError::Engine(error) => error.into(),
             TrainError::Data(error) => error.into(),
             TrainError::Batch { .. } => CliError::Usage(text),
+            TrainError::Thread(_) => CliError::Failed(text),
             TrainError::Scores | TrainError::Diverged { .. } => CliError::Diverged(text),
         }
     }

@@ -121,6 +121,7 @@ async fn subjects(args: &Args) -> Result<Vec<Subject>, CliError> {
             _ => None,
         },
         backend: request.backend.clone(),
+        ..Selection::default()
     };
     match adapter::select(&selection).await {
         Ok(adapter) if is_automatic && adapter.description.software() => Ok(cpus().collect()),

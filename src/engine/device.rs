@@ -23,6 +23,8 @@ pub enum Device {
 pub struct DeviceRequest {
     /// `auto`, `cpu`, `reference`, an adapter's number, or part of its name; `None` is `auto`.
     pub device: Option<String>,
+    /// Which of the adapters with exactly this name, from 0.
+    pub ordinal: usize,
     /// A backend's name; `None` allows all.
     pub backend: Option<String>,
     /// Whether shaders check their bounds ([`Checks::On`]).
@@ -87,6 +89,7 @@ impl Device {
         let automatic = device.is_none() && request.backend.is_none() && !request.checked;
         let selection = Selection {
             device,
+            ordinal: request.ordinal,
             backend: request.backend.clone(),
         };
         let adapter = match gpu::adapter::select(&selection).await {
@@ -172,6 +175,11 @@ impl Device {
             Device::Cpu(_) => "cpu".to_owned(),
             Device::Reference => "reference".to_owned(),
         }
+    }
+
+    /// Whether its memory is that of the process.
+    pub fn uses_host_memory(&self) -> bool {
+        self.description().is_none_or(Description::software)
     }
 
     /// The properties that lowering depends on.

@@ -21,6 +21,9 @@ pub struct Description {
     pub index: usize,
     /// Name, as the driver reports it.
     pub name: String,
+    /// Which of the adapters with this name and backend it is, from 0: cards of one model have one
+    /// name.
+    pub ordinal: usize,
     /// `discrete-gpu`, `integrated-gpu`, `virtual-gpu`, `cpu` or `other`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -76,6 +79,8 @@ impl Description {
 pub struct Selection {
     /// A number in the list or part of a name; `None` selects the first adapter.
     pub device: Option<String>,
+    /// Which of the adapters with exactly this name, from 0.
+    pub ordinal: usize,
     /// A backend's name; `None` allows all.
     pub backend: Option<String>,
 }
@@ -130,11 +135,17 @@ pub async fn list(backend: Option<&str>) -> Vec<Adapter> {
             .contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
     });
     found.sort_by_key(|raw| rank(&raw.get_info()));
-    let describe = |(index, raw): (usize, wgpu::Adapter)| Adapter {
-        description: describe(index, &raw),
-        raw,
-    };
-    found.into_iter().enumerate().map(describe).collect()
+    let mut adapters: Vec<Adapter> = Vec::new();
+    for (index, raw) in found.into_iter().enumerate() {
+        let mut description = describe(index, &raw);
+        let is_equal = |other: &&Adapter| {
+            let other = &other.description;
+            (&other.name, &other.backend) == (&description.name, &description.backend)
+        };
+        description.ordinal = adapters.iter().filter(is_equal).count();
+        adapters.push(Adapter { raw, description });
+    }
+    adapters
 }
 
 /// Order of preference: hardware before software, native backends before OpenGL.
@@ -154,6 +165,7 @@ fn describe(index: usize, raw: &wgpu::Adapter) -> Description {
     Description {
         index,
         name: info.name,
+        ordinal: 0,
         kind: kind_name(info.device_type).to_owned(),
         backend: backend_name(info.backend).to_owned(),
         driver: info.driver,
@@ -223,13 +235,14 @@ pub async fn select(selection: &Selection) -> Result<Adapter, GpuError> {
     let descriptions: Vec<&Description> = adapters.iter().map(|a| &a.description).collect();
     let index = match &selection.device {
         None => 0,
-        Some(wanted) => find(&descriptions, wanted)?,
+        Some(wanted) => find(&descriptions, wanted, selection.ordinal)?,
     };
     Ok(adapters.swap_remove(index))
 }
 
-/// The adapter with a number, or of a name, or the first whose name or driver contains `wanted`.
-fn find(adapters: &[&Description], wanted: &str) -> Result<usize, GpuError> {
+/// The adapter with a number, or one of those of a name, or the first whose name or driver contains
+/// `wanted`.
+fn find(adapters: &[&Description], wanted: &str, ordinal: usize) -> Result<usize, GpuError> {
     let text = wanted.trim().to_lowercase();
     let is_number = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
     let named = |d: &&Description| d.name.to_lowercase() == text;
@@ -240,8 +253,11 @@ fn find(adapters: &[&Description], wanted: &str) -> Result<usize, GpuError> {
         true => text.parse().ok().filter(|i| *i < adapters.len()),
         false if text.is_empty() => None,
         false => {
-            let exact = adapters.iter().position(named);
-            exact.or_else(|| adapters.iter().position(contains))
+            let mut exact = (0..adapters.len()).filter(|at| named(&adapters[*at]));
+            exact.nth(ordinal).or_else(|| match ordinal {
+                0 => adapters.iter().position(contains),
+                _ => None,
+            })
         }
     };
     found.ok_or_else(|| {
@@ -262,6 +278,7 @@ mod tests {
         Description {
             index,
             name: name.to_owned(),
+            ordinal: 0,
             kind: "cpu".to_owned(),
             backend: "vulkan".to_owned(),
             driver: driver.to_owned(),
@@ -286,6 +303,7 @@ mod tests {
             named(1, "llvmpipe (LLVM)", "Mesa"),
         );
         let all = [&a, &b];
+        let find = |all: &[&Description], wanted: &str| find(all, wanted, 0);
         assert_eq!(find(&all, "1"), Ok(1));
         assert_eq!(find(&all, "LLVMPIPE"), Ok(1));
         assert_eq!(find(&all, "radv"), Ok(0));
@@ -306,5 +324,14 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn finds_one_of_several_cards_of_a_model() {
+        let (a, b) = (named(0, "RTX 3080", ""), named(1, "RTX 3080", ""));
+        let all = [&a, &b];
+        assert_eq!(find(&all, "rtx 3080", 0), Ok(0));
+        assert_eq!(find(&all, "rtx 3080", 1), Ok(1));
+        assert!(find(&all, "rtx 3080", 2).is_err());
     }
 }

@@ -276,6 +276,17 @@ pub struct Environment {
     pub system: String,
     /// Major version of wgpu.
     pub wgpu: &'static str,
+    /// The first device, which evaluates.
+    #[serde(flatten)]
+    pub first: DeviceEnvironment,
+    /// The other devices, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<DeviceEnvironment>,
+}
+
+/// A device of a run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeviceEnvironment {
     /// The value of `--device` that selects this device again.
     pub device: String,
     /// Display name of the device.
@@ -285,12 +296,24 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// The environment of this process on a device.
-    pub fn new(device: &Device) -> Environment {
+    /// The environment of this process on some devices, of which there is at least one.
+    pub fn new(devices: &[Device]) -> Environment {
+        let [device, others @ ..] = devices else {
+            panic!("a run has a device");
+        };
         Environment {
             version: env!("CARGO_PKG_VERSION"),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             wgpu: gpu::WGPU_VERSION,
+            first: DeviceEnvironment::new(device),
+            others: others.iter().map(DeviceEnvironment::new).collect(),
+        }
+    }
+}
+
+impl DeviceEnvironment {
+    fn new(device: &Device) -> DeviceEnvironment {
+        DeviceEnvironment {
             device: device.selector(),
             device_name: device.name(),
             adapter: device.description().cloned(),

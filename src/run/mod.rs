@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! config.toml          the resolved configuration: network, dataset, recipe, seed; and a checksum
-//! environment.json     version, adapter, driver, operating system
-//! choices.json         the kernels in use, frozen so that a resumed run computes the same bits
+//! environment.json     version, adapters, drivers, operating system
+//! choices.json         the kernels in use, frozen so that a resumed run computes the same bits; a
+//!                      list of tables if there are several devices
 //! classes.txt          class names, one per line, control characters escaped
 //! metrics.csv          one row per epoch
 //! events.jsonl         events, one JSON document per line
@@ -37,6 +38,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{
     CheckpointError, is_temporary, limit_advice, write_atomically, writing_advice,
 };
+use crate::engine::Device;
 use crate::kernels::Choices;
 use crate::model::SpecError;
 use crate::text::{printable, printable_path};
@@ -142,6 +144,20 @@ pub struct RecordedDevice {
     pub device: String,
     /// The backend of an adapter: the same card may have several.
     pub backend: Option<String>,
+    /// Which of the adapters with this name and backend it is, from 0.
+    pub ordinal: usize,
+}
+
+impl RecordedDevice {
+    /// The record of a device.
+    pub fn of(device: &Device) -> RecordedDevice {
+        let adapter = device.description();
+        RecordedDevice {
+            device: device.selector(),
+            backend: adapter.map(|adapter| adapter.backend.clone()),
+            ordinal: adapter.map_or(0, |adapter| adapter.ordinal),
+        }
+    }
 }
 
 /// A run directory.
@@ -285,25 +301,40 @@ impl RunDirectory {
         self.path.join(name)
     }
 
-    /// The device on which the run began; `None` if the run ended before it was recorded.
+    /// The devices on which the run began, in order; none if the run ended before they were recorded.
     ///
     /// # Errors
     /// If the record is damaged.
-    pub fn device(&self) -> Result<Option<RecordedDevice>, RunError> {
+    pub fn devices(&self) -> Result<Vec<RecordedDevice>, RunError> {
         #[derive(Deserialize)]
         struct Recorded {
+            #[serde(flatten)]
+            first: Own,
+            #[serde(default)]
+            others: Vec<Own>,
+        }
+        #[derive(Deserialize)]
+        struct Own {
             device: String,
             adapter: Option<Adapter>,
         }
         #[derive(Deserialize)]
         struct Adapter {
             backend: String,
+            #[serde(default)]
+            ordinal: usize,
         }
         let recorded: Option<Recorded> = self.json(ENVIRONMENT)?;
-        Ok(recorded.map(|Recorded { device, adapter }| RecordedDevice {
+        let all = recorded.into_iter().flat_map(|recorded| {
+            let first = std::iter::once(recorded.first);
+            first.chain(recorded.others)
+        });
+        let devices = all.map(|Own { device, adapter }| RecordedDevice {
             device,
+            ordinal: adapter.as_ref().map_or(0, |adapter| adapter.ordinal),
             backend: adapter.map(|adapter| adapter.backend),
-        }))
+        });
+        Ok(devices.collect())
     }
 
     /// Writes the files that are known before the first step.
@@ -314,12 +345,16 @@ impl RunDirectory {
         &self,
         config: &Config,
         environment: &Environment,
-        choices: &Choices,
+        choices: &[Choices],
         classes: &[String],
     ) -> Result<(), RunError> {
         self.update_config(config)?;
         self.write(ENVIRONMENT, &pretty(environment))?;
-        self.write_needed(CHOICES, pretty(choices))?;
+        let choices = match choices {
+            [one] => pretty(one),
+            several => pretty(&several),
+        };
+        self.write_needed(CHOICES, choices)?;
         self.write(CLASSES, &lines(classes))?;
         self.write(METRICS, &format!("{CSV_HEADER}\n"))
     }
@@ -388,12 +423,22 @@ impl RunDirectory {
         Ok((config, is_changed))
     }
 
-    /// The kernels of the run; `None` if the run ended before they were recorded.
+    /// The kernels of the run on each of its devices; `None` if the run ended before they were
+    /// recorded.
     ///
     /// # Errors
     /// If the file is damaged.
-    pub fn choices(&self) -> Result<Option<Choices>, RunError> {
-        self.json(CHOICES)
+    pub fn choices(&self) -> Result<Option<Vec<Choices>>, RunError> {
+        let Some(recorded) = self.json::<serde_json::Value>(CHOICES)? else {
+            return Ok(None);
+        };
+        let read = match recorded.is_array() {
+            true => serde_json::from_value(recorded),
+            false => serde_json::from_value(recorded).map(|one| vec![one]),
+        };
+        Ok(Some(
+            read.map_err(|error| self.damaged_json(CHOICES, &error))?,
+        ))
     }
 
     /// A JSON document in it; `None` if the file does not exist.
@@ -403,10 +448,12 @@ impl RunDirectory {
         }
         let text = self.read(name)?;
         let value = serde_json::from_str(&text);
-        value.map_err(|e| {
-            let cause = printable(&e.to_string());
-            self.damaged(format!("{name} is damaged: {cause}; restore it"))
-        })
+        value.map_err(|error| self.damaged_json(name, &error))
+    }
+
+    fn damaged_json(&self, name: &str, error: &serde_json::Error) -> RunError {
+        let cause = printable(&error.to_string());
+        self.damaged(format!("{name} is damaged: {cause}; restore it"))
     }
 
     fn damaged(&self, reason: String) -> RunError {

@@ -191,7 +191,12 @@ pub struct EvaluatorOptions {
 
 impl EvaluatorOptions {
     fn input(&self, device: &Device, source: &Arc<dyn Source>) -> InputPipeline {
-        InputPipeline::new(Arc::clone(source), names::EVAL_IMAGES, device, self.workers)
+        InputPipeline::new(
+            Arc::clone(source),
+            names::EVAL_IMAGES,
+            std::slice::from_ref(device),
+            self.workers,
+        )
     }
 
     /// Images of a batch: no more than there are.

@@ -119,7 +119,7 @@ pub struct StepProgress {
     pub images_per_second: f64,
     /// Seconds spent waiting for data in the epoch so far.
     pub data_wait_seconds: f64,
-    /// Bytes of all buffers on the device.
+    /// Bytes of all buffers on the devices.
     pub device_bytes: u64,
 }
 
@@ -147,7 +147,7 @@ pub struct EpochMetrics {
     pub data_wait_seconds: f64,
     /// Seconds of the epoch, evaluation included.
     pub epoch_seconds: f64,
-    /// Bytes of all buffers on the device.
+    /// Bytes of all buffers on the devices.
     pub device_bytes: u64,
 }
 

@@ -24,6 +24,8 @@ pub(super) struct InputPipeline {
     value: &'static str,
     resident: bool,
     workers: usize,
+    /// Batches that the loader prepares ahead.
+    ahead: usize,
 }
 
 /// The engine's values that a batch writes.
@@ -42,27 +44,29 @@ pub(super) struct Batches {
 }
 
 impl InputPipeline {
-    /// Decides whether the split stays on the device. `value` names the graph's value that holds
-    /// the images; `workers` is the number of threads of the loader.
+    /// Decides whether the split stays on the devices: on all or none of them. `value` names the
+    /// graph's value that holds the images; `workers` is the number of threads of the loader.
     pub(super) fn new(
         source: Arc<dyn Source>,
         value: &'static str,
-        device: &Device,
+        devices: &[Device],
         workers: usize,
     ) -> InputPipeline {
         let words = AssembleBatch::image_words(source.size() as usize, PixelFormat::U8);
         let bytes = 4 * words * source.views() * source.len();
-        let limit = match device {
+        let limits = devices.iter().map(|device| match device {
             Device::Gpu(_) => device.target().max_binding.min(DEVICE_LIMIT),
             Device::Cpu(_) => DEVICE_LIMIT,
             // The reference would convert the whole split at every step.
             Device::Reference => 0,
-        };
+        });
+        let limit = limits.min().unwrap_or(0);
         InputPipeline {
             resident: source.resident().is_some() && bytes as u64 <= limit,
             source,
             value,
             workers,
+            ahead: Loader::AHEAD * devices.len(),
         }
     }
 
@@ -113,7 +117,7 @@ impl InputPipeline {
     pub(super) fn batches(&self, order: Vec<Vec<u32>>, key: Option<EpochKey>) -> Batches {
         let loader = (!self.resident).then(|| {
             let source = Arc::clone(&self.source);
-            Loader::new(source, order.clone(), key, self.workers, Loader::AHEAD)
+            Loader::new(source, order.clone(), key, self.workers, self.ahead)
         });
         Batches {
             loader,

@@ -18,8 +18,10 @@ mod input_pipeline;
 mod metrics;
 mod mixing;
 mod recipe;
+mod replica;
 mod schedule;
 mod session;
+mod shares;
 mod snapshot;
 mod step_graph;
 mod trainer;
@@ -54,10 +56,19 @@ pub enum TrainError {
     /// In the data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A thread of a replica cannot be started.
+    #[error(
+        "a thread for a device cannot be started: {0}; a limit of processes (ulimit -u) may be too low"
+    )]
+    Thread(std::io::Error),
     /// A batch, perhaps the last one of an epoch, is too small for batch norm.
     #[error(
-        "{source}; {images} training images in batches of {batch_size} need a batch of {size}: \
-         choose another --batch-size"
+        "{source}; {images} training images in batches of {batch_size}{} need a batch of {size}: \
+         choose another --batch-size",
+        match devices {
+            1 => String::new(),
+            _ => format!(" on {devices} devices"),
+        }
     )]
     Batch {
         /// Images in the batch.
@@ -66,6 +77,8 @@ pub enum TrainError {
         images: usize,
         /// Images of the other batches.
         batch_size: usize,
+        /// Devices among which they are divided.
+        devices: usize,
         /// Where the network needs more.
         source: GraphError,
     },

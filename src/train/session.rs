@@ -310,7 +310,7 @@ impl Session {
         let begun = (self.clock)();
         let mut done = 0;
         loop {
-            self.epoch.images += self.trainer.step()?;
+            self.epoch.images += self.trainer.step().await?;
             done += 1;
             let ended = self.trainer.epoch_done();
             if !ended && self.save_is_due() {
@@ -341,7 +341,7 @@ impl Session {
             train_top1_error: totals.top1_error(),
             images_per_second: self.epoch.images_per_second(),
             data_wait_seconds: trainer.waited().as_secs_f64(),
-            device_bytes: trainer.engine().bytes(),
+            device_bytes: trainer.bytes(),
         }))
     }
 
@@ -386,7 +386,7 @@ impl Session {
             images_per_second: self.epoch.images_per_second(),
             data_wait_seconds: trainer.waited().as_secs_f64(),
             epoch_seconds: ((self.clock)() - self.epoch.begun).as_secs_f64(),
-            device_bytes: trainer.engine().bytes(),
+            device_bytes: trainer.bytes(),
         };
         let test_top1_error = metrics.test_top1_error;
         let improved = self

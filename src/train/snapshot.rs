@@ -47,8 +47,7 @@ pub struct Position {
     pub order: Option<EpochOrder>,
     /// Batches processed by batch norm since the start of the run.
     pub batches_tracked: u64,
-    /// The device's metrics of the epoch so far, as words, so that a resumed epoch continues the
-    /// same sums.
+    /// The metrics of the epoch so far, as words, so that a resumed epoch continues the same sums.
     pub metrics: [u32; METRIC_WORDS],
     /// The state of loss scaling, with half-precision activations.
     #[serde(default, skip_serializing_if = "Option::is_none")]

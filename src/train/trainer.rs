@@ -1,22 +1,23 @@
 //! The body of the training loop: one optimiser step at a time.
 //!
 //! A run depends only on arguments and on its [`Snapshot`]: a run that stops at any step and
-//! resumes on the same adapter with the same kernels computes the same bits as one that did not
-//! stop.
+//! resumes on the same devices, in the same order, with the same kernels computes the same bits as one
+//! that did not stop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::augmentation::AugmentationValues;
-use super::evaluate::{Detail, EvaluationPass, EvaluationValues, read_metrics};
-use super::input_pipeline::{BatchValues, Batches, InputPipeline};
+use super::evaluate::{Detail, EvaluationPass, EvaluationValues};
+use super::input_pipeline::{Batches, InputPipeline};
+use super::replica::{Replica, Replicas, StepContext};
+use super::shares::{micro_batches, shares, sizes};
 use super::snapshot::{EpochOrder, Position, Snapshot};
 use super::step_graph::{Mode, StepOptions, step_graph_with, update_graph};
 use super::{Recipe, Totals, TrainError};
 use crate::checkpoint::first_not_finite;
 use crate::data::{EpochKey, Source};
-use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
+use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors};
 use crate::graph::ops::{LossScale, METRIC_WORDS, Metrics};
 use crate::graph::step::Step;
 use crate::graph::{Arena, Graph, Passes, Precision};
@@ -43,8 +44,8 @@ pub struct Options {
 }
 
 impl Options {
-    fn sizes(&self, images: usize) -> Vec<usize> {
-        chunk_sizes(images, self.recipe.batch_size, self.micro_batch)
+    fn sizes(&self, images: usize, replicas: usize) -> Vec<usize> {
+        sizes(images, self.recipe.batch_size, replicas, self.micro_batch)
     }
 
     fn step(&self) -> StepOptions {
@@ -56,18 +57,19 @@ impl Options {
     }
 }
 
-/// A training run on a device.
+/// A training run on one or several devices.
 pub struct Trainer {
-    engine: Engine,
+    replicas: Replicas,
     network: Network,
     options: Options,
     train: InputPipeline,
     test: InputPipeline,
-    values: Values,
+    /// What an evaluation writes and reads on the first device.
+    test_values: EvaluationValues,
     /// Sizes of the micro-batches, or batches, by the index of their graph.
     sizes: Vec<usize>,
     evaluation_graph: usize,
-    /// With micro-batches, the graph of the update.
+    /// With micro-batches, or several replicas, the graph of the update.
     update_graph: Option<usize>,
     position: Position,
     batches: Option<Batches>,
@@ -75,36 +77,25 @@ pub struct Trainer {
     evaluation: Option<EvaluationPass>,
 }
 
-/// The values that a step writes and reads.
-struct Values {
-    train: BatchValues,
-    augmentation: AugmentationValues,
-    test: EvaluationValues,
-    loss_weights: ValueHandle,
-    step: ValueHandle,
-    metrics: ValueHandle,
-    /// With half-precision activations.
-    loss_scale: Option<ValueHandle>,
-}
-
 impl Trainer {
-    /// All graphs of a run: training on batches, or micro-batches, of each size that occurs,
-    /// evaluation in batches of the largest one, and the update after micro-batches.
+    /// All graphs of a run: training on batches, or micro-batches, of each size that occurs, the
+    /// update after micro-batches, and evaluation in batches of the largest size. They are the same
+    /// for all devices, but only the first one evaluates.
     ///
     /// # Errors
     /// If a batch is too small for the network.
     pub fn graphs(
-        device: &Device,
+        devices: &[Device],
         network: &Network,
         options: &Options,
         train: &Arc<dyn Source>,
         test: &Arc<dyn Source>,
     ) -> Result<Vec<Graph>, TrainError> {
-        let [train, test] = inputs(device, options, train, test);
-        let sizes = options.sizes(train.len());
-        let mode = match options.micro_batch {
-            Some(_) => Mode::MicroBatch,
-            None => Mode::Train,
+        let [train, test] = inputs(devices, options, train, test);
+        let sizes = options.sizes(train.len(), devices.len());
+        let mode = match (options.micro_batch, devices.len()) {
+            (None, 1) => Mode::Train,
+            _ => Mode::MicroBatch,
         };
         // All sizes share the value that holds the images, so it has the largest size.
         let recipe = &options.recipe;
@@ -117,59 +108,60 @@ impl Trainer {
                 size: *size,
                 images: train.len(),
                 batch_size: recipe.batch_size,
+                devices: devices.len(),
                 source,
             })?);
+        }
+        if mode == Mode::MicroBatch {
+            graphs.push(update_graph(network, step, passes)?);
         }
         let none = BatchAugmentation::default();
         let input = test.input(sizes[0], &options.preprocessing, none);
         let evaluation = step_graph_with(network, sizes[0], &input, Mode::Evaluate, step, passes);
         graphs.push(evaluation?);
-        if mode == Mode::MicroBatch {
-            graphs.push(update_graph(network, step, passes)?);
-        }
         Ok(graphs)
     }
 
-    /// Builds the [`Trainer::graphs`] of a run on a device. `choose` selects their kernels.
+    /// Builds the [`Trainer::graphs`] of a run on each of some devices, of which there is at least
+    /// one. `choose` selects their kernels for a device.
     ///
     /// # Errors
-    /// If the device cannot hold or run them.
+    /// If a device cannot hold or run them.
     pub fn new(
-        device: &Device,
+        devices: &[Device],
         network: Network,
         options: Options,
         train: Arc<dyn Source>,
         test: Arc<dyn Source>,
-        choose: impl FnOnce(&[Graph]) -> Result<Choices, EngineError>,
+        mut choose: impl FnMut(&Device, &[Graph]) -> Result<Choices, EngineError>,
     ) -> Result<Trainer, TrainError> {
-        let graphs = Trainer::graphs(device, &network, &options, &train, &test)?;
-        let [train, test] = inputs(device, &options, &train, &test);
-        let sizes = options.sizes(train.len());
-        let evaluation_graph = sizes.len();
-        let update_graph = options.micro_batch.map(|_| evaluation_graph + 1);
-        let choices = choose(&graphs)?;
-        let mut engine = Engine::new(device, graphs, &choices)?;
-        let half = options.passes.precision == Precision::F16;
-        let values = Values {
-            train: train.upload(&mut engine),
-            augmentation: AugmentationValues::new(
-                &options.recipe.augmentation(),
-                sizes[0],
-                &mut engine,
-            ),
-            test: EvaluationValues::new(&test, &mut engine),
-            loss_weights: engine.value(names::LOSS_WEIGHTS),
-            step: engine.value(names::STEP),
-            metrics: engine.value(names::METRICS),
-            loss_scale: half.then(|| engine.value(names::LOSS_SCALE)),
-        };
+        let graphs = Trainer::graphs(devices, &network, &options, &train, &test)?;
+        let [train, test] = inputs(devices, &options, &train, &test);
+        let sizes = options.sizes(train.len(), devices.len());
+        let evaluation_graph = graphs.len() - 1;
+        let update_graph = (evaluation_graph > sizes.len()).then_some(sizes.len());
+        let is_half = options.passes.precision == Precision::F16;
+        let mut replicas = Vec::new();
+        for device in devices {
+            let count = match replicas.is_empty() {
+                true => graphs.len(),
+                false => evaluation_graph,
+            };
+            let graphs = &graphs[..count];
+            let choices = choose(device, graphs)?;
+            let engine = Engine::new(device, graphs.to_vec(), &choices)?;
+            let replica = Replica::new(engine, &train, &options.recipe, sizes[0], is_half);
+            replicas.push(replica);
+        }
+        let mut replicas = Replicas::new(replicas);
+        let test_values = EvaluationValues::new(&test, &mut replicas.first_mut().engine);
         Ok(Trainer {
-            engine,
+            replicas,
             network,
             options,
             train,
             test,
-            values,
+            test_values,
             sizes,
             evaluation_graph,
             update_graph,
@@ -189,26 +181,26 @@ impl Trainer {
             snapshot.position.fits(&self.order()),
             "a position of another epoch order"
         );
-        self.engine
-            .write_tensors(&self.network, TensorKind::Weights, &snapshot.weights);
-        for (kind, tensors) in &snapshot.optimizer {
-            self.engine.write_tensors(&self.network, *kind, tensors);
-        }
-        if self.options.recipe.ema.is_some() {
-            let averages = TensorKind::Averages;
-            self.engine
-                .write_tensors(&self.network, averages, snapshot.result());
-        }
-        self.engine
-            .write(self.values.metrics, &snapshot.position.metrics);
+        let fresh = LossScale::initial().to_words();
+        let loss_scale = snapshot.position.loss_scale.unwrap_or(fresh);
         self.position = snapshot.position;
-        if let Some(loss_scale) = self.values.loss_scale {
-            let fresh = LossScale::initial().to_words();
-            let words = snapshot.position.loss_scale.unwrap_or(fresh);
-            self.engine.write(loss_scale, &words);
+        let metrics = self.device_metrics();
+        for Replica { engine, values } in self.replicas.iter_mut() {
+            let network = &self.network;
+            engine.write_tensors(network, TensorKind::Weights, &snapshot.weights);
+            for (kind, tensors) in &snapshot.optimizer {
+                engine.write_tensors(network, *kind, tensors);
+            }
+            if self.options.recipe.ema.is_some() {
+                engine.write_tensors(network, TensorKind::Averages, snapshot.result());
+            }
+            engine.write(values.metrics, &metrics);
+            if let Some(value) = values.loss_scale {
+                engine.write(value, &loss_scale);
+            }
+            // A failed step may have left partial sums.
+            engine.clear_arena(Arena::Sums);
         }
-        // A failed step may have left partial sums.
-        self.engine.clear_arena(Arena::Sums);
         self.batches = None;
         self.evaluation = None;
     }
@@ -222,8 +214,9 @@ impl Trainer {
         if self.evaluation.is_none() {
             self.collect().await?;
         }
-        if let Some(loss_scale) = self.values.loss_scale {
-            let words = self.engine.read(loss_scale).await?;
+        let Replica { engine, values } = self.replicas.first();
+        if let Some(loss_scale) = values.loss_scale {
+            let words = engine.read(loss_scale).await?;
             let words = words.try_into().expect("the loss scale has its shape");
             self.position.loss_scale = Some(words);
         }
@@ -255,9 +248,29 @@ impl Trainer {
         &self.network
     }
 
-    /// The engine: kernels in use, bytes on the device.
+    /// The engine of the first device: its weights are those of the run.
     pub fn engine(&self) -> &Engine {
-        &self.engine
+        &self.replicas.first().engine
+    }
+
+    /// The engines, one for each device.
+    pub fn engines(&self) -> impl Iterator<Item = &Engine> {
+        self.replicas.iter().map(|replica| &replica.engine)
+    }
+
+    fn engine_of(&self, replica: usize) -> &Engine {
+        let mut engines = self.engines();
+        engines.nth(replica).expect("the replica exists")
+    }
+
+    /// Images of a batch for each device.
+    pub fn shares(&self) -> impl Iterator<Item = usize> {
+        shares(self.options.recipe.batch_size, self.replicas.len())
+    }
+
+    /// Bytes on all devices.
+    pub fn bytes(&self) -> u64 {
+        self.engines().map(Engine::bytes).sum()
     }
 
     /// What determines which images a step processes.
@@ -306,14 +319,15 @@ impl Trainer {
         batches.map_or(Duration::ZERO, Batches::waited)
     }
 
-    /// Submits one optimiser step; returns its number of images.
+    /// Submits one optimiser step; returns its number of images. With several devices, waits for their
+    /// gradients.
     ///
     /// # Errors
-    /// If data or device fail.
+    /// If data or a device fail; with several devices, if a loss or gradient was NaN or infinite.
     ///
     /// # Panics
     /// If the epoch is done: call [`Trainer::next_epoch`] first.
-    pub fn step(&mut self) -> Result<usize, TrainError> {
+    pub async fn step(&mut self) -> Result<usize, TrainError> {
         assert!(!self.epoch_done(), "the epoch has no further step");
         if self.batches.is_none() {
             let key = self.options.recipe.augment.then(|| self.epoch_key());
@@ -321,32 +335,32 @@ impl Trainer {
         }
         let total = self.batch_at(self.position.step);
         self.write_step();
-        let chunk = self.chunk();
-        let mut number = self.position.step * self.options.recipe.batch_size.div_ceil(chunk) as u32;
-        let mut done = 0;
-        while done < total {
-            let batches = self.batches.as_mut().expect("made above");
-            let batch = batches.next().expect("the order covers the epoch")?;
-            let size = batch.indices.len();
-            let graph = self.sizes.iter().position(|s| *s == size);
-            self.train
-                .write(&mut self.engine, &self.values.train, &batch, size);
-            let (recipe, image_size) = (&self.options.recipe, self.network.spec().image_size);
-            let key = self.epoch_key();
-            let augmentation = &self.values.augmentation;
-            augmentation.write(&mut self.engine, recipe, image_size, key, &batch, number);
-            number += 1;
-            let weight = 1.0 / total as f32;
-            let weights = vec![weight.to_bits(); size];
-            self.engine.write(self.values.loss_weights, &weights);
-            self.engine.run(graph.expect("every size has a graph"))?;
-            self.position.batches_tracked += 1;
-            done += size;
+        let each = self.micro_batches(self.options.recipe.batch_size);
+        let first = self.position.step * each.iter().map(Vec::len).sum::<usize>() as u32;
+        let counts: Vec<usize> = self.micro_batches(total).iter().map(Vec::len).collect();
+        let context = StepContext {
+            train: &self.train,
+            recipe: &self.options.recipe,
+            image_size: self.network.spec().image_size,
+            key: self.epoch_key(),
+            sizes: &self.sizes,
+            total,
+        };
+        let batches = self.batches.as_mut().expect("made above");
+        let next = || batches.next().expect("the order covers the epoch");
+        self.replicas.run(&context, &counts, first, next)?;
+        self.position.batches_tracked += counts[0] as u64;
+        self.position.step += 1;
+        if self.replicas.len() > 1 {
+            self.replicas.all_reduce().await?;
+            let epoch = &mut self.position.metrics;
+            if let Some((replica, metrics)) = self.replicas.take_counts(epoch).await? {
+                return Err(self.diverged(replica, &metrics).await?);
+            }
         }
         if let Some(update) = self.update_graph {
-            self.engine.run(update)?;
+            self.replicas.update(update).await?;
         }
-        self.position.step += 1;
         Ok(total)
     }
 
@@ -355,11 +369,14 @@ impl Trainer {
     /// # Errors
     /// If the device fails, or a loss or gradient was NaN or infinite.
     pub async fn collect(&mut self) -> Result<Totals, TrainError> {
-        let metrics = read_metrics(&self.engine, self.values.metrics).await?;
+        let (replica, metrics) = self.replicas.metrics().await?;
         if metrics.diverged() {
-            return Err(self.diverged(&metrics).await?);
+            return Err(self.diverged(replica, &metrics).await?);
         }
-        self.position.metrics = metrics.to_words();
+        // Several replicas have handed over their counts after each step.
+        if self.replicas.len() == 1 {
+            self.position.metrics = metrics.to_words();
+        }
         Ok(self.position.totals())
     }
 
@@ -374,21 +391,23 @@ impl Trainer {
             None => {
                 self.collect().await?;
                 let (graph, size) = (self.evaluation_graph, self.sizes[0]);
-                let (engine, values) = (&mut self.engine, &self.values.test);
+                let engine = &mut self.replicas.first_mut().engine;
+                let values = &self.test_values;
                 EvaluationPass::begin(engine, &self.test, values, graph, size, Detail::Totals)
             }
         };
-        let values = &self.values.test;
-        pass.batch(&mut self.engine, &self.test, values).await?;
+        let engine = &mut self.replicas.first_mut().engine;
+        pass.batch(engine, &self.test, &self.test_values).await?;
         let done = pass.done();
         if done < self.test.len() {
             self.evaluation = Some(pass);
             return Ok((done, None));
         }
-        match pass.finish(&self.engine, values).await {
+        match pass.finish(engine, &self.test_values).await {
             Ok(evaluation) => {
-                self.engine
-                    .write(self.values.metrics, &self.position.metrics);
+                let metrics = self.device_metrics();
+                let Replica { engine, values } = self.replicas.first_mut();
+                engine.write(values.metrics, &metrics);
                 Ok((done, Some(evaluation.totals)))
             }
             Err(TrainError::Scores) => {
@@ -404,8 +423,19 @@ impl Trainer {
         self.position.epoch += 1;
         self.position.step = 0;
         self.position.metrics = [0; METRIC_WORDS];
-        self.engine.clear(self.values.metrics);
+        for Replica { engine, values } in self.replicas.iter_mut() {
+            engine.clear(values.metrics);
+        }
         self.batches = None;
+    }
+
+    /// The metrics that a device has at the present position: those of the epoch, but none with
+    /// several devices, which hand them over after each step.
+    fn device_metrics(&self) -> [u32; METRIC_WORDS] {
+        match self.replicas.len() {
+            1 => self.position.metrics,
+            _ => [0; METRIC_WORDS],
+        }
     }
 
     /// Number of images of a step.
@@ -422,20 +452,24 @@ impl Trainer {
         }
     }
 
-    /// Images of a micro-batch, or batch, that is not the last.
-    fn chunk(&self) -> usize {
-        let batch = self.options.recipe.batch_size;
-        self.options.micro_batch.unwrap_or(batch)
+    /// Sizes of the micro-batches, or batches, that a batch consists of, by replica.
+    fn micro_batches(&self, batch: usize) -> Vec<Vec<usize>> {
+        micro_batches(batch, self.replicas.len(), self.options.micro_batch)
     }
 
     /// Image indices of all remaining micro-batches, or batches, of the epoch.
     fn remaining_batches(&self) -> Vec<Vec<u32>> {
         let order = self.epoch_key().order(self.train.len());
-        let (batch, chunk) = (self.options.recipe.batch_size, self.chunk());
-        let remaining = order.chunks(batch).skip(self.position.step as usize);
+        let batches = order.chunks(self.options.recipe.batch_size);
+        let mut remaining = Vec::new();
+        for mut batch in batches.skip(self.position.step as usize) {
+            for size in self.micro_batches(batch.len()).into_iter().flatten() {
+                let (own, others) = batch.split_at(size);
+                remaining.push(own.to_vec());
+                batch = others;
+            }
+        }
         remaining
-            .flat_map(|batch| batch.chunks(chunk).map(<[u32]>::to_vec))
-            .collect()
     }
 
     /// Learning rate of the next step.
@@ -454,12 +488,14 @@ impl Trainer {
             momentum: recipe.momentum,
             weight_decay: recipe.weight_decay,
         };
-        self.engine.write(self.values.step, &step.to_words());
+        for Replica { engine, values } in self.replicas.iter_mut() {
+            engine.write(values.step, &step.to_words());
+        }
     }
 
     /// Reads all tensors of a kind, none of which may have a NaN or an infinity.
     async fn finite_tensors(&self, kind: TensorKind) -> Result<Tensors, TrainError> {
-        let tensors = self.engine.read_tensors(&self.network, kind).await?;
+        let tensors = self.engine().read_tensors(&self.network, kind).await?;
         match self.first_bad(&tensors) {
             None => Ok(tensors),
             Some(name) => {
@@ -483,17 +519,19 @@ impl Trainer {
         })
     }
 
-    /// The error of a run whose metrics have a NaN or an infinity: where it first occurred.
+    /// The error of a run in which the metrics of a replica have a NaN or an infinity: where it first
+    /// occurred.
     ///
     /// # Errors
     /// If the device fails.
-    async fn diverged(&self, metrics: &Metrics) -> Result<TrainError, TrainError> {
-        // All batches of the epoch so far, as step and micro-batch.
-        let chunk = self.options.micro_batch.unwrap_or(usize::MAX);
+    async fn diverged(&self, replica: usize, metrics: &Metrics) -> Result<TrainError, TrainError> {
+        // All its batches of the epoch so far, as step and micro-batch.
         let mut batches: Vec<(u32, u32)> = (0..self.position.step)
             .flat_map(|step| {
-                let count = self.batch_at(step).div_ceil(chunk) as u32;
-                (1..=count).map(move |batch| (step + 1, batch))
+                let all = self.micro_batches(self.batch_at(step));
+                let before = all[..replica].iter().map(Vec::len).sum::<usize>() as u32;
+                let own = before + 1..=before + all[replica].len() as u32;
+                own.map(move |batch| (step + 1, batch))
             })
             .collect();
         let halted = metrics.halted as usize;
@@ -504,7 +542,8 @@ impl Trainer {
         let (later, in_loss, what) = match (metrics.gradient, metrics.update) {
             (0, 0) => {
                 let weights = TensorKind::Weights;
-                let weights = self.engine.read_tensors(&self.network, weights).await?;
+                let engine = self.engine_of(replica);
+                let weights = engine.read_tensors(&self.network, weights).await?;
                 let what = self.first_bad(&weights).unwrap_or_else(|| {
                     let classifier = self.network.head.last().map(|layer| &layer.name);
                     format!(
@@ -516,6 +555,10 @@ impl Trainer {
             }
             (0, vector) => (halted, false, format!("update of {}", tensor(vector))),
             (vector, _) => (halted, false, format!("gradient of {}", tensor(vector))),
+        };
+        let what = match self.replicas.len() {
+            1 => what,
+            _ => format!("{what} on {}", self.engine_of(replica).device().selector()),
         };
         batches.truncate(batches.len().saturating_sub(later));
         let (step, batch) = batches.last().copied().unwrap_or((self.position.step, 1));
@@ -539,38 +582,12 @@ impl Trainer {
 
 /// The training and the test split on their way to the device.
 fn inputs(
-    device: &Device,
+    devices: &[Device],
     options: &Options,
     train: &Arc<dyn Source>,
     test: &Arc<dyn Source>,
 ) -> [InputPipeline; 2] {
     [(train, names::TRAIN_IMAGES), (test, names::EVAL_IMAGES)].map(|(source, value)| {
-        InputPipeline::new(Arc::clone(source), value, device, options.workers)
+        InputPipeline::new(Arc::clone(source), value, devices, options.workers)
     })
-}
-
-/// Sizes of all micro-batches, or batches, that occur in an epoch, the largest first.
-fn chunk_sizes(images: usize, batch: usize, micro_batch: Option<usize>) -> Vec<usize> {
-    let chunk = micro_batch.unwrap_or(batch);
-    let mut sizes: Vec<usize> = [batch.min(images), images % batch]
-        .iter()
-        .flat_map(|batch| [chunk.min(*batch), batch % chunk])
-        .filter(|size| *size > 0)
-        .collect();
-    sizes.sort_unstable_by(|a, b| b.cmp(a));
-    sizes.dedup();
-    sizes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_of_every_size_get_a_graph() {
-        assert_eq!(chunk_sizes(50_000, 128, None), [128, 80]);
-        assert_eq!(chunk_sizes(8_000, 32, None), [32]);
-        assert_eq!(chunk_sizes(50_000, 128, Some(48)), [48, 32]);
-        assert_eq!(chunk_sizes(10, 128, Some(48)), [10]);
-    }
 }

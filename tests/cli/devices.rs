@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use image::RgbImage;
+
 use crate::{MODEL, command, example, fails, json, path};
 
 #[test]
@@ -97,4 +99,134 @@ fn flags_for_adapters_need_one() {
         }
     }
     assert!(!Path::new(&run_dir).exists());
+}
+
+/// A run on several devices: its directory records them, and it resumes on them, or says that
+/// others give other results.
+#[test]
+fn a_run_on_several_devices_is_recorded_and_resumed() {
+    let temporary = tempfile::tempdir().unwrap();
+    let data = temporary.path().join("data");
+    for (part, class, count) in [
+        ("train", 'a', 7),
+        ("train", 'b', 6),
+        ("test", 'a', 2),
+        ("test", 'b', 2),
+    ] {
+        let folder = data.join(part).join(class.to_string());
+        std::fs::create_dir_all(&folder).unwrap();
+        for number in 0..count {
+            let shade = |x: u32, y: u32| (x * 20 + y * number * 9) as u8 ^ class as u8;
+            let image = RgbImage::from_fn(8, 8, |x, y| image::Rgb([shade(x, y); 3]));
+            image.save(folder.join(format!("{number}.png"))).unwrap();
+        }
+    }
+    let data = data.display().to_string();
+    let train = |name: &str, more: &str| {
+        let run_dir = path(temporary.path(), name);
+        let flags =
+            "train --depth 8 --alpha 3 --image-size 8 --batch-size 5 --dataset folder --data";
+        let flags = flags.split(' ').chain([&*data, "--run-dir"]);
+        let flags = flags.chain([&*run_dir]).chain(more.split(' '));
+        let output = command(&flags.collect::<Vec<_>>()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{stderr}");
+        (run_dir, stderr)
+    };
+    let resume = |run_dir: &str, more: &str| {
+        let flags = ["train", "--resume", run_dir, "--epochs", "2"].into_iter();
+        let flags = flags.chain(more.split_whitespace());
+        let output = command(&flags.collect::<Vec<_>>()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{stderr}");
+        stderr
+    };
+    let (whole, stderr) = train("whole", "--epochs 2 --devices cpu,CPU");
+    assert!(
+        stderr.contains("devices: 2, with 3, 2 images of a batch"),
+        "{stderr}"
+    );
+    let (halves, _) = train("halves", "--epochs 1 --devices cpu,cpu");
+    let environment = std::fs::read_to_string(Path::new(&halves).join("environment.json"));
+    let environment: serde_json::Value = serde_json::from_str(&environment.unwrap()).unwrap();
+    assert_eq!(environment["others"][0]["device"], "cpu");
+    let copy = path(temporary.path(), "copy");
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(&halves).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), Path::new(&copy).join(entry.file_name())).unwrap();
+    }
+    let stderr = resume(&halves, "");
+    assert!(
+        stderr.contains("devices: 2, with 3, 2 images of a batch"),
+        "{stderr}"
+    );
+    let last = |run: &str| std::fs::read(Path::new(run).join("last.safetensors")).unwrap();
+    assert!(
+        last(&halves) == last(&whole),
+        "the resumed run has other bits"
+    );
+    let stderr = resume(&copy, "--devices cpu");
+    assert!(
+        stderr.contains("was started on cpu and cpu and continues on cpu"),
+        "{stderr}"
+    );
+    assert!(last(&copy) != last(&whole));
+}
+
+#[test]
+fn wrong_lists_of_devices_are_refused() {
+    let train = |devices: &str, code: i32, words: &[&str]| {
+        let flags = [
+            "train",
+            "--run-dir",
+            "/nonexistent/run",
+            "--devices",
+            devices,
+        ];
+        fails(&flags, code, words);
+    };
+    train("", 2, &["--devices has an empty name"]);
+    train("auto,cpu", 2, &["names or numbers"]);
+    train("all,cpu", 2, &["--devices all", "leave out the others"]);
+    train("0,cpu,0", 2, &["has 0 twice", "give its name twice"]);
+    train("cpu,no such adapter", 3, &["no such adapter"]);
+    let both = ["train", "--device", "cpu", "--devices", "cpu"];
+    fails(&both, 2, &["cannot be used with"]);
+    let tuned = ["train", "--devices", "cpu,cpu", "--tune", "off"];
+    fails(&tuned, 2, &["no choice of kernels", "--tune"]);
+    let small = ["train", "--devices", "cpu,cpu,cpu", "--batch-size", "2"];
+    fails(
+        &small,
+        2,
+        &["a batch of 2 cannot be divided among 3 devices"],
+    );
+    let micro = [
+        "train",
+        "--devices",
+        "cpu,cpu",
+        "--batch-size",
+        "8",
+        "--micro-batch",
+        "5",
+    ];
+    fails(&micro, 2, &["--micro-batch 5 exceeds the share"]);
+    let mixed = [
+        "train",
+        "--devices",
+        "cpu,cpu",
+        "--batch-size",
+        "2",
+        "--mixup",
+        "1",
+    ];
+    fails(&mixed, 2, &["with 2 devices", "--mixup"]);
+    let output = command(&["train", "--devices", "all"])
+        .env("VK_DRIVER_FILES", "/nonexistent.json")
+        .env("VK_ICD_FILENAMES", "/nonexistent.json")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("found no graphics card"), "{stderr}");
 }

@@ -42,7 +42,7 @@ fn open(checks: Checks) -> Option<Device> {
     }
     let selection = Selection {
         device: std::env::var("PYR_WGPU_TEST_DEVICE").ok(),
-        backend: None,
+        ..Selection::default()
     };
     let opened = pollster::block_on(async {
         let adapter = adapter::select(&selection).await?;

@@ -182,13 +182,18 @@ impl Run {
     }
 
     pub fn trainer(&self, device: &Device, from: &Snapshot) -> Trainer {
+        self.trainer_on(std::slice::from_ref(device), from)
+    }
+
+    /// With a replica on each device.
+    pub fn trainer_on(&self, devices: &[Device], from: &Snapshot) -> Trainer {
         let trainer = Trainer::new(
-            device,
+            devices,
             self.network(),
             self.options.clone(),
             self.train_source(),
             self.test_source(),
-            |graphs| match self.matrices {
+            |device, graphs| match self.matrices {
                 false => built_in(graphs),
                 true => by_matrices(&device.target(), graphs),
             },

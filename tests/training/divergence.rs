@@ -16,7 +16,7 @@ fn divergence_is_an_error_that_says_what_to_do() {
         let mut trainer = run.trainer(device, &run.start());
         let error = pollster::block_on(async {
             for _ in 0..3 {
-                trainer.step()?;
+                trainer.step().await?;
                 trainer.collect().await?;
                 trainer.next_epoch();
             }
@@ -126,14 +126,14 @@ fn divergence_is_noticed_in_its_step_and_named() {
                 run.options.recipe.ema = extended.then_some(0.5);
                 run.options.recipe.learning_rate = 10.0;
                 let mut trainer = run.trainer(device, &run.start());
-                trainer.step().unwrap();
+                pollster::block_on(trainer.step()).unwrap();
                 let good = pollster::block_on(trainer.snapshot()).unwrap();
                 trainer.restore(&poisoned(good.clone(), poison));
                 let before = trained(&trainer);
-                trainer.step().unwrap();
+                pollster::block_on(trainer.step()).unwrap();
                 let stopped = trained(&trainer);
-                trainer.step().unwrap();
-                trainer.step().unwrap();
+                pollster::block_on(trainer.step()).unwrap();
+                pollster::block_on(trainer.step()).unwrap();
                 assert!(trained(&trainer) == stopped, "{what}: weights change");
                 assert!(!in_loss || before == stopped, "{what}: weights change");
                 let text = diverged(&mut trainer);
@@ -173,7 +173,7 @@ fn divergence_is_noticed_in_its_micro_batch() {
             let start = poisoned(run.start(), &[Poison::Scale("conv1.weight", 1e20)]);
             let mut trainer = run.trainer(device, &start);
             while !trainer.epoch_done() {
-                trainer.step().unwrap();
+                pollster::block_on(trainer.step()).unwrap();
             }
             let order = run.order(1).concat();
             let at = order
@@ -205,7 +205,7 @@ fn gradients_that_overflow_at_the_smallest_loss_scale_are_named() {
             let mut run = Run::new(8, 32, 8);
             run.options.passes.precision = Precision::F16;
             let mut trainer = run.trainer(device, &run.start());
-            trainer.step().unwrap();
+            pollster::block_on(trainer.step()).unwrap();
             let mut state = pollster::block_on(trainer.snapshot()).unwrap();
             let scale = LossScale {
                 scale,
@@ -215,7 +215,7 @@ fn gradients_that_overflow_at_the_smallest_loss_scale_are_named() {
             trainer.restore(&poisoned(state, &[Poison::Scale("fc.weight", 1e8)]));
             let before = trained(&trainer);
             while !trainer.epoch_done() {
-                trainer.step().unwrap();
+                pollster::block_on(trainer.step()).unwrap();
             }
             assert!(
                 trained(&trainer) == before,

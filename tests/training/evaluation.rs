@@ -15,7 +15,7 @@ fn evaluations_agree() {
         let run = Run::random(8, 20, 8);
         pollster::block_on(async {
             let mut trainer = run.trainer(device, &run.start());
-            trainer.step().unwrap();
+            pollster::block_on(trainer.step()).unwrap();
             let state = trainer.snapshot().await.unwrap();
             let before = state.position.totals();
             assert_eq!(before.images, 8);
@@ -131,12 +131,12 @@ fn a_damaged_image_is_not_evaluated() {
         assert!(found.totals.loss < whole.loss, "{found:?} {whole:?}");
 
         let mut trainer = Trainer::new(
-            device,
+            std::slice::from_ref(device),
             run.network(),
             run.options.clone(),
             run.train_source(),
             Arc::new(Damaged(run.test_source())),
-            built_in,
+            |_, graphs| built_in(graphs),
         )
         .unwrap();
         trainer.restore(&state);

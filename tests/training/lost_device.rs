@@ -33,7 +33,7 @@ fn a_run_survives_the_loss_of_its_device() {
                 if trainer.epoch_done() {
                     trainer.next_epoch();
                 }
-                trainer.step()?;
+                pollster::block_on(trainer.step())?;
             }
             Ok(())
         }),
@@ -54,9 +54,9 @@ fn a_run_survives_the_loss_of_its_device() {
     for (what, call) in uses {
         let device = common::separate_gpu().unwrap();
         let mut trainer = run.trainer(&device, &run.start());
-        trainer.step().unwrap();
+        pollster::block_on(trainer.step()).unwrap();
         let saved = pollster::block_on(trainer.snapshot()).unwrap();
-        trainer.step().unwrap();
+        pollster::block_on(trainer.step()).unwrap();
         if what == "evaluation" {
             pollster::block_on(trainer.evaluate_batch()).unwrap();
         }
@@ -85,7 +85,7 @@ fn a_run_survives_the_loss_of_its_device() {
             let check = common::deadline("error of a lost device");
             let error = loop {
                 check();
-                let state = trainer.step().map(drop);
+                let state = pollster::block_on(trainer.step()).map(drop);
                 let state = state.and_then(|()| pollster::block_on(trainer.snapshot()).map(drop));
                 if let Err(error) = state {
                     break error;

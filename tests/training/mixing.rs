@@ -111,7 +111,7 @@ fn steps_mix_images_and_labels() {
             let mut trainer = run.trainer(device, &run.start());
             for indices in run.order(1) {
                 let before = trainer.snapshot().await.unwrap();
-                trainer.step().unwrap();
+                pollster::block_on(trainer.step()).unwrap();
                 let after = trainer.snapshot().await.unwrap();
                 let mut sums = Tensors::new();
                 for chunk in indices.chunks(micro_batch.unwrap_or(8)) {

@@ -29,11 +29,11 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
                 let mut first = run.trainer(device, &run.start());
                 assert_eq!(first.steps_per_epoch(), 3);
                 for _ in 0..3 {
-                    first.step().unwrap();
+                    first.step().await.unwrap();
                 }
                 first.next_epoch();
                 for _ in 0..2 {
-                    first.step().unwrap();
+                    first.step().await.unwrap();
                 }
                 let snapshot = first.snapshot().await.unwrap();
                 assert_eq!((snapshot.position.epoch, snapshot.position.step), (2, 2));

@@ -103,7 +103,7 @@ fn steps_are_those_of_the_recipe() {
                 let mut trainer = run.trainer(device, &run.start());
                 for (step, indices) in run.order(1).iter().enumerate() {
                     let before = trainer.snapshot().await.unwrap();
-                    assert_eq!(trainer.step().unwrap(), indices.len());
+                    assert_eq!(pollster::block_on(trainer.step()).unwrap(), indices.len());
                     let after = trainer.snapshot().await.unwrap();
                     assert_eq!(indices.len(), [8, 3][step]);
 

@@ -74,7 +74,14 @@ impl Training {
         let examiner = Predictor::of_many(device, &trained, EXAM, built_in)?;
         let Dataset { train, test, .. } = shapes;
         let train = train.expect("the training part was asked for");
-        let mut trainer = Trainer::new(device, network, options, train, test, built_in)?;
+        let mut trainer = Trainer::new(
+            std::slice::from_ref(device),
+            network,
+            options,
+            train,
+            test,
+            |_, graphs| built_in(graphs),
+        )?;
         trainer.restore(&start);
         let options = SessionOptions {
             run: None,

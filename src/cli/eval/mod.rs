@@ -1,6 +1,7 @@
 //! `pyr-wgpu eval`: a checkpoint's error on the test images of a dataset.
 
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use clap::Args as ClapArgs;
@@ -119,13 +120,19 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             let views = loaded.description.preprocessing.resize.views.count();
             let now = args.batch_size.min(total.saturating_mul(views));
             let names = ("--batch-size", SMALLER);
-            fitting(error, &device, names, views..now.max(views), |batch_size| {
-                let smaller = EvaluatorOptions {
-                    batch_size,
-                    ..options
-                };
-                Evaluator::graphs(&device, &loaded.network, &smaller, &opened.test).ok()
-            })
+            fitting(
+                error,
+                from_ref(&device),
+                names,
+                views..now.max(views),
+                |batch_size| {
+                    let smaller = EvaluatorOptions {
+                        batch_size,
+                        ..options
+                    };
+                    Evaluator::graphs(&device, &loaded.network, &smaller, &opened.test).ok()
+                },
+            )
         }
         error => error.into(),
     })?;

@@ -11,6 +11,7 @@ use super::super::error::CliError;
 use super::super::network::NetworkArgs;
 use super::super::tuning::TuneArgs;
 use super::super::{processors, workers};
+use super::devices::DevicesArgs;
 use super::fine_tune;
 use super::limits::{self, MicroBatch, Recompute};
 use crate::data::{Augmentation, DatasetKind};
@@ -32,6 +33,8 @@ pub(in super::super) struct Args {
     #[command(flatten)]
     pub(super) device: DeviceArgs,
     #[command(flatten)]
+    pub(super) several: DevicesArgs,
+    #[command(flatten)]
     pub(super) tune: TuneArgs,
     /// The configuration that `--config` names, if that file is a run's.
     #[arg(skip)]
@@ -45,7 +48,8 @@ impl Args {
     /// # Errors
     /// The flag.
     pub(super) fn check(&self) -> Result<(), CliError> {
-        self.check_device(&self.device)?;
+        self.several.check(&self.device)?;
+        self.check_device(&self.several.first_adapter(&self.device, &[]))?;
         if let Some(schedule) = self.recipe.schedule.filter(|schedule| !schedule.is_step())
             && self.recipe.milestones.is_some()
         {

@@ -33,7 +33,9 @@ fn replaced(file: &Map<String, Value>, given: &ArgMatches) -> Vec<&'static str> 
         Some(Schedule::Cosine) => names.extend(["milestones", "power"]),
         Some(Schedule::Polynomial) => names.push("milestones"),
     }
-    let rows: [(&str, &[&str]); 3] = [
+    let rows: [(&str, &[&str]); 5] = [
+        ("device", &["devices"]),
+        ("devices", &["device"]),
         ("augmentation", &["no-augment"]),
         ("no_augment", &["augmentation"]),
         ("preset", &["reset-classifier", "freeze-until"]),
@@ -47,8 +49,12 @@ fn replaced(file: &Map<String, Value>, given: &ArgMatches) -> Vec<&'static str> 
     if dataset.is_some_and(|kind| file.get("dataset") != Some(&kind.to_string().into())) {
         names.extend(["data", "augmentation"]);
     }
-    let device = given.get_one::<String>("device");
-    if device.is_some_and(|device| device == "cpu") {
+    let devices = ["device", "devices"].into_iter();
+    let devices = devices.filter(|name| is_given(given, name));
+    let mut devices = devices
+        .filter_map(|name| given.get_many::<String>(name))
+        .flatten();
+    if devices.clone().next().is_some() && devices.all(|device| device == "cpu") {
         names.extend(["backend", "checked", "tune", "choices", "retry"]);
     }
     // Memory is only what these choose by.

@@ -58,10 +58,20 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
             "trained: {count} parameters, from {first} on; the others are frozen"
         ));
     }
-    device.say(&format!(
-        "memory: {} on the device",
-        bytes(trainer.engine().bytes())
-    ));
+    let replicas = trainer.engines().count();
+    device.say(&match replicas {
+        1 => format!("memory: {} on the device", bytes(trainer.bytes())),
+        _ => {
+            let own = trainer.engines().map(|engine| bytes(engine.bytes()));
+            let own: Vec<String> = own.collect();
+            let shares: Vec<String> = trainer.shares().map(|share| share.to_string()).collect();
+            format!(
+                "devices: {replicas}, with {} images of a batch; memory on each: {}",
+                shares.join(", "),
+                own.join(", ")
+            )
+        }
+    });
     device.say(&format!("run directory: {}", printable_path(run.path())));
     if let Start::Saved(snapshot, _) = &plan.start {
         let position = &snapshot.position;

@@ -3,7 +3,11 @@
 //! The micro-batch is the largest divisor of the batch that fits, since batch norm uses its
 //! statistics, and activations are recomputed only if it does not fit otherwise, which changes no
 //! result. What fits is known from the plans of the graphs with the built-in kernels, before
-//! anything is built; a value larger than the largest binding does not fit either.
+//! anything is built; a value larger than the largest binding does not fit either. With several
+//! devices, a share takes the place of the batch, and each card, and the processor's memory for the
+//! devices that use it, must have room for its replicas.
+
+use std::collections::BTreeMap;
 
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
@@ -55,7 +59,7 @@ pub(super) fn check(args: &Args) -> Result<(), CliError> {
 pub(super) fn choose(
     args: &Args,
     plan: &mut Plan,
-    device: &Device,
+    devices: &[Device],
 ) -> Result<Option<u64>, CliError> {
     let [micro_batch, recompute] = is_auto(args);
     if !micro_batch && !recompute {
@@ -63,10 +67,11 @@ pub(super) fn choose(
     }
     let memory = match args.files.memory {
         Some(memory) => memory,
-        None => default_memory(device, &args.device)?,
+        None => default_memory(devices, &args.device)?,
     };
     let [train, _] = sources(plan)?;
     let batch = plan.config.recipe.batch_size.min(train.len());
+    let batch = batch.div_ceil(devices.len());
     let sizes: Vec<Option<usize>> = match micro_batch {
         true => (1..batch)
             .rev()
@@ -95,7 +100,7 @@ pub(super) fn choose(
             if config.check().is_err() {
                 continue;
             }
-            let Some(needed) = needed(args, plan, &config, device)? else {
+            let Some(needed) = needed(args, plan, &config, devices)? else {
                 continue;
             };
             if needed > memory {
@@ -105,6 +110,7 @@ pub(super) fn choose(
             args.device.say(&format!(
                 "memory: {}{} needs {} of {}",
                 match micro_batch {
+                    None if devices.len() > 1 => format!("a share of {batch} images"),
                     None => format!("the whole batch of {batch}"),
                     Some(images) => format!("a micro-batch of {images}"),
                 },
@@ -133,7 +139,9 @@ pub(super) fn choose(
 ///
 /// # Errors
 /// If it does not.
-pub(super) fn check_built(needed: u64, memory: Option<u64>) -> Result<(), CliError> {
+pub(super) fn check_built(trainer: &Trainer, memory: Option<u64>) -> Result<(), CliError> {
+    let engines = trainer.engines();
+    let needed = most(engines.map(|engine| (engine.device(), engine.bytes())));
     match memory.filter(|memory| needed > *memory) {
         Some(memory) => Err(CliError::Device(format!(
             "the kernels that were measured as the fastest need {}, more than the {} to be used; \
@@ -145,18 +153,34 @@ pub(super) fn check_built(needed: u64, memory: Option<u64>) -> Result<(), CliErr
     }
 }
 
-/// Bytes that a run needs on a device; `None` if a value exceeds the largest binding, or a batch is
+/// The most bytes that are needed in one memory: that of the process, or of a card, which may have
+/// several replicas.
+fn most<'a>(needed: impl Iterator<Item = (&'a Device, u64)>) -> u64 {
+    let mut memories: BTreeMap<Option<usize>, u64> = BTreeMap::new();
+    for (device, bytes) in needed {
+        let card = device.description().filter(|_| !device.uses_host_memory());
+        *memories.entry(card.map(|card| card.index)).or_default() += bytes;
+    }
+    memories.into_values().max().unwrap_or(0)
+}
+
+/// Bytes that a run needs in one memory; `None` if a value exceeds the largest binding, or a batch is
 /// too small for batch norm.
 fn needed(
     args: &Args,
     plan: &Plan,
     config: &Config,
-    device: &Device,
+    devices: &[Device],
 ) -> Result<Option<u64>, CliError> {
     let [train, test] = sources(plan)?;
     let options = options(args, config, plan);
-    let graphs = Trainer::graphs(device, &plan.network, &options, train, test);
-    match graphs.and_then(|graphs| Ok(Engine::needed(device, &graphs)?)) {
+    let graphs = Trainer::graphs(devices, &plan.network, &options, train, test);
+    let needed = graphs.and_then(|graphs| {
+        let each = devices.iter().map(|device| Engine::needed(device, &graphs));
+        let each: Result<Vec<u64>, EngineError> = each.collect();
+        Ok(most(devices.iter().zip(each?)))
+    });
+    match needed {
         Ok(needed) => Ok(Some(needed)),
         Err(TrainError::Batch { .. })
         | Err(TrainError::Engine(EngineError::Lower(LowerError::TooLarge { .. }))) => Ok(None),
@@ -165,16 +189,17 @@ fn needed(
 }
 
 /// Three quarters of what the process can still use, for devices in its memory.
-fn default_memory(device: &Device, log: &DeviceArgs) -> Result<u64, CliError> {
-    let shared = device
-        .description()
-        .is_none_or(|adapter| adapter.software());
-    match available().filter(|_| shared) {
-        Some(available) => {
+fn default_memory(devices: &[Device], log: &DeviceArgs) -> Result<u64, CliError> {
+    let other = devices.iter().find(|device| !device.uses_host_memory());
+    match available()
+        .ok_or(&devices[0])
+        .and_then(|bytes| other.map_or(Ok(bytes), Err))
+    {
+        Ok(available) => {
             log.say(&format!("memory: {} are available", bytes(available)));
             Ok(available / 4 * 3)
         }
-        None => Err(CliError::Usage(format!(
+        Err(device) => Err(CliError::Usage(format!(
             "{} does not tell how much memory it has; give what may be used with --memory, as in \
              --memory 6GiB",
             device.name()

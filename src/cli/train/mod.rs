@@ -3,6 +3,7 @@
 mod args;
 mod config;
 mod config_file;
+mod devices;
 mod driver;
 mod fine_tune;
 mod introduction;
@@ -24,10 +25,10 @@ use super::output::print_line;
 use super::signals::Signals;
 use super::tuning::{Tune, complete};
 use crate::data::{DatasetKind, Source, shapes};
-use crate::engine::{Device, EngineError, Tuner};
+use crate::engine::{Device, Engine, EngineError, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
-use crate::run::{Config, Environment, RunDirectory};
+use crate::run::{Config, Environment, RecordedDevice, RunDirectory};
 use crate::text::{name_of, printable_path};
 use crate::train::{Options, SaveInterval, Session, SessionOptions, Snapshot, TrainError, Trainer};
 use config::{Allowed, new_config};
@@ -62,7 +63,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let mut progress = Progress::default();
     if let Some(path) = &args.files.resume {
         let run = progress.directory.insert(RunDirectory::resume(path)?);
-        args.check_device(&args.device.again(run.device()?))?;
+        let devices = run.devices()?;
+        args.check_device(&args.several.first_adapter(&args.device, &devices))?;
     }
     with_retries(
         args.files.retry,
@@ -111,26 +113,36 @@ fn attempt(
         }
     }
     let mut plan = prepare(args, allowed, config, directory.is_some(), state)?;
+    devices::check_shares(&plan.config, args.several.devices.len())?;
     plan.notes.iter().for_each(|note| args.device.say(note));
     *decided = Some(plan.config.clone());
     let recorded = recorded_choices(args, &plan, directory.as_ref())?;
-    let flags = match recorded.as_ref().is_some_and(Choices::need_matrices) {
+    let need_matrices = |all: &Vec<Choices>| all.iter().any(Choices::need_matrices);
+    let flags = match recorded.as_ref().is_some_and(need_matrices) {
         true => args.device.with_matrix_units(),
         false => args.device.clone(),
     };
-    let device = match directory {
-        Some(run) => flags.open_again(run.device()?)?,
-        None => flags.open()?,
+    let began = match directory {
+        Some(run) => run.devices()?,
+        None => Vec::new(),
     };
-    args.check_device(&args.device.opened(&device))?;
+    let devices = args.several.open(&flags, &began)?;
+    devices::check_shares(&plan.config, devices.len())?;
+    if let [device] = &devices[..] {
+        args.check_device(&args.device.opened(device))?;
+    }
     let mut limit = None;
     if directory.is_none() {
-        limit = memory::choose(args, &mut plan, &device)?;
+        limit = memory::choose(args, &mut plan, &devices)?;
         *decided = Some(plan.config.clone());
     }
-    let trainer = build(args, &plan, &device, directory.is_some(), recorded)?;
-    memory::check_built(trainer.engine().bytes(), limit)?;
-    let run = begin(args, &plan, &device, &trainer, directory)?;
+    let recorded = recorded.map(|choices| Recorded {
+        choices,
+        devices: began,
+    });
+    let trainer = build(args, &plan, &devices, directory.is_some(), recorded)?;
+    memory::check_built(&trainer, limit)?;
+    let run = begin(args, &plan, &devices, &trainer, directory)?;
     introduce(&plan, &trainer, run, &args.device);
     let signals = match signals {
         Some(signals) => signals,
@@ -152,13 +164,13 @@ fn attempt(
     drive(session, recorder)
 }
 
-/// The kernels that are decided before the device is opened: those that the run has recorded, else
-/// those of `--choices`.
+/// The kernels that are decided before the devices are opened, one table for each: those that the run
+/// has recorded, else those of `--choices`.
 fn recorded_choices(
     args: &Args,
     plan: &Plan,
     directory: Option<&RunDirectory>,
-) -> Result<Option<Choices>, CliError> {
+) -> Result<Option<Vec<Choices>>, CliError> {
     let own = match directory {
         Some(run) => run.choices()?,
         None => None,
@@ -205,27 +217,47 @@ fn options(args: &Args, config: &Config, plan: &Plan) -> Options {
     }
 }
 
+/// Kernels that are decided before the devices are opened, one table for each of some devices.
+#[derive(Default)]
+struct Recorded {
+    choices: Vec<Choices>,
+    devices: Vec<RecordedDevice>,
+}
+
+impl Recorded {
+    /// The table of a device; a device that was not there has that of the first.
+    fn of(&self, device: &Device) -> Choices {
+        let own = RecordedDevice::of(device);
+        let at = self.devices.iter().position(|other| *other == own);
+        let own = at.and_then(|at| self.choices.get(at));
+        own.or(self.choices.first()).cloned().unwrap_or_default()
+    }
+}
+
 /// Builds the trainer, at the start of the run or where it was saved.
 fn build(
     args: &Args,
     plan: &Plan,
-    device: &Device,
+    devices: &[Device],
     is_resumed: bool,
-    recorded: Option<Choices>,
+    recorded: Option<Recorded>,
 ) -> Result<Trainer, CliError> {
     let options = options(args, &plan.config, plan);
     let [train, test] = sources(plan)?;
-    // A resumed run keeps its kernels, so that its results are bit-identical.
-    let mut tuner = match is_resumed && recorded.is_some() {
+    // A resumed run keeps its kernels, so that its results are bit-identical, unless the shares of
+    // its devices have changed.
+    let is_equal = |recorded: &Recorded| recorded.devices.len().max(1) == devices.len();
+    let mut tuner = match is_resumed && recorded.as_ref().is_some_and(is_equal) {
         true => Tuner::default(),
         false => args.tune.tuner(Tune::On),
     };
-    let choices = recorded.unwrap_or_default();
-    let choose = |graphs: &[Graph]| -> Result<Choices, EngineError> {
-        complete(&mut tuner, device, graphs, &choices, &args.device)
+    let recorded = recorded.unwrap_or_default();
+    let choose = |device: &Device, graphs: &[Graph]| -> Result<Choices, EngineError> {
+        let own = recorded.of(device);
+        complete(&mut tuner, device, graphs, &own, &args.device)
     };
     let trainer = Trainer::new(
-        device,
+        devices,
         plan.network.clone(),
         options.clone(),
         Arc::clone(train),
@@ -233,15 +265,14 @@ fn build(
         choose,
     );
     let mut trainer = trainer.map_err(|error| {
-        let graphs = |options: &_| Trainer::graphs(device, &plan.network, options, train, test);
-        too_large(device, &options, train.len(), graphs, error)
+        let graphs = |options: &_| Trainer::graphs(devices, &plan.network, options, train, test);
+        too_large(devices, &options, train.len(), graphs, error)
     })?;
     if let (Some(other), false) = (&args.files.choices, is_resumed) {
-        let used = trainer.engine().choices();
-        if !choices
-            .iter()
-            .any(|(layer, kernel)| used.get(layer) == Some(kernel))
-        {
+        let used: Vec<&Choices> = trainer.engines().map(Engine::choices).collect();
+        let mut rows = recorded.choices.iter().flat_map(Choices::iter);
+        let is_used = |(layer, kernel)| used.iter().any(|used| used.get(layer) == Some(kernel));
+        if !rows.any(is_used) {
             return Err(CliError::Usage(format!(
                 "--choices {}: none of its kernels is for this network on this device; name a run \
                  of this network on such an adapter, or leave the flag out",
@@ -260,7 +291,7 @@ fn build(
 /// Adds the largest micro-batch that fits to an error about the device's limits. `graphs` are those
 /// of a run with some options.
 fn too_large(
-    device: &Device,
+    devices: &[Device],
     options: &Options,
     images: usize,
     graphs: impl Fn(&Options) -> Result<Vec<Graph>, TrainError>,
@@ -270,21 +301,27 @@ fn too_large(
         return error.into();
     };
     let batch = options.recipe.batch_size.min(images);
-    let now = options.micro_batch.unwrap_or(batch);
-    fitting(error, device, ("--micro-batch", SMALLER), 1..now, |batch| {
-        let smaller = Options {
-            micro_batch: Some(batch),
-            ..options.clone()
-        };
-        graphs(&smaller).ok()
-    })
+    let now = options.micro_batch.unwrap_or(batch.div_ceil(devices.len()));
+    fitting(
+        error,
+        devices,
+        ("--micro-batch", SMALLER),
+        1..now,
+        |batch| {
+            let smaller = Options {
+                micro_batch: Some(batch),
+                ..options.clone()
+            };
+            graphs(&smaller).ok()
+        },
+    )
 }
 
 /// Creates the directory of a new run, and writes what is known before the first step.
 fn begin<'a>(
     args: &Args,
     plan: &Plan,
-    device: &Device,
+    devices: &[Device],
     trainer: &Trainer,
     directory: &'a mut Option<RunDirectory>,
 ) -> Result<&'a RunDirectory, CliError> {
@@ -302,13 +339,13 @@ fn begin<'a>(
             directory.insert(RunDirectory::create(args.files.run_dir.as_deref(), &name)?)
         }
     };
-    let environment = Environment::new(device);
+    let environment = Environment::new(devices);
     let classes = &plan.description.classes;
     let mut notes = match plan.start.is_saved() {
         true => run.begin_again(&plan.config, &environment, classes)?,
         false => {
-            let choices = trainer.engine().choices();
-            run.begin(&plan.config, &environment, choices, classes)?;
+            let choices: Vec<Choices> = trainer.engines().map(|e| e.choices().clone()).collect();
+            run.begin(&plan.config, &environment, &choices, classes)?;
             Vec::new()
         }
     };

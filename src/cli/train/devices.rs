@@ -1,0 +1,214 @@
+//! `--devices`: the devices of a run, each with a replica of the network.
+
+use clap::Args;
+
+use super::super::device::DeviceArgs;
+use super::super::error::CliError;
+use crate::engine::{Device, DeviceKind};
+use crate::gpu::adapter;
+use crate::run::{Config, RecordedDevice};
+use crate::text::printable;
+
+/// The word that stands for all graphics cards.
+const ALL: &str = "all";
+
+/// Several devices.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Device")]
+pub(super) struct DevicesArgs {
+    /// Train on several devices, each named as for --device, as in 0,1 or 0,cpu; all takes every
+    /// graphics card. Each computes a share of every batch, and batch norm uses the statistics of
+    /// the share; the running statistics are those of the first device
+    #[arg(
+        long,
+        value_name = "WHICH,..",
+        value_delimiter = ',',
+        conflicts_with = "device"
+    )]
+    pub(super) devices: Vec<String>,
+}
+
+impl DevicesArgs {
+    /// The flags of the device on which flags of adapters have an effect: the first adapter among
+    /// the devices, else the first device. The devices are those of the list, else those that a
+    /// resumed run recorded, else that of --device.
+    pub(super) fn first_adapter(
+        &self,
+        flags: &DeviceArgs,
+        recorded: &[RecordedDevice],
+    ) -> DeviceArgs {
+        let listed = self.devices.iter().map(|device| flags.listed(device));
+        let recorded = recorded.iter().map(|device| flags.again(Some(device)));
+        let mut devices: Vec<DeviceArgs> = match self.devices.is_empty() {
+            false => listed.collect(),
+            true => recorded.collect(),
+        };
+        let kind = |flags: &DeviceArgs| {
+            let request = flags.request();
+            matches!(request.kind(), DeviceKind::Adapter(_))
+        };
+        match devices.iter().position(kind).or(Some(0)) {
+            Some(at) if at < devices.len() => devices.swap_remove(at),
+            _ => flags.clone(),
+        }
+    }
+
+    /// Checks the list.
+    ///
+    /// # Errors
+    /// If a name is empty or automatic, or a number is there twice.
+    pub(super) fn check(&self, flags: &DeviceArgs) -> Result<(), CliError> {
+        let wrong = |text: String| Err(CliError::Usage(text));
+        for (place, device) in self.devices.iter().enumerate() {
+            if is_all(device) && self.devices.len() > 1 {
+                return wrong(format!(
+                    "--devices {ALL} already stands for every graphics card; leave out the others"
+                ));
+            }
+            let named = flags.listed(device);
+            named.check_name()?;
+            if named.request().kind() == DeviceKind::Auto {
+                return wrong(format!(
+                    "--devices needs names or numbers, and {device} is neither; `pyr-wgpu devices` \
+                     lists them"
+                ));
+            }
+            let is_number = device.trim().parse::<usize>().is_ok();
+            if is_number && self.devices[..place].contains(device) {
+                return wrong(format!(
+                    "--devices has {device} twice; to run two replicas on one adapter, give its \
+                     name twice"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the devices and prints which and why. A resumed run has those that it recorded, unless
+    /// others are named.
+    ///
+    /// # Errors
+    /// If one of them cannot be opened, or an adapter is there twice and not by its name.
+    pub(super) fn open(
+        &self,
+        flags: &DeviceArgs,
+        recorded: &[RecordedDevice],
+    ) -> Result<Vec<Device>, CliError> {
+        let devices = match &self.devices[..] {
+            [] if flags.is_automatic() && recorded.len() > 1 => {
+                let again = recorded.iter();
+                let again = again.map(|device| flags.open_again(Some(device)));
+                again.collect::<Result<Vec<_>, _>>()?
+            }
+            [] => vec![flags.open_again(recorded.first())?],
+            [all] if is_all(all) => open_all(flags)?,
+            list => {
+                let opened = list.iter().map(|device| flags.listed(device).open());
+                opened.collect::<Result<Vec<_>, _>>()?
+            }
+        };
+        self.check_opened(&devices)?;
+        let own: Vec<RecordedDevice> = devices.iter().map(RecordedDevice::of).collect();
+        if own.len().max(recorded.len()) > 1 && !recorded.is_empty() && own != recorded {
+            flags.say(&format!(
+                "note: the run was started on {} and continues on {}; its results differ from \
+                 those of a run that did not stop",
+                list(recorded),
+                list(&own)
+            ));
+        }
+        Ok(devices)
+    }
+
+    /// Checks that an adapter is there more than once only by its name.
+    fn check_opened(&self, devices: &[Device]) -> Result<(), CliError> {
+        for (place, device) in devices.iter().enumerate() {
+            let index = |device: &Device| device.description().map(|adapter| adapter.index);
+            let Some(own) = index(device) else { continue };
+            let is_same = |other: &Device| index(other) == Some(own);
+            let Some(earlier) = devices[..place].iter().position(is_same) else {
+                continue;
+            };
+            if let [Some(first), Some(second)] = [earlier, place].map(|at| self.devices.get(at))
+                && first != second
+            {
+                return Err(CliError::Usage(format!(
+                    "--devices {first},{second}: both are {}; to run two replicas on it, give the \
+                     same name twice",
+                    printable(&device.name())
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_all(device: &str) -> bool {
+    device.trim().eq_ignore_ascii_case(ALL)
+}
+
+/// The names of some devices.
+fn list(devices: &[RecordedDevice]) -> String {
+    let names = devices.iter().map(|device| printable(&device.device));
+    names.collect::<Vec<String>>().join(" and ")
+}
+
+/// Opens every graphics card, on the backend of the first one.
+fn open_all(flags: &DeviceArgs) -> Result<Vec<Device>, CliError> {
+    let adapters = pollster::block_on(adapter::list(flags.backend.as_deref()));
+    let cards: Vec<_> = adapters
+        .iter()
+        .map(|adapter| &adapter.description)
+        .filter(|adapter| !adapter.software())
+        .collect();
+    let Some(first) = cards.first() else {
+        let found = adapters.iter().map(|adapter| adapter.description.line());
+        let found: Vec<String> = found.collect();
+        return Err(CliError::Device(format!(
+            "--devices {ALL} found no graphics card{}; name the devices, as in --devices \
+             llvmpipe,cpu, or see `pyr-wgpu doctor`",
+            match found.is_empty() {
+                true => String::new(),
+                false => format!(" (found: {})", found.join("; ")),
+            }
+        )));
+    };
+    let own = cards.iter().filter(|card| card.backend == first.backend);
+    own.map(|card| flags.listed(&card.index.to_string()).open())
+        .collect()
+}
+
+/// Checks that the batches of a run can be divided among devices.
+///
+/// # Errors
+/// If there are more devices than images, or a share is too small for the flags of the run.
+pub(super) fn check_shares(config: &Config, devices: usize) -> Result<(), CliError> {
+    let batch = config.recipe.batch_size;
+    let wrong = |text: String| Err(CliError::Usage(text));
+    if devices < 2 {
+        return Ok(());
+    }
+    if batch < devices {
+        return wrong(format!(
+            "a batch of {batch} cannot be divided among {devices} devices; raise --batch-size, or \
+             name fewer devices"
+        ));
+    }
+    let (least, largest) = (batch / devices, batch.div_ceil(devices));
+    if let Some(images) = config.micro_batch.filter(|images| *images > largest) {
+        return wrong(format!(
+            "--micro-batch {images} exceeds the share of each of {devices} devices in a batch of \
+             {batch}, {largest}; give a smaller one, or leave it out"
+        ));
+    }
+    let images = config.micro_batch.unwrap_or(least).min(least);
+    let size = config.network.image_size;
+    let checked = config
+        .recipe
+        .check_augmentation(size, images, config.augmentation);
+    checked.map_err(|text| {
+        CliError::Usage(format!(
+            "with {devices} devices, a share of a batch of {batch} may be {least}: {text}"
+        ))
+    })
+}

@@ -1,0 +1,187 @@
+//! Several devices: each has a replica of the network and computes a share of every batch.
+
+use pyr_wgpu::engine::{Device, TensorKind, Tensors};
+use pyr_wgpu::graph::Arena;
+use pyr_wgpu::train::{Snapshot, TrainError, Trainer};
+
+use crate::check_update;
+use crate::common::runs::{Run, bits, devices, finish, learnt, precisions};
+use crate::common::{fast_devices, gpu};
+
+/// What all replicas share: the trained tensors, and the optimiser's state.
+fn shared(run: &Run, snapshot: &Snapshot) -> Vec<(String, Vec<u32>)> {
+    let trained = run.network().trained_parameters().into_iter();
+    let bits = |values: &Vec<f32>| values.iter().map(|value| value.to_bits()).collect();
+    trained
+        .flat_map(|parameter| {
+            let momentum = &snapshot.optimizer[&TensorKind::Momentum];
+            let tensors = [&snapshot.weights, momentum];
+            tensors.map(|tensors| (parameter.name.clone(), bits(&tensors[&parameter.name])))
+        })
+        .collect()
+}
+
+fn steps(trainer: &mut Trainer, count: usize) -> Snapshot {
+    pollster::block_on(async {
+        for _ in 0..count {
+            if trainer.epoch_done() {
+                trainer.next_epoch();
+            }
+            trainer.step().await.unwrap();
+        }
+        trainer.snapshot().await.unwrap()
+    })
+}
+
+/// Replicas on equal devices compute the bits of one device with micro-batches of the shares' size,
+/// whose gradients are added in the same order. (The reference adds those in double precision.)
+#[test]
+fn replicas_equal_micro_batches() {
+    let is_single = |(device, _): &(&Device, _)| !matches!(device, Device::Reference);
+    for (device, precision) in precisions().into_iter().filter(is_single) {
+        for count in [2, 4] {
+            let mut run = Run::random(8, 24, 8);
+            run.options.passes.precision = precision;
+            let several = vec![device.clone(); count];
+            let mut replicas = run.trainer_on(&several, &run.start());
+            assert_eq!(
+                replicas.shares().collect::<Vec<_>>(),
+                vec![8 / count; count]
+            );
+            let found = steps(&mut replicas, 4);
+            run.options.micro_batch = Some(8 / count);
+            let expected = steps(&mut run.trainer(device, &run.start()), 4);
+            let what = format!("{count} times {}, {precision}", device.name());
+            assert!(shared(&run, &found) == shared(&run, &expected), "{what}");
+            // The sums of the losses are rounded in another order.
+            let [ours, theirs] = [&found, &expected].map(|state| state.position.totals());
+            assert_eq!(
+                (ours.images, ours.top1),
+                (theirs.images, theirs.top1),
+                "{what}"
+            );
+            let difference = (ours.loss - theirs.loss).abs();
+            assert!(
+                difference <= 24.0 * f64::from(f32::EPSILON) * theirs.loss,
+                "{what}"
+            );
+        }
+    }
+}
+
+/// A batch that cannot be divided equally, and one with fewer images than devices.
+#[test]
+fn unequal_shares_equal_micro_batches() {
+    for device in fast_devices() {
+        let mut run = Run::new(8, 17, 8);
+        let several = vec![device.clone(); 3];
+        let mut replicas = run.trainer_on(&several, &run.start());
+        assert_eq!(replicas.shares().collect::<Vec<_>>(), [3, 3, 2]);
+        let found = steps(&mut replicas, 2);
+        // The same shares as micro-batches.
+        run.options.micro_batch = Some(3);
+        let expected = steps(&mut run.trainer(device, &run.start()), 2);
+        assert!(
+            shared(&run, &found) == shared(&run, &expected),
+            "{}",
+            device.name()
+        );
+        // The last batch has one image: two replicas have none.
+        let last = steps(&mut replicas, 1);
+        assert_eq!(last.position.totals().images, 17);
+        assert!(shared(&run, &last) != shared(&run, &found));
+    }
+}
+
+/// A run that stops in the middle of an epoch and resumes on the same devices ends with the same
+/// bits, however often its metrics are read: also if the devices round differently.
+#[test]
+fn a_run_on_several_devices_resumes_to_the_same_bits() {
+    let mut lists: Vec<Vec<Device>> = Vec::new();
+    for device in devices() {
+        lists.push(vec![device.clone(); 2]);
+    }
+    lists.extend(gpu().map(|gpu| vec![gpu.clone(), Device::cpu(), Device::Reference]));
+    for several in lists {
+        let names: Vec<String> = several.iter().map(Device::name).collect();
+        let run = Run::random(8, 20, 8);
+        let whole = pollster::block_on(finish(run.trainer_on(&several, &run.start())));
+        let mut first = run.trainer_on(&several, &run.start());
+        let state = pollster::block_on(async {
+            for _ in 0..2 {
+                first.step().await.unwrap();
+                first.collect().await.unwrap();
+            }
+            first.snapshot().await.unwrap()
+        });
+        assert_eq!(state.position.totals().images, 16);
+        let rest = pollster::block_on(finish(run.trainer_on(&several, &state)));
+        assert_eq!(whole.len(), rest.len());
+        for ((ours, state), (reference, expected)) in rest.iter().zip(&whole) {
+            assert_eq!(learnt(ours), learnt(reference), "{names:?}");
+            assert!(bits(state) == bits(expected), "{names:?}");
+        }
+    }
+}
+
+/// Devices that round differently keep the same parameters all the same.
+#[test]
+fn different_devices_keep_the_same_parameters() {
+    let Some(gpu) = gpu() else { return };
+    let run = Run::random(8, 24, 8);
+    let mut trainer = run.trainer_on(&[Device::cpu(), gpu.clone()], &run.start());
+    for steps_done in 0..3 {
+        steps(&mut trainer, 1);
+        let parameters = trainer.engines().map(|engine| {
+            let numbers = pollster::block_on(engine.read_arena(Arena::Parameters)).unwrap();
+            numbers.iter().map(|number| number.to_bits()).collect()
+        });
+        let parameters: Vec<Vec<u32>> = parameters.collect();
+        assert!(
+            parameters[0] == parameters[1],
+            "after {steps_done} more steps"
+        );
+    }
+}
+
+/// Devices of different kinds.
+#[test]
+fn different_devices_train_together() {
+    let Some(gpu) = gpu() else { return };
+    let mut run = Run::new(8, 24, 8);
+    let mixed = [gpu.clone(), Device::cpu()];
+    let found = steps(&mut run.trainer_on(&mixed, &run.start()), 1);
+    run.options.micro_batch = Some(4);
+    let expected = steps(&mut run.trainer(gpu, &run.start()), 1);
+    let trained = |snapshot: &Snapshot| -> Tensors {
+        let momentum = &snapshot.optimizer[&TensorKind::Momentum];
+        momentum
+            .keys()
+            .map(|name| (name.clone(), snapshot.weights[name].clone()))
+            .collect()
+    };
+    let before = run.start();
+    let [before, found, expected] = [&before, &found, &expected].map(trained);
+    check_update("a GPU and the CPU", &before, &found, &expected);
+}
+
+/// A NaN or infinity on one of the devices ends the run; no weight changes.
+#[test]
+fn divergence_on_any_device_is_noticed() {
+    for device in devices() {
+        let mut run = Run::new(8, 16, 8);
+        run.options.recipe.learning_rate = 1e30;
+        let mut trainer = run.trainer_on(&vec![device.clone(); 2], &run.start());
+        let error = pollster::block_on(async {
+            for _ in 0..3 {
+                if trainer.epoch_done() {
+                    trainer.next_epoch();
+                }
+                trainer.step().await?;
+            }
+            trainer.collect().await
+        });
+        let error = error.unwrap_err();
+        assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+    }
+}
