@@ -6,19 +6,20 @@
 // Bindings: partial [slices][vecs] vectors, total [vecs] vectors; other_partial and other_total: a
 // second sum that is computed in the same dispatch, if PAIR.
 //
-// A workgroup owns vec_lanes neighbouring vectors of a total, in lines of invocations, as many as
-// it has. An invocation adds every lines-th slice of one vector, and a tree adds the lines.
+// A workgroup owns vec_lanes neighbouring vectors of a total; its invocations form
+// WORKGROUP / vec_lanes lines. An invocation adds every lines-th slice of one vector, and a tree adds the lines.
 // Workgroup (x, y) has number y * groups.x + x; those from number first_groups on compute the
 // second sum.
 //
-// Assumes: at least one slice of each sum; vec_lanes are powers of two, up to WORKGROUP.
+// Assumes: at least one slice of each sum; vec_lanes are powers of two, at most WORKGROUP, and equal
+// to it without LINES.
 
 const WORKGROUP: u32 = 256u;
 
 // Slices that an invocation loads at a time.
 const LOADS: u32 = 4u;
 
-// Whether workgroups have more than one line.
+// Whether workgroups may have more than one line.
 const LINES: bool = true;
 
 // Whether there is a second sum.
@@ -42,7 +43,7 @@ struct Parameters {
 
 var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
 
-// Where the sum of a workgroup is.
+// The sum that a workgroup computes.
 struct Sum {
     is_other: bool,
     vecs: u32,

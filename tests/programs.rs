@@ -141,7 +141,7 @@ fn check_program(what: &str, program: &Program, target: &Target) {
                 );
             }
             for (j, other) in dispatch.bindings.iter().enumerate().skip(i + 1) {
-                // A dispatch may use a buffer for writing once, or several times for reading.
+                // A dispatch may write disjoint ranges of a buffer, or read it several times.
                 let same = binding.buffer == other.buffer;
                 let mixed = binding.access != other.access;
                 assert!(

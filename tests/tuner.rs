@@ -40,8 +40,8 @@ fn training(network: &Network, batch: usize, precision: Precision) -> Vec<Graph>
     vec![graph.unwrap_or_else(|e| panic!("{e}"))]
 }
 
-/// Convolutions of 3x3 with these channels one after another, on images of 8x8, and their gradients:
-/// few kernels to compile, also where that is slow.
+/// Convolutions of 3x3 with these channels one after another, on images of 8x8, and their gradients.
+/// They need few kernels, so that the tests stay fast where compilation is slow.
 fn convolutions(channels: &[usize], batch: usize, precision: Precision) -> Vec<Graph> {
     let window = Window {
         stride: 1,

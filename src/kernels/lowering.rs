@@ -106,7 +106,6 @@ pub(super) struct Lowering<'a> {
 }
 
 /// A sum of the slices of `partial` to `total`, which has the size of a slice.
-#[derive(Clone)]
 pub(super) struct SliceSum {
     pub(super) partial: Binding,
     pub(super) total: ValueId,

@@ -1,8 +1,8 @@
 //! Host half of `shaders/sum_slices.wgsl`: the second pass of every sum over slices.
 //!
-//! Dispatches of so little work cost more than the work. The gradient of a convolution's weights is
-//! not needed before the step's end, so its sum is deferred, and computed in the dispatch of another
-//! sum that follows.
+//! Launching such a small dispatch costs more than its work. The gradient of a convolution's weights
+//! is usually not needed before the end of the step, so its sum is deferred, and computed in the
+//! dispatch of another sum that follows; the dispatch has the label of that sum.
 
 use super::lowering::{Launch, LowerError, Lowering, SliceSum, reading};
 use super::shader::{Shader, parameters, shader};
@@ -81,14 +81,16 @@ pub(super) fn lower(
     Ok(())
 }
 
-/// Sums the slices of `partial` into `total`, which fills one slice.
+/// Sums the slices of `partial` into `total`, which fills one slice, in one dispatch with the deferred
+/// sum, if there is one.
 pub(super) fn launch(lowering: &mut Lowering<'_>, partial: &Binding, total: ValueId) {
     let other = lowering.deferred.take();
     let partial = partial.clone();
     launch_both(lowering, &SliceSum { partial, total }, other.as_ref());
 }
 
-/// As [`launch`], but no later than before the first node that reads the sum.
+/// Defers the sum to the next dispatch of sums, at the latest before the first node that reads it. If
+/// one is deferred already, both are launched at once.
 pub(super) fn defer(lowering: &mut Lowering<'_>, partial: &Binding, total: ValueId) {
     match lowering.deferred {
         Some(_) => launch(lowering, partial, total),
@@ -99,9 +101,14 @@ pub(super) fn defer(lowering: &mut Lowering<'_>, partial: &Binding, total: Value
     }
 }
 
-/// Emits a deferred sum if a node reads it, or after the last node.
+/// Launches the deferred sum if `before` uses it; with `None`, in any case.
 pub(super) fn launch_deferred(lowering: &mut Lowering<'_>, before: Option<&Node>) {
-    let is_due = |sum: &mut SliceSum| before.is_none_or(|node| node.inputs.contains(&sum.total));
+    let is_due = |sum: &mut SliceSum| {
+        before.is_none_or(|node| {
+            let mut used = node.inputs.iter().chain(&node.outputs);
+            used.any(|id| *id == sum.total)
+        })
+    };
     if let Some(sum) = lowering.deferred.take_if(is_due) {
         launch_both(lowering, &sum, None);
     }

@@ -220,9 +220,10 @@ fn chosen(mut subjects: Vec<Subject>) -> Vec<Subject> {
         let convolutions: Vec<&Kernel> = kernels.filter(|kernel| is_convolution(kernel)).collect();
         // Of the sizes of subgroups and forms of storage, one each stands for the others.
         let stands = job.subgroup != 4 && !job.kernels().iter().any(|kernel| kernel.needs.int64);
-        let is_own = matches!(subject.check, Check::Operands(..));
+        // Programs with operands of their own are few: all stay.
+        let has_operands = matches!(subject.check, Check::Operands(..));
         if convolutions.is_empty()
-            || is_own
+            || has_operands
             || subject.is_dependent()
             || subject.is_ragged && stands
         {
@@ -330,10 +331,10 @@ fn pairs_of_sums() -> Vec<Subject> {
     for channels in [[[20, 4], [4, 4]], [[4, 4], [20, 4]]] {
         let (mut graph, mut store) = (Graph::new(), Store::new());
         for (number, pair) in channels.into_iter().enumerate() {
-            let [x, dy] = [0, 1].map(|at| {
-                let shape = Shape::channels(&[3, 5, 7, pair[at]]);
-                let numbers = (0..shape.len()).map(|i| ((i + number) % [7, 5][at]) as f64);
-                let name = format!("{} {number}", ["x", "dy"][at]);
+            let [x, dy] = [("x", 7, pair[0]), ("dy", 5, pair[1])].map(|(name, period, width)| {
+                let shape = Shape::channels(&[3, 5, 7, width]);
+                let numbers = (0..shape.len()).map(|i| ((i + number) % period) as f64);
+                let name = format!("{name} {number}");
                 store.insert(name.clone(), Tensor::real(shape.clone(), numbers.collect()));
                 graph.external(&name, shape)
             });
@@ -350,10 +351,9 @@ fn pairs_of_sums() -> Vec<Subject> {
         let expected = ["dw 0", "dw 1"].map(|name| (name.to_owned(), store[name].to_words()));
         for (target, subgroup) in devices() {
             let choices = Choices::default();
-            if let (true, Some(job)) = (
-                target.matrices.is_empty(),
-                Job::new(&graph, &target, &choices, subgroup),
-            ) {
+            if target.matrices.is_empty()
+                && let Some(job) = Job::new(&graph, &target, &choices, subgroup)
+            {
                 subjects.push(Subject {
                     job,
                     is_ragged: false,
