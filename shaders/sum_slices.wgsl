@@ -7,9 +7,9 @@
 // second sum that is computed in the same dispatch, if PAIR.
 //
 // A workgroup owns vec_lanes neighbouring vectors of a total; its invocations form
-// WORKGROUP / vec_lanes lines. An invocation adds every lines-th slice of one vector, and a tree adds the lines.
-// Workgroup (x, y) has number y * groups.x + x; those from number first_groups on compute the
-// second sum.
+// WORKGROUP / vec_lanes lines. An invocation adds every lines-th slice of one vector, and a tree
+// adds the lines. Workgroup (x, y) has number y * groups.x + x; those from number first_groups on
+// compute the second sum.
 //
 // Assumes: at least one slice of each sum; vec_lanes are powers of two, at most WORKGROUP, and equal
 // to it without LINES.

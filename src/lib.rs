@@ -74,7 +74,8 @@
 //! - Channels are stored padded to a multiple of four and the pads are zero, so that
 //!   PyramidNet's odd widths need no scalar tails and the zero-padded shortcut costs
 //!   nothing. Files hold true extents.
-//! - Everything is built before the first step; a step allocates nothing on the device.
+//! - Everything is built before the first step; a step on one device allocates nothing there. (With
+//!   several, reading their gradients does.)
 //! - Same seed, same choices of kernels, same devices in the same order: same bits. No kernel adds
 //!   floats in an order that depends on scheduling, nor does the host, which adds the gradients of
 //!   several devices in the order of their list; and every random number is a function of what it is

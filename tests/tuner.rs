@@ -137,16 +137,11 @@ fn layers_of_a_class_share_the_work() {
         measure: true,
         ..Tuner::default()
     };
-    let (mut measured, mut measured_classes) = (0, 0);
-    let tuned = loop {
-        let tuned = complete(&mut tuner, &device, &target, &graphs).unwrap();
-        measured += tuned.measured;
-        measured_classes += tuned.classes;
-        if tuned.skipped == 0 {
-            break tuned;
-        }
-    };
-    assert_eq!((measured, measured_classes), (offers.len(), classes.len()));
+    let mut results = complete_all(&mut tuner, &device, &target, &graphs);
+    let count = |of: fn(&Tuned) -> usize| -> usize { results.iter().map(of).sum() };
+    let counts = (count(|tuned| tuned.measured), count(|tuned| tuned.classes));
+    assert_eq!(counts, (offers.len(), classes.len()));
+    let tuned = results.pop().expect("there is a last call");
     let count = format!("{} layers, {} classes", offers.len(), classes.len());
     assert!(3 * classes.len() < 2 * offers.len(), "{count}");
     let by_class: HashMap<_, _> = offers
@@ -171,7 +166,7 @@ fn what_was_not_measured_is_as_the_nearest_class() {
         ..Tuner::default()
     };
     let few = convolutions(&[16, 24], 3, Precision::F32);
-    while complete(&mut tuner, device, &target, &few).unwrap().skipped > 0 {}
+    complete_all(&mut tuner, device, &target, &few);
     tuner.measure = false;
     let mut many = few;
     let larger = convolutions(&[16, 24], 6, Precision::F32);
@@ -193,12 +188,8 @@ fn caches_of_earlier_versions_are_ignored() {
         measure: true,
         ..Tuner::default()
     };
-    let tuned = loop {
-        let tuned = complete(&mut tuner, device, &target, &graphs).unwrap();
-        if tuned.skipped == 0 {
-            break tuned;
-        }
-    };
+    let tuned = complete_all(&mut tuner, device, &target, &graphs).pop();
+    let tuned = tuned.expect("there is a last call");
     let text = serde_json::to_string(&tuner.memory).unwrap();
     let earlier = text
         .replace(", version 2", "")
@@ -235,15 +226,8 @@ fn candidates_are_compared_with_each_other_on_all_images() {
             measure: true,
             ..Tuner::default()
         };
-        let mut excluded = Vec::new();
-        loop {
-            let tuned = complete(&mut tuner, &faulty, &target, &graphs).unwrap();
-            assert!(is_consistent(&tuned), "{tuned:?}");
-            excluded.extend(tuned.excluded);
-            if tuned.skipped == 0 {
-                break;
-            }
-        }
+        let results = complete_all(&mut tuner, &faulty, &target, &graphs);
+        let excluded: Vec<_> = results.iter().flat_map(|tuned| &tuned.excluded).collect();
         let kernel = kernel_name(&offer.key, variant);
         let names: Vec<&str> = excluded.iter().map(|(name, _)| name.as_str()).collect();
         assert!(names.contains(&kernel.as_str()), "{kernel}: {excluded:?}");
@@ -270,15 +254,9 @@ fn check(device: &Device, graphs: &[Graph]) {
         measure: true,
         ..Tuner::default()
     };
-    // The time limit may leave nodes to the next call.
-    let mut measured = 0;
-    let first = loop {
-        let tuned = tune(&mut tuner, &Choices::default());
-        measured += tuned.measured;
-        if tuned.skipped == 0 {
-            break tuned;
-        }
-    };
+    let mut results = complete_all(&mut tuner, device, &target(device), graphs);
+    let measured: usize = results.iter().map(|tuned| tuned.measured).sum();
+    let first = results.pop().expect("there is a last call");
     assert!(measured > 0 && measured == first.choices.iter().count());
     // Again without measuring, from the serialised measurements: the same choices.
     let text = serde_json::to_string(&tuner.memory).unwrap();
@@ -341,6 +319,22 @@ fn complete(
     pollster::block_on(tuner.complete(device, target, graphs, &none))
 }
 
+/// Measures in as many calls as the time limit needs; returns the results of all.
+fn complete_all(
+    tuner: &mut Tuner,
+    device: &Device,
+    target: &Target,
+    graphs: &[Graph],
+) -> Vec<Tuned> {
+    let mut results: Vec<Tuned> = Vec::new();
+    while results.last().is_none_or(|tuned| tuned.skipped > 0) {
+        let tuned = complete(tuner, device, target, graphs).unwrap_or_else(|e| panic!("{e}"));
+        assert!(is_consistent(&tuned), "{tuned:?}");
+        results.push(tuned);
+    }
+    results
+}
+
 /// No choice is of an excluded kernel.
 fn is_consistent(tuned: &Tuned) -> bool {
     let excluded = |kernel: String| tuned.excluded.iter().any(|(other, _)| *other == kernel);
@@ -368,23 +362,16 @@ fn a_wrong_candidate_is_excluded_wherever_it_stands() {
             measure: true,
             ..Tuner::default()
         };
-        let mut excluded = Vec::new();
-        // The time limit may leave nodes to the next call.
-        let tuned = loop {
-            let tuned = complete(&mut tuner, &faulty, &target, &graphs).unwrap();
-            assert!(is_consistent(&tuned), "{tuned:?}");
-            excluded.extend(tuned.excluded.clone());
-            if tuned.skipped == 0 {
-                break tuned;
-            }
-        };
+        let results = complete_all(&mut tuner, &faulty, &target, &graphs);
+        let excluded: Vec<_> = results.iter().flat_map(|tuned| &tuned.excluded).collect();
+        let tuned = results.last().expect("there is a last call");
         let kernel = kernel_name(&offer.key, variant);
         assert!(
             excluded.iter().any(|(name, _)| *name == kernel),
             "{kernel}: {excluded:?}"
         );
         // The gradient by the input may share the shader; kernels without the fault stay.
-        for (name, reason) in &excluded {
+        for (name, reason) in excluded {
             let is_faulty = name.contains(&format!(" {variant} "));
             assert!(is_faulty && reason.contains("wrong"), "{name}: {reason}");
         }

@@ -155,9 +155,9 @@ impl Engine {
     /// If it cannot.
     pub fn check(device: &Device, graphs: &[Graph]) -> Result<(), EngineError> {
         let needed = Engine::needed(device, graphs)?;
-        match device {
-            Device::Gpu(_) if !device.target().software => Ok(()),
-            _ => Ok(check_memory(needed)?),
+        match device.uses_host_memory() {
+            true => Ok(check_memory(needed)?),
+            false => Ok(()),
         }
     }
 

@@ -13,11 +13,13 @@ use crate::program::Binding;
 
 pub(super) const SHADER: Shader = shader!("sum_slices", [Read, Read, Write, Write], Params);
 
-/// Invocations in a workgroup on GPUs.
-const GPU_WORKGROUP: u32 = 256;
-
-/// Slices that an invocation loads at a time on GPUs.
-const GPU_LOADS: u32 = 4;
+/// Invocations of a workgroup, and slices that each of them loads at a time.
+fn sizes(software: bool) -> [u32; 2] {
+    match software {
+        true => [WORKGROUP, 1],
+        false => [256, 4],
+    }
+}
 
 parameters! {
     struct Params {
@@ -52,17 +54,19 @@ impl Division {
         let bytes = lowering.write(sum.total).bytes;
         let vecs = (bytes / 16) as u32;
         let slices = (sum.partial.bytes / bytes) as u32;
-        let (vec_lanes, at_a_time) = match (lowering.target.software, slices) {
-            (true, _) => (WORKGROUP, 1),
-            (_, 0..8) => (GPU_WORKGROUP, GPU_LOADS),
-            _ if vecs < slices => (4, GPU_LOADS * GPU_WORKGROUP / 4),
-            _ => (32, GPU_LOADS * GPU_WORKGROUP / 32),
+        let software = lowering.target.software;
+        let [workgroup, loads] = sizes(software);
+        let vec_lanes = match slices {
+            _ if software => workgroup,
+            0..8 => workgroup,
+            _ if vecs < slices => 4,
+            _ => 32,
         };
         Division {
             vecs,
             slices,
             vec_lanes,
-            steps: slices.div_ceil(at_a_time),
+            steps: slices.div_ceil(loads * (workgroup / vec_lanes)),
         }
     }
 
@@ -133,10 +137,7 @@ fn launch_both(lowering: &mut Lowering<'_>, first: &SliceSum, other: Option<&Sli
         steps = steps.max(second.steps);
     }
     let software = lowering.target.software;
-    let [workgroup, loads] = match software {
-        true => [WORKGROUP, 1],
-        false => [GPU_WORKGROUP, GPU_LOADS],
-    };
+    let [workgroup, loads] = sizes(software);
     let constants = [
         ("WORKGROUP", workgroup),
         ("LOADS", loads),

@@ -53,14 +53,19 @@ fn an_unknown_adapter_lists_the_others() {
 /// Without any driver, the error names what to install.
 #[test]
 fn no_adapter_says_what_to_install() {
-    let output = command(&["train", "--backend", "vulkan"])
+    fails_without_drivers(&["train", "--backend", "vulkan"], "mesa-vulkan-drivers");
+}
+
+/// Runs a command that must fail for want of an adapter, with a word of its error.
+fn fails_without_drivers(arguments: &[&str], word: &str) {
+    let output = command(arguments)
         .env("VK_DRIVER_FILES", "/nonexistent.json")
         .env("VK_ICD_FILENAMES", "/nonexistent.json")
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
-    assert!(stderr.contains("mesa-vulkan-drivers"), "{stderr}");
+    assert!(stderr.contains(word), "{stderr}");
 }
 
 /// Flags that have an effect on an adapter only are an error where `auto` finds none.
@@ -221,12 +226,5 @@ fn wrong_lists_of_devices_are_refused() {
         "1",
     ];
     fails(&mixed, 2, &["with 2 devices", "--mixup"]);
-    let output = command(&["train", "--devices", "all"])
-        .env("VK_DRIVER_FILES", "/nonexistent.json")
-        .env("VK_ICD_FILENAMES", "/nonexistent.json")
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{stderr}");
-    assert!(stderr.contains("found no graphics card"), "{stderr}");
+    fails_without_drivers(&["train", "--devices", "all"], "found no graphics card");
 }

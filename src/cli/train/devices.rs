@@ -39,18 +39,14 @@ impl DevicesArgs {
     ) -> DeviceArgs {
         let listed = self.devices.iter().map(|device| flags.listed(device));
         let recorded = recorded.iter().map(|device| flags.again(Some(device)));
-        let mut devices: Vec<DeviceArgs> = match self.devices.is_empty() {
+        let devices: Vec<DeviceArgs> = match self.devices.is_empty() {
             false => listed.collect(),
             true => recorded.collect(),
         };
-        let kind = |flags: &DeviceArgs| {
-            let request = flags.request();
-            matches!(request.kind(), DeviceKind::Adapter(_))
-        };
-        match devices.iter().position(kind).or(Some(0)) {
-            Some(at) if at < devices.len() => devices.swap_remove(at),
-            _ => flags.clone(),
-        }
+        let is_adapter =
+            |flags: &&DeviceArgs| matches!(flags.request().kind(), DeviceKind::Adapter(_));
+        let adapter = devices.iter().find(is_adapter).or(devices.first());
+        adapter.unwrap_or(flags).clone()
     }
 
     /// Checks the list.

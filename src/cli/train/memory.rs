@@ -191,18 +191,15 @@ fn needed(
 /// Three quarters of what the process can still use, for devices in its memory.
 fn default_memory(devices: &[Device], log: &DeviceArgs) -> Result<u64, CliError> {
     let other = devices.iter().find(|device| !device.uses_host_memory());
-    match available()
-        .ok_or(&devices[0])
-        .and_then(|bytes| other.map_or(Ok(bytes), Err))
-    {
-        Ok(available) => {
+    match (other, available()) {
+        (None, Some(available)) => {
             log.say(&format!("memory: {} are available", bytes(available)));
             Ok(available / 4 * 3)
         }
-        Err(device) => Err(CliError::Usage(format!(
+        (other, _) => Err(CliError::Usage(format!(
             "{} does not tell how much memory it has; give what may be used with --memory, as in \
              --memory 6GiB",
-            device.name()
+            other.unwrap_or(&devices[0]).name()
         ))),
     }
 }
