@@ -43,6 +43,7 @@
 //! | 0 | [`rng`] | counter-based random numbers and a hash, the same bits everywhere |
 //! | 0 | [`memory`] | how much memory the process can still use |
 //! | 0 | [`text`] | untrusted text in messages: escaping, shell quoting, shortened lists |
+//! | 1 | [`ranks`] | processes that train together: agreements, sums over all of them, MPI |
 //! | 1 | [`program`] | a GPU program as plain data, the work of its dispatches, and its memory plan |
 //! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, activation checkpointing, half precision, interpreter |
 //! | 1 | [`data`] | datasets to images and batches; inspection of folders; each dataset's default recipe |
@@ -141,6 +142,7 @@ pub mod model;
 pub mod onnx;
 pub mod predict;
 pub mod program;
+pub mod ranks;
 pub mod rng;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod run;

@@ -15,7 +15,7 @@ use common::runs::{CLASSES, Memory, Run, bits, finish, learnt, session, talkativ
 use pyr_wgpu::engine::Device;
 use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::Description;
-use pyr_wgpu::run::{Config, DataRecord, Environment, RunDirectory, SavedState};
+use pyr_wgpu::run::{Config, DataRecord, DeviceEnvironment, Environment, RunDirectory, SavedState};
 use pyr_wgpu::train::{
     AutoAugment, Beginning, Event, SCHEMA, Save, SaveInterval, Session, SessionOptions, Store,
     Trainer,
@@ -333,7 +333,8 @@ impl Kept {
             network: run.spec.clone(),
             recipe: run.options.recipe.clone(),
         };
-        let environment = Environment::new(&[Device::cpu()]);
+        let environment =
+            Environment::new(vec![DeviceEnvironment::new(&Device::cpu())], Vec::new());
         let classes = &description.classes;
         let begun = directory.begin(&config, &environment, &[Choices::default()], classes);
         begun.unwrap();

@@ -8,7 +8,9 @@ use crate::graph::GraphError;
 use crate::kernels::LowerError;
 use crate::model::SpecError;
 use crate::predict::PredictError;
+use crate::ranks::Failure;
 use crate::run::RunError;
+use crate::text::printable;
 use crate::train::{Cause, TrainError};
 
 /// Why a command ended without success.
@@ -32,6 +34,10 @@ pub(super) enum CliError {
     Diverged(String),
     /// A signal stopped the run, after saving.
     Stopped(u8),
+    /// One of several ranks failed, with its exit code and message.
+    Rank(u8, Option<String>),
+    /// One of several ranks failed, which rank 0 reports.
+    Reported(u8),
     /// The reader of stdout closed the pipe.
     ClosedPipe,
 }
@@ -51,29 +57,28 @@ impl CliError {
             CliError::Checkpoint(_) => 5,
             CliError::Diverged(_) => 6,
             CliError::Lost(_) => 7,
-            CliError::Stopped(code) => *code,
+            CliError::Stopped(code) | CliError::Rank(code, _) | CliError::Reported(code) => *code,
         }
     }
 
     /// The cause to record with the message in the `failed` event.
     pub(super) fn cause(&self) -> Option<Cause> {
-        match self {
-            CliError::Diverged(_) => Some(Cause::Diverged),
-            CliError::Data(_) => Some(Cause::Data),
-            CliError::Device(_) | CliError::Lost(_) => Some(Cause::Device),
-            CliError::Usage(_)
-            | CliError::Failed(_)
-            | CliError::Checkpoint(_)
-            | CliError::ClosedPipe
-            | CliError::Different
-            | CliError::Stopped(_) => None,
+        match self.code() {
+            3 | 7 => Some(Cause::Device),
+            4 => Some(Cause::Data),
+            6 => Some(Cause::Diverged),
+            _ => None,
         }
     }
 
     /// The message for the user; `None` if it has been printed or none is needed.
     pub(super) fn message(&self) -> Option<&str> {
         match self {
-            CliError::ClosedPipe | CliError::Different | CliError::Stopped(_) => None,
+            CliError::ClosedPipe
+            | CliError::Different
+            | CliError::Stopped(_)
+            | CliError::Reported(_) => None,
+            CliError::Rank(_, text) => text.as_deref(),
             CliError::Usage(text)
             | CliError::Failed(text)
             | CliError::Data(text)
@@ -82,6 +87,22 @@ impl CliError {
             | CliError::Lost(text)
             | CliError::Diverged(text) => Some(text),
         }
+    }
+}
+
+impl From<Failure> for CliError {
+    fn from(failure: Failure) -> CliError {
+        let Failure {
+            rank,
+            host,
+            code,
+            text,
+        } = failure;
+        let text = text.map(|text| match rank {
+            0 => text,
+            _ => format!("rank {rank} on {}: {text}", printable(&host)),
+        });
+        CliError::Rank(code, text)
     }
 }
 
@@ -170,6 +191,7 @@ impl From<TrainError> for CliError {
         match error {
             TrainError::Engine(error) => error.into(),
             TrainError::Data(error) => error.into(),
+            TrainError::Rank(failure) => failure.into(),
             TrainError::Batch { .. } => CliError::Usage(text),
             TrainError::Thread(_) => CliError::Failed(text),
             TrainError::Scores | TrainError::Diverged { .. } => CliError::Diverged(text),

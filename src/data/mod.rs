@@ -254,6 +254,14 @@ pub struct Dataset {
     pub notes: Vec<String>,
 }
 
+impl Dataset {
+    /// Notes for the user on what was found while images were read.
+    pub fn reading_notes(&self) -> Vec<String> {
+        let sources = self.train.iter().chain([&self.test]);
+        sources.flat_map(|source| source.notes()).collect()
+    }
+}
+
 /// Which dataset to open, and how to resize its images.
 #[derive(Clone)]
 pub struct Request {

@@ -1,6 +1,6 @@
 //! Listing and selecting adapters.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::GpuError;
 use crate::program::MatrixUnit;
@@ -15,7 +15,7 @@ pub struct Adapter {
 }
 
 /// Properties of an adapter.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// Number in the list, for `--device`.
     pub index: usize,

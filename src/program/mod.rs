@@ -11,7 +11,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::shape::DType;
 
@@ -107,7 +107,7 @@ pub struct Needs {
 
 /// A cooperative-matrix configuration of an adapter: square matrices, multiplied by a subgroup
 /// and accumulated in single precision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MatrixUnit {
     /// Rows and columns of a matrix.
     pub size: u32,

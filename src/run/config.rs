@@ -282,10 +282,13 @@ pub struct Environment {
     /// The other devices, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<DeviceEnvironment>,
+    /// Devices of each rank, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ranks: Vec<usize>,
 }
 
 /// A device of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceEnvironment {
     /// The value of `--device` that selects this device again.
     pub device: String,
@@ -296,23 +299,23 @@ pub struct DeviceEnvironment {
 }
 
 impl Environment {
-    /// The environment of this process on some devices, of which there is at least one.
-    pub fn new(devices: &[Device]) -> Environment {
-        let [device, others @ ..] = devices else {
-            panic!("a run has a device");
-        };
+    /// The environment of a run on some devices, of which there is at least one; `ranks` has the
+    /// devices of each rank, if there are several.
+    pub fn new(mut devices: Vec<DeviceEnvironment>, ranks: Vec<usize>) -> Environment {
         Environment {
             version: env!("CARGO_PKG_VERSION"),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             wgpu: gpu::WGPU_VERSION,
-            first: DeviceEnvironment::new(device),
-            others: others.iter().map(DeviceEnvironment::new).collect(),
+            first: devices.remove(0),
+            others: devices,
+            ranks,
         }
     }
 }
 
 impl DeviceEnvironment {
-    fn new(device: &Device) -> DeviceEnvironment {
+    /// Describes a device.
+    pub fn new(device: &Device) -> DeviceEnvironment {
         DeviceEnvironment {
             device: device.selector(),
             device_name: device.name(),

@@ -46,7 +46,7 @@ use crate::trained_model::TrainedModelError;
 use lock::{LOCK, Lock, LockError, LockState};
 use records::{CSV_HEADER, METRICS};
 
-pub use config::{Config, Environment, parse_toml, unknown_key};
+pub use config::{Config, DeviceEnvironment, Environment, parse_toml, unknown_key};
 pub use records::History;
 pub use state::{DataRecord, Progress, SavedState};
 
@@ -138,7 +138,7 @@ impl From<TrainedModelError> for RunError {
 }
 
 /// A device as a run records it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedDevice {
     /// The value of `--device` that selects it.
     pub device: String,
@@ -301,13 +301,16 @@ impl RunDirectory {
         self.path.join(name)
     }
 
-    /// The devices on which the run began, in order; none if the run ended before they were recorded.
+    /// The devices on which the run began, in order, and how many each of several ranks had; none if
+    /// the run ended before they were recorded.
     ///
     /// # Errors
     /// If the record is damaged.
-    pub fn devices(&self) -> Result<Vec<RecordedDevice>, RunError> {
+    pub fn devices(&self) -> Result<(Vec<RecordedDevice>, Vec<usize>), RunError> {
         #[derive(Deserialize)]
         struct Recorded {
+            #[serde(default)]
+            ranks: Vec<usize>,
             #[serde(flatten)]
             first: Own,
             #[serde(default)]
@@ -325,6 +328,7 @@ impl RunDirectory {
             ordinal: usize,
         }
         let recorded: Option<Recorded> = self.json(ENVIRONMENT)?;
+        let ranks = recorded.as_ref().map(|recorded| recorded.ranks.clone());
         let all = recorded.into_iter().flat_map(|recorded| {
             let first = std::iter::once(recorded.first);
             first.chain(recorded.others)
@@ -334,7 +338,14 @@ impl RunDirectory {
             ordinal: adapter.as_ref().map_or(0, |adapter| adapter.ordinal),
             backend: adapter.map(|adapter| adapter.backend),
         });
-        Ok(devices.collect())
+        let (devices, ranks): (Vec<_>, _) = (devices.collect(), ranks.unwrap_or_default());
+        match ranks.is_empty() || ranks.iter().sum::<usize>() == devices.len() {
+            true => Ok((devices, ranks)),
+            false => Err(self.damaged(format!(
+                "{ENVIRONMENT} has {} devices, but those of its ranks are {ranks:?}; restore it",
+                devices.len()
+            ))),
+        }
     }
 
     /// Writes the files that are known before the first step.

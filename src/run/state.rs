@@ -167,66 +167,22 @@ impl RunDirectory {
     /// If the state is damaged, holds values that no run can have written, or does not match
     /// `network`.
     pub fn load(&self, network: &Network) -> Result<SavedState, RunError> {
-        let mut state = Checkpoint::load(&self.file(STATE))?;
-        state.check_finite()?;
-        let damaged = |reason: String| {
-            self.damaged(format!("{STATE} is damaged: {reason}; restore the file"))
-        };
-        let progress = state.metadata.get(PROGRESS_KEY);
-        let progress = progress.ok_or_else(|| damaged("it has no position".to_owned()))?;
-        let progress: Progress = serde_json::from_str(progress)
-            .map_err(|error| printable(&error.to_string()))
-            .map_err(|cause| damaged(format!("its position cannot be read: {cause}")))?;
-        progress.check().map_err(damaged)?;
-        let description = Description::read(&state.metadata)?
-            .ok_or_else(|| damaged("it has no network description".to_owned()))?;
-        if description.network != *network.spec() {
-            return Err(self.damaged(format!(
-                "{STATE} is of the network {}, config.toml of {}; restore the one that was changed",
-                description.network,
-                network.spec()
-            )));
-        }
-        let kinds = || TensorKind::optimizer_state().chain([TensorKind::Averages]);
-        let is_optimizer = |name: &String| {
-            let mut prefixes = kinds().filter_map(TensorKind::prefix);
-            prefixes.any(|prefix| name.starts_with(prefix))
-        };
-        let (mut found, weights): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut state.tensors)
-                .into_iter()
-                .partition(|(name, _)| is_optimizer(name));
-        let weights = network_tensors(network, weights)?;
-        let mut optimizer = BTreeMap::new();
-        let config = progress.config.as_ref();
-        let keeps_averages = config.is_some_and(|config| config.recipe.ema.is_some());
-        for kind in kinds().filter(|kind| *kind != TensorKind::Averages || keeps_averages) {
-            let prefix = kind.prefix().expect("optimiser state is stored");
-            let mut tensors = BTreeMap::new();
-            for parameter in stored(kind, network) {
-                let tensor = found.remove(&format!("{prefix}{}", parameter.name));
-                let fits = |tensor: &StoredTensor| tensor.shape() == parameter.shape;
-                let Some(tensor) = tensor.filter(fits) else {
-                    let missing = kind.value_name(&parameter.name);
-                    return Err(damaged(format!("it lacks {missing}")));
-                };
-                let name = kind.value_name(&parameter.name);
-                tensors.insert(parameter.name, tensor.into_f32(&name)?);
-            }
-            optimizer.insert(kind, tensors);
-        }
-        let snapshot = Snapshot {
-            weights,
-            averages: optimizer.remove(&TensorKind::Averages),
-            optimizer,
-            position: progress.position,
-        };
-        self.best_weights.set(progress.best_weights);
-        Ok(SavedState {
-            snapshot,
-            progress,
-            description,
-        })
+        self.read_state(Checkpoint::load(&self.file(STATE))?, network)
+    }
+
+    /// The bytes of the saved state, for other ranks.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn state_bytes(&self) -> Result<Vec<u8>, RunError> {
+        std::fs::read(self.file(STATE)).map_err(|error| self.unreadable(STATE, &error))
+    }
+
+    fn read_state(&self, state: Checkpoint, network: &Network) -> Result<SavedState, RunError> {
+        let damaged = |reason| self.damaged(reason);
+        let read = SavedState::read(state, network, &damaged)?;
+        self.best_weights.set(read.progress.best_weights);
+        Ok(read)
     }
 
     /// Completes an interrupted [`RunDirectory::save`]: writes the files that do not have the
@@ -290,6 +246,85 @@ impl RunDirectory {
              the best of the epochs from now on takes its place",
             best.epoch
         )))
+    }
+}
+
+impl SavedState {
+    /// Reads a state that [`RunDirectory::state_bytes`] has returned.
+    ///
+    /// # Errors
+    /// As [`RunDirectory::load`].
+    pub fn from_bytes(bytes: &[u8], network: &Network) -> Result<SavedState, RunError> {
+        let refused = |reason| RunError::Damaged {
+            path: STATE.into(),
+            reason,
+        };
+        SavedState::read(Checkpoint::from_bytes(bytes)?, network, &refused)
+    }
+
+    /// Takes a state from a file; `refused` makes the error of one that cannot be used.
+    fn read(
+        mut state: Checkpoint,
+        network: &Network,
+        refused: &dyn Fn(String) -> RunError,
+    ) -> Result<SavedState, RunError> {
+        state.check_finite()?;
+        let damaged =
+            |reason: String| refused(format!("{STATE} is damaged: {reason}; restore the file"));
+        let progress = state.metadata.get(PROGRESS_KEY);
+        let progress = progress.ok_or_else(|| damaged("it has no position".to_owned()))?;
+        let progress: Progress = serde_json::from_str(progress)
+            .map_err(|error| printable(&error.to_string()))
+            .map_err(|cause| damaged(format!("its position cannot be read: {cause}")))?;
+        progress.check().map_err(damaged)?;
+        let description = Description::read(&state.metadata)?
+            .ok_or_else(|| damaged("it has no network description".to_owned()))?;
+        if description.network != *network.spec() {
+            return Err(refused(format!(
+                "{STATE} is of the network {}, config.toml of {}; restore the one that was changed",
+                description.network,
+                network.spec()
+            )));
+        }
+        let kinds = || TensorKind::optimizer_state().chain([TensorKind::Averages]);
+        let is_optimizer = |name: &String| {
+            let mut prefixes = kinds().filter_map(TensorKind::prefix);
+            prefixes.any(|prefix| name.starts_with(prefix))
+        };
+        let (mut found, weights): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut state.tensors)
+                .into_iter()
+                .partition(|(name, _)| is_optimizer(name));
+        let weights = network_tensors(network, weights)?;
+        let mut optimizer = BTreeMap::new();
+        let config = progress.config.as_ref();
+        let keeps_averages = config.is_some_and(|config| config.recipe.ema.is_some());
+        for kind in kinds().filter(|kind| *kind != TensorKind::Averages || keeps_averages) {
+            let prefix = kind.prefix().expect("optimiser state is stored");
+            let mut tensors = BTreeMap::new();
+            for parameter in stored(kind, network) {
+                let tensor = found.remove(&format!("{prefix}{}", parameter.name));
+                let fits = |tensor: &StoredTensor| tensor.shape() == parameter.shape;
+                let Some(tensor) = tensor.filter(fits) else {
+                    let missing = kind.value_name(&parameter.name);
+                    return Err(damaged(format!("it lacks {missing}")));
+                };
+                let name = kind.value_name(&parameter.name);
+                tensors.insert(parameter.name, tensor.into_f32(&name)?);
+            }
+            optimizer.insert(kind, tensors);
+        }
+        let snapshot = Snapshot {
+            weights,
+            averages: optimizer.remove(&TensorKind::Averages),
+            optimizer,
+            position: progress.position,
+        };
+        Ok(SavedState {
+            snapshot,
+            progress,
+            description,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use super::calibration::{Calibration, softmax};
 use super::input_pipeline::{BatchValues, Batches, InputPipeline};
 use super::step_graph::{Mode, step_graph};
 use super::{Totals, TrainError};
-use crate::data::Source;
+use crate::data::{Batch, Source};
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors, ValueHandle};
 use crate::graph::ops::{IGNORED, Metrics};
 use crate::graph::{Graph, Passes};
@@ -19,9 +19,9 @@ use crate::model::{BatchAugmentation, Network, Preprocessing, names};
 pub struct Evaluation {
     /// Loss and correct answers.
     pub totals: Totals,
-    /// Confusion matrix: rows are true classes, columns predicted ones. Empty if not requested.
+    /// Confusion matrix: rows are true classes, columns predicted ones.
     pub confusion: Vec<Vec<u64>>,
-    /// Confidences against right answers; empty if the confusion matrix is.
+    /// Confidences against right answers.
     pub calibration: Calibration,
     /// The scores of every image, in the order of the dataset; empty if not requested.
     pub scores: Vec<ImageScores>,
@@ -36,17 +36,6 @@ pub struct ImageScores {
     pub label: u32,
     /// A logit for each class.
     pub logits: Vec<f32>,
-}
-
-/// What an evaluation collects beside the totals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Detail {
-    /// Nothing; logits stay on the device.
-    Totals,
-    /// The confusion matrix of this many classes, and calibration.
-    Classes(usize),
-    /// The scores of every image as well.
-    Scores(usize),
 }
 
 /// The engine's values that an evaluation writes and reads.
@@ -67,62 +56,45 @@ impl EvaluationValues {
     }
 }
 
-/// One evaluation in progress, batch by batch: of a trainer's weights, or of an [`Evaluator`]'s.
+/// One evaluation in progress on a device, batch by batch: of a trainer's weights, or of an
+/// [`Evaluator`]'s.
 pub(super) struct EvaluationPass {
     /// Index of the evaluation graph in the engine.
     graph: usize,
     /// Batch size.
     size: usize,
     batches: Batches,
-    done: usize,
-    keep_scores: bool,
-    confusion: Vec<Vec<u64>>,
-    calibration: Calibration,
-    scores: Vec<ImageScores>,
 }
 
 impl EvaluationPass {
-    /// Clears the metrics.
+    /// Clears the metrics. Of every `replicas` batches, one is evaluated: the one with this number.
     pub(super) fn begin(
         engine: &mut Engine,
         input: &InputPipeline,
         values: &EvaluationValues,
         graph: usize,
         size: usize,
-        detail: Detail,
+        (number, replicas): (usize, usize),
     ) -> EvaluationPass {
         engine.clear(values.metrics);
-        let classes = match detail {
-            Detail::Totals => 0,
-            Detail::Classes(classes) | Detail::Scores(classes) => classes,
-        };
         let all: Vec<u32> = (0..input.len() as u32).collect();
+        let own = all.chunks(size).skip(number).step_by(replicas);
         EvaluationPass {
             graph,
             size,
-            batches: input.batches(all.chunks(size).map(<[u32]>::to_vec).collect(), None),
-            done: 0,
-            keep_scores: matches!(detail, Detail::Scores(_)),
-            confusion: vec![vec![0; classes]; classes],
-            calibration: Calibration::default(),
-            scores: Vec::new(),
+            batches: input.batches(own.map(<[u32]>::to_vec).collect(), None),
         }
     }
 
-    /// Images done so far.
-    pub(super) fn done(&self) -> usize {
-        self.done
-    }
-
-    /// Evaluates the next batch, if there is one.
-    pub(super) async fn batch(
+    /// Submits the next batch, and returns it; `None` after the last.
+    pub(super) fn submit(
         &mut self,
         engine: &mut Engine,
         input: &InputPipeline,
         values: &EvaluationValues,
-    ) -> Result<(), TrainError> {
+    ) -> Result<Option<Batch>, TrainError> {
         let Some(batch) = self.batches.next() else {
-            return Ok(());
+            return Ok(None);
         };
         let mut batch = batch?;
         for (label, index) in batch.labels.iter_mut().zip(&batch.indices) {
@@ -132,46 +104,7 @@ impl EvaluationPass {
         }
         input.write(engine, &values.batch, &batch, self.size);
         engine.run(self.graph)?;
-        let classes = self.confusion.len();
-        if classes > 0 {
-            let logits = engine.read_values(values.logits).await?;
-            let images = batch.labels.iter().zip(&batch.indices);
-            let rows = logits.chunks_exact(classes).zip(images);
-            for (logits, (label, index)) in rows.filter(|(_, (label, _))| **label != IGNORED) {
-                let predicted = argmax(logits);
-                self.confusion[*label as usize][predicted] += 1;
-                let confidence = softmax(logits)[predicted];
-                self.calibration
-                    .add(confidence, predicted == *label as usize);
-                if self.keep_scores {
-                    self.scores.push(ImageScores {
-                        index: *index as usize,
-                        label: *label,
-                        logits: logits.to_vec(),
-                    });
-                }
-            }
-        }
-        self.done += batch.labels.len();
-        Ok(())
-    }
-
-    /// Reads the totals after the last batch.
-    pub(super) async fn finish(
-        self,
-        engine: &Engine,
-        values: &EvaluationValues,
-    ) -> Result<Evaluation, TrainError> {
-        let metrics = read_metrics(engine, values.metrics).await?;
-        if metrics.diverged() {
-            return Err(TrainError::Scores);
-        }
-        Ok(Evaluation {
-            totals: Totals::from(&metrics),
-            confusion: self.confusion,
-            calibration: self.calibration,
-            scores: self.scores,
-        })
+        Ok(Some(batch))
     }
 }
 
@@ -212,7 +145,8 @@ pub struct Evaluator {
     input: InputPipeline,
     values: EvaluationValues,
     batch: usize,
-    detail: Detail,
+    classes: usize,
+    keep_scores: bool,
 }
 
 impl Evaluator {
@@ -258,10 +192,8 @@ impl Evaluator {
             values,
             batch: options.batch(&input),
             input,
-            detail: match options.keep_scores {
-                true => Detail::Scores(network.spec().classes as usize),
-                false => Detail::Classes(network.spec().classes as usize),
-            },
+            classes: network.spec().classes as usize,
+            keep_scores: options.keep_scores,
         })
     }
 
@@ -270,13 +202,54 @@ impl Evaluator {
     /// # Errors
     /// If data or device fail, or a logit is NaN or infinite.
     pub async fn run(&mut self, mut progress: impl FnMut(usize)) -> Result<Evaluation, TrainError> {
-        let (engine, input, values) = (&mut self.engine, &self.input, &self.values);
-        let mut pass = EvaluationPass::begin(engine, input, values, 0, self.batch, self.detail);
-        while pass.done() < input.len() {
-            pass.batch(engine, input, values).await?;
-            progress(pass.done());
+        let Evaluator {
+            engine,
+            input,
+            values,
+            batch,
+            classes,
+            keep_scores,
+        } = self;
+        let mut pass = EvaluationPass::begin(engine, input, values, 0, *batch, (0, 1));
+        let mut evaluation = Evaluation {
+            confusion: vec![vec![0; *classes]; *classes],
+            ..Evaluation::default()
+        };
+        let mut done = 0;
+        while let Some(batch) = pass.submit(engine, input, values)? {
+            let logits = engine.read_values(values.logits).await?;
+            evaluation.add(&batch, &logits, *keep_scores);
+            done += batch.labels.len();
+            progress(done);
         }
-        pass.finish(engine, values).await
+        let metrics = read_metrics(engine, values.metrics).await?;
+        if metrics.diverged() {
+            return Err(TrainError::Scores);
+        }
+        evaluation.totals = Totals::from(&metrics);
+        Ok(evaluation)
+    }
+}
+
+impl Evaluation {
+    /// Adds the logits of a batch to all but the totals.
+    fn add(&mut self, batch: &Batch, logits: &[f32], keep_scores: bool) {
+        let images = batch.labels.iter().zip(&batch.indices);
+        let rows = logits.chunks_exact(self.confusion.len()).zip(images);
+        for (logits, (label, index)) in rows.filter(|(_, (label, _))| **label != IGNORED) {
+            let predicted = argmax(logits);
+            self.confusion[*label as usize][predicted] += 1;
+            let confidence = softmax(logits)[predicted];
+            self.calibration
+                .add(confidence, predicted == *label as usize);
+            if keep_scores {
+                self.scores.push(ImageScores {
+                    index: *index as usize,
+                    label: *label,
+                    logits: logits.to_vec(),
+                });
+            }
+        }
     }
 }
 

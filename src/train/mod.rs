@@ -46,6 +46,7 @@ use crate::data::DataError;
 use crate::engine::EngineError;
 use crate::graph::GraphError;
 use crate::kernels::LowerError;
+use crate::ranks::Failure;
 
 /// Errors of training and evaluation.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,12 @@ pub enum TrainError {
     /// In the data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// On another rank, or on this one in an earlier agreement.
+    #[error(
+        "{}",
+        .0.text.as_deref().unwrap_or("another process of the run has ended")
+    )]
+    Rank(Failure),
     /// A thread of a replica cannot be started.
     #[error(
         "a thread for a device cannot be started: {0}; a limit of processes (ulimit -u) may be too low"
@@ -106,6 +113,12 @@ pub enum TrainError {
         /// The first NaN or infinity: its kind and its tensor or layer.
         what: String,
     },
+}
+
+impl From<Failure> for TrainError {
+    fn from(failure: Failure) -> TrainError {
+        TrainError::Rank(failure)
+    }
 }
 
 impl From<GraphError> for TrainError {

@@ -1,10 +1,11 @@
 //! Copies of the network on devices: all that a training step writes, runs and reads there.
 //!
-//! A trainer with several devices has a replica on each (data parallelism). A batch is divided into
-//! shares, one for each replica; every replica adds up the gradients of its share, the host adds the
-//! sums in the order of the replicas, and every replica applies the result. So all replicas keep the
-//! same weights and optimiser state. Where devices differ, their updates may round differently, and
-//! the first replica's parameters replace those of the others.
+//! A trainer with several devices has a replica on each (data parallelism), and the trainers of
+//! several [`Ranks`] number their replicas one after another. A batch is divided into shares, one for
+//! each replica; every replica adds up the gradients of its share, the hosts add the sums in the order
+//! of the replicas, first their own and then those of the ranks, and every replica applies the result.
+//! So all replicas keep the same weights and optimiser state. Where devices differ, their updates may
+//! round differently, and the first replica's parameters replace those of the others.
 //!
 //! Batch norm uses the statistics of the share, or of the micro-batches that it is divided into, and
 //! the running statistics of a run are those of the first replica, as in the authors' code
@@ -12,7 +13,7 @@
 
 use super::TrainError;
 use super::augmentation::AugmentationValues;
-use super::evaluate::read_metrics;
+use super::evaluate::{EvaluationPass, EvaluationValues, read_metrics};
 use super::input_pipeline::{BatchValues, InputPipeline};
 use super::recipe::Recipe;
 use crate::data::{Batch, EpochKey};
@@ -20,11 +21,15 @@ use crate::engine::{Engine, ValueHandle};
 use crate::graph::Arena;
 use crate::graph::ops::{METRIC_WORDS, Metrics};
 use crate::model::names;
+use crate::ranks::{Ranks, WORDS};
 
 /// A network on a device.
 pub(super) struct Replica {
     pub(super) engine: Engine,
     pub(super) values: Values,
+    evaluation: EvaluationValues,
+    /// Of the test images that are its share, while an evaluation is in progress.
+    pass: Option<EvaluationPass>,
 }
 
 /// The values that a step writes and reads.
@@ -53,11 +58,10 @@ pub(super) struct StepContext<'a> {
 }
 
 impl Replica {
-    /// Uploads the training split if it stays on the device. `largest` is the size of the largest
-    /// micro-batch.
+    /// Uploads the splits that stay on the device. `largest` is the size of the largest micro-batch.
     pub(super) fn new(
         mut engine: Engine,
-        train: &InputPipeline,
+        [train, test]: [&InputPipeline; 2],
         recipe: &Recipe,
         largest: usize,
         is_half: bool,
@@ -70,7 +74,12 @@ impl Replica {
             metrics: engine.value(names::METRICS),
             loss_scale: is_half.then(|| engine.value(names::LOSS_SCALE)),
         };
-        Replica { engine, values }
+        Replica {
+            evaluation: EvaluationValues::new(test, &mut engine),
+            engine,
+            values,
+            pass: None,
+        }
     }
 
     /// Submits a micro-batch, or batch; `number` counts those of the epoch from 0.
@@ -85,7 +94,7 @@ impl Replica {
     ) -> Result<(), TrainError> {
         let size = batch.indices.len();
         let graph = context.sizes.iter().position(|other| *other == size);
-        let Replica { engine, values } = self;
+        let Replica { engine, values, .. } = self;
         context.train.write(engine, &values.train, batch, size);
         let StepContext {
             recipe,
@@ -105,31 +114,69 @@ impl Replica {
 /// The replicas of a trainer, of which there is at least one.
 pub(super) struct Replicas {
     all: Vec<Replica>,
+    ranks: Option<Ranks>,
+    /// Number of the first one among the replicas of all ranks.
+    first: usize,
+    /// Replicas of all ranks.
+    total: usize,
     /// Whether all devices compute the same bits.
     are_equal: bool,
+    /// Whether a stop was asked for, on this rank.
+    stop_asked: bool,
+    /// Whether the ranks have agreed to stop.
+    stop_agreed: bool,
 }
 
 impl Replicas {
-    pub(super) fn new(all: Vec<Replica>) -> Replicas {
+    /// # Errors
+    /// If another rank has failed.
+    pub(super) fn new(all: Vec<Replica>, ranks: Option<&Ranks>) -> Result<Replicas, TrainError> {
         let kind = |replica: &Replica| {
             let engine = &replica.engine;
-            (engine.device().name(), engine.choices().clone())
+            let choices = serde_json::to_string(engine.choices());
+            (engine.device().name(), choices.expect("plain data"))
         };
-        let are_equal = all.windows(2).all(|pair| kind(&pair[0]) == kind(&pair[1]));
-        Replicas { all, are_equal }
+        let kinds: Vec<(String, String)> = all.iter().map(kind).collect();
+        let mut are_equal = kinds.windows(2).all(|pair| pair[0] == pair[1]);
+        let mut placement = (0..all.len(), all.len());
+        if let Some(ranks) = ranks {
+            let own = serde_json::to_vec(&kinds[0]).expect("plain data");
+            let firsts = ranks.gather(&own)?;
+            are_equal &= firsts.windows(2).all(|pair| pair[0] == pair[1]);
+            let equal = ranks.agree(&[are_equal.into()])?;
+            are_equal = equal.iter().all(|words| words[0] == 1);
+            placement = ranks.placement();
+        }
+        let (own, total) = placement;
+        Ok(Replicas {
+            all,
+            ranks: ranks.cloned(),
+            first: own.start,
+            total,
+            are_equal,
+            stop_asked: false,
+            stop_agreed: false,
+        })
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
+    /// Number of replicas of all ranks.
+    pub(super) fn total(&self) -> usize {
+        self.total
     }
 
-    /// The replica that evaluates, and whose running statistics are those of the run.
+    /// The numbers of this trainer's replicas.
+    pub(super) fn numbers(&self) -> std::ops::Range<usize> {
+        self.first..self.first + self.all.len()
+    }
+
+    /// Whether this trainer is one of several.
+    pub(super) fn has_ranks(&self) -> bool {
+        self.ranks.is_some()
+    }
+
+    /// The first replica of this trainer. On rank 0 the running statistics of the run are its own.
     pub(super) fn first(&self) -> &Replica {
         &self.all[0]
-    }
-
-    pub(super) fn first_mut(&mut self) -> &mut Replica {
-        &mut self.all[0]
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Replica> {
@@ -140,8 +187,22 @@ impl Replicas {
         self.all.iter_mut()
     }
 
-    /// Submits the micro-batches of a step, whose number by replica is `counts`; `next` returns them
-    /// one after another, and `first` is the number of the first one.
+    /// Asks to stop: the ranks agree on it in the next step or evaluation.
+    pub(super) fn ask_to_stop(&mut self) {
+        self.stop_asked = true;
+    }
+
+    /// Whether to stop: on all ranks after the same step.
+    pub(super) fn stops(&self) -> bool {
+        match self.has_ranks() {
+            true => self.stop_agreed,
+            false => self.stop_asked,
+        }
+    }
+
+    /// Submits the micro-batches of a step, whose number by replica of all ranks is `counts`; `next`
+    /// returns those of this trainer one after another, and `first` is the number of the step's first
+    /// one.
     ///
     /// # Errors
     /// If data or a device fail.
@@ -149,9 +210,11 @@ impl Replicas {
         &mut self,
         context: &StepContext<'_>,
         counts: &[usize],
-        mut first: u32,
+        first: u32,
         mut next: impl FnMut() -> Result<Batch, TrainError>,
     ) -> Result<(), TrainError> {
+        let mut first = first + counts[..self.first].iter().sum::<usize>() as u32;
+        let counts = &counts[self.numbers()];
         if let [only] = &mut self.all[..] {
             for number in (first..).take(counts[0]) {
                 only.run(context, &next()?, number)?;
@@ -165,17 +228,32 @@ impl Replicas {
             work.push(batches.collect::<Result<Vec<_>, TrainError>>()?);
             first += *count as u32;
         }
-        on_each(&mut self.all, |replica_number, replica| {
-            let mut batches = work[replica_number].iter();
+        on_each(&mut self.all, |number, replica| {
+            let mut batches = work[number].iter();
             batches.try_for_each(|(number, batch)| replica.run(context, batch, *number))
         })
     }
 
-    /// Adds the sums of gradients in the order of the replicas, and writes the result to each.
+    /// Adds the sums of gradients in the order of the replicas and ranks, and writes the result to each
+    /// replica; moves the counts of the step from the devices to the metrics of the epoch, so that these
+    /// do not depend on when they are read. Returns the number and the metrics of this trainer's first
+    /// replica that has found a NaN or infinity, if one has.
     ///
     /// # Errors
-    /// If a device fails.
-    pub(super) async fn all_reduce(&mut self) -> Result<(), TrainError> {
+    /// If a device or another rank fails.
+    pub(super) async fn all_reduce(
+        &mut self,
+        epoch: &mut [u32; METRIC_WORDS],
+    ) -> Result<Option<(usize, Metrics)>, TrainError> {
+        let mut counts = Vec::new();
+        for (number, Replica { engine, values, .. }) in self.all.iter_mut().enumerate() {
+            let metrics = read_metrics(engine, values.metrics).await?;
+            if metrics.diverged() {
+                return Ok(Some((number, metrics)));
+            }
+            engine.clear(values.metrics);
+            counts.push(metrics);
+        }
         let mut total = self.first().engine.read_arena(Arena::Sums).await?;
         for other in &self.all[1..] {
             let sums = other.engine.read_arena(Arena::Sums).await?;
@@ -183,52 +261,74 @@ impl Replicas {
                 *total += sum;
             }
         }
+        let step = self.agree_on(counts)?;
+        let sum = add(Metrics::from_words(epoch), step);
+        // As on one device, the sum of an epoch may overflow.
+        if sum.diverged() {
+            return Ok(Some((0, sum)));
+        }
+        *epoch = sum.to_words();
+        if let Some(ranks) = &self.ranks {
+            ranks.add(&mut total);
+        }
         for replica in &mut self.all {
             replica.engine.write_arena(Arena::Sums, &total);
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// An agreement of all ranks on the counts of their replicas, and on whether to stop; returns the
+    /// sum of the counts.
+    fn agree_on(&mut self, counts: Vec<Metrics>) -> Result<Metrics, TrainError> {
+        let sum = |counts: &mut dyn Iterator<Item = Metrics>| {
+            let sum = counts.reduce(add);
+            sum.expect("there is a replica")
+        };
+        let own = sum(&mut counts.into_iter());
+        let Some(ranks) = &self.ranks else {
+            return Ok(own);
+        };
+        let mut words = [0; WORDS];
+        words[0] = self.stop_asked.into();
+        words[1..=METRIC_WORDS].copy_from_slice(&own.to_words());
+        let all = ranks.agree(&words)?;
+        self.stop_agreed = all.iter().any(|words| words[0] != 0);
+        let mut counts = all
+            .iter()
+            .map(|words| Metrics::from_words(&words[1..=METRIC_WORDS]));
+        Ok(sum(&mut counts))
     }
 
     /// Submits the update; then all replicas have the same parameters.
     ///
     /// # Errors
-    /// If a device fails.
+    /// If a device or another rank fails.
     pub(super) async fn update(&mut self, graph: usize) -> Result<(), TrainError> {
         on_each(&mut self.all, |_, replica| Ok(replica.engine.run(graph)?))?;
-        if !self.are_equal {
-            let parameters = self.first().engine.read_arena(Arena::Parameters).await?;
-            for other in &mut self.all[1..] {
-                other.engine.write_arena(Arena::Parameters, &parameters);
-            }
+        match self.are_equal {
+            true => Ok(()),
+            false => self.copy_first(Arena::Parameters).await,
         }
-        Ok(())
     }
 
-    /// Moves the counts of a step from the devices to the metrics of the epoch, so that these do not
-    /// depend on when they are read. Returns the number and the metrics of the first replica that has
-    /// found a NaN or infinity, if one has.
+    /// Gives all replicas, on all ranks, the numbers that the first one has in an arena.
     ///
     /// # Errors
-    /// If a device fails.
-    pub(super) async fn take_counts(
-        &mut self,
-        epoch: &mut [u32; METRIC_WORDS],
-    ) -> Result<Option<(usize, Metrics)>, TrainError> {
-        let mut sum = Metrics::from_words(epoch);
-        for (number, Replica { engine, values }) in self.all.iter_mut().enumerate() {
-            let metrics = read_metrics(engine, values.metrics).await?;
-            sum.loss += metrics.loss;
-            // As on one device, the sum of an epoch may overflow too.
-            if metrics.diverged() || sum.diverged() {
-                return Ok(Some((number, metrics)));
-            }
-            sum.top1 += metrics.top1;
-            sum.top5 += metrics.top5;
-            sum.images += metrics.images;
-            engine.clear(values.metrics);
+    /// If a device or another rank fails.
+    async fn copy_first(&mut self, arena: Arena) -> Result<(), TrainError> {
+        if self.total == 1 {
+            return Ok(());
         }
-        *epoch = sum.to_words();
-        Ok(None)
+        let mut numbers = self.first().engine.read_arena(arena).await?;
+        if let Some(ranks) = &self.ranks {
+            ranks.agree(&[])?;
+            ranks.copy(&mut numbers);
+        }
+        let own = usize::from(self.first == 0);
+        for other in &mut self.all[own..] {
+            other.engine.write_arena(arena, &numbers);
+        }
+        Ok(())
     }
 
     /// The number and the metrics of the first replica that has found a NaN or infinity; else those
@@ -238,7 +338,7 @@ impl Replicas {
     /// If a device fails.
     pub(super) async fn metrics(&self) -> Result<(usize, Metrics), TrainError> {
         let mut first = None;
-        for (number, Replica { engine, values }) in self.all.iter().enumerate() {
+        for (number, Replica { engine, values, .. }) in self.all.iter().enumerate() {
             let metrics = read_metrics(engine, values.metrics).await?;
             if metrics.diverged() {
                 return Ok((number, metrics));
@@ -246,6 +346,76 @@ impl Replicas {
             first = first.or(Some((number, metrics)));
         }
         Ok(first.expect("there is a replica"))
+    }
+
+    /// Begins an evaluation, in which all replicas have the first one's running statistics, and each
+    /// evaluates a share of the batches of `size` images. `graph` is the index of the evaluation's.
+    ///
+    /// # Errors
+    /// If a device or another rank fails.
+    pub(super) async fn begin_evaluation(
+        &mut self,
+        test: &InputPipeline,
+        graph: usize,
+        size: usize,
+    ) -> Result<(), TrainError> {
+        for arena in [Arena::Statistics, Arena::Averages] {
+            self.copy_first(arena).await?;
+        }
+        let total = self.total;
+        for (number, replica) in (self.first..).zip(&mut self.all) {
+            let (engine, values) = (&mut replica.engine, &replica.evaluation);
+            let share = (number, total);
+            let pass = EvaluationPass::begin(engine, test, values, graph, size, share);
+            replica.pass = Some(pass);
+        }
+        Ok(())
+    }
+
+    /// Evaluates the next batch of each replica.
+    ///
+    /// # Errors
+    /// If data or a device fail.
+    pub(super) fn evaluate(&mut self, test: &InputPipeline) -> Result<(), TrainError> {
+        on_each(&mut self.all, |_, replica| {
+            let Replica {
+                engine,
+                evaluation,
+                pass,
+                ..
+            } = replica;
+            let pass = pass.as_mut().expect("an evaluation is in progress");
+            pass.submit(engine, test, evaluation)?;
+            Ok(())
+        })
+    }
+
+    /// Ends the evaluation: the metrics of all test images.
+    ///
+    /// # Errors
+    /// If a logit was NaN or infinite; if a device or another rank fails.
+    pub(super) async fn end_evaluation(&mut self) -> Result<Metrics, TrainError> {
+        let mut counts = Vec::new();
+        for replica in &mut self.all {
+            replica.pass = None;
+            let metrics = read_metrics(&replica.engine, replica.values.metrics).await?;
+            if metrics.diverged() {
+                return Err(TrainError::Scores);
+            }
+            counts.push(metrics);
+        }
+        self.agree_on(counts)
+    }
+}
+
+/// The sums of two counts, neither of which has a NaN or infinity.
+fn add(first: Metrics, second: Metrics) -> Metrics {
+    Metrics {
+        loss: first.loss + second.loss,
+        top1: first.top1 + second.top1,
+        top5: first.top5 + second.top5,
+        images: first.images + second.images,
+        ..first
     }
 }
 

@@ -83,7 +83,6 @@ pub struct Session {
     clock: Clock,
     phase: Phase,
     best: Option<Best>,
-    stopping: bool,
     begun: Duration,
     saved: Duration,
     steps: Pace,
@@ -203,7 +202,6 @@ impl Session {
             clock,
             phase,
             best,
-            stopping: false,
             begun: now,
             saved: now,
             epoch: EpochClock {
@@ -228,9 +226,9 @@ impl Session {
 
     /// Requests an early end. The session saves and stops after the current turn of steps, or at
     /// the end of the epoch if that is being evaluated. If the run is complete by then, it finishes
-    /// as usual.
+    /// as usual. With several ranks, all stop after the next step.
     pub fn stop(&mut self) {
-        self.stopping = true;
+        self.trainer.ask_to_stop();
     }
 
     /// Runs to the next event; `None` after the last.
@@ -253,7 +251,7 @@ impl Session {
                     self.phase = Phase::Train;
                     Some(self.beginning(resumed))
                 }
-                Phase::Train if self.stopping => {
+                Phase::Train if self.trainer.stops() => {
                     self.phase = Phase::Save;
                     None
                 }
@@ -263,7 +261,7 @@ impl Session {
                 }
                 Phase::Train => Some(self.train().await?),
                 Phase::Save => {
-                    self.phase = match self.stopping {
+                    self.phase = match self.trainer.stops() {
                         true => Phase::Stop,
                         false => Phase::Train,
                     };
@@ -316,7 +314,7 @@ impl Session {
             if !ended && self.save_is_due() {
                 self.phase = Phase::Save;
             }
-            let over = self.steps.is_over(done, (self.clock)() - begun);
+            let over = self.steps.is_over(done, (self.clock)() - begun) || self.trainer.stops();
             if over || ended || self.phase == Phase::Save {
                 break;
             }
@@ -412,7 +410,7 @@ impl Session {
         let epochs = self.trainer.position().epoch - 1;
         let best = self.best.map(|best| best.epoch);
         let recipe = &self.trainer.options().recipe;
-        self.phase = match (recipe.is_over(epochs, best), self.stopping) {
+        self.phase = match (recipe.is_over(epochs, best), self.trainer.stops()) {
             (true, _) => Phase::Finish,
             (false, true) => Phase::Stop,
             (false, false) => Phase::Train,

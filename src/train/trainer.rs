@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::evaluate::{Detail, EvaluationPass, EvaluationValues};
 use super::input_pipeline::{Batches, InputPipeline};
 use super::replica::{Replica, Replicas, StepContext};
 use super::shares::{micro_batches, shares, sizes};
@@ -23,6 +22,7 @@ use crate::graph::step::Step;
 use crate::graph::{Arena, Graph, Passes, Precision};
 use crate::kernels::Choices;
 use crate::model::{BatchAugmentation, Network, Parameter, ParameterRole, Preprocessing, names};
+use crate::ranks::Ranks;
 use crate::shape::LANES;
 
 /// Options of a [`Trainer`].
@@ -57,15 +57,13 @@ impl Options {
     }
 }
 
-/// A training run on one or several devices.
+/// A training run on one or several devices, perhaps one of several ranks.
 pub struct Trainer {
     replicas: Replicas,
     network: Network,
     options: Options,
     train: InputPipeline,
     test: InputPipeline,
-    /// What an evaluation writes and reads on the first device.
-    test_values: EvaluationValues,
     /// Sizes of the micro-batches, or batches, by the index of their graph.
     sizes: Vec<usize>,
     evaluation_graph: usize,
@@ -73,27 +71,33 @@ pub struct Trainer {
     update_graph: Option<usize>,
     position: Position,
     batches: Option<Batches>,
-    /// The evaluation in progress; the device's metrics are then those of the test split.
-    evaluation: Option<EvaluationPass>,
+    /// Batches of the evaluation in progress that each replica has done; the devices' metrics are
+    /// then those of the test split.
+    evaluation: Option<usize>,
 }
 
 impl Trainer {
     /// All graphs of a run: training on batches, or micro-batches, of each size that occurs, the
     /// update after micro-batches, and evaluation in batches of the largest size. They are the same
-    /// for all devices, but only the first one evaluates.
+    /// for all devices, and for all ranks if there are several.
     ///
     /// # Errors
     /// If a batch is too small for the network.
+    ///
+    /// # Panics
+    /// If the ranks do not know their replicas ([`Ranks::place`]).
     pub fn graphs(
         devices: &[Device],
+        ranks: Option<&Ranks>,
         network: &Network,
         options: &Options,
         train: &Arc<dyn Source>,
         test: &Arc<dyn Source>,
     ) -> Result<Vec<Graph>, TrainError> {
         let [train, test] = inputs(devices, options, train, test);
-        let sizes = options.sizes(train.len(), devices.len());
-        let mode = match (options.micro_batch, devices.len()) {
+        let replicas = ranks.map_or(devices.len(), |ranks| ranks.placement().1);
+        let sizes = options.sizes(train.len(), replicas);
+        let mode = match (options.micro_batch, replicas) {
             (None, 1) => Mode::Train,
             _ => Mode::MicroBatch,
         };
@@ -108,7 +112,7 @@ impl Trainer {
                 size: *size,
                 images: train.len(),
                 batch_size: recipe.batch_size,
-                devices: devices.len(),
+                devices: replicas,
                 source,
             })?);
         }
@@ -126,42 +130,37 @@ impl Trainer {
     /// one. `choose` selects their kernels for a device.
     ///
     /// # Errors
-    /// If a device cannot hold or run them.
+    /// If a device cannot hold or run them, or another rank fails.
     pub fn new(
         devices: &[Device],
+        ranks: Option<&Ranks>,
         network: Network,
         options: Options,
         train: Arc<dyn Source>,
         test: Arc<dyn Source>,
         mut choose: impl FnMut(&Device, &[Graph]) -> Result<Choices, EngineError>,
     ) -> Result<Trainer, TrainError> {
-        let graphs = Trainer::graphs(devices, &network, &options, &train, &test)?;
+        let graphs = Trainer::graphs(devices, ranks, &network, &options, &train, &test)?;
         let [train, test] = inputs(devices, &options, &train, &test);
-        let sizes = options.sizes(train.len(), devices.len());
+        let replicas = ranks.map_or(devices.len(), |ranks| ranks.placement().1);
+        let sizes = options.sizes(train.len(), replicas);
         let evaluation_graph = graphs.len() - 1;
         let update_graph = (evaluation_graph > sizes.len()).then_some(sizes.len());
         let is_half = options.passes.precision == Precision::F16;
         let mut replicas = Vec::new();
         for device in devices {
-            let count = match replicas.is_empty() {
-                true => graphs.len(),
-                false => evaluation_graph,
-            };
-            let graphs = &graphs[..count];
-            let choices = choose(device, graphs)?;
-            let engine = Engine::new(device, graphs.to_vec(), &choices)?;
-            let replica = Replica::new(engine, &train, &options.recipe, sizes[0], is_half);
+            let choices = choose(device, &graphs)?;
+            let engine = Engine::new(device, graphs.clone(), &choices)?;
+            let inputs = [&train, &test];
+            let replica = Replica::new(engine, inputs, &options.recipe, sizes[0], is_half);
             replicas.push(replica);
         }
-        let mut replicas = Replicas::new(replicas);
-        let test_values = EvaluationValues::new(&test, &mut replicas.first_mut().engine);
         Ok(Trainer {
-            replicas,
+            replicas: Replicas::new(replicas, ranks)?,
             network,
             options,
             train,
             test,
-            test_values,
             sizes,
             evaluation_graph,
             update_graph,
@@ -185,7 +184,7 @@ impl Trainer {
         let loss_scale = snapshot.position.loss_scale.unwrap_or(fresh);
         self.position = snapshot.position;
         let metrics = self.device_metrics();
-        for Replica { engine, values } in self.replicas.iter_mut() {
+        for Replica { engine, values, .. } in self.replicas.iter_mut() {
             let network = &self.network;
             engine.write_tensors(network, TensorKind::Weights, &snapshot.weights);
             for (kind, tensors) in &snapshot.optimizer {
@@ -214,7 +213,7 @@ impl Trainer {
         if self.evaluation.is_none() {
             self.collect().await?;
         }
-        let Replica { engine, values } = self.replicas.first();
+        let Replica { engine, values, .. } = self.replicas.first();
         if let Some(loss_scale) = values.loss_scale {
             let words = engine.read(loss_scale).await?;
             let words = words.try_into().expect("the loss scale has its shape");
@@ -263,12 +262,23 @@ impl Trainer {
         engines.nth(replica).expect("the replica exists")
     }
 
-    /// Images of a batch for each device.
+    /// Images of a batch for each device, on all ranks.
     pub fn shares(&self) -> impl Iterator<Item = usize> {
-        shares(self.options.recipe.batch_size, self.replicas.len())
+        shares(self.options.recipe.batch_size, self.replicas.total())
     }
 
-    /// Bytes on all devices.
+    /// Asks to end the run early. With several ranks, all stop after the same step.
+    pub fn ask_to_stop(&mut self) {
+        self.replicas.ask_to_stop();
+    }
+
+    /// Whether to stop, since this rank was asked to; with several, since they have agreed on it in the
+    /// last step or evaluation.
+    pub fn stops(&self) -> bool {
+        self.replicas.stops()
+    }
+
+    /// Bytes on all devices of this rank.
     pub fn bytes(&self) -> u64 {
         self.engines().map(Engine::bytes).sum()
     }
@@ -351,10 +361,9 @@ impl Trainer {
         self.replicas.run(&context, &counts, first, next)?;
         self.position.batches_tracked += counts[0] as u64;
         self.position.step += 1;
-        if self.replicas.len() > 1 {
-            self.replicas.all_reduce().await?;
+        if self.replicas.total() > 1 {
             let epoch = &mut self.position.metrics;
-            if let Some((replica, metrics)) = self.replicas.take_counts(epoch).await? {
+            if let Some((replica, metrics)) = self.replicas.all_reduce(epoch).await? {
                 return Err(self.diverged(replica, &metrics).await?);
             }
         }
@@ -374,41 +383,46 @@ impl Trainer {
             return Err(self.diverged(replica, &metrics).await?);
         }
         // Several replicas have handed over their counts after each step.
-        if self.replicas.len() == 1 {
+        if self.replicas.total() == 1 {
             self.position.metrics = metrics.to_words();
         }
         Ok(self.position.totals())
     }
 
-    /// Evaluates the next batch of the test split with the current weights, or their averages if the
-    /// run keeps any. Returns the number of images done and, after the last one, the totals.
+    /// Evaluates the next batch of the test split, on each replica one, with the current weights, or
+    /// their averages if the run keeps any. Returns the number of images done and, after the last one,
+    /// the totals.
     ///
     /// # Errors
-    /// If data or device fail, or a logit is NaN or infinite.
+    /// If data, device or another rank fail, or a logit is NaN or infinite.
     pub async fn evaluate_batch(&mut self) -> Result<(usize, Option<Totals>), TrainError> {
-        let mut pass = match self.evaluation.take() {
-            Some(pass) => pass,
+        let size = self.sizes[0];
+        let before = match self.evaluation {
+            Some(rounds) => rounds,
             None => {
                 self.collect().await?;
-                let (graph, size) = (self.evaluation_graph, self.sizes[0]);
-                let engine = &mut self.replicas.first_mut().engine;
-                let values = &self.test_values;
-                EvaluationPass::begin(engine, &self.test, values, graph, size, Detail::Totals)
+                let graph = self.evaluation_graph;
+                self.replicas
+                    .begin_evaluation(&self.test, graph, size)
+                    .await?;
+                0
             }
         };
-        let engine = &mut self.replicas.first_mut().engine;
-        pass.batch(engine, &self.test, &self.test_values).await?;
-        let done = pass.done();
+        self.replicas.evaluate(&self.test)?;
+        let rounds = before + 1;
+        let done = (rounds * self.replicas.total() * size).min(self.test.len());
         if done < self.test.len() {
-            self.evaluation = Some(pass);
+            self.evaluation = Some(rounds);
             return Ok((done, None));
         }
-        match pass.finish(engine, &self.test_values).await {
-            Ok(evaluation) => {
+        self.evaluation = None;
+        match self.replicas.end_evaluation().await {
+            Ok(tested) => {
                 let metrics = self.device_metrics();
-                let Replica { engine, values } = self.replicas.first_mut();
-                engine.write(values.metrics, &metrics);
-                Ok((done, Some(evaluation.totals)))
+                for Replica { engine, values, .. } in self.replicas.iter_mut() {
+                    engine.write(values.metrics, &metrics);
+                }
+                Ok((done, Some(Totals::from(&tested))))
             }
             Err(TrainError::Scores) => {
                 let what = "in the evaluation after it, a logit";
@@ -423,7 +437,7 @@ impl Trainer {
         self.position.epoch += 1;
         self.position.step = 0;
         self.position.metrics = [0; METRIC_WORDS];
-        for Replica { engine, values } in self.replicas.iter_mut() {
+        for Replica { engine, values, .. } in self.replicas.iter_mut() {
             engine.clear(values.metrics);
         }
         self.batches = None;
@@ -432,7 +446,7 @@ impl Trainer {
     /// The metrics that a device has at the present position: those of the epoch, but none with
     /// several devices, which hand them over after each step.
     fn device_metrics(&self) -> [u32; METRIC_WORDS] {
-        match self.replicas.len() {
+        match self.replicas.total() {
             1 => self.position.metrics,
             _ => [0; METRIC_WORDS],
         }
@@ -454,19 +468,24 @@ impl Trainer {
 
     /// Sizes of the micro-batches, or batches, that a batch consists of, by replica.
     fn micro_batches(&self, batch: usize) -> Vec<Vec<usize>> {
-        micro_batches(batch, self.replicas.len(), self.options.micro_batch)
+        micro_batches(batch, self.replicas.total(), self.options.micro_batch)
     }
 
-    /// Image indices of all remaining micro-batches, or batches, of the epoch.
+    /// Image indices of all remaining micro-batches, or batches, of the epoch on this rank.
     fn remaining_batches(&self) -> Vec<Vec<u32>> {
         let order = self.epoch_key().order(self.train.len());
         let batches = order.chunks(self.options.recipe.batch_size);
         let mut remaining = Vec::new();
         for mut batch in batches.skip(self.position.step as usize) {
-            for size in self.micro_batches(batch.len()).into_iter().flatten() {
-                let (own, others) = batch.split_at(size);
-                remaining.push(own.to_vec());
-                batch = others;
+            let all = self.micro_batches(batch.len());
+            for (number, sizes) in all.into_iter().enumerate() {
+                for size in sizes {
+                    let (own, others) = batch.split_at(size);
+                    if self.replicas.numbers().contains(&number) {
+                        remaining.push(own.to_vec());
+                    }
+                    batch = others;
+                }
             }
         }
         remaining
@@ -488,7 +507,7 @@ impl Trainer {
             momentum: recipe.momentum,
             weight_decay: recipe.weight_decay,
         };
-        for Replica { engine, values } in self.replicas.iter_mut() {
+        for Replica { engine, values, .. } in self.replicas.iter_mut() {
             engine.write(values.step, &step.to_words());
         }
     }
@@ -529,6 +548,7 @@ impl Trainer {
         let mut batches: Vec<(u32, u32)> = (0..self.position.step)
             .flat_map(|step| {
                 let all = self.micro_batches(self.batch_at(step));
+                let replica = self.replicas.numbers().start + replica;
                 let before = all[..replica].iter().map(Vec::len).sum::<usize>() as u32;
                 let own = before + 1..=before + all[replica].len() as u32;
                 own.map(move |batch| (step + 1, batch))
@@ -556,7 +576,7 @@ impl Trainer {
             (0, vector) => (halted, false, format!("update of {}", tensor(vector))),
             (vector, _) => (halted, false, format!("gradient of {}", tensor(vector))),
         };
-        let what = match self.replicas.len() {
+        let what = match self.replicas.total() {
             1 => what,
             _ => format!("{what} on {}", self.engine_of(replica).device().selector()),
         };

@@ -7,6 +7,7 @@
 
 pub mod functions;
 pub mod networks;
+pub mod ranks;
 pub mod runs;
 pub mod targets;
 

@@ -8,6 +8,7 @@ use pyr_wgpu::engine::{Device, EngineError, built_in};
 use pyr_wgpu::graph::{Graph, Passes, Precision};
 use pyr_wgpu::kernels::{self, Choices, MATRIX_NAMES, Target};
 use pyr_wgpu::model::{Network, NetworkSpec, Preprocessing, Stem};
+use pyr_wgpu::ranks::Ranks;
 use pyr_wgpu::rng::{Purpose, Stream};
 use pyr_wgpu::train::{
     AutoAugment, EpochMetrics, Event, Options, Position, Recipe, Save, SaveInterval, Schedule,
@@ -187,8 +188,19 @@ impl Run {
 
     /// With a replica on each device.
     pub fn trainer_on(&self, devices: &[Device], from: &Snapshot) -> Trainer {
+        self.trainer_of(devices, None, from)
+    }
+
+    /// With a replica on each device, on one of several ranks if there are any.
+    pub fn trainer_of(
+        &self,
+        devices: &[Device],
+        ranks: Option<&Ranks>,
+        from: &Snapshot,
+    ) -> Trainer {
         let trainer = Trainer::new(
             devices,
+            ranks,
             self.network(),
             self.options.clone(),
             self.train_source(),

@@ -30,6 +30,7 @@ const ROOMS: [Room; 22] = [
     room("rng", 0, Uses::Only(&[])),
     room("memory", 0, Uses::Only(&[])),
     room("text", 0, Uses::Only(&[])),
+    room("ranks", 1, Uses::Only(&[])),
     room("program", 1, Uses::Only(&[])),
     room("graph", 1, Uses::Only(&[])),
     room("data", 1, Uses::Only(&[])),
@@ -71,8 +72,9 @@ const RUN: &[&str] = &[
 ];
 
 /// External crates, and the standard library's file system, that only some rooms may name.
-const RESERVED: [(&str, &[&str]); 21] = [
+const RESERVED: [(&str, &[&str]); 22] = [
     ("wgpu", &["gpu"]),
+    ("mpi", &["ranks"]),
     ("image", &["data"]),
     ("gif", &["data"]),
     ("image_webp", &["data"]),

@@ -132,6 +132,7 @@ fn a_damaged_image_is_not_evaluated() {
 
         let mut trainer = Trainer::new(
             std::slice::from_ref(device),
+            None,
             run.network(),
             run.options.clone(),
             run.train_source(),

@@ -7,6 +7,7 @@ mod evaluation;
 mod freezing;
 mod lost_device;
 mod mixing;
+mod ranks;
 mod replicas;
 mod reproducibility;
 mod steps;

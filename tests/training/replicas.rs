@@ -9,7 +9,7 @@ use crate::common::runs::{Run, bits, devices, finish, learnt, precisions};
 use crate::common::{fast_devices, gpu};
 
 /// What all replicas share: the trained tensors, and the optimiser's state.
-fn shared(run: &Run, snapshot: &Snapshot) -> Vec<(String, Vec<u32>)> {
+pub(crate) fn shared(run: &Run, snapshot: &Snapshot) -> Vec<(String, Vec<u32>)> {
     let trained = run.network().trained_parameters().into_iter();
     let bits = |values: &Vec<f32>| values.iter().map(|value| value.to_bits()).collect();
     trained

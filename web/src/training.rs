@@ -76,6 +76,7 @@ impl Training {
         let train = train.expect("the training part was asked for");
         let mut trainer = Trainer::new(
             std::slice::from_ref(device),
+            None,
             network,
             options,
             train,

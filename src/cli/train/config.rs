@@ -63,6 +63,9 @@ macro_rules! flag {
 /// The flag that may be allowed without being given: the images in the directory may have changed.
 pub(super) const DATA: &str = "data";
 
+/// The name with which another number of processes is allowed.
+pub(super) const RANKS: &str = "ranks";
+
 /// Every flag that determines what a run computes, except the network's.
 const FLAGS: [RunFlag; 30] = [
     flag!("epochs", Growing, recipe.epochs, |args, config| {
@@ -237,13 +240,14 @@ impl Allowed<'_> {
         }
         let may_change = |name: &str| {
             let mut flags = FLAGS.iter().filter(|flag| flag.change != Change::Refused);
-            flags.any(|flag| flag.name == name)
+            name == RANKS || flags.any(|flag| flag.name == name)
         };
         match names.iter().find(|name| !may_change(plain(name))) {
             None => Ok(Allowed(names)),
             Some(name) => {
                 let known = FLAGS.iter().filter(|flag| flag.change != Change::Refused);
-                let known: Vec<&str> = known.map(|flag| flag.name).collect();
+                let known = known.map(|flag| flag.name).chain([RANKS]);
+                let known: Vec<&str> = known.collect();
                 Err(CliError::Usage(format!(
                     "--allow {}: not a flag that a resumed run may change (network and dataset \
                      cannot change); these may: {}",

@@ -6,6 +6,7 @@ use super::super::device::DeviceArgs;
 use super::super::error::CliError;
 use crate::engine::{Device, DeviceKind};
 use crate::gpu::adapter;
+use crate::ranks::Ranks;
 use crate::run::{Config, RecordedDevice};
 use crate::text::printable;
 
@@ -26,6 +27,10 @@ pub(super) struct DevicesArgs {
         conflicts_with = "device"
     )]
     pub(super) devices: Vec<String>,
+    /// Under `mpirun` or `srun`: end all processes when one has not answered for so many seconds
+    /// [default: 600]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) rank_timeout: Option<u64>,
 }
 
 impl DevicesArgs {
@@ -81,25 +86,34 @@ impl DevicesArgs {
     }
 
     /// Opens the devices and prints which and why. A resumed run has those that it recorded, unless
-    /// others are named.
+    /// others are named. Ranks on one machine divide a list among them; without one, each has a
+    /// graphics card of its own as far as there are any.
     ///
     /// # Errors
-    /// If one of them cannot be opened, or an adapter is there twice and not by its name.
+    /// If one of them cannot be opened, an adapter is there twice and not by its name, or the list
+    /// cannot be divided; if another rank fails.
     pub(super) fn open(
         &self,
         flags: &DeviceArgs,
         recorded: &[RecordedDevice],
+        ranks: Option<&Ranks>,
     ) -> Result<Vec<Device>, CliError> {
+        let place = ranks.map(Ranks::on_machine).transpose()?;
         let devices = match &self.devices[..] {
             [] if flags.is_automatic() && recorded.len() > 1 => {
                 let again = recorded.iter();
                 let again = again.map(|device| flags.open_again(Some(device)));
                 again.collect::<Result<Vec<_>, _>>()?
             }
-            [] => vec![flags.open_again(recorded.first())?],
-            [all] if is_all(all) => open_all(flags)?,
+            [] => match place.filter(|_| flags.is_automatic() && recorded.is_empty()) {
+                Some((own, _)) => vec![open_own(flags, own)?],
+                None => vec![flags.open_again(recorded.first())?],
+            },
+            [all] if is_all(all) => open_all(flags, place)?,
             list => {
-                let opened = list.iter().map(|device| flags.listed(device).open());
+                let opened = own_part(list, place)?
+                    .iter()
+                    .map(|device| flags.listed(device).open());
                 opened.collect::<Result<Vec<_>, _>>()?
             }
         };
@@ -149,17 +163,40 @@ fn list(devices: &[RecordedDevice]) -> String {
     names.collect::<Vec<String>>().join(" and ")
 }
 
-/// Opens every graphics card, on the backend of the first one.
-fn open_all(flags: &DeviceArgs) -> Result<Vec<Device>, CliError> {
+/// The part of a list that a rank has, which is the given one of so many on its machine: all of a list
+/// of one, which they share.
+fn own_part<T>(list: &[T], place: Option<(usize, usize)>) -> Result<&[T], CliError> {
+    match place {
+        Some((own, count)) if list.len() > 1 => {
+            let each = list.len() / count;
+            match each * count == list.len() {
+                true => Ok(&list[own * each..][..each]),
+                false => Err(CliError::Usage(format!(
+                    "--devices names {} devices for {count} processes on this machine; name as many \
+                     for each, or one for all",
+                    list.len()
+                ))),
+            }
+        }
+        _ => Ok(list),
+    }
+}
+
+/// The graphics cards, on the backend of the first one, as flags that select them; and the lines of all
+/// adapters.
+fn cards(flags: &DeviceArgs) -> (Vec<DeviceArgs>, Vec<String>) {
     let adapters = pollster::block_on(adapter::list(flags.backend.as_deref()));
-    let cards: Vec<_> = adapters
-        .iter()
-        .map(|adapter| &adapter.description)
-        .filter(|adapter| !adapter.software())
-        .collect();
-    let Some(first) = cards.first() else {
-        let found = adapters.iter().map(|adapter| adapter.description.line());
-        let found: Vec<String> = found.collect();
+    let all = adapters.iter().map(|adapter| &adapter.description);
+    let cards: Vec<_> = all.clone().filter(|adapter| !adapter.software()).collect();
+    let own = cards.iter().filter(|card| card.backend == cards[0].backend);
+    let own = own.map(|card| flags.listed(&card.index.to_string()));
+    (own.collect(), all.map(|adapter| adapter.line()).collect())
+}
+
+/// Opens every graphics card, or the part of a rank.
+fn open_all(flags: &DeviceArgs, place: Option<(usize, usize)>) -> Result<Vec<Device>, CliError> {
+    let (cards, found) = cards(flags);
+    if cards.is_empty() {
         return Err(CliError::Device(format!(
             "--devices {ALL} found no graphics card{}; name the devices, as in --devices \
              llvmpipe,cpu, or see `pyr-wgpu doctor`",
@@ -168,10 +205,18 @@ fn open_all(flags: &DeviceArgs) -> Result<Vec<Device>, CliError> {
                 false => format!(" (found: {})", found.join("; ")),
             }
         )));
-    };
-    let own = cards.iter().filter(|card| card.backend == first.backend);
-    own.map(|card| flags.listed(&card.index.to_string()).open())
-        .collect()
+    }
+    let own = own_part(&cards, place)?;
+    own.iter().map(DeviceArgs::open).collect()
+}
+
+/// Opens the device of the given rank of a machine: a graphics card, if there is one.
+fn open_own(flags: &DeviceArgs, rank: usize) -> Result<Device, CliError> {
+    let (cards, _) = cards(flags);
+    match cards.is_empty() {
+        true => flags.open(),
+        false => cards[rank % cards.len()].open(),
+    }
 }
 
 /// Checks that the batches of a run can be divided among devices.

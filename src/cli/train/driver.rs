@@ -229,13 +229,7 @@ impl<'a> Recorder<'a> {
 
     /// Prints the notes that reading images has added since the last epoch.
     fn show_notes(&mut self) {
-        let dataset = &self.plan.dataset;
-        let sources = [dataset.train.as_ref(), Some(&dataset.test)];
-        let notes: Vec<String> = sources
-            .into_iter()
-            .flatten()
-            .flat_map(|s| s.notes())
-            .collect();
+        let notes = self.plan.dataset.reading_notes();
         for note in notes
             .iter()
             .filter(|note| !self.printed_notes.contains(note))

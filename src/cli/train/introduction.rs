@@ -5,12 +5,19 @@ use super::plan::{Plan, Start};
 use crate::data::Augmentation;
 use crate::memory::bytes;
 use crate::model::{Parameter, crop_padding};
+use crate::ranks::Ranks;
 use crate::run::RunDirectory;
 use crate::text::printable_path;
 use crate::train::{Recipe, Schedule, Trainer};
 
 /// Prints what is about to run.
-pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, device: &DeviceArgs) {
+pub(super) fn introduce(
+    plan: &Plan,
+    trainer: &Trainer,
+    run: &RunDirectory,
+    ranks: Option<&Ranks>,
+    device: &DeviceArgs,
+) {
     let counts = plan.network.counts();
     let recipe = &plan.config.recipe;
     device.say(&format!(
@@ -58,7 +65,19 @@ pub(super) fn introduce(plan: &Plan, trainer: &Trainer, run: &RunDirectory, devi
             "trained: {count} parameters, from {first} on; the others are frozen"
         ));
     }
-    let replicas = trainer.engines().count();
+    let replicas = trainer.shares().count();
+    if let Some(ranks) = ranks {
+        let own = ranks
+            .replicas()
+            .iter()
+            .map(usize::to_string)
+            .collect::<Vec<_>>();
+        device.say(&format!(
+            "processes: {}, with {} devices; below is the memory of the first",
+            ranks.count(),
+            own.join(", ")
+        ));
+    }
     device.say(&match replicas {
         1 => format!("memory: {} on the device", bytes(trainer.bytes())),
         _ => {

@@ -18,6 +18,7 @@ use super::{options, sources};
 use crate::engine::{Device, Engine, EngineError};
 use crate::kernels::LowerError;
 use crate::memory::{available, bytes};
+use crate::ranks::Ranks;
 use crate::run::Config;
 use crate::train::{TrainError, Trainer};
 
@@ -60,6 +61,7 @@ pub(super) fn choose(
     args: &Args,
     plan: &mut Plan,
     devices: &[Device],
+    ranks: Option<&Ranks>,
 ) -> Result<Option<u64>, CliError> {
     let [micro_batch, recompute] = is_auto(args);
     if !micro_batch && !recompute {
@@ -71,7 +73,8 @@ pub(super) fn choose(
     };
     let [train, _] = sources(plan)?;
     let batch = plan.config.recipe.batch_size.min(train.len());
-    let batch = batch.div_ceil(devices.len());
+    let replicas = ranks.map_or(devices.len(), |ranks| ranks.placement().1);
+    let batch = batch.div_ceil(replicas);
     let sizes: Vec<Option<usize>> = match micro_batch {
         true => (1..batch)
             .rev()
@@ -100,7 +103,7 @@ pub(super) fn choose(
             if config.check().is_err() {
                 continue;
             }
-            let Some(needed) = needed(args, plan, &config, devices)? else {
+            let Some(needed) = needed(args, plan, &config, devices, ranks)? else {
                 continue;
             };
             if needed > memory {
@@ -110,7 +113,7 @@ pub(super) fn choose(
             args.device.say(&format!(
                 "memory: {}{} needs {} of {}",
                 match micro_batch {
-                    None if devices.len() > 1 => format!("a share of {batch} images"),
+                    None if replicas > 1 => format!("a share of {batch} images"),
                     None => format!("the whole batch of {batch}"),
                     Some(images) => format!("a micro-batch of {images}"),
                 },
@@ -171,10 +174,11 @@ fn needed(
     plan: &Plan,
     config: &Config,
     devices: &[Device],
+    ranks: Option<&Ranks>,
 ) -> Result<Option<u64>, CliError> {
     let [train, test] = sources(plan)?;
     let options = options(args, config, plan);
-    let graphs = Trainer::graphs(devices, &plan.network, &options, train, test);
+    let graphs = Trainer::graphs(devices, ranks, &plan.network, &options, train, test);
     let needed = graphs.and_then(|graphs| {
         let each = devices.iter().map(|device| Engine::needed(device, &graphs));
         let each: Result<Vec<u64>, EngineError> = each.collect();

@@ -10,6 +10,7 @@ mod introduction;
 mod limits;
 mod memory;
 mod plan;
+mod ranks;
 mod resume;
 mod retry;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(super) use args::Args;
+use serde::{Deserialize, Serialize};
 
 use super::error::CliError;
 use super::fitting::{SMALLER, fitting};
@@ -25,20 +27,24 @@ use super::output::print_line;
 use super::signals::Signals;
 use super::tuning::{Tune, complete};
 use crate::data::{DatasetKind, Source, shapes};
-use crate::engine::{Device, Engine, EngineError, Tuner};
+use crate::engine::{Device, Engine, Tuner};
 use crate::graph::Graph;
 use crate::kernels::Choices;
-use crate::run::{Config, Environment, RecordedDevice, RunDirectory};
+use crate::ranks::Ranks;
+use crate::run::{
+    Config, DeviceEnvironment, Environment, RecordedDevice, RunDirectory, SavedState,
+};
 use crate::text::{name_of, printable_path};
 use crate::train::{Options, SaveInterval, Session, SessionOptions, Snapshot, TrainError, Trainer};
-use config::{Allowed, new_config};
+use config::{Allowed, RANKS, new_config};
 use driver::{Recorder, drive};
 use introduction::introduce;
 use plan::{Plan, Start, prepare};
+use ranks::leads;
 use resume::{complete_save, end, load};
 use retry::with_retries;
 
-/// What one attempt to train leaves for the next.
+/// What one attempt to train leaves for the next; on several ranks there is one attempt.
 #[derive(Default)]
 struct Progress {
     /// The directory of the run, once it has begun.
@@ -53,23 +59,37 @@ struct Progress {
 /// # Errors
 /// See [`CliError`]; what was saved is kept in every case.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
-    let args = config_file::read(args)?;
+    let mut args = config_file::read(args)?;
     args.check()?;
     memory::check(&args)?;
     if args.files.print_config {
         return print_config(&args);
     }
-    let allowed = Allowed::new(&args)?;
+    match ranks::launch(&args)? {
+        None => train(&args, None),
+        Some(ranks) => {
+            args.device.quiet |= ranks.rank() > 0;
+            let result = train(&args, Some(&ranks));
+            ranks::end(&ranks, result)
+        }
+    }
+}
+
+/// Trains, on one of several ranks if there are any.
+fn train(args: &Args, ranks: Option<&Ranks>) -> Result<(), CliError> {
+    let allowed = Allowed::new(args)?;
     let mut progress = Progress::default();
-    if let Some(path) = &args.files.resume {
+    if let Some(path) = &args.files.resume
+        && leads(ranks)
+    {
         let run = progress.directory.insert(RunDirectory::resume(path)?);
-        let devices = run.devices()?;
+        let (devices, _) = run.devices()?;
         args.check_device(&args.several.first_adapter(&args.device, &devices))?;
     }
     with_retries(
         args.files.retry,
         &mut progress,
-        |progress| attempt(&args, &allowed, progress),
+        |progress| attempt(args, &allowed, ranks, progress),
         |progress| progress.signals.as_ref()?.asked(),
     )
 }
@@ -93,64 +113,75 @@ fn print_config(args: &Args) -> Result<(), CliError> {
 fn attempt(
     args: &Args,
     allowed: &Allowed<'_>,
+    ranks: Option<&Ranks>,
     Progress {
         directory,
         config: decided,
         signals,
     }: &mut Progress,
 ) -> Result<(), CliError> {
-    let (config, mut state) = match directory {
-        Some(run) => load(run, args, allowed, decided.clone())?,
-        None => (new_config(args)?, None),
+    let is_resumed = directory.is_some() || args.files.resume.is_some();
+    let (config, state) = match is_resumed {
+        true => match resume(args, allowed, ranks, directory.as_ref(), decided.take())? {
+            Some(resumed) => resumed,
+            None => return Ok(()),
+        },
+        false => (new_config(args)?, None),
     };
-    if let (Some(run), Some(state)) = (&*directory, &mut state) {
-        let position = &state.progress.position;
-        let best = state.progress.best.map(|best| best.epoch);
-        let has_ended = position.step == 0 && config.recipe.is_over(position.epoch - 1, best);
-        complete_save(run, state, has_ended, &args.device)?;
-        if has_ended {
-            return end(run, &config, state, &args.device, args.files.json);
-        }
+    let mut plan = prepare(args, allowed, config, is_resumed, state)?;
+    if let Some(ranks) = ranks {
+        ranks::compare(ranks, &plan.config, &plan.dataset, plan.data)?;
     }
-    let mut plan = prepare(args, allowed, config, directory.is_some(), state)?;
     devices::check_shares(&plan.config, args.several.devices.len())?;
     plan.notes.iter().for_each(|note| args.device.say(note));
     *decided = Some(plan.config.clone());
-    let recorded = recorded_choices(args, &plan, directory.as_ref())?;
-    let need_matrices = |all: &Vec<Choices>| all.iter().any(Choices::need_matrices);
-    let flags = match recorded.as_ref().is_some_and(need_matrices) {
+    let recorded = ranks::share(ranks, || Recorded::read(args, &plan, directory.as_ref()))?;
+    recorded.check_ranks(allowed, ranks)?;
+    let flags = match recorded.choices.iter().any(Choices::need_matrices) {
         true => args.device.with_matrix_units(),
         false => args.device.clone(),
     };
-    let began = match directory {
-        Some(run) => run.devices()?,
-        None => Vec::new(),
-    };
-    let devices = args.several.open(&flags, &began)?;
-    devices::check_shares(&plan.config, devices.len())?;
+    let devices = args
+        .several
+        .open(&flags, recorded.devices_of(ranks), ranks)?;
+    if let Some(ranks) = ranks {
+        ranks.place(devices.len())?;
+    }
+    let replicas = ranks.map_or(devices.len(), |ranks| ranks.placement().1);
+    devices::check_shares(&plan.config, replicas)?;
     if let [device] = &devices[..] {
         args.check_device(&args.device.opened(device))?;
     }
     let mut limit = None;
-    if directory.is_none() {
-        limit = memory::choose(args, &mut plan, &devices)?;
+    if !is_resumed {
+        let chosen = ranks::share(ranks, || {
+            let limit = memory::choose(args, &mut plan, &devices, ranks)?;
+            Ok((limit, plan.config.clone()))
+        })?;
+        (limit, plan.config) = chosen;
         *decided = Some(plan.config.clone());
     }
-    let recorded = recorded.map(|choices| Recorded {
-        choices,
-        devices: began,
-    });
-    let trainer = build(args, &plan, &devices, directory.is_some(), recorded)?;
+    let trainer = build(args, &plan, &devices, ranks, is_resumed, recorded)?;
     memory::check_built(&trainer, limit)?;
-    let run = begin(args, &plan, &devices, &trainer, directory)?;
-    introduce(&plan, &trainer, run, &args.device);
+    let used = ranks::gather(ranks, Used::of(&trainer))?;
+    let run = match leads(ranks) {
+        true => Some(begin(args, &plan, used, ranks, &trainer, directory)?),
+        false => None,
+    };
+    if let Some(run) = run {
+        introduce(&plan, &trainer, run, ranks, &args.device);
+    }
     let signals = match signals {
         Some(signals) => signals,
         None => signals.insert(Signals::install()?),
     };
+    let save = args.files.checkpoint_every.unwrap_or(SaveInterval::Epoch);
     let options = SessionOptions {
-        run: Some(name_of(run.path().as_os_str())),
-        save: args.files.checkpoint_every.unwrap_or(SaveInterval::Epoch),
+        run: run.map(|run| name_of(run.path().as_os_str())),
+        save: match run {
+            Some(_) => save,
+            None => SaveInterval::Never,
+        },
         interval: Duration::from_secs(1),
         max_steps: u32::MAX,
     };
@@ -160,8 +191,144 @@ fn attempt(
         Start::Saved(_, best) => Session::resume(trainer, *best, options, clock),
         Start::Random | Start::Weights(_) => Session::start(trainer, options, clock),
     };
-    let recorder = Recorder::new(&plan, run, &args.device, signals, args.files.json);
-    drive(session, recorder)
+    match (run, ranks) {
+        (Some(run), _) => {
+            let recorder = Recorder::new(&plan, run, &args.device, signals, args.files.json);
+            drive(session, recorder)
+        }
+        (None, Some(ranks)) => ranks::follow(session, &plan, signals, ranks),
+        (None, None) => unreachable!("a process of its own leads"),
+    }
+}
+
+/// The configuration and the state with which a run resumes, on all ranks; `None` if the run has
+/// ended. Only rank 0 has its directory.
+fn resume(
+    args: &Args,
+    allowed: &Allowed<'_>,
+    ranks: Option<&Ranks>,
+    directory: Option<&RunDirectory>,
+    decided: Option<Config>,
+) -> Result<Option<(Config, Option<SavedState>)>, CliError> {
+    let mut loaded = None;
+    let (config, best, has_ended) = ranks::share(ranks, || {
+        let run = directory.expect("rank 0 has the directory");
+        let (config, mut state) = load(run, args, allowed, decided)?;
+        let mut has_ended = false;
+        if let Some(state) = &mut state {
+            let position = &state.progress.position;
+            let best = state.progress.best.map(|best| best.epoch);
+            has_ended = position.step == 0 && config.recipe.is_over(position.epoch - 1, best);
+            complete_save(run, state, has_ended, &args.device)?;
+            if has_ended {
+                end(run, &config, state, &args.device, args.files.json)?;
+            }
+        }
+        let best = state.as_ref().and_then(|state| state.progress.best);
+        loaded = Some((config.clone(), state));
+        Ok((config, best, has_ended))
+    })?;
+    if has_ended {
+        return Ok(None);
+    }
+    let Some(ranks) = ranks else {
+        return Ok(loaded);
+    };
+    // The other ranks need not see the directory.
+    let bytes = match (directory, &loaded) {
+        (Some(run), Some((_, Some(_)))) => run.state_bytes()?,
+        _ => Vec::new(),
+    };
+    let bytes = ranks.broadcast(&bytes)?;
+    if loaded.is_some() {
+        return Ok(loaded);
+    }
+    let mut state = None;
+    if !bytes.is_empty() {
+        let state = state.insert(SavedState::from_bytes(&bytes, &config.network()?)?);
+        state.progress.best = best;
+    }
+    Ok(Some((config, state)))
+}
+
+/// What was decided before the devices are opened, by a run that resumes or by another one: their
+/// kernels, and which devices those were.
+#[derive(Default, Serialize, Deserialize)]
+struct Recorded {
+    /// One table for each device.
+    choices: Vec<Choices>,
+    /// The devices of a run that resumes.
+    devices: Vec<RecordedDevice>,
+    /// The devices of each rank, if there were several.
+    ranks: Vec<usize>,
+    /// Whether a run that resumes has begun to train.
+    has_begun: bool,
+}
+
+impl Recorded {
+    /// Reads what the run has recorded, else the kernels of `--choices`.
+    fn read(
+        args: &Args,
+        plan: &Plan,
+        directory: Option<&RunDirectory>,
+    ) -> Result<Recorded, CliError> {
+        let (devices, ranks) = match directory {
+            Some(run) => run.devices()?,
+            None => Default::default(),
+        };
+        let choices = recorded_choices(args, plan, directory)?;
+        Ok(Recorded {
+            choices: choices.unwrap_or_default(),
+            has_begun: !devices.is_empty(),
+            devices,
+            ranks,
+        })
+    }
+
+    /// Compares the number of ranks with that of the run.
+    ///
+    /// # Errors
+    /// If they differ, unless that is allowed.
+    fn check_ranks(&self, allowed: &Allowed<'_>, ranks: Option<&Ranks>) -> Result<(), CliError> {
+        let (before, now) = (self.ranks.len().max(1), ranks.map_or(1, Ranks::count));
+        if !self.has_begun || before == now || allowed.has(RANKS) {
+            return Ok(());
+        }
+        let processes = |count| match count {
+            1 => "one process".to_owned(),
+            count => format!("{count} processes"),
+        };
+        Err(CliError::Usage(format!(
+            "the run was started by {} and is resumed by {}, which divide batches differently; \
+             start as many, or accept other results with --allow {RANKS}",
+            processes(before),
+            processes(now)
+        )))
+    }
+
+    /// The devices that a rank had, or those that it may take in their place.
+    fn devices_of(&self, ranks: Option<&Ranks>) -> &[RecordedDevice] {
+        let (rank, count) = ranks.map_or((0, 1), |ranks| (ranks.rank(), ranks.count()));
+        if self.ranks.len().max(1) != count {
+            return match self.devices.windows(2).all(|pair| pair[0] == pair[1]) {
+                true => &self.devices[..self.devices.len().min(1)],
+                false => &[],
+            };
+        }
+        let Some(own) = self.ranks.get(rank) else {
+            return &self.devices;
+        };
+        let first: usize = self.ranks[..rank].iter().sum();
+        &self.devices[first..first + own]
+    }
+
+    /// The table of a device; a device that was not there has that of the first.
+    fn of(&self, device: &Device) -> Choices {
+        let own = RecordedDevice::of(device);
+        let at = self.devices.iter().position(|other| *other == own);
+        let own = at.and_then(|at| self.choices.get(at));
+        own.or(self.choices.first()).cloned().unwrap_or_default()
+    }
 }
 
 /// The kernels that are decided before the devices are opened, one table for each: those that the run
@@ -217,56 +384,40 @@ fn options(args: &Args, config: &Config, plan: &Plan) -> Options {
     }
 }
 
-/// Kernels that are decided before the devices are opened, one table for each of some devices.
-#[derive(Default)]
-struct Recorded {
-    choices: Vec<Choices>,
-    devices: Vec<RecordedDevice>,
-}
-
-impl Recorded {
-    /// The table of a device; a device that was not there has that of the first.
-    fn of(&self, device: &Device) -> Choices {
-        let own = RecordedDevice::of(device);
-        let at = self.devices.iter().position(|other| *other == own);
-        let own = at.and_then(|at| self.choices.get(at));
-        own.or(self.choices.first()).cloned().unwrap_or_default()
-    }
-}
-
 /// Builds the trainer, at the start of the run or where it was saved.
 fn build(
     args: &Args,
     plan: &Plan,
     devices: &[Device],
+    ranks: Option<&Ranks>,
     is_resumed: bool,
-    recorded: Option<Recorded>,
+    recorded: Recorded,
 ) -> Result<Trainer, CliError> {
     let options = options(args, &plan.config, plan);
     let [train, test] = sources(plan)?;
-    // A resumed run keeps its kernels, so that its results are bit-identical, unless the shares of
-    // its devices have changed.
-    let is_equal = |recorded: &Recorded| recorded.devices.len().max(1) == devices.len();
-    let mut tuner = match is_resumed && recorded.as_ref().is_some_and(is_equal) {
-        true => Tuner::default(),
-        false => args.tune.tuner(Tune::On),
-    };
-    let recorded = recorded.unwrap_or_default();
-    let choose = |device: &Device, graphs: &[Graph]| -> Result<Choices, EngineError> {
-        let own = recorded.of(device);
-        complete(&mut tuner, device, graphs, &own, &args.device)
-    };
-    let trainer = Trainer::new(
-        devices,
-        plan.network.clone(),
-        options.clone(),
-        Arc::clone(train),
-        Arc::clone(test),
-        choose,
-    );
+    let network = &plan.network;
+    let graphs = |options: &_| Trainer::graphs(devices, ranks, network, options, train, test);
+    let trainer = graphs(&options).and_then(|graphs| {
+        let choices = choose(args, devices, ranks, is_resumed, &recorded, &graphs)?;
+        let mut choices = choices.into_iter();
+        Trainer::new(
+            devices,
+            ranks,
+            network.clone(),
+            options.clone(),
+            Arc::clone(train),
+            Arc::clone(test),
+            |_, _| Ok(choices.next().expect("a table for each device")),
+        )
+    });
     let mut trainer = trainer.map_err(|error| {
-        let graphs = |options: &_| Trainer::graphs(devices, &plan.network, options, train, test);
-        too_large(devices, &options, train.len(), graphs, error)
+        let replicas = ranks.map_or(devices.len(), |ranks| ranks.placement().1);
+        let share = options
+            .recipe
+            .batch_size
+            .min(train.len())
+            .div_ceil(replicas);
+        too_large(devices, &options, share, graphs, error)
     })?;
     if let (Some(other), false) = (&args.files.choices, is_resumed) {
         let used: Vec<&Choices> = trainer.engines().map(Engine::choices).collect();
@@ -288,20 +439,86 @@ fn build(
     Ok(trainer)
 }
 
-/// Adds the largest micro-batch that fits to an error about the device's limits. `graphs` are those
-/// of a run with some options.
+/// The kernels of each device: those that were recorded, and measured ones where none were. Rank 0
+/// measures first, and what it has measured serves the same devices of the others.
+fn choose(
+    args: &Args,
+    devices: &[Device],
+    ranks: Option<&Ranks>,
+    is_resumed: bool,
+    recorded: &Recorded,
+    graphs: &[Graph],
+) -> Result<Vec<Choices>, TrainError> {
+    let replicas = ranks.map_or(devices.len(), |ranks| ranks.placement().1);
+    // A resumed run keeps its kernels, so that its results are bit-identical, unless the shares of
+    // its devices have changed.
+    let is_equal = recorded.devices.len().max(1) == replicas;
+    let mut tuner = match is_resumed && !recorded.choices.is_empty() && is_equal {
+        true => Tuner::default(),
+        false => args.tune.tuner(Tune::On),
+    };
+    let mut measured = None;
+    if let Some(ranks) = ranks.filter(|ranks| ranks.rank() > 0) {
+        let bytes = ranks.broadcast(&[])?;
+        let found: Vec<Used> = serde_json::from_slice(&bytes).expect("rank 0 has the same version");
+        measured = Some(found);
+    }
+    let mut choices = Vec::new();
+    for device in devices {
+        let name = device.selector();
+        let same = measured.iter().flatten();
+        let mut same = same.filter(|used| used.device.device == name);
+        let own = match same.next() {
+            Some(used) => used.choices.clone(),
+            None => recorded.of(device),
+        };
+        choices.push(complete(&mut tuner, device, graphs, &own, &args.device)?);
+    }
+    if let Some(ranks) = ranks.filter(|ranks| ranks.rank() == 0) {
+        let used = devices.iter().zip(&choices);
+        let used: Vec<Used> = used.map(|(device, own)| Used::new(device, own)).collect();
+        ranks.broadcast(&serde_json::to_vec(&used).expect("plain data"))?;
+    }
+    Ok(choices)
+}
+
+/// A device of a run, and its kernels.
+#[derive(Serialize, Deserialize)]
+struct Used {
+    device: DeviceEnvironment,
+    choices: Choices,
+}
+
+impl Used {
+    fn new(device: &Device, choices: &Choices) -> Used {
+        Used {
+            device: DeviceEnvironment::new(device),
+            choices: choices.clone(),
+        }
+    }
+
+    /// Those of a trainer.
+    fn of(trainer: &Trainer) -> Vec<Used> {
+        let engines = trainer.engines();
+        engines
+            .map(|engine| Used::new(engine.device(), engine.choices()))
+            .collect()
+    }
+}
+
+/// Adds the largest micro-batch that fits to an error about the device's limits. `share` is the
+/// largest share of a batch, and `graphs` are those of a run with some options.
 fn too_large(
     devices: &[Device],
     options: &Options,
-    images: usize,
+    share: usize,
     graphs: impl Fn(&Options) -> Result<Vec<Graph>, TrainError>,
     error: TrainError,
 ) -> CliError {
     let TrainError::Engine(error) = error else {
         return error.into();
     };
-    let batch = options.recipe.batch_size.min(images);
-    let now = options.micro_batch.unwrap_or(batch.div_ceil(devices.len()));
+    let now = options.micro_batch.unwrap_or(share);
     fitting(
         error,
         devices,
@@ -321,7 +538,8 @@ fn too_large(
 fn begin<'a>(
     args: &Args,
     plan: &Plan,
-    devices: &[Device],
+    used: Vec<Used>,
+    ranks: Option<&Ranks>,
     trainer: &Trainer,
     directory: &'a mut Option<RunDirectory>,
 ) -> Result<&'a RunDirectory, CliError> {
@@ -339,12 +557,16 @@ fn begin<'a>(
             directory.insert(RunDirectory::create(args.files.run_dir.as_deref(), &name)?)
         }
     };
-    let environment = Environment::new(devices);
+    let (devices, choices) = used
+        .into_iter()
+        .map(|used| (used.device, used.choices))
+        .unzip();
+    let choices: Vec<Choices> = choices;
+    let environment = Environment::new(devices, ranks.map(Ranks::replicas).unwrap_or_default());
     let classes = &plan.description.classes;
     let mut notes = match plan.start.is_saved() {
         true => run.begin_again(&plan.config, &environment, classes)?,
         false => {
-            let choices: Vec<Choices> = trainer.engines().map(|e| e.choices().clone()).collect();
             run.begin(&plan.config, &environment, &choices, classes)?;
             Vec::new()
         }

@@ -1,0 +1,301 @@
+//! Processes that train together: what they agree on, and sums over all of them.
+//!
+//! A rank is a process of a parallel program, as in MPI. [`Ranks`] needs only that every rank can send
+//! a message to every other one, which a [`Transport`] does: [`mpi`] on clusters, channels in tests.
+//!
+//! Sums of floats are added in the order of the ranks, so that they have the same bits on every rank
+//! and in every run: each rank adds up its own part of the numbers (reduce-scatter) and sends it to the
+//! others (all-gather), which moves no more bytes than a ring does.
+//!
+//! A rank that fails says so instead of what the others expect, so that all end with the same error.
+//! Therefore everything that can fail on one rank alone is done before the next agreement, and
+//! nothing between an agreement and the exchange that follows it.
+
+#[cfg(feature = "mpi")]
+pub mod mpi;
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+/// Sends messages between ranks.
+pub trait Transport {
+    /// The number of this rank, from 0.
+    fn rank(&self) -> usize;
+
+    /// The number of ranks.
+    fn count(&self) -> usize;
+
+    /// The name of the machine.
+    fn host(&self) -> String;
+
+    /// Sends `sent[r]` to every other rank `r`, and fills `received[r]` with its message, whose length
+    /// is known. Empty messages are not sent.
+    ///
+    /// A rank that does not answer ends all of them: there is nothing to return to.
+    fn exchange(&mut self, sent: &[&[u32]], received: &mut [Vec<u32>]);
+}
+
+/// Why a rank ended without success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The rank.
+    pub rank: usize,
+    /// The name of its machine.
+    pub host: String,
+    /// Its exit code.
+    pub code: u8,
+    /// Its message, if it has one.
+    pub text: Option<String>,
+}
+
+/// All ranks, as one of them sees them; a copy is another handle.
+#[derive(Clone)]
+pub struct Ranks(Rc<RefCell<Inner>>);
+
+struct Inner {
+    transport: Box<dyn Transport>,
+    /// Messages of the other ranks, kept from one exchange to the next.
+    received: Vec<Vec<u32>>,
+    /// Replicas of each rank, once they are known.
+    replicas: Vec<usize>,
+    /// The failure with which the ranks end, once one has failed.
+    failure: Option<Failure>,
+}
+
+/// Words of an agreement, of which the first says whether the rank has failed.
+const AGREED: usize = 16;
+
+/// Words with which a rank can agree.
+pub const WORDS: usize = AGREED - 1;
+
+impl Ranks {
+    /// All ranks of a transport.
+    pub fn new(transport: impl Transport + 'static) -> Ranks {
+        let received = vec![Vec::new(); transport.count()];
+        Ranks(Rc::new(RefCell::new(Inner {
+            transport: Box::new(transport),
+            received,
+            replicas: Vec::new(),
+            failure: None,
+        })))
+    }
+
+    /// The number of this rank, from 0.
+    pub fn rank(&self) -> usize {
+        self.0.borrow().transport.rank()
+    }
+
+    /// The number of ranks.
+    pub fn count(&self) -> usize {
+        self.0.borrow().transport.count()
+    }
+
+    /// The failure with which the ranks end, if one has failed.
+    pub fn failure(&self) -> Option<Failure> {
+        self.0.borrow().failure.clone()
+    }
+
+    /// The replicas of each rank; empty before [`Ranks::place`].
+    pub fn replicas(&self) -> Vec<usize> {
+        self.0.borrow().replicas.clone()
+    }
+
+    /// The numbers of this rank's replicas among all of them, and how many there are.
+    pub fn placement(&self) -> (Range<usize>, usize) {
+        let inner = self.0.borrow();
+        let rank = inner.transport.rank();
+        let first = inner.replicas[..rank].iter().sum();
+        let total = inner.replicas.iter().sum();
+        (first..first + inner.replicas[rank], total)
+    }
+
+    /// Tells the others how many replicas this rank has.
+    ///
+    /// # Errors
+    /// If a rank has failed.
+    pub fn place(&self, own: usize) -> Result<(), Failure> {
+        let counts = self.agree(&[own as u32])?;
+        let counts = counts.iter().map(|words| words[0] as usize);
+        self.0.borrow_mut().replicas = counts.collect();
+        Ok(())
+    }
+
+    /// Exchanges at most [`WORDS`] words, after which no rank has failed; returns those of all ranks in
+    /// order, with zeros after the last one.
+    ///
+    /// # Errors
+    /// If a rank has failed.
+    pub fn agree(&self, words: &[u32]) -> Result<Vec<[u32; WORDS]>, Failure> {
+        self.0.borrow_mut().agree(words, None)
+    }
+
+    /// Tells the others that this rank has failed, instead of what they expect. Returns the failure with
+    /// which all ranks end: that of the lowest rank that has failed.
+    pub fn fail(&self, code: u8, text: Option<&str>) -> Failure {
+        let mut inner = self.0.borrow_mut();
+        let own = Failure {
+            rank: inner.transport.rank(),
+            host: inner.transport.host(),
+            code,
+            text: text.map(str::to_owned),
+        };
+        let agreed = inner.agree(&[], Some(&own));
+        agreed.err().unwrap_or(own)
+    }
+
+    /// The number of this rank among those on its machine, and how many these are.
+    ///
+    /// # Errors
+    /// If a rank has failed.
+    pub fn on_machine(&self) -> Result<(usize, usize), Failure> {
+        let own = self.0.borrow().transport.host();
+        let hosts = self.gather(own.as_bytes())?;
+        let same = |hosts: &[Vec<u8>]| hosts.iter().filter(|host| **host == own.as_bytes()).count();
+        Ok((same(&hosts[..self.rank()]), same(&hosts)))
+    }
+
+    /// Sends bytes to all ranks; returns those of every rank, in order.
+    ///
+    /// # Errors
+    /// If a rank has failed.
+    pub fn gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
+        let mut inner = self.0.borrow_mut();
+        inner.agree(&[], None)?;
+        Ok(inner.gather(bytes))
+    }
+
+    /// Sends bytes of rank 0, whose arguments count, to all others.
+    ///
+    /// # Errors
+    /// If a rank has failed.
+    pub fn broadcast(&self, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
+        let own: &[u8] = match self.rank() {
+            0 => bytes,
+            _ => &[],
+        };
+        Ok(self.gather(own)?.swap_remove(0))
+    }
+
+    /// Adds numbers over all ranks, in the order of the ranks; each rank has the result. To be called
+    /// right after an agreement, with as many numbers on every rank.
+    pub fn add(&self, numbers: &mut [f32]) {
+        self.0.borrow_mut().reduce(numbers, |first, others| {
+            for other in others {
+                for (sum, number) in first.iter_mut().zip(other) {
+                    *sum += number;
+                }
+            }
+        });
+    }
+
+    /// Replaces numbers by those of rank 0. To be called right after an agreement, with as many numbers
+    /// on every rank.
+    pub fn copy(&self, numbers: &mut [f32]) {
+        self.0.borrow_mut().reduce(numbers, |_, _| {});
+    }
+}
+
+impl Inner {
+    fn agree(
+        &mut self,
+        words: &[u32],
+        own: Option<&Failure>,
+    ) -> Result<Vec<[u32; WORDS]>, Failure> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        let mut sent = [0; AGREED];
+        sent[0] = own.is_some().into();
+        sent[1..][..words.len()].copy_from_slice(words);
+        let all = self.exchange_equal(&sent);
+        if all.iter().all(|words| words[0] == 0) {
+            let words = all.iter().map(|words| {
+                let words = words[1..].try_into();
+                words.expect("an agreement has its length")
+            });
+            return Ok(words.collect());
+        }
+        let text = own.map(|failure| serde_json::to_vec(failure).expect("plain data"));
+        let texts = self.gather(&text.unwrap_or_default());
+        let mut failed = texts.iter().filter(|text| !text.is_empty());
+        let first = failed.next().expect("a rank has said that it failed");
+        let failure: Failure = serde_json::from_slice(first).expect("a rank wrote it");
+        self.failure = Some(failure.clone());
+        Err(failure)
+    }
+
+    /// Sends bytes to all ranks; returns those of every rank, in order.
+    fn gather(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let rank = self.transport.rank();
+        let length = [bytes.len() as u32, (bytes.len() as u64 >> 32) as u32];
+        let lengths = self.exchange_equal(&length);
+        let lengths = lengths
+            .iter()
+            .map(|words| u64::from(words[0]) as usize | (u64::from(words[1]) << 32) as usize);
+        let lengths: Vec<usize> = lengths.collect();
+        let mut words = vec![0; bytes.len().div_ceil(4)];
+        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        for (received, length) in self.received.iter_mut().zip(&lengths) {
+            received.resize(length.div_ceil(4), 0);
+        }
+        let sent = vec![&words[..]; lengths.len()];
+        self.transport.exchange(&sent, &mut self.received);
+        self.received[rank] = words;
+        let all = self.received.iter().zip(lengths);
+        all.map(|(words, length)| bytemuck::cast_slice(words)[..length].to_vec())
+            .collect()
+    }
+
+    /// Sends the same words to all ranks; returns those of every rank, of which there are as many.
+    fn exchange_equal(&mut self, words: &[u32]) -> &[Vec<u32>] {
+        for received in &mut self.received {
+            received.resize(words.len(), 0);
+        }
+        let sent = vec![words; self.received.len()];
+        self.transport.exchange(&sent, &mut self.received);
+        self.received[self.transport.rank()].copy_from_slice(words);
+        &self.received
+    }
+
+    /// Each rank combines its part of the numbers of all ranks, in the order of the ranks: the function
+    /// changes the part of the first one. Then all ranks have all parts.
+    fn reduce(
+        &mut self,
+        numbers: &mut [f32],
+        combine: impl Fn(&mut [f32], &mut dyn Iterator<Item = &[f32]>),
+    ) {
+        let (rank, count) = (self.transport.rank(), self.transport.count());
+        let length = numbers.len();
+        let part = |rank: usize| length * rank / count..length * (rank + 1) / count;
+        let own = part(rank);
+        for received in &mut self.received {
+            received.resize(own.len(), 0);
+        }
+        let words: &[u32] = bytemuck::cast_slice(numbers);
+        let sent: Vec<&[u32]> = (0..count).map(|rank| &words[part(rank)]).collect();
+        self.transport.exchange(&sent, &mut self.received);
+        self.received[rank].copy_from_slice(&words[own.clone()]);
+        let (first, others) = self.received.split_at_mut(1);
+        let first: &mut [f32] = bytemuck::cast_slice_mut(&mut first[0]);
+        combine(
+            first,
+            &mut others.iter().map(|words| bytemuck::cast_slice(words)),
+        );
+        numbers[own.clone()].copy_from_slice(first);
+
+        for (rank, received) in self.received.iter_mut().enumerate() {
+            received.resize(part(rank).len(), 0);
+        }
+        let words: &[u32] = bytemuck::cast_slice(numbers);
+        let sent = vec![&words[own]; count];
+        self.transport.exchange(&sent, &mut self.received);
+        for (other, received) in self.received.iter().enumerate() {
+            if other != rank {
+                numbers[part(other)].copy_from_slice(bytemuck::cast_slice(received));
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Several ranks, here threads of a process: their agreements and sums, and training on them.
+
+use pyr_wgpu::engine::Device;
+use pyr_wgpu::ranks::Failure;
+use pyr_wgpu::train::{Snapshot, Totals, TrainError, Trainer};
+
+use crate::common::fast_devices;
+use crate::common::ranks::on_ranks;
+use crate::common::runs::{Run, bits};
+use crate::replicas::shared;
+
+/// Numbers whose sum depends on the order of addition.
+fn numbers(rank: usize, count: usize) -> Vec<f32> {
+    let number = |index: usize| {
+        (((index * 31 + rank * 17) % 97) as f32 - 48.0) * 1.1f32.powi(rank as i32 * 9)
+    };
+    (0..count).map(number).collect()
+}
+
+#[test]
+fn sums_are_added_in_the_order_of_the_ranks() {
+    for count in 1..=5 {
+        for length in [0, 1, 3, 4, 1000] {
+            let mut expected = numbers(0, length);
+            for rank in 1..count {
+                for (sum, number) in expected.iter_mut().zip(numbers(rank, length)) {
+                    *sum += number;
+                }
+            }
+            let found = on_ranks(count, |ranks| {
+                ranks.agree(&[]).unwrap();
+                let mut own = numbers(ranks.rank(), length);
+                ranks.add(&mut own);
+                own
+            });
+            for own in found {
+                assert!(
+                    own.iter()
+                        .map(|x| x.to_bits())
+                        .eq(expected.iter().map(|x| x.to_bits()))
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn all_ranks_get_copies_texts_and_words() {
+    let found = on_ranks(3, |ranks| {
+        let rank = ranks.rank();
+        let words = ranks.agree(&[rank as u32, 7]).unwrap();
+        let mut copy = numbers(rank, 10);
+        ranks.copy(&mut copy);
+        let texts = ranks.gather(&b"abcdefgh"[..3 * rank]).unwrap();
+        let sent = ranks.broadcast(format!("from {rank}").as_bytes()).unwrap();
+        ranks.place(rank + 1).unwrap();
+        (words, copy, texts, sent, ranks.placement())
+    });
+    for (rank, (words, copy, texts, sent, placement)) in found.into_iter().enumerate() {
+        let words: Vec<&[u32]> = words.iter().map(|words| &words[..3]).collect();
+        assert_eq!(words, [[0, 7, 0], [1, 7, 0], [2, 7, 0]]);
+        assert_eq!(copy, numbers(0, 10));
+        assert_eq!(texts, [&b""[..], b"abc", b"abcdef"]);
+        assert_eq!(sent, b"from 0");
+        assert_eq!(placement, ([0..1, 1..3, 3..6][rank].clone(), 6));
+    }
+}
+
+/// A rank that fails ends the others at their next agreement, with its message and code; of several,
+/// the lowest one counts.
+#[test]
+fn a_failure_reaches_all_ranks() {
+    let found = on_ranks(4, |ranks| match ranks.rank() {
+        1 => ranks.fail(4, Some("no data")),
+        3 => ranks.fail(7, None),
+        _ => {
+            let failure = ranks.gather(b"text").unwrap_err();
+            assert_eq!(ranks.agree(&[]).unwrap_err(), failure);
+            assert_eq!(ranks.fail(1, Some("later")), failure);
+            failure
+        }
+    });
+    let expected = Failure {
+        rank: 1,
+        host: "host1".to_owned(),
+        code: 4,
+        text: Some("no data".to_owned()),
+    };
+    assert_eq!(found, vec![expected; 4]);
+}
+
+/// Trains some epochs' steps and evaluates each epoch; returns the state and the totals of the tests.
+fn epochs(trainer: &mut Trainer, count: usize) -> (Snapshot, Vec<Totals>) {
+    pollster::block_on(async {
+        let mut tested = Vec::new();
+        for _ in 0..count {
+            while !trainer.epoch_done() {
+                trainer.step().await.unwrap();
+            }
+            tested.push(loop {
+                if let (_, Some(totals)) = trainer.evaluate_batch().await.unwrap() {
+                    break totals;
+                }
+            });
+            trainer.next_epoch();
+        }
+        (trainer.snapshot().await.unwrap(), tested)
+    })
+}
+
+/// Ranks compute the bits of one process with as many devices: parameters, optimiser state, running
+/// statistics of the first, counts, and the sharded evaluation. The last batch of an epoch has fewer
+/// images than there are replicas.
+#[test]
+fn ranks_equal_one_process_with_their_devices() {
+    for device in fast_devices() {
+        for counts in [&[1, 1][..], &[1, 1, 1], &[2, 1]] {
+            // One replica on each rank, or the sums of each are added first.
+            let total = counts.iter().sum();
+            let run = Run::random(8, 17, 8);
+            let found = on_ranks(counts.len(), |ranks| {
+                let own = vec![device.clone(); counts[ranks.rank()]];
+                ranks.place(own.len()).unwrap();
+                let mut trainer = run.trainer_of(&own, Some(ranks), &run.start());
+                assert_eq!(trainer.shares().sum::<usize>(), 8);
+                epochs(&mut trainer, 2)
+            });
+            let all = vec![device.clone(); total];
+            let (expected, tested) = epochs(&mut run.trainer_on(&all, &run.start()), 2);
+            assert_eq!(
+                bits(&found[0].0),
+                bits(&expected),
+                "{counts:?} {}",
+                device.name()
+            );
+            for (state, totals) in &found {
+                assert!(shared(&run, state) == shared(&run, &expected));
+                assert_eq!(state.position, expected.position);
+                assert_eq!(*totals, tested);
+                assert_eq!(totals[0].images, 13);
+            }
+        }
+    }
+}
+
+/// Where devices differ, all ranks have the parameters of the first.
+#[test]
+fn ranks_on_different_devices_keep_the_same_parameters() {
+    let run = Run::random(8, 16, 8);
+    let found = on_ranks(2, |ranks| {
+        let own = match ranks.rank() {
+            0 => Device::cpu(),
+            _ => Device::Reference,
+        };
+        ranks.place(1).unwrap();
+        let mut trainer = run.trainer_of(&[own], Some(ranks), &run.start());
+        epochs(&mut trainer, 2)
+    });
+    let [first, second] = &found[..] else {
+        unreachable!()
+    };
+    for parameter in run.network().trained_parameters() {
+        let of = |state: &Snapshot| state.weights[&parameter.name].clone();
+        assert_eq!(of(&first.0), of(&second.0), "{}", parameter.name);
+    }
+    assert_eq!(first.1, second.1);
+}
+
+/// A run that stops on two ranks resumes on one process, or on four, with the same images: no step
+/// and no count is lost.
+#[test]
+fn ranks_stop_together_and_resume_in_other_numbers() {
+    let device = &Device::cpu();
+    let run = Run::random(8, 24, 8);
+    let stopped = on_ranks(2, |ranks| {
+        ranks.place(1).unwrap();
+        let own = std::slice::from_ref(device);
+        let mut trainer = run.trainer_of(own, Some(ranks), &run.start());
+        pollster::block_on(async {
+            trainer.step().await.unwrap();
+            assert!(!trainer.stops());
+            if ranks.rank() == 1 {
+                trainer.ask_to_stop();
+            }
+            assert!(!trainer.stops(), "before the others know");
+            trainer.step().await.unwrap();
+            assert!(trainer.stops());
+            trainer.snapshot().await.unwrap()
+        })
+    });
+    assert_eq!(stopped[0].position, stopped[1].position);
+    assert_eq!(stopped[0].position.totals().images, 16);
+    for count in [1, 4] {
+        let found = on_ranks(count, |ranks| {
+            ranks.place(1).unwrap();
+            let own = std::slice::from_ref(device);
+            let ranks = (count > 1).then_some(ranks);
+            let mut trainer = run.trainer_of(own, ranks, &stopped[0]);
+            pollster::block_on(async {
+                trainer.step().await.unwrap();
+                assert!(trainer.epoch_done());
+                trainer.collect().await.unwrap()
+            })
+        });
+        assert!(found.iter().all(|totals| totals.images == 24));
+    }
+}
+
+/// What fails on one rank ends the others in their next step or evaluation, with its message.
+#[test]
+fn the_failure_of_a_rank_ends_the_others() {
+    let device = &Device::cpu();
+    let run = Run::random(8, 24, 8);
+    for in_evaluation in [false, true] {
+        let found = on_ranks(3, |ranks| {
+            ranks.place(1).unwrap();
+            let own = std::slice::from_ref(device);
+            let mut trainer = run.trainer_of(own, Some(ranks), &run.start());
+            pollster::block_on(trainer.step()).unwrap();
+            if ranks.rank() == 2 {
+                return ranks.fail(7, Some("the device was lost"));
+            }
+            let error = pollster::block_on(async {
+                match in_evaluation {
+                    true => trainer.evaluate_batch().await.unwrap_err(),
+                    false => trainer.step().await.unwrap_err(),
+                }
+            });
+            let TrainError::Rank(failure) = error else {
+                panic!("{error}")
+            };
+            failure
+        });
+        for failure in found {
+            assert_eq!((failure.rank, failure.code), (2, 7));
+            assert_eq!(failure.text.as_deref(), Some("the device was lost"));
+        }
+    }
+}
