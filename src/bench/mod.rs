@@ -7,7 +7,8 @@
 //! The roofline is that of the given program: every dispatch counts as necessary, and operations
 //! on pad channels do not count.
 //!
-//! An [`Estimate`] is the roofline of a program on a card that is not there.
+//! An [`Estimate`] is the roofline of a program on a card that is not there, and [`Scaled`] a step on
+//! several of them.
 //!
 //! The input pipeline is excluded: images are on the device, nothing is decoded or augmented.
 //! It is native only, because it needs a clock and blocks on the device.
@@ -17,6 +18,7 @@ mod clock;
 mod estimate;
 mod kernel_table;
 mod limits;
+mod scaling;
 mod trace;
 mod work;
 
@@ -27,6 +29,7 @@ use serde::Serialize;
 pub use estimate::Estimate;
 pub use kernel_table::{KernelRow, by_shader};
 pub use limits::{Bandwidth, Bound, Limits};
+pub use scaling::{Costs, Place, Scaled};
 pub use trace::{Span, trace_events};
 
 use crate::engine::{Device, Engine, EngineError, TensorKind};

@@ -1,7 +1,8 @@
 //! `pyr-wgpu bench`: the speed of a network on a device, and its share of the device's limits; or
-//! the speed of reading images (`loading`).
+//! the speed of reading images (`loading`), or a model of several devices (`scaling`).
 
 mod loading;
+mod scaling;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 
 use super::device::DeviceArgs;
 use super::error::CliError;
+use super::figures::CardArgs;
 use super::fitting::{SMALLER, fitting};
 use super::network::NetworkArgs;
 use super::step::StepArgs;
@@ -59,9 +61,15 @@ pub(super) struct Args {
     /// With --data: threads that decode images [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = workers, requires = "data")]
     workers: Option<usize>,
+    /// Measure no device, but estimate a training step on several cards and machines, with what it
+    /// exchanges [default card: RTX 4090]
+    #[arg(long, conflicts_with_all = DEVICE_ONLY)]
+    scaling: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    card: CardArgs,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -88,6 +96,19 @@ const NETWORK_ONLY: [&str; 19] = [
     "device",
     "backend",
     "checked",
+    "tune",
+];
+
+/// The flags without an effect on a model.
+const DEVICE_ONLY: [&str; 9] = [
+    "data",
+    "mode",
+    "seconds",
+    "profile",
+    "device",
+    "backend",
+    "checked",
+    "matrix_units",
     "tune",
 ];
 
@@ -123,6 +144,22 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         return loading::run(loading, args.json);
     }
     let network = Network::new(&args.network.resolve(None)?)?;
+    if args.scaling {
+        let card = args.card.figures_or("RTX 4090")?;
+        return scaling::run(
+            &network,
+            args.batch_size,
+            args.step.passes(),
+            card,
+            args.json,
+        );
+    }
+    if args.card.figures()?.is_some() {
+        return Err(CliError::Usage(
+            "--card and its figures are for --scaling; `summary --card` estimates a single card"
+                .to_owned(),
+        ));
+    }
     let device = args.device.open()?;
     args.tune.check(&args.device.opened(&device))?;
     let workload = Workload {

@@ -36,7 +36,7 @@ pub(super) enum CliError {
     Stopped(u8),
     /// One of several ranks failed, with its exit code and message.
     Rank(u8, Option<String>),
-    /// One of several ranks failed, which rank 0 reports.
+    /// One of several ranks failed, which rank 0 has reported.
     Reported(u8),
     /// The reader of stdout closed the pipe.
     ClosedPipe,

@@ -17,6 +17,7 @@ mod devices;
 mod doctor;
 mod error;
 mod eval;
+mod figures;
 mod files;
 mod fitting;
 mod network;

@@ -146,6 +146,11 @@ impl Ranks {
         agreed.err().unwrap_or(own)
     }
 
+    /// Waits until all ranks do, also after a failure.
+    pub fn wait(&self) {
+        self.0.borrow_mut().exchange_equal(&[0]);
+    }
+
     /// The number of this rank among those on its machine, and how many these are.
     ///
     /// # Errors
@@ -182,19 +187,23 @@ impl Ranks {
     /// Adds numbers over all ranks, in the order of the ranks; each rank has the result. To be called
     /// right after an agreement, with as many numbers on every rank.
     pub fn add(&self, numbers: &mut [f32]) {
-        self.0.borrow_mut().reduce(numbers, |first, others| {
-            for other in others {
-                for (sum, number) in first.iter_mut().zip(other) {
-                    *sum += number;
-                }
-            }
-        });
+        let sum = |first: &mut [f32], others: &mut dyn Iterator<Item = &[f32]>| {
+            others.for_each(|other| add(first, other));
+        };
+        self.0.borrow_mut().reduce(numbers, sum);
     }
 
     /// Replaces numbers by those of rank 0. To be called right after an agreement, with as many numbers
     /// on every rank.
     pub fn copy(&self, numbers: &mut [f32]) {
         self.0.borrow_mut().reduce(numbers, |_, _| {});
+    }
+}
+
+/// Adds numbers to as many sums.
+pub fn add(sums: &mut [f32], numbers: &[f32]) {
+    for (sum, number) in sums.iter_mut().zip(numbers) {
+        *sum += number;
     }
 }
 

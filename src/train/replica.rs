@@ -21,7 +21,7 @@ use crate::engine::{Engine, ValueHandle};
 use crate::graph::Arena;
 use crate::graph::ops::{METRIC_WORDS, Metrics};
 use crate::model::names;
-use crate::ranks::{Ranks, WORDS};
+use crate::ranks::{self, Ranks, WORDS};
 
 /// A network on a device.
 pub(super) struct Replica {
@@ -257,9 +257,7 @@ impl Replicas {
         let mut total = self.first().engine.read_arena(Arena::Sums).await?;
         for other in &self.all[1..] {
             let sums = other.engine.read_arena(Arena::Sums).await?;
-            for (total, sum) in total.iter_mut().zip(sums) {
-                *total += sum;
-            }
+            ranks::add(&mut total, &sums);
         }
         let step = self.agree_on(counts)?;
         let sum = add(Metrics::from_words(epoch), step);

@@ -10,6 +10,8 @@ mod foreign_records;
 mod imagenet;
 mod limits;
 mod memory;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod resuming;
 mod sharing;
 mod signals;

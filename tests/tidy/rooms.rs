@@ -25,7 +25,7 @@ const fn room(name: &'static str, layer: usize, uses: Uses) -> Room {
 /// All rooms. `kernels` depends on no device and `gpu` on no operator: they share `program`.
 /// `run` records what `train` emits, and `verify` and `bench` run its graphs: they are above it
 /// and independent of each other.
-const ROOMS: [Room; 22] = [
+const ROOMS: [Room; 23] = [
     room("shape", 0, Uses::Only(&[])),
     room("rng", 0, Uses::Only(&[])),
     room("memory", 0, Uses::Only(&[])),

@@ -4,7 +4,7 @@
 //! text, and [`gather`] supplies the machine's. Nothing here changes the machine.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::command::{cargo, output};
 use crate::distributions::Release;
@@ -37,6 +37,8 @@ pub(crate) struct Facts {
     pub(crate) chromium: bool,
     /// Whether there are Node.js and npm.
     pub(crate) node: bool,
+    /// Whether there are an MPI with its compiler, and libclang.
+    pub(crate) mpi: bool,
 }
 
 /// Vulkan drivers as the loader searches them.
@@ -88,8 +90,33 @@ pub(crate) fn gather() -> Facts {
         node: ["node", "npm"]
             .iter()
             .all(|program| output(program, &["--version"]).is_some()),
+        mpi: ["mpicc", "mpirun"]
+            .iter()
+            .all(|program| output(program, &["--version"]).is_some())
+            && libclang(),
         linux,
     }
+}
+
+/// Whether there is a libclang where bindgen looks for it.
+fn libclang() -> bool {
+    let entries = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let is_named = |path: &Path, start: &str| {
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        name.is_some_and(|name| name.starts_with(start))
+    };
+    let llvm = entries(Path::new("/usr/lib")).into_iter();
+    let llvm = llvm.filter(|path| is_named(path, "llvm"));
+    let folders = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from);
+    let mut folders = llvm.map(|path| path.join("lib")).chain(folders);
+    std::env::var_os("LIBCLANG_PATH").is_some()
+        || folders.any(|folder| {
+            let mut files = entries(&folder).into_iter();
+            files.any(|file| is_named(&file, "libclang.so") || is_named(&file, "libclang-"))
+        })
 }
 
 fn libraries() -> Libraries {

@@ -1,9 +1,9 @@
-//! Project tasks that cargo has no commands for: `cargo xtask setup`, `demo`, `test`, `web` and
-//! `isa`.
+//! Project tasks that cargo has no commands for: `cargo xtask setup`, `demo`, `test`, `web`, `mpi`
+//! and `isa`.
 //!
 //! `setup` installs what a fresh machine lacks, `demo` runs the program's main commands, `test`
-//! runs every check of the project, quick ones first, `web` builds the browser page, and `isa`
-//! compiles the kernels for cards that are not here.
+//! runs every check of the project, quick ones first, `web` builds the browser page, `mpi` the
+//! program for several machines, and `isa` compiles the kernels for cards that are not here.
 //! Each begins with the set-up it needs, and announces what it installs.
 //! This program has two small dependencies, so that the first command on a fresh machine starts
 //! within seconds; pyr-wgpu itself is built and run as a child process.
@@ -17,6 +17,7 @@ mod isa;
 mod linters;
 mod matrices;
 mod mesa;
+mod mpi;
 mod packages;
 mod page;
 mod plan;
@@ -41,6 +42,7 @@ Tasks:
          images
   test   Installs what is missing for the tests and runs all of them
   web    Builds the browser page in web/dist; --serve also serves it
+  mpi    Installs an MPI where it is missing, and builds the program for several machines
   isa    Compiles the kernels for several cards, and compares registers, spills and instructions
          with the committed table; --update renews the table
   setup  Only installs what is missing for demo and test
@@ -64,6 +66,7 @@ fn run(words: &[&str]) -> Result<(), Failure> {
     match words {
         ["demo"] => demo::run(),
         ["test"] => test::run(),
+        ["mpi"] => mpi::run(),
         ["setup"] => setup::run(Goal::Tests).map(|()| println!("Nothing is missing.")),
         ["web", options @ ..] if !options.contains(&"--help") => web::run(options),
         ["isa", options @ ..] if !options.contains(&"--help") => isa::run(options),

@@ -13,6 +13,17 @@ pub(crate) fn python(family: &Family) -> &'static str {
     }
 }
 
+/// The packages with Open MPI, its compiler, and libclang.
+pub(crate) fn mpi(family: &Family) -> &'static str {
+    match family.names[0] {
+        "fedora" => "openmpi-devel clang-devel",
+        "arch" => "openmpi clang",
+        "suse" => "openmpi4-devel clang-devel",
+        "alpine" => "openmpi openmpi-dev clang-dev",
+        _ => "openmpi-bin libopenmpi-dev libclang-dev",
+    }
+}
+
 /// The command lines that install packages.
 pub(crate) fn way(family: &Family, packages: &str) -> Vec<Step> {
     let refresh = (family.install == APT_INSTALL).then(apt_update);

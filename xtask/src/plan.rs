@@ -24,6 +24,8 @@ pub(crate) enum Goal {
     Tests,
     /// Building the browser page.
     Web,
+    /// Building the program for several machines.
+    Mpi,
 }
 
 /// Something to install.
@@ -94,6 +96,7 @@ pub(crate) fn plan(facts: &Facts, goal: Goal) -> Result<Vec<Task>, String> {
             tasks.extend(tools::test_programs(facts));
         }
         Goal::Web => return tools::rust(facts, &[tools::WASM_TARGET]),
+        Goal::Mpi => return tools::mpi(facts).map(Vec::from_iter),
     }
     Ok(tasks)
 }
@@ -230,6 +233,7 @@ mod tests {
             python: true,
             chromium: true,
             node: true,
+            mpi: true,
         }
     }
 
@@ -475,6 +479,29 @@ mod tests {
             plan(&without(linux("void", &[], "")), Goal::Tests),
             Ok(vec![])
         );
+    }
+
+    #[test]
+    fn mpi_comes_from_the_distribution() {
+        let without = |linux: Facts| Facts {
+            mpi: false,
+            ..linux
+        };
+        let debian = without(linux("debian", &[], "bookworm"));
+        assert_eq!(plan(&debian, Goal::Tests), Ok(vec![]));
+        let install = format!("{APT} openmpi-bin libopenmpi-dev libclang-dev");
+        let expected = vec![vec!["apt-get update".to_owned(), install]];
+        assert_eq!(lines(&debian, Goal::Mpi), expected);
+        let error = plan(&without(linux("void", &[], "")), Goal::Mpi).unwrap_err();
+        assert!(
+            error.contains("mpicc") && error.contains("libclang"),
+            "{error}"
+        );
+        let macos = Facts {
+            linux: None,
+            ..without(linux("", &[], ""))
+        };
+        assert!(plan(&macos, Goal::Mpi).unwrap_err().contains("mpicc"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::command::{Failure, cargo, interrupted, run as run_command};
 use crate::linters::{self, Linters};
 use crate::plan::Goal;
-use crate::{isa, matrices, page, setup, vectors};
+use crate::{isa, matrices, mpi, page, setup, vectors};
 
 /// How a check ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +49,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     summary.add("documentation", || run_cargo(&doc, warnings))?;
     summary.add("vectors", vectors::test)?;
     summary.add("matrix units", matrices::test)?;
+    summary.add("several processes", mpi::test)?;
     summary.add("other cards", isa::test)?;
     summary.add("browser page", page::test)?;
     println!("\n== summary\n{}", summary.table(start.elapsed()));

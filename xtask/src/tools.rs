@@ -2,7 +2,7 @@
 
 use crate::distributions::family;
 use crate::facts::Facts;
-use crate::packages::{python, way};
+use crate::packages::{self, python, way};
 use crate::plan::{Step, Task};
 
 /// Programs that some checks need. If one cannot be installed, the checks that need it report that
@@ -31,6 +31,34 @@ pub(crate) fn test_programs(facts: &Facts) -> Vec<Task> {
         ways: vec![way(family, packages)],
     };
     missing.map(task).collect()
+}
+
+/// What the feature `mpi` needs.
+///
+/// # Errors
+/// If it is missing and cannot be installed from here.
+pub(crate) fn mpi(facts: &Facts) -> Result<Option<Task>, String> {
+    if facts.mpi {
+        return Ok(None);
+    }
+    let what = "an MPI with `mpicc` and `mpirun`, or the library libclang";
+    let Some(family) = facts.linux.as_ref().and_then(family) else {
+        return Err(format!(
+            "This machine lacks {what}; install Open MPI or MPICH and LLVM's libclang, then run this \
+             again"
+        ));
+    };
+    let packages = packages::mpi(family);
+    Ok(Some(Task {
+        reason: format!(
+            "This machine lacks {what}; the system's package manager will install {packages}. If \
+             `mpicc` is not found after that, load the module of your distribution, as in `module \
+             load mpi`."
+        ),
+        root: true,
+        required: true,
+        ways: vec![way(family, packages)],
+    }))
 }
 
 /// A part of Rust that a plain installation lacks.

@@ -7,17 +7,15 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::error::CliError;
+use super::figures::{CardArgs, program};
 use super::network::NetworkArgs;
 use super::step::StepArgs;
 use super::{positive, print_json, print_line};
 use crate::bench::Task;
 use crate::engine::MemoryPlan;
-use crate::graph::Graph;
-use crate::kernels::{self, Choices, Target};
 use crate::memory::bytes;
 use crate::model::{Network, published_for};
-use crate::program::Program;
-use estimate::{CardArgs, CardEstimate};
+use estimate::CardEstimate;
 
 /// Arguments of `summary`.
 #[derive(ClapArgs)]
@@ -69,20 +67,6 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         }
         None => Ok(()),
     }
-}
-
-/// A target without a binding limit: the summary reports what the limit must be.
-fn unlimited() -> Target {
-    Target {
-        max_binding: u64::MAX,
-        storage_bindings: 16,
-        ..Target::portable()
-    }
-}
-
-/// The program of a graph, with the default kernels of a graphics card.
-fn program(graph: &Graph) -> Result<Program, CliError> {
-    Ok(kernels::lower(graph, &unlimited(), &Choices::default())?.program)
 }
 
 fn as_json(network: &Network, plan: &MemoryPlan, batch: usize) -> serde_json::Value {

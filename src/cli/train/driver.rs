@@ -64,6 +64,8 @@ pub(super) struct Recorder<'a> {
     device: &'a DeviceArgs,
     signals: &'a Signals,
     json: bool,
+    /// Number of processes.
+    processes: usize,
     /// Why an event could not be printed on stdout.
     unwritten: Option<String>,
     progress: Option<Progress>,
@@ -89,6 +91,7 @@ impl<'a> Recorder<'a> {
         device: &'a DeviceArgs,
         signals: &'a Signals,
         json: bool,
+        processes: usize,
     ) -> Recorder<'a> {
         Recorder {
             plan,
@@ -96,10 +99,21 @@ impl<'a> Recorder<'a> {
             device,
             signals,
             json,
+            processes,
             unwritten: None,
             progress: None,
             printed_notes: Vec::new(),
         }
+    }
+
+    /// The command that continues the run.
+    fn resume(&self) -> String {
+        let launcher = match self.processes {
+            1 => String::new(),
+            count => format!("mpirun -n {count} "),
+        };
+        let run = quoted(self.run.path());
+        format!("{launcher}pyr-wgpu train --resume {run}")
     }
 
     fn take(&mut self, event: &Event) -> Result<(), CliError> {
@@ -118,10 +132,9 @@ impl<'a> Recorder<'a> {
             let reason = error.message().unwrap_or("nobody reads stdout any more");
             let run = self.run;
             self.unwritten = Some(format!(
-                "{reason}; the run is saved, and its events are in {}; continue with `pyr-wgpu train \
-                 --resume {}`",
+                "{reason}; the run is saved, and its events are in {}; continue with `{}`",
                 printable_path(&run.file("events.jsonl")),
-                quoted(run.path())
+                self.resume()
             ));
         }
         self.show(event);
@@ -163,9 +176,8 @@ impl<'a> Recorder<'a> {
                 self.clear();
                 self.show_notes();
                 self.device.say(&format!(
-                    "stopped and saved at epoch {epoch}, step {step}; continue with\n  pyr-wgpu \
-                     train --resume {}",
-                    quoted(self.run.path())
+                    "stopped and saved at epoch {epoch}, step {step}; continue with\n  {}",
+                    self.resume()
                 ));
             }
             // The error itself is printed by `cli::main`.

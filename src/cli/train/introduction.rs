@@ -66,26 +66,22 @@ pub(super) fn introduce(
         ));
     }
     let replicas = trainer.shares().count();
-    if let Some(ranks) = ranks {
-        let own = ranks
-            .replicas()
-            .iter()
-            .map(usize::to_string)
-            .collect::<Vec<_>>();
-        device.say(&format!(
-            "processes: {}, with {} devices; below is the memory of the first",
-            ranks.count(),
-            own.join(", ")
-        ));
-    }
     device.say(&match replicas {
         1 => format!("memory: {} on the device", bytes(trainer.bytes())),
         _ => {
             let own = trainer.engines().map(|engine| bytes(engine.bytes()));
             let own: Vec<String> = own.collect();
             let shares: Vec<String> = trainer.shares().map(|share| share.to_string()).collect();
+            let (processes, first) = match ranks {
+                Some(ranks) => (
+                    format!(" of {} processes", ranks.count()),
+                    " of the first process",
+                ),
+                None => (String::new(), ""),
+            };
             format!(
-                "devices: {replicas}, with {} images of a batch; memory on each: {}",
+                "devices: {replicas}{processes}, with {} images of a batch; memory on each{first}: \
+                 {}",
                 shares.join(", "),
                 own.join(", ")
             )

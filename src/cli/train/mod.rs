@@ -193,7 +193,8 @@ fn attempt(
     };
     match (run, ranks) {
         (Some(run), _) => {
-            let recorder = Recorder::new(&plan, run, &args.device, signals, args.files.json);
+            let (json, processes) = (args.files.json, ranks.map_or(1, Ranks::count));
+            let recorder = Recorder::new(&plan, run, &args.device, signals, json, processes);
             drive(session, recorder)
         }
         (None, Some(ranks)) => ranks::follow(session, &plan, signals, ranks),

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::super::error::CliError;
-use super::super::output::print_message;
+use super::super::output::{self, print_message};
 use super::super::signals::Signals;
 use super::args::Args;
 use super::plan::Plan;
@@ -58,7 +58,6 @@ fn launched() -> Option<usize> {
 fn start(args: &Args, count: usize) -> Result<Ranks, CliError> {
     use std::time::Duration;
 
-    use super::super::output;
     use crate::ranks::mpi::Mpi;
 
     let patience = Duration::from_secs(args.several.rank_timeout.unwrap_or(PATIENCE));
@@ -99,10 +98,14 @@ pub(super) fn end(ranks: &Ranks, result: Result<(), CliError>) -> Result<(), Cli
             Err(failure) => failure,
         },
     };
-    Err(match ranks.rank() {
-        0 => failure.into(),
-        _ => CliError::Reported(failure.code),
-    })
+    let code = failure.code;
+    if let (0, Some(text)) = (ranks.rank(), CliError::from(failure).message()) {
+        print_message(&format!("error: {text}"));
+        output::finish();
+    }
+    // A launcher ends all processes as soon as one has failed.
+    ranks.wait();
+    Err(CliError::Reported(code))
 }
 
 /// What rank 0 makes, on all ranks.
@@ -242,22 +245,29 @@ pub(super) fn follow(
     ranks: &Ranks,
 ) -> Result<(), CliError> {
     let mut printed = Vec::new();
+    let mut stopped = false;
     loop {
-        if signals.asked().is_some() {
+        let signal = signals.asked();
+        if signal.is_some() {
             session.stop();
         }
-        match pollster::block_on(session.next(&mut ()))? {
-            None => return Ok(()),
-            // Rank 0 knows only of the images that it has read itself.
-            Some(Event::Epoch(_) | Event::Stopped { .. }) => {
-                for note in plan.dataset.reading_notes() {
-                    if !printed.contains(&note) {
-                        print_message(&format!("rank {}: note: {note}", ranks.rank()));
-                        printed.push(note);
-                    }
+        let event = match pollster::block_on(session.next(&mut ()))? {
+            Some(event) => event,
+            None => {
+                return signal
+                    .filter(|_| stopped)
+                    .map_or(Ok(()), |code| Err(CliError::Stopped(code)));
+            }
+        };
+        stopped = matches!(event, Event::Stopped { .. });
+        // Rank 0 knows only of the images that it has read itself.
+        if stopped || matches!(event, Event::Epoch(_)) {
+            for note in plan.dataset.reading_notes() {
+                if !printed.contains(&note) {
+                    print_message(&format!("rank {}: note: {note}", ranks.rank()));
+                    printed.push(note);
                 }
             }
-            Some(_) => {}
         }
     }
 }

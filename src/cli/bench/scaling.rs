@@ -1,0 +1,202 @@
+//! `pyr-wgpu bench --scaling`: a model of training on several cards and machines.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::super::error::CliError;
+use super::super::figures::{Figures, program};
+use super::super::{print_json, print_line};
+use crate::bench::{Costs, Estimate, Place, Scaled, Task};
+use crate::graph::Passes;
+use crate::memory::bytes;
+use crate::model::Network;
+use crate::ranks;
+
+/// A card in sixteen lanes of PCIe 4, of whose 31.5 GB/s copies reach about four fifths: an
+/// assumption.
+const BUS_GB_S: f64 = 25.0;
+
+/// A short message between machines: an assumption for TCP in a data centre.
+const MESSAGE_US: f64 = 30.0;
+
+/// Cards of one machine.
+const CARDS: [usize; 3] = [2, 4, 8];
+
+/// Machines with a card each.
+const MACHINES: [usize; 6] = [2, 4, 8, 16, 32, 64];
+
+/// Networks of machines, in 10⁹ bits per second.
+const NETWORKS: [f64; 2] = [10.0, 100.0];
+
+/// The least time in which adding is measured, in seconds.
+const MEASURED: f64 = 0.2;
+
+/// What the model says about a network.
+#[derive(Serialize)]
+struct Model {
+    card: Figures,
+    batch_size: usize,
+    gradient_bytes: u64,
+    bus_gb_s: f64,
+    /// Measured here.
+    add_gb_s: f64,
+    message_us: f64,
+    one: Scaled,
+    tables: Vec<Table>,
+}
+
+/// Rows for one place.
+#[derive(Serialize)]
+struct Table {
+    place: Place,
+    /// Of the network between machines.
+    gigabits: Option<f64>,
+    /// Whether the batch is divided; else each device has a batch of its own.
+    divided: bool,
+    rows: Vec<Scaled>,
+}
+
+/// Estimates and prints.
+///
+/// # Errors
+/// If the network cannot take a share of the batch, or stdout cannot be written.
+pub(super) fn run(
+    network: &Network,
+    batch: usize,
+    passes: Passes,
+    card: Figures,
+    json: bool,
+) -> Result<(), CliError> {
+    let mut compute = BTreeMap::new();
+    let counts = [1].into_iter().chain(CARDS).chain(MACHINES);
+    for count in counts.filter(|count| batch >= *count) {
+        let share = batch.div_ceil(count);
+        let program = program(&Task::Train.graph(network, share, passes)?)?;
+        let [least, _] = Estimate::new(&program, &card.limits()).step_ms;
+        compute.insert(share, least);
+    }
+    let trained = network.trained_parameters();
+    let numbers: u64 = trained.iter().map(|parameter| parameter.len() as u64).sum();
+    let gradient_bytes = 4 * numbers;
+    let add_gb_s = adding(numbers as usize);
+    let alone = 1e3 * batch as f64 / compute[&batch];
+    let table = |place: Place, gigabits: Option<f64>, divided: bool, counts: &[usize]| {
+        let costs = Costs {
+            bus_gb_s: BUS_GB_S,
+            add_gb_s,
+            network_gb_s: gigabits.unwrap_or(f64::INFINITY) / 8.0,
+            message_us: MESSAGE_US,
+        };
+        let rows = counts.iter().filter(|count| batch >= **count);
+        let rows = rows.map(|count| {
+            let share = match divided {
+                true => batch.div_ceil(*count),
+                false => batch,
+            };
+            let exchange_ms = place.exchange_ms(*count, gradient_bytes, &costs);
+            Scaled::new(*count, share, compute[&share], exchange_ms, alone)
+        });
+        Table {
+            place,
+            gigabits,
+            divided,
+            rows: rows.collect(),
+        }
+    };
+    let mut tables = Vec::new();
+    for divided in [true, false] {
+        tables.push(table(Place::Machine, None, divided, &CARDS));
+        for gigabits in NETWORKS {
+            tables.push(table(Place::Machines, Some(gigabits), divided, &MACHINES));
+        }
+    }
+    let model = Model {
+        batch_size: batch,
+        gradient_bytes,
+        bus_gb_s: BUS_GB_S,
+        add_gb_s,
+        message_us: MESSAGE_US,
+        one: Scaled::new(1, batch, compute[&batch], 0.0, alone),
+        tables,
+        card,
+    };
+    match json {
+        true => print_json(&serde_json::to_value(&model).expect("figures are plain data")),
+        false => model.print(),
+    }
+}
+
+/// Measures how fast this processor adds gradients to a sum: 10⁹ bytes of gradients per second, as
+/// runs on several devices add them.
+fn adding(numbers: usize) -> f64 {
+    let gradients = vec![1.0f32; numbers];
+    let mut sum = vec![0.0f32; numbers];
+    let mut added = 0;
+    let start = Instant::now();
+    while start.elapsed().as_secs_f64() < MEASURED {
+        ranks::add(&mut sum, &gradients);
+        std::hint::black_box(&mut sum);
+        added += numbers;
+    }
+    4e-9 * added as f64 / start.elapsed().as_secs_f64()
+}
+
+impl Model {
+    fn print(&self) -> Result<(), CliError> {
+        print_line(&format!(
+            "model of a training step on several {}s; only adding was measured, here",
+            self.card.name.unwrap_or("card")
+        ))?;
+        print_line(&format!(
+            "gradients: {} a step; over PCIe 4: {} GB/s, added at {:.1} GB/s; a message between \
+             machines: {} µs",
+            bytes(self.gradient_bytes),
+            self.bus_gb_s,
+            self.add_gb_s,
+            self.message_us
+        ))?;
+        print_line(&format!(
+            "one card: {:.2} ms for a batch of {}, {:.0} img/s, if the bounds of each dispatch overlap",
+            self.one.compute_ms, self.batch_size, self.one.images_per_second
+        ))?;
+        for table in &self.tables {
+            table.print(self.batch_size)?;
+        }
+        Ok(())
+    }
+}
+
+impl Table {
+    fn print(&self, batch: usize) -> Result<(), CliError> {
+        let place = match (self.place, self.gigabits) {
+            (Place::Machines, Some(gigabits)) => {
+                format!("machines with a card each, {gigabits} Gb/s")
+            }
+            _ => "cards in one machine".to_owned(),
+        };
+        let what = match self.divided {
+            true => format!("a batch of {batch} in all"),
+            false => format!("a batch of {batch} on each"),
+        };
+        print_line("")?;
+        print_line(&format!("{place}, {what}"))?;
+        print_line(&format!(
+            "{:>8} {:>7} {:>11} {:>12} {:>10} {:>11}",
+            "devices", "images", "compute ms", "exchange ms", "img/s", "efficiency"
+        ))?;
+        for row in &self.rows {
+            print_line(&format!(
+                "{:>8} {:>7} {:>11.2} {:>12.2} {:>10.0} {:>9.1} %",
+                row.devices,
+                row.share,
+                row.compute_ms,
+                row.exchange_ms,
+                row.images_per_second,
+                100.0 * row.efficiency
+            ))?;
+        }
+        Ok(())
+    }
+}
