@@ -40,6 +40,12 @@ pub(super) struct DeviceArgs {
     /// Whether it is of the list of --devices
     #[arg(skip)]
     is_listed: bool,
+    /// The number of the rank on its machine that has the device
+    #[arg(skip)]
+    local_rank: Option<usize>,
+    /// The number of a rank that follows rank 0
+    #[arg(skip)]
+    pub(super) follower: Option<usize>,
 }
 
 impl DeviceArgs {
@@ -148,7 +154,20 @@ impl DeviceArgs {
     }
 
     pub(super) fn is_automatic(&self) -> bool {
-        self.request().kind() == DeviceKind::Auto && self.backend.is_none()
+        self.is_any() && self.backend.is_none()
+    }
+
+    /// Whether no device is named, but perhaps a backend.
+    pub(super) fn is_any(&self) -> bool {
+        self.request().kind() == DeviceKind::Auto
+    }
+
+    /// The flags for the card that a rank has among those of its machine.
+    pub(super) fn of_rank(&self, rank: usize) -> DeviceArgs {
+        DeviceArgs {
+            local_rank: Some(rank),
+            ..self.clone()
+        }
     }
 
     pub(super) fn request(&self) -> DeviceRequest {
@@ -202,7 +221,8 @@ impl DeviceArgs {
                 ));
             }
         }
-        if device.description().is_some_and(|d| d.software()) {
+        let is_software = device.description().is_some_and(|d| d.software());
+        if is_software && self.follower.is_none() {
             self.say(
                 "note: this is a software adapter: it runs the same shaders as a GPU, several \
                  times slower than --device cpu",
@@ -211,15 +231,22 @@ impl DeviceArgs {
         Ok(device)
     }
 
-    /// Prints to stderr unless `--quiet`.
+    /// Prints to stderr unless `--quiet`. A rank that follows rank 0 prints only what that does not
+    /// know: warnings and notes.
     pub(super) fn say(&self, text: &str) {
-        if !self.quiet {
-            print_message(text);
+        match self.follower {
+            _ if self.quiet => {}
+            None => print_message(text),
+            Some(rank) if text.starts_with("warning:") || text.starts_with("note:") => {
+                print_message(&format!("rank {rank}: {text}"));
+            }
+            Some(_) => {}
         }
     }
 
     fn reason(&self, device: &Device) -> String {
         match device {
+            _ if let Some(rank) = self.local_rank => format!(", for rank {rank} of this machine"),
             _ if self.request().kind() != DeviceKind::Auto => {
                 format!(", chosen by {} {}", self.flag(), self.device)
             }

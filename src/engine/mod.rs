@@ -45,9 +45,9 @@ pub use tuning_cache::TuningCache;
 pub use weights::{TensorKind, Tensors};
 
 use crate::cpu;
-use crate::gpu::GpuError;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::KernelTime;
+use crate::gpu::{GpuError, Readback};
 use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Arena, Graph, GraphError, precision};
 use crate::kernels::{self, Choices, LowerError, Lowered};
@@ -113,6 +113,12 @@ pub struct ValueHandle(usize);
 /// None.
 pub fn built_in(_: &[Graph]) -> Result<Choices, EngineError> {
     Ok(Choices::default())
+}
+
+/// Reads an arena of an engine again and again, with the same memory of the host.
+pub struct ArenaReader {
+    range: MemoryRange,
+    readback: Option<Readback>,
 }
 
 impl Engine {
@@ -285,6 +291,42 @@ impl Engine {
         };
         let read = delegate!(&self.backend, backend => backend.read(&[range]).await)?;
         Ok(bytemuck::cast_slice(&read[0]).to_vec())
+    }
+
+    /// Prepares reading an arena again and again.
+    ///
+    /// # Errors
+    /// If there is not as much memory for its copy.
+    pub fn arena_reader(&self, arena: Arena) -> Result<ArenaReader, EngineError> {
+        let range = self.lasting.arena(arena);
+        let range = range.expect("a graph has the arena");
+        let readback = delegate!(&self.backend, backend => backend.readback(range))?;
+        Ok(ArenaReader { range, readback })
+    }
+
+    /// Starts reading an arena as the last run leaves it, and returns at once.
+    pub fn start_reading(&self, reader: &mut ArenaReader) {
+        let ArenaReader { range, readback } = reader;
+        delegate!(&self.backend, backend => backend.start_reading(*range, readback.as_mut()));
+    }
+
+    /// Waits for the numbers of an arena, and calls a function with them. They are those of
+    /// [`Engine::read_arena`] at the start.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If nothing was started.
+    pub async fn finish_reading(
+        &self,
+        reader: &mut ArenaReader,
+        take: impl FnOnce(&[f32]),
+    ) -> Result<(), EngineError> {
+        let ArenaReader { range, readback } = reader;
+        let take = |words: &[u32]| take(bytemuck::cast_slice(words));
+        let readback = readback.as_mut();
+        delegate!(&self.backend, backend => backend.finish_reading(*range, readback, take).await)
     }
 
     /// Writes a whole arena, in the layout of [`Engine::read_arena`].

@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::{Duration, Instant};
 
+use super::arrival::Arrival;
 use super::compiled::CompiledKernels;
 use super::pace::Pace;
 #[cfg(not(target_arch = "wasm32"))]
@@ -227,7 +227,7 @@ impl Gpu {
         });
     }
 
-    fn failure(&self) -> Option<GpuError> {
+    pub(super) fn failure(&self) -> Option<GpuError> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.clone()
     }
@@ -407,87 +407,5 @@ impl Gpu {
         self.finish()?;
         done.arrived().await;
         self.check()
-    }
-
-    /// Reads ranges (buffer, offset, length in bytes) after everything submitted so far.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub(super) async fn read(
-        &self,
-        parts: &[(&wgpu::Buffer, u64, u64)],
-    ) -> Result<Vec<Vec<u8>>, GpuError> {
-        let bytes = parts.iter().map(|(_, _, bytes)| bytes).sum();
-        let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
-        let staging = self.buffer("the copy of results for the host", bytes, usage)?;
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        let mut at = 0;
-        for (buffer, offset, bytes) in parts {
-            encoder.copy_buffer_to_buffer(buffer, *offset, &staging, at, *bytes);
-            at += bytes;
-        }
-        self.queue.submit([encoder.finish()]);
-        self.map(&staging).await?;
-        let view = staging
-            .get_mapped_range(..)
-            .map_err(|e| self.failure().unwrap_or(GpuError::Rejected(e.to_string())))?;
-        let mut rest = &view[..];
-        let split = parts.iter().map(|(_, _, bytes)| {
-            let (part, after) = rest.split_at(*bytes as usize);
-            rest = after;
-            part.to_vec()
-        });
-        Ok(split.collect())
-    }
-
-    /// Maps a staging buffer for reading.
-    async fn map(&self, staging: &wgpu::Buffer) -> Result<(), GpuError> {
-        let mapped = Arrival::default();
-        let signal = mapped.clone();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| signal.arrive(result));
-        // A failed device may never call back.
-        self.finish()?;
-        let mapped = mapped.arrived().await;
-        self.check()?;
-        mapped.map_err(|e| GpuError::Lost(e.to_string()))
-    }
-}
-
-/// A one-shot channel from a callback to the future that awaits it.
-struct Arrival<T>(Arc<Mutex<(Option<T>, Option<Waker>)>>);
-
-impl<T> Clone for Arrival<T> {
-    fn clone(&self) -> Arrival<T> {
-        Arrival(Arc::clone(&self.0))
-    }
-}
-
-impl<T> Default for Arrival<T> {
-    fn default() -> Arrival<T> {
-        Arrival(Arc::default())
-    }
-}
-
-impl<T> Arrival<T> {
-    fn arrive(&self, result: T) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.0 = Some(result);
-        if let Some(waker) = inner.1.take() {
-            waker.wake();
-        }
-    }
-
-    async fn arrived(&self) -> T {
-        std::future::poll_fn(|context| {
-            let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match inner.0.take() {
-                Some(result) => Poll::Ready(result),
-                None => {
-                    inner.1 = Some(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
     }
 }

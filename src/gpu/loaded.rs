@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::compiled::Compiled;
+use super::readback::Readback;
 use super::{Gpu, GpuError, pace};
 use crate::program::plan::{self, Plan};
 use crate::program::{Kernel, Lifetime, OFFSET_ALIGNMENT, Program};
@@ -150,6 +151,36 @@ impl LoadedPrograms {
             .map(|range| (self.raw(range.buffer), range.offset, range.bytes))
             .collect();
         gpu.read(&parts).await
+    }
+
+    /// Memory of the host for copies of a range.
+    ///
+    /// # Errors
+    /// If there is not as much.
+    pub fn readback(&self, gpu: &Gpu, range: BufferRange) -> Result<Readback, GpuError> {
+        gpu.readback(range.bytes)
+    }
+
+    /// Starts copying a range as the last run leaves it.
+    pub fn start_reading(&self, gpu: &Gpu, range: BufferRange, readback: &mut Readback) {
+        let part = (self.raw(range.buffer), range.offset, range.bytes);
+        readback.start(gpu, &[part]);
+    }
+
+    /// Waits for the copy that was started, and calls a function with its bytes.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If none was started, which is a bug.
+    pub async fn finish_reading(
+        &self,
+        gpu: &Gpu,
+        readback: &mut Readback,
+        take: impl FnOnce(&[u8]),
+    ) -> Result<(), GpuError> {
+        readback.finish(gpu, take).await
     }
 
     /// Submits a whole program, in as many submissions as its work needs.

@@ -5,6 +5,7 @@
 //! The room is independent of operators.
 
 pub mod adapter;
+mod arrival;
 mod compile;
 mod compiled;
 mod device;
@@ -14,6 +15,7 @@ mod pace;
 #[cfg(not(target_arch = "wasm32"))]
 mod pipelines;
 mod prepare;
+mod readback;
 mod timing;
 #[cfg(not(target_arch = "wasm32"))]
 mod wait;
@@ -25,6 +27,7 @@ pub use compiled::Substitute;
 pub use device::{Checks, Gpu};
 pub use error::{Allocation, GpuError};
 pub use loaded::{BufferRange, KeptBuffer, LoadedPrograms};
+pub use readback::Readback;
 pub use timing::KernelTime;
 
 /// Major version of wgpu.

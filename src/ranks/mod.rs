@@ -1,7 +1,7 @@
 //! Processes that train together: what they agree on, and sums over all of them.
 //!
 //! A rank is a process of a parallel program, as in MPI. [`Ranks`] needs only that every rank can send
-//! a message to every other one, which a [`Transport`] does: [`mpi`] on clusters, channels in tests.
+//! a message to every other one, which a [`Transport`] does: MPI on clusters (feature `mpi`), channels in tests.
 //!
 //! Sums of floats are added in the order of the ranks, so that they have the same bits on every rank
 //! and in every run: each rank adds up its own part of the numbers (reduce-scatter) and sends it to the
@@ -34,8 +34,14 @@ pub trait Transport {
     /// Sends `sent[r]` to every other rank `r`, and fills `received[r]` with its message, whose length
     /// is known. Empty messages are not sent.
     ///
-    /// A rank that does not answer ends all of them: there is nothing to return to.
-    fn exchange(&mut self, sent: &[&[u32]], received: &mut [Vec<u32>]);
+    /// A rank that does not answer ends all of them, since there is nothing to return to: with the exit
+    /// code that `on_silence` returns, which is called with its number.
+    fn exchange(
+        &mut self,
+        sent: &[&[u32]],
+        received: &mut [Vec<u32>],
+        on_silence: &dyn Fn(usize) -> u8,
+    );
 }
 
 /// Why a rank ended without success.
@@ -55,8 +61,15 @@ pub struct Failure {
 #[derive(Clone)]
 pub struct Ranks(Rc<RefCell<Inner>>);
 
+/// Reports a rank that does not answer, and the failure that this rank was about to tell, if there is
+/// one; returns the exit code.
+pub type OnSilence = Box<dyn Fn(usize, Option<&Failure>) -> u8>;
+
 struct Inner {
     transport: Box<dyn Transport>,
+    on_silence: OnSilence,
+    /// The failure that this rank is telling.
+    telling: Option<Failure>,
     /// Messages of the other ranks, kept from one exchange to the next.
     received: Vec<Vec<u32>>,
     /// Replicas of each rank, once they are known.
@@ -73,10 +86,12 @@ pub const WORDS: usize = AGREED - 1;
 
 impl Ranks {
     /// All ranks of a transport.
-    pub fn new(transport: impl Transport + 'static) -> Ranks {
+    pub fn new(transport: impl Transport + 'static, on_silence: OnSilence) -> Ranks {
         let received = vec![Vec::new(); transport.count()];
         Ranks(Rc::new(RefCell::new(Inner {
             transport: Box::new(transport),
+            on_silence,
+            telling: None,
             received,
             replicas: Vec::new(),
             failure: None,
@@ -98,12 +113,15 @@ impl Ranks {
         self.0.borrow().failure.clone()
     }
 
-    /// The replicas of each rank; empty before [`Ranks::place`].
+    /// The replicas of each rank; empty before [`Ranks::set_replicas`].
     pub fn replicas(&self) -> Vec<usize> {
         self.0.borrow().replicas.clone()
     }
 
     /// The numbers of this rank's replicas among all of them, and how many there are.
+    ///
+    /// # Panics
+    /// Before [`Ranks::set_replicas`].
     pub fn placement(&self) -> (Range<usize>, usize) {
         let inner = self.0.borrow();
         let rank = inner.transport.rank();
@@ -116,7 +134,7 @@ impl Ranks {
     ///
     /// # Errors
     /// If a rank has failed.
-    pub fn place(&self, own: usize) -> Result<(), Failure> {
+    pub fn set_replicas(&self, own: usize) -> Result<(), Failure> {
         let counts = self.agree(&[own as u32])?;
         let counts = counts.iter().map(|words| words[0] as usize);
         self.0.borrow_mut().replicas = counts.collect();
@@ -128,8 +146,11 @@ impl Ranks {
     ///
     /// # Errors
     /// If a rank has failed.
+    ///
+    /// # Panics
+    /// If there are more words.
     pub fn agree(&self, words: &[u32]) -> Result<Vec<[u32; WORDS]>, Failure> {
-        self.0.borrow_mut().agree(words, None)
+        self.0.borrow_mut().agree(words)
     }
 
     /// Tells the others that this rank has failed, instead of what they expect. Returns the failure with
@@ -142,12 +163,12 @@ impl Ranks {
             code,
             text: text.map(str::to_owned),
         };
-        let agreed = inner.agree(&[], Some(&own));
-        agreed.err().unwrap_or(own)
+        inner.telling = Some(own.clone());
+        inner.agree(&[]).err().unwrap_or(own)
     }
 
     /// Waits until all ranks do, also after a failure.
-    pub fn wait(&self) {
+    pub fn barrier(&self) {
         self.0.borrow_mut().exchange_equal(&[0]);
     }
 
@@ -155,9 +176,9 @@ impl Ranks {
     ///
     /// # Errors
     /// If a rank has failed.
-    pub fn on_machine(&self) -> Result<(usize, usize), Failure> {
+    pub fn local_rank(&self) -> Result<(usize, usize), Failure> {
         let own = self.0.borrow().transport.host();
-        let hosts = self.gather(own.as_bytes())?;
+        let hosts = self.all_gather(own.as_bytes())?;
         let same = |hosts: &[Vec<u8>]| hosts.iter().filter(|host| **host == own.as_bytes()).count();
         Ok((same(&hosts[..self.rank()]), same(&hosts)))
     }
@@ -166,10 +187,10 @@ impl Ranks {
     ///
     /// # Errors
     /// If a rank has failed.
-    pub fn gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
+    pub fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
         let mut inner = self.0.borrow_mut();
-        inner.agree(&[], None)?;
-        Ok(inner.gather(bytes))
+        inner.agree(&[])?;
+        Ok(inner.all_gather(bytes))
     }
 
     /// Sends bytes of rank 0, whose arguments count, to all others.
@@ -181,22 +202,19 @@ impl Ranks {
             0 => bytes,
             _ => &[],
         };
-        Ok(self.gather(own)?.swap_remove(0))
+        Ok(self.all_gather(own)?.swap_remove(0))
     }
 
-    /// Adds numbers over all ranks, in the order of the ranks; each rank has the result. To be called
-    /// right after an agreement, with as many numbers on every rank.
-    pub fn add(&self, numbers: &mut [f32]) {
-        let sum = |first: &mut [f32], others: &mut dyn Iterator<Item = &[f32]>| {
-            others.for_each(|other| add(first, other));
-        };
-        self.0.borrow_mut().reduce(numbers, sum);
+    /// Adds numbers over all ranks, in the order of the ranks; each rank has the result. All ranks call
+    /// it with as many numbers, after an agreement that none has failed: the others would wait for one
+    /// that does not.
+    pub fn all_reduce(&self, numbers: &mut [f32]) {
+        self.0.borrow_mut().combine(numbers, add);
     }
 
-    /// Replaces numbers by those of rank 0. To be called right after an agreement, with as many numbers
-    /// on every rank.
-    pub fn copy(&self, numbers: &mut [f32]) {
-        self.0.borrow_mut().reduce(numbers, |_, _| {});
+    /// Replaces numbers by those of rank 0, under the conditions of [`Ranks::all_reduce`].
+    pub fn broadcast_numbers(&self, numbers: &mut [f32]) {
+        self.0.borrow_mut().combine(numbers, |_, _| ());
     }
 }
 
@@ -208,16 +226,12 @@ pub fn add(sums: &mut [f32], numbers: &[f32]) {
 }
 
 impl Inner {
-    fn agree(
-        &mut self,
-        words: &[u32],
-        own: Option<&Failure>,
-    ) -> Result<Vec<[u32; WORDS]>, Failure> {
+    fn agree(&mut self, words: &[u32]) -> Result<Vec<[u32; WORDS]>, Failure> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
         let mut sent = [0; AGREED];
-        sent[0] = own.is_some().into();
+        sent[0] = self.telling.is_some().into();
         sent[1..][..words.len()].copy_from_slice(words);
         let all = self.exchange_equal(&sent);
         if all.iter().all(|words| words[0] == 0) {
@@ -227,8 +241,11 @@ impl Inner {
             });
             return Ok(words.collect());
         }
-        let text = own.map(|failure| serde_json::to_vec(failure).expect("plain data"));
-        let texts = self.gather(&text.unwrap_or_default());
+        let text = self
+            .telling
+            .as_ref()
+            .map(|failure| serde_json::to_vec(failure).expect("plain data"));
+        let texts = self.all_gather(&text.unwrap_or_default());
         let mut failed = texts.iter().filter(|text| !text.is_empty());
         let first = failed.next().expect("a rank has said that it failed");
         let failure: Failure = serde_json::from_slice(first).expect("a rank wrote it");
@@ -237,7 +254,7 @@ impl Inner {
     }
 
     /// Sends bytes to all ranks; returns those of every rank, in order.
-    fn gather(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+    fn all_gather(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         let rank = self.transport.rank();
         let length = [bytes.len() as u32, (bytes.len() as u64 >> 32) as u32];
         let lengths = self.exchange_equal(&length);
@@ -251,7 +268,7 @@ impl Inner {
             received.resize(length.div_ceil(4), 0);
         }
         let sent = vec![&words[..]; lengths.len()];
-        self.transport.exchange(&sent, &mut self.received);
+        self.exchange(&sent);
         self.received[rank] = words;
         let all = self.received.iter().zip(lengths);
         all.map(|(words, length)| bytemuck::cast_slice(words)[..length].to_vec())
@@ -264,18 +281,27 @@ impl Inner {
             received.resize(words.len(), 0);
         }
         let sent = vec![words; self.received.len()];
-        self.transport.exchange(&sent, &mut self.received);
+        self.exchange(&sent);
         self.received[self.transport.rank()].copy_from_slice(words);
         &self.received
     }
 
-    /// Each rank combines its part of the numbers of all ranks, in the order of the ranks: the function
-    /// changes the part of the first one. Then all ranks have all parts.
-    fn reduce(
-        &mut self,
-        numbers: &mut [f32],
-        combine: impl Fn(&mut [f32], &mut dyn Iterator<Item = &[f32]>),
-    ) {
+    fn exchange(&mut self, sent: &[&[u32]]) {
+        let Inner {
+            transport,
+            on_silence,
+            telling,
+            received,
+            ..
+        } = self;
+        let on_silence = |rank| on_silence(rank, telling.as_ref());
+        transport.exchange(sent, received, &on_silence);
+    }
+
+    /// Each rank combines its part of the numbers of all ranks (reduce-scatter): a function changes
+    /// those of the first rank by those of each other, in order. Then all ranks have all parts
+    /// (all-gather).
+    fn combine(&mut self, numbers: &mut [f32], combine: fn(&mut [f32], &[f32])) {
         let (rank, count) = (self.transport.rank(), self.transport.count());
         let length = numbers.len();
         let part = |rank: usize| length * rank / count..length * (rank + 1) / count;
@@ -285,14 +311,13 @@ impl Inner {
         }
         let words: &[u32] = bytemuck::cast_slice(numbers);
         let sent: Vec<&[u32]> = (0..count).map(|rank| &words[part(rank)]).collect();
-        self.transport.exchange(&sent, &mut self.received);
+        self.exchange(&sent);
         self.received[rank].copy_from_slice(&words[own.clone()]);
         let (first, others) = self.received.split_at_mut(1);
         let first: &mut [f32] = bytemuck::cast_slice_mut(&mut first[0]);
-        combine(
-            first,
-            &mut others.iter().map(|words| bytemuck::cast_slice(words)),
-        );
+        for other in others {
+            combine(first, bytemuck::cast_slice(other));
+        }
         numbers[own.clone()].copy_from_slice(first);
 
         for (rank, received) in self.received.iter_mut().enumerate() {
@@ -300,7 +325,7 @@ impl Inner {
         }
         let words: &[u32] = bytemuck::cast_slice(numbers);
         let sent = vec![&words[own]; count];
-        self.transport.exchange(&sent, &mut self.received);
+        self.exchange(&sent);
         for (other, received) in self.received.iter().enumerate() {
             if other != rank {
                 numbers[part(other)].copy_from_slice(bytemuck::cast_slice(received));

@@ -15,14 +15,15 @@ pub struct Mpi {
     world: SimpleCommunicator,
     /// How long to wait for an answer.
     patience: Duration,
-    /// Reports the rank that has not answered; returns the exit code.
-    on_silence: Box<dyn Fn(usize) -> u8>,
     /// Ends MPI when it is dropped.
     _universe: Universe,
 }
 
 /// The tag of all messages: ranks exchange one message at a time, in the same order.
 const TAG: i32 = 1;
+
+/// The exit code of a Rust program that has panicked.
+const PANIC: i32 = 101;
 
 /// Polls before a waiting rank leaves the processor to others.
 const POLLS: u32 = 100;
@@ -31,15 +32,12 @@ const POLLS: u32 = 100;
 const PAUSE: Duration = Duration::from_micros(50);
 
 impl Mpi {
-    /// Starts MPI, which a process does once. `on_silence` reports a rank that has not answered for
-    /// `patience`, and returns the exit code with which all ranks then end.
+    /// Starts MPI, which a process does once. A rank that has not answered for `patience` counts as
+    /// silent.
     ///
     /// # Errors
     /// If MPI cannot be used, with the reason.
-    pub fn start(
-        patience: Duration,
-        on_silence: impl Fn(usize) -> u8 + 'static,
-    ) -> Result<Mpi, String> {
+    pub fn start(patience: Duration) -> Result<Mpi, String> {
         // Other threads compute, and one speaks with the other ranks.
         let started = mpi::initialize_with_threading(Threading::Funneled);
         let (universe, threading) = started.ok_or("MPI was started twice")?;
@@ -49,9 +47,17 @@ impl Mpi {
         Ok(Mpi {
             world: universe.world(),
             patience,
-            on_silence: Box::new(on_silence),
             _universe: universe,
         })
+    }
+}
+
+impl Drop for Mpi {
+    fn drop(&mut self) {
+        // Ending MPI waits for the other ranks, which wait for what this one would have sent.
+        if std::thread::panicking() {
+            self.world.abort(PANIC);
+        }
     }
 }
 
@@ -68,7 +74,12 @@ impl Transport for Mpi {
         processor_name().unwrap_or_default()
     }
 
-    fn exchange(&mut self, sent: &[&[u32]], received: &mut [Vec<u32>]) {
+    fn exchange(
+        &mut self,
+        sent: &[&[u32]],
+        received: &mut [Vec<u32>],
+        on_silence: &dyn Fn(usize) -> u8,
+    ) {
         let rank = self.rank();
         mpi::request::scope(|scope| {
             let mut pending = Vec::new();
@@ -98,7 +109,7 @@ impl Transport for Mpi {
                 if pending.len() < before {
                     last_answer = Instant::now();
                 } else if last_answer.elapsed() > self.patience {
-                    let code = (self.on_silence)(silent);
+                    let code = on_silence(silent);
                     self.world.abort(code.into());
                 }
                 match polls < POLLS {

@@ -339,7 +339,10 @@ impl RunDirectory {
             backend: adapter.map(|adapter| adapter.backend),
         });
         let (devices, ranks): (Vec<_>, _) = (devices.collect(), ranks.unwrap_or_default());
-        match ranks.is_empty() || ranks.iter().sum::<usize>() == devices.len() {
+        let listed = ranks
+            .iter()
+            .try_fold(0usize, |sum, count| sum.checked_add(*count));
+        match ranks.is_empty() || listed == Some(devices.len()) {
             true => Ok((devices, ranks)),
             false => Err(self.damaged(format!(
                 "{ENVIRONMENT} has {} devices, but those of its ranks are {ranks:?}; restore it",
@@ -361,17 +364,14 @@ impl RunDirectory {
     ) -> Result<(), RunError> {
         self.update_config(config)?;
         self.write(ENVIRONMENT, &pretty(environment))?;
-        let choices = match choices {
-            [one] => pretty(one),
-            several => pretty(&several),
-        };
-        self.write_needed(CHOICES, choices)?;
+        self.write_choices(choices)?;
         self.write(CLASSES, &lines(classes))?;
         self.write(METRICS, &format!("{CSV_HEADER}\n"))
     }
 
     /// Writes the configuration, and those of the other files that can be written again and are
-    /// missing or damaged, for a run that resumes from a state. Returns notes on the latter.
+    /// missing or damaged, for a run that resumes from a state; and the environment and the choices of
+    /// a run whose number of ranks has changed. Returns notes on what was missing or damaged.
     ///
     /// # Errors
     /// If writing fails.
@@ -379,10 +379,14 @@ impl RunDirectory {
         &self,
         config: &Config,
         environment: &Environment,
+        choices: Option<&[Choices]>,
         classes: &[String],
     ) -> Result<Vec<String>, RunError> {
         self.update_config(config)?;
-        if self.file(CHOICES).exists() {
+        if let Some(choices) = choices {
+            self.write(ENVIRONMENT, &pretty(environment))?;
+            self.write_choices(choices)?;
+        } else if self.file(CHOICES).exists() {
             let choices = self.read(CHOICES)?;
             self.needed.borrow_mut().insert(CHOICES, choices);
         }
@@ -400,6 +404,14 @@ impl RunDirectory {
         self.write(CLASSES, &text)?;
         notes.push(format!("{CLASSES} {was} and is written again"));
         Ok(notes)
+    }
+
+    fn write_choices(&self, choices: &[Choices]) -> Result<(), RunError> {
+        let text = match choices {
+            [one] => pretty(one),
+            several => pretty(&several),
+        };
+        self.write_needed(CHOICES, text)
     }
 
     fn update_config(&self, config: &Config) -> Result<(), RunError> {

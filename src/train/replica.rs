@@ -17,7 +17,7 @@ use super::evaluate::{EvaluationPass, EvaluationValues, read_metrics};
 use super::input_pipeline::{BatchValues, InputPipeline};
 use super::recipe::Recipe;
 use crate::data::{Batch, EpochKey};
-use crate::engine::{Engine, ValueHandle};
+use crate::engine::{ArenaReader, Engine, ValueHandle};
 use crate::graph::Arena;
 use crate::graph::ops::{METRIC_WORDS, Metrics};
 use crate::model::names;
@@ -114,6 +114,10 @@ impl Replica {
 /// The replicas of a trainer, of which there is at least one.
 pub(super) struct Replicas {
     all: Vec<Replica>,
+    /// With several replicas, what reads their sums of gradients.
+    readers: Vec<ArenaReader>,
+    /// The sums of gradients of all replicas.
+    sums: Vec<f32>,
     ranks: Option<Ranks>,
     /// Number of the first one among the replicas of all ranks.
     first: usize,
@@ -129,7 +133,7 @@ pub(super) struct Replicas {
 
 impl Replicas {
     /// # Errors
-    /// If another rank has failed.
+    /// If another rank has failed, or there is not as much memory of the host.
     pub(super) fn new(all: Vec<Replica>, ranks: Option<&Ranks>) -> Result<Replicas, TrainError> {
         let kind = |replica: &Replica| {
             let engine = &replica.engine;
@@ -141,15 +145,23 @@ impl Replicas {
         let mut placement = (0..all.len(), all.len());
         if let Some(ranks) = ranks {
             let own = serde_json::to_vec(&kinds[0]).expect("plain data");
-            let firsts = ranks.gather(&own)?;
+            let firsts = ranks.all_gather(&own)?;
             are_equal &= firsts.windows(2).all(|pair| pair[0] == pair[1]);
             let equal = ranks.agree(&[are_equal.into()])?;
             are_equal = equal.iter().all(|words| words[0] == 1);
             placement = ranks.placement();
         }
         let (own, total) = placement;
+        let mut readers = Vec::new();
+        if total > 1 {
+            let each = all.iter();
+            let each = each.map(|replica| replica.engine.arena_reader(Arena::Sums));
+            readers = each.collect::<Result<_, _>>()?;
+        }
         Ok(Replicas {
             all,
+            readers,
+            sums: Vec::new(),
             ranks: ranks.cloned(),
             first: own.start,
             total,
@@ -167,11 +179,6 @@ impl Replicas {
     /// The numbers of this trainer's replicas.
     pub(super) fn numbers(&self) -> std::ops::Range<usize> {
         self.first..self.first + self.all.len()
-    }
-
-    /// Whether this trainer is one of several.
-    pub(super) fn has_ranks(&self) -> bool {
-        self.ranks.is_some()
     }
 
     /// The first replica of this trainer. On rank 0 the running statistics of the run are its own.
@@ -194,7 +201,7 @@ impl Replicas {
 
     /// Whether to stop: on all ranks after the same step.
     pub(super) fn stops(&self) -> bool {
-        match self.has_ranks() {
+        match self.ranks.is_some() && self.total > 1 {
             true => self.stop_agreed,
             false => self.stop_asked,
         }
@@ -245,6 +252,10 @@ impl Replicas {
         &mut self,
         epoch: &mut [u32; METRIC_WORDS],
     ) -> Result<Option<(usize, Metrics)>, TrainError> {
+        // Copies of all devices are on their way while the host reads and adds one after another.
+        for (replica, reader) in self.all.iter().zip(&mut self.readers) {
+            replica.engine.start_reading(reader);
+        }
         let mut counts = Vec::new();
         for (number, Replica { engine, values, .. }) in self.all.iter_mut().enumerate() {
             let metrics = read_metrics(engine, values.metrics).await?;
@@ -254,10 +265,17 @@ impl Replicas {
             engine.clear(values.metrics);
             counts.push(metrics);
         }
-        let mut total = self.first().engine.read_arena(Arena::Sums).await?;
-        for other in &self.all[1..] {
-            let sums = other.engine.read_arena(Arena::Sums).await?;
-            ranks::add(&mut total, &sums);
+        let all = self.all.iter().zip(&mut self.readers).enumerate();
+        for (number, (replica, reader)) in all {
+            let sums = &mut self.sums;
+            let take = |own: &[f32]| match number {
+                0 => {
+                    sums.clear();
+                    sums.extend_from_slice(own);
+                }
+                _ => ranks::add(sums, own),
+            };
+            replica.engine.finish_reading(reader, take).await?;
         }
         let step = self.agree_on(counts)?;
         let sum = add(Metrics::from_words(epoch), step);
@@ -267,10 +285,10 @@ impl Replicas {
         }
         *epoch = sum.to_words();
         if let Some(ranks) = &self.ranks {
-            ranks.add(&mut total);
+            ranks.all_reduce(&mut self.sums);
         }
         for replica in &mut self.all {
-            replica.engine.write_arena(Arena::Sums, &total);
+            replica.engine.write_arena(Arena::Sums, &self.sums);
         }
         Ok(None)
     }
@@ -320,7 +338,7 @@ impl Replicas {
         let mut numbers = self.first().engine.read_arena(arena).await?;
         if let Some(ranks) = &self.ranks {
             ranks.agree(&[])?;
-            ranks.copy(&mut numbers);
+            ranks.broadcast_numbers(&mut numbers);
         }
         let own = usize::from(self.first == 0);
         for other in &mut self.all[own..] {

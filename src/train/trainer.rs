@@ -4,6 +4,8 @@
 //! resumes on the same devices, in the same order, with the same kernels computes the same bits as one
 //! that did not stop.
 
+mod divergence;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +16,14 @@ use super::shares::{micro_batches, shares, sizes};
 use super::snapshot::{EpochOrder, Position, Snapshot};
 use super::step_graph::{Mode, StepOptions, step_graph_with, update_graph};
 use super::{Recipe, Totals, TrainError};
-use crate::checkpoint::first_not_finite;
 use crate::data::{EpochKey, Source};
 use crate::engine::{Device, Engine, EngineError, TensorKind, Tensors};
-use crate::graph::ops::{LossScale, METRIC_WORDS, Metrics};
+use crate::graph::ops::{LossScale, METRIC_WORDS};
 use crate::graph::step::Step;
 use crate::graph::{Arena, Graph, Passes, Precision};
 use crate::kernels::Choices;
-use crate::model::{BatchAugmentation, Network, Parameter, ParameterRole, Preprocessing, names};
+use crate::model::{BatchAugmentation, Network, Preprocessing, names};
 use crate::ranks::Ranks;
-use crate::shape::LANES;
 
 /// Options of a [`Trainer`].
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +77,14 @@ pub struct Trainer {
 }
 
 impl Trainer {
+    /// The number of replicas of a run on some devices and, if there are several, on all ranks.
+    ///
+    /// # Panics
+    /// If the ranks do not know their replicas ([`Ranks::set_replicas`]).
+    pub fn replicas(devices: &[Device], ranks: Option<&Ranks>) -> usize {
+        ranks.map_or(devices.len(), |ranks| ranks.placement().1)
+    }
+
     /// All graphs of a run: training on batches, or micro-batches, of each size that occurs, the
     /// update after micro-batches, and evaluation in batches of the largest size. They are the same
     /// for all devices, and for all ranks if there are several.
@@ -85,7 +93,7 @@ impl Trainer {
     /// If a batch is too small for the network.
     ///
     /// # Panics
-    /// If the ranks do not know their replicas ([`Ranks::place`]).
+    /// If the ranks do not know their replicas ([`Ranks::set_replicas`]).
     pub fn graphs(
         devices: &[Device],
         ranks: Option<&Ranks>,
@@ -95,7 +103,7 @@ impl Trainer {
         test: &Arc<dyn Source>,
     ) -> Result<Vec<Graph>, TrainError> {
         let [train, test] = inputs(devices, options, train, test);
-        let replicas = ranks.map_or(devices.len(), |ranks| ranks.placement().1);
+        let replicas = Trainer::replicas(devices, ranks);
         let sizes = options.sizes(train.len(), replicas);
         let mode = match (options.micro_batch, replicas) {
             (None, 1) => Mode::Train,
@@ -131,6 +139,9 @@ impl Trainer {
     ///
     /// # Errors
     /// If a device cannot hold or run them, or another rank fails.
+    ///
+    /// # Panics
+    /// As [`Trainer::graphs`].
     pub fn new(
         devices: &[Device],
         ranks: Option<&Ranks>,
@@ -142,7 +153,7 @@ impl Trainer {
     ) -> Result<Trainer, TrainError> {
         let graphs = Trainer::graphs(devices, ranks, &network, &options, &train, &test)?;
         let [train, test] = inputs(devices, &options, &train, &test);
-        let replicas = ranks.map_or(devices.len(), |ranks| ranks.placement().1);
+        let replicas = Trainer::replicas(devices, ranks);
         let sizes = options.sizes(train.len(), replicas);
         let evaluation_graph = graphs.len() - 1;
         let update_graph = (evaluation_graph > sizes.len()).then_some(sizes.len());
@@ -521,81 +532,6 @@ impl Trainer {
                 let what = format!("the {}", kind.value_name(&name));
                 Err(self.divergence(self.position.step, None, &what))
             }
-        }
-    }
-
-    /// Names the first tensor, in the order of the layers, that has a NaN or an infinity.
-    fn first_bad(&self, tensors: &Tensors) -> Option<String> {
-        let is_bad = |values: &Vec<f32>| first_not_finite(values).is_some();
-        let mut parameters = self.network.parameters().into_iter();
-        let Parameter { name, role, .. } =
-            parameters.find(|parameter| tensors.get(&parameter.name).is_some_and(is_bad))?;
-        let layer = name.rsplit_once('.').map_or(&*name, |(layer, _)| layer);
-        Some(match role {
-            ParameterRole::RunningMean => format!("running mean of {layer}"),
-            ParameterRole::RunningVar => format!("running variance of {layer}"),
-            _ => name,
-        })
-    }
-
-    /// The error of a run in which the metrics of a replica have a NaN or an infinity: where it first
-    /// occurred.
-    ///
-    /// # Errors
-    /// If the device fails.
-    async fn diverged(&self, replica: usize, metrics: &Metrics) -> Result<TrainError, TrainError> {
-        // All its batches of the epoch so far, as step and micro-batch.
-        let mut batches: Vec<(u32, u32)> = (0..self.position.step)
-            .flat_map(|step| {
-                let all = self.micro_batches(self.batch_at(step));
-                let replica = self.replicas.numbers().start + replica;
-                let before = all[..replica].iter().map(Vec::len).sum::<usize>() as u32;
-                let own = before + 1..=before + all[replica].len() as u32;
-                own.map(move |batch| (step + 1, batch))
-            })
-            .collect();
-        let halted = metrics.halted as usize;
-        let tensor = |vector: u32| {
-            let bytes = 4 * LANES as u64;
-            self.network.tensor_at(u64::from(vector - 1) * bytes).name
-        };
-        let (later, in_loss, what) = match (metrics.gradient, metrics.update) {
-            (0, 0) => {
-                let weights = TensorKind::Weights;
-                let engine = self.engine_of(replica);
-                let weights = engine.read_tensors(&self.network, weights).await?;
-                let what = self.first_bad(&weights).unwrap_or_else(|| {
-                    let classifier = self.network.head.last().map(|layer| &layer.name);
-                    format!(
-                        "loss of the logits of {}",
-                        classifier.expect("a classifier")
-                    )
-                });
-                (halted.saturating_sub(1), true, what)
-            }
-            (0, vector) => (halted, false, format!("update of {}", tensor(vector))),
-            (vector, _) => (halted, false, format!("gradient of {}", tensor(vector))),
-        };
-        let what = match self.replicas.total() {
-            1 => what,
-            _ => format!("{what} on {}", self.engine_of(replica).device().selector()),
-        };
-        batches.truncate(batches.len().saturating_sub(later));
-        let (step, batch) = batches.last().copied().unwrap_or((self.position.step, 1));
-        let micro_batch = self.options.micro_batch.and(in_loss.then_some(batch));
-        Ok(self.divergence(step, micro_batch, &format!("the {what}")))
-    }
-
-    fn divergence(&self, step: u32, micro_batch: Option<u32>, what: &str) -> TrainError {
-        let hint = match self.options.passes.precision {
-            Precision::F16 => " (half precision overflows above 65504; try --precision f32)",
-            Precision::F32 => "",
-        };
-        TrainError::Diverged {
-            epoch: self.position.epoch,
-            step,
-            micro_batch,
-            what: format!("{what} is NaN or infinite{hint}"),
         }
     }
 }

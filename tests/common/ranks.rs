@@ -27,7 +27,7 @@ impl Transport for Channels {
         format!("host{}", self.rank)
     }
 
-    fn exchange(&mut self, sent: &[&[u32]], received: &mut [Vec<u32>]) {
+    fn exchange(&mut self, sent: &[&[u32]], received: &mut [Vec<u32>], _: &dyn Fn(usize) -> u8) {
         sleep(self.pause);
         for (rank, words) in sent.iter().enumerate() {
             if rank != self.rank && !words.is_empty() {
@@ -64,12 +64,13 @@ pub fn on_ranks<T: Send>(count: usize, work: impl Fn(&Ranks) -> T + Sync) -> Vec
             .map(|(rank, (senders, receivers))| {
                 scope.spawn(move || {
                     let pause = Duration::from_millis((7 * rank as u64) % 5);
-                    work(&Ranks::new(Channels {
+                    let channels = Channels {
                         rank,
                         senders,
                         receivers,
                         pause,
-                    }))
+                    };
+                    work(&Ranks::new(channels, Box::new(|_, _| 1)))
                 })
             })
             .collect();

@@ -30,7 +30,7 @@ fn sums_are_added_in_the_order_of_the_ranks() {
             let found = on_ranks(count, |ranks| {
                 ranks.agree(&[]).unwrap();
                 let mut own = numbers(ranks.rank(), length);
-                ranks.add(&mut own);
+                ranks.all_reduce(&mut own);
                 own
             });
             for own in found {
@@ -50,10 +50,10 @@ fn all_ranks_get_copies_texts_and_words() {
         let rank = ranks.rank();
         let words = ranks.agree(&[rank as u32, 7]).unwrap();
         let mut copy = numbers(rank, 10);
-        ranks.copy(&mut copy);
-        let texts = ranks.gather(&b"abcdefgh"[..3 * rank]).unwrap();
+        ranks.broadcast_numbers(&mut copy);
+        let texts = ranks.all_gather(&b"abcdefgh"[..3 * rank]).unwrap();
         let sent = ranks.broadcast(format!("from {rank}").as_bytes()).unwrap();
-        ranks.place(rank + 1).unwrap();
+        ranks.set_replicas(rank + 1).unwrap();
         (words, copy, texts, sent, ranks.placement())
     });
     for (rank, (words, copy, texts, sent, placement)) in found.into_iter().enumerate() {
@@ -74,7 +74,7 @@ fn a_failure_reaches_all_ranks() {
         1 => ranks.fail(4, Some("no data")),
         3 => ranks.fail(7, None),
         _ => {
-            let failure = ranks.gather(b"text").unwrap_err();
+            let failure = ranks.all_gather(b"text").unwrap_err();
             assert_eq!(ranks.agree(&[]).unwrap_err(), failure);
             assert_eq!(ranks.fail(1, Some("later")), failure);
             failure
@@ -120,7 +120,7 @@ fn ranks_equal_one_process_with_their_devices() {
             let run = Run::random(8, 17, 8);
             let found = on_ranks(counts.len(), |ranks| {
                 let own = vec![device.clone(); counts[ranks.rank()]];
-                ranks.place(own.len()).unwrap();
+                ranks.set_replicas(own.len()).unwrap();
                 let mut trainer = run.trainer_of(&own, Some(ranks), &run.start());
                 assert_eq!(trainer.shares().sum::<usize>(), 8);
                 epochs(&mut trainer, 2)
@@ -152,7 +152,7 @@ fn ranks_on_different_devices_keep_the_same_parameters() {
             0 => Device::cpu(),
             _ => Device::Reference,
         };
-        ranks.place(1).unwrap();
+        ranks.set_replicas(1).unwrap();
         let mut trainer = run.trainer_of(&[own], Some(ranks), &run.start());
         epochs(&mut trainer, 2)
     });
@@ -173,7 +173,7 @@ fn ranks_stop_together_and_resume_in_other_numbers() {
     let device = &Device::cpu();
     let run = Run::random(8, 24, 8);
     let stopped = on_ranks(2, |ranks| {
-        ranks.place(1).unwrap();
+        ranks.set_replicas(1).unwrap();
         let own = std::slice::from_ref(device);
         let mut trainer = run.trainer_of(own, Some(ranks), &run.start());
         pollster::block_on(async {
@@ -192,7 +192,7 @@ fn ranks_stop_together_and_resume_in_other_numbers() {
     assert_eq!(stopped[0].position.totals().images, 16);
     for count in [1, 4] {
         let found = on_ranks(count, |ranks| {
-            ranks.place(1).unwrap();
+            ranks.set_replicas(1).unwrap();
             let own = std::slice::from_ref(device);
             let ranks = (count > 1).then_some(ranks);
             let mut trainer = run.trainer_of(own, ranks, &stopped[0]);
@@ -213,7 +213,7 @@ fn the_failure_of_a_rank_ends_the_others() {
     let run = Run::random(8, 24, 8);
     for in_evaluation in [false, true] {
         let found = on_ranks(3, |ranks| {
-            ranks.place(1).unwrap();
+            ranks.set_replicas(1).unwrap();
             let own = std::slice::from_ref(device);
             let mut trainer = run.trainer_of(own, Some(ranks), &run.start());
             pollster::block_on(trainer.step()).unwrap();

@@ -19,8 +19,16 @@ use crate::run::{Config, parse_toml, unknown_key};
 use crate::text::{printable, printable_path};
 use crate::train::Schedule;
 
-/// Flags that say where others come from, and those of a resumed run, which has its own file.
-const NOT_IN_FILES: [&str; 5] = ["config", "print-config", "resume", "allow", "help"];
+/// Flags that say where others come from, those of a resumed run, which has its own file, and what is
+/// used before a file is read.
+const NOT_IN_FILES: [&str; 6] = [
+    "config",
+    "print-config",
+    "resume",
+    "allow",
+    "help",
+    "rank-timeout",
+];
 
 /// Flags of a file that a flag of another name replaces: those that cannot be given with it, and
 /// those that say more of what it replaces.

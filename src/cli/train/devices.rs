@@ -4,9 +4,9 @@ use clap::Args;
 
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
+use super::ranks::PATIENCE;
 use crate::engine::{Device, DeviceKind};
 use crate::gpu::adapter;
-use crate::ranks::Ranks;
 use crate::run::{Config, RecordedDevice};
 use crate::text::printable;
 
@@ -27,10 +27,15 @@ pub(super) struct DevicesArgs {
         conflicts_with = "device"
     )]
     pub(super) devices: Vec<String>,
-    /// Under `mpirun` or `srun`: end all processes when one has not answered for so many seconds
-    /// [default: 600]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", help = timeout_help(), value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) rank_timeout: Option<u64>,
+}
+
+fn timeout_help() -> String {
+    format!(
+        "Under `mpirun` or `srun`: end all processes when one has not answered for so many seconds \
+         [default: {PATIENCE}]"
+    )
 }
 
 impl DevicesArgs {
@@ -86,71 +91,73 @@ impl DevicesArgs {
     }
 
     /// Opens the devices and prints which and why. A resumed run has those that it recorded, unless
-    /// others are named. Ranks on one machine divide a list among them; without one, each has a
-    /// graphics card of its own as far as there are any.
+    /// others are named. Ranks on one machine, of which this is the given one of so many, divide a list
+    /// among them; without one, each has a graphics card of its own as far as there are any.
     ///
     /// # Errors
     /// If one of them cannot be opened, an adapter is there twice and not by its name, or the list
-    /// cannot be divided; if another rank fails.
+    /// cannot be divided.
     pub(super) fn open(
         &self,
         flags: &DeviceArgs,
         recorded: &[RecordedDevice],
-        ranks: Option<&Ranks>,
+        local: Option<(usize, usize)>,
     ) -> Result<Vec<Device>, CliError> {
-        let place = ranks.map(Ranks::on_machine).transpose()?;
-        let devices = match &self.devices[..] {
+        let own = own_part(&self.devices, local)?;
+        let devices = match own {
             [] if flags.is_automatic() && recorded.len() > 1 => {
                 let again = recorded.iter();
                 let again = again.map(|device| flags.open_again(Some(device)));
                 again.collect::<Result<Vec<_>, _>>()?
             }
-            [] => match place.filter(|_| flags.is_automatic() && recorded.is_empty()) {
-                Some((own, _)) => vec![open_own(flags, own)?],
+            [] => match local.filter(|_| flags.is_any() && recorded.is_empty()) {
+                Some((rank, _)) => vec![open_own(flags, rank)?],
                 None => vec![flags.open_again(recorded.first())?],
             },
-            [all] if is_all(all) => open_all(flags, place)?,
+            [all] if is_all(all) => open_all(flags, local)?,
             list => {
-                let opened = own_part(list, place)?
-                    .iter()
-                    .map(|device| flags.listed(device).open());
+                let opened = list.iter().map(|device| flags.listed(device).open());
                 opened.collect::<Result<Vec<_>, _>>()?
             }
         };
-        self.check_opened(&devices)?;
-        let own: Vec<RecordedDevice> = devices.iter().map(RecordedDevice::of).collect();
-        if own.len().max(recorded.len()) > 1 && !recorded.is_empty() && own != recorded {
-            flags.say(&format!(
-                "note: the run was started on {} and continues on {}; its results differ from \
-                 those of a run that did not stop",
-                list(recorded),
-                list(&own)
-            ));
-        }
+        check_opened(own, &devices)?;
         Ok(devices)
     }
+}
 
-    /// Checks that an adapter is there more than once only by its name.
-    fn check_opened(&self, devices: &[Device]) -> Result<(), CliError> {
-        for (place, device) in devices.iter().enumerate() {
-            let index = |device: &Device| device.description().map(|adapter| adapter.index);
-            let Some(own) = index(device) else { continue };
-            let is_same = |other: &Device| index(other) == Some(own);
-            let Some(earlier) = devices[..place].iter().position(is_same) else {
-                continue;
-            };
-            if let [Some(first), Some(second)] = [earlier, place].map(|at| self.devices.get(at))
-                && first != second
-            {
-                return Err(CliError::Usage(format!(
-                    "--devices {first},{second}: both are {}; to run two replicas on it, give the \
-                     same name twice",
-                    printable(&device.name())
-                )));
-            }
+/// Checks that an adapter is there more than once only by its name, as in the list of names.
+fn check_opened(names: &[String], devices: &[Device]) -> Result<(), CliError> {
+    for (place, device) in devices.iter().enumerate() {
+        let index = |device: &Device| device.description().map(|adapter| adapter.index);
+        let Some(own) = index(device) else { continue };
+        let is_same = |other: &Device| index(other) == Some(own);
+        let Some(earlier) = devices[..place].iter().position(is_same) else {
+            continue;
+        };
+        if let [Some(first), Some(second)] = [earlier, place].map(|at| names.get(at))
+            && first != second
+        {
+            return Err(CliError::Usage(format!(
+                "--devices {first},{second}: both are {}; to run two replicas on it, give the \
+                 same name twice",
+                printable(&device.name())
+            )));
         }
-        Ok(())
     }
+    Ok(())
+}
+
+/// A note if a resumed run, with several devices, has others than it recorded.
+pub(super) fn changed(recorded: &[RecordedDevice], now: &[RecordedDevice]) -> Option<String> {
+    let several = now.len().max(recorded.len()) > 1 && !recorded.is_empty();
+    (several && now != recorded).then(|| {
+        format!(
+            "note: the run was started on {} and continues on {}; its results differ from those of \
+             a run that did not stop",
+            list(recorded),
+            list(now)
+        )
+    })
 }
 
 fn is_all(device: &str) -> bool {
@@ -165,8 +172,8 @@ fn list(devices: &[RecordedDevice]) -> String {
 
 /// The part of a list that a rank has, which is the given one of so many on its machine: all of a list
 /// of one, which they share.
-fn own_part<T>(list: &[T], place: Option<(usize, usize)>) -> Result<&[T], CliError> {
-    match place {
+fn own_part<T>(list: &[T], local: Option<(usize, usize)>) -> Result<&[T], CliError> {
+    match local {
         Some((own, count)) if list.len() > 1 => {
             let each = list.len() / count;
             match each * count == list.len() {
@@ -194,7 +201,7 @@ fn cards(flags: &DeviceArgs) -> (Vec<DeviceArgs>, Vec<String>) {
 }
 
 /// Opens every graphics card, or the part of a rank.
-fn open_all(flags: &DeviceArgs, place: Option<(usize, usize)>) -> Result<Vec<Device>, CliError> {
+fn open_all(flags: &DeviceArgs, local: Option<(usize, usize)>) -> Result<Vec<Device>, CliError> {
     let (cards, found) = cards(flags);
     if cards.is_empty() {
         return Err(CliError::Device(format!(
@@ -206,7 +213,7 @@ fn open_all(flags: &DeviceArgs, place: Option<(usize, usize)>) -> Result<Vec<Dev
             }
         )));
     }
-    let own = own_part(&cards, place)?;
+    let own = own_part(&cards, local)?;
     own.iter().map(DeviceArgs::open).collect()
 }
 
@@ -215,7 +222,7 @@ fn open_own(flags: &DeviceArgs, rank: usize) -> Result<Device, CliError> {
     let (cards, _) = cards(flags);
     match cards.is_empty() {
         true => flags.open(),
-        false => cards[rank % cards.len()].open(),
+        false => cards[rank % cards.len()].of_rank(rank).open(),
     }
 }
 

@@ -14,7 +14,7 @@ use super::super::error::CliError;
 use super::args::Args;
 use super::limits::{MicroBatch, Recompute};
 use super::plan::Plan;
-use super::{options, sources};
+use super::{options, ranks, sources};
 use crate::engine::{Device, Engine, EngineError};
 use crate::kernels::LowerError;
 use crate::memory::{available, bytes};
@@ -52,7 +52,8 @@ pub(super) fn check(args: &Args) -> Result<(), CliError> {
     }
 }
 
-/// Chooses what the flags leave open for a new run, and says what and why. Returns the memory to
+/// Chooses what the flags leave open for a new run, and says what and why; `neighbours` is the number
+/// of processes of the run on this machine, among which its memory is divided. Returns the memory to
 /// which the run is limited, if anything was left open.
 ///
 /// # Errors
@@ -62,6 +63,7 @@ pub(super) fn choose(
     plan: &mut Plan,
     devices: &[Device],
     ranks: Option<&Ranks>,
+    neighbours: usize,
 ) -> Result<Option<u64>, CliError> {
     let [micro_batch, recompute] = is_auto(args);
     if !micro_batch && !recompute {
@@ -69,11 +71,11 @@ pub(super) fn choose(
     }
     let memory = match args.files.memory {
         Some(memory) => memory,
-        None => default_memory(devices, &args.device)?,
+        None => default_memory(devices, neighbours, &args.device)?,
     };
     let [train, _] = sources(plan)?;
     let batch = plan.config.recipe.batch_size.min(train.len());
-    let replicas = ranks.map_or(devices.len(), |ranks| ranks.placement().1);
+    let replicas = Trainer::replicas(devices, ranks);
     let batch = batch.div_ceil(replicas);
     let sizes: Vec<Option<usize>> = match micro_batch {
         true => (1..batch)
@@ -138,6 +140,18 @@ pub(super) fn choose(
     }))
 }
 
+/// Takes over what the ranks have chosen, each for its own devices: what fits all of them.
+///
+/// # Errors
+/// If another rank has failed.
+pub(super) fn agree(plan: &mut Plan, ranks: Option<&Ranks>) -> Result<(), CliError> {
+    let own = (plan.config.micro_batch, plan.config.recompute);
+    let all = ranks::gather(ranks, vec![own])?;
+    plan.config.micro_batch = all.iter().filter_map(|(images, _)| *images).min();
+    plan.config.recompute = all.iter().any(|(_, recompute)| *recompute);
+    Ok(())
+}
+
 /// Checks that a run keeps the limit, whose measured kernels may need more than the built-in ones.
 ///
 /// # Errors
@@ -193,12 +207,16 @@ fn needed(
 }
 
 /// Three quarters of what the process can still use, for devices in its memory.
-fn default_memory(devices: &[Device], log: &DeviceArgs) -> Result<u64, CliError> {
+fn default_memory(
+    devices: &[Device],
+    neighbours: usize,
+    log: &DeviceArgs,
+) -> Result<u64, CliError> {
     let other = devices.iter().find(|device| !device.uses_host_memory());
     match (other, available()) {
         (None, Some(available)) => {
             log.say(&format!("memory: {} are available", bytes(available)));
-            Ok(available / 4 * 3)
+            Ok(available / 4 * 3 / neighbours as u64)
         }
         (other, _) => Err(CliError::Usage(format!(
             "{} does not tell how much memory it has; give what may be used with --memory, as in \

@@ -11,36 +11,33 @@ mod limits;
 mod memory;
 mod plan;
 mod ranks;
+mod recorded;
 mod resume;
 mod retry;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(super) use args::Args;
-use serde::{Deserialize, Serialize};
 
 use super::error::CliError;
 use super::fitting::{SMALLER, fitting};
 use super::output::print_line;
 use super::signals::Signals;
-use super::tuning::{Tune, complete};
 use crate::data::{DatasetKind, Source, shapes};
-use crate::engine::{Device, Engine, Tuner};
+use crate::engine::{Device, Engine};
 use crate::graph::Graph;
 use crate::kernels::Choices;
 use crate::ranks::Ranks;
-use crate::run::{
-    Config, DeviceEnvironment, Environment, RecordedDevice, RunDirectory, SavedState,
-};
+use crate::run::{Config, Environment, RecordedDevice, RunDirectory, SavedState};
 use crate::text::{name_of, printable_path};
 use crate::train::{Options, SaveInterval, Session, SessionOptions, Snapshot, TrainError, Trainer};
-use config::{Allowed, RANKS, new_config};
+use config::{Allowed, new_config};
 use driver::{Recorder, drive};
 use introduction::introduce;
 use plan::{Plan, Start, prepare};
 use ranks::leads;
+use recorded::{Recorded, Used, choose};
 use resume::{complete_save, end, load};
 use retry::with_retries;
 
@@ -59,24 +56,31 @@ struct Progress {
 /// # Errors
 /// See [`CliError`]; what was saved is kept in every case.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
-    let mut args = config_file::read(args)?;
-    args.check()?;
-    memory::check(&args)?;
-    if args.files.print_config {
-        return print_config(&args);
-    }
     match ranks::launch(&args)? {
-        None => train(&args, None),
+        None => train(args, None),
         Some(ranks) => {
-            args.device.quiet |= ranks.rank() > 0;
-            let result = train(&args, Some(&ranks));
+            let result = train(args, Some(&ranks));
             ranks::end(&ranks, result)
         }
     }
 }
 
 /// Trains, on one of several ranks if there are any.
-fn train(args: &Args, ranks: Option<&Ranks>) -> Result<(), CliError> {
+fn train(args: Args, ranks: Option<&Ranks>) -> Result<(), CliError> {
+    let mut args = config_file::read(args)?;
+    args.check()?;
+    memory::check(&args)?;
+    if args.files.print_config {
+        return match leads(ranks) {
+            true => print_config(&args),
+            false => Ok(()),
+        };
+    }
+    if let Some(ranks) = ranks {
+        ranks::greet(ranks, &args)?;
+        args.device.follower = Some(ranks.rank()).filter(|rank| *rank > 0);
+    }
+    let args = &args;
     let allowed = Allowed::new(args)?;
     let mut progress = Progress::default();
     if let Some(path) = &args.files.resume
@@ -122,50 +126,37 @@ fn attempt(
 ) -> Result<(), CliError> {
     let is_resumed = directory.is_some() || args.files.resume.is_some();
     let (config, state) = match is_resumed {
-        true => match resume(args, allowed, ranks, directory.as_ref(), decided.take())? {
+        true => match resume(args, allowed, ranks, directory.as_ref(), decided.clone())? {
             Some(resumed) => resumed,
             None => return Ok(()),
         },
         false => (new_config(args)?, None),
     };
     let mut plan = prepare(args, allowed, config, is_resumed, state)?;
-    if let Some(ranks) = ranks {
-        ranks::compare(ranks, &plan.config, &plan.dataset, plan.data)?;
-    }
+    ranks::compare(ranks, &plan)?;
     devices::check_shares(&plan.config, args.several.devices.len())?;
-    plan.notes.iter().for_each(|note| args.device.say(note));
+    if leads(ranks) {
+        plan.notes.iter().for_each(|note| args.device.say(note));
+    }
     *decided = Some(plan.config.clone());
     let recorded = ranks::share(ranks, || Recorded::read(args, &plan, directory.as_ref()))?;
     recorded.check_ranks(allowed, ranks)?;
-    let flags = match recorded.choices.iter().any(Choices::need_matrices) {
-        true => args.device.with_matrix_units(),
-        false => args.device.clone(),
-    };
-    let devices = args
-        .several
-        .open(&flags, recorded.devices_of(ranks), ranks)?;
-    if let Some(ranks) = ranks {
-        ranks.place(devices.len())?;
-    }
-    let replicas = ranks.map_or(devices.len(), |ranks| ranks.placement().1);
-    devices::check_shares(&plan.config, replicas)?;
-    if let [device] = &devices[..] {
-        args.check_device(&args.device.opened(device))?;
-    }
+    let local = ranks.map(Ranks::local_rank).transpose()?;
+    let devices = open(args, &plan, &recorded, ranks, local)?;
     let mut limit = None;
     if !is_resumed {
-        let chosen = ranks::share(ranks, || {
-            let limit = memory::choose(args, &mut plan, &devices, ranks)?;
-            Ok((limit, plan.config.clone()))
-        })?;
-        (limit, plan.config) = chosen;
+        let neighbours = local.map_or(1, |(_, count)| count);
+        limit = memory::choose(args, &mut plan, &devices, ranks, neighbours)?;
+        memory::agree(&mut plan, ranks)?;
         *decided = Some(plan.config.clone());
     }
-    let trainer = build(args, &plan, &devices, ranks, is_resumed, recorded)?;
+    let trainer = build(args, &plan, &devices, ranks, is_resumed, &recorded)?;
     memory::check_built(&trainer, limit)?;
     let used = ranks::gather(ranks, Used::of(&trainer))?;
     let run = match leads(ranks) {
-        true => Some(begin(args, &plan, used, ranks, &trainer, directory)?),
+        true => Some(begin(
+            args, &plan, used, &recorded, ranks, &trainer, directory,
+        )?),
         false => None,
     };
     if let Some(run) = run {
@@ -191,15 +182,43 @@ fn attempt(
         Start::Saved(_, best) => Session::resume(trainer, *best, options, clock),
         Start::Random | Start::Weights(_) => Session::start(trainer, options, clock),
     };
-    match (run, ranks) {
-        (Some(run), _) => {
+    match run {
+        Some(run) => {
             let (json, processes) = (args.files.json, ranks.map_or(1, Ranks::count));
             let recorder = Recorder::new(&plan, run, &args.device, signals, json, processes);
             drive(session, recorder)
         }
-        (None, Some(ranks)) => ranks::follow(session, &plan, signals, ranks),
-        (None, None) => unreachable!("a process of its own leads"),
+        None => ranks::follow(session, &plan, signals, &args.device),
     }
+}
+
+/// Opens the devices of this process.
+fn open(
+    args: &Args,
+    plan: &Plan,
+    recorded: &Recorded,
+    ranks: Option<&Ranks>,
+    local: Option<(usize, usize)>,
+) -> Result<Vec<Device>, CliError> {
+    let flags = match recorded.choices.iter().any(Choices::need_matrices) {
+        true => args.device.with_matrix_units(),
+        false => args.device.clone(),
+    };
+    let devices = args
+        .several
+        .open(&flags, recorded.devices_of(ranks), local)?;
+    if let Some(ranks) = ranks {
+        ranks.set_replicas(devices.len())?;
+    }
+    let all = ranks::gather(ranks, devices.iter().map(RecordedDevice::of).collect())?;
+    if let Some(note) = devices::changed(&recorded.devices, &all).filter(|_| leads(ranks)) {
+        args.device.say(&note);
+    }
+    devices::check_shares(&plan.config, Trainer::replicas(&devices, ranks))?;
+    if let [device] = &devices[..] {
+        args.check_device(&args.device.opened(device))?;
+    }
+    Ok(devices)
 }
 
 /// The configuration and the state with which a run resumes, on all ranks; `None` if the run has
@@ -252,119 +271,6 @@ fn resume(
     Ok(Some((config, state)))
 }
 
-/// What was decided before the devices are opened, by a run that resumes or by another one: their
-/// kernels, and which devices those were.
-#[derive(Default, Serialize, Deserialize)]
-struct Recorded {
-    /// One table for each device.
-    choices: Vec<Choices>,
-    /// The devices of a run that resumes.
-    devices: Vec<RecordedDevice>,
-    /// The devices of each rank, if there were several.
-    ranks: Vec<usize>,
-    /// Whether a run that resumes has begun to train.
-    has_begun: bool,
-}
-
-impl Recorded {
-    /// Reads what the run has recorded, else the kernels of `--choices`.
-    fn read(
-        args: &Args,
-        plan: &Plan,
-        directory: Option<&RunDirectory>,
-    ) -> Result<Recorded, CliError> {
-        let (devices, ranks) = match directory {
-            Some(run) => run.devices()?,
-            None => Default::default(),
-        };
-        let choices = recorded_choices(args, plan, directory)?;
-        Ok(Recorded {
-            choices: choices.unwrap_or_default(),
-            has_begun: !devices.is_empty(),
-            devices,
-            ranks,
-        })
-    }
-
-    /// Compares the number of ranks with that of the run.
-    ///
-    /// # Errors
-    /// If they differ, unless that is allowed.
-    fn check_ranks(&self, allowed: &Allowed<'_>, ranks: Option<&Ranks>) -> Result<(), CliError> {
-        let (before, now) = (self.ranks.len().max(1), ranks.map_or(1, Ranks::count));
-        if !self.has_begun || before == now || allowed.has(RANKS) {
-            return Ok(());
-        }
-        let processes = |count| match count {
-            1 => "one process".to_owned(),
-            count => format!("{count} processes"),
-        };
-        Err(CliError::Usage(format!(
-            "the run was started by {} and is resumed by {}, which divide batches differently; \
-             start as many, or accept other results with --allow {RANKS}",
-            processes(before),
-            processes(now)
-        )))
-    }
-
-    /// The devices that a rank had, or those that it may take in their place.
-    fn devices_of(&self, ranks: Option<&Ranks>) -> &[RecordedDevice] {
-        let (rank, count) = ranks.map_or((0, 1), |ranks| (ranks.rank(), ranks.count()));
-        if self.ranks.len().max(1) != count {
-            return match self.devices.windows(2).all(|pair| pair[0] == pair[1]) {
-                true => &self.devices[..self.devices.len().min(1)],
-                false => &[],
-            };
-        }
-        let Some(own) = self.ranks.get(rank) else {
-            return &self.devices;
-        };
-        let first: usize = self.ranks[..rank].iter().sum();
-        &self.devices[first..first + own]
-    }
-
-    /// The table of a device; a device that was not there has that of the first.
-    fn of(&self, device: &Device) -> Choices {
-        let own = RecordedDevice::of(device);
-        let at = self.devices.iter().position(|other| *other == own);
-        let own = at.and_then(|at| self.choices.get(at));
-        own.or(self.choices.first()).cloned().unwrap_or_default()
-    }
-}
-
-/// The kernels that are decided before the devices are opened, one table for each: those that the run
-/// has recorded, else those of `--choices`.
-fn recorded_choices(
-    args: &Args,
-    plan: &Plan,
-    directory: Option<&RunDirectory>,
-) -> Result<Option<Vec<Choices>>, CliError> {
-    let own = match directory {
-        Some(run) => run.choices()?,
-        None => None,
-    };
-    let missing = |path: &Path, advice: &str| {
-        let path = printable_path(path);
-        CliError::Checkpoint(format!("{path} has no choices.json; {advice}"))
-    };
-    match (own, &args.files.choices, directory) {
-        (Some(own), ..) => Ok(Some(own)),
-        (None, Some(other), _) => match RunDirectory::open(other)?.choices()? {
-            None => Err(missing(
-                other,
-                "give the directory of a run that has begun to train",
-            )),
-            choices => Ok(choices),
-        },
-        (None, None, Some(run)) if plan.start.is_saved() => Err(missing(
-            run.path(),
-            "without it the results would differ; restore it, or copy that of a run with the same \
-             kernels",
-        )),
-        (None, None, _) => Ok(None),
-    }
-}
-
 /// The images of a run: for training and for testing.
 fn sources(plan: &Plan) -> Result<[&Arc<dyn Source>; 2], CliError> {
     let train = plan.dataset.train.as_ref();
@@ -392,14 +298,14 @@ fn build(
     devices: &[Device],
     ranks: Option<&Ranks>,
     is_resumed: bool,
-    recorded: Recorded,
+    recorded: &Recorded,
 ) -> Result<Trainer, CliError> {
     let options = options(args, &plan.config, plan);
     let [train, test] = sources(plan)?;
     let network = &plan.network;
     let graphs = |options: &_| Trainer::graphs(devices, ranks, network, options, train, test);
     let trainer = graphs(&options).and_then(|graphs| {
-        let choices = choose(args, devices, ranks, is_resumed, &recorded, &graphs)?;
+        let choices = choose(args, devices, ranks, is_resumed, recorded, &graphs)?;
         let mut choices = choices.into_iter();
         Trainer::new(
             devices,
@@ -412,7 +318,7 @@ fn build(
         )
     });
     let mut trainer = trainer.map_err(|error| {
-        let replicas = ranks.map_or(devices.len(), |ranks| ranks.placement().1);
+        let replicas = Trainer::replicas(devices, ranks);
         let share = options
             .recipe
             .batch_size
@@ -438,73 +344,6 @@ fn build(
     };
     trainer.restore(&snapshot);
     Ok(trainer)
-}
-
-/// The kernels of each device: those that were recorded, and measured ones where none were. Rank 0
-/// measures first, and what it has measured serves the same devices of the others.
-fn choose(
-    args: &Args,
-    devices: &[Device],
-    ranks: Option<&Ranks>,
-    is_resumed: bool,
-    recorded: &Recorded,
-    graphs: &[Graph],
-) -> Result<Vec<Choices>, TrainError> {
-    let replicas = ranks.map_or(devices.len(), |ranks| ranks.placement().1);
-    // A resumed run keeps its kernels, so that its results are bit-identical, unless the shares of
-    // its devices have changed.
-    let is_equal = recorded.devices.len().max(1) == replicas;
-    let mut tuner = match is_resumed && !recorded.choices.is_empty() && is_equal {
-        true => Tuner::default(),
-        false => args.tune.tuner(Tune::On),
-    };
-    let mut measured = None;
-    if let Some(ranks) = ranks.filter(|ranks| ranks.rank() > 0) {
-        let bytes = ranks.broadcast(&[])?;
-        let found: Vec<Used> = serde_json::from_slice(&bytes).expect("rank 0 has the same version");
-        measured = Some(found);
-    }
-    let mut choices = Vec::new();
-    for device in devices {
-        let name = device.selector();
-        let same = measured.iter().flatten();
-        let mut same = same.filter(|used| used.device.device == name);
-        let own = match same.next() {
-            Some(used) => used.choices.clone(),
-            None => recorded.of(device),
-        };
-        choices.push(complete(&mut tuner, device, graphs, &own, &args.device)?);
-    }
-    if let Some(ranks) = ranks.filter(|ranks| ranks.rank() == 0) {
-        let used = devices.iter().zip(&choices);
-        let used: Vec<Used> = used.map(|(device, own)| Used::new(device, own)).collect();
-        ranks.broadcast(&serde_json::to_vec(&used).expect("plain data"))?;
-    }
-    Ok(choices)
-}
-
-/// A device of a run, and its kernels.
-#[derive(Serialize, Deserialize)]
-struct Used {
-    device: DeviceEnvironment,
-    choices: Choices,
-}
-
-impl Used {
-    fn new(device: &Device, choices: &Choices) -> Used {
-        Used {
-            device: DeviceEnvironment::new(device),
-            choices: choices.clone(),
-        }
-    }
-
-    /// Those of a trainer.
-    fn of(trainer: &Trainer) -> Vec<Used> {
-        let engines = trainer.engines();
-        engines
-            .map(|engine| Used::new(engine.device(), engine.choices()))
-            .collect()
-    }
 }
 
 /// Adds the largest micro-batch that fits to an error about the device's limits. `share` is the
@@ -540,6 +379,7 @@ fn begin<'a>(
     args: &Args,
     plan: &Plan,
     used: Vec<Used>,
+    recorded: &Recorded,
     ranks: Option<&Ranks>,
     trainer: &Trainer,
     directory: &'a mut Option<RunDirectory>,
@@ -563,10 +403,16 @@ fn begin<'a>(
         .map(|used| (used.device, used.choices))
         .unzip();
     let choices: Vec<Choices> = choices;
-    let environment = Environment::new(devices, ranks.map(Ranks::replicas).unwrap_or_default());
+    let counts = ranks.map(Ranks::replicas).unwrap_or_default();
+    let is_divided = counts.len().max(1) != recorded.ranks.len().max(1);
+    let environment = Environment::new(devices, counts);
     let classes = &plan.description.classes;
     let mut notes = match plan.start.is_saved() {
-        true => run.begin_again(&plan.config, &environment, classes)?,
+        true => {
+            // Another number of ranks was allowed.
+            let choices = is_divided.then_some(&choices[..]);
+            run.begin_again(&plan.config, &environment, choices, classes)?
+        }
         false => {
             run.begin(&plan.config, &environment, &choices, classes)?;
             Vec::new()

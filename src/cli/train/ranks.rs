@@ -5,44 +5,35 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::super::device::DeviceArgs;
 use super::super::error::CliError;
 use super::super::output::{self, print_message};
 use super::super::signals::Signals;
 use super::args::Args;
-use super::plan::Plan;
-use crate::data::Dataset;
-use crate::ranks::Ranks;
+use super::plan::{Plan, Start};
+use crate::ranks::{Failure, Ranks};
+use crate::rng::hash;
 use crate::run::{Config, DataRecord};
 use crate::text::printable;
 use crate::train::{Event, Session};
 
 /// Seconds that a rank may take to answer, unless a flag says otherwise: measuring kernels and reading a
 /// dataset take minutes.
-#[cfg(feature = "mpi")]
-const PATIENCE: u64 = 600;
+pub(super) const PATIENCE: u64 = 600;
 
 /// The ranks of this run; `None` for a process of its own.
 ///
 /// # Errors
 /// If a launcher has started several processes and they cannot train together.
 pub(super) fn launch(args: &Args) -> Result<Option<Ranks>, CliError> {
-    let Some(count) = launched().filter(|count| *count > 1) else {
-        return match args.several.rank_timeout {
-            None => Ok(None),
-            Some(_) => Err(CliError::Usage(
-                "--rank-timeout is for several processes, which `mpirun` or `srun` starts; leave \
-                 it out"
-                    .to_owned(),
-            )),
-        };
-    };
-    if args.files.retry > 0 {
-        return Err(CliError::Usage(format!(
-            "--retry opens a lost adapter again, which {count} processes cannot do together; leave \
-             it out, and start them again with --resume"
-        )));
+    match launched().filter(|count| *count > 1) {
+        Some(count) => start(args, count).map(Some),
+        None if args.several.rank_timeout.is_some() => Err(CliError::Usage(
+            "--rank-timeout is for several processes, which `mpirun` or `srun` starts; leave it out"
+                .to_owned(),
+        )),
+        None => Ok(None),
     }
-    start(args, count).map(Some)
 }
 
 /// The number of processes that a launcher has started together with this one.
@@ -58,21 +49,30 @@ fn launched() -> Option<usize> {
 fn start(args: &Args, count: usize) -> Result<Ranks, CliError> {
     use std::time::Duration;
 
+    use crate::ranks::Transport;
     use crate::ranks::mpi::Mpi;
 
-    let patience = Duration::from_secs(args.several.rank_timeout.unwrap_or(PATIENCE));
-    let on_silence = move |rank| {
+    let seconds = args.several.rank_timeout.unwrap_or(PATIENCE);
+    let on_silence = move |rank: usize, own: Option<&Failure>| {
+        if let Some(failure) = own {
+            print_error(failure.clone());
+        }
         print_message(&format!(
-            "error: rank {rank} has not answered for {} s, so all {count} processes end; continue \
-             from the last save with --resume",
-            patience.as_secs()
+            "error: rank {rank} has not answered for {seconds} s, so all {count} processes end; \
+             continue from the last save with --resume"
         ));
         output::finish();
-        1
+        own.map_or(1, |failure| failure.code)
     };
-    let transport = Mpi::start(patience, on_silence);
+    let transport = Mpi::start(Duration::from_secs(seconds));
     let transport = transport.map_err(|error| CliError::Failed(format!("MPI: {error}")))?;
-    Ok(Ranks::new(transport))
+    match transport.count() {
+        found if found == count => Ok(Ranks::new(transport, Box::new(on_silence))),
+        found => Err(CliError::Failed(format!(
+            "the launcher has started {count} processes, but MPI knows of {found}: it belongs to \
+             another MPI than the one that this program was built with; use that one's"
+        ))),
+    }
 }
 
 #[cfg(not(feature = "mpi"))]
@@ -81,6 +81,38 @@ fn start(_: &Args, count: usize) -> Result<Ranks, CliError> {
         "a launcher has started {count} processes, and this program was built without MPI; build it \
          with `cargo install --path . --features mpi`"
     )))
+}
+
+/// Compares what must be the same on all ranks before they send each other anything else: the version,
+/// and whether a run is resumed.
+///
+/// # Errors
+/// If something differs, or a flag cannot be used.
+pub(super) fn greet(ranks: &Ranks, args: &Args) -> Result<(), CliError> {
+    if args.files.retry > 0 {
+        return Err(CliError::Usage(format!(
+            "--retry opens a lost adapter again, which {} processes cannot do together; leave it \
+             out, and start them again with --resume",
+            ranks.count()
+        )));
+    }
+    let what = match args.files.resume.is_some() {
+        true => "resumes a run",
+        false => "starts a run",
+    };
+    let own = format!("pyr-wgpu {}, which {what}", env!("CARGO_PKG_VERSION"));
+    let all = ranks.all_gather(own.as_bytes())?;
+    let all = all.iter().map(|text| String::from_utf8_lossy(text));
+    let mut all = all.map(|text| printable(&text)).enumerate();
+    let Some((_, first)) = all.next() else {
+        return Ok(());
+    };
+    match all.find(|(_, other)| *other != first) {
+        None => Ok(()),
+        Some((rank, other)) => Err(CliError::Usage(format!(
+            "rank 0 is {first}, and rank {rank} is {other}; start the same on all machines"
+        ))),
+    }
 }
 
 /// Whether this process reads and writes the run directory.
@@ -99,13 +131,19 @@ pub(super) fn end(ranks: &Ranks, result: Result<(), CliError>) -> Result<(), Cli
         },
     };
     let code = failure.code;
-    if let (0, Some(text)) = (ranks.rank(), CliError::from(failure).message()) {
-        print_message(&format!("error: {text}"));
+    if ranks.rank() == 0 {
+        print_error(failure);
         output::finish();
     }
     // A launcher ends all processes as soon as one has failed.
-    ranks.wait();
+    ranks.barrier();
     Err(CliError::Reported(code))
+}
+
+fn print_error(failure: Failure) {
+    if let Some(text) = CliError::from(failure).message() {
+        print_message(&format!("error: {text}"));
+    }
 }
 
 /// What rank 0 makes, on all ranks.
@@ -123,7 +161,7 @@ pub(super) fn share<T: Serialize + DeserializeOwned>(
         return Ok(made);
     }
     let bytes = ranks.broadcast(&[])?;
-    Ok(serde_json::from_slice(&bytes).expect("rank 0 has the same version"))
+    Ok(serde_json::from_slice(&bytes).expect("all ranks have the same version"))
 }
 
 /// The lists of all ranks, one after another.
@@ -135,7 +173,7 @@ pub(super) fn gather<T: Serialize + DeserializeOwned>(
     own: Vec<T>,
 ) -> Result<Vec<T>, CliError> {
     let Some(ranks) = ranks else { return Ok(own) };
-    let all = ranks.gather(&serde_json::to_vec(&own).expect("plain data"))?;
+    let all = ranks.all_gather(&serde_json::to_vec(&own).expect("plain data"))?;
     let lists = all.iter().map(|bytes| {
         let list: Result<Vec<T>, _> = serde_json::from_slice(bytes);
         list.expect("all ranks have the same version")
@@ -146,92 +184,94 @@ pub(super) fn gather<T: Serialize + DeserializeOwned>(
 /// What must be the same on all ranks.
 #[derive(Serialize, Deserialize)]
 struct Same {
-    version: String,
+    /// Lines of the configuration.
     config: Vec<String>,
     data: DataRecord,
     images: usize,
     classes: Vec<String>,
+    /// A hash of the weights of a checkpoint with which the run begins.
+    weights: Option<u64>,
 }
 
-/// Compares the versions of the ranks, and what they are going to do.
-///
-/// # Errors
-/// What differs from rank 0, and where.
-pub(super) fn compare(
-    ranks: &Ranks,
-    config: &Config,
-    dataset: &Dataset,
-    data: DataRecord,
-) -> Result<(), CliError> {
-    let version = env!("CARGO_PKG_VERSION");
-    // The version comes first, alone, since other versions may write the rest differently.
-    let versions = ranks.gather(version.as_bytes())?;
-    let versions = versions.iter().map(|text| String::from_utf8_lossy(text));
-    for (rank, other) in versions.enumerate() {
-        if other != version {
-            return Err(CliError::Usage(format!(
-                "rank {rank} is pyr-wgpu {}, rank {} is {version}; start the same on all machines",
-                printable(&other),
-                ranks.rank()
-            )));
+impl Same {
+    fn of(plan: &Plan) -> Same {
+        // Directories may have other names on other machines; what is in them is compared.
+        let config = Config {
+            data: None,
+            from: None,
+            ..plan.config.clone()
+        };
+        let weights = match &plan.start {
+            Start::Weights(snapshot) => Some(&snapshot.weights),
+            Start::Random | Start::Saved(..) => None,
+        };
+        let bytes = |(name, values): (&String, &Vec<f32>)| {
+            let values = values.iter().flat_map(|value| value.to_le_bytes());
+            name.bytes().chain(values).collect::<Vec<u8>>()
+        };
+        Same {
+            config: config
+                .to_toml()
+                .lines()
+                .skip(1)
+                .map(str::to_owned)
+                .collect(),
+            data: plan.data,
+            images: plan.dataset.train.as_ref().map_or(0, |source| source.len()),
+            classes: plan.dataset.classes.clone(),
+            weights: weights.map(|tensors| hash(tensors.iter().flat_map(bytes))),
         }
     }
-    // Directories may have other names on other machines; the images are compared.
-    let config = Config {
-        data: None,
-        ..config.clone()
-    };
-    let own = Same {
-        version: version.to_owned(),
-        config: config
-            .to_toml()
-            .lines()
-            .skip(1)
-            .map(str::to_owned)
-            .collect(),
-        data,
-        images: dataset.train.as_ref().map_or(0, |source| source.len()),
-        classes: dataset.classes.clone(),
-    };
-    let all = ranks.gather(&serde_json::to_vec(&own).expect("plain data"))?;
-    let all = all.iter().map(|bytes| serde_json::from_slice(bytes));
-    let all: Result<Vec<Same>, _> = all.collect();
-    let all =
-        all.map_err(|error| CliError::Failed(format!("a rank sent no configuration: {error}")))?;
-    let [first, others @ ..] = &all[..] else {
-        return Ok(());
-    };
-    for (rank, other) in (1..).zip(others) {
-        let lacks = |one: &Same, line: &&String| !one.config.contains(*line);
-        let ours = first.config.iter().filter(|line| lacks(other, line));
-        let theirs = other.config.iter().filter(|line| lacks(first, line));
-        let [ours, theirs] = [ours.collect(), theirs.collect()].map(|lines: Vec<&String>| {
-            let lines = lines.iter().map(|line| printable(line));
-            lines.collect::<Vec<String>>().join(", ")
-        });
-        let or_nothing = |lines: &str| match lines {
-            "" => "nothing of it".to_owned(),
-            lines => lines.to_owned(),
-        };
-        if !ours.is_empty() || !theirs.is_empty() {
+
+    /// The lines of the configuration that another rank lacks.
+    fn lines_without(&self, other: &Same) -> String {
+        let own = self
+            .config
+            .iter()
+            .filter(|line| !other.config.contains(line));
+        let own: Vec<String> = own.map(|line| printable(line)).collect();
+        match own.is_empty() {
+            true => "nothing of it".to_owned(),
+            false => own.join(", "),
+        }
+    }
+
+    /// Compares the given rank with rank 0, which is `self`.
+    fn check(&self, rank: usize, other: &Same) -> Result<(), CliError> {
+        if self.config != other.config {
             return Err(CliError::Usage(format!(
                 "rank 0 has {}, rank {rank} {}; start all processes with the same flags",
-                or_nothing(&ours),
-                or_nothing(&theirs)
+                self.lines_without(other),
+                other.lines_without(self)
             )));
         }
         let what = match other {
-            _ if other.classes != first.classes => "other classes",
-            _ if other.images != first.images => "another number of training images",
-            _ if other.data != first.data => "other images, or the same in another order",
-            _ => continue,
+            _ if other.classes != self.classes => "other classes",
+            _ if other.images != self.images => "another number of training images",
+            _ if other.data != self.data => "other images, or the same in another order",
+            _ if other.weights != self.weights => {
+                return Err(CliError::Checkpoint(format!(
+                    "the checkpoint of --from has other weights on rank {rank} than on rank 0; give \
+                     all machines the same file"
+                )));
+            }
+            _ => return Ok(()),
         };
-        return Err(CliError::Data(format!(
+        Err(CliError::Data(format!(
             "the dataset of rank {rank} has {what} than that of rank 0; give all machines the same \
              files"
-        )));
+        )))
     }
-    Ok(())
+}
+
+/// Compares what the ranks are going to do.
+///
+/// # Errors
+/// What differs from rank 0, and where.
+pub(super) fn compare(ranks: Option<&Ranks>, plan: &Plan) -> Result<(), CliError> {
+    let all = gather(ranks, vec![Same::of(plan)])?;
+    let mut others = (1..).zip(&all[1..]);
+    others.try_for_each(|(rank, other)| all[0].check(rank, other))
 }
 
 /// Drives the session of a rank that follows rank 0, which records and reports its events.
@@ -242,7 +282,7 @@ pub(super) fn follow(
     mut session: Session,
     plan: &Plan,
     signals: &Signals,
-    ranks: &Ranks,
+    log: &DeviceArgs,
 ) -> Result<(), CliError> {
     let mut printed = Vec::new();
     let mut stopped = false;
@@ -264,7 +304,7 @@ pub(super) fn follow(
         if stopped || matches!(event, Event::Epoch(_)) {
             for note in plan.dataset.reading_notes() {
                 if !printed.contains(&note) {
-                    print_message(&format!("rank {}: note: {note}", ranks.rank()));
+                    log.say(&format!("note: {note}"));
                     printed.push(note);
                 }
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Backend, EngineError};
 use crate::cpu::{Cpu, LoadedGraphs};
+use crate::gpu::Readback;
 use crate::graph::Graph;
 use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::memory::OutOfMemory;
@@ -42,6 +43,22 @@ impl Backend for CpuBackend {
     async fn read(&self, ranges: &[MemoryRange]) -> Result<Vec<Vec<u32>>, EngineError> {
         let ranges = ranges.iter().map(|range| self.0.words(*range).to_vec());
         Ok(ranges.collect())
+    }
+
+    fn readback(&self, _: MemoryRange) -> Result<Option<Readback>, EngineError> {
+        Ok(None)
+    }
+
+    fn start_reading(&self, _: MemoryRange, _: Option<&mut Readback>) {}
+
+    async fn finish_reading(
+        &self,
+        range: MemoryRange,
+        _: Option<&mut Readback>,
+        take: impl FnOnce(&[u32]),
+    ) -> Result<(), EngineError> {
+        take(self.0.words(range));
+        Ok(())
     }
 
     fn run(&mut self, graph: usize) -> Result<(), EngineError> {

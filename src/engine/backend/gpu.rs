@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Backend, EngineError};
 use crate::engine::MemoryPlan;
-use crate::gpu::{BufferRange, Gpu, KeptBuffer, LoadedPrograms};
+use crate::gpu::{BufferRange, Gpu, KeptBuffer, LoadedPrograms, Readback};
 use crate::graph::Graph;
 use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::kernels::{self, Choices, LowerError, Lowered};
@@ -106,6 +106,32 @@ impl Backend for GpuBackend {
             .iter()
             .map(|bytes| bytemuck::pod_collect_to_vec(bytes));
         Ok(words.collect())
+    }
+
+    fn readback(&self, range: MemoryRange) -> Result<Option<Readback>, EngineError> {
+        let range = self.buffer_range(&range);
+        Ok(Some(self.loaded.readback(&self.gpu, range)?))
+    }
+
+    fn start_reading(&self, range: MemoryRange, readback: Option<&mut Readback>) {
+        let range = self.buffer_range(&range);
+        let readback = readback.expect("memory of this backend");
+        self.loaded.start_reading(&self.gpu, range, readback);
+    }
+
+    async fn finish_reading(
+        &self,
+        _: MemoryRange,
+        readback: Option<&mut Readback>,
+        take: impl FnOnce(&[u32]),
+    ) -> Result<(), EngineError> {
+        let readback = readback.expect("memory of this backend");
+        // Mapped memory is aligned to eight bytes.
+        let take = |bytes: &[u8]| take(bytemuck::cast_slice(bytes));
+        Ok(self
+            .loaded
+            .finish_reading(&self.gpu, readback, take)
+            .await?)
     }
 
     fn run(&mut self, graph: usize) -> Result<(), EngineError> {

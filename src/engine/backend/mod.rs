@@ -14,6 +14,7 @@ pub(super) use reference::{ReferenceBackend, needed as needed_by_reference};
 use super::EngineError;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::gpu::KernelTime;
+use crate::gpu::Readback;
 use crate::graph::lasting::MemoryRange;
 
 /// Graphs loaded on a device.
@@ -35,6 +36,26 @@ pub(super) trait Backend {
     /// # Errors
     /// If the device fails.
     async fn read(&self, ranges: &[MemoryRange]) -> Result<Vec<Vec<u32>>, EngineError>;
+
+    /// Memory of the host for copies of a range, where that is not the device's memory.
+    ///
+    /// # Errors
+    /// If there is not as much.
+    fn readback(&self, range: MemoryRange) -> Result<Option<Readback>, EngineError>;
+
+    /// Starts copying a range to that memory, as it is after all calls so far.
+    fn start_reading(&self, range: MemoryRange, readback: Option<&mut Readback>);
+
+    /// Waits for the copy, and calls a function with its words.
+    ///
+    /// # Errors
+    /// If the device fails.
+    async fn finish_reading(
+        &self,
+        range: MemoryRange,
+        readback: Option<&mut Readback>,
+        take: impl FnOnce(&[u32]),
+    ) -> Result<(), EngineError>;
 
     /// Runs a graph, or submits it.
     ///

@@ -4,6 +4,7 @@
 
 use super::{Backend, EngineError};
 use crate::cpu::temporary_bytes;
+use crate::gpu::Readback;
 use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Graph, Tensor, interp};
 use crate::memory::{self, OutOfMemory};
@@ -76,6 +77,22 @@ impl Backend for ReferenceBackend {
             .iter()
             .map(|range| words(&self.memory, *range).to_vec());
         Ok(ranges.collect())
+    }
+
+    fn readback(&self, _: MemoryRange) -> Result<Option<Readback>, EngineError> {
+        Ok(None)
+    }
+
+    fn start_reading(&self, _: MemoryRange, _: Option<&mut Readback>) {}
+
+    async fn finish_reading(
+        &self,
+        range: MemoryRange,
+        _: Option<&mut Readback>,
+        take: impl FnOnce(&[u32]),
+    ) -> Result<(), EngineError> {
+        take(words(&self.memory, range));
+        Ok(())
     }
 
     fn run(&mut self, graph: usize) -> Result<(), EngineError> {
