@@ -75,11 +75,11 @@
 //! - Channels are stored padded to a multiple of four and the pads are zero, so that
 //!   PyramidNet's odd widths need no scalar tails and the zero-padded shortcut costs
 //!   nothing. Files hold true extents.
-//! - Everything is built before the first step; a step on one device allocates nothing there. (With
-//!   several, reading their gradients does.)
+//! - Everything is built before the first step; a step on one device allocates nothing there. With
+//!   several, gradients are read into memory that is kept, and written through that of wgpu.
 //! - Same seed, same choices of kernels, same devices in the same order: same bits. No kernel adds
 //!   floats in an order that depends on scheduling, nor does the host, which adds the gradients of
-//!   several devices in the order of their list; and every random number is a function of what it is
+//!   several devices in the order of their list, and then those of several ranks in theirs; and every random number is a function of what it is
 //!   for. A run that stops and resumes, also inside an epoch, computes the bits of one that did not.
 //! - A NaN or an infinity is never hidden: comparisons propagate it, a variance that overflows is
 //!   NaN, and the loss and every gradient are tested by the bits of their exponents. The device
@@ -88,7 +88,8 @@
 //!   overflow is skipped, counted, and followed by a smaller scale.
 //! - `graph`, `program`, `model` and `kernels` perform no input or output and know no device.
 //! - Only [`gpu`] (natively) and [`cli`] block on a device; everything between them is
-//!   asynchronous, because browsers have their event loop.
+//!   asynchronous, because browsers have their event loop. A step of several ranks, which no browser
+//!   has, waits in [`ranks`].
 //! - Every operator has a plain reference in double precision beside it: the oracle of
 //!   [`selftest`] and of the kernels' tests, what finite differences check, and `--device reference`.
 //! - No adapter's kernels are trusted: those that the tuner measures, and a training step of a small

@@ -26,26 +26,26 @@ pub struct Costs {
 /// Where the devices are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum Topology {
     /// On one machine.
     Machine,
     /// On machines of their own.
     Machines,
 }
 
-impl Place {
+impl Topology {
     /// Milliseconds in which `count` devices exchange gradients of so many bytes.
     ///
     /// ```
-    /// use pyr_wgpu::bench::{Costs, Place};
+    /// use pyr_wgpu::bench::{Costs, Topology};
     ///
     /// let costs = Costs { bus_gb_s: 20.0, add_gb_s: 10.0, network_gb_s: 1.0, message_us: 50.0 };
     /// // Twenty megabytes over the bus take a millisecond, over the network twenty.
-    /// assert_eq!(Place::Machine.exchange_ms(1, 20_000_000, &costs), 0.0);
+    /// assert_eq!(Topology::Machine.exchange_ms(1, 20_000_000, &costs), 0.0);
     /// // Two cards are read and written, and one is added to the other.
-    /// assert_eq!(Place::Machine.exchange_ms(2, 20_000_000, &costs), 4.0 * 1.0 + 2.0);
+    /// assert_eq!(Topology::Machine.exchange_ms(2, 20_000_000, &costs), 4.0 * 1.0 + 2.0);
     /// // Each machine moves the gradients once in each direction and adds a half.
-    /// let machines = Place::Machines.exchange_ms(2, 20_000_000, &costs);
+    /// let machines = Topology::Machines.exchange_ms(2, 20_000_000, &costs);
     /// assert!((machines - (2.0 * 1.0 + 20.0 + 1.0 + 3.0 * 0.05)).abs() < 1e-9);
     /// ```
     pub fn exchange_ms(self, count: usize, bytes: u64, costs: &Costs) -> f64 {
@@ -56,8 +56,8 @@ impl Place {
         let n = count as f64;
         let copies = 2.0 * ms(costs.bus_gb_s);
         match self {
-            Place::Machine => n * copies + (n - 1.0) * ms(costs.add_gb_s),
-            Place::Machines => {
+            Topology::Machine => n * copies + (n - 1.0) * ms(costs.add_gb_s),
+            Topology::Machines => {
                 let share = (n - 1.0) / n;
                 let moved = share * (2.0 * ms(costs.network_gb_s) + ms(costs.add_gb_s));
                 // One for each other rank, one after another.
@@ -73,8 +73,8 @@ impl Place {
 pub struct Scaled {
     /// Number of devices.
     pub devices: usize,
-    /// Images of each in a batch.
-    pub share: usize,
+    /// Images of all of them in a step.
+    pub images: usize,
     /// Milliseconds of the computation.
     pub compute_ms: f64,
     /// Milliseconds of the exchange.
@@ -86,19 +86,19 @@ pub struct Scaled {
 }
 
 impl Scaled {
-    /// A step in which each device computes `share` images in `compute_ms`, compared with `alone`
-    /// images per second of one device.
+    /// A step of so many images, of which each device computes its share in `compute_ms`, compared with
+    /// `alone` images per second of one device.
     pub fn new(
         devices: usize,
-        share: usize,
+        images: usize,
         compute_ms: f64,
         exchange_ms: f64,
         alone: f64,
     ) -> Scaled {
-        let images_per_second = 1e3 * (devices * share) as f64 / (compute_ms + exchange_ms);
+        let images_per_second = 1e3 * images as f64 / (compute_ms + exchange_ms);
         Scaled {
             devices,
-            share,
+            images,
             compute_ms,
             exchange_ms,
             images_per_second,

@@ -133,6 +133,12 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             args.seconds
         )));
     }
+    if !args.scaling && args.card.figures()?.is_some() {
+        return Err(CliError::Usage(
+            "--card and its figures are for --scaling; `summary --card` estimates a single card"
+                .to_owned(),
+        ));
+    }
     if let Some(directory) = args.data {
         let loading = Loading {
             directory,
@@ -153,12 +159,6 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             card,
             args.json,
         );
-    }
-    if args.card.figures()?.is_some() {
-        return Err(CliError::Usage(
-            "--card and its figures are for --scaling; `summary --card` estimates a single card"
-                .to_owned(),
-        ));
     }
     let device = args.device.open()?;
     args.tune.check(&args.device.opened(&device))?;

@@ -87,20 +87,15 @@ pub(super) struct Figures {
 }
 
 impl CardArgs {
-    /// The card's figures; those of a card of the table if none was given.
+    /// The card's figures, where none are given those of a card of the table.
     ///
     /// # Errors
     /// As [`CardArgs::figures`].
     pub(super) fn figures_or(&self, name: &str) -> Result<Figures, CliError> {
-        let known = CardArgs {
-            card: cards::find(name),
-            ..CardArgs::default()
-        };
-        let figures = match self.figures()? {
-            Some(figures) => Some(figures),
-            None => known.figures()?,
-        };
-        Ok(figures.expect("the card is in the table"))
+        let is_known = self.card_gflops.is_some() && self.card_bandwidth.is_some();
+        let card = self.card.or(cards::find(name).filter(|_| !is_known));
+        let figures = CardArgs { card, ..*self }.figures()?;
+        Ok(figures.expect("there is a card, or its figures"))
     }
 
     /// The card's figures, if one was given.

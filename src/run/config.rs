@@ -299,8 +299,11 @@ pub struct DeviceEnvironment {
 }
 
 impl Environment {
-    /// The environment of a run on some devices, of which there is at least one; `ranks` has the
-    /// devices of each rank, if there are several.
+    /// The environment of a run on some devices; `ranks` has the devices of each rank, if there are
+    /// several.
+    ///
+    /// # Panics
+    /// If there is no device.
     pub fn new(mut devices: Vec<DeviceEnvironment>, ranks: Vec<usize>) -> Environment {
         Environment {
             version: env!("CARGO_PKG_VERSION"),

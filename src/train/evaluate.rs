@@ -82,7 +82,7 @@ impl EvaluationPass {
         EvaluationPass {
             graph,
             size,
-            batches: input.batches(own.map(<[u32]>::to_vec).collect(), None),
+            batches: input.batches_of_device(own.map(<[u32]>::to_vec).collect()),
         }
     }
 

@@ -117,9 +117,9 @@ pub struct StepProgress {
     pub train_top1_error: f64,
     /// Training images per second in the epoch so far, without pauses.
     pub images_per_second: f64,
-    /// Seconds spent waiting for data in the epoch so far.
+    /// Seconds that this process spent waiting for data in the epoch so far.
     pub data_wait_seconds: f64,
-    /// Bytes of all buffers on the devices.
+    /// Bytes of all buffers on the devices of this process.
     pub device_bytes: u64,
 }
 
@@ -147,7 +147,7 @@ pub struct EpochMetrics {
     pub data_wait_seconds: f64,
     /// Seconds of the epoch, evaluation included.
     pub epoch_seconds: f64,
-    /// Bytes of all buffers on the devices.
+    /// Bytes of all buffers on the devices of this process.
     pub device_bytes: u64,
 }
 

@@ -24,8 +24,8 @@ pub(super) struct InputPipeline {
     value: &'static str,
     resident: bool,
     workers: usize,
-    /// Batches that the loader prepares ahead.
-    ahead: usize,
+    /// Devices of this process.
+    devices: usize,
 }
 
 /// The engine's values that a batch writes.
@@ -66,7 +66,7 @@ impl InputPipeline {
             source,
             value,
             workers,
-            ahead: Loader::AHEAD * devices.len(),
+            devices: devices.len(),
         }
     }
 
@@ -113,11 +113,28 @@ impl InputPipeline {
         values
     }
 
-    /// Batches of the given image indices, prepared ahead; `key` as in [`Loader::new`].
+    /// Batches of the given image indices for all devices, prepared ahead; `key` as in
+    /// [`Loader::new`].
     pub(super) fn batches(&self, order: Vec<Vec<u32>>, key: Option<EpochKey>) -> Batches {
+        self.batches_of(order, key, self.workers, Loader::AHEAD * self.devices)
+    }
+
+    /// Batches for one of the devices, each of which has its own.
+    pub(super) fn batches_of_device(&self, order: Vec<Vec<u32>>) -> Batches {
+        let workers = self.workers.div_ceil(self.devices);
+        self.batches_of(order, None, workers, Loader::AHEAD)
+    }
+
+    fn batches_of(
+        &self,
+        order: Vec<Vec<u32>>,
+        key: Option<EpochKey>,
+        workers: usize,
+        ahead: usize,
+    ) -> Batches {
         let loader = (!self.resident).then(|| {
             let source = Arc::clone(&self.source);
-            Loader::new(source, order.clone(), key, self.workers, self.ahead)
+            Loader::new(source, order.clone(), key, workers, ahead)
         });
         Batches {
             loader,

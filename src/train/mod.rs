@@ -57,7 +57,7 @@ pub enum TrainError {
     /// In the data.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// On another rank, or on this one in an earlier agreement.
+    /// A rank has failed.
     #[error(
         "{}",
         .0.text.as_deref().unwrap_or("another process of the run has ended")

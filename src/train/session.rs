@@ -1,7 +1,7 @@
 //! A training session: the loop over steps, evaluations, saves and epochs.
 //!
 //! [`Session::next`] runs to the next [`Event`] and returns, so a caller can pause a session or do
-//! other work in between. A session does not block and uses no files, clocks or signals: states
+//! other work in between. A session does not block, unless it waits for other ranks ([`crate::ranks`]), and uses no files, clocks or signals: states
 //! go to a [`Store`], a [`Clock`] function returns the time, and a signal handler calls
 //! [`Session::stop`].
 

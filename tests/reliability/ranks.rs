@@ -70,7 +70,7 @@ fn ranks_compute_the_bits_of_one_process() {
         let name = format!("ranks{ranks}");
         let train = place.train("2", &["--run-dir", &name]);
         let several = output(&mut mpirun(ranks, &train));
-        expect(&several, 0, &["finished", &format!("of {ranks} processes")]);
+        expect(&several, 0, &["finished", &format!("in {ranks} processes")]);
         assert_eq!(text(&several.stderr).matches("finished").count(), 1);
         place.check(&name, &place.state(&one), 2, &name);
     }
@@ -103,7 +103,7 @@ fn ranks_on_two_machines_compute_the_bits_of_one_process() {
     };
     let train = |name| place.train("2", &["--run-dir", name]);
     expect(&output(&mut mpirun(2, &train("one"))), 0, &[]);
-    expect(&on_hosts(&train("two")), 0, &["of 2 processes"]);
+    expect(&on_hosts(&train("two")), 0, &["in 2 processes"]);
     place.check("two", &place.state("one"), 2, "two machines");
     // Only the second machine lacks the data.
     let mut missing = Command::new("sh");
@@ -156,6 +156,15 @@ fn ranks_stop_and_resume() {
                 expect(&output(&mut mpirun(4, &resume)), 0, &["finished"]);
                 // Other sums, but every epoch and its row.
                 place.check(&name, &place.state(&name), 3, &name);
+                // From then on it is a run of four.
+                let more = ["train", "--resume", &name, "--epochs", "4"];
+                let more = place.command(&more);
+                expect(
+                    &output(&mut mpirun(2, &more)),
+                    2,
+                    &["started by 4 processes"],
+                );
+                expect(&output(&mut mpirun(4, &more)), 0, &["finished"]);
             }
         }
     }
@@ -265,6 +274,12 @@ fn ranks_that_differ_are_refused() {
         &result,
         2,
         &["a batch of 2 cannot be divided among 3 devices"],
+    );
+    let resumed = place.command(&["train", "--resume", "elsewhere"]);
+    check(
+        &resumed,
+        2,
+        &["rank 0 is pyr-wgpu", "starts a run", "resumes a run"],
     );
     let retried = place.command(&["train", "--retry", "2"]);
     expect(

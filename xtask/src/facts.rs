@@ -115,7 +115,10 @@ fn libclang() -> bool {
     std::env::var_os("LIBCLANG_PATH").is_some()
         || folders.any(|folder| {
             let mut files = entries(&folder).into_iter();
-            files.any(|file| is_named(&file, "libclang.so") || is_named(&file, "libclang-"))
+            files.any(|file| {
+                is_named(&file, "libclang.so")
+                    || is_named(&file, "libclang-") && !is_named(&file, "libclang-cpp")
+            })
         })
 }
 

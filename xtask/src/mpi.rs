@@ -1,6 +1,6 @@
 //! `cargo xtask mpi`: the program for several machines, and its tests.
 
-use crate::command::{Failure, cargo, run as run_command};
+use crate::command::{Failure, cargo, interrupted, run as run_command};
 use crate::plan::Goal;
 use crate::setup;
 use crate::test::Outcome;
@@ -30,8 +30,24 @@ pub(crate) fn run() -> Result<(), Failure> {
 /// # Errors
 /// If cargo cannot be started, or Ctrl-C interrupted the set-up.
 pub(crate) fn test() -> Result<Outcome, Failure> {
-    if let Err(failure) = setup::run(Goal::Mpi) {
-        return Ok(Outcome::Skipped(failure.message));
+    match setup::run(Goal::Mpi) {
+        Err(failure) if interrupted() => return Err(failure),
+        Err(failure) => return Ok(Outcome::Skipped(failure.message)),
+        Ok(()) => {}
+    }
+    let clippy = [
+        "clippy",
+        "--features",
+        "mpi",
+        "--tests",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    println!("$ cargo {}", clippy.join(" "));
+    match run_command(&mut cargo(&clippy))? {
+        0 => {}
+        code => return Ok(Outcome::Ended(code)),
     }
     let test = [
         "test",

@@ -8,18 +8,20 @@ use serde::Serialize;
 use super::super::error::CliError;
 use super::super::figures::{Figures, program};
 use super::super::{print_json, print_line};
-use crate::bench::{Costs, Estimate, Place, Scaled, Task};
-use crate::graph::Passes;
+use crate::bench::{Costs, Estimate, Scaled, Topology};
+use crate::graph::{Graph, Passes};
 use crate::memory::bytes;
-use crate::model::Network;
+use crate::model::{Input, Network};
 use crate::ranks;
+use crate::train::{Mode, StepOptions, step_graph, update_graph};
 
 /// A card in sixteen lanes of PCIe 4, of whose 31.5 GB/s copies reach about four fifths: an
 /// assumption.
 const BUS_GB_S: f64 = 25.0;
 
-/// A short message between machines: an assumption for TCP in a data centre.
-const MESSAGE_US: f64 = 30.0;
+/// A short message between machines: an assumption for TCP in a data centre, and the pause between two
+/// polls of a rank that waits.
+const MESSAGE_US: f64 = 80.0;
 
 /// Cards of one machine.
 const CARDS: [usize; 3] = [2, 4, 8];
@@ -50,7 +52,7 @@ struct Model {
 /// Rows for one place.
 #[derive(Serialize)]
 struct Table {
-    place: Place,
+    topology: Topology,
     /// Of the network between machines.
     gigabits: Option<f64>,
     /// Whether the batch is divided; else each device has a batch of its own.
@@ -70,36 +72,43 @@ pub(super) fn run(
     json: bool,
 ) -> Result<(), CliError> {
     let mut compute = BTreeMap::new();
+    let estimate = |graph: &Graph| -> Result<f64, CliError> {
+        let [least, _] = Estimate::new(&program(graph)?, &card.limits()).step_ms;
+        Ok(least)
+    };
+    let step = |mode, share| step_graph(network, share, &Input::Tensor, mode, passes);
+    let update = estimate(&update_graph(network, StepOptions::default(), passes)?)?;
     let counts = [1].into_iter().chain(CARDS).chain(MACHINES);
     for count in counts.filter(|count| batch >= *count) {
         let share = batch.div_ceil(count);
-        let program = program(&Task::Train.graph(network, share, passes)?)?;
-        let [least, _] = Estimate::new(&program, &card.limits()).step_ms;
-        compute.insert(share, least);
+        let gradients = estimate(&step(Mode::MicroBatch, share)?)?;
+        compute.insert(share, gradients + update);
     }
+    // One card updates in the same graph.
+    let one_ms = estimate(&step(Mode::Train, batch)?)?;
     let trained = network.trained_parameters();
     let numbers: u64 = trained.iter().map(|parameter| parameter.len() as u64).sum();
     let gradient_bytes = 4 * numbers;
     let add_gb_s = adding(numbers as usize);
-    let alone = 1e3 * batch as f64 / compute[&batch];
-    let table = |place: Place, gigabits: Option<f64>, divided: bool, counts: &[usize]| {
+    let alone = 1e3 * batch as f64 / one_ms;
+    let table = |topology: Topology, gigabits: Option<f64>, divided: bool, counts: &[usize]| {
         let costs = Costs {
             bus_gb_s: BUS_GB_S,
             add_gb_s,
             network_gb_s: gigabits.unwrap_or(f64::INFINITY) / 8.0,
             message_us: MESSAGE_US,
         };
-        let rows = counts.iter().filter(|count| batch >= **count);
+        let rows = counts.iter().filter(|count| !divided || batch >= **count);
         let rows = rows.map(|count| {
-            let share = match divided {
-                true => batch.div_ceil(*count),
-                false => batch,
+            let (share, images) = match divided {
+                true => (batch.div_ceil(*count), batch),
+                false => (batch, count * batch),
             };
-            let exchange_ms = place.exchange_ms(*count, gradient_bytes, &costs);
-            Scaled::new(*count, share, compute[&share], exchange_ms, alone)
+            let exchange_ms = topology.exchange_ms(*count, gradient_bytes, &costs);
+            Scaled::new(*count, images, compute[&share], exchange_ms, alone)
         });
         Table {
-            place,
+            topology,
             gigabits,
             divided,
             rows: rows.collect(),
@@ -107,9 +116,14 @@ pub(super) fn run(
     };
     let mut tables = Vec::new();
     for divided in [true, false] {
-        tables.push(table(Place::Machine, None, divided, &CARDS));
+        tables.push(table(Topology::Machine, None, divided, &CARDS));
         for gigabits in NETWORKS {
-            tables.push(table(Place::Machines, Some(gigabits), divided, &MACHINES));
+            tables.push(table(
+                Topology::Machines,
+                Some(gigabits),
+                divided,
+                &MACHINES,
+            ));
         }
     }
     let model = Model {
@@ -118,7 +132,7 @@ pub(super) fn run(
         bus_gb_s: BUS_GB_S,
         add_gb_s,
         message_us: MESSAGE_US,
-        one: Scaled::new(1, batch, compute[&batch], 0.0, alone),
+        one: Scaled::new(1, batch, one_ms, 0.0, alone),
         tables,
         card,
     };
@@ -170,8 +184,8 @@ impl Model {
 
 impl Table {
     fn print(&self, batch: usize) -> Result<(), CliError> {
-        let place = match (self.place, self.gigabits) {
-            (Place::Machines, Some(gigabits)) => {
+        let place = match (self.topology, self.gigabits) {
+            (Topology::Machines, Some(gigabits)) => {
                 format!("machines with a card each, {gigabits} Gb/s")
             }
             _ => "cards in one machine".to_owned(),
@@ -190,7 +204,7 @@ impl Table {
             print_line(&format!(
                 "{:>8} {:>7} {:>11.2} {:>12.2} {:>10.0} {:>9.1} %",
                 row.devices,
-                row.share,
+                row.images,
                 row.compute_ms,
                 row.exchange_ms,
                 row.images_per_second,

@@ -238,7 +238,7 @@ pub(super) struct FileArgs {
     #[arg(long, value_name = "RUN_DIR")]
     pub(super) resume: Option<PathBuf>,
     /// With --resume: flags that may differ from the run's, as in --lr 0.01 --allow lr; data also
-    /// allows other images in the same directory
+    /// allows other images in the same directory, and ranks another number of processes
     #[arg(long, value_name = "FLAGS", value_delimiter = ',', requires = "resume")]
     pub(super) allow: Vec<String>,
     /// Save within epochs as well: every N steps, or every N minutes as in 10m

@@ -4,11 +4,14 @@ use clap::Args;
 
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
-use super::ranks::PATIENCE;
 use crate::engine::{Device, DeviceKind};
 use crate::gpu::adapter;
 use crate::run::{Config, RecordedDevice};
 use crate::text::printable;
+
+/// Seconds that a rank may take to answer, unless a flag says otherwise: measuring kernels and reading a
+/// dataset take minutes.
+pub(super) const PATIENCE: u64 = 600;
 
 /// The word that stands for all graphics cards.
 const ALL: &str = "all";

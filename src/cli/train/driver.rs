@@ -180,7 +180,7 @@ impl<'a> Recorder<'a> {
                     self.resume()
                 ));
             }
-            // The error itself is printed by `cli::main`.
+            // The error itself is printed at the end, by rank 0 if there are several.
             Event::Failed { .. } => self.clear(),
             Event::Finished {
                 best_epoch,

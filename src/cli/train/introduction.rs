@@ -74,7 +74,7 @@ pub(super) fn introduce(
             let shares: Vec<String> = trainer.shares().map(|share| share.to_string()).collect();
             let (processes, first) = match ranks {
                 Some(ranks) => (
-                    format!(" of {} processes", ranks.count()),
+                    format!(" in {} processes", ranks.count()),
                     " of the first process",
                 ),
                 None => (String::new(), ""),

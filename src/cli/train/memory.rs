@@ -70,6 +70,7 @@ pub(super) fn choose(
         return Ok(None);
     }
     let memory = match args.files.memory {
+        Some(memory) if devices.iter().all(Device::uses_host_memory) => memory / neighbours as u64,
         Some(memory) => memory,
         None => default_memory(devices, neighbours, &args.device)?,
     };

@@ -17,10 +17,6 @@ use crate::run::{Config, DataRecord};
 use crate::text::printable;
 use crate::train::{Event, Session};
 
-/// Seconds that a rank may take to answer, unless a flag says otherwise: measuring kernels and reading a
-/// dataset take minutes.
-pub(super) const PATIENCE: u64 = 600;
-
 /// The ranks of this run; `None` for a process of its own.
 ///
 /// # Errors
@@ -49,6 +45,7 @@ fn launched() -> Option<usize> {
 fn start(args: &Args, count: usize) -> Result<Ranks, CliError> {
     use std::time::Duration;
 
+    use super::devices::PATIENCE;
     use crate::ranks::Transport;
     use crate::ranks::mpi::Mpi;
 
