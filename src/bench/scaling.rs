@@ -2,8 +2,8 @@
 //! takes. Nothing is measured but what the caller passes.
 //!
 //! A step computes on every device, then its gradients are exchanged, then it updates. On one machine
-//! ([`crate::train::Trainer`] with several devices) the host reads the gradients of one device after
-//! the other, adds them, and writes the sum to each. Between ranks ([`crate::ranks`]) every rank sends
+//! ([`crate::train::Trainer`] with several devices) the gradients of all devices are copied to the host
+//! at once, each over lanes of its own; the host adds them, and writes the sum to each. Between ranks ([`crate::ranks`]) every rank sends
 //! each other one a part, adds its own part, and sends that to all: 2 (n - 1) / n of the gradients in
 //! each direction, as in a ring, in two rounds of messages after one of agreement.
 //! The exchange begins when the backward pass has ended, so that times add up.
@@ -15,7 +15,7 @@ use serde::Serialize;
 pub struct Costs {
     /// Between a card and the host's memory, 10⁹ bytes per second.
     pub bus_gb_s: f64,
-    /// Of the gradients that the host adds to a sum, 10⁹ bytes per second.
+    /// Of gradients that the host adds to a sum, or copies, 10⁹ bytes per second.
     pub add_gb_s: f64,
     /// Of a machine's network in each direction, 10⁹ bytes per second.
     pub network_gb_s: f64,
@@ -39,14 +39,14 @@ impl Topology {
     /// ```
     /// use pyr_wgpu::bench::{Costs, Topology};
     ///
-    /// let costs = Costs { bus_gb_s: 20.0, add_gb_s: 10.0, network_gb_s: 1.0, message_us: 50.0 };
+    /// let costs = Costs { bus_gb_s: 20.0, add_gb_s: 10.0, network_gb_s: 1.0, message_us: 80.0 };
     /// // Twenty megabytes over the bus take a millisecond, over the network twenty.
     /// assert_eq!(Topology::Machine.exchange_ms(1, 20_000_000, &costs), 0.0);
-    /// // Two cards are read and written, and one is added to the other.
-    /// assert_eq!(Topology::Machine.exchange_ms(2, 20_000_000, &costs), 4.0 * 1.0 + 2.0);
-    /// // Each machine moves the gradients once in each direction and adds a half.
+    /// // The host adds two gradients and writes two sums.
+    /// assert_eq!(Topology::Machine.exchange_ms(2, 20_000_000, &costs), 2.0 * 1.0 + 4.0 * 2.0);
+    /// // Each machine moves the gradients once in each direction and adds half of the other's.
     /// let machines = Topology::Machines.exchange_ms(2, 20_000_000, &costs);
-    /// assert!((machines - (2.0 * 1.0 + 20.0 + 1.0 + 3.0 * 0.05)).abs() < 1e-9);
+    /// assert!((machines - (2.0 * 1.0 + 2.0 * 2.0 + 20.0 + 1.0 + 3.0 * 0.08)).abs() < 1e-9);
     /// ```
     pub fn exchange_ms(self, count: usize, bytes: u64, costs: &Costs) -> f64 {
         if count < 2 {
@@ -55,14 +55,16 @@ impl Topology {
         let ms = |gb_s: f64| bytes as f64 / (1e6 * gb_s);
         let n = count as f64;
         let copies = 2.0 * ms(costs.bus_gb_s);
+        // Adding a gradient, and writing the sum.
+        let host = 2.0 * ms(costs.add_gb_s);
         match self {
-            Topology::Machine => n * copies + (n - 1.0) * ms(costs.add_gb_s),
+            Topology::Machine => copies + n * host,
             Topology::Machines => {
                 let share = (n - 1.0) / n;
                 let moved = share * (2.0 * ms(costs.network_gb_s) + ms(costs.add_gb_s));
                 // One for each other rank, one after another.
                 let messages = 3.0 * (n - 1.0) * costs.message_us / 1e3;
-                copies + moved + messages
+                copies + host + moved + messages
             }
         }
     }

@@ -18,6 +18,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Sends messages between ranks.
@@ -218,12 +219,18 @@ impl Ranks {
     }
 }
 
-/// Adds numbers to as many sums.
+/// Adds numbers to as many sums, on all cores.
 pub fn add(sums: &mut [f32], numbers: &[f32]) {
-    for (sum, number) in sums.iter_mut().zip(numbers) {
-        *sum += number;
-    }
+    let parts = sums.par_chunks_mut(PART).zip(numbers.par_chunks(PART));
+    parts.for_each(|(sums, numbers)| {
+        for (sum, number) in sums.iter_mut().zip(numbers) {
+            *sum += number;
+        }
+    });
 }
+
+/// Numbers that a core adds at a time.
+const PART: usize = 1 << 14;
 
 impl Inner {
     fn agree(&mut self, words: &[u32]) -> Result<Vec<[u32; WORDS]>, Failure> {
