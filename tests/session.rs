@@ -327,6 +327,7 @@ impl Kept {
             augmentation: Default::default(),
             seed: run.options.seed,
             micro_batch: None,
+            shares: Vec::new(),
             fuse: true,
             recompute: false,
             precision: run.options.passes.precision,

@@ -31,6 +31,9 @@ pub struct Config {
     /// Size of a micro-batch, if smaller than the batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
+    /// Relative shares of several devices in a batch; empty for equal ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<u32>,
     /// Whether fusion rules were applied.
     pub fuse: bool,
     /// Whether the backward pass recomputes the activations of units
@@ -70,6 +73,7 @@ impl Config {
             data: Some(PathBuf::new()),
             augmentation: Augmentation::ImageNet,
             micro_batch: Some(1),
+            shares: vec![1],
             from: Some(PathBuf::new()),
             reset_classifier: true,
             freeze_until: Some(0),
@@ -188,6 +192,7 @@ impl Config {
             recipe.batch_size <= u32::MAX as usize,
             "--batch-size is too large; the paper's batch is 128",
         )?;
+        rule(!self.shares.contains(&0), "shares must be above 0")?;
         rule(
             self.micro_batch.is_none_or(|m| m <= recipe.batch_size),
             "--micro-batch is larger than --batch-size; it should divide it",
@@ -355,6 +360,7 @@ mod tests {
             augmentation: Augmentation::default(),
             seed: u64::MAX,
             micro_batch: Some(4),
+            shares: vec![3, 1],
             fuse: true,
             recompute: false,
             precision: Precision::default(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::input_pipeline::{Batches, InputPipeline};
 use super::replica::{Replica, Replicas, StepContext};
-use super::shares::{micro_batches, shares, sizes};
+use super::shares::{micro_batches, shares, sizes, weights};
 use super::snapshot::{EpochOrder, Position, Snapshot};
 use super::step_graph::{Mode, StepOptions, step_graph_with, update_graph};
 use super::{Recipe, Totals, TrainError};
@@ -33,6 +33,8 @@ pub struct Options {
     /// Size of a micro-batch, if smaller than the batch: gradients are accumulated, and batch norm
     /// uses the statistics of the micro-batch.
     pub micro_batch: Option<usize>,
+    /// Relative shares of the replicas in a batch, one for each; empty for equal ones.
+    pub shares: Vec<u32>,
     /// Seed of all random numbers.
     pub seed: u64,
     /// The passes over the graphs.
@@ -45,7 +47,8 @@ pub struct Options {
 
 impl Options {
     fn sizes(&self, images: usize, replicas: usize) -> Vec<usize> {
-        sizes(images, self.recipe.batch_size, replicas, self.micro_batch)
+        let weights = weights(&self.shares, replicas);
+        sizes(images, self.recipe.batch_size, &weights, self.micro_batch)
     }
 
     fn step(&self) -> StepOptions {
@@ -274,8 +277,12 @@ impl Trainer {
     }
 
     /// Images of a batch for each device, on all ranks.
-    pub fn shares(&self) -> impl Iterator<Item = usize> {
-        shares(self.options.recipe.batch_size, self.replicas.total())
+    pub fn shares(&self) -> Vec<usize> {
+        shares(self.options.recipe.batch_size, &self.weights())
+    }
+
+    fn weights(&self) -> Vec<u32> {
+        weights(&self.options.shares, self.replicas.total())
     }
 
     /// Asks to end the run early. With several ranks, all stop after the same step.
@@ -479,7 +486,7 @@ impl Trainer {
 
     /// Sizes of the micro-batches, or batches, that a batch consists of, by replica.
     fn micro_batches(&self, batch: usize) -> Vec<Vec<usize>> {
-        micro_batches(batch, self.replicas.total(), self.options.micro_batch)
+        micro_batches(batch, &self.weights(), self.options.micro_batch)
     }
 
     /// Image indices of all remaining micro-batches, or batches, of the epoch on this rank.

@@ -179,6 +179,111 @@ fn a_run_on_several_devices_is_recorded_and_resumed() {
     assert!(last(&copy) != last(&whole));
 }
 
+/// Shares are recorded, and kept by a resumed run; those that are measured sum up to all.
+#[test]
+fn shares_of_devices_are_given_or_measured() {
+    let temporary = tempfile::tempdir().unwrap();
+    let small =
+        "train --depth 8 --alpha 3 --image-size 16 --dataset shapes --batch-size 40 --no-augment";
+    let start = |name: &str, more: &str| -> Vec<String> {
+        let run = path(temporary.path(), name);
+        let words = small.split(' ').chain(more.split(' ')).map(str::to_owned);
+        words.chain(["--run-dir".to_owned(), run]).collect()
+    };
+    let stderr = |arguments: &[String]| {
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let output = command(&words).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{stderr}");
+        stderr
+    };
+    let config = |name: &str| {
+        std::fs::read_to_string(temporary.path().join(name).join("config.toml")).unwrap()
+    };
+    let given = stderr(&start("given", "--epochs 1 --devices cpu,cpu --shares 3,1"));
+    assert!(
+        given.contains("devices: 2, with 30, 10 images of a batch"),
+        "{given}"
+    );
+    assert!(config("given").contains("shares = [3, 1]"));
+    let run = path(temporary.path(), "given");
+    let resumed = ["train", "--resume", &run, "--epochs", "2"].map(str::to_owned);
+    let resumed = stderr(&resumed);
+    assert!(resumed.contains("with 30, 10 images"), "{resumed}");
+    let other = [
+        "train", "--resume", &run, "--epochs", "3", "--shares", "1,1",
+    ];
+    fails(&other, 2, &["--shares", "--allow"]);
+    let fewer = [
+        "train", "--resume", &run, "--epochs", "3", "--device", "cpu",
+    ];
+    fails(
+        &fewer,
+        2,
+        &["--shares 3,1 are for 2 devices, and the run has 1"],
+    );
+    let measured = stderr(&start(
+        "measured",
+        "--epochs 1 --devices cpu,cpu --shares auto",
+    ));
+    assert!(
+        measured.contains("of 1000, since the devices train"),
+        "{measured}"
+    );
+    let shares = config("measured");
+    let shares = shares
+        .lines()
+        .find_map(|line| line.strip_prefix("shares = ["));
+    let shares: Vec<u32> = shares
+        .unwrap()
+        .trim_end_matches(']')
+        .split(',')
+        .map(|share| share.trim().parse().unwrap())
+        .collect();
+    assert_eq!(shares.len(), 2);
+    assert!(
+        (999..=1001).contains(&shares.iter().sum::<u32>()),
+        "{shares:?}"
+    );
+    let wrong = |more: &str, code, words: &[&str]| {
+        let arguments = start("wrong", more);
+        let words_of: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        fails(&words_of, code, words);
+        assert!(!temporary.path().join("wrong").exists());
+    };
+    wrong(
+        "--devices cpu,cpu --shares 1,2,3",
+        2,
+        &["are for 3 devices, and the run has 2"],
+    );
+    wrong(
+        "--device cpu --shares 2,1",
+        2,
+        &["are for 2 devices, and the run has 1"],
+    );
+    wrong(
+        "--device cpu --shares auto",
+        2,
+        &["the run has one", "--devices"],
+    );
+    wrong("--devices cpu,cpu --shares 0,1", 2, &["above 0"]);
+    wrong(
+        "--devices cpu,cpu --shares 1000,1",
+        2,
+        &["no image of a batch of 40"],
+    );
+    wrong(
+        "--devices cpu,cpu --shares auto --print-config",
+        2,
+        &["--shares auto"],
+    );
+    fails(
+        &["train", "--resume", &run, "--shares", "auto"],
+        2,
+        &["keeps the shares"],
+    );
+}
+
 #[test]
 fn wrong_lists_of_devices_are_refused() {
     let train = |devices: &str, code: i32, words: &[&str]| {

@@ -121,6 +121,7 @@ impl Run {
             options: Options {
                 recipe,
                 micro_batch: None,
+                shares: Vec::new(),
                 seed: 7,
                 passes: Passes::default(),
                 workers: 2,

@@ -122,7 +122,7 @@ fn ranks_equal_one_process_with_their_devices() {
                 let own = vec![device.clone(); counts[ranks.rank()]];
                 ranks.set_replicas(own.len()).unwrap();
                 let mut trainer = run.trainer_of(&own, Some(ranks), &run.start());
-                assert_eq!(trainer.shares().sum::<usize>(), 8);
+                assert_eq!(trainer.shares().iter().sum::<usize>(), 8);
                 epochs(&mut trainer, 2)
             });
             let all = vec![device.clone(); total];

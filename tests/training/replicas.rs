@@ -44,10 +44,7 @@ fn replicas_equal_micro_batches() {
             run.options.passes.precision = precision;
             let several = vec![device.clone(); count];
             let mut replicas = run.trainer_on(&several, &run.start());
-            assert_eq!(
-                replicas.shares().collect::<Vec<_>>(),
-                vec![8 / count; count]
-            );
+            assert_eq!(replicas.shares(), vec![8 / count; count]);
             let found = steps(&mut replicas, 4);
             run.options.micro_batch = Some(8 / count);
             let expected = steps(&mut run.trainer(device, &run.start()), 4);
@@ -76,7 +73,7 @@ fn unequal_shares_equal_micro_batches() {
         let mut run = Run::new(8, 17, 8);
         let several = vec![device.clone(); 3];
         let mut replicas = run.trainer_on(&several, &run.start());
-        assert_eq!(replicas.shares().collect::<Vec<_>>(), [3, 3, 2]);
+        assert_eq!(replicas.shares(), [3, 3, 2]);
         let found = steps(&mut replicas, 2);
         // The same shares as micro-batches.
         run.options.micro_batch = Some(3);
@@ -183,5 +180,35 @@ fn divergence_on_any_device_is_noticed() {
         });
         let error = error.unwrap_err();
         assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+    }
+}
+
+/// Shares in proportion: the images of a batch go to the devices in order, and the result is that of the
+/// reference with the same shares.
+#[test]
+fn shares_follow_their_weights() {
+    let several = |device: &Device| vec![device.clone(); 2];
+    let mut run = Run::random(8, 16, 8);
+    run.options.shares = vec![1, 3];
+    let mut reference = run.trainer_on(&several(&Device::Reference), &run.start());
+    assert_eq!(reference.shares(), [2, 6]);
+    let expected = steps(&mut reference, 1);
+    for device in fast_devices() {
+        let found = steps(&mut run.trainer_on(&several(device), &run.start()), 1);
+        let before = run.start().weights;
+        let name = device.name();
+        check_update(&name, &before, &found.weights, &expected.weights);
+        let mut equal = Run::random(8, 16, 8);
+        let plain = steps(&mut equal.trainer_on(&several(device), &equal.start()), 3);
+        equal.options.shares = vec![5, 5];
+        let given = steps(&mut equal.trainer_on(&several(device), &equal.start()), 3);
+        assert!(bits(&plain) == bits(&given), "{name}");
+        let mut first = Run::random(8, 16, 8);
+        first.options.shares = vec![3, 1];
+        let other = steps(&mut first.trainer_on(&several(device), &first.start()), 1);
+        assert!(
+            shared(&run, &other) != shared(&run, &found),
+            "{name}: statistics of other images"
+        );
     }
 }

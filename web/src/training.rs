@@ -57,6 +57,7 @@ impl Training {
         let options = Options {
             recipe: Recipe::for_dataset(DatasetKind::Shapes),
             micro_batch: None,
+            shares: Vec::new(),
             seed,
             passes: Passes::default(),
             workers: 1,

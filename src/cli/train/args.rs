@@ -13,7 +13,7 @@ use super::super::tuning::TuneArgs;
 use super::super::{processors, workers};
 use super::devices::DevicesArgs;
 use super::fine_tune;
-use super::limits::{self, MicroBatch, Recompute};
+use super::limits::{self, MicroBatch, Recompute, Shares};
 use crate::data::{Augmentation, DatasetKind};
 use crate::graph::Precision;
 use crate::run::Config;
@@ -63,6 +63,22 @@ impl Args {
                 "--preset starts with random weights in any case; leave out --reset-classifier"
                     .to_owned(),
             ));
+        }
+        if self.several.shares == Some(Shares::Auto) {
+            if self.files.resume.is_some() {
+                return Err(CliError::Usage(
+                    "a resumed run keeps the shares that were measured for it; leave out --shares \
+                     auto"
+                        .to_owned(),
+                ));
+            }
+            if self.files.print_config {
+                return Err(CliError::Usage(
+                    "--print-config does not open the devices, whose speeds --shares auto \
+                     measures; leave it out"
+                        .to_owned(),
+                ));
+            }
         }
         match self.files.resume.is_some() && self.tune.tune.is_some() {
             true => Err(CliError::Usage(

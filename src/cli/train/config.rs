@@ -6,7 +6,7 @@ use super::super::dataset;
 use super::super::error::CliError;
 use super::args::Args;
 use super::fine_tune;
-use super::limits::{MicroBatch, Recompute};
+use super::limits::{MicroBatch, Recompute, Shares};
 use crate::data::DatasetKind;
 use crate::graph::Precision;
 use crate::run::{Config, RunDirectory};
@@ -67,7 +67,7 @@ pub(super) const DATA: &str = "data";
 pub(super) const RANKS: &str = "ranks";
 
 /// Every flag that determines what a run computes, except the network's.
-const FLAGS: [RunFlag; 30] = [
+const FLAGS: [RunFlag; 31] = [
     flag!("epochs", Growing, recipe.epochs, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
@@ -107,6 +107,13 @@ const FLAGS: [RunFlag; 30] = [
             Some(MicroBatch::Auto) | None => None,
         };
         replace(&mut config.micro_batch, &images)
+    }),
+    flag!("shares", Allowed, shares, |args, config| {
+        let shares = match &args.several.shares {
+            Some(Shares::Parts(parts)) => Some(parts.clone()),
+            Some(Shares::Auto) | None => None,
+        };
+        replace(&mut config.shares, &shares)
     }),
     flag!("no-fuse", Allowed, fuse, |args, config| {
         config.fuse &= !args.files.no_fuse;
@@ -291,6 +298,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
             augmentation: network.stem.augmentation(kind),
             seed: 1,
             micro_batch: None,
+            shares: Vec::new(),
             fuse: true,
             recompute: false,
             precision: Precision::default(),
@@ -434,6 +442,7 @@ mod tests {
             augmentation: Augmentation::ImageNet,
             seed: 1,
             micro_batch: Some(1),
+            shares: vec![2, 1],
             fuse: true,
             recompute: false,
             precision: Precision::default(),

@@ -42,8 +42,8 @@ fn replaced(file: &Map<String, Value>, given: &ArgMatches) -> Vec<&'static str> 
         Some(Schedule::Polynomial) => names.push("milestones"),
     }
     let rows: [(&str, &[&str]); 5] = [
-        ("device", &["devices"]),
-        ("devices", &["device"]),
+        ("device", &["devices", "shares"]),
+        ("devices", &["device", "shares"]),
         ("augmentation", &["no-augment"]),
         ("no_augment", &["augmentation"]),
         ("preset", &["reset-classifier", "freeze-until"]),

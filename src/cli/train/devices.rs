@@ -4,10 +4,12 @@ use clap::Args;
 
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
+use super::limits::Shares;
 use crate::engine::{Device, DeviceKind};
 use crate::gpu::adapter;
 use crate::run::{Config, RecordedDevice};
 use crate::text::printable;
+use crate::train::shares;
 
 /// Seconds that a rank may take to answer, unless a flag says otherwise: measuring kernels and reading a
 /// dataset take minutes.
@@ -30,6 +32,10 @@ pub(super) struct DevicesArgs {
         conflicts_with = "device"
     )]
     pub(super) devices: Vec<String>,
+    /// Relative shares of several devices in a batch, as in 3,1; auto measures how fast each is
+    /// [default: equal shares]
+    #[arg(long, value_name = "auto|N,..")]
+    pub(super) shares: Option<Shares>,
     #[arg(long, value_name = "SECONDS", help = timeout_help(), value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) rank_timeout: Option<u64>,
 }
@@ -232,10 +238,20 @@ fn open_own(flags: &DeviceArgs, rank: usize) -> Result<Device, CliError> {
 /// Checks that the batches of a run can be divided among devices.
 ///
 /// # Errors
-/// If there are more devices than images, or a share is too small for the flags of the run.
+/// If there are other shares than devices, more devices than images, or a share is too small for the
+/// flags of the run.
 pub(super) fn check_shares(config: &Config, devices: usize) -> Result<(), CliError> {
     let batch = config.recipe.batch_size;
     let wrong = |text: String| Err(CliError::Usage(text));
+    if !config.shares.is_empty() && config.shares.len() != devices {
+        let given: Vec<String> = config.shares.iter().map(u32::to_string).collect();
+        return wrong(format!(
+            "--shares {} are for {} devices, and the run has {devices}; give one for each, in their \
+             order",
+            given.join(","),
+            given.len()
+        ));
+    }
     if devices < 2 {
         return Ok(());
     }
@@ -245,7 +261,15 @@ pub(super) fn check_shares(config: &Config, devices: usize) -> Result<(), CliErr
              name fewer devices"
         ));
     }
-    let (least, largest) = (batch / devices, batch.div_ceil(devices));
+    let shares = shares_of(config, batch, devices);
+    let (least, largest) = (shares.iter().min(), shares.iter().max());
+    let (least, largest) = (*least.expect("a device"), *largest.expect("a device"));
+    if least == 0 {
+        return wrong(format!(
+            "with these --shares, a device has no image of a batch of {batch}; raise --batch-size, \
+             or the smallest share"
+        ));
+    }
     if let Some(images) = config.micro_batch.filter(|images| *images > largest) {
         return wrong(format!(
             "--micro-batch {images} exceeds the share of each of {devices} devices in a batch of \
@@ -262,4 +286,20 @@ pub(super) fn check_shares(config: &Config, devices: usize) -> Result<(), CliErr
             "with {devices} devices, a share of a batch of {batch} may be {least}: {text}"
         ))
     })
+}
+
+/// Images of the device with most of them, in a batch of some devices.
+pub(super) fn largest_share(config: &Config, batch: usize, devices: usize) -> usize {
+    let largest = shares_of(config, batch, devices).into_iter().max();
+    largest.expect("there is a device")
+}
+
+/// Images of each of some devices in a batch.
+fn shares_of(config: &Config, batch: usize, devices: usize) -> Vec<usize> {
+    let equal = vec![1; devices];
+    let weights = match config.shares.is_empty() {
+        true => &equal,
+        false => &config.shares,
+    };
+    shares(batch, weights)
 }

@@ -65,13 +65,13 @@ pub(super) fn introduce(
             "trained: {count} parameters, from {first} on; the others are frozen"
         ));
     }
-    let replicas = trainer.shares().count();
+    let replicas = trainer.shares().len();
     device.say(&match replicas {
         1 => format!("memory: {} on the device", bytes(trainer.bytes())),
         _ => {
             let own = trainer.engines().map(|engine| bytes(engine.bytes()));
             let own: Vec<String> = own.collect();
-            let shares: Vec<String> = trainer.shares().map(|share| share.to_string()).collect();
+            let shares: Vec<String> = trainer.shares().iter().map(usize::to_string).collect();
             let (processes, first) = match ranks {
                 Some(ranks) => (
                     format!(" in {} processes", ranks.count()),

@@ -1,4 +1,4 @@
-//! The values of `--micro-batch`, `--recompute` and `--memory`.
+//! The values of `--micro-batch`, `--recompute`, `--memory` and `--shares`.
 
 use std::str::FromStr;
 
@@ -43,6 +43,29 @@ impl FromStr for Recompute {
     }
 }
 
+/// A value of `--shares`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Shares {
+    Auto,
+    Parts(Vec<u32>),
+}
+
+impl FromStr for Shares {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Shares, String> {
+        if text == "auto" {
+            return Ok(Shares::Auto);
+        }
+        let parts = text.split(',').map(|part| part.trim().parse().ok());
+        let parts = parts.map(|part| part.filter(|part| *part > 0));
+        let parts: Option<Vec<u32>> = parts.collect();
+        parts
+            .map(Shares::Parts)
+            .ok_or_else(|| "give whole numbers above 0, as in 3,1, or auto".to_owned())
+    }
+}
+
 /// Parses a size such as 6GiB or 800MiB.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
@@ -57,6 +80,16 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_whole_numbers() {
+        assert_eq!("3,1".parse(), Ok(Shares::Parts(vec![3, 1])));
+        assert_eq!("auto".parse(), Ok(Shares::Auto));
+        for wrong in ["", "3,", "0,1", "1.5,1", "-1,2", "3;1", "4294967296,1"] {
+            let error = wrong.parse::<Shares>().unwrap_err();
+            assert!(error.contains("3,1"), "{wrong}");
+        }
+    }
 
     #[test]
     fn sizes_have_units() {

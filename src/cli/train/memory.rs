@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use super::super::device::DeviceArgs;
 use super::super::error::CliError;
 use super::args::Args;
+use super::devices::largest_share;
 use super::limits::{MicroBatch, Recompute};
 use super::plan::Plan;
 use super::{options, ranks, sources};
@@ -77,7 +78,7 @@ pub(super) fn choose(
     let [train, _] = sources(plan)?;
     let batch = plan.config.recipe.batch_size.min(train.len());
     let replicas = Trainer::replicas(devices, ranks);
-    let batch = batch.div_ceil(replicas);
+    let batch = largest_share(&plan.config, batch, replicas);
     let sizes: Vec<Option<usize>> = match micro_batch {
         true => (1..batch)
             .rev()

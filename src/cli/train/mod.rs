@@ -14,6 +14,7 @@ mod ranks;
 mod recorded;
 mod resume;
 mod retry;
+mod shares;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -134,7 +135,9 @@ fn attempt(
     };
     let mut plan = prepare(args, allowed, config, is_resumed, state)?;
     ranks::compare(ranks, &plan)?;
-    devices::check_shares(&plan.config, args.several.devices.len())?;
+    if plan.config.shares.is_empty() {
+        devices::check_shares(&plan.config, args.several.devices.len())?;
+    }
     if leads(ranks) {
         plan.notes.iter().for_each(|note| args.device.say(note));
     }
@@ -145,6 +148,7 @@ fn attempt(
     let devices = open(args, &plan, &recorded, ranks, local)?;
     let mut limit = None;
     if !is_resumed {
+        shares::measure(args, &mut plan, &devices, ranks)?;
         let neighbours = local.map_or(1, |(_, count)| count);
         limit = memory::choose(args, &mut plan, &devices, ranks, neighbours)?;
         memory::agree(&mut plan, ranks)?;
@@ -214,7 +218,9 @@ fn open(
     if let Some(note) = devices::changed(&recorded.devices, &all).filter(|_| leads(ranks)) {
         args.device.say(&note);
     }
-    devices::check_shares(&plan.config, Trainer::replicas(&devices, ranks))?;
+    let replicas = Trainer::replicas(&devices, ranks);
+    devices::check_shares(&plan.config, replicas)?;
+    shares::check(args, replicas)?;
     if let [device] = &devices[..] {
         args.check_device(&args.device.opened(device))?;
     }
@@ -284,6 +290,7 @@ fn options(args: &Args, config: &Config, plan: &Plan) -> Options {
     Options {
         recipe: config.recipe.clone(),
         micro_batch: config.micro_batch,
+        shares: config.shares.clone(),
         seed: config.seed,
         passes: config.passes(),
         workers: args.data.workers,
@@ -319,11 +326,8 @@ fn build(
     });
     let mut trainer = trainer.map_err(|error| {
         let replicas = Trainer::replicas(devices, ranks);
-        let share = options
-            .recipe
-            .batch_size
-            .min(train.len())
-            .div_ceil(replicas);
+        let batch = options.recipe.batch_size.min(train.len());
+        let share = devices::largest_share(&plan.config, batch, replicas);
         too_large(devices, &options, share, graphs, error)
     })?;
     if let (Some(other), false) = (&args.files.choices, is_resumed) {
