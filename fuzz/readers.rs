@@ -141,6 +141,7 @@ fn saved_state() -> (Network, Checkpoint) {
         augmentation: Default::default(),
         seed: 1,
         micro_batch: None,
+        shares: Vec::new(),
         fuse: true,
         recompute: false,
         precision: Precision::default(),

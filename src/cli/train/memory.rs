@@ -82,7 +82,7 @@ pub(super) fn choose(
     let sizes: Vec<Option<usize>> = match micro_batch {
         true => (1..batch)
             .rev()
-            .filter(|size| batch % size == 0)
+            .filter(|size| batch.is_multiple_of(*size))
             .map(Some)
             .collect(),
         false => Vec::new(),
