@@ -18,6 +18,8 @@ fn together(commands: &[(usize, &Command)]) -> Command {
         all.env(format!("OMPI_{name}"), "1");
     }
     all.env("OMPI_MCA_rmaps_base_oversubscribe", "1")
+        // Containers may forbid reading the memory of other processes.
+        .env("OMPI_MCA_btl_vader_single_copy_mechanism", "none")
         .env("OMPI_MCA_hwloc_base_binding_policy", "none")
         .env("OMPI_MCA_odls_base_sigkill_timeout", "3")
         .stdin(Stdio::null());
