@@ -58,7 +58,7 @@
 //! | 5 | [`mod@onnx`] | a trained model as an ONNX file |
 //! | 5 | [`verify`] | arrays recorded from other programs against ours |
 //! | 5 | [`selftest`] | every kernel that a device can run against the reference of its operator |
-//! | 5 | [`mod@bench`] | speed, and the share of the adapter's own limit; estimates for other cards |
+//! | 5 | [`mod@bench`] | speed, and the share of the adapter's own limit; estimates for other cards, and for several |
 //! | 5 | [`predict`] | a trained model and an image to classes |
 //! | 5 | [`run`] | the run directory: configuration, metrics, events, state |
 //! | 6 | [`cli`] | the command line: a file or folder per subcommand, and what they share |

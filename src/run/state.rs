@@ -167,7 +167,10 @@ impl RunDirectory {
     /// If the state is damaged, holds values that no run can have written, or does not match
     /// `network`.
     pub fn load(&self, network: &Network) -> Result<SavedState, RunError> {
-        self.read_state(Checkpoint::load(&self.file(STATE))?, network)
+        let state = Checkpoint::load(&self.file(STATE))?;
+        let read = SavedState::read(state, network, &|reason| self.damaged(reason))?;
+        self.best_weights.set(read.progress.best_weights);
+        Ok(read)
     }
 
     /// The bytes of the saved state, for other ranks.
@@ -176,13 +179,6 @@ impl RunDirectory {
     /// If the file cannot be read.
     pub fn state_bytes(&self) -> Result<Vec<u8>, RunError> {
         std::fs::read(self.file(STATE)).map_err(|error| self.unreadable(STATE, &error))
-    }
-
-    fn read_state(&self, state: Checkpoint, network: &Network) -> Result<SavedState, RunError> {
-        let damaged = |reason| self.damaged(reason);
-        let read = SavedState::read(state, network, &damaged)?;
-        self.best_weights.set(read.progress.best_weights);
-        Ok(read)
     }
 
     /// Completes an interrupted [`RunDirectory::save`]: writes the files that do not have the

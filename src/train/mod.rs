@@ -38,7 +38,7 @@ pub use mixing::Mixing;
 pub use recipe::Recipe;
 pub use schedule::Schedule;
 pub use session::{Clock, Save, SaveInterval, Session, SessionOptions, Store};
-pub use shares::shares;
+pub use shares::{shares, weights};
 pub use snapshot::{EpochOrder, Position, Snapshot};
 pub use step_graph::{Mode, StepOptions, step_graph, step_graph_with, update_graph};
 pub use trainer::{Options, Trainer};

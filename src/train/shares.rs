@@ -1,7 +1,7 @@
 //! How a batch is divided: into shares of the devices, and those into micro-batches.
 
 /// Relative shares of so many replicas: those that are given, else equal ones.
-pub(super) fn weights(given: &[u32], replicas: usize) -> Vec<u32> {
+pub fn weights(given: &[u32], replicas: usize) -> Vec<u32> {
     match given {
         [] => vec![1; replicas],
         given => given.to_vec(),

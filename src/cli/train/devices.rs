@@ -9,7 +9,7 @@ use crate::engine::{Device, DeviceKind};
 use crate::gpu::adapter;
 use crate::run::{Config, RecordedDevice};
 use crate::text::printable;
-use crate::train::shares;
+use crate::train::{shares, weights};
 
 /// Seconds that a rank may take to answer, unless a flag says otherwise: measuring kernels and reading a
 /// dataset take minutes.
@@ -296,10 +296,5 @@ pub(super) fn largest_share(config: &Config, batch: usize, devices: usize) -> us
 
 /// Images of each of some devices in a batch.
 fn shares_of(config: &Config, batch: usize, devices: usize) -> Vec<usize> {
-    let equal = vec![1; devices];
-    let weights = match config.shares.is_empty() {
-        true => &equal,
-        false => &config.shares,
-    };
-    shares(batch, weights)
+    shares(batch, &weights(&config.shares, devices))
 }

@@ -266,6 +266,9 @@ impl Same {
 /// # Errors
 /// What differs from rank 0, and where.
 pub(super) fn compare(ranks: Option<&Ranks>, plan: &Plan) -> Result<(), CliError> {
+    if ranks.is_none() {
+        return Ok(());
+    }
     let all = gather(ranks, vec![Same::of(plan)])?;
     let mut others = (1..).zip(&all[1..]);
     others.try_for_each(|(rank, other)| all[0].check(rank, other))

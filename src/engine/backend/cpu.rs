@@ -45,12 +45,6 @@ impl Backend for CpuBackend {
         Ok(ranges.collect())
     }
 
-    fn readback(&self, _: MemoryRange) -> Result<Option<Readback>, EngineError> {
-        Ok(None)
-    }
-
-    fn start_reading(&self, _: MemoryRange, _: Option<&mut Readback>) {}
-
     async fn finish_reading(
         &self,
         range: MemoryRange,

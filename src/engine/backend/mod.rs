@@ -41,10 +41,12 @@ pub(super) trait Backend {
     ///
     /// # Errors
     /// If there is not as much.
-    fn readback(&self, range: MemoryRange) -> Result<Option<Readback>, EngineError>;
+    fn readback(&self, _range: MemoryRange) -> Result<Option<Readback>, EngineError> {
+        Ok(None)
+    }
 
     /// Starts copying a range to that memory, as it is after all calls so far.
-    fn start_reading(&self, range: MemoryRange, readback: Option<&mut Readback>);
+    fn start_reading(&self, _range: MemoryRange, _readback: Option<&mut Readback>) {}
 
     /// Waits for the copy, and calls a function with its words.
     ///
