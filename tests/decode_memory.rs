@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::{ColorType, DynamicImage, ImageFormat};
 use png::chunk::{ChunkType, iCCP, iTXt, tEXt, zTXt};
-use pyr_wgpu::data::{Resize, decode_image};
+use pyr_wgpu::data::{Resize, decode_image, decode_memory};
 
 /// The system's allocator; counts the bytes in use and their maximum.
 struct Counting;
@@ -105,6 +105,20 @@ fn a_decode_takes_the_memory_that_is_documented() {
             "{name}: {found} bytes, {limit} are documented"
         );
     }
+
+    let list = String::from_utf8(corpus("list.tsv")).unwrap();
+    let accepted = list.lines().filter(|line| !line.contains("refused: "));
+    let mut large = 0;
+    for line in accepted {
+        let (path, _) = line.split_once('\t').unwrap();
+        let bytes = corpus(path);
+        let found = most(&bytes) as u64;
+        let reserved = decode_memory(&bytes).unwrap();
+        assert!(found <= reserved, "{path}: {found} bytes of {reserved}");
+        // The others take less than the constant part, which is for the test harness as well.
+        large += u32::from(found > 2 * 1000 * 800);
+    }
+    assert!(large >= 10, "only {large} large images");
 
     // 64 MiB of zeros in 64 KiB.
     let mut grey = Vec::new();

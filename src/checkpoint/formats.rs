@@ -282,6 +282,7 @@ mod tests {
         let tar = [&b"model.safetensors"[..], &[0; 240], b"ustar\0"].concat();
         for (start, word) in [
             (zip("archive/data.pkl"), "PyTorch"),
+            (zip("data.pkl"), "PyTorch"),
             (zip("conv1.weight.npy"), ".npz"),
             (zip("photo.png"), "not recognised; unpack"),
             (zip("data.pkl.txt"), "not recognised"),
@@ -349,6 +350,9 @@ mod tests {
             b"\x81\xa3\0\0\0",
         ] {
             assert_eq!(recognise(start), None);
+        }
+        for start in [&b"(dp\n"[..], b"(dp12 or more\n", b"(d", b"}q\x02"] {
+            assert!(!is_pickle(start), "{start:?}");
         }
         assert!(is_safetensors(b"\x90\x01\0\0\0\0\0\0{\"a\":"));
     }

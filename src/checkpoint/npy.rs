@@ -375,7 +375,7 @@ mod tests {
         assert!(message(&file("|O", false, "(1,)", &[0; 8])).contains("O"));
         assert!(message(&file("<f4", false, "(1099511627776,)", &[0; 8])).contains("copy"));
         assert!(message(b"hello").contains("numpy.save"));
-        assert!(message(&[]).contains("numpy.save"));
+        assert!(message(&[]).contains("the file is empty; write it with numpy.save"));
     }
 
     /// A file of another version, with this header.

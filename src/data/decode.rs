@@ -170,21 +170,17 @@ fn name(format: ImageFormat) -> Option<&'static str> {
 struct Opened<'a> {
     width: u32,
     height: u32,
-    /// Bytes that are allocated at the same time at most, until the samples are decoded.
+    /// Bytes that are allocated at the same time at most: from a format, until the samples are
+    /// decoded.
     memory: u64,
     /// Decodes the pixels, and returns the orientation that metadata demands.
     decode: Box<dyn FnOnce() -> Result<(RgbImage, Orientation), DataError> + 'a>,
 }
 
-/// The image at its own size, upright, with the memory that was reserved for it.
-fn decode(bytes: &[u8]) -> Result<(RgbImage, Share<'static>), DataError> {
+/// Reads the headers, and adds the memory of the copies that follow the decode.
+fn open(bytes: &[u8]) -> Result<Opened<'_>, DataError> {
     let format = sniff(bytes)?;
-    let Opened {
-        width,
-        height,
-        memory,
-        decode,
-    } = match format {
+    let opened = match format {
         ImageFormat::Bmp => bmp::open(bytes),
         ImageFormat::Gif => gif::open(bytes),
         ImageFormat::Jpeg => jpeg::open(bytes),
@@ -192,6 +188,7 @@ fn decode(bytes: &[u8]) -> Result<(RgbImage, Share<'static>), DataError> {
         ImageFormat::WebP => webp::open(bytes),
         _ => Err(DataError::NotAnImage),
     }?;
+    let (width, height) = (opened.width, opened.height);
     if width == 0 || height == 0 {
         return Err(damaged(
             format,
@@ -200,10 +197,31 @@ fn decode(bytes: &[u8]) -> Result<(RgbImage, Share<'static>), DataError> {
     }
     // A copy in RGB, or turned; at the end both may be RGB. Tables and threads take a little.
     let rgb = (u64::from(width) * u64::from(height)).saturating_mul(3);
-    let memory = memory
+    let memory = opened
+        .memory
         .saturating_add(rgb)
         .max(rgb.saturating_mul(2))
         .saturating_add(1 << 20);
+    Ok(Opened { memory, ..opened })
+}
+
+/// Bytes that [`decode_image`] reserves for a file before it decodes: an upper bound of what is
+/// allocated at the same time, besides the bytes of the file and the resized image.
+///
+/// # Errors
+/// If the headers cannot be read.
+pub fn decode_memory(bytes: &[u8]) -> Result<u64, DataError> {
+    Ok(open(bytes)?.memory)
+}
+
+/// The image at its own size, upright, with the memory that was reserved for it.
+fn decode(bytes: &[u8]) -> Result<(RgbImage, Share<'static>), DataError> {
+    let Opened {
+        width,
+        height,
+        memory,
+        decode,
+    } = open(bytes)?;
     if memory > MEMORY.total() {
         return Err(DataError::ImageTooLarge {
             width,

@@ -71,7 +71,7 @@ pub use cifar::read_records;
 pub use datasets::DatasetKind;
 #[cfg(not(target_arch = "wasm32"))]
 pub use decode::decode_image_file;
-pub use decode::{DECODE_MEMORY, LARGEST_FILE, decode_image, fit_pixels};
+pub use decode::{DECODE_MEMORY, LARGEST_FILE, decode_image, decode_memory, fit_pixels};
 pub use error::DataError;
 #[cfg(not(target_arch = "wasm32"))]
 pub use folder::{Example, Finding, FindingKind, InspectedPart, Inspection, inspect_folder};

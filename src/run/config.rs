@@ -349,9 +349,8 @@ mod tests {
     use super::*;
     use crate::model::preset;
 
-    #[test]
-    fn every_key_is_known() {
-        let config = Config {
+    fn config() -> Config {
+        Config {
             from: None,
             reset_classifier: false,
             freeze_until: None,
@@ -366,7 +365,81 @@ mod tests {
             precision: Precision::default(),
             network: preset("demo").unwrap(),
             recipe: Recipe::for_dataset(DatasetKind::Shapes),
+        }
+    }
+
+    /// An edit of a configuration.
+    type Edit = fn(&mut Config);
+
+    #[test]
+    fn numbers_at_their_limits_are_accepted_and_others_refused() {
+        let checked = |edit: Edit| {
+            let mut config = config();
+            edit(&mut config);
+            config.check()
         };
+        let accepted: [Edit; 10] = [
+            |_| {},
+            |config| config.recipe.momentum = 0.0,
+            |config| config.recipe.weight_decay = 0.0,
+            |config| config.recipe.learning_rate = f32::MIN_POSITIVE,
+            |config| config.recipe.ema = Some(f32::MIN_POSITIVE),
+            |config| config.recipe.ema = Some(1.0f32.next_down()),
+            |config| config.recipe.warmup = config.recipe.epochs - 1,
+            |config| config.recipe.clip_grad_norm = Some(f32::MIN_POSITIVE),
+            |config| config.recipe.patience = Some(1),
+            |config| config.micro_batch = Some(config.recipe.batch_size),
+        ];
+        for (number, edit) in accepted.into_iter().enumerate() {
+            assert_eq!(checked(edit), Ok(()), "edit {number}");
+        }
+        let refused: [(Edit, &str); 21] = [
+            (|config| config.recipe.epochs = u32::MAX, "--epochs"),
+            (|config| config.recipe.batch_size = 0, "at least one image"),
+            (|config| config.micro_batch = Some(0), "at least one image"),
+            (|config| config.shares = vec![1, 0], "shares"),
+            (
+                |config| config.micro_batch = Some(config.recipe.batch_size + 1),
+                "--micro-batch",
+            ),
+            (|config| config.recipe.learning_rate = 0.0, "--lr"),
+            (|config| config.recipe.learning_rate = f32::INFINITY, "--lr"),
+            (|config| config.recipe.learning_rate = f32::NAN, "--lr"),
+            (|config| config.recipe.momentum = 1.0, "--momentum"),
+            (|config| config.recipe.momentum = -0.1, "--momentum"),
+            (|config| config.recipe.weight_decay = 1.0, "--weight-decay"),
+            (|config| config.recipe.weight_decay = -0.1, "--weight-decay"),
+            (|config| config.recipe.power = 0.0, "--power must"),
+            (|config| config.recipe.power = 2.0, "--power is"),
+            (
+                |config| config.recipe.warmup = config.recipe.epochs,
+                "--warmup",
+            ),
+            (
+                |config| config.recipe.clip_grad_norm = Some(0.0),
+                "--clip-grad-norm",
+            ),
+            (
+                |config| config.recipe.clip_grad_norm = Some(f32::INFINITY),
+                "--clip-grad-norm",
+            ),
+            (|config| config.recipe.ema = Some(0.0), "--ema"),
+            (|config| config.recipe.ema = Some(1.0), "--ema"),
+            (|config| config.recipe.patience = Some(0), "patience"),
+            (
+                |config| config.recipe.milestones = vec![1, 0],
+                "--milestones",
+            ),
+        ];
+        for (edit, word) in refused {
+            let error = checked(edit).unwrap_err().to_string();
+            assert!(error.contains(word), "`{error}` lacks {word}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_known() {
+        let config = config();
         let text = config.to_toml();
         assert_eq!(Config::from_toml(&text), Ok(config.clone()));
         assert!(config.is_as_written(&text) && config.is_as_written(&text.replace(" = ", "=")));

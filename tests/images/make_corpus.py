@@ -805,6 +805,38 @@ def webps():
     add("webp/unknown-lossless.webp", unknown, ImageOps.exif_transpose(pillow(unknown)))
 
 
+def large_images():
+    """For measuring memory: they compress to little, whatever they take."""
+    size = (1000, 800)
+    image = Image.new("RGB", size, (200, 90, 40))
+    clear = Image.new("RGBA", size, (200, 90, 40, 128))
+    other = Image.new("RGBA", size, (20, 90, 40, 200))
+    animated = {"save_all": True, "append_images": [other]}
+    for name, source, options in [
+        ("webp/large-lossy.webp", image, {}),
+        ("webp/large-lossy-alpha.webp", clear, {}),
+        ("webp/large-lossless-alpha.webp", clear, {"lossless": True, "exact": True}),
+        ("webp/large-animated-lossy.webp", clear, animated),
+        ("webp/large-animated-lossless.webp", clear, {"lossless": True, **animated}),
+        ("gif/large.gif", image.quantize(4), {"save_all": True, "append_images": [other.quantize(4)]}),
+        ("png/large-alpha.png", clear, {}),
+    ]:
+        content = BytesIO()
+        source.save(content, name.rsplit(".")[-1], **options)
+        content = content.getvalue()
+        add(name, content, pillow(content).convert("RGBA"))
+    rows = [[(0,)] * size[0]] * size[1]
+    palette = [(b"PLTE", bytes((200, 90, 40)))]
+    for name, interlaced in [("large-interlaced", True), ("large-palette", False)]:
+        add(f"png/{name}.png", png(3, 1, rows, palette, interlaced), image)
+    # Every run has at most 255 pixels.
+    row = b"\xff\0" * 3 + b"\xeb\0" + b"\0\0"
+    colours = bytes((40, 90, 200, 0))
+    pixels = [[0] * size[0]] * size[1]
+    runs = bmp(40, 8, pixels, 1, palette=colours, data=row * size[1] + b"\0\1")
+    add("bmp/large-runs.bmp", runs, image)
+
+
 def image_with(image, exif):
     image = image.copy()
     image.getexif()[0x0112] = exif[0x0112]
@@ -825,4 +857,5 @@ pngs()
 gifs()
 bmps()
 webps()
+large_images()
 (CORPUS / "list.tsv").write_text("".join(line + "\n" for line in sorted(LINES)))

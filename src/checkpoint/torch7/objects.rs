@@ -427,3 +427,71 @@ impl<R: Read> Parser<'_, R> {
         self.reader.read_exact(bytes).map_err(unreadable)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers of a file whose value is a storage.
+    fn storage(class: &str, count: i64, data: &[u8]) -> Result<Vec<f64>, CheckpointError> {
+        let text = |text: &str| [&(text.len() as i32).to_le_bytes(), text.as_bytes()].concat();
+        let kind_and_number = [4i32, 1].map(i32::to_le_bytes).concat();
+        let (version, class, count) = (text("V 1"), text(class), count.to_le_bytes());
+        let bytes = [&kind_and_number, &version, &class, &count[..], data].concat();
+        let read = File::read(&mut &bytes[..], bytes.len() as u64, 8);
+        let mut objects = read.map_err(|(error, _)| error)?.objects;
+        Ok(match objects.pop() {
+            Some(Object::Storage(Numbers::Single(values))) => {
+                values.into_iter().map(f64::from).collect()
+            }
+            Some(Object::Storage(Numbers::Double(values))) => values,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn storages_of_every_class_are_read() {
+        let half = [1.5f32, -2.0].map(|value| half::f16::from_f32(value).to_le_bytes());
+        let single = [1.5f32, -2.0].map(f32::to_le_bytes);
+        let double = [1.5f64, -2.0].map(f64::to_le_bytes);
+        for (class, data, expected) in [
+            ("Float", single.concat(), [1.5, -2.0]),
+            ("Cuda", single.concat(), [1.5, -2.0]),
+            ("Double", double.concat(), [1.5, -2.0]),
+            ("CudaDouble", double.concat(), [1.5, -2.0]),
+            ("Half", half.concat(), [1.5, -2.0]),
+            ("CudaHalf", half.concat(), [1.5, -2.0]),
+            (
+                "Long",
+                [1 << 40, -2i64].map(i64::to_le_bytes).concat(),
+                [1_099_511_627_776.0, -2.0],
+            ),
+            (
+                "Int",
+                [70_000i32, -2].map(i32::to_le_bytes).concat(),
+                [70_000.0, -2.0],
+            ),
+            (
+                "Short",
+                [200i16, -2].map(i16::to_le_bytes).concat(),
+                [200.0, -2.0],
+            ),
+            ("Char", vec![200, 254], [-56.0, -2.0]),
+            ("Byte", vec![200, 254], [200.0, 254.0]),
+        ] {
+            let class = format!("torch.{class}Storage");
+            assert_eq!(storage(&class, 2, &data).unwrap(), expected, "{class}");
+        }
+    }
+
+    #[test]
+    fn storages_that_cannot_be_read_are_refused() {
+        let error =
+            |class, count, data: &[u8]| storage(class, count, data).unwrap_err().to_string();
+        assert!(error("torch.QIntStorage", 1, &[0; 4]).contains("no known class of numbers"));
+        assert!(error("torch.HalfStorage", 2, &[0; 3]).contains("2 numbers in 3 bytes"));
+        assert!(error("torch.HalfStorage", 2, &[0; 5]).contains("1 bytes follow"));
+        assert!(error("torch.LongStorage", -1, &[]).contains("extent -1"));
+        assert!(error("torch.LongStorage", i64::MAX, &[]).contains("numbers in 0 bytes"));
+    }
+}

@@ -169,6 +169,7 @@ fn missing_data_says_what_to_fetch() {
     ] {
         assert!(empty.contains(part), "{empty}");
     }
+    assert!(!empty.contains("small-bin lacks"), "{empty}");
 
     // The error is about the folder that holds some of the files.
     write(&folder.path().join("small-bin"), 1);

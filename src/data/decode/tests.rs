@@ -165,6 +165,11 @@ fn exif_data_is_found_wherever_it_stands() {
             assert_eq!(turned.as_raw(), &[255, 0, 0, 0, 0, 0], "at {at}");
         }
     }
+    // No value at all, though one stands where the field points to.
+    let none = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\0\0\0\0\x0c\0\0\0\0\0\0\0";
+    let mut bytes = plain;
+    bytes.splice(before_end..before_end, png::chunk(b"eXIf", none));
+    assert_eq!(decode(&bytes).unwrap().0, image);
 }
 
 /// The offset of a BMP's pixels is checked: before the end of the header they would be the header.

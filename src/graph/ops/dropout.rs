@@ -116,3 +116,39 @@ impl Operator for Dropout {
             .into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The share of dropped elements is within five standard deviations of the probability, and
+    /// the others are scaled so that the expected value stays.
+    #[test]
+    fn elements_are_dropped_with_the_given_probability() {
+        let (batch, channels) = (200, 100);
+        let x = Tensor::real(
+            Shape::channels(&[batch, 1, 1, channels]),
+            vec![1.0; batch * channels],
+        );
+        let samples = Tensor::index(Shape::indices(&[batch]), (0..batch as u32).collect());
+        let step = Tensor::index(Step::shape(), Step::default().to_words().into());
+        for probability in [0.0f32, 0.1, 0.5, 0.9] {
+            let results = Dropout { probability }.reference(&[&x, &samples, &step]);
+            let kept = 1.0 / (1.0 - f64::from(probability));
+            let mut dropped = 0.0;
+            for value in results[0].values() {
+                dropped += f64::from(u8::from(*value == 0.0));
+                assert!(
+                    *value == 0.0 || (value - kept).abs() < 1e-6 * kept,
+                    "{value}"
+                );
+            }
+            let (count, p) = ((batch * channels) as f64, f64::from(probability));
+            let deviation = (count * p * (1.0 - p)).sqrt();
+            assert!(
+                (dropped - count * p).abs() <= 5.0 * deviation,
+                "{dropped} of {p}"
+            );
+        }
+    }
+}

@@ -267,6 +267,10 @@ macro_rules! operators {
             }
         }
 
+        /// Names of all operators.
+        #[cfg(test)]
+        const NAMES: &[&str] = &[$($name::NAME),*];
+
         impl Op {
             /// Name in messages, snapshots and the table of kernels.
             pub fn name(&self) -> &'static str {
@@ -367,3 +371,6 @@ operators!(
     SumSlices,
     TransformImages,
 );
+
+#[cfg(test)]
+mod tests;
