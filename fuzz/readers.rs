@@ -15,7 +15,7 @@ use pyr_wgpu::data::{DatasetKind, Manifest, Resize, decode_image, fit_pixels, re
 use pyr_wgpu::graph::Precision;
 use pyr_wgpu::graph::ops::{LOSS_SCALE_WORDS, METRIC_WORDS};
 use pyr_wgpu::model::{Description, METADATA_KEY, Network, NetworkSpec, Preprocessing, Stem};
-use pyr_wgpu::run::{Config, DataRecord, RunDirectory};
+use pyr_wgpu::run::{Config, DataRecord, RunDirectory, SavedState};
 use pyr_wgpu::train::{Recipe, Save, Snapshot};
 use pyr_wgpu::trained_model::TrainedModel;
 
@@ -114,12 +114,18 @@ pub(crate) fn position(bytes: &[u8]) {
     };
     let mut state = state.clone();
     state.metadata.insert("pyr_wgpu_progress".to_owned(), text);
+    state.metadata.remove("pyr_wgpu_checksum");
     let directory = with_config("state.safetensors", &state.to_bytes());
     let run = RunDirectory::open(directory.path()).expect("a configuration is enough");
     if let Ok(loaded) = run.load(network) {
         let position = loaded.snapshot.position;
         assert!(position.order.is_none_or(|order| position.fits(&order)));
-        let written = run.complete(network, &loaded);
+        let SavedState {
+            snapshot,
+            progress,
+            description,
+        } = &loaded;
+        let written = run.complete(network, description, snapshot, progress);
         assert!(!written.expect("temporary files can be written").is_empty());
     }
 }

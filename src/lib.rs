@@ -41,6 +41,7 @@
 //! |---|---|---|
 //! | 0 | [`shape`] | extents, element types, layout in memory |
 //! | 0 | [`rng`] | counter-based random numbers and a hash, the same bits everywhere |
+//! | 0 | [`mod@files`] | reads of regular files up to a limit |
 //! | 0 | [`memory`] | how much memory the process can still use |
 //! | 0 | [`text`] | untrusted text in messages: escaping, shell quoting, shortened lists |
 //! | 1 | [`ranks`] | processes that train together: agreements, sums over all of them, MPI |
@@ -134,6 +135,8 @@ pub mod cli;
 pub mod cpu;
 pub mod data;
 pub mod engine;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod files;
 pub mod gpu;
 pub mod graph;
 pub mod kernels;

@@ -175,8 +175,23 @@ fn classes_can_be_named() {
     for (names, word) in [
         ("a\nb\n", "2 lines"),
         ("a\na\nb\nc\nd\n", "does not identify a class"),
+        (
+            "a\ncaf\u{e9}\nb\ncafe\u{301}\nc\n",
+            "look alike; change one",
+        ),
     ] {
         let output = convert(names);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{text}");
+        assert!(text.contains(word), "{text}");
+    }
+    fs::write(path("latin.txt"), b"caf\xe9\n").unwrap();
+    for (names, word) in [
+        (path("latin.txt"), "save it as UTF-8"),
+        (path("missing.txt"), "name a text file"),
+        (path(""), "name a text file"),
+    ] {
+        let output = run(&["convert", input, &path("a.onnx"), "--class-names", &names]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(4), "{text}");
         assert!(text.contains(word), "{text}");

@@ -6,11 +6,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ::pytorch_reader::PytorchReader;
 
 use super::{Checkpoint, CheckpointError, StoredTensor, limit_advice, npy};
+use crate::files::{self, behind_links, directory};
 
 impl Checkpoint {
     /// Reads a file of any format that can be read.
@@ -42,23 +43,15 @@ pub fn read_npy_file(path: &Path) -> Result<StoredTensor, CheckpointError> {
     tensor.map_err(|error| error.in_file(path))
 }
 
-/// Opens a file, and its length in bytes. Pipes and devices are refused: reading one may never end.
+/// Opens a regular file; also returns its length in bytes.
 fn open(path: &Path) -> Result<(BufReader<File>, u64), CheckpointError> {
-    let failed = |source| CheckpointError::Read { source };
-    let kind = fs::metadata(path).map_err(failed)?;
-    if kind.is_dir() {
-        let kind = io::ErrorKind::IsADirectory;
-        return Err(failed(io::Error::new(kind, "it is a directory")));
-    }
-    if !kind.is_file() {
-        return Err(failed(io::Error::other("it is not a regular file")));
-    }
-    let file = File::open(path).map_err(failed)?;
-    Ok((BufReader::new(file), kind.len()))
+    let opened = files::open(path).map_err(|source| CheckpointError::Read { source });
+    opened.map(|(file, len)| (BufReader::new(file), len))
 }
 
 /// Writes a file completely or not at all: the output of `write` appears at `path` only when all
-/// of it is on the disk.
+/// of it is on the disk. A symbolic link stays, and the file that it leads to is replaced; a device
+/// or pipe is written to.
 ///
 /// # Errors
 /// Errors of the file system and of `write`, with the path; the previous file at `path`, if
@@ -67,7 +60,14 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), CheckpointError> {
-    replace(path, write).map_err(not_written(path))
+    let written = behind_links(path).and_then(|target| match fs::metadata(&target) {
+        Ok(found) if !found.is_file() && !found.is_dir() => {
+            let mut file = OpenOptions::new().write(true).open(&target)?;
+            write(&mut file)
+        }
+        _ => replace(&target, write),
+    });
+    written.map_err(not_written(path))
 }
 
 /// Appends to a file, creating it if it does not exist; the bytes are then on the disk.
@@ -87,7 +87,7 @@ pub fn append(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
         }
         written?;
         match is_new {
-            true => sync_directory(&directory(path)),
+            true => sync_directory(directory(path)),
             false => Ok(()),
         }
     };
@@ -135,7 +135,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     // Every early return drops the temporary file, which removes it.
-    let mut temporary = builder.tempfile_in(&directory)?;
+    let mut temporary = builder.tempfile_in(directory)?;
     {
         let mut writer = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
         write(&mut writer)?;
@@ -153,15 +153,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
         // The temporary name is free again, so there is nothing to remove.
         let _ = temporary.keep();
     }
-    sync_directory(&directory)
-}
-
-/// The directory of a path; the current one for a bare name.
-fn directory(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    }
+    sync_directory(directory)
 }
 
 /// Synchronises the new directory entry to the disk, on systems that can open directories.
@@ -225,6 +217,32 @@ mod tests {
         );
         assert_eq!(Checkpoint::load(&path).unwrap(), sample(1.0));
         assert_eq!(names(directory.path()), ["last.safetensors"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_devices_stay() {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("real"), "old").unwrap();
+        symlink("real", path("link")).unwrap();
+        symlink("new", path("dangling")).unwrap();
+        symlink(path("link"), path("second")).unwrap();
+        symlink("loop", path("loop")).unwrap();
+        let write = |path: &Path, text: &str| {
+            write_atomically(path, |writer| writer.write_all(text.as_bytes()))
+        };
+        for (link, file) in [("link", "real"), ("second", "real"), ("dangling", "new")] {
+            write(&path(link), link).unwrap();
+            assert!(path(link).is_symlink());
+            assert_eq!(fs::read_to_string(path(file)).unwrap(), link);
+        }
+        let text = write(&path("loop"), "a").unwrap_err().to_string();
+        assert!(text.contains("too many symbolic links"), "{text}");
+        let null = Path::new("/dev/null");
+        write(null, "a").unwrap();
+        assert!(fs::metadata(null).unwrap().file_type().is_char_device());
     }
 
     #[test]
@@ -313,11 +331,5 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(text.contains("not a regular file"), "{text}");
-    }
-
-    #[test]
-    fn a_bare_name_lies_in_the_current_directory() {
-        assert_eq!(directory(Path::new("last.safetensors")), Path::new("."));
-        assert_eq!(directory(Path::new("runs/a")), Path::new("runs"));
     }
 }

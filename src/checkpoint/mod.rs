@@ -197,7 +197,7 @@ impl Checkpoint {
         match formats::reader(&start[..start.len().min(formats::START)]) {
             formats::Reader::PyTorch => {
                 let other = formats::unrecognised_archive(start);
-                pytorch::read(pytorch()).map_err(|error| match (error, other) {
+                pytorch::read(pytorch(), len).map_err(|error| match (error, other) {
                     (CheckpointError::PyTorch { .. }, Some((found, advice))) => {
                         CheckpointError::OtherFormat { found, advice }
                     }

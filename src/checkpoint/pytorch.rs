@@ -19,14 +19,21 @@ use crate::text::{first_few, printable};
 /// The name by which a network is found: that of the first convolution.
 const FIRST: &str = "conv1.weight";
 
-/// The tensors of a network in an opened file.
+/// The most bytes of tensors for a byte of the file: modules that have several names share storages,
+/// and archives may be compressed, though weights hardly shrink.
+const LARGEST_EXPANSION: u64 = 4;
+
+/// The tensors of a network in an opened file of `len` bytes.
 ///
 /// # Errors
 /// If a tensor cannot be read or used.
 pub(super) fn read(
     opened: Result<PytorchReader, PytorchError>,
+    len: u64,
 ) -> Result<Checkpoint, CheckpointError> {
-    let tensors = opened.map_err(unusable)?.into_tensors();
+    let reader = opened.map_err(unusable)?;
+    let stored = reader.metadata().total_data_size.unwrap_or(0);
+    let tensors = reader.into_tensors();
     let all: BTreeSet<&String> = tensors.keys().collect();
     let (root, others) = root(all.iter().map(|name| name.as_str()))?;
     let is_other = |name: &str| {
@@ -39,10 +46,7 @@ pub(super) fn read(
         .filter_map(|(name, tensor)| Some((name.strip_prefix(root)?, tensor)))
         .collect();
     network.sort_by_key(|(name, _)| *name);
-    let bytes: u64 = network
-        .iter()
-        .map(|(_, tensor)| tensor.byte_len() as u64)
-        .sum();
+    let bytes = check_storages(&network, stored, len)?;
     // The largest tensor is held twice while it is converted.
     memory::check(bytes)?;
     let stored: Vec<&str> = network.iter().map(|(name, _)| *name).collect();
@@ -76,6 +80,42 @@ pub(super) fn read(
         ));
     }
     Ok(checkpoint)
+}
+
+/// The bytes of tensors in a file of `len` bytes whose storages have `stored` bytes in all.
+///
+/// A tensor may repeat elements of its storage, and tensors may share one, so that a small file could
+/// fill the memory.
+///
+/// # Errors
+/// If a tensor has more bytes than all storages, or all tensors many more than the file.
+fn check_storages(
+    network: &[(&str, &Tensor)],
+    stored: usize,
+    len: u64,
+) -> Result<u64, CheckpointError> {
+    let size = |(_, tensor): &(&str, &Tensor)| tensor.byte_len() as u64;
+    let bytes = network.iter().map(size).sum();
+    let largest = network.iter().max_by_key(|tensor| size(tensor));
+    let Some((name, tensor)) = largest else {
+        return Ok(bytes);
+    };
+    let repeats = if tensor.byte_len() > stored {
+        format!("more than the {stored} bytes of all its storages")
+    } else if bytes > len.saturating_mul(LARGEST_EXPANSION) {
+        format!("and all its tensors {bytes} bytes in a file of {len} bytes")
+    } else {
+        return Ok(bytes);
+    };
+    Err(CheckpointError::PyTorch {
+        reason: format!(
+            "its tensor `{}` {:?} takes {} bytes, {repeats}: it repeats elements, which no \
+             parameter does",
+            printable(name),
+            tensor.shape(),
+            tensor.byte_len()
+        ),
+    })
 }
 
 /// Keys of dictionaries that hold the network that was trained, the most specific first.
@@ -190,5 +230,82 @@ fn is_damage(kind: io::ErrorKind) -> bool {
 fn damaged(error: &dyn std::error::Error) -> CheckpointError {
     CheckpointError::PyTorch {
         reason: printable(&error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of PyTorch 1.5, by hand: tensors with one extent and stride over the same storage.
+    fn file(tensors: &[(&str, i32, u8)], stored: u32) -> Vec<u8> {
+        let pickle = |body: &[u8]| [b"\x80\x02", body, b"."].concat();
+        let text = |text: &str| {
+            [
+                b"X",
+                &(text.len() as u32).to_le_bytes()[..],
+                text.as_bytes(),
+            ]
+            .concat()
+        };
+        let int = |value: i32| [b"J", &value.to_le_bytes()[..]].concat();
+        let magic = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+        let system = [b"}", &text("little_endian")[..], b"\x88s"].concat();
+        let storage = [
+            &b"("[..],
+            &text("storage"),
+            b"ctorch\nFloatStorage\n",
+            &text("0"),
+            &text("cpu"),
+            &int(stored as i32),
+            b"NtQ",
+        ];
+        let entries = tensors.iter().map(|(name, extent, stride)| {
+            let rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n(".to_vec();
+            let view = [
+                &int(0)[..],
+                &int(*extent),
+                b"\x85K",
+                &[*stride],
+                b"\x85\x89}tRs",
+            ];
+            [text(name), rebuild, storage.concat(), view.concat()].concat()
+        });
+        let entries: Vec<Vec<u8>> = entries.collect();
+        let keys = [b"]", &text("0")[..], b"a"].concat();
+        let dictionary = [&b"}"[..], &entries.concat()].concat();
+        let pickles = [magic, &b"M\xe9\x03"[..], &system, &dictionary, &keys].map(pickle);
+        let count = u64::from(stored).to_le_bytes();
+        [&pickles.concat(), &count[..], &vec![0; 4 * stored as usize]].concat()
+    }
+
+    #[test]
+    fn tensors_that_repeat_elements_are_refused() {
+        let error = |tensors, stored| {
+            let read = Checkpoint::from_bytes(&file(tensors, stored));
+            read.unwrap_err().to_string()
+        };
+        let text = error(&[("bias", 1, 1), ("x", 1 << 10, 0)], 1);
+        assert!(
+            text.contains("tensor `x` [1024] takes 4096 bytes"),
+            "{text}"
+        );
+        assert!(text.contains("12 bytes of all its storages"), "{text}");
+        let text = error(&[("x", 1 << 29, 0)], 1);
+        assert!(
+            text.contains("`x`") && text.contains("torch.save"),
+            "{text}"
+        );
+        let many = ["a", "b", "c", "d", "e"].map(|name| (name, 10_000, 1));
+        let text = error(&many, 10_000);
+        assert!(text.contains("all its tensors 200000 bytes"), "{text}");
+    }
+
+    #[test]
+    fn tensors_may_share_a_storage() {
+        let bytes = file(&[("a", 10_000, 1), ("b", 10_000, 1), ("c", 1, 1)], 10_000);
+        let read = Checkpoint::from_bytes(&bytes).unwrap();
+        assert_eq!(read.shapes()["b"], [10_000]);
+        assert_eq!(read.tensors.len(), 3);
     }
 }

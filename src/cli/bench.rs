@@ -59,7 +59,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR", conflicts_with_all = NETWORK_ONLY)]
     data: Option<PathBuf>,
     /// With --data: threads that decode images [default: one for each processor]
-    #[arg(long, value_name = "N", value_parser = workers, requires = "data")]
+    #[arg(long, value_name = "N", value_parser = workers)]
     workers: Option<usize>,
     /// Measure no device, but estimate a training step on several cards and machines, with what it
     /// exchanges [default card: RTX 4090]
@@ -77,7 +77,7 @@ pub(super) struct Args {
 }
 
 /// The flags without an effect on reading images.
-const NETWORK_ONLY: [&str; 19] = [
+const NETWORK_ONLY: [&str; 20] = [
     "preset",
     "depth",
     "alpha",
@@ -96,6 +96,7 @@ const NETWORK_ONLY: [&str; 19] = [
     "device",
     "backend",
     "checked",
+    "matrix_units",
     "tune",
 ];
 
@@ -137,6 +138,12 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         return Err(CliError::Usage(
             "--card and its figures are for --scaling; `summary --card` estimates a single card"
                 .to_owned(),
+        ));
+    }
+    // The parser's `requires` is waived beside a flag that conflicts with --data.
+    if args.workers.is_some() && args.data.is_none() {
+        return Err(CliError::Usage(
+            "--workers is for --data; leave it out".to_owned(),
         ));
     }
     if let Some(directory) = args.data {

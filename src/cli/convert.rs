@@ -1,6 +1,7 @@
 //! `pyr-wgpu convert`: a checkpoint of any format that is read, in another format.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
@@ -10,9 +11,11 @@ use super::files;
 use super::network::NetworkArgs;
 use super::print_message;
 use crate::checkpoint::write_atomically;
+use crate::files::{LARGEST_TEXT, read_text};
 use crate::memory::bytes;
 use crate::model::check_classes;
 use crate::onnx;
+use crate::run::RunDirectory;
 use crate::text::printable_path;
 use crate::trained_model::{TrainedModel, checkpoint};
 
@@ -64,7 +67,13 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             printable_path(&args.output)
         )));
     }
-    let mut model = files::load(&args.input, &args.network, false)?;
+    if RunDirectory::has_file(&args.output) {
+        return Err(CliError::Usage(format!(
+            "{} is a file of a run, which it could not resume without; name another output",
+            printable_path(&args.output)
+        )));
+    }
+    let mut model = files::load(&args.input, &args.network, true)?;
     if let Some(path) = &args.class_names {
         model.description.classes = class_names(path, &model)?;
     } else if !model.description.names_classes() {
@@ -139,7 +148,13 @@ fn length(path: &Path) -> Result<u64, CliError> {
 /// If it cannot be read, or names not as many as the network has.
 fn class_names(path: &Path, model: &TrainedModel) -> Result<Vec<String>, CliError> {
     let failed = |reason: String| CliError::Data(format!("{}: {reason}", printable_path(path)));
-    let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let text = read_text(path, LARGEST_TEXT).map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::InvalidData => "save it as UTF-8",
+            _ => "name a text file with the name of a class on each line",
+        };
+        failed(format!("{error}; {advice}"))
+    })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
     let classes = model.description.network.classes as usize;

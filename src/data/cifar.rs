@@ -15,6 +15,7 @@ use super::images::Images;
 use super::manifest::{Manifest, Published, RecordFile};
 use super::unused::Unused;
 use super::{DataError, Dataset, Request};
+use crate::files;
 
 /// Rows and columns of an image.
 const SIZE: u32 = 32;
@@ -153,9 +154,9 @@ fn read_files(
             source,
         };
         // A file is read only if its length is right.
-        let found = fs::metadata(&path).map_err(io)?.len();
+        let (_, found) = files::open(&path).map_err(io)?;
         let content = match found == file.bytes {
-            true => fs::read(&path).map_err(io)?,
+            true => files::read(&path, found).map_err(io)?,
             false => Vec::new(),
         };
         if content.len() as u64 != file.bytes {

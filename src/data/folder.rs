@@ -34,7 +34,7 @@ use super::decode::read_start;
 use super::formats::{begins_like_an_image, is_named_as_image};
 use super::image_files::{FileList, ImageFiles};
 use super::images::{Images, blank_images};
-use super::names::{look_alike_keys, spell_apart};
+use super::names::{find_look_alikes, look_alike_keys, spell_apart};
 use super::statistics::measure;
 use super::unreadable::Unreadable;
 use super::unused::Unused;
@@ -215,31 +215,18 @@ impl Class {
 /// The class folders of a part in byte-wise order.
 fn class_folders(part: &Path, unused: &mut Unused) -> Result<Vec<Class>, DataError> {
     let mut classes: Vec<Class> = Vec::new();
-    let mut keys = HashMap::new();
     for (name, kind) in entries(part, unused)? {
         match kind {
-            EntryKind::Folder => {}
-            EntryKind::File => {
-                unused.add(OUTSIDE_CLASSES, &part.join(name));
-                continue;
-            }
-            other => {
-                note_unusable(&other, &part.join(name), unused);
-                continue;
-            }
+            EntryKind::Folder => classes.push(Class(name)),
+            EntryKind::File => unused.add(OUTSIDE_CLASSES, &part.join(name)),
+            other => note_unusable(&other, &part.join(name), unused),
         }
-        let class = Class(name);
-        let name = class.name();
-        for key in look_alike_keys(&name) {
-            let twin = keys.insert(key, classes.len());
-            if let Some(twin) = twin.filter(|twin| *twin != classes.len()) {
-                return Err(DataError::ClassesAlike {
-                    path: part.to_path_buf(),
-                    names: spell_apart(&classes[twin].name(), &name),
-                });
-            }
-        }
-        classes.push(class);
+    }
+    if let Some(names) = find_look_alikes(classes.iter().map(Class::name)) {
+        return Err(DataError::ClassesAlike {
+            path: part.to_path_buf(),
+            names,
+        });
     }
     match classes.len() {
         0 | 1 => Err(DataError::TooFewClasses {

@@ -9,12 +9,12 @@
 //! Any subset of the classes is a dataset as well.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::folder::{self, IMAGENET};
 use super::{DataError, Dataset, Manifest, Request};
+use crate::files::{self, LARGEST_TEXT};
 
 /// Names of the list of words: a line for each class, its id, a blank, its words.
 const WORDS: [&str; 2] = ["LOC_synset_mapping.txt", "synset_words.txt"];
@@ -80,7 +80,7 @@ impl Words {
         for above in absolute.ancestors().take(4) {
             for name in WORDS {
                 let path = above.join(name);
-                match fs::read_to_string(&path) {
+                match files::read_text(&path, LARGEST_TEXT) {
                     Ok(text) => {
                         let lines = text.lines().filter_map(|line| line.trim().split_once(' '));
                         let lines =

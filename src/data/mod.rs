@@ -83,7 +83,7 @@ pub use images::Images;
 pub use loader::{Batch, Loader};
 pub use manifest::{Archive, Constants, Manifest, Published, RecipeDefaults, RecordFile};
 #[cfg(not(target_arch = "wasm32"))]
-pub use names::spell_apart;
+pub use names::{find_look_alikes, spell_apart};
 pub use resize::{Resampling, Resize, Views};
 #[cfg(not(target_arch = "wasm32"))]
 pub use statistics::{MEASURED, fingerprint};
@@ -307,5 +307,32 @@ impl Request {
 /// If the files are missing, damaged, or not a dataset; the error states what was expected.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn open(request: &Request) -> Result<Dataset, DataError> {
-    request.kind.opener()(request.kind.manifest(), request)
+    open_checked(request, |_| Ok(()))
+}
+
+/// As [`open`]; `check` may refuse the dataset before it is measured, which reads many images. Mean
+/// and deviation are unknown then, unless they are published.
+///
+/// # Errors
+/// As [`open`], and those of `check`.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn open_checked(
+    request: &Request,
+    check: impl FnOnce(&Dataset) -> Result<(), DataError>,
+) -> Result<Dataset, DataError> {
+    let mut manifest = request.kind.manifest();
+    let is_measured = request.kind.has_image_files() && manifest.constants.is_none();
+    if is_measured {
+        manifest.constants = Some(Constants {
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        });
+    }
+    let mut dataset = request.kind.opener()(manifest, request)?;
+    check(&dataset)?;
+    if is_measured {
+        let source = dataset.train.as_deref().unwrap_or(&*dataset.test);
+        (dataset.mean, dataset.std) = statistics::measure(source)?;
+    }
+    Ok(dataset)
 }

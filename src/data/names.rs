@@ -1,5 +1,7 @@
 //! Names of classes that differ but look alike, such as the two Unicode normal forms of `é`.
 
+use std::collections::HashMap;
+
 use unicode_normalization::UnicodeNormalization;
 
 use crate::text::{is_unprintable, printable};
@@ -8,13 +10,59 @@ use crate::text::{is_unprintable, printable};
 /// printed form, the other what remains without invisible characters and with single spaces; both
 /// in the normal form NFC.
 pub(super) fn look_alike_keys(name: &str) -> [String; 2] {
-    let words: Vec<&str> = name.split_whitespace().collect();
-    let is_joiner = |c: &char| matches!(c, '\u{200c}' | '\u{200d}');
-    let visible = words.join(" ");
-    let visible = visible
+    let visible = name
         .chars()
-        .filter(|c| !is_unprintable(*c) && !is_joiner(c));
-    [printable(name).nfc().collect(), visible.nfc().collect()]
+        .filter(|c| c.is_whitespace() || !is_ignorable(*c));
+    let visible: String = visible.nfc().collect();
+    let words: Vec<&str> = visible.split_whitespace().collect();
+    [printable(name).nfc().collect(), words.join(" ")]
+}
+
+/// Whether a character shows nothing by itself: those that are never printed, and the others of
+/// Unicode's `Default_Ignorable_Code_Point`, such as joiners and variation selectors.
+fn is_ignorable(c: char) -> bool {
+    let ignorable = matches!(
+        c,
+        '\u{34f}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200c}'..='\u{200d}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0080}'..='\u{e0fff}'
+    );
+    ignorable || is_unprintable(c)
+}
+
+/// The first name that looks like an earlier one, after that one, for one message.
+///
+/// ```
+/// use pyr_wgpu::data::find_look_alikes;
+///
+/// assert_eq!(find_look_alikes(["cat", "dog"]), None);
+/// let found = find_look_alikes(["cat", "dog", "ca\u{ad}t"]);
+/// assert_eq!(found, Some(["cat".to_owned(), r"ca\u{ad}t".to_owned()]));
+/// ```
+pub fn find_look_alikes<Name: AsRef<str>>(
+    names: impl IntoIterator<Item = Name>,
+) -> Option<[String; 2]> {
+    let mut earlier: Vec<Name> = Vec::new();
+    let mut known = HashMap::new();
+    for name in names {
+        for key in look_alike_keys(name.as_ref()) {
+            let twin = *known.entry(key).or_insert(earlier.len());
+            if let Some(twin) = earlier.get(twin) {
+                return Some(spell_apart(twin.as_ref(), name.as_ref()));
+            }
+        }
+        earlier.push(name);
+    }
+    None
 }
 
 /// Two different names for one message: as [`printable`] or, if they look alike, with all that is
@@ -50,7 +98,14 @@ mod tests {
             ("cat", "cat "),
             ("cat", "cat\u{200b}"),
             ("cat", "c\u{200d}at"),
+            ("cat", "c\u{ad}at"),
+            ("cat", "\u{feff}cat"),
+            ("cat", "cat\u{200e}"),
+            ("☃", "☃\u{fe0f}"),
+            ("é", "e\u{34f}\u{301}"),
             ("a b", "a\u{a0}b"),
+            ("a b", "a \u{200b} b"),
+            ("a b", "a\u{2028}b"),
             // The escape of a line break, and the same characters in a name.
             ("a\nb", r"a\nb"),
         ] {

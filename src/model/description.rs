@@ -142,17 +142,31 @@ impl Description {
     }
 }
 
-/// Checks that names tell classes apart.
+/// Checks that new names tell classes apart: none is empty or looks like another.
 ///
 /// # Errors
-/// What is wrong with the first name that does not.
+/// What is wrong with the first name that does not, and the next step.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn check_classes(classes: &[String]) -> Result<(), String> {
+    check_printed(classes)?;
+    match crate::data::find_look_alikes(classes) {
+        Some([a, b]) => Err(format!(
+            "the names `{a}` and `{b}` look alike; change one of them"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Checks that names that a file has tell classes apart when they are printed. Those that only look
+/// alike do not make a trained network unusable.
+fn check_printed(classes: &[String]) -> Result<(), String> {
     let mut names = BTreeSet::new();
     for class in classes {
         let shown = printable(class);
         if shown.trim().is_empty() || !names.insert(shown.trim().to_owned()) {
             return Err(format!(
-                "the name `{shown}` does not identify a class: it is empty, or another class has it"
+                "the name `{shown}` does not identify a class: it is empty, or another class has \
+                 it; give each class a name of its own"
             ));
         }
     }
@@ -210,7 +224,7 @@ fn parse(text: &str) -> Result<Description, SpecError> {
             network.classes
         )));
     }
-    check_classes(classes).map_err(error)?;
+    check_printed(classes).map_err(error)?;
     let statistics_are_sound = preprocessing.mean.iter().all(|mean| mean.is_finite())
         && preprocessing
             .std
@@ -334,6 +348,26 @@ mod tests {
                 "{classes:?}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn new_names_that_look_alike_are_refused_and_old_ones_read() {
+        for classes in [
+            ["caf\u{e9}", "cafe\u{301}"],
+            ["cat", "cat\u{200b}"],
+            ["a b", "a\u{a0}b"],
+            ["cat", "ca\u{ad}t"],
+            ["cat", "cat\u{fe0f}"],
+        ] {
+            let mut sample = sample();
+            sample.classes = classes.map(str::to_owned).to_vec();
+            let error = check_classes(&sample.classes).unwrap_err();
+            assert!(error.contains("look alike; change one"), "{error}");
+            assert_eq!(read(&text(&sample)), Ok(Some(sample)));
+        }
+        check_classes(&sample().classes).unwrap();
+        let empty = [String::new(), "a".to_owned()];
+        assert!(check_classes(&empty).unwrap_err().contains("is empty"));
     }
 
     #[test]

@@ -33,7 +33,9 @@ mod units;
 mod words;
 
 pub use count::{Counts, Row};
-pub use description::{Description, METADATA_KEY, Preprocessing, check_classes, numbered_classes};
+#[cfg(not(target_arch = "wasm32"))]
+pub use description::check_classes;
+pub use description::{Description, METADATA_KEY, Preprocessing, numbered_classes};
 pub use error::SpecError;
 pub use graph::{
     BatchAugmentation, Input, Statistics, assemble_batch, crop_padding, declared, names,

@@ -12,6 +12,7 @@ use half::f16;
 use prost::Message;
 use serde_json::json;
 
+use crate::checkpoint::first_not_finite;
 use crate::graph::ops::BranchRule;
 use crate::model::{BATCH_NORM_EPSILON, Description, Layer, LayerKind, Shortcut, Unit};
 use crate::trained_model::TrainedModel;
@@ -54,12 +55,24 @@ pub enum OnnxError {
         /// The first such value.
         value: f32,
     },
+    /// A folded weight exceeds single precision.
+    #[error(
+        "`{name}` has the value {value:e} when the batch norm after it is folded into it; leave out \
+         --fold"
+    )]
+    Fold {
+        /// Name of the tensor.
+        name: String,
+        /// The first such value.
+        value: f32,
+    },
 }
 
 /// The bytes of the ONNX model of a network.
 ///
 /// # Errors
-/// If it has more bytes than the format holds, or a weight exceeds half precision.
+/// If it has more bytes than the format holds, or a weight exceeds half precision or, folded, single
+/// precision.
 pub fn to_bytes(model: &TrainedModel, options: Options) -> Result<Vec<u8>, OnnxError> {
     let mut writer = Writer {
         model,
@@ -282,6 +295,12 @@ impl<'a> Writer<'a> {
         });
         let scaled: Vec<f32> = scaled.collect();
         let offsets: Vec<f32> = offsets.iter().map(|offset| *offset as f32).collect();
+        for (name, values) in [(&weight, &scaled), (&bias, &offsets)] {
+            if let Some((_, value)) = first_not_finite(values) {
+                let name = name.clone();
+                return Err(OnnxError::Fold { name, value });
+            }
+        }
         self.initializer(&weight, &kernel_of(layer), &scaled)?;
         self.initializer(&bias, &[offsets.len()], &offsets)?;
         Ok(self.node(&layer.name, "Conv", &[&x, &weight, &bias], window_of(layer)))
@@ -435,10 +454,9 @@ mod tests {
         Network, NetworkSpec, Preprocessing, Stem, initial_values, numbered_classes,
     };
 
-    /// How often a network's graph has an operator.
-    fn count(spec: NetworkSpec, options: Options, operator: &str) -> usize {
+    fn untrained(spec: NetworkSpec) -> TrainedModel {
         let network = Network::new(&spec).unwrap();
-        let model = TrainedModel {
+        TrainedModel {
             description: Description {
                 classes: numbered_classes(spec.classes),
                 preprocessing: Preprocessing::new(&spec, [127.0; 3], [64.0; 3]),
@@ -448,7 +466,12 @@ mod tests {
             network,
             batches_tracked: 0,
             described: true,
-        };
+        }
+    }
+
+    /// How often a network's graph has an operator.
+    fn count(spec: NetworkSpec, options: Options, operator: &str) -> usize {
+        let model = untrained(spec);
         let bytes = to_bytes(&model, options).unwrap();
         let graph = ModelProto::decode(&*bytes).unwrap().graph.unwrap();
         let nodes = graph.node.iter();
@@ -475,6 +498,36 @@ mod tests {
             };
             for (spec, expected) in [(&plain, 0), (&shakedrop, 3), (&stochastic_depth, 0)] {
                 assert_eq!(count(spec.clone(), options, "Mul"), expected, "{spec}");
+            }
+        }
+    }
+
+    #[test]
+    fn folded_values_beyond_single_precision_are_refused() {
+        let refused = |suffix: &str, value: f32, half: bool| {
+            let mut model = untrained(NetworkSpec::pyramid(Stem::Cifar, 8, 8.0));
+            let mut set = |suffix: &str, value: f32| {
+                let name = format!("bn1.{suffix}");
+                model.tensors.get_mut(&name).unwrap()[0] = value;
+            };
+            set("running_var", 0.0);
+            set(suffix, value);
+            let options = |fold_batch_norm| Options {
+                fold_batch_norm,
+                half,
+            };
+            assert!(half || to_bytes(&model, options(false)).is_ok());
+            to_bytes(&model, options(true)).unwrap_err().to_string()
+        };
+        for half in [false, true] {
+            for (suffix, value, name) in [
+                ("weight", 3e38, "`conv1.weight` has the value"),
+                ("running_mean", 1e37, "`conv1.bias` has the value -inf"),
+                ("bias", f32::NAN, "`conv1.bias` has the value NaN"),
+            ] {
+                let error = refused(suffix, value, half);
+                assert!(error.starts_with(name), "{error}");
+                assert!(error.ends_with("leave out --fold"), "{error}");
             }
         }
     }

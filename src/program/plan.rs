@@ -101,31 +101,31 @@ impl Plan {
             .filter_map(|(buffer, interval)| Some((buffer, (*interval)?)))
             .collect();
         order.sort_by_key(|(buffer, interval)| (Reverse(interval.bytes), interval.first, *buffer));
-        let mut slots: Vec<Slot> = Vec::new();
+        let mut slots = Vec::new();
         let mut slot_of = vec![None; intervals.len()];
+        let mut gaps = Gaps::default();
         let end = order.iter().map(|(_, interval)| interval.last + 1).max();
         let mut used = UsedSlots::new(end.unwrap_or(0));
         for (buffer, interval) in order {
-            // Most buffers that live long find no slot; this avoids asking each of them.
-            let best = match used.most(interval) == slots.len() {
+            // Most buffers that live long find no slot; this avoids a search.
+            let found = match used.most(interval) == slots.len() {
                 true => None,
-                false => smallest_free(&slots, interval),
+                false => gaps.take(interval),
             };
-            let number = best.unwrap_or(slots.len());
-            if number == slots.len() {
-                slots.push(Slot {
+            let gap = found.unwrap_or_else(|| {
+                slots.push(interval.bytes);
+                Gap {
                     bytes: interval.bytes,
-                    taken: Vec::new(),
-                });
-            }
-            slots[number].take(interval);
+                    start: 0,
+                    end: usize::MAX,
+                    slot: slots.len() - 1,
+                }
+            });
+            slot_of[buffer] = Some(gap.slot);
+            gaps.insert_around(gap, interval);
             used.add(interval);
-            slot_of[buffer] = Some(number);
         }
-        Plan {
-            slots: slots.iter().map(|slot| slot.bytes).collect(),
-            slot_of,
-        }
+        Plan { slots, slot_of }
     }
 
     /// Total size of all slots in bytes.
@@ -134,17 +134,115 @@ impl Plan {
     }
 }
 
-/// Number of the smallest slot that is free over an interval, among equal ones of that used most
-/// recently before. The slots are in decreasing order of their sizes.
-fn smallest_free(slots: &[Slot], interval: Interval) -> Option<usize> {
-    let equal = |a: &Slot, b: &Slot| a.bytes == b.bytes;
-    let mut end = slots.len();
-    slots.chunk_by(equal).rev().find_map(|group| {
-        end -= group.len();
-        let free = (end..).zip(group);
-        let free = free.filter_map(|(number, slot)| Some((slot.gap(interval)?, number)));
-        free.min().map(|(_, number)| number)
-    })
+/// Steps in which a slot is free, between two uses of it.
+#[derive(Clone, Copy)]
+struct Gap {
+    /// Size of the slot.
+    bytes: u64,
+    /// The first step, 0 if the slot is not used before.
+    start: usize,
+    /// The first step in which it is used again, `usize::MAX` if it is not.
+    end: usize,
+    slot: usize,
+}
+
+impl Gap {
+    /// The order in which a buffer tries gaps: of slots of one size, the one used most recently
+    /// before the buffer has the gap that starts last.
+    fn order(&self) -> (u64, Reverse<usize>, usize) {
+        (self.bytes, Reverse(self.start), self.slot)
+    }
+
+    fn holds(&self, interval: Interval) -> bool {
+        self.start <= interval.first && interval.last < self.end
+    }
+}
+
+/// The gaps of all slots, in order.
+///
+/// They are in blocks, so that most of those that hold no buffer are skipped a block at a time:
+/// graphs of many layers have many.
+#[derive(Default)]
+struct Gaps {
+    blocks: Vec<Block>,
+}
+
+/// A block with twice as many gaps is split.
+const BLOCK: usize = 64;
+
+/// Gaps that follow one another in order; at least one.
+struct Block {
+    gaps: Vec<Gap>,
+    /// The first start of a gap.
+    start: usize,
+    /// The last end of a gap.
+    end: usize,
+}
+
+impl Block {
+    fn new(gaps: Vec<Gap>) -> Block {
+        let start = gaps.iter().map(|gap| gap.start).min();
+        let end = gaps.iter().map(|gap| gap.end).max();
+        Block {
+            gaps,
+            start: start.expect("a block has gaps"),
+            end: end.expect("a block has gaps"),
+        }
+    }
+
+    /// Index of the first gap that holds an interval.
+    fn find(&self, interval: Interval) -> Option<usize> {
+        let may_hold = self.start <= interval.first && interval.last < self.end;
+        let find = || self.gaps.iter().position(|gap| gap.holds(interval));
+        may_hold.then(find)?
+    }
+}
+
+impl Gaps {
+    /// Removes the first gap that holds an interval.
+    fn take(&mut self, interval: Interval) -> Option<Gap> {
+        let mut blocks = self.blocks.iter().enumerate();
+        let found = blocks.find_map(|(number, block)| Some((number, block.find(interval)?)));
+        let (number, place) = found?;
+        let mut gaps = std::mem::take(&mut self.blocks[number].gaps);
+        let gap = gaps.remove(place);
+        match gaps.is_empty() {
+            true => drop(self.blocks.remove(number)),
+            false => self.blocks[number] = Block::new(gaps),
+        }
+        Some(gap)
+    }
+
+    /// Inserts what an interval leaves of a gap.
+    fn insert_around(&mut self, gap: Gap, interval: Interval) {
+        let end = interval.first;
+        let start = interval.last + 1;
+        for rest in [Gap { end, ..gap }, Gap { start, ..gap }] {
+            if rest.start < rest.end {
+                self.insert(rest);
+            }
+        }
+    }
+
+    fn insert(&mut self, gap: Gap) {
+        let starts_before = |block: &Block| block.gaps[0].order() < gap.order();
+        let number = self.blocks.partition_point(starts_before);
+        let number = number.saturating_sub(1);
+        let Some(block) = self.blocks.get_mut(number) else {
+            self.blocks.push(Block::new(vec![gap]));
+            return;
+        };
+        let is_before = |other: &Gap| other.order() < gap.order();
+        let place = block.gaps.partition_point(is_before);
+        block.gaps.insert(place, gap);
+        block.start = block.start.min(gap.start);
+        block.end = block.end.max(gap.end);
+        if block.gaps.len() == 2 * BLOCK {
+            let first = block.gaps.drain(..BLOCK).collect();
+            let second = std::mem::replace(block, Block::new(first));
+            self.blocks.insert(number + 1, Block::new(second.gaps));
+        }
+    }
 }
 
 /// How many slots are in use at each step: a binary tree over the steps, in which a node has the
@@ -216,41 +314,6 @@ fn halves(node: usize, steps: Range<usize>) -> [(usize, Range<usize>); 2] {
     ]
 }
 
-/// A physical buffer and the intervals in which it is used.
-struct Slot {
-    bytes: u64,
-    /// In order of their first steps.
-    taken: Vec<Interval>,
-}
-
-impl Slot {
-    /// Index in `taken` at which an interval is inserted.
-    fn place(&self, interval: Interval) -> usize {
-        self.taken
-            .partition_point(|other| other.first < interval.first)
-    }
-
-    /// Steps between an interval and the previous use, `usize::MAX` if there is none; `None` if a
-    /// use overlaps the interval.
-    fn gap(&self, interval: Interval) -> Option<usize> {
-        let place = self.place(interval);
-        let next = self.taken.get(place);
-        if next.is_some_and(|next| next.first <= interval.last) {
-            return None;
-        }
-        let Some(before) = place.checked_sub(1) else {
-            return Some(usize::MAX);
-        };
-        let end = self.taken[before].last;
-        (end < interval.first).then(|| interval.first - end)
-    }
-
-    fn take(&mut self, interval: Interval) {
-        let place = self.place(interval);
-        self.taken.insert(place, interval);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,9 +369,11 @@ mod tests {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 8) as usize % below
         };
-        for case in 0..200 {
-            let steps = 1 + draw(60);
-            let buffers = (0..draw(80)).map(|_| {
+        for case in 0..210 {
+            // Of the last cases, the gaps fill several blocks.
+            let [steps, buffers] = if case < 200 { [60, 80] } else { [900, 1200] };
+            let steps = 1 + draw(steps);
+            let buffers = (0..draw(buffers)).map(|_| {
                 let first = draw(steps);
                 let bytes = 4 * (1 + draw(1 + case % 9)) as u64;
                 let last = (first + draw(steps)).min(steps - 1);
@@ -317,5 +382,30 @@ mod tests {
             let intervals: Vec<Option<Interval>> = buffers.collect();
             assert_eq!(Plan::of(&intervals).slot_of, plainly(&intervals), "{case}");
         }
+    }
+
+    /// A network of many equal layers: each keeps a buffer until its backward pass, which needs
+    /// another one for a short time. Asking every slot takes minutes.
+    #[test]
+    fn deep_networks_are_planned_in_seconds() {
+        let layers = 100_000;
+        let interval = |first, last| {
+            Some(Interval {
+                bytes: 8,
+                first,
+                last,
+            })
+        };
+        let of_layer = |i| {
+            [
+                interval(i, 2 * layers - i),
+                interval(2 * layers - i, 2 * layers - i + 3),
+            ]
+        };
+        let intervals: Vec<_> = (0..layers).flat_map(of_layer).collect();
+        let start = std::time::Instant::now();
+        let plan = Plan::of(&intervals);
+        assert_eq!(plan.slots.len(), layers + 1);
+        assert!(start.elapsed() < std::time::Duration::from_secs(20));
     }
 }

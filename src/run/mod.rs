@@ -1,7 +1,8 @@
 //! The run directory: the configuration, results and state of a training run, in documented files.
 //!
 //! ```text
-//! config.toml          the resolved configuration: network, dataset, recipe, seed; and a checksum
+//! config.toml          the resolved configuration: network, dataset, recipe, seed; with a checksum
+//!                      and the run's identity in comments
 //! environment.json     version, adapters, drivers, operating system
 //! choices.json         the kernels in use, frozen so that a resumed run computes the same bits; a
 //!                      list of tables if there are several devices
@@ -39,15 +40,18 @@ use crate::checkpoint::{
     CheckpointError, is_temporary, limit_advice, write_atomically, writing_advice,
 };
 use crate::engine::Device;
+use crate::files::{self, LARGEST_TEXT};
 use crate::kernels::Choices;
 use crate::model::SpecError;
+use crate::rng::hash;
 use crate::text::{printable, printable_path};
 use crate::trained_model::TrainedModelError;
 use lock::{LOCK, Lock, LockError, LockState};
-use records::{CSV_HEADER, METRICS};
+use records::{CSV_HEADER, EVENTS, METRICS};
 
 pub use config::{Config, DeviceEnvironment, Environment, parse_toml, unknown_key};
 pub use records::History;
+use state::{BEST, LAST, STATE};
 pub use state::{DataRecord, Progress, SavedState};
 
 /// The directory of runs for which none is given.
@@ -170,6 +174,8 @@ pub struct RunDirectory {
     needed: RefCell<BTreeMap<&'static str, String>>,
     /// [`Progress::best_weights`] of the last state that was saved or read.
     best_weights: Cell<Option<u64>>,
+    /// See [`RunDirectory::id`].
+    id: Cell<Option<u64>>,
 }
 
 impl RunDirectory {
@@ -208,6 +214,7 @@ impl RunDirectory {
             lock: RefCell::default(),
             needed: RefCell::default(),
             best_weights: Cell::default(),
+            id: Cell::default(),
         };
         let reason = match fs::metadata(run.file(CONFIG)) {
             Ok(file) if file.is_file() => return Ok(run),
@@ -247,6 +254,7 @@ impl RunDirectory {
             lock: RefCell::new(Some(lock)),
             needed: RefCell::default(),
             best_weights: Cell::default(),
+            id: Cell::default(),
         })
     }
 
@@ -268,6 +276,11 @@ impl RunDirectory {
             LockState::Removed => {
                 let new = take_lock(&self.path).map_err(|error| match error {
                     RunError::InUse { process, .. } => taken(process),
+                    _ if !self.path.exists() => self.damaged(
+                        "it was removed or renamed during the run; give it its name again and \
+                         resume, or start a new run"
+                            .to_owned(),
+                    ),
                     error => error,
                 })?;
                 let written = lock.insert(new).write_holder();
@@ -281,12 +294,12 @@ impl RunDirectory {
         if let Some(lock) = &mut *self.lock.borrow_mut() {
             lock.write_holder().map_err(failed(&self.file(LOCK)))?;
         }
-        for name in entries(&self.path)?
-            .iter()
-            .filter(|name| is_temporary(name))
-        {
-            let path = self.file(name);
-            fs::remove_file(&path).map_err(failed(&path))?;
+        for name in entries(&self.path)? {
+            let path = self.file(&name);
+            // A directory of this name is not a file of a killed process.
+            if is_temporary(&name) && !path.is_dir() {
+                fs::remove_file(&path).map_err(failed(&path))?;
+            }
         }
         Ok(self)
     }
@@ -294,6 +307,20 @@ impl RunDirectory {
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which run it is: a hash of the configuration that the run began with, so that equal runs
+    /// have equal states; `None` before the configuration is read or written, and for runs of older
+    /// versions.
+    pub fn id(&self) -> Option<u64> {
+        self.id.get()
+    }
+
+    /// Whether a path is that of a file that a run reads again, in the directory of a run.
+    pub fn has_file(path: &Path) -> bool {
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| FILES.contains(&name)) && directory.join(CONFIG).is_file()
     }
 
     /// Path of a file in it.
@@ -362,6 +389,7 @@ impl RunDirectory {
         choices: &[Choices],
         classes: &[String],
     ) -> Result<(), RunError> {
+        self.id.set(Some(hash(config.to_toml().into_bytes())));
         self.update_config(config)?;
         self.write(ENVIRONMENT, &pretty(environment))?;
         self.write_choices(choices)?;
@@ -396,7 +424,7 @@ impl RunDirectory {
             notes.push(format!("{ENVIRONMENT} was missing and is written again"));
         }
         let text = lines(classes);
-        let was = match fs::read(self.file(CLASSES)) {
+        let was = match files::read(&self.file(CLASSES), LARGEST_TEXT) {
             Ok(bytes) if bytes == text.as_bytes() => return Ok(notes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => "was missing",
             _ => "was damaged",
@@ -415,7 +443,11 @@ impl RunDirectory {
     }
 
     fn update_config(&self, config: &Config) -> Result<(), RunError> {
-        self.write_needed(CONFIG, config.to_toml())
+        let mut text = config.to_toml();
+        if let Some(id) = self.id() {
+            text += &format!("{ID}{id:016x}\n");
+        }
+        self.write_needed(CONFIG, text)
     }
 
     fn write_needed(&self, name: &'static str, text: String) -> Result<(), RunError> {
@@ -443,6 +475,9 @@ impl RunDirectory {
             ))
         })?;
         let is_changed = !config.is_as_written(&text);
+        let id = text.lines().find_map(|line| line.strip_prefix(ID));
+        self.id
+            .set(id.and_then(|id| u64::from_str_radix(id.trim(), 16).ok()));
         Ok((config, is_changed))
     }
 
@@ -487,7 +522,8 @@ impl RunDirectory {
     }
 
     fn read(&self, name: &str) -> Result<String, RunError> {
-        fs::read_to_string(self.file(name)).map_err(|error| self.unreadable(name, &error))
+        files::read_text(&self.file(name), LARGEST_RECORD)
+            .map_err(|error| self.unreadable(name, &error))
     }
 
     fn unreadable(&self, name: &str, error: &io::Error) -> RunError {
@@ -499,9 +535,23 @@ impl RunDirectory {
         self.damaged(format!("{name} cannot be read: {error}; {advice}"))
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<(), RunError> {
+    /// The path of a file that is about to be written.
+    ///
+    /// # Errors
+    /// If another process has the lock, or there is something else than a file.
+    fn target(&self, name: &str) -> Result<PathBuf, RunError> {
         self.keep_lock()?;
         let path = self.file(name);
+        match fs::metadata(&path) {
+            Ok(found) if !found.is_file() => {
+                Err(self.damaged(format!("{name} is not a regular file; move it elsewhere")))
+            }
+            _ => Ok(path),
+        }
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), RunError> {
+        let path = self.target(name)?;
         Ok(write_atomically(&path, |file| {
             file.write_all(text.as_bytes())
         })?)
@@ -510,6 +560,26 @@ impl RunDirectory {
 
 /// The configuration: the first file of a run.
 const CONFIG: &str = "config.toml";
+
+/// What precedes [`RunDirectory::id`] in its last line.
+const ID: &str = "# Run ";
+
+/// Files that are read again.
+const FILES: [&str; 10] = [
+    CONFIG,
+    ENVIRONMENT,
+    CHOICES,
+    CLASSES,
+    METRICS,
+    EVENTS,
+    STATE,
+    LAST,
+    BEST,
+    LOCK,
+];
+
+/// Bytes of a record at most: the events of more than a million epochs.
+const LARGEST_RECORD: u64 = 1 << 30;
 
 /// Software and hardware.
 const ENVIRONMENT: &str = "environment.json";

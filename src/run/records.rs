@@ -3,11 +3,13 @@
 //! A line is on the disk before the next state is saved, so no state lacks the rows of its epochs.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 
-use super::{RunDirectory, RunError};
+use super::state::{Progress, STATE};
+use super::{LARGEST_RECORD, RunDirectory, RunError};
 use crate::checkpoint::append;
+use crate::files;
 use crate::text::{first_few, printable};
 use crate::train::{EpochMetrics, Event, SCHEMA};
 
@@ -15,7 +17,7 @@ use crate::train::{EpochMetrics, Event, SCHEMA};
 pub(super) const METRICS: &str = "metrics.csv";
 
 /// Name of the record of events.
-const EVENTS: &str = "events.jsonl";
+pub(super) const EVENTS: &str = "events.jsonl";
 
 /// The first line of [`METRICS`].
 pub(super) const CSV_HEADER: &str = "epoch,learning_rate,train_loss,train_top1_error,test_loss,\
@@ -38,6 +40,15 @@ fn csv(row: &EpochMetrics) -> String {
         row.epoch_seconds,
         row.device_bytes
     )
+}
+
+/// The column `test_top1_error`.
+const TEST_ERROR: usize = 5;
+
+/// The learning rate, losses and errors of a row: what the time and the device do not change.
+fn results(row: &str) -> Vec<Option<f64>> {
+    let cells = row.split(',').take(TEST_ERROR + 1);
+    cells.map(|cell| cell.parse().ok()).collect()
 }
 
 /// The epoch of a row of `metrics.csv`; `None` if it is not a row of numbers.
@@ -86,15 +97,14 @@ impl RunDirectory {
     /// If writing fails; the file then keeps its previous lines. If another process writes into the
     /// directory.
     pub fn record(&self, event: &Event) -> Result<(), RunError> {
-        self.keep_lock()?;
         if let Event::Epoch(metrics) = event {
             let row = format!("{}\n", csv(metrics));
-            append(&self.file(METRICS), row.as_bytes())?;
+            append(&self.target(METRICS)?, row.as_bytes())?;
         }
         match event.is_lasting() {
             true => {
                 let line = format!("{}\n", event.to_json());
-                Ok(append(&self.file(EVENTS), line.as_bytes())?)
+                Ok(append(&self.target(EVENTS)?, line.as_bytes())?)
             }
             false => Ok(()),
         }
@@ -152,11 +162,7 @@ impl RunDirectory {
         }
         self.remove_incomplete_line(METRICS)?;
         self.remove_incomplete_line(EVENTS)?;
-        let text = match self.file(METRICS).exists() {
-            true => self.read(METRICS)?,
-            false => String::new(),
-        };
-        let mut rows = self.rows(&text)?;
+        let (text, mut rows) = self.table()?;
         for row in self.history()?.epochs() {
             rows.entry(row.epoch).or_insert_with(|| csv(row));
         }
@@ -176,6 +182,57 @@ impl RunDirectory {
             self.write(METRICS, &table)?;
         }
         Ok(notes)
+    }
+
+    /// Checks that the records are those of the run whose state has this progress.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or has other results for an epoch.
+    pub fn check_records(&self, progress: &Progress) -> Result<(), RunError> {
+        let (_, rows) = self.table()?;
+        let mut recorded = BTreeMap::new();
+        for row in self.history()?.epochs() {
+            recorded.insert(row.epoch, csv(row));
+        }
+        let before = 1..progress.position.epoch;
+        let differs = |(epoch, row): &(&u32, &String)| {
+            let own = recorded.get(epoch);
+            before.contains(epoch) && own.is_some_and(|own| results(own) != results(row))
+        };
+        if let Some((epoch, _)) = rows.iter().find(differs) {
+            return Err(self.damaged(format!(
+                "{METRICS} and {EVENTS} have different results for epoch {epoch}, so one of them \
+                 is that of another run; restore it, or remove {METRICS} to have it written again \
+                 from {EVENTS}"
+            )));
+        }
+        let Some(best) = progress.best else {
+            return Ok(());
+        };
+        let row = recorded.get(&best.epoch).or(rows.get(&best.epoch));
+        let error = row.and_then(|row| row.split(',').nth(TEST_ERROR)?.parse::<f64>().ok());
+        match error {
+            // The table has four digits.
+            Some(error) if (error - best.test_top1_error).abs() > 1e-3 => {
+                Err(self.damaged(format!(
+                    "{METRICS} and {EVENTS} are those of another run: they have a test error of \
+                     {error} % in epoch {}, {STATE} has {:.4} %; restore them",
+                    best.epoch, best.test_top1_error
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The complete lines of `metrics.csv` and its rows, by epoch; nothing if there is no such file.
+    fn table(&self) -> Result<(String, BTreeMap<u32, String>), RunError> {
+        let mut text = match self.file(METRICS).exists() {
+            true => self.read(METRICS)?,
+            false => String::new(),
+        };
+        text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+        let rows = self.rows(&text)?;
+        Ok((text, rows))
     }
 
     /// The rows of a table, by epoch.
@@ -205,7 +262,7 @@ impl RunDirectory {
     /// Cuts off what follows the last line break of a file, if the file exists.
     fn remove_incomplete_line(&self, name: &str) -> Result<(), RunError> {
         let path = self.file(name);
-        let bytes = match fs::read(&path) {
+        let bytes = match files::read(&path, LARGEST_RECORD) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             read => read.map_err(|error| self.unreadable(name, &error))?,
         };

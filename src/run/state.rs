@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, RunDirectory, RunError};
 use crate::checkpoint::{Checkpoint, StoredTensor, Values};
+use crate::files;
 use crate::model::{Description, Network, Parameter, ParameterRole, TensorKind};
 use crate::rng::hash;
 use crate::text::printable;
@@ -19,11 +20,13 @@ use crate::trained_model::{TrainedModel, TrainedModelError, checkpoint, network_
 
 /// Name of the file.
 pub(super) const STATE: &str = "state.safetensors";
-const LAST: &str = "last.safetensors";
-const BEST: &str = "best.safetensors";
+pub(super) const LAST: &str = "last.safetensors";
+pub(super) const BEST: &str = "best.safetensors";
 
 /// Metadata key of [`Progress`] in the state file.
 const PROGRESS_KEY: &str = "pyr_wgpu_progress";
+/// Metadata key of a hash of everything else in the state file; missing in older ones.
+const CHECKSUM_KEY: &str = "pyr_wgpu_checksum";
 
 /// What tells whether the data is still that of a run, besides its classes and the number of
 /// training images, which [`Position::order`] has.
@@ -45,6 +48,9 @@ pub struct Progress {
     /// A hash of the weights of the best epoch; missing in older files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best_weights: Option<u64>,
+    /// [`RunDirectory::id`]; missing in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<u64>,
     /// The data; missing in older files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataRecord>,
@@ -116,6 +122,7 @@ impl RunDirectory {
             position: snapshot.position,
             best,
             best_weights: best.and(self.best_weights.get()),
+            run: self.id(),
             data: Some(data),
             config: Some(config.clone()),
         };
@@ -138,10 +145,11 @@ impl RunDirectory {
         }
         let text = serde_json::to_string(&progress).expect("progress is plain data");
         state.metadata.insert(PROGRESS_KEY.to_owned(), text);
-        self.keep_lock()?;
-        state.save(&self.file(STATE))?;
+        let checksum = checksum(&state);
+        state.metadata.insert(CHECKSUM_KEY.to_owned(), checksum);
+        state.save(&self.target(STATE)?)?;
         for name in weight_files(&progress) {
-            weights.save(&self.file(name))?;
+            weights.save(&self.target(name)?)?;
         }
         Ok(())
     }
@@ -164,11 +172,19 @@ impl RunDirectory {
     /// Reads the saved state.
     ///
     /// # Errors
-    /// If the state is damaged, holds values that no run can have written, or does not match
-    /// `network`.
+    /// If the state is damaged, holds values that no run can have written, does not match `network`,
+    /// or is that of another run.
     pub fn load(&self, network: &Network) -> Result<SavedState, RunError> {
         let state = Checkpoint::load(&self.file(STATE))?;
         let read = SavedState::read(state, network, &|reason| self.damaged(reason))?;
+        if let (Some(saved), Some(own)) = (read.progress.run, self.id())
+            && saved != own
+        {
+            return Err(self.damaged(format!(
+                "{STATE} is that of another run; restore this run's, or continue that run in its \
+                 own directory"
+            )));
+        }
         self.best_weights.set(read.progress.best_weights);
         Ok(read)
     }
@@ -178,7 +194,7 @@ impl RunDirectory {
     /// # Errors
     /// If the file cannot be read.
     pub fn state_bytes(&self) -> Result<Vec<u8>, RunError> {
-        std::fs::read(self.file(STATE)).map_err(|error| self.unreadable(STATE, &error))
+        files::read(&self.file(STATE), u64::MAX).map_err(|error| self.unreadable(STATE, &error))
     }
 
     /// Completes an interrupted [`RunDirectory::save`]: writes the files that do not have the
@@ -189,22 +205,22 @@ impl RunDirectory {
     pub fn complete(
         &self,
         network: &Network,
-        state: &SavedState,
+        description: &Description,
+        snapshot: &Snapshot,
+        progress: &Progress,
     ) -> Result<Vec<&'static str>, RunError> {
-        let batches = state.progress.position.batches_tracked;
-        let weights = state.snapshot.result();
-        let weights = checkpoint(network, &state.description, weights, batches);
-        let mut written = weight_files(&state.progress);
+        let batches = progress.position.batches_tracked;
+        let weights = checkpoint(network, description, snapshot.result(), batches);
+        let mut written = weight_files(progress);
         written.retain(|name| !matches!(Checkpoint::load(&self.file(name)), Ok(w) if w == weights));
         for name in &written {
-            self.keep_lock()?;
-            weights.save(&self.file(name))?;
+            weights.save(&self.target(name)?)?;
         }
         Ok(written)
     }
 
-    /// Checks the weights of the best epoch, which a later state does not hold. Returns whether they
-    /// are missing.
+    /// Checks the weights of the best epoch, which a later state does not hold; from a state of that
+    /// epoch [`RunDirectory::complete`] writes them. Returns whether they are missing.
     ///
     /// # Errors
     /// If the file is damaged, or holds other weights.
@@ -218,6 +234,9 @@ impl RunDirectory {
                 false => Ok(false),
             };
         };
+        if state.progress.is_best() {
+            return Ok(false);
+        }
         if !path.exists() {
             return Ok(true);
         }
@@ -267,6 +286,8 @@ impl SavedState {
         state.check_finite()?;
         let damaged =
             |reason: String| refused(format!("{STATE} is damaged: {reason}; restore the file"));
+        let written = state.metadata.remove(CHECKSUM_KEY);
+        let is_whole = written.is_none_or(|written| written == checksum(&state));
         let progress = state.metadata.get(PROGRESS_KEY);
         let progress = progress.ok_or_else(|| damaged("it has no position".to_owned()))?;
         let progress: Progress = serde_json::from_str(progress)
@@ -310,6 +331,12 @@ impl SavedState {
             }
             optimizer.insert(kind, tensors);
         }
+        // The last check: the others say more.
+        if !is_whole {
+            return Err(damaged(
+                "its values are not those that were saved".to_owned(),
+            ));
+        }
         let snapshot = Snapshot {
             weights,
             averages: optimizer.remove(&TensorKind::Averages),
@@ -344,6 +371,14 @@ fn fingerprint(weights: &Checkpoint) -> u64 {
     };
     let tensors = weights.tensors.iter();
     hash(tensors.flat_map(|(name, tensor)| [name.as_bytes(), &bytes(tensor)].concat()))
+}
+
+/// A hash of tensors and metadata, in hexadecimal.
+fn checksum(state: &Checkpoint) -> String {
+    let entries = state.metadata.iter();
+    let text = entries.flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()].concat());
+    let sum = hash(text.chain(fingerprint(state).to_le_bytes()));
+    format!("{sum:016x}")
 }
 
 /// The files that repeat a state's weights.

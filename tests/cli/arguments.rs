@@ -146,6 +146,13 @@ fn no_flag_is_ignored() {
         }
     }
     fails(&["bench", "--device", ""], 2, &["--device", "cpu"]);
+    for flags in [&["--device", "cpu"][..], &["--scaling"], &[]] {
+        let bench = ["bench", "--workers", "3", "--seconds", "0.1"];
+        fails(&[&bench[..], flags].concat(), 2, &["--workers", "--data"]);
+    }
+    for flag in ["--matrix-units", "--checked"] {
+        fails(&["bench", "--data", "x", flag], 2, &[flag, "--data"]);
+    }
     fails(&["train", "--allow", "lr"], 2, &["--resume"]);
     let star = example("star.png");
     let eval = ["eval", MODEL, "--dataset", "shapes"];
@@ -169,12 +176,13 @@ fn no_flag_is_ignored() {
         &["--tune"],
     );
     // Inference drops nothing and has no backward pass.
-    for command in [&eval[..], &predict, &infer] {
-        fails(
-            &[command, &["--dropout", "0.5"]].concat(),
-            2,
-            &["--dropout 0.5"],
-        );
+    let [onnx, safetensors] = ["o.onnx", "o.safetensors"].map(|name| path(directory.path(), name));
+    let [to_onnx, to_safetensors] = [&onnx, &safetensors].map(|out| ["convert", MODEL, out]);
+    for command in [&eval[..], &predict, &infer, &to_onnx, &to_safetensors] {
+        for [flag, value] in [["--dropout", "0.5"], ["--stochastic-depth", "0.3"]] {
+            let given = format!("{flag} {value}");
+            fails(&[command, &[flag, value]].concat(), 2, &[&given]);
+        }
     }
     fails(
         &[&infer[..], &["--recompute"]].concat(),

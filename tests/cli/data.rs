@@ -31,6 +31,33 @@ fn missing_data_says_where_to_get_it() {
     );
 }
 
+/// Memory is checked before images are read: these could not be.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_is_checked_before_images_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    for (class, count) in [
+        ("train/a", 4000),
+        ("train/b", 1),
+        ("test/a", 1),
+        ("test/b", 1),
+    ] {
+        let folder = directory.path().join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for number in 0..count {
+            fs::write(folder.join(format!("{number}.png")), "").unwrap();
+        }
+    }
+    let data = directory.path().display().to_string();
+    let show = ["data", "show", "--dataset", "folder", "--data", &data];
+    let large = ["--image-size", "4096", "--count", "4000"];
+    fails(
+        &[&show[..], &large].concat(),
+        3,
+        &["TiB of memory are needed", "fewer images"],
+    );
+}
+
 #[test]
 fn damaged_records_are_named() {
     let directory = tempfile::tempdir().unwrap();

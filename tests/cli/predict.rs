@@ -41,6 +41,54 @@ fn good_images_are_classified_beside_bad_ones() {
     fails(&nothing, 4, &["missing.png"]);
 }
 
+/// A folder or list without an image is named as an image that cannot be read, and so is a folder
+/// that cannot be listed.
+#[test]
+fn good_images_are_classified_beside_bad_folders() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| path(directory.path(), name);
+    let star = place("deep/star.png");
+    for folder in ["empty", "deep"] {
+        fs::create_dir(place(folder)).unwrap();
+    }
+    fs::copy(example("star.png"), &star).unwrap();
+    let beside = |input: &str, words: &[&str]| {
+        let predict = ["predict", MODEL, &star, input, "--device", "cpu", "--json"];
+        fails(&predict, 4, words);
+        let document: serde_json::Value = serde_json::from_slice(&run(&predict).stdout).unwrap();
+        let answers = document.as_array().unwrap();
+        assert!(!answers.is_empty(), "{input}");
+        assert!(answers.iter().all(|answer| answer["image"] == *star));
+    };
+    beside(&place("empty"), &["has no image", "1 of 2 inputs"]);
+    // Nothing is on stdin.
+    let stdin = ["stdin names no image", "on each line"];
+    beside("-", &[&stdin[..], &["1 of 2 inputs"]].concat());
+    for flags in [&[][..], &["--json"]] {
+        fails(&[&["predict", MODEL, "-"][..], flags].concat(), 4, &stdin);
+    }
+    // A path too long for the system: not even an administrator may list it.
+    #[cfg(target_os = "linux")]
+    {
+        let name = "long".repeat(50);
+        let mut folder = directory.path().join("deep");
+        while folder.as_os_str().len() < 3895 {
+            folder.push(&name);
+        }
+        fs::create_dir_all(&folder).unwrap();
+        let mut mkdir = std::process::Command::new("mkdir");
+        let made = mkdir.arg(&name).current_dir(&folder).status().unwrap();
+        assert!(made.success());
+        let words = [
+            "longlong",
+            "cannot be read",
+            "check the path",
+            "1 of 3 inputs",
+        ];
+        beside(&place("deep"), &words);
+    }
+}
+
 #[test]
 fn a_text_file_is_no_image() {
     let directory = tempfile::tempdir().unwrap();

@@ -94,6 +94,45 @@ fn evaluations_write_files() {
         2,
         &[".csv or .npz"],
     );
+    let output = run(&[&eval[..], &["--workers", "2"]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("--workers has no effect"), "{stderr}");
+    let output = run(&eval);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("--workers"), "{stderr}");
+}
+
+/// A file is compared however its path is spelled, and through links.
+#[test]
+fn two_results_are_two_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| path(directory.path(), name);
+    fs::create_dir(place("a")).unwrap();
+    fs::write(place("there.csv"), "").unwrap();
+    let mut pairs = vec![
+        ["new.csv", "a/../new.csv"],
+        ["there.csv", "a/../there.csv"],
+        ["a/new.csv", "a/new.csv"],
+    ];
+    #[cfg(unix)]
+    for (link, target) in [("1.csv", "there.csv"), ("2.csv", "a/new.csv"), ("b", "a")] {
+        std::os::unix::fs::symlink(target, place(link)).unwrap();
+        pairs.push(match link {
+            "b" => ["a/new.csv", "b/new.csv"],
+            link => [link, target],
+        });
+    }
+    for pair in pairs {
+        let [a, b] = pair.map(place);
+        let eval = ["eval", MODEL, "--dataset", "shapes", "--device", "cpu"];
+        for [first, second] in [[&a, &b], [&b, &a]] {
+            let files = ["--per-class", first, "--confusion", second];
+            let words = ["given for two results", "name another"];
+            fails(&[&eval[..], &files].concat(), 2, &words);
+            let files = ["--per-class", first, "--predictions", second];
+            fails(&[&eval[..], &files].concat(), 2, &words);
+        }
+    }
 }
 
 /// Classes without names are compared by number, also after a conversion.

@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+
+use pyr_wgpu::checkpoint::Values;
 
 use crate::{Place, ended, expect, signal, started};
 
@@ -59,6 +62,109 @@ fn damaged_best_weights_are_named() {
     }
 }
 
+/// A changed number in the state is noticed before the files that repeat it are written again.
+#[test]
+fn changed_states_are_noticed() {
+    let place = Place::new();
+    let output = place.train("2", &["--run-dir", "run", "--quiet"]).output();
+    assert!(output.unwrap().status.success());
+    let path = place.path("run/state.safetensors");
+    let (state, bytes) = (place.state("run"), fs::read(&path).unwrap());
+    let last = place.path("run/last.safetensors");
+    let weights = fs::read(&last).unwrap();
+    for name in ["fc.weight", "momentum.fc.weight", "bn1.running_var"] {
+        let Values::F32(values) = state.tensors[name].values() else {
+            panic!("{name} holds real numbers");
+        };
+        let own: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let at = bytes.windows(own.len()).position(|window| window == own);
+        let mut changed = bytes.clone();
+        // The lowest bit of the first number.
+        changed[at.unwrap()] ^= 1;
+        fs::write(&path, changed).unwrap();
+        let output = place.run(&["train", "--resume", "run", "--epochs", "3"]);
+        expect(&output, 5, &["state.safetensors is damaged", "restore"]);
+        assert!(
+            fs::read(&last).unwrap() == weights,
+            "{name}: last is written"
+        );
+    }
+    // As in older versions.
+    let mut older = state;
+    older.metadata.remove("pyr_wgpu_checksum").unwrap();
+    older.save(&path).unwrap();
+    let output = place.run(&["train", "--resume", "run", "--epochs", "3"]);
+    expect(&output, 0, &["finished"]);
+}
+
+/// A pipe in the place of a file is not waited for.
+#[test]
+fn pipes_are_not_opened() {
+    let place = Place::new();
+    let output = place.train("1", &["--run-dir", "run", "--quiet"]).output();
+    assert!(output.unwrap().status.success());
+    let pipe = |path: &Path| {
+        let made = Command::new("mkfifo").arg(path).status();
+        assert!(made.unwrap().success());
+    };
+    for name in [
+        "config.toml",
+        "environment.json",
+        "choices.json",
+        "classes.txt",
+        "metrics.csv",
+        "events.jsonl",
+        "state.safetensors",
+    ] {
+        let path = place.path("run").join(name);
+        let before = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        pipe(&path);
+        let mut resume = place.command(&["train", "--resume", "run", "--epochs", "2"]);
+        let child = resume.stderr(Stdio::piped()).spawn().unwrap();
+        let (code, stderr) = ended(child);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, before).unwrap();
+        assert!(matches!(code, Some(4 | 5)), "{name}: {code:?} {stderr}");
+        assert!(stderr.contains(name), "{stderr}");
+    }
+    let named = place.path("named");
+    pipe(&named);
+    for (arguments, code) in [
+        (&["train", "--config", "named"][..], 2),
+        (
+            &[
+                "convert",
+                "run/best.safetensors",
+                "best.onnx",
+                "--class-names",
+                "named",
+            ],
+            4,
+        ),
+    ] {
+        let output = place.run(arguments);
+        expect(&output, code, &["named", "not a regular file"]);
+    }
+}
+
+/// The directory of a run disappears while it trains.
+#[test]
+fn removed_directories_are_named() {
+    let place = Place::new();
+    let (child, _events) = started(&mut place.train("100000", &["--run-dir", "run"]), "saved");
+    fs::rename(place.path("run"), place.path("elsewhere")).unwrap();
+    let (code, stderr) = ended(child);
+    assert_eq!(code, Some(5), "{stderr}");
+    assert!(stderr.contains("removed or renamed"), "{stderr}");
+    // A directory with the name of a temporary file is somebody's.
+    fs::create_dir(place.path("elsewhere/.pyr-wgpu-a.tmp")).unwrap();
+    let mut resume = place.command(&["train", "--resume", "elsewhere"]);
+    let (child, _events) = started(&mut resume, "saved");
+    signal(&child, "TERM");
+    assert_eq!(ended(child).0, Some(143));
+}
+
 /// Damaged files of a run are named; none of them panics or is silently ignored.
 #[test]
 fn damaged_records_are_named() {
@@ -88,6 +194,7 @@ fn damaged_records_are_named() {
     }
     damage("config.toml", b"\xff\xfe");
     damage("environment.json", b"{");
+    damage("environment.json", b"{\"device\":\"cpu\",\"ranks\":[1,1]}");
     damage("choices.json", b"[");
     damage("metrics.csv", b"\xff\xfe\n");
     damage("metrics.csv", b"junk\n1,2,3\n");

@@ -54,6 +54,80 @@ fn records_of_another_kind_are_named() {
     assert_eq!(classes, "c0\nc1\nc2\n");
 }
 
+/// States and records of another run are named before anything is written.
+#[test]
+fn states_and_records_of_another_run_are_named() {
+    let place = Place::new();
+    for (run, flag, value) in [
+        ("run", "--seed", "1"),
+        ("seed", "--seed", "2"),
+        ("rate", "--lr", "0.01"),
+        ("twin", "--seed", "1"),
+    ] {
+        let output = place.train("3", &["--run-dir", run, "--quiet", flag, value]);
+        assert!({ output }.output().unwrap().status.success());
+    }
+    let resume = || place.run(&["train", "--resume", "run", "--epochs", "4"]);
+    let files = [
+        "state.safetensors",
+        "best.safetensors",
+        "last.safetensors",
+        "metrics.csv",
+        "events.jsonl",
+    ];
+    let read = |name: &str| fs::read(place.path("run").join(name)).unwrap();
+    let own = files.map(read);
+    for (other, copied, words) in [
+        (
+            "seed",
+            &files[..1],
+            "state.safetensors is that of another run",
+        ),
+        (
+            "seed",
+            &files[..2],
+            "state.safetensors is that of another run",
+        ),
+        (
+            "rate",
+            &files[..3],
+            "state.safetensors is that of another run",
+        ),
+        (
+            "seed",
+            &files[3..4],
+            "metrics.csv and events.jsonl have different",
+        ),
+        (
+            "seed",
+            &files[4..],
+            "metrics.csv and events.jsonl have different",
+        ),
+        (
+            "seed",
+            &files[3..],
+            "metrics.csv and events.jsonl are those of another",
+        ),
+    ] {
+        for name in copied {
+            let from = place.path(other).join(name);
+            fs::copy(from, place.path("run").join(name)).unwrap();
+        }
+        let before = files.map(read);
+        expect(&resume(), 5, &[words, "restore"]);
+        assert!(files.map(read) == before, "{other} {copied:?}: written");
+        for (name, bytes) in files.iter().zip(&own) {
+            fs::write(place.path("run").join(name), bytes).unwrap();
+        }
+    }
+    // A copy of a run is as good as the run.
+    for name in &files {
+        let from = place.path("twin").join(name);
+        fs::copy(from, place.path("run").join(name)).unwrap();
+    }
+    expect(&resume(), 0, &["finished"]);
+}
+
 /// A run that has completed no epoch has no best weights.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]

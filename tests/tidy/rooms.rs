@@ -25,9 +25,10 @@ const fn room(name: &'static str, layer: usize, uses: Uses) -> Room {
 /// All rooms. `kernels` depends on no device and `gpu` on no operator: they share `program`.
 /// `run` records what `train` emits, and `verify` and `bench` run its graphs: they are above it
 /// and independent of each other.
-const ROOMS: [Room; 23] = [
+const ROOMS: [Room; 24] = [
     room("shape", 0, Uses::Only(&[])),
     room("rng", 0, Uses::Only(&[])),
+    room("files", 0, Uses::Only(&[])),
     room("memory", 0, Uses::Only(&[])),
     room("text", 0, Uses::Only(&[])),
     room("ranks", 1, Uses::Only(&[])),
@@ -97,7 +98,7 @@ const RESERVED: [(&str, &[&str]); 22] = [
     ("wasm_bindgen", &[]),
 ];
 /// `memory` reads what Linux says in files.
-const FILE_SYSTEM: [&str; 5] = ["memory", "data", "checkpoint", "run", "cli"];
+const FILE_SYSTEM: [&str; 6] = ["files", "memory", "data", "checkpoint", "run", "cli"];
 
 /// The room of a file of `src`; `lib` and `main` for the two roots.
 fn room_of(path: &str) -> &str {

@@ -18,7 +18,7 @@ use super::super::positive;
 use super::ResizeArgs;
 use crate::checkpoint::write_atomically;
 use crate::data::{
-    self, Augmentation, DataError, DatasetKind, EpochKey, Request, Source, write_grid,
+    self, Augmentation, DataError, Dataset, DatasetKind, EpochKey, Request, Source, write_grid,
 };
 use crate::graph::ops::{
     AssembleBatch, ChannelOrder, Erase, MixBatch, Mixture, Rectangle, TRANSFORM_WORDS,
@@ -108,15 +108,36 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             args.dataset
         )));
     }
-    let opened = data::open(&Request {
+    let request = Request {
         kind: args.dataset,
         dir: args.data,
         resize,
         need_train: true,
         augmentation,
         cache: cache::listings(),
+    };
+    let key = EpochKey {
+        seed: args.seed,
+        epoch: args.epoch,
+    };
+    let size = resize.size as usize;
+    let (mut order, mut rows, mut images) = (Vec::new(), Vec::new(), 0);
+    let opened = data::open_checked(&request, |dataset| {
+        let train = training_images(dataset);
+        order = key.order(train.len());
+        rows = vec![Vec::new(); dataset.classes.len()];
+        for (position, sample) in order.iter().enumerate() {
+            let row = &mut rows[train.label(*sample as usize) as usize];
+            if row.len() < args.count {
+                row.push(position);
+            }
+        }
+        // Pixels as bytes, and in double precision while the rows are computed.
+        images = rows.iter().map(Vec::len).sum();
+        let pixels = (images * size * size * 3) as u64;
+        memory::check(pixels.saturating_mul(16)).map_err(DataError::Memory)
     })?;
-    let train = opened.train.expect("it was requested");
+    let train = training_images(&opened);
     let say = |text: &str| {
         if !args.quiet {
             print_message(text);
@@ -125,25 +146,8 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     for note in &opened.notes {
         say(&format!("note: {note}"));
     }
-    let key = EpochKey {
-        seed: args.seed,
-        epoch: args.epoch,
-    };
-    let mut rows = vec![Vec::new(); opened.classes.len()];
-    let order = key.order(train.len());
-    for (position, sample) in order.iter().enumerate() {
-        let row = &mut rows[train.label(*sample as usize) as usize];
-        if row.len() < args.count {
-            row.push(position);
-        }
-    }
-    let size = resize.size as usize;
-    let images: usize = rows.iter().map(Vec::len).sum();
-    // Pixels as bytes, and in double precision while the rows are computed.
-    let pixels = (images * size * size * 3) as u64;
-    memory::check(pixels.saturating_mul(16)).map_err(DataError::Memory)?;
     let view = View {
-        train: &*train,
+        train,
         preprocessing: Preprocessing {
             mean: opened.mean,
             std: opened.std,
@@ -173,6 +177,11 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         bytes(written)
     ));
     Ok(())
+}
+
+/// The training images, which were requested.
+fn training_images(dataset: &Dataset) -> &dyn Source {
+    dataset.train.as_deref().expect("they were requested")
 }
 
 /// How an epoch of training sees its images.

@@ -22,6 +22,7 @@ use super::views::ViewArgs;
 use super::{positive, print_json, processors, workers};
 use crate::checkpoint::write_atomically;
 use crate::data::{self, Augmentation, DatasetKind};
+use crate::files::{behind_links, directory};
 use crate::kernels::Choices;
 use crate::text::{printable, printable_path};
 use crate::train::{Evaluator, EvaluatorOptions, TrainError};
@@ -39,9 +40,10 @@ pub(super) struct Args {
     /// Images per batch, or crops: an image has 2 with --flip and 10 with --ten-crop
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     batch_size: usize,
-    /// Threads that decode images, for imagenet and for folders over 1 GiB
-    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = workers)]
-    workers: usize,
+    /// Threads that decode images, for imagenet and for folders over 1 GiB [default: one for each
+    /// processor]
+    #[arg(long, value_name = "N", value_parser = workers)]
+    workers: Option<usize>,
     #[command(flatten)]
     views: ViewArgs,
     /// Write the class and the scores of every image, as .csv or .npz
@@ -87,6 +89,10 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     for note in &opened.notes {
         args.device.say(&format!("note: {note}"));
     }
+    if args.workers.is_some() && opened.test.resident().is_some() {
+        let note = "note: --workers has no effect: the images fit memory";
+        args.device.say(note);
+    }
     let description = &loaded.description;
     dataset::compare_classes(description, description.names_classes(), &opened.classes)?;
     let device = args.device.open()?;
@@ -94,7 +100,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     let total = opened.test.len();
     let options = EvaluatorOptions {
         batch_size: args.batch_size,
-        workers: args.workers,
+        workers: args.workers.unwrap_or_else(processors),
         preprocessing: loaded.description.preprocessing,
         keep_scores: args.predictions.is_some(),
     };
@@ -180,14 +186,14 @@ fn check_outputs(args: &Args) -> Result<(), CliError> {
     let predictions = args.predictions.as_ref().map(predictions::File::path);
     let paths: Vec<&Path> = tables.chain(predictions).collect();
     for (at, path) in paths.iter().enumerate() {
-        if paths[..at].contains(path) {
-            let path = printable_path(path);
-            return Err(CliError::Usage(format!("{path} is given for two results")));
+        let file = file_behind(path);
+        if paths[..at].iter().any(|other| file_behind(other) == file) {
+            return Err(CliError::Usage(format!(
+                "{} is given for two results; name another file for one of them",
+                printable_path(path)
+            )));
         }
-        let directory = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        if directory.is_some_and(|directory| !directory.is_dir()) || path.is_dir() {
+        if !directory(path).is_dir() || path.is_dir() {
             return Err(CliError::Failed(format!(
                 "{} cannot be written: it is a directory, or lies in none; create the directory first",
                 printable_path(path)
@@ -195,6 +201,16 @@ fn check_outputs(args: &Args) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+/// The file that a path leads to, which need not exist: two paths of a file give the same.
+fn file_behind(path: &Path) -> PathBuf {
+    let path = behind_links(path).unwrap_or(path.to_owned());
+    let parent = directory(&path).canonicalize();
+    match (parent, path.file_name()) {
+        (Ok(parent), Some(name)) => parent.join(name),
+        _ => path,
+    }
 }
 
 /// Writes a text file.

@@ -69,27 +69,30 @@ enum Format {
 ///
 /// # Errors
 /// After classifying the other images, if one cannot be read or decoded, or has a score that is NaN
-/// or infinite.
+/// or infinite, or if a folder or list cannot be read or has none.
 pub(super) fn run(args: Args) -> Result<(), CliError> {
     args.device.check()?;
     args.tune.check(&args.device)?;
     let mut loaded = files::load(&args.checkpoint, &args.network, true)?;
     args.views
         .apply(&mut loaded.description.preprocessing.resize)?;
-    let files = images::expand(&args.images)?;
+    let inputs = images::expand(&args.images)?;
     let format = match args.json {
         true => Format::Json,
         false => args.format,
     };
     let mut failed = 0;
     let mut classified = Ok(());
-    let images = files.iter().filter_map(|path| {
-        let image = decode(path, loaded.description.preprocessing.resize);
+    let images = inputs.iter().filter_map(|input| {
+        let image = input.as_ref().map_err(String::clone).and_then(|path| {
+            let image = decode(path, loaded.description.preprocessing.resize)?;
+            Ok((name_of(path.as_os_str()), image))
+        });
         let image = image.map_err(|error| {
             failed += 1;
             print_message(&format!("error: {error}"));
         });
-        Some((name_of(path.as_os_str()), image.ok()?))
+        image.ok()
     });
     let mut images = images.peekable();
     if images.peek().is_none() {
@@ -112,10 +115,16 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
     // A closed pipe ends the command early, but does not hide an error.
     match (failed, classified) {
-        (1.., Ok(()) | Err(CliError::ClosedPipe)) => Err(CliError::Data(format!(
-            "{failed} of {} images could not be classified",
-            files.len()
-        ))),
+        (1.., Ok(()) | Err(CliError::ClosedPipe)) => {
+            let count = inputs.len();
+            let noun = match inputs.iter().all(Result::is_ok) {
+                true => "images",
+                false => "inputs",
+            };
+            Err(CliError::Data(format!(
+                "{failed} of {count} {noun} could not be classified"
+            )))
+        }
         (_, classified) => classified,
     }
 }

@@ -10,7 +10,7 @@ use super::super::device::DeviceArgs;
 use super::super::error::CliError;
 use super::super::network::NetworkArgs;
 use super::super::tuning::TuneArgs;
-use super::super::{processors, workers};
+use super::super::workers;
 use super::devices::DevicesArgs;
 use super::fine_tune;
 use super::limits::{self, MicroBatch, Recompute, Shares};
@@ -57,7 +57,12 @@ impl Args {
                 "--schedule {schedule} has no milestones; leave out --milestones"
             )));
         }
-        // The parser waives its requirement where --preset conflicts with --from.
+        // The parser waives what a flag requires beside another that conflicts with it.
+        if !self.files.allow.is_empty() && self.files.resume.is_none() {
+            return Err(CliError::Usage(
+                "--allow is for changes of a run that --resume continues; leave it out".to_owned(),
+            ));
+        }
         if self.files.reset_classifier && self.network.preset.is_some() {
             return Err(CliError::Usage(
                 "--preset starts with random weights in any case; leave out --reset-classifier"
@@ -116,9 +121,10 @@ pub(super) struct DataArgs {
     /// Where the dataset's files are
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
-    /// Threads that decode images, for datasets over 1 GiB and for --augmentation imagenet
-    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = workers)]
-    pub(super) workers: usize,
+    /// Threads that decode images, for datasets over 1 GiB and for --augmentation imagenet [default:
+    /// one for each processor]
+    #[arg(long, value_name = "N", value_parser = workers)]
+    pub(super) workers: Option<usize>,
     /// How training images change at random: crop (pad, crop, flip), or imagenet (crop of random
     /// area and aspect ratio, colour, lighting, flip; needs image files) [default: imagenet for
     /// image files and the imagenet stem, else crop]

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::super::error::CliError;
 use super::args::Args;
 use crate::data::DatasetKind;
+use crate::files::{self, LARGEST_TEXT};
 use crate::run::{Config, parse_toml, unknown_key};
 use crate::text::{printable, printable_path};
 use crate::train::Schedule;
@@ -102,7 +103,7 @@ pub(super) fn read(args: Args) -> Result<Args, CliError> {
 fn extend(path: &Path, mut args: Args, given: Vec<OsString>) -> Result<Args, CliError> {
     let wrong =
         |cause: String| CliError::Usage(format!("--config {}: {cause}", printable_path(path)));
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = files::read_text(path, LARGEST_TEXT).map_err(|error| {
         wrong(format!(
             "{error}; name a TOML file, or the config.toml of a run"
         ))

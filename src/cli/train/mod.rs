@@ -24,6 +24,7 @@ pub(super) use args::Args;
 use super::error::CliError;
 use super::fitting::{SMALLER, fitting};
 use super::output::print_line;
+use super::processors;
 use super::signals::Signals;
 use crate::data::{DatasetKind, Source, shapes};
 use crate::engine::{Device, Engine};
@@ -39,7 +40,7 @@ use introduction::introduce;
 use plan::{Plan, Start, prepare};
 use ranks::leads;
 use recorded::{Recorded, Used, choose};
-use resume::{complete_save, end, load};
+use resume::{check_records, end, load, say_completed};
 use retry::with_retries;
 
 /// What one attempt to train leaves for the next; on several ranks there is one attempt.
@@ -183,7 +184,7 @@ fn attempt(
     let start = Instant::now();
     let clock = Box::new(move || start.elapsed());
     let session = match &plan.start {
-        Start::Saved(_, best) => Session::resume(trainer, *best, options, clock),
+        Start::Saved(_, progress) => Session::resume(trainer, progress.best, options, clock),
         Start::Random | Start::Weights(_) => Session::start(trainer, options, clock),
     };
     match run {
@@ -245,8 +246,16 @@ fn resume(
             let position = &state.progress.position;
             let best = state.progress.best.map(|best| best.epoch);
             has_ended = position.step == 0 && config.recipe.is_over(position.epoch - 1, best);
-            complete_save(run, state, has_ended, &args.device)?;
+            check_records(run, state, has_ended, &args.device)?;
             if has_ended {
+                let SavedState {
+                    snapshot,
+                    progress,
+                    description,
+                } = &*state;
+                let network = config.network()?;
+                let completed = run.complete(&network, description, snapshot, progress)?;
+                say_completed(&completed, &args.device);
                 end(run, &config, state, &args.device, args.files.json)?;
             }
         }
@@ -293,7 +302,7 @@ fn options(args: &Args, config: &Config, plan: &Plan) -> Options {
         shares: config.shares.clone(),
         seed: config.seed,
         passes: config.passes(),
-        workers: args.data.workers,
+        workers: args.data.workers.unwrap_or_else(processors),
         preprocessing: plan.description.preprocessing,
     }
 }
@@ -411,13 +420,15 @@ fn begin<'a>(
     let is_divided = counts.len().max(1) != recorded.ranks.len().max(1);
     let environment = Environment::new(devices, counts);
     let classes = &plan.description.classes;
-    let mut notes = match plan.start.is_saved() {
-        true => {
+    let mut notes = match &plan.start {
+        Start::Saved(snapshot, progress) => {
+            let completed = run.complete(&plan.network, &plan.description, snapshot, progress)?;
+            say_completed(&completed, &args.device);
             // Another number of ranks was allowed.
             let choices = is_divided.then_some(&choices[..]);
             run.begin_again(&plan.config, &environment, choices, classes)?
         }
-        false => {
+        Start::Random | Start::Weights(_) => {
             run.begin(&plan.config, &environment, &choices, classes)?;
             Vec::new()
         }

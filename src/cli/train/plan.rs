@@ -10,9 +10,9 @@ use super::fine_tune;
 use super::resume;
 use crate::data::{self, Augmentation, DataError, Dataset, DatasetKind};
 use crate::model::{Description, Network, Preprocessing};
-use crate::run::{Config, DataRecord, RUNS, SavedState};
+use crate::run::{Config, DataRecord, Progress, RUNS, SavedState};
 use crate::text::printable_path;
-use crate::train::{Best, Recipe, Snapshot};
+use crate::train::{Recipe, Snapshot};
 
 /// Everything that is decided before the first step.
 pub(super) struct Plan {
@@ -32,8 +32,8 @@ pub(super) enum Start {
     Random,
     /// With the weights of a checkpoint.
     Weights(Snapshot),
-    /// Where it was saved, with its best epoch.
-    Saved(Snapshot, Option<Best>),
+    /// Where it was saved: the state to start from, and the progress in the file.
+    Saved(Snapshot, Box<Progress>),
 }
 
 impl Start {
@@ -99,7 +99,7 @@ pub(super) fn prepare(
             let (snapshot, changes) = resume::check(&config, allowed, &dataset, &data, &state)?;
             notes.extend(changes);
             (
-                Start::Saved(snapshot, state.progress.best),
+                Start::Saved(snapshot, Box::new(state.progress)),
                 state.description,
             )
         }
@@ -134,6 +134,10 @@ pub(super) fn prepare(
             Start::Weights(snapshot)
         }
     };
+    let train = dataset.train.as_ref().expect("it was requested");
+    if args.data.workers.is_some() && train.resident().is_some() {
+        notes.push("note: --workers has no effect: the images fit memory".to_owned());
+    }
     notes.extend(dataset.notes.iter().map(|note| format!("note: {note}")));
     notes.extend(warning_of_milestones(&config.recipe));
     Ok(Plan {

@@ -8,7 +8,6 @@ use super::super::progress::duration;
 use super::args::Args;
 use super::config::{Allowed, DATA, resumed_config};
 use crate::data::Dataset;
-use crate::model::Network;
 use crate::run::{Config, DataRecord, Progress, RunDirectory, SavedState};
 use crate::text::{printable_path, quoted};
 use crate::train::{Best, EpochOrder, Event, Snapshot};
@@ -42,20 +41,15 @@ pub(super) fn load(
     Ok((config, state))
 }
 
-/// Completes an interrupted save, and checks the best weights. Without them, the best of the epochs
-/// that follow takes their place, if any follow.
-pub(super) fn complete_save(
+/// Checks the best weights and the records of a run. Without the weights, the best of the epochs
+/// that follow takes their place, if any follow. Nothing is written.
+pub(super) fn check_records(
     run: &RunDirectory,
     state: &mut SavedState,
     has_ended: bool,
     log: &DeviceArgs,
 ) -> Result<(), CliError> {
-    let network = Network::new(&state.description.network)?;
-    for name in run.complete(&network, state)? {
-        log.say(&format!(
-            "note: {name} was not that of the last save and is written again"
-        ));
-    }
+    run.check_records(&state.progress)?;
     match (run.check_best(state)?, has_ended) {
         (false, _) => {}
         (true, true) => log.say("note: best.safetensors is missing"),
@@ -68,6 +62,15 @@ pub(super) fn complete_save(
         }
     }
     Ok(())
+}
+
+/// Says which files completed an interrupted save.
+pub(super) fn say_completed(names: &[&str], log: &DeviceArgs) {
+    for name in names {
+        log.say(&format!(
+            "note: {name} was not that of the last save and is written again"
+        ));
+    }
 }
 
 /// Ends a run that has done all of its epochs, or has run out of patience.

@@ -59,10 +59,11 @@ fn augmented_images_are_those_recorded() {
 }
 
 /// Up to 9/16 of an image of 4:3 every crop fits, so there the area is uniform, landscape is as
-/// likely as portrait, and the offset is uniform.
+/// likely as portrait, the ratio of the sides or its inverse is uniform, and so is the offset.
 #[test]
 fn crops_have_the_areas_and_ratios_of_the_recipe() {
     let (mut count, mut areas, mut wide, mut offsets, mut largest) = (0.0, 0.0, 0.0, 0.0, 0.0f64);
+    let mut ratios = 0.0;
     for sample in 0..20_000 {
         let key = EpochKey { seed: 3, epoch: 1 };
         let stream = &mut key.stream(Purpose::ImageNet, sample);
@@ -85,15 +86,21 @@ fn crops_have_the_areas_and_ratios_of_the_recipe() {
         if area < 0.5625 {
             count += 1.0;
             areas += area;
+            ratios += w / h;
             wide += f64::from(u8::from(width > height));
             offsets += f64::from(top) / f64::from(3000 - height);
         }
     }
     // Five standard errors each. Half a pixel of a side is 0.0002 of it.
     let deviation = (0.5625 - 0.08) / 12f64.sqrt();
+    // The means of a uniform a, of 1/a, and of their squares, from 3/4 to 4/3.
+    let (low, high) = (0.75f64, 4.0 / 3.0);
+    let ratio = ((low + high) / 2.0 + (high / low).ln() / (high - low)) / 2.0;
+    let square = ((high.powi(3) - low.powi(3)) / 3.0 / (high - low) + 1.0 / (low * high)) / 2.0;
     for (mean, expected, deviation) in [
         (areas / count, (0.08 + 0.5625) / 2.0, deviation),
         (wide / count, 0.5, 0.5),
+        (ratios / count, ratio, (square - ratio * ratio).sqrt()),
         (offsets / count, 0.5, 1.0 / 12f64.sqrt()),
     ] {
         let tolerance = 5.0 * deviation / f64::sqrt(count) + 0.0002;

@@ -234,6 +234,9 @@ fn what_is_no_image_is_refused() {
         (&b"II*\0\x08\0\0\0\0\0\0\0\0\0\0\0"[..], "TIFF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
         (b"\0\0\0\x20ftypavif\0\0\0\0", "AVIF"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"8BPS\0\x01", "Photoshop"),
     ] {
         assert_eq!(
             error(start),

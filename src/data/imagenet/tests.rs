@@ -1,5 +1,6 @@
 //! Folders in ImageNet's layout: names of classes, and what unpacked archives look like.
 
+use std::fs;
 use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
