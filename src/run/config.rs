@@ -59,6 +59,9 @@ pub struct Config {
     pub recipe: Recipe,
 }
 
+/// What precedes the number of the run.
+const RUN: &str = "# Run ";
+
 impl Config {
     /// Reads a configuration, and checks it.
     ///
@@ -116,7 +119,7 @@ impl Config {
         }
     }
 
-    /// The text of the file. A checksum in a comment reveals what a user changes later.
+    /// The configuration as TOML. A checksum in a comment reveals what a user changes later.
     pub fn to_toml(&self) -> String {
         let text = toml::to_string(self).expect("a checked configuration is plain data");
         let checksum = hash(text.bytes());
@@ -124,6 +127,26 @@ impl Config {
             "# To change a value, resume with its flag, as in --lr 0.01 --allow lr. Checksum: \
              {checksum:016x}\n{text}"
         )
+    }
+
+    /// A number for a run that begins with this configuration. Equal runs have the same, so that
+    /// their states are equal; the number of epochs may be raised later and does not count.
+    pub fn run(&self) -> u64 {
+        let mut endless = self.clone();
+        endless.recipe.epochs = 0;
+        hash(endless.to_toml().into_bytes())
+    }
+
+    /// The text of `config.toml` of a run.
+    pub fn file(&self, run: Option<u64>) -> String {
+        let line = run.map(|run| format!("{RUN}{run:016x}\n"));
+        self.to_toml() + &line.unwrap_or_default()
+    }
+
+    /// The number of the run in a text of [`Config::file`].
+    pub(super) fn run_in(text: &str) -> Option<u64> {
+        let number = text.lines().find_map(|line| line.strip_prefix(RUN))?;
+        u64::from_str_radix(number.trim(), 16).ok()
     }
 
     /// Whether the file with this text, from which the configuration was read, has the values that

@@ -23,6 +23,7 @@
 //! beginning if it has no state.
 
 mod config;
+mod devices;
 mod lock;
 mod records;
 mod state;
@@ -33,23 +34,22 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{
     CheckpointError, is_temporary, limit_advice, write_atomically, writing_advice,
 };
-use crate::engine::Device;
 use crate::files::{self, LARGEST_TEXT};
 use crate::kernels::Choices;
 use crate::model::SpecError;
-use crate::rng::hash;
 use crate::text::{printable, printable_path};
 use crate::trained_model::TrainedModelError;
 use lock::{LOCK, Lock, LockError, LockState};
 use records::{CSV_HEADER, EVENTS, METRICS};
 
 pub use config::{Config, DeviceEnvironment, Environment, parse_toml, unknown_key};
+pub use devices::RecordedDevice;
 pub use records::History;
 use state::{BEST, LAST, STATE};
 pub use state::{DataRecord, Progress, SavedState};
@@ -141,29 +141,6 @@ impl From<TrainedModelError> for RunError {
     }
 }
 
-/// A device as a run records it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedDevice {
-    /// The value of `--device` that selects it.
-    pub device: String,
-    /// The backend of an adapter: the same card may have several.
-    pub backend: Option<String>,
-    /// Which of the adapters with this name and backend it is, from 0.
-    pub ordinal: usize,
-}
-
-impl RecordedDevice {
-    /// The record of a device.
-    pub fn of(device: &Device) -> RecordedDevice {
-        let adapter = device.description();
-        RecordedDevice {
-            device: device.selector(),
-            backend: adapter.map(|adapter| adapter.backend.clone()),
-            ordinal: adapter.map_or(0, |adapter| adapter.ordinal),
-        }
-    }
-}
-
 /// A run directory.
 #[derive(Debug)]
 pub struct RunDirectory {
@@ -174,6 +151,8 @@ pub struct RunDirectory {
     needed: RefCell<BTreeMap<&'static str, String>>,
     /// [`Progress::best_weights`] of the last state that was saved or read.
     best_weights: Cell<Option<u64>>,
+    /// [`Progress::results`] of the last epoch that was recorded, or of the state that was read.
+    results: Cell<Option<u64>>,
     /// See [`RunDirectory::id`].
     id: Cell<Option<u64>>,
 }
@@ -214,6 +193,7 @@ impl RunDirectory {
             lock: RefCell::default(),
             needed: RefCell::default(),
             best_weights: Cell::default(),
+            results: Cell::default(),
             id: Cell::default(),
         };
         let reason = match fs::metadata(run.file(CONFIG)) {
@@ -254,6 +234,7 @@ impl RunDirectory {
             lock: RefCell::new(Some(lock)),
             needed: RefCell::default(),
             best_weights: Cell::default(),
+            results: Cell::default(),
             id: Cell::default(),
         })
     }
@@ -309,9 +290,8 @@ impl RunDirectory {
         &self.path
     }
 
-    /// Which run it is: a hash of the configuration that the run began with, so that equal runs
-    /// have equal states; `None` before the configuration is read or written, and for runs of older
-    /// versions.
+    /// Which run it is: [`Config::run`] of the configuration that it began with. `None` before the
+    /// configuration is read or written, and for runs of older versions.
     pub fn id(&self) -> Option<u64> {
         self.id.get()
     }
@@ -328,56 +308,6 @@ impl RunDirectory {
         self.path.join(name)
     }
 
-    /// The devices on which the run began, in order, and how many each of several ranks had; none if
-    /// the run ended before they were recorded.
-    ///
-    /// # Errors
-    /// If the record is damaged.
-    pub fn devices(&self) -> Result<(Vec<RecordedDevice>, Vec<usize>), RunError> {
-        #[derive(Deserialize)]
-        struct Recorded {
-            #[serde(default)]
-            ranks: Vec<usize>,
-            #[serde(flatten)]
-            first: Own,
-            #[serde(default)]
-            others: Vec<Own>,
-        }
-        #[derive(Deserialize)]
-        struct Own {
-            device: String,
-            adapter: Option<Adapter>,
-        }
-        #[derive(Deserialize)]
-        struct Adapter {
-            backend: String,
-            #[serde(default)]
-            ordinal: usize,
-        }
-        let recorded: Option<Recorded> = self.json(ENVIRONMENT)?;
-        let ranks = recorded.as_ref().map(|recorded| recorded.ranks.clone());
-        let all = recorded.into_iter().flat_map(|recorded| {
-            let first = std::iter::once(recorded.first);
-            first.chain(recorded.others)
-        });
-        let devices = all.map(|Own { device, adapter }| RecordedDevice {
-            device,
-            ordinal: adapter.as_ref().map_or(0, |adapter| adapter.ordinal),
-            backend: adapter.map(|adapter| adapter.backend),
-        });
-        let (devices, ranks): (Vec<_>, _) = (devices.collect(), ranks.unwrap_or_default());
-        let listed = ranks
-            .iter()
-            .try_fold(0usize, |sum, count| sum.checked_add(*count));
-        match ranks.is_empty() || listed == Some(devices.len()) {
-            true => Ok((devices, ranks)),
-            false => Err(self.damaged(format!(
-                "{ENVIRONMENT} has {} devices, but those of its ranks are {ranks:?}; restore it",
-                devices.len()
-            ))),
-        }
-    }
-
     /// Writes the files that are known before the first step.
     ///
     /// # Errors
@@ -389,7 +319,7 @@ impl RunDirectory {
         choices: &[Choices],
         classes: &[String],
     ) -> Result<(), RunError> {
-        self.id.set(Some(hash(config.to_toml().into_bytes())));
+        self.id.set(Some(config.run()));
         self.update_config(config)?;
         self.write(ENVIRONMENT, &pretty(environment))?;
         self.write_choices(choices)?;
@@ -443,11 +373,7 @@ impl RunDirectory {
     }
 
     fn update_config(&self, config: &Config) -> Result<(), RunError> {
-        let mut text = config.to_toml();
-        if let Some(id) = self.id() {
-            text += &format!("{ID}{id:016x}\n");
-        }
-        self.write_needed(CONFIG, text)
+        self.write_needed(CONFIG, config.file(self.id()))
     }
 
     fn write_needed(&self, name: &'static str, text: String) -> Result<(), RunError> {
@@ -475,9 +401,7 @@ impl RunDirectory {
             ))
         })?;
         let is_changed = !config.is_as_written(&text);
-        let id = text.lines().find_map(|line| line.strip_prefix(ID));
-        self.id
-            .set(id.and_then(|id| u64::from_str_radix(id.trim(), 16).ok()));
+        self.id.set(Config::run_in(&text));
         Ok((config, is_changed))
     }
 
@@ -560,9 +484,6 @@ impl RunDirectory {
 
 /// The configuration: the first file of a run.
 const CONFIG: &str = "config.toml";
-
-/// What precedes [`RunDirectory::id`] in its last line.
-const ID: &str = "# Run ";
 
 /// Files that are read again.
 const FILES: [&str; 10] = [

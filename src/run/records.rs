@@ -10,6 +10,7 @@ use super::state::{Progress, STATE};
 use super::{LARGEST_RECORD, RunDirectory, RunError};
 use crate::checkpoint::append;
 use crate::files;
+use crate::rng::hash;
 use crate::text::{first_few, printable};
 use crate::train::{EpochMetrics, Event, SCHEMA};
 
@@ -42,13 +43,19 @@ fn csv(row: &EpochMetrics) -> String {
     )
 }
 
-/// The column `test_top1_error`.
-const TEST_ERROR: usize = 5;
+/// The first columns, up to `test_top1_error`: what is the same if the epoch is repeated.
+const RESULTS: usize = 6;
 
-/// The learning rate, losses and errors of a row: what the time and the device do not change.
+/// The numbers of these columns.
 fn results(row: &str) -> Vec<Option<f64>> {
-    let cells = row.split(',').take(TEST_ERROR + 1);
+    let cells = row.split(',').take(RESULTS);
     cells.map(|cell| cell.parse().ok()).collect()
+}
+
+/// A hash of these columns.
+fn fingerprint(row: &str) -> u64 {
+    let cells = row.split(',').take(RESULTS);
+    hash(cells.flat_map(|cell| [cell.as_bytes(), b","].concat()))
 }
 
 /// The epoch of a row of `metrics.csv`; `None` if it is not a row of numbers.
@@ -98,8 +105,9 @@ impl RunDirectory {
     /// directory.
     pub fn record(&self, event: &Event) -> Result<(), RunError> {
         if let Event::Epoch(metrics) = event {
-            let row = format!("{}\n", csv(metrics));
-            append(&self.target(METRICS)?, row.as_bytes())?;
+            let row = csv(metrics);
+            append(&self.target(METRICS)?, format!("{row}\n").as_bytes())?;
+            self.results.set(Some(fingerprint(&row)));
         }
         match event.is_lasting() {
             true => {
@@ -206,20 +214,13 @@ impl RunDirectory {
                  from {EVENTS}"
             )));
         }
-        let Some(best) = progress.best else {
-            return Ok(());
-        };
-        let row = recorded.get(&best.epoch).or(rows.get(&best.epoch));
-        let error = row.and_then(|row| row.split(',').nth(TEST_ERROR)?.parse::<f64>().ok());
-        match error {
-            // The table has four digits.
-            Some(error) if (error - best.test_top1_error).abs() > 1e-3 => {
-                Err(self.damaged(format!(
-                    "{METRICS} and {EVENTS} are those of another run: they have a test error of \
-                     {error} % in epoch {}, {STATE} has {:.4} %; restore them",
-                    best.epoch, best.test_top1_error
-                )))
-            }
+        let last = progress.position.epoch - 1;
+        let row = recorded.get(&last).or(rows.get(&last));
+        match (progress.results, row) {
+            (Some(saved), Some(row)) if saved != fingerprint(row) => Err(self.damaged(format!(
+                "{METRICS} and {EVENTS} are those of another run: they have other results for \
+                 epoch {last} than {STATE}; restore them"
+            ))),
             _ => Ok(()),
         }
     }

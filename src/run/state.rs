@@ -48,6 +48,9 @@ pub struct Progress {
     /// A hash of the weights of the best epoch; missing in older files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best_weights: Option<u64>,
+    /// A hash of the results of the last complete epoch; missing in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<u64>,
     /// [`RunDirectory::id`]; missing in older files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<u64>,
@@ -122,6 +125,7 @@ impl RunDirectory {
             position: snapshot.position,
             best,
             best_weights: best.and(self.best_weights.get()),
+            results: self.results.get(),
             run: self.id(),
             data: Some(data),
             config: Some(config.clone()),
@@ -186,6 +190,7 @@ impl RunDirectory {
             )));
         }
         self.best_weights.set(read.progress.best_weights);
+        self.results.set(read.progress.results);
         Ok(read)
     }
 

@@ -147,7 +147,7 @@ fn no_flag_is_ignored() {
     }
     fails(&["bench", "--device", ""], 2, &["--device", "cpu"]);
     for flags in [&["--device", "cpu"][..], &["--scaling"], &[]] {
-        let bench = ["bench", "--workers", "3", "--seconds", "0.1"];
+        let bench = ["bench", "--workers", "3"];
         fails(&[&bench[..], flags].concat(), 2, &["--workers", "--data"]);
     }
     for flag in ["--matrix-units", "--checked"] {

@@ -485,6 +485,16 @@ mod tests {
     }
 
     #[test]
+    fn booleans_are_read() {
+        for (number, expected) in [(0i32, false), (1, true)] {
+            let bytes = [5, number].map(i32::to_le_bytes).concat();
+            let read =
+                File::read(&mut &bytes[..], 8, 8).unwrap_or_else(|(error, _)| panic!("{error}"));
+            assert_eq!(read.root, Value::Boolean(expected));
+        }
+    }
+
+    #[test]
     fn storages_that_cannot_be_read_are_refused() {
         let error =
             |class, count, data: &[u8]| storage(class, count, data).unwrap_err().to_string();
