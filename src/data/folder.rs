@@ -34,7 +34,7 @@ use super::decode::read_start;
 use super::formats::{begins_like_an_image, is_named_as_image};
 use super::image_files::{FileList, ImageFiles};
 use super::images::{Images, blank_images};
-use super::names::{find_look_alikes, look_alike_keys, spell_apart};
+use super::names::{find_alike, look_alike_keys, spell_apart};
 use super::statistics::measure;
 use super::unreadable::Unreadable;
 use super::unused::Unused;
@@ -222,7 +222,7 @@ fn class_folders(part: &Path, unused: &mut Unused) -> Result<Vec<Class>, DataErr
             other => note_unusable(&other, &part.join(name), unused),
         }
     }
-    if let Some(names) = find_look_alikes(classes.iter().map(Class::name)) {
+    if let Some(names) = find_alike(classes.iter().map(Class::name)) {
         return Err(DataError::ClassesAlike {
             path: part.to_path_buf(),
             names,

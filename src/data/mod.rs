@@ -83,7 +83,7 @@ pub use images::Images;
 pub use loader::{Batch, Loader};
 pub use manifest::{Archive, Constants, Manifest, Published, RecipeDefaults, RecordFile};
 #[cfg(not(target_arch = "wasm32"))]
-pub use names::{find_look_alikes, spell_apart};
+pub use names::{find_alike, spell_apart};
 pub use resize::{Resampling, Resize, Views};
 #[cfg(not(target_arch = "wasm32"))]
 pub use statistics::{MEASURED, fingerprint};

@@ -42,15 +42,13 @@ fn is_ignorable(c: char) -> bool {
 /// The first name that looks like an earlier one, after that one, for one message.
 ///
 /// ```
-/// use pyr_wgpu::data::find_look_alikes;
+/// use pyr_wgpu::data::find_alike;
 ///
-/// assert_eq!(find_look_alikes(["cat", "dog"]), None);
-/// let found = find_look_alikes(["cat", "dog", "ca\u{ad}t"]);
+/// assert_eq!(find_alike(["cat", "dog"]), None);
+/// let found = find_alike(["cat", "dog", "ca\u{ad}t"]);
 /// assert_eq!(found, Some(["cat".to_owned(), r"ca\u{ad}t".to_owned()]));
 /// ```
-pub fn find_look_alikes<Name: AsRef<str>>(
-    names: impl IntoIterator<Item = Name>,
-) -> Option<[String; 2]> {
+pub fn find_alike<Name: AsRef<str>>(names: impl IntoIterator<Item = Name>) -> Option<[String; 2]> {
     let mut earlier: Vec<Name> = Vec::new();
     let mut known = HashMap::new();
     for name in names {

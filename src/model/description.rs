@@ -149,7 +149,7 @@ impl Description {
 #[cfg(not(target_arch = "wasm32"))]
 pub fn check_classes(classes: &[String]) -> Result<(), String> {
     check_printed(classes)?;
-    match crate::data::find_look_alikes(classes) {
+    match crate::data::find_alike(classes) {
         Some([a, b]) => Err(format!(
             "the names `{a}` and `{b}` look alike; change one of them"
         )),
