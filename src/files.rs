@@ -30,14 +30,18 @@ pub fn open(path: &Path) -> io::Result<(File, u64)> {
 /// # Errors
 /// As [`open`], and if it has more bytes.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let (file, _) = open(path)?;
+    let (file, length) = open(path)?;
     let mut bytes = Vec::new();
+    bytes
+        .try_reserve(length.min(limit) as usize)
+        .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
     // Some regular files, such as those of /proc, do not tell their length.
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > limit {
-        true => Err(io::Error::other(format!(
-            "it has more than {limit} bytes, which no such file has"
-        ))),
+        true => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {limit} bytes"),
+        )),
         false => Ok(bytes),
     }
 }

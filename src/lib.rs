@@ -41,7 +41,7 @@
 //! |---|---|---|
 //! | 0 | [`shape`] | extents, element types, layout in memory |
 //! | 0 | [`rng`] | counter-based random numbers and a hash, the same bits everywhere |
-//! | 0 | [`mod@files`] | reads of regular files up to a limit |
+//! | 0 | [`mod@files`] | regular files read up to a limit, and where a path leads |
 //! | 0 | [`memory`] | how much memory the process can still use |
 //! | 0 | [`text`] | untrusted text in messages: escaping, shell quoting, shortened lists |
 //! | 1 | [`ranks`] | processes that train together: agreements, sums over all of them, MPI |

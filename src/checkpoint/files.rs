@@ -60,14 +60,22 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), CheckpointError> {
-    let written = behind_links(path).and_then(|target| match fs::metadata(&target) {
-        Ok(found) if !found.is_file() && !found.is_dir() => {
-            let mut file = OpenOptions::new().write(true).open(&target)?;
-            write(&mut file)
-        }
-        _ => replace(&target, write),
-    });
+    // A link such as `/dev/stdout` may lead to a pipe without a path.
+    let written = match fs::metadata(path) {
+        Ok(found) if !found.is_file() && !found.is_dir() => write_through(path, write),
+        _ => behind_links(path).and_then(|target| replace(&target, write)),
+    };
     written.map_err(not_written(path))
+}
+
+/// Writes to a pipe or device.
+fn write_through(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut writer = BufWriter::new(OpenOptions::new().write(true).open(path)?);
+    write(&mut writer)?;
+    writer.flush()
 }
 
 /// Appends to a file, creating it if it does not exist; the bytes are then on the disk.

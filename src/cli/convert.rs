@@ -69,7 +69,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
     }
     if RunDirectory::has_file(&args.output) {
         return Err(CliError::Usage(format!(
-            "{} is a file of a run, which it could not resume without; name another output",
+            "{} is a file of a run; name another output",
             printable_path(&args.output)
         )));
     }

@@ -170,8 +170,8 @@ fn name(format: ImageFormat) -> Option<&'static str> {
 struct Opened<'a> {
     width: u32,
     height: u32,
-    /// Bytes that are allocated at the same time at most: from a format, until the samples are
-    /// decoded.
+    /// Bytes that are allocated at the same time at most: by a format, until the samples are
+    /// decoded; [`open`] adds the copies that follow.
     memory: u64,
     /// Decodes the pixels, and returns the orientation that metadata demands.
     decode: Box<dyn FnOnce() -> Result<(RgbImage, Orientation), DataError> + 'a>,

@@ -56,3 +56,22 @@ impl Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_hold_the_whole_step() {
+        let step = Step {
+            seed: 0xfedc_ba98_7654_3210,
+            epoch: 7,
+            learning_rate: 0.1,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+        };
+        let words = step.to_words();
+        assert_eq!(words[..3], [0x7654_3210, 0xfedc_ba98, 7]);
+        assert_eq!(Step::from_words(&words), step);
+    }
+}

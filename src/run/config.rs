@@ -59,8 +59,8 @@ pub struct Config {
     pub recipe: Recipe,
 }
 
-/// What precedes the number of the run.
-const RUN: &str = "# Run ";
+/// What precedes the id of the run.
+const RUN_ID: &str = "# Run id: ";
 
 impl Config {
     /// Reads a configuration, and checks it.
@@ -129,24 +129,27 @@ impl Config {
         )
     }
 
-    /// A number for a run that begins with this configuration. Equal runs have the same, so that
+    /// The id of a run that begins with this configuration. Equal runs have the same, so that
     /// their states are equal; the number of epochs may be raised later and does not count.
-    pub fn run(&self) -> u64 {
+    pub(super) fn run_id(&self) -> u64 {
         let mut endless = self.clone();
         endless.recipe.epochs = 0;
         hash(endless.to_toml().into_bytes())
     }
 
-    /// The text of `config.toml` of a run.
-    pub fn file(&self, run: Option<u64>) -> String {
-        let line = run.map(|run| format!("{RUN}{run:016x}\n"));
+    /// The text of `config.toml` of a run with this id.
+    pub(super) fn file_text(&self, run_id: Option<u64>) -> String {
+        let line = run_id.map(|id| format!("{RUN_ID}{id:016x}\n"));
         self.to_toml() + &line.unwrap_or_default()
     }
 
-    /// The number of the run in a text of [`Config::file`].
-    pub(super) fn run_in(text: &str) -> Option<u64> {
-        let number = text.lines().find_map(|line| line.strip_prefix(RUN))?;
-        u64::from_str_radix(number.trim(), 16).ok()
+    /// The id of the run in a text of [`Config::file_text`].
+    pub(super) fn run_id_in(text: &str) -> Option<u64> {
+        text.lines().find_map(|line| {
+            let digits = line.strip_prefix(RUN_ID)?.trim_end();
+            let id = u64::from_str_radix(digits, 16).ok();
+            id.filter(|_| digits.len() == 16)
+        })
     }
 
     /// Whether the file with this text, from which the configuration was read, has the values that

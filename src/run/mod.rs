@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config.toml          the resolved configuration: network, dataset, recipe, seed; with a checksum
-//!                      and the run's identity in comments
+//!                      and the run's id in comments
 //! environment.json     version, adapters, drivers, operating system
 //! choices.json         the kernels in use, frozen so that a resumed run computes the same bits; a
 //!                      list of tables if there are several devices
@@ -40,7 +40,7 @@ use serde::de::DeserializeOwned;
 use crate::checkpoint::{
     CheckpointError, is_temporary, limit_advice, write_atomically, writing_advice,
 };
-use crate::files::{self, LARGEST_TEXT};
+use crate::files::{self, LARGEST_TEXT, behind_links, directory};
 use crate::kernels::Choices;
 use crate::model::SpecError;
 use crate::text::{printable, printable_path};
@@ -188,14 +188,7 @@ impl RunDirectory {
     /// # Errors
     /// If it has no configuration, or its files cannot be accessed.
     pub fn open(path: &Path) -> Result<RunDirectory, RunError> {
-        let run = RunDirectory {
-            path: path.to_owned(),
-            lock: RefCell::default(),
-            needed: RefCell::default(),
-            best_weights: Cell::default(),
-            results: Cell::default(),
-            id: Cell::default(),
-        };
+        let run = RunDirectory::at(path.to_owned(), None);
         let reason = match fs::metadata(run.file(CONFIG)) {
             Ok(file) if file.is_file() => return Ok(run),
             _ if path.is_file() => "it is a file".to_owned(),
@@ -229,14 +222,18 @@ impl RunDirectory {
     /// Locks a directory.
     fn lock(path: PathBuf) -> Result<RunDirectory, RunError> {
         let lock = take_lock(&path)?;
-        Ok(RunDirectory {
+        Ok(RunDirectory::at(path, Some(lock)))
+    }
+
+    fn at(path: PathBuf, lock: Option<Lock>) -> RunDirectory {
+        RunDirectory {
             path,
-            lock: RefCell::new(Some(lock)),
+            lock: RefCell::new(lock),
             needed: RefCell::default(),
             best_weights: Cell::default(),
             results: Cell::default(),
             id: Cell::default(),
-        })
+        }
     }
 
     /// Makes sure that no other process has had the directory since this one locked it, and takes
@@ -290,7 +287,7 @@ impl RunDirectory {
         &self.path
     }
 
-    /// Which run it is: [`Config::run`] of the configuration that it began with. `None` before the
+    /// Which run it is: a hash of the configuration that it began with. `None` before the
     /// configuration is read or written, and for runs of older versions.
     pub fn id(&self) -> Option<u64> {
         self.id.get()
@@ -298,9 +295,9 @@ impl RunDirectory {
 
     /// Whether a path is that of a file that a run reads again, in the directory of a run.
     pub fn has_file(path: &Path) -> bool {
-        let directory = path.parent().unwrap_or(Path::new(""));
+        let path = behind_links(path).unwrap_or(path.to_owned());
         let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| FILES.contains(&name)) && directory.join(CONFIG).is_file()
+        name.is_some_and(|name| FILES.contains(&name)) && directory(&path).join(CONFIG).is_file()
     }
 
     /// Path of a file in it.
@@ -319,7 +316,10 @@ impl RunDirectory {
         choices: &[Choices],
         classes: &[String],
     ) -> Result<(), RunError> {
-        self.id.set(Some(config.run()));
+        self.id.set(Some(config.run_id()));
+        // Of an attempt that was lost before it was saved.
+        self.results.set(None);
+        self.best_weights.set(None);
         self.update_config(config)?;
         self.write(ENVIRONMENT, &pretty(environment))?;
         self.write_choices(choices)?;
@@ -373,7 +373,7 @@ impl RunDirectory {
     }
 
     fn update_config(&self, config: &Config) -> Result<(), RunError> {
-        self.write_needed(CONFIG, config.file(self.id()))
+        self.write_needed(CONFIG, config.file_text(self.id()))
     }
 
     fn write_needed(&self, name: &'static str, text: String) -> Result<(), RunError> {
@@ -401,7 +401,7 @@ impl RunDirectory {
             ))
         })?;
         let is_changed = !config.is_as_written(&text);
-        self.id.set(Config::run_in(&text));
+        self.id.set(Config::run_id_in(&text));
         Ok((config, is_changed))
     }
 
@@ -454,6 +454,7 @@ impl RunDirectory {
         let advice = limit_advice(error).unwrap_or(match error.kind() {
             // Not UTF-8.
             io::ErrorKind::InvalidData => "restore it",
+            io::ErrorKind::FileTooLarge => "move it elsewhere",
             _ => "check its permissions, or restore it",
         });
         self.damaged(format!("{name} cannot be read: {error}; {advice}"))

@@ -52,10 +52,10 @@ fn results(row: &str) -> Vec<Option<f64>> {
     cells.map(|cell| cell.parse().ok()).collect()
 }
 
-/// A hash of these columns.
+/// A hash of these numbers.
 fn fingerprint(row: &str) -> u64 {
-    let cells = row.split(',').take(RESULTS);
-    hash(cells.flat_map(|cell| [cell.as_bytes(), b","].concat()))
+    let numbers = results(row).into_iter().map(Option::unwrap_or_default);
+    hash(numbers.flat_map(f64::to_le_bytes))
 }
 
 /// The epoch of a row of `metrics.csv`; `None` if it is not a row of numbers.

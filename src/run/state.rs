@@ -380,9 +380,11 @@ fn fingerprint(weights: &Checkpoint) -> u64 {
 
 /// A hash of tensors and metadata, in hexadecimal.
 fn checksum(state: &Checkpoint) -> String {
-    let entries = state.metadata.iter();
-    let text = entries.flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()].concat());
-    let sum = hash(text.chain(fingerprint(state).to_le_bytes()));
+    let shapes = state.tensors.iter();
+    let shapes = shapes.map(|(name, tensor)| (name, tensor.shape()));
+    let rest = (&state.metadata, shapes.collect::<Vec<_>>());
+    let rest = serde_json::to_string(&rest).expect("plain data is always JSON");
+    let sum = hash(rest.bytes().chain(fingerprint(state).to_le_bytes()));
     format!("{sum:016x}")
 }
 

@@ -387,4 +387,20 @@ mod tests {
         ];
         assert!(rates.eq(expected));
     }
+
+    #[test]
+    fn a_rate_without_milestones_within_the_run_never_drops() {
+        let never_drops = |schedule, milestones: &[u32]| {
+            let recipe = Recipe {
+                schedule,
+                milestones: milestones.to_vec(),
+                epochs: 10,
+                ..Recipe::for_dataset(DatasetKind::Shapes)
+            };
+            recipe.never_drops()
+        };
+        assert!(never_drops(Schedule::Step, &[]) && never_drops(Schedule::Step, &[11, 20]));
+        assert!(!never_drops(Schedule::Step, &[10]) && !never_drops(Schedule::Step, &[5, 11]));
+        assert!(!never_drops(Schedule::Cosine, &[]));
+    }
 }

@@ -181,7 +181,9 @@ fn configurations_are_files_of_flags() {
     fs::write(&name, &printed).unwrap();
     stderr(&[&flags[..], &["--quiet", "--run-dir", &run_dir]].concat());
     let recorded = fs::read_to_string(Path::new(&run_dir).join("config.toml")).unwrap();
-    assert_eq!(recorded, printed);
+    let (same, id) = recorded.trim_end().rsplit_once('\n').unwrap();
+    assert_eq!(same, printed.trim_end());
+    assert!(id.starts_with("# Run id: "), "{id}");
     let config = path(Path::new(&run_dir), "config.toml");
     let same = [
         "train",

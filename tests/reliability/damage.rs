@@ -92,9 +92,22 @@ fn changed_states_are_noticed() {
     // As in older versions.
     let mut older = state;
     older.metadata.remove("pyr_wgpu_checksum").unwrap();
+    let progress = older.metadata.get_mut("pyr_wgpu_progress").unwrap();
+    let mut fields: serde_json::Value = serde_json::from_str(progress).unwrap();
+    for key in ["run", "results"] {
+        assert!(fields.as_object_mut().unwrap().remove(key).is_some());
+    }
+    *progress = fields.to_string();
     older.save(&path).unwrap();
-    let output = place.run(&["train", "--resume", "run", "--epochs", "3"]);
-    expect(&output, 0, &["finished"]);
+    let config = place.path("run/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let (text, id) = text.trim_end().rsplit_once('\n').unwrap();
+    assert!(id.starts_with("# Run id: "), "{id}");
+    fs::write(&config, format!("{text}\n")).unwrap();
+    for epochs in ["3", "4"] {
+        let output = place.run(&["train", "--resume", "run", "--epochs", epochs]);
+        expect(&output, 0, &["finished"]);
+    }
 }
 
 /// A pipe in the place of a file is not waited for.
@@ -155,8 +168,10 @@ fn removed_directories_are_named() {
     let (child, _events) = started(&mut place.train("100000", &["--run-dir", "run"]), "saved");
     fs::rename(place.path("run"), place.path("elsewhere")).unwrap();
     let (code, stderr) = ended(child);
-    assert_eq!(code, Some(5), "{stderr}");
-    assert!(stderr.contains("removed or renamed"), "{stderr}");
+    // If it disappears within a write, that is the error.
+    assert!(matches!(code, Some(1 | 5)), "{code:?} {stderr}");
+    let words = ["removed or renamed", "create the directory first"];
+    assert!(words.iter().any(|word| stderr.contains(word)), "{stderr}");
     // A directory with the name of a temporary file is somebody's.
     fs::create_dir(place.path("elsewhere/.pyr-wgpu-a.tmp")).unwrap();
     let mut resume = place.command(&["train", "--resume", "elsewhere"]);

@@ -24,6 +24,7 @@ use crate::checkpoint::write_atomically;
 use crate::data::{self, Augmentation, DatasetKind};
 use crate::files::{behind_links, directory};
 use crate::kernels::Choices;
+use crate::run::RunDirectory;
 use crate::text::{printable, printable_path};
 use crate::train::{Evaluator, EvaluatorOptions, TrainError};
 
@@ -90,7 +91,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         args.device.say(&format!("note: {note}"));
     }
     if args.workers.is_some() && opened.test.resident().is_some() {
-        let note = "note: --workers has no effect: the images fit memory";
+        let note = "note: --workers has no effect: the images fit in memory";
         args.device.say(note);
     }
     let description = &loaded.description;
@@ -193,7 +194,13 @@ fn check_outputs(args: &Args) -> Result<(), CliError> {
                 printable_path(path)
             )));
         }
-        if !directory(path).is_dir() || path.is_dir() {
+        if RunDirectory::has_file(path) {
+            return Err(CliError::Usage(format!(
+                "{} is a file of a run; name another output",
+                printable_path(path)
+            )));
+        }
+        if !directory(&file).is_dir() || path.is_dir() {
             return Err(CliError::Failed(format!(
                 "{} cannot be written: it is a directory, or lies in none; create the directory first",
                 printable_path(path)

@@ -112,7 +112,7 @@ fn print_config(args: &Args) -> Result<(), CliError> {
     if let Some(classes) = classes {
         config.network.classes = classes as u32;
     }
-    print_line(config.file(Some(config.run())).trim_end())
+    print_line(config.to_toml().trim_end())
 }
 
 /// Trains until the end of the run, or until something ends it early.

@@ -136,7 +136,7 @@ pub(super) fn prepare(
     };
     let train = dataset.train.as_ref().expect("it was requested");
     if args.data.workers.is_some() && train.resident().is_some() {
-        notes.push("note: --workers has no effect: the images fit memory".to_owned());
+        notes.push("note: --workers has no effect: the images fit in memory".to_owned());
     }
     notes.extend(dataset.notes.iter().map(|note| format!("note: {note}")));
     notes.extend(warning_of_milestones(&config.recipe));

@@ -123,8 +123,12 @@ fn rewritten(bytes: &[u8]) -> Result<Rewritten<'_>, DataError> {
         top_down: height < 0,
     });
     let turned = runs.is_some() && height < 0;
-    let understood =
-        pixels == start && !excess && compression != ALPHA_BIT_FIELDS && planes == 1 && !turned;
+    let understood = pixels == start
+        && !excess
+        && header != OS2_2
+        && compression != ALPHA_BIT_FIELDS
+        && planes == 1
+        && !turned;
     if understood {
         return Ok(Rewritten {
             bytes: bytes.into(),

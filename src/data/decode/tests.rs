@@ -172,6 +172,21 @@ fn exif_data_is_found_wherever_it_stands() {
     assert_eq!(decode(&bytes).unwrap().0, image);
 }
 
+/// The palette of six colours is as long as what the header of OS/2 2 has more than that of Windows.
+#[test]
+fn a_bmp_of_os2_with_six_colours_is_read() {
+    let mut bytes = b"BM".to_vec();
+    for word in [118u32, 0, 78, 64, 4, 4, 1 | 8 << 16, 0, 0, 0, 0, 6, 0] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend([0; 24]);
+    for colour in 0..6u8 {
+        bytes.extend([30 * colour, 20 * colour, 10 * colour, 0]);
+    }
+    bytes.extend([3; 16]);
+    assert_eq!(plain(&bytes), [30, 60, 90]);
+}
+
 /// The offset of a BMP's pixels is checked: before the end of the header they would be the header.
 #[test]
 fn the_pixels_of_a_bmp_do_not_begin_in_its_header() {
