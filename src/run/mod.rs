@@ -254,11 +254,6 @@ impl RunDirectory {
             LockState::Removed => {
                 let new = take_lock(&self.path).map_err(|error| match error {
                     RunError::InUse { process, .. } => taken(process),
-                    _ if !self.path.exists() => self.damaged(
-                        "it was removed or renamed during the run; give it its name again and \
-                         resume, or start a new run"
-                            .to_owned(),
-                    ),
                     error => error,
                 })?;
                 let written = lock.insert(new).write_holder();
@@ -460,6 +455,27 @@ impl RunDirectory {
         self.damaged(format!("{name} cannot be read: {error}; {advice}"))
     }
 
+    /// Writes a file by `write`, which gets its path.
+    ///
+    /// # Errors
+    /// If another process has the lock, there is something else than a file, or writing fails; also
+    /// if the directory was removed meanwhile.
+    fn put(
+        &self,
+        name: &str,
+        write: impl FnOnce(&Path) -> Result<(), CheckpointError>,
+    ) -> Result<(), RunError> {
+        let written = self.target(name).and_then(|path| Ok(write(&path)?));
+        written.map_err(|error| match self.path.exists() {
+            true => error,
+            false => self.damaged(
+                "it was removed or renamed during the run; give it its name again and resume, or \
+                 start a new run"
+                    .to_owned(),
+            ),
+        })
+    }
+
     /// The path of a file that is about to be written.
     ///
     /// # Errors
@@ -476,10 +492,9 @@ impl RunDirectory {
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), RunError> {
-        let path = self.target(name)?;
-        Ok(write_atomically(&path, |file| {
-            file.write_all(text.as_bytes())
-        })?)
+        self.put(name, |path| {
+            write_atomically(path, |file| file.write_all(text.as_bytes()))
+        })
     }
 }
 

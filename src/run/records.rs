@@ -106,13 +106,13 @@ impl RunDirectory {
     pub fn record(&self, event: &Event) -> Result<(), RunError> {
         if let Event::Epoch(metrics) = event {
             let row = csv(metrics);
-            append(&self.target(METRICS)?, format!("{row}\n").as_bytes())?;
+            self.put(METRICS, |path| append(path, format!("{row}\n").as_bytes()))?;
             self.results.set(Some(fingerprint(&row)));
         }
         match event.is_lasting() {
             true => {
                 let line = format!("{}\n", event.to_json());
-                Ok(append(&self.target(EVENTS)?, line.as_bytes())?)
+                self.put(EVENTS, |path| append(path, line.as_bytes()))
             }
             false => Ok(()),
         }

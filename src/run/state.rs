@@ -151,11 +151,9 @@ impl RunDirectory {
         state.metadata.insert(PROGRESS_KEY.to_owned(), text);
         let checksum = checksum(&state);
         state.metadata.insert(CHECKSUM_KEY.to_owned(), checksum);
-        state.save(&self.target(STATE)?)?;
-        for name in weight_files(&progress) {
-            weights.save(&self.target(name)?)?;
-        }
-        Ok(())
+        self.put(STATE, |path| state.save(path))?;
+        let mut names = weight_files(&progress).into_iter();
+        names.try_for_each(|name| self.put(name, |path| weights.save(path)))
     }
 
     /// Whether a state was saved; if not, the run resumes from its beginning.
@@ -219,7 +217,7 @@ impl RunDirectory {
         let mut written = weight_files(progress);
         written.retain(|name| !matches!(Checkpoint::load(&self.file(name)), Ok(w) if w == weights));
         for name in &written {
-            weights.save(&self.target(name)?)?;
+            self.put(name, |path| weights.save(path))?;
         }
         Ok(written)
     }
