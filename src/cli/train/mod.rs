@@ -40,7 +40,7 @@ use introduction::introduce;
 use plan::{Plan, Start, prepare};
 use ranks::leads;
 use recorded::{Recorded, Used, choose};
-use resume::{check_records, end, load, say_completed};
+use resume::{check_records, complete, end, load};
 use retry::with_retries;
 
 /// What one attempt to train leaves for the next; on several ranks there is one attempt.
@@ -248,14 +248,9 @@ fn resume(
             has_ended = position.step == 0 && config.recipe.is_over(position.epoch - 1, best);
             check_records(run, state, has_ended, &args.device)?;
             if has_ended {
-                let SavedState {
-                    snapshot,
-                    progress,
-                    description,
-                } = &*state;
+                let saved = (&state.snapshot, &state.progress);
                 let network = config.network()?;
-                let completed = run.complete(&network, description, snapshot, progress)?;
-                say_completed(&completed, &args.device);
+                complete(run, &network, &state.description, saved, &args.device)?;
                 end(run, &config, state, &args.device, args.files.json)?;
             }
         }
@@ -422,8 +417,8 @@ fn begin<'a>(
     let classes = &plan.description.classes;
     let mut notes = match &plan.start {
         Start::Saved(snapshot, progress) => {
-            let completed = run.complete(&plan.network, &plan.description, snapshot, progress)?;
-            say_completed(&completed, &args.device);
+            let saved = (snapshot, &**progress);
+            complete(run, &plan.network, &plan.description, saved, &args.device)?;
             // Another number of ranks was allowed.
             let choices = is_divided.then_some(&choices[..]);
             run.begin_again(&plan.config, &environment, choices, classes)?

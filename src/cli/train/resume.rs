@@ -8,6 +8,7 @@ use super::super::progress::duration;
 use super::args::Args;
 use super::config::{Allowed, DATA, resumed_config};
 use crate::data::Dataset;
+use crate::model::{Description, Network};
 use crate::run::{Config, DataRecord, Progress, RunDirectory, SavedState};
 use crate::text::{printable_path, quoted};
 use crate::train::{Best, EpochOrder, Event, Snapshot};
@@ -64,13 +65,20 @@ pub(super) fn check_records(
     Ok(())
 }
 
-/// Says which files completed an interrupted save.
-pub(super) fn say_completed(names: &[&str], log: &DeviceArgs) {
-    for name in names {
+/// Completes an interrupted save, and says which files that were.
+pub(super) fn complete(
+    run: &RunDirectory,
+    network: &Network,
+    description: &Description,
+    (snapshot, progress): (&Snapshot, &Progress),
+    log: &DeviceArgs,
+) -> Result<(), CliError> {
+    for name in run.complete(network, description, snapshot, progress)? {
         log.say(&format!(
             "note: {name} was not that of the last save and is written again"
         ));
     }
+    Ok(())
 }
 
 /// Ends a run that has done all of its epochs, or has run out of patience.
