@@ -148,6 +148,7 @@ fn saved_state() -> (Network, Checkpoint) {
         seed: 1,
         micro_batch: None,
         shares: Vec::new(),
+        sync_batch_norm: false,
         fuse: true,
         recompute: false,
         precision: Precision::default(),

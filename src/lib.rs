@@ -10,7 +10,7 @@
 //! files ─ data ─▶ u8 images ─▶ device: gather, transform, crop, flip, normalise, erase, mix ─▶ batch NHWC f32
 //! image files, ImageNet ─ data: decode, crop, colours ─▶ f32 images ─▶ device: flip, normalise, erase, mix ─▶ batch
 //! preset or flags ─ model ─▶ layers ─▶ forward graph
-//! forward graph ─ train::step_graph ─▶ fuse, loss, autodiff, fuse, checkpoint activations, update, fuse reductions, halve ─▶ graph of a step
+//! forward graph ─ train::step_graph ─▶ synchronise batch norm, fuse, loss, autodiff, fuse, checkpoint activations, update, fuse reductions, halve ─▶ graph of a step
 //! graph + choices of kernels (given, measured and checked, built in) ─ kernels ─▶ program: numbered buffers, dispatches ─ plan ─▶ few physical buffers
 //! program + adapter ─ gpu ─▶ pipelines, buffers, bind groups, built once ─▶ submissions of bounded work
 //! the same graph ─ cpu ─▶ loops over the same memory layout, where there is no GPU
@@ -46,7 +46,7 @@
 //! | 0 | [`text`] | untrusted text in messages: escaping, shell quoting, shortened lists |
 //! | 1 | [`ranks`] | processes that train together: agreements, sums over all of them, MPI |
 //! | 1 | [`program`] | a GPU program as plain data, the work of its dispatches, and its memory plan |
-//! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, activation checkpointing, half precision, interpreter |
+//! | 1 | [`graph`] | networks as data: operators with their references, autodiff, fusion, activation checkpointing, half precision, batch norm over several replicas, interpreter |
 //! | 1 | [`data`] | datasets to images and batches; inspection of folders; each dataset's default recipe |
 //! | 1 | [`checkpoint`] | named tensors to and from files |
 //! | 2 | [`model`] | PyramidNet from a short specification: layers, names, counts, published errors, initial values, frozen layers, forward graph |

@@ -10,8 +10,14 @@ mod common;
 use std::path::Path;
 
 use pyr_wgpu::checkpoint::{Checkpoint, StoredTensor, Values, read_npy_file};
-use pyr_wgpu::engine::{Device, Tensors};
-use pyr_wgpu::model::{Network, NetworkSpec, Parameter, ParameterRole, initial_values};
+use pyr_wgpu::engine::{Device, Engine, TensorKind, Tensors};
+use pyr_wgpu::graph::step::Step;
+use pyr_wgpu::graph::{Arena, Passes};
+use pyr_wgpu::kernels::Choices;
+use pyr_wgpu::model::{
+    Input, Network, NetworkSpec, Parameter, ParameterRole, initial_values, names,
+};
+use pyr_wgpu::train::{Mode, StepOptions, step_graph_with, update_graph};
 use pyr_wgpu::verify::{self, Difference, RecordedBatch, SgdSteps};
 use serde::Deserialize;
 
@@ -217,6 +223,96 @@ async fn check_steps(device: &Device, name: &str, recording: &Recording) {
     }
 }
 
+/// The recorded step on two replicas, with batch norm over both.
+async fn check_replicas(device: &Device, name: &str) {
+    let Recording {
+        network,
+        weights,
+        batch,
+        json,
+        stem,
+        ..
+    } = &recording(name);
+    let total = batch.size;
+    let step = Step {
+        epoch: 1,
+        learning_rate: json["state1"]["learning_rate"].as_f64().unwrap() as f32,
+        momentum: json["momentum"].as_f64().unwrap() as f32,
+        weight_decay: json["weight_decay"].as_f64().unwrap() as f32,
+        ..Step::default()
+    };
+    let options = StepOptions {
+        synchronized: Some(total),
+        ..StepOptions::default()
+    };
+    let mut replicas = Vec::new();
+    for images in [0..1, 1..total] {
+        let (mode, passes) = (Mode::MicroBatch, Passes::default());
+        let graphs = vec![
+            step_graph_with(network, images.len(), &Input::Tensor, mode, options, passes).unwrap(),
+            update_graph(network, options, passes).unwrap(),
+        ];
+        let mut engine = Engine::new(device, graphs, &Choices::default()).unwrap();
+        engine.write_tensors(network, TensorKind::Weights, weights);
+        let length = batch.input.len() / total;
+        let plane = length / 3;
+        let own = batch.input.chunks_exact(length).skip(images.start);
+        let pixels = own.take(images.len()).flat_map(|image| {
+            (0..plane).flat_map(move |at| [0, 1, 2].map(|channel| image[channel * plane + at]))
+        });
+        let pixels: Vec<f32> = pixels.collect();
+        engine.write_values(engine.value(names::INPUT), &pixels);
+        engine.write(engine.value(names::LABELS), &batch.labels[images.clone()]);
+        let weights = vec![(1.0 / total as f32).to_bits(); images.len()];
+        engine.write(engine.value(names::LOSS_WEIGHTS), &weights);
+        engine.write(engine.value(names::STEP), &step.to_words());
+        replicas.push((images.len(), engine));
+    }
+    for part in 0..=replicas[0].1.reductions(0).len() {
+        let mut all = Vec::new();
+        for (images, engine) in &mut replicas {
+            engine.run_part(0, part).unwrap();
+            if let Some(reduction) = engine.reductions(0).get(part) {
+                let own = engine.read(reduction.own).await.unwrap();
+                all.push((*images, own));
+            }
+        }
+        let floats = |(images, own): &'_ (usize, Vec<u32>)| {
+            let own: Vec<f32> = own.iter().map(|word| f32::from_bits(*word)).collect();
+            (*images, own)
+        };
+        let all: Vec<(usize, Vec<f32>)> = all.iter().map(floats).collect();
+        let all: Vec<(usize, &[f32])> = all.iter().map(|(n, own)| (*n, &own[..])).collect();
+        for (images, engine) in &mut replicas {
+            if let Some(reduction) = engine.reductions(0).get(part).copied() {
+                let result = reduction.reduction.combine(&all, *images);
+                let words: Vec<u32> = result.iter().map(|number| number.to_bits()).collect();
+                engine.write(reduction.all, &words);
+            }
+        }
+    }
+    let (_, other) = replicas.pop().unwrap();
+    let (_, mut engine) = replicas.pop().unwrap();
+    let mut sums = engine.read_arena(Arena::Sums).await.unwrap();
+    for (sum, number) in sums
+        .iter_mut()
+        .zip(other.read_arena(Arena::Sums).await.unwrap())
+    {
+        *sum += number;
+    }
+    engine.write_arena(Arena::Sums, &sums);
+    engine.run(1).unwrap();
+    let state = engine
+        .read_tensors(network, TensorKind::Weights)
+        .await
+        .unwrap();
+    let reference = tensors(&format!("{stem}.state1.safetensors"));
+    let changes = [&state, &reference].map(|state| verify::change(state, weights));
+    let distance = difference(&changes[0], &changes[1]);
+    println!("{name}, two replicas: {distance:?}");
+    assert!(distance.rel_l2 <= GRADIENTS, "{name}: {distance:?}");
+}
+
 /// The logits of the ImageNet stem where max pooling rounds up, as Caffe's does.
 async fn check_ceil_mode(device: &Device) {
     let recording = recording("imagenet_stem");
@@ -325,6 +421,23 @@ async fn check_at_224(device: &Device) {
         };
         assert!(distance.rel_l2 <= tolerance, "{spec}: {distance:?}");
     }
+}
+
+/// The networks whose recordings are complete.
+#[test]
+fn replicas_with_common_statistics_agree_with_pytorch() {
+    pollster::block_on(async {
+        for device in common::fast_devices().chain([&Device::Reference]) {
+            for name in [
+                "additive_basic",
+                "additive_bottleneck",
+                "multiplicative_basic",
+                "odd_image",
+            ] {
+                check_replicas(device, name).await;
+            }
+        }
+    });
 }
 
 #[test]

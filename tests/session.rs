@@ -328,6 +328,7 @@ impl Kept {
             seed: run.options.seed,
             micro_batch: None,
             shares: Vec::new(),
+            sync_batch_norm: false,
             fuse: true,
             recompute: false,
             precision: run.options.passes.precision,

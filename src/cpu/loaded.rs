@@ -1,6 +1,7 @@
 //! Graphs with their memory, ready to run.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::call::{Call, PackedWeights};
@@ -25,6 +26,8 @@ pub struct LoadedGraphs {
 #[derive(Debug)]
 struct PlacedGraph {
     graph: Graph,
+    /// [`Graph::parts`].
+    parts: Vec<Range<usize>>,
     /// Memory of each value; `None` for those that no node uses.
     ranges: Vec<Option<MemoryRange>>,
     /// Ranges that are zeroed at the end of a run.
@@ -91,8 +94,8 @@ impl LoadedGraphs {
         &mut self.memory[range.region][range.offset..][..range.words]
     }
 
-    /// Runs the `index`th graph; calls `done` after each node.
-    pub fn run(&mut self, index: usize, mut done: impl FnMut() + Send) {
+    /// Runs a part of the `index`th graph; calls `done` after each node.
+    pub fn run(&mut self, index: usize, part: usize, mut done: impl FnMut() + Send) {
         let LoadedGraphs {
             cpu,
             graphs,
@@ -103,11 +106,14 @@ impl LoadedGraphs {
         let placed = &mut graphs[index];
         // Entering the pool once saves a hand-over to it for every parallel loop.
         rayon::scope(|_| {
-            for node in 0..placed.graph.nodes.len() {
+            for node in placed.parts[part].clone() {
                 run_node(cpu, placed, node, memory, writes);
                 done();
             }
         });
+        if part + 1 < placed.parts.len() {
+            return;
+        }
         for range in &placed.clears {
             writes[range.region] += 1;
             memory[range.region][range.offset..][..range.words].fill(0);
@@ -146,6 +152,7 @@ impl PlacedGraph {
         Ok(PlacedGraph {
             packed: packed.collect::<Result<_, OutOfMemory>>()?,
             clears: clears.filter_map(|arena| lasting.arena(*arena)).collect(),
+            parts: graph.parts(),
             graph,
             ranges,
         })

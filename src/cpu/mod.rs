@@ -135,6 +135,7 @@ fn apply(cpu: &Cpu, op: &Op, call: Call<'_>) {
         Op::Accumulate(op) => accumulate::run(cpu, op, call),
         Op::Add(op) => add::run(cpu, op, call),
         Op::AdjustLossScale(op) => adjust_loss_scale::run(cpu, op, call),
+        Op::AllReduce(_) => unreachable!("it lies between two parts of a graph"),
         Op::AssembleBatch(op) => assemble_batch::run(cpu, op, call),
         Op::AverageWeights(op) => average_weights::run(cpu, op, call),
         Op::BatchMoments(op) => batch_moments::run(cpu, op, call),

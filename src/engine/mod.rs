@@ -49,7 +49,8 @@ use crate::cpu;
 use crate::gpu::KernelTime;
 use crate::gpu::{GpuError, Readback};
 use crate::graph::lasting::{LastingMemory, MemoryRange};
-use crate::graph::{Arena, Graph, GraphError, precision};
+use crate::graph::ops::Reduction;
+use crate::graph::{Arena, Graph, GraphError, Op, ValueId, precision};
 use crate::kernels::{self, Choices, LowerError, Lowered};
 use crate::memory::{OutOfMemory, check as check_memory};
 use crate::program::Program;
@@ -99,6 +100,8 @@ pub struct Engine {
     lasting: LastingMemory,
     backend: AnyBackend,
     choices: Choices,
+    /// The reductions of each graph.
+    reductions: Vec<Vec<ReplicaReduction>>,
 }
 
 /// Handle of a lasting value of an engine's graphs: external, kept or an output.
@@ -106,6 +109,17 @@ pub struct Engine {
 /// [`Engine::value`] returns it; it is valid for that engine only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValueHandle(usize);
+
+/// A reduction over replicas between two parts of a run ([`crate::graph::ops::AllReduce`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaReduction {
+    /// What is reduced.
+    pub reduction: Reduction,
+    /// The statistics of the engine's own replica, once the first part has run.
+    pub own: ValueHandle,
+    /// Where their result is written before the second part runs.
+    pub all: ValueHandle,
+}
 
 /// Chooses no kernels: every node keeps that of the built-in table.
 ///
@@ -115,8 +129,8 @@ pub fn built_in(_: &[Graph]) -> Result<Choices, EngineError> {
     Ok(Choices::default())
 }
 
-/// Reads an arena of an engine again and again, with the same memory of the host.
-pub struct ArenaReader {
+/// Reads an arena or a value of an engine again and again, with the same memory of the host.
+pub struct Reader {
     range: MemoryRange,
     readback: Option<Readback>,
 }
@@ -132,6 +146,8 @@ impl Engine {
         choices: &Choices,
     ) -> Result<Engine, EngineError> {
         let lasting = LastingMemory::of(&graphs);
+        let reductions = graphs.iter().map(|graph| reductions(graph, &lasting));
+        let reductions = reductions.collect();
         let mut used = Choices::default();
         let backend = match device {
             Device::Gpu(gpu) => {
@@ -151,6 +167,7 @@ impl Engine {
             lasting,
             backend,
             choices: used,
+            reductions,
         })
     }
 
@@ -297,21 +314,41 @@ impl Engine {
     ///
     /// # Errors
     /// If there is not as much memory for its copy.
-    pub fn arena_reader(&self, arena: Arena) -> Result<ArenaReader, EngineError> {
+    pub fn arena_reader(&self, arena: Arena) -> Result<Reader, EngineError> {
         let range = self.lasting.arena(arena);
-        let range = range.expect("a graph has the arena");
-        let readback = delegate!(&self.backend, backend => backend.readback(range))?;
-        Ok(ArenaReader { range, readback })
+        self.reader(range.expect("a graph has the arena"))
     }
 
-    /// Starts reading an arena as the last run leaves it, and returns at once.
-    pub fn start_reading(&self, reader: &mut ArenaReader) {
-        let ArenaReader { range, readback } = reader;
+    /// Prepares reading the statistics of reductions again and again; `None` if no graph has any.
+    ///
+    /// # Errors
+    /// As [`Engine::arena_reader`].
+    pub fn statistics_reader(&self) -> Result<Option<Reader>, EngineError> {
+        let all = self.reductions.iter().flatten();
+        let ranges = all.map(|reduction| self.range(reduction.own));
+        let largest = ranges.max_by_key(|range| range.words);
+        largest.map(|range| self.reader(range)).transpose()
+    }
+
+    fn reader(&self, range: MemoryRange) -> Result<Reader, EngineError> {
+        let readback = delegate!(&self.backend, backend => backend.readback(range))?;
+        Ok(Reader { range, readback })
+    }
+
+    /// Starts reading as the last run leaves the numbers, and returns at once.
+    pub fn start_reading(&self, reader: &mut Reader) {
+        let Reader { range, readback } = reader;
         delegate!(&self.backend, backend => backend.start_reading(*range, readback.as_mut()));
     }
 
-    /// Waits for the numbers of an arena, and calls a function with them. They are those of
-    /// [`Engine::read_arena`] at the start.
+    /// Starts reading the statistics of a reduction, as [`Engine::start_reading`] does.
+    pub fn start_reading_statistics(&self, reader: &mut Reader, reduction: &ReplicaReduction) {
+        reader.range = self.range(reduction.own);
+        self.start_reading(reader);
+    }
+
+    /// Waits for the numbers, and calls a function with them, in their memory layout. They are those at
+    /// the start.
     ///
     /// # Errors
     /// If the device fails.
@@ -320,10 +357,10 @@ impl Engine {
     /// If nothing was started.
     pub async fn finish_reading(
         &self,
-        reader: &mut ArenaReader,
+        reader: &mut Reader,
         take: impl FnOnce(&[f32]),
     ) -> Result<(), EngineError> {
-        let ArenaReader { range, readback } = reader;
+        let Reader { range, readback } = reader;
         let take = |words: &[u32]| take(bytemuck::cast_slice(words));
         let readback = readback.as_mut();
         delegate!(&self.backend, backend => backend.finish_reading(*range, readback, take).await)
@@ -354,8 +391,29 @@ impl Engine {
     ///
     /// # Errors
     /// Any error that the device has reported so far.
+    ///
+    /// # Panics
+    /// If the graph has reductions over replicas, which is a bug: they lie between its parts.
     pub fn run(&mut self, graph: usize) -> Result<(), EngineError> {
-        delegate!(&mut self.backend, backend => backend.run(graph))
+        assert!(
+            self.reductions(graph).is_empty(),
+            "the caller computes reductions over replicas"
+        );
+        self.run_part(graph, 0)
+    }
+
+    /// The reductions over replicas of a graph, in order: one after each part but the last one.
+    pub fn reductions(&self, graph: usize) -> &[ReplicaReduction] {
+        &self.reductions[graph]
+    }
+
+    /// Runs a part of a graph, as [`Engine::run`] does. The parts of a run follow one another, with no
+    /// other run in between.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn run_part(&mut self, graph: usize, part: usize) -> Result<(), EngineError> {
+        delegate!(&mut self.backend, backend => backend.run(graph, part))
     }
 
     /// Waits for all runs; in browsers, which cannot block, only checks for errors.
@@ -375,4 +433,22 @@ impl Engine {
     pub async fn time(&mut self, graph: usize) -> Result<Option<Vec<KernelTime>>, EngineError> {
         delegate!(&mut self.backend, backend => backend.time(graph).await)
     }
+}
+
+/// The reductions over replicas of a graph.
+fn reductions(graph: &Graph, lasting: &LastingMemory) -> Vec<ReplicaReduction> {
+    let nodes = graph.nodes.iter();
+    let handle = |id: &ValueId| {
+        let found = lasting.find(&graph.value(*id).name);
+        ValueHandle(found.expect("statistics of replicas outlive a run"))
+    };
+    let reductions = nodes.filter_map(|node| match &node.op {
+        Op::AllReduce(op) => Some(ReplicaReduction {
+            reduction: op.reduction,
+            own: handle(&node.inputs[0]),
+            all: handle(&node.outputs[0]),
+        }),
+        _ => None,
+    });
+    reductions.collect()
 }

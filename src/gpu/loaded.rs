@@ -4,6 +4,7 @@
 //! since they run one after another, one set of physical buffers for temporaries.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::compiled::Compiled;
 use super::readback::Readback;
@@ -37,6 +38,8 @@ pub struct BufferRange {
 /// A program with its pipelines and bind groups.
 struct BoundProgram {
     dispatches: Vec<BoundDispatch>,
+    /// [`Program::parts`].
+    parts: Vec<Range<usize>>,
     clears: Vec<KeptBuffer>,
 }
 
@@ -78,6 +81,7 @@ impl LoadedPrograms {
             let clears = program.clears.iter();
             let bound = BoundProgram {
                 dispatches: loaded.bind(gpu, program, &compiled, slot_of)?,
+                parts: program.parts(),
                 clears: clears
                     .map(|buffer| loaded.buffer(&program.buffers[buffer.0].name))
                     .collect(),
@@ -188,21 +192,33 @@ impl LoadedPrograms {
     /// # Errors
     /// Any error that the device has reported so far.
     pub fn run(&self, gpu: &Gpu, program: usize) -> Result<(), GpuError> {
-        for (commands, work) in self.record(gpu, program, 1) {
+        let mut parts = 0..self.programs[program].parts.len();
+        parts.try_for_each(|part| self.run_part(gpu, program, part))
+    }
+
+    /// Submits a part of a program ([`Program::parts`]).
+    ///
+    /// # Errors
+    /// As [`LoadedPrograms::run`].
+    pub fn run_part(&self, gpu: &Gpu, program: usize, part: usize) -> Result<(), GpuError> {
+        let range = self.programs[program].parts[part].clone();
+        for (commands, work) in self.record(gpu, program, range, 1) {
             gpu.submit(commands, work)?;
         }
         Ok(())
     }
 
-    /// Records a program so many times, in as many submissions as their work needs, with the work
-    /// of each. Buffers are cleared once, at the end.
+    /// Records a range of a program's dispatches so many times, in as many submissions as their work
+    /// needs, with the work of each. Buffers are cleared once, after the program's last dispatch.
     pub(super) fn record(
         &self,
         gpu: &Gpu,
         program: usize,
+        range: Range<usize>,
         runs: usize,
     ) -> impl Iterator<Item = (wgpu::CommandBuffer, u64)> {
-        let dispatches = self.dispatches(program);
+        let is_last = range.end == self.dispatches(program).len();
+        let dispatches = &self.dispatches(program)[range];
         let count = runs * dispatches.len();
         let at = move |index: usize| &dispatches[index % dispatches.len()];
         let submissions = gpu.submissions((0..count).map(|index| at(index).work));
@@ -213,7 +229,7 @@ impl LoadedPrograms {
                 at(index).record(&mut pass);
             }
             drop(pass);
-            if range.end == count {
+            if range.end == count && is_last {
                 self.record_clears(program, &mut encoder);
             }
             let work = range.map(|index| at(index).work).sum();

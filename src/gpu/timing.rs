@@ -28,7 +28,8 @@ impl LoadedPrograms {
     /// If the device fails.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn seconds(&self, gpu: &Gpu, program: usize, runs: usize) -> Result<f64, GpuError> {
-        let recorded: Vec<_> = self.record(gpu, program, runs).collect();
+        let all = 0..self.dispatches(program).len();
+        let recorded: Vec<_> = self.record(gpu, program, all, runs).collect();
         let start = Instant::now();
         for (commands, work) in recorded {
             gpu.submit(commands, work)?;

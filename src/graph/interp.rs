@@ -1,6 +1,7 @@
 //! Executes a graph with the operators' references, in double precision, on one thread.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::{Graph, GraphError, Role, Tensor, ValueId};
 
@@ -13,39 +14,60 @@ pub type Store = HashMap<String, Tensor>;
 /// # Errors
 /// [`GraphError::Missing`] if the store lacks a value or holds one of another shape.
 pub fn run(graph: &Graph, store: &mut Store) -> Result<(), GraphError> {
-    let mut values: Vec<Option<Tensor>> = vec![None; graph.values.len()];
+    run_nodes(graph, 0..graph.nodes.len(), store, &mut HashMap::new())
+}
+
+/// Runs some of the nodes, as [`run`] does; the arenas are zeroed after the last node of the graph.
+/// `temporaries` has the temporary values that later nodes read.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_nodes(
+    graph: &Graph,
+    nodes: Range<usize>,
+    store: &mut Store,
+    temporaries: &mut HashMap<ValueId, Tensor>,
+) -> Result<(), GraphError> {
+    let mut values = std::mem::take(temporaries);
     let mut last_use = vec![0; graph.values.len()];
     for (index, node) in graph.nodes.iter().enumerate() {
         for id in &node.inputs {
             last_use[id.0] = index;
         }
     }
-    for (index, node) in graph.nodes.iter().enumerate() {
+    let is_temporary = |id: ValueId| graph.value(id).role == Role::Temporary;
+    for index in nodes.clone() {
+        let node = &graph.nodes[index];
         for id in &node.inputs {
-            if values[id.0].is_none() {
-                values[id.0] = Some(fetch(graph, store, *id)?);
+            if !values.contains_key(id) {
+                values.insert(*id, fetch(graph, store, *id)?);
             }
         }
-        let inputs: Vec<&Tensor> = node
-            .inputs
-            .iter()
-            .filter_map(|id| values[id.0].as_ref())
-            .collect();
+        let inputs: Vec<&Tensor> = node.inputs.iter().map(|id| &values[id]).collect();
         let results = node.op.reference(&inputs);
         for (id, tensor) in node.outputs.iter().zip(results) {
-            values[id.0] = Some(tensor.stored_as(graph.shape(*id)));
+            values.insert(*id, tensor.stored_as(graph.shape(*id)));
         }
         for id in &node.inputs {
-            if last_use[id.0] == index && graph.value(*id).role == Role::Temporary {
-                values[id.0] = None;
+            if last_use[id.0] == index && is_temporary(*id) {
+                values.remove(id);
             }
         }
     }
-    for (value, tensor) in graph.values.iter().zip(values) {
-        if let (Some(tensor), true) = (tensor, value.role != Role::Temporary) {
-            store.insert(value.name.clone(), tensor);
+    for (id, tensor) in values {
+        match is_temporary(id) {
+            true => {
+                temporaries.insert(id, tensor);
+            }
+            false => {
+                store.insert(graph.value(id).name.clone(), tensor);
+            }
         }
     }
+    if nodes.end < graph.nodes.len() {
+        return Ok(());
+    }
+    temporaries.clear();
     for id in graph.clears.iter().flat_map(|arena| graph.arena(*arena)) {
         let value = graph.value(id);
         store.insert(value.name.clone(), Tensor::zeros(&value.shape));

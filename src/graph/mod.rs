@@ -4,7 +4,8 @@
 //! values and produces new ones.
 //! [`autodiff`] appends the nodes that compute gradients, [`rewrite`] fuses patterns of nodes,
 //! [`activation_checkpointing`] trades time for memory, [`precision`] stores feature maps in
-//! half precision, [`interp`] executes a graph with the double-precision reference of each
+//! half precision, [`sync_batch_norm`] makes the statistics of batch norm those of all replicas,
+//! [`interp`] executes a graph with the double-precision reference of each
 //! operator, and `Display` prints it.
 //!
 //! Values are single assignment, except that a few operators update external and kept values in
@@ -21,6 +22,7 @@ pub mod ops;
 pub mod precision;
 pub mod rewrite;
 pub mod step;
+pub mod sync_batch_norm;
 mod tensor;
 
 pub use activation_checkpointing::ActivationCheckpointing;
@@ -30,6 +32,7 @@ pub use tensor::{Data, Tensor};
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::ops::Range;
 
 use crate::shape::Shape;
 
@@ -102,7 +105,8 @@ impl Arena {
 /// Lifetime and storage of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Kept between runs in a buffer of its own; the caller writes it, and may read it.
+    /// Kept between runs in a buffer of its own; the caller writes it, before a run or at an
+    /// [`ops::AllReduce`], and may read it.
     External,
     /// Kept between runs in an arena.
     Kept(Arena),
@@ -298,6 +302,21 @@ impl Graph {
         let missing = kept.keys().find(|id| !computed.contains(id));
         let missing = missing.map(|id| &self.value(*id).name);
         assert_eq!(missing, None, "no node computes this value");
+    }
+
+    /// The nodes of each part of a run, between which the host computes [`ops::AllReduce`]. Most graphs
+    /// have one part.
+    pub fn parts(&self) -> Vec<Range<usize>> {
+        let mut parts = Vec::new();
+        let mut start = 0;
+        for (number, node) in self.nodes.iter().enumerate() {
+            if matches!(node.op, Op::AllReduce(_)) {
+                parts.push(start..number);
+                start = number + 1;
+            }
+        }
+        parts.push(start..self.nodes.len());
+        parts
     }
 
     /// Checks every node: operands are defined before use, shapes satisfy the operators' rules,

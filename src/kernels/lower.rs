@@ -25,6 +25,10 @@ pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowere
             Op::Accumulate(op) => accumulate::lower(&mut lowering, op, node),
             Op::Add(op) => add::lower(&mut lowering, op, node),
             Op::AdjustLossScale(op) => adjust_loss_scale::lower(&mut lowering, op, node),
+            Op::AllReduce(_) => {
+                lowering.end_part();
+                Ok(())
+            }
             Op::AssembleBatch(op) => assemble_batch::lower(&mut lowering, op, node),
             Op::AverageWeights(op) => average_weights::lower(&mut lowering, op, node),
             Op::BatchMoments(op) => batch_moments::lower(&mut lowering, op, node),

@@ -183,6 +183,11 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    /// Ends a part of the program ([`Program::parts`]).
+    pub(super) fn end_part(&mut self) {
+        self.program.pauses.push(self.program.dispatches.len());
+    }
+
     /// Allocates an arena: its values follow one another, each at an aligned offset.
     fn place_arena(&mut self, arena: Arena) {
         let ids = self.graph.arena(arena);

@@ -9,6 +9,7 @@ pub mod plan;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -183,6 +184,9 @@ pub struct Totals {
 }
 
 /// Buffers, kernels, dispatches in execution order, and the buffers cleared after them.
+///
+/// A run is one, unless it pauses: then it has several parts, between which the host may read and write
+/// kept buffers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
     /// Buffers by [`BufferId`].
@@ -191,6 +195,8 @@ pub struct Program {
     pub kernels: Vec<Kernel>,
     /// Dispatches in execution order.
     pub dispatches: Vec<Dispatch>,
+    /// Numbers of the dispatches before which a run pauses, in order; several pauses may be at one place.
+    pub pauses: Vec<usize>,
     /// Kept buffers that a run fills with zeros after its last dispatch.
     pub clears: Vec<BufferId>,
     kernel_ids: HashMap<Kernel, KernelId>,
@@ -221,6 +227,14 @@ impl Program {
         self.kernels.push(kernel.clone());
         self.kernel_ids.insert(kernel, id);
         id
+    }
+
+    /// The dispatches of each part of a run.
+    pub fn parts(&self) -> Vec<Range<usize>> {
+        let pauses = || self.pauses.iter().copied();
+        let starts = [0].into_iter().chain(pauses());
+        let ends = pauses().chain([self.dispatches.len()]);
+        starts.zip(ends).map(|(start, end)| start..end).collect()
     }
 
     /// Total bytes of a dispatch's bindings, bindings with the same buffer and offset counted once:
@@ -267,7 +281,10 @@ impl Program {
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for dispatch in &self.dispatches {
+        for (number, dispatch) in self.dispatches.iter().enumerate() {
+            for _ in self.pauses.iter().filter(|pause| **pause == number) {
+                writeln!(f, "pause")?;
+            }
             let bindings: Vec<String> = dispatch
                 .bindings
                 .iter()

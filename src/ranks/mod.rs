@@ -213,6 +213,12 @@ impl Ranks {
         self.0.borrow_mut().combine(numbers, add);
     }
 
+    /// Replaces numbers by those of all ranks, one rank after another, under the conditions of
+    /// [`Ranks::all_reduce`]; `lengths` are the numbers of the ranks, which all of them know.
+    pub fn all_gather_numbers(&self, numbers: &mut Vec<f32>, lengths: &[usize]) {
+        self.0.borrow_mut().all_gather_numbers(numbers, lengths);
+    }
+
     /// Replaces numbers by those of rank 0, under the conditions of [`Ranks::all_reduce`].
     pub fn broadcast_numbers(&self, numbers: &mut [f32]) {
         self.0.borrow_mut().combine(numbers, |_, _| ());
@@ -262,7 +268,6 @@ impl Inner {
 
     /// Sends bytes to all ranks; returns those of every rank, in order.
     fn all_gather(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
-        let rank = self.transport.rank();
         let length = [bytes.len() as u32, (bytes.len() as u64 >> 32) as u32];
         let lengths = self.exchange_equal(&length);
         let lengths = lengths
@@ -271,12 +276,7 @@ impl Inner {
         let lengths: Vec<usize> = lengths.collect();
         let mut words = vec![0; bytes.len().div_ceil(4)];
         bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
-        for (received, length) in self.received.iter_mut().zip(&lengths) {
-            received.resize(length.div_ceil(4), 0);
-        }
-        let sent = vec![&words[..]; lengths.len()];
-        self.exchange(&sent);
-        self.received[rank] = words;
+        self.exchange_words(&words, lengths.iter().map(|length| length.div_ceil(4)));
         let all = self.received.iter().zip(lengths);
         all.map(|(words, length)| bytemuck::cast_slice(words)[..length].to_vec())
             .collect()
@@ -284,13 +284,28 @@ impl Inner {
 
     /// Sends the same words to all ranks; returns those of every rank, of which there are as many.
     fn exchange_equal(&mut self, words: &[u32]) -> &[Vec<u32>] {
-        for received in &mut self.received {
-            received.resize(words.len(), 0);
+        let lengths = vec![words.len(); self.received.len()];
+        self.exchange_words(words, lengths);
+        &self.received
+    }
+
+    fn all_gather_numbers(&mut self, numbers: &mut Vec<f32>, lengths: &[usize]) {
+        self.exchange_words(bytemuck::cast_slice(numbers), lengths.iter().copied());
+        numbers.clear();
+        for received in &self.received {
+            numbers.extend_from_slice(bytemuck::cast_slice(received));
+        }
+    }
+
+    /// Sends words to all ranks, and receives those of every rank, whose numbers are known; its own are
+    /// among them.
+    fn exchange_words(&mut self, words: &[u32], lengths: impl IntoIterator<Item = usize>) {
+        for (received, length) in self.received.iter_mut().zip(lengths) {
+            received.resize(length, 0);
         }
         let sent = vec![words; self.received.len()];
         self.exchange(&sent);
         self.received[self.transport.rank()].copy_from_slice(words);
-        &self.received
     }
 
     fn exchange(&mut self, sent: &[&[u32]]) {

@@ -34,6 +34,9 @@ pub struct Config {
     /// Relative shares of several devices in a batch; empty for equal ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shares: Vec<u32>,
+    /// Whether batch norm uses statistics over several devices.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sync_batch_norm: bool,
     /// Whether fusion rules were applied.
     pub fuse: bool,
     /// Whether the backward pass recomputes the activations of units
@@ -77,6 +80,7 @@ impl Config {
             augmentation: Augmentation::ImageNet,
             micro_batch: Some(1),
             shares: vec![1],
+            sync_batch_norm: true,
             from: Some(PathBuf::new()),
             reset_classifier: true,
             freeze_until: Some(0),
@@ -386,6 +390,7 @@ mod tests {
             seed: u64::MAX,
             micro_batch: Some(4),
             shares: vec![3, 1],
+            sync_batch_norm: true,
             fuse: true,
             recompute: false,
             precision: Precision::default(),

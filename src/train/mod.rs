@@ -19,6 +19,7 @@ mod metrics;
 mod mixing;
 mod recipe;
 mod replica;
+mod replicas;
 mod schedule;
 mod session;
 mod shares;

@@ -1,35 +1,22 @@
-//! Copies of the network on devices: all that a training step writes, runs and reads there.
-//!
-//! A trainer with several devices has a replica on each (data parallelism), and the trainers of
-//! several [`Ranks`] number their replicas one after another. A batch is divided into shares, one for
-//! each replica; every replica adds up the gradients of its share, the hosts add the sums in the order
-//! of the replicas, first their own and then those of the ranks, and every replica applies the result.
-//! So all replicas keep the same weights and optimiser state. Where devices differ, their updates may
-//! round differently, and the first replica's parameters replace those of the others.
-//!
-//! Batch norm uses the statistics of the share, or of the micro-batches that it is divided into, and
-//! the running statistics of a run are those of the first replica, as in the authors' code
-//! (`nn.DataParallelTable` of Torch7, `DataParallel` of PyTorch).
+//! A replica of the network on a device: all that a training step writes, runs and reads there.
 
 use super::TrainError;
 use super::augmentation::AugmentationValues;
-use super::evaluate::{EvaluationPass, EvaluationValues, read_metrics};
+use super::evaluate::{EvaluationPass, EvaluationValues};
 use super::input_pipeline::{BatchValues, InputPipeline};
 use super::recipe::Recipe;
+use super::shares::MicroBatch;
 use crate::data::{Batch, EpochKey};
-use crate::engine::{ArenaReader, Engine, ValueHandle};
-use crate::graph::Arena;
-use crate::graph::ops::{METRIC_WORDS, Metrics};
+use crate::engine::{Engine, ValueHandle};
 use crate::model::names;
-use crate::ranks::{self, Ranks, WORDS};
 
 /// A network on a device.
 pub(super) struct Replica {
     pub(super) engine: Engine,
     pub(super) values: Values,
-    evaluation: EvaluationValues,
+    pub(super) evaluation: EvaluationValues,
     /// Of the test images that are its share, while an evaluation is in progress.
-    pass: Option<EvaluationPass>,
+    pub(super) pass: Option<EvaluationPass>,
 }
 
 /// The values that a step writes and reads.
@@ -51,10 +38,18 @@ pub(super) struct StepContext<'a> {
     /// Side of the network's images.
     pub(super) image_size: u32,
     pub(super) key: EpochKey,
-    /// Sizes of the micro-batches, by the index of their graph.
-    pub(super) sizes: &'a [usize],
+    /// The kinds of micro-batches, by the index of their graph.
+    pub(super) kinds: &'a [MicroBatch],
     /// Images of the step, on all replicas.
     pub(super) total: usize,
+}
+
+impl StepContext<'_> {
+    /// The index of the graph of a micro-batch.
+    pub(super) fn graph(&self, part: MicroBatch) -> usize {
+        let graph = self.kinds.iter().position(|kind| *kind == part);
+        graph.expect("every kind has a graph")
+    }
 }
 
 impl Replica {
@@ -82,18 +77,24 @@ impl Replica {
         }
     }
 
-    /// Submits a micro-batch, or batch; `number` counts those of the epoch from 0.
+    /// Submits a micro-batch, or batch.
     ///
     /// # Errors
     /// If the device fails.
-    pub(super) fn run(
-        &mut self,
-        context: &StepContext<'_>,
-        batch: &Batch,
-        number: u32,
-    ) -> Result<(), TrainError> {
-        let size = batch.indices.len();
-        let graph = context.sizes.iter().position(|other| *other == size);
+    pub(super) fn run(&mut self, context: &StepContext<'_>, work: &Work) -> Result<(), TrainError> {
+        self.write(context, work);
+        Ok(self.engine.run(context.graph(work.part))?)
+    }
+
+    /// Writes what the graph of a micro-batch reads.
+    pub(super) fn write(&mut self, context: &StepContext<'_>, work: &Work) {
+        let Work {
+            part,
+            batch,
+            number,
+        } = work;
+        let size = part.images;
+        assert_eq!(size, batch.indices.len(), "images of a micro-batch");
         let Replica { engine, values, .. } = self;
         context.train.write(engine, &values.train, batch, size);
         let StepContext {
@@ -103,379 +104,17 @@ impl Replica {
             ..
         } = *context;
         let augmentation = &values.augmentation;
-        augmentation.write(engine, recipe, image_size, key, batch, number);
+        augmentation.write(engine, recipe, image_size, key, batch, *number);
         let weight = 1.0 / context.total as f32;
         let weights = vec![weight.to_bits(); size];
         engine.write(values.loss_weights, &weights);
-        Ok(engine.run(graph.expect("every size has a graph"))?)
     }
 }
 
-/// The replicas of a trainer, of which there is at least one.
-pub(super) struct Replicas {
-    all: Vec<Replica>,
-    /// With several replicas, what reads their sums of gradients.
-    readers: Vec<ArenaReader>,
-    /// The sums of gradients of all replicas.
-    sums: Vec<f32>,
-    ranks: Option<Ranks>,
-    /// Number of the first one among the replicas of all ranks.
-    first: usize,
-    /// Replicas of all ranks.
-    total: usize,
-    /// Whether all devices compute the same bits.
-    are_equal: bool,
-    /// Whether a stop was asked for, on this rank.
-    stop_asked: bool,
-    /// Whether the ranks have agreed to stop.
-    stop_agreed: bool,
-}
-
-impl Replicas {
-    /// # Errors
-    /// If another rank has failed, or there is not as much memory of the host.
-    pub(super) fn new(all: Vec<Replica>, ranks: Option<&Ranks>) -> Result<Replicas, TrainError> {
-        let kind = |replica: &Replica| {
-            let engine = &replica.engine;
-            let choices = serde_json::to_string(engine.choices());
-            (engine.device().name(), choices.expect("plain data"))
-        };
-        let kinds: Vec<(String, String)> = all.iter().map(kind).collect();
-        let mut are_equal = kinds.windows(2).all(|pair| pair[0] == pair[1]);
-        let mut placement = (0..all.len(), all.len());
-        if let Some(ranks) = ranks {
-            let own = serde_json::to_vec(&kinds[0]).expect("plain data");
-            let firsts = ranks.all_gather(&own)?;
-            are_equal &= firsts.windows(2).all(|pair| pair[0] == pair[1]);
-            let equal = ranks.agree(&[are_equal.into()])?;
-            are_equal = equal.iter().all(|words| words[0] == 1);
-            placement = ranks.placement();
-        }
-        let (own, total) = placement;
-        let mut readers = Vec::new();
-        if total > 1 {
-            let each = all.iter();
-            let each = each.map(|replica| replica.engine.arena_reader(Arena::Sums));
-            readers = each.collect::<Result<_, _>>()?;
-        }
-        Ok(Replicas {
-            all,
-            readers,
-            sums: Vec::new(),
-            ranks: ranks.cloned(),
-            first: own.start,
-            total,
-            are_equal,
-            stop_asked: false,
-            stop_agreed: false,
-        })
-    }
-
-    /// Number of replicas of all ranks.
-    pub(super) fn total(&self) -> usize {
-        self.total
-    }
-
-    /// The numbers of this trainer's replicas.
-    pub(super) fn numbers(&self) -> std::ops::Range<usize> {
-        self.first..self.first + self.all.len()
-    }
-
-    /// The first replica of this trainer. On rank 0 the running statistics of the run are its own.
-    pub(super) fn first(&self) -> &Replica {
-        &self.all[0]
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Replica> {
-        self.all.iter()
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Replica> {
-        self.all.iter_mut()
-    }
-
-    /// Asks to stop: the ranks agree on it in the next step or evaluation.
-    pub(super) fn ask_to_stop(&mut self) {
-        self.stop_asked = true;
-    }
-
-    /// Whether to stop: on all ranks after the same step.
-    pub(super) fn stops(&self) -> bool {
-        match self.ranks.is_some() && self.total > 1 {
-            true => self.stop_agreed,
-            false => self.stop_asked,
-        }
-    }
-
-    /// Submits the micro-batches of a step, whose number by replica of all ranks is `counts`; `next`
-    /// returns those of this trainer one after another, and `first` is the number of the step's first
-    /// one.
-    ///
-    /// # Errors
-    /// If data or a device fail.
-    pub(super) fn run(
-        &mut self,
-        context: &StepContext<'_>,
-        counts: &[usize],
-        first: u32,
-        mut next: impl FnMut() -> Result<Batch, TrainError>,
-    ) -> Result<(), TrainError> {
-        let mut first = first + counts[..self.first].iter().sum::<usize>() as u32;
-        let counts = &counts[self.numbers()];
-        if let [only] = &mut self.all[..] {
-            for number in (first..).take(counts[0]) {
-                only.run(context, &next()?, number)?;
-            }
-            return Ok(());
-        }
-        let mut work = Vec::new();
-        for count in counts {
-            let batches = (first..).take(*count);
-            let batches = batches.map(|number| Ok((number, next()?)));
-            work.push(batches.collect::<Result<Vec<_>, TrainError>>()?);
-            first += *count as u32;
-        }
-        on_each(&mut self.all, |number, replica| {
-            let mut batches = work[number].iter();
-            batches.try_for_each(|(number, batch)| replica.run(context, batch, *number))
-        })
-    }
-
-    /// Adds the sums of gradients in the order of the replicas and ranks, and writes the result to each
-    /// replica; moves the counts of the step from the devices to the metrics of the epoch, so that these
-    /// do not depend on when they are read. Returns the number and the metrics of this trainer's first
-    /// replica that has found a NaN or infinity, if one has.
-    ///
-    /// # Errors
-    /// If a device or another rank fails.
-    pub(super) async fn all_reduce(
-        &mut self,
-        epoch: &mut [u32; METRIC_WORDS],
-    ) -> Result<Option<(usize, Metrics)>, TrainError> {
-        // Copies of all devices are on their way while the host reads and adds one after another.
-        for (replica, reader) in self.all.iter().zip(&mut self.readers) {
-            replica.engine.start_reading(reader);
-        }
-        let mut counts = Vec::new();
-        for (number, Replica { engine, values, .. }) in self.all.iter_mut().enumerate() {
-            let metrics = read_metrics(engine, values.metrics).await?;
-            if metrics.diverged() {
-                return Ok(Some((number, metrics)));
-            }
-            engine.clear(values.metrics);
-            counts.push(metrics);
-        }
-        let all = self.all.iter().zip(&mut self.readers).enumerate();
-        for (number, (replica, reader)) in all {
-            let sums = &mut self.sums;
-            let take = |own: &[f32]| match number {
-                0 => {
-                    sums.clear();
-                    sums.extend_from_slice(own);
-                }
-                _ => ranks::add(sums, own),
-            };
-            replica.engine.finish_reading(reader, take).await?;
-        }
-        let step = self.agree_on(counts)?;
-        let sum = add(Metrics::from_words(epoch), step);
-        // As on one device, the sum of an epoch may overflow.
-        if sum.diverged() {
-            return Ok(Some((0, sum)));
-        }
-        *epoch = sum.to_words();
-        if let Some(ranks) = &self.ranks {
-            ranks.all_reduce(&mut self.sums);
-        }
-        for replica in &mut self.all {
-            replica.engine.write_arena(Arena::Sums, &self.sums);
-        }
-        Ok(None)
-    }
-
-    /// An agreement of all ranks on the counts of their replicas, and on whether to stop; returns the
-    /// sum of the counts.
-    fn agree_on(&mut self, counts: Vec<Metrics>) -> Result<Metrics, TrainError> {
-        let sum = |counts: &mut dyn Iterator<Item = Metrics>| {
-            let sum = counts.reduce(add);
-            sum.expect("there is a replica")
-        };
-        let own = sum(&mut counts.into_iter());
-        let Some(ranks) = &self.ranks else {
-            return Ok(own);
-        };
-        let mut words = [0; WORDS];
-        words[0] = self.stop_asked.into();
-        words[1..=METRIC_WORDS].copy_from_slice(&own.to_words());
-        let all = ranks.agree(&words)?;
-        self.stop_agreed = all.iter().any(|words| words[0] != 0);
-        let mut counts = all
-            .iter()
-            .map(|words| Metrics::from_words(&words[1..=METRIC_WORDS]));
-        Ok(sum(&mut counts))
-    }
-
-    /// Submits the update; then all replicas have the same parameters.
-    ///
-    /// # Errors
-    /// If a device or another rank fails.
-    pub(super) async fn update(&mut self, graph: usize) -> Result<(), TrainError> {
-        on_each(&mut self.all, |_, replica| Ok(replica.engine.run(graph)?))?;
-        match self.are_equal {
-            true => Ok(()),
-            false => self.copy_first(Arena::Parameters).await,
-        }
-    }
-
-    /// Gives all replicas, on all ranks, the numbers that the first one has in an arena.
-    ///
-    /// # Errors
-    /// If a device or another rank fails.
-    async fn copy_first(&mut self, arena: Arena) -> Result<(), TrainError> {
-        if self.total == 1 {
-            return Ok(());
-        }
-        let mut numbers = self.first().engine.read_arena(arena).await?;
-        if let Some(ranks) = &self.ranks {
-            ranks.agree(&[])?;
-            ranks.broadcast_numbers(&mut numbers);
-        }
-        let own = usize::from(self.first == 0);
-        for other in &mut self.all[own..] {
-            other.engine.write_arena(arena, &numbers);
-        }
-        Ok(())
-    }
-
-    /// The number and the metrics of the first replica that has found a NaN or infinity; else those
-    /// of the first replica.
-    ///
-    /// # Errors
-    /// If a device fails.
-    pub(super) async fn metrics(&self) -> Result<(usize, Metrics), TrainError> {
-        let mut first = None;
-        for (number, Replica { engine, values, .. }) in self.all.iter().enumerate() {
-            let metrics = read_metrics(engine, values.metrics).await?;
-            if metrics.diverged() {
-                return Ok((number, metrics));
-            }
-            first = first.or(Some((number, metrics)));
-        }
-        Ok(first.expect("there is a replica"))
-    }
-
-    /// Begins an evaluation, in which all replicas have the first one's running statistics, and each
-    /// evaluates a share of the batches of `size` images. `graph` is the index of the evaluation's.
-    ///
-    /// # Errors
-    /// If a device or another rank fails.
-    pub(super) async fn begin_evaluation(
-        &mut self,
-        test: &InputPipeline,
-        graph: usize,
-        size: usize,
-    ) -> Result<(), TrainError> {
-        for arena in [Arena::Statistics, Arena::Averages] {
-            self.copy_first(arena).await?;
-        }
-        let total = self.total;
-        for (number, replica) in (self.first..).zip(&mut self.all) {
-            let (engine, values) = (&mut replica.engine, &replica.evaluation);
-            let share = (number, total);
-            let pass = EvaluationPass::begin(engine, test, values, graph, size, share);
-            replica.pass = Some(pass);
-        }
-        Ok(())
-    }
-
-    /// Evaluates the next batch of each replica.
-    ///
-    /// # Errors
-    /// If data or a device fail.
-    pub(super) fn evaluate(&mut self, test: &InputPipeline) -> Result<(), TrainError> {
-        on_each(&mut self.all, |_, replica| {
-            let Replica {
-                engine,
-                evaluation,
-                pass,
-                ..
-            } = replica;
-            let pass = pass.as_mut().expect("an evaluation is in progress");
-            pass.submit(engine, test, evaluation)?;
-            Ok(())
-        })
-    }
-
-    /// Ends the evaluation: the metrics of all test images.
-    ///
-    /// # Errors
-    /// If a logit was NaN or infinite; if a device or another rank fails.
-    pub(super) async fn end_evaluation(&mut self) -> Result<Metrics, TrainError> {
-        let mut counts = Vec::new();
-        for replica in &mut self.all {
-            replica.pass = None;
-            let metrics = read_metrics(&replica.engine, replica.values.metrics).await?;
-            if metrics.diverged() {
-                return Err(TrainError::Scores);
-            }
-            counts.push(metrics);
-        }
-        self.agree_on(counts)
-    }
-}
-
-/// The sums of two counts, neither of which has a NaN or infinity.
-fn add(first: Metrics, second: Metrics) -> Metrics {
-    Metrics {
-        loss: first.loss + second.loss,
-        top1: first.top1 + second.top1,
-        top5: first.top5 + second.top5,
-        images: first.images + second.images,
-        ..first
-    }
-}
-
-/// Calls a function with every replica and its number; with several, each in a thread of its own,
-/// because a run on the CPU returns only when it has ended.
-///
-/// # Errors
-/// Those of the function, and if a thread cannot be started.
-#[cfg(not(target_arch = "wasm32"))]
-fn on_each(
-    replicas: &mut [Replica],
-    work: impl Fn(usize, &mut Replica) -> Result<(), TrainError> + Sync,
-) -> Result<(), TrainError> {
-    use std::thread::{Builder, scope};
-
-    let [first, others @ ..] = replicas else {
-        return Ok(());
-    };
-    scope(|scope| {
-        let mut threads = Vec::new();
-        for (number, replica) in (1..).zip(others) {
-            let work = &work;
-            let thread = Builder::new().name(format!("replica {number}"));
-            let spawned = thread.spawn_scoped(scope, move || work(number, replica));
-            threads.push(spawned.map_err(TrainError::Thread)?);
-        }
-        let mut result = work(0, first);
-        for thread in threads {
-            let ended = thread.join();
-            result = result.and(ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        result
-    })
-}
-
-/// Calls a function with every replica and its number.
-///
-/// # Errors
-/// Those of the function.
-#[cfg(target_arch = "wasm32")]
-fn on_each(
-    replicas: &mut [Replica],
-    work: impl Fn(usize, &mut Replica) -> Result<(), TrainError>,
-) -> Result<(), TrainError> {
-    let mut replicas = replicas.iter_mut().enumerate();
-    replicas.try_for_each(|(number, replica)| work(number, replica))
+/// A micro-batch, or batch, for a replica.
+pub(super) struct Work {
+    pub(super) part: MicroBatch,
+    pub(super) batch: Batch,
+    /// Its number in the epoch, from 0.
+    pub(super) number: u32,
 }

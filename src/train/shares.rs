@@ -27,36 +27,59 @@ pub fn shares(batch: usize, weights: &[u32]) -> Vec<usize> {
     shares
 }
 
-/// Sizes of the micro-batches of a batch, by replica; without a size of micro-batches, each replica's
-/// share is one.
-pub(super) fn micro_batches(
-    batch: usize,
-    weights: &[u32],
-    micro_batch: Option<usize>,
-) -> Vec<Vec<usize>> {
-    let divided = shares(batch, weights).into_iter().map(|share| {
-        let size = micro_batch.unwrap_or(share).max(1);
-        let starts = (0..share).step_by(size);
-        starts.map(|start| size.min(share - start)).collect()
-    });
-    divided.collect()
+/// A micro-batch of a replica, or its share of a batch that is not divided further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct MicroBatch {
+    /// Its images.
+    pub(super) images: usize,
+    /// With synchronised batch norm, the images of those that all replicas compute at the same time,
+    /// whose statistics are used.
+    pub(super) synchronized: Option<usize>,
 }
 
-/// Sizes of all micro-batches, or batches, that occur in an epoch, the largest first.
-pub(super) fn sizes(
-    images: usize,
-    batch: usize,
-    weights: &[u32],
-    micro_batch: Option<usize>,
-) -> Vec<usize> {
-    let batches = [batch.min(images), images % batch].into_iter();
-    let mut sizes: Vec<usize> = batches
-        .flat_map(|batch| micro_batches(batch, weights, micro_batch))
-        .flatten()
-        .collect();
-    sizes.sort_unstable_by(|a, b| b.cmp(a));
-    sizes.dedup();
-    sizes
+/// How batches are divided.
+pub(super) struct Division {
+    /// Relative shares of the replicas.
+    pub(super) weights: Vec<u32>,
+    /// Size of a micro-batch, if smaller than a share.
+    pub(super) micro_batch: Option<usize>,
+    /// Whether the replicas' micro-batches of the same number have common statistics.
+    pub(super) synchronized: bool,
+}
+
+impl Division {
+    /// The micro-batches of a batch, by replica; without a size of micro-batches, each replica's share
+    /// is one.
+    pub(super) fn micro_batches(&self, batch: usize) -> Vec<Vec<MicroBatch>> {
+        let shares = shares(batch, &self.weights);
+        let images = |share: usize, number: usize| {
+            let size = self.micro_batch.unwrap_or(share);
+            share.saturating_sub(number * size).min(size)
+        };
+        let together = |number| shares.iter().map(|share| images(*share, number)).sum();
+        let divided = shares.iter().map(|share| {
+            let sizes = (0..).map(|number| (number, images(*share, number)));
+            let sizes = sizes.take_while(|(_, images)| *images > 0);
+            let micro_batch = |(number, images)| MicroBatch {
+                images,
+                synchronized: self.synchronized.then(|| together(number)),
+            };
+            sizes.map(micro_batch).collect()
+        });
+        divided.collect()
+    }
+
+    /// All kinds of micro-batches, or batches, that occur in an epoch, the largest first.
+    pub(super) fn kinds(&self, images: usize, batch: usize) -> Vec<MicroBatch> {
+        let batches = [batch.min(images), images % batch].into_iter();
+        let mut kinds: Vec<MicroBatch> = batches
+            .flat_map(|batch| self.micro_batches(batch))
+            .flatten()
+            .collect();
+        kinds.sort_unstable_by(|a, b| b.cmp(a));
+        kinds.dedup();
+        kinds
+    }
 }
 
 #[cfg(test)]
@@ -90,8 +113,21 @@ mod tests {
         assert_eq!(super::shares(1 << 31, &large), [1 << 30, 1 << 30]);
     }
 
+    fn division(weights: &[u32], micro_batch: Option<usize>, synchronized: bool) -> Division {
+        Division {
+            weights: weights.to_vec(),
+            micro_batch,
+            synchronized,
+        }
+    }
+
     #[test]
     fn micro_batches_of_every_size_are_known() {
+        let sizes = |images, batch, weights: &[u32], micro_batch| {
+            let kinds = division(weights, micro_batch, false).kinds(images, batch);
+            let sizes = kinds.iter().map(|kind| kind.images);
+            sizes.collect::<Vec<_>>()
+        };
         let equal = |replicas| weights(&[], replicas);
         assert_eq!(sizes(50_000, 128, &equal(1), None), [128, 80]);
         assert_eq!(sizes(8_000, 32, &equal(1), None), [32]);
@@ -100,5 +136,21 @@ mod tests {
         assert_eq!(sizes(50_000, 128, &equal(3), None), [43, 42, 27, 26]);
         assert_eq!(sizes(33, 32, &equal(2), Some(12)), [12, 4, 1]);
         assert_eq!(sizes(50_000, 128, &[3, 1], None), [96, 60, 32, 20]);
+    }
+
+    #[test]
+    fn synchronized_micro_batches_know_their_sum() {
+        let divided = division(&[3, 1], Some(20), true).micro_batches(32);
+        let pairs = |of: &[MicroBatch]| -> Vec<_> {
+            let pairs = of.iter().map(|part| (part.images, part.synchronized));
+            pairs.collect()
+        };
+        assert_eq!(pairs(&divided[0]), [(20, Some(28)), (4, Some(4))]);
+        assert_eq!(pairs(&divided[1]), [(8, Some(28))]);
+        // 32 images are a share of a whole batch, and the larger share of the last one.
+        let kinds = division(&[3, 1], None, true).kinds(128 + 43, 128);
+        let expected = [(96, 128), (32, 128), (32, 43), (11, 43)];
+        let expected = expected.map(|(images, total)| (images, Some(total)));
+        assert_eq!(pairs(&kinds), expected);
     }
 }

@@ -9,7 +9,7 @@
 
 use crate::graph::{
     Arena, Graph, GraphError, Passes, Precision, ValueId, activation_checkpointing, autodiff, ops,
-    precision, rewrite,
+    precision, rewrite, sync_batch_norm,
 };
 use crate::model::{Input, Network, Statistics, TensorKind, declared, names};
 use crate::shape::Shape;
@@ -37,6 +37,9 @@ pub struct StepOptions {
     /// The decay of the averages of the weights ([`ops::AverageWeights`]); evaluation uses the
     /// averages.
     pub ema: Option<f32>,
+    /// With statistics of batch norm over all replicas, the images of all of them, of which the graph
+    /// has a part.
+    pub synchronized: Option<usize>,
 }
 
 impl Mode {
@@ -107,6 +110,10 @@ pub fn step_graph_with(
         _ => TensorKind::Weights,
     };
     let logits = network.forward(&mut graph, batch, input, mode.statistics(), weights)?;
+    let synchronized = options.synchronized.filter(|_| mode != Mode::Evaluate);
+    if let Some(total) = synchronized {
+        sync_batch_norm::reduce_moments(&mut graph, batch, total);
+    }
     if passes.fuse {
         rewrite::fuse_forward(&mut graph);
         rewrite::fuse_loads(&mut graph);
@@ -124,6 +131,9 @@ pub fn step_graph_with(
     if mode != Mode::Evaluate {
         let first_backward = graph.nodes.len();
         backward(&mut graph, batch, losses, loss_scale)?;
+        if synchronized.is_some() {
+            sync_batch_norm::reduce_sums(&mut graph, first_backward);
+        }
         if passes.fuse {
             rewrite::fuse_backward(&mut graph);
         }

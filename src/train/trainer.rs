@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::input_pipeline::{Batches, InputPipeline};
-use super::replica::{Replica, Replicas, StepContext};
-use super::shares::{micro_batches, shares, sizes, weights};
+use super::replica::{Replica, StepContext};
+use super::replicas::Replicas;
+use super::shares::{Division, MicroBatch, shares, weights};
 use super::snapshot::{EpochOrder, Position, Snapshot};
 use super::step_graph::{Mode, StepOptions, step_graph_with, update_graph};
 use super::{Recipe, Totals, TrainError};
@@ -35,6 +36,8 @@ pub struct Options {
     pub micro_batch: Option<usize>,
     /// Relative shares of the replicas in a batch, one for each; empty for equal ones.
     pub shares: Vec<u32>,
+    /// Whether batch norm uses the statistics of the micro-batches of all replicas.
+    pub sync_batch_norm: bool,
     /// Seed of all random numbers.
     pub seed: u64,
     /// The passes over the graphs.
@@ -46,9 +49,19 @@ pub struct Options {
 }
 
 impl Options {
-    fn sizes(&self, images: usize, replicas: usize) -> Vec<usize> {
-        let weights = weights(&self.shares, replicas);
-        sizes(images, self.recipe.batch_size, &weights, self.micro_batch)
+    /// How batches are divided among so many replicas.
+    fn division(&self, replicas: usize) -> Division {
+        Division {
+            weights: weights(&self.shares, replicas),
+            micro_batch: self.micro_batch,
+            synchronized: self.sync_batch_norm && replicas > 1,
+        }
+    }
+
+    /// The kinds of micro-batches, or batches, of an epoch.
+    fn kinds(&self, images: usize, replicas: usize) -> Vec<MicroBatch> {
+        self.division(replicas)
+            .kinds(images, self.recipe.batch_size)
     }
 
     fn step(&self) -> StepOptions {
@@ -56,6 +69,7 @@ impl Options {
             label_smoothing: self.recipe.label_smoothing,
             clip_norm: self.recipe.clip_grad_norm,
             ema: self.recipe.ema,
+            synchronized: None,
         }
     }
 }
@@ -67,8 +81,9 @@ pub struct Trainer {
     options: Options,
     train: InputPipeline,
     test: InputPipeline,
-    /// Sizes of the micro-batches, or batches, by the index of their graph.
-    sizes: Vec<usize>,
+    /// The kinds of micro-batches, or batches, by the index of their graph.
+    kinds: Vec<MicroBatch>,
+    division: Division,
     evaluation_graph: usize,
     /// With micro-batches, or several replicas, the graph of the update.
     update_graph: Option<usize>,
@@ -107,20 +122,29 @@ impl Trainer {
     ) -> Result<Vec<Graph>, TrainError> {
         let [train, test] = inputs(devices, options, train, test);
         let replicas = Trainer::replicas(devices, ranks);
-        let sizes = options.sizes(train.len(), replicas);
+        let kinds = options.kinds(train.len(), replicas);
+        let largest = kinds[0].images;
         let mode = match (options.micro_batch, replicas) {
             (None, 1) => Mode::Train,
             _ => Mode::MicroBatch,
         };
         // All sizes share the value that holds the images, so it has the largest size.
         let recipe = &options.recipe;
-        let input = train.input(sizes[0], &options.preprocessing, recipe.augmentation());
+        let input = train.input(largest, &options.preprocessing, recipe.augmentation());
         let (step, passes) = (options.step(), options.passes);
         let mut graphs = Vec::new();
-        for size in &sizes {
-            let graph = step_graph_with(network, *size, &input, mode, step, passes);
+        for MicroBatch {
+            images,
+            synchronized,
+        } in kinds
+        {
+            let step = StepOptions {
+                synchronized,
+                ..step
+            };
+            let graph = step_graph_with(network, images, &input, mode, step, passes);
             graphs.push(graph.map_err(|source| TrainError::Batch {
-                size: *size,
+                size: images,
                 images: train.len(),
                 batch_size: recipe.batch_size,
                 devices: replicas,
@@ -131,8 +155,8 @@ impl Trainer {
             graphs.push(update_graph(network, step, passes)?);
         }
         let none = BatchAugmentation::default();
-        let input = test.input(sizes[0], &options.preprocessing, none);
-        let evaluation = step_graph_with(network, sizes[0], &input, Mode::Evaluate, step, passes);
+        let input = test.input(largest, &options.preprocessing, none);
+        let evaluation = step_graph_with(network, largest, &input, Mode::Evaluate, step, passes);
         graphs.push(evaluation?);
         Ok(graphs)
     }
@@ -157,25 +181,27 @@ impl Trainer {
         let graphs = Trainer::graphs(devices, ranks, &network, &options, &train, &test)?;
         let [train, test] = inputs(devices, &options, &train, &test);
         let replicas = Trainer::replicas(devices, ranks);
-        let sizes = options.sizes(train.len(), replicas);
+        let kinds = options.kinds(train.len(), replicas);
         let evaluation_graph = graphs.len() - 1;
-        let update_graph = (evaluation_graph > sizes.len()).then_some(sizes.len());
+        let update_graph = (evaluation_graph > kinds.len()).then_some(kinds.len());
         let is_half = options.passes.precision == Precision::F16;
         let mut replicas = Vec::new();
         for device in devices {
             let choices = choose(device, &graphs)?;
             let engine = Engine::new(device, graphs.clone(), &choices)?;
             let inputs = [&train, &test];
-            let replica = Replica::new(engine, inputs, &options.recipe, sizes[0], is_half);
+            let replica = Replica::new(engine, inputs, &options.recipe, kinds[0].images, is_half);
             replicas.push(replica);
         }
+        let division = options.division(Trainer::replicas(devices, ranks));
         Ok(Trainer {
+            division,
             replicas: Replicas::new(replicas, ranks)?,
             network,
             options,
             train,
             test,
-            sizes,
+            kinds,
             evaluation_graph,
             update_graph,
             position: Position::start(),
@@ -278,11 +304,7 @@ impl Trainer {
 
     /// Images of a batch for each device, on all ranks.
     pub fn shares(&self) -> Vec<usize> {
-        shares(self.options.recipe.batch_size, &self.weights())
-    }
-
-    fn weights(&self) -> Vec<u32> {
-        weights(&self.options.shares, self.replicas.total())
+        shares(self.options.recipe.batch_size, &self.division.weights)
     }
 
     /// Asks to end the run early. With several ranks, all stop after the same step.
@@ -363,21 +385,21 @@ impl Trainer {
         }
         let total = self.batch_at(self.position.step);
         self.write_step();
-        let each = self.micro_batches(self.options.recipe.batch_size);
+        let each = self.division.micro_batches(self.options.recipe.batch_size);
         let first = self.position.step * each.iter().map(Vec::len).sum::<usize>() as u32;
-        let counts: Vec<usize> = self.micro_batches(total).iter().map(Vec::len).collect();
+        let divided = self.division.micro_batches(total);
         let context = StepContext {
             train: &self.train,
             recipe: &self.options.recipe,
             image_size: self.network.spec().image_size,
             key: self.epoch_key(),
-            sizes: &self.sizes,
+            kinds: &self.kinds,
             total,
         };
         let batches = self.batches.as_mut().expect("made above");
         let next = || batches.next().expect("the order covers the epoch");
-        self.replicas.run(&context, &counts, first, next)?;
-        self.position.batches_tracked += counts[0] as u64;
+        self.replicas.run(&context, &divided, first, next).await?;
+        self.position.batches_tracked += divided[0].len() as u64;
         self.position.step += 1;
         if self.replicas.total() > 1 {
             let epoch = &mut self.position.metrics;
@@ -414,7 +436,7 @@ impl Trainer {
     /// # Errors
     /// If data, device or another rank fail, or a logit is NaN or infinite.
     pub async fn evaluate_batch(&mut self) -> Result<(usize, Option<Totals>), TrainError> {
-        let size = self.sizes[0];
+        let size = self.kinds[0].images;
         let before = match self.evaluation {
             Some(rounds) => rounds,
             None => {
@@ -484,21 +506,16 @@ impl Trainer {
         }
     }
 
-    /// Sizes of the micro-batches, or batches, that a batch consists of, by replica.
-    fn micro_batches(&self, batch: usize) -> Vec<Vec<usize>> {
-        micro_batches(batch, &self.weights(), self.options.micro_batch)
-    }
-
     /// Image indices of all remaining micro-batches, or batches, of the epoch on this rank.
     fn remaining_batches(&self) -> Vec<Vec<u32>> {
         let order = self.epoch_key().order(self.train.len());
         let batches = order.chunks(self.options.recipe.batch_size);
         let mut remaining = Vec::new();
         for mut batch in batches.skip(self.position.step as usize) {
-            let all = self.micro_batches(batch.len());
-            for (number, sizes) in all.into_iter().enumerate() {
-                for size in sizes {
-                    let (own, others) = batch.split_at(size);
+            let all = self.division.micro_batches(batch.len());
+            for (number, parts) in all.into_iter().enumerate() {
+                for part in parts {
+                    let (own, others) = batch.split_at(part.images);
                     if self.replicas.numbers().contains(&number) {
                         remaining.push(own.to_vec());
                     }

@@ -284,6 +284,65 @@ fn shares_of_devices_are_given_or_measured() {
     );
 }
 
+/// Statistics over all devices are recorded, kept by a resumed run, and change its results; they need
+/// several devices.
+#[test]
+fn statistics_over_all_devices_are_recorded() {
+    let temporary = tempfile::tempdir().unwrap();
+    let small =
+        "train --depth 8 --alpha 3 --image-size 16 --dataset shapes --batch-size 40 --no-augment";
+    let run = |name: &str| path(temporary.path(), name);
+    let train = |arguments: &str, directory: &str| {
+        let words = arguments.split(' ').chain(["--run-dir", directory]);
+        let output = command(&words.collect::<Vec<_>>()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{stderr}");
+        stderr
+    };
+    let weights = |name: &str| std::fs::read(temporary.path().join(name).join("last.safetensors"));
+    let apart = format!("{small} --epochs 1 --devices cpu,cpu");
+    train(&apart, &run("apart"));
+    let together = train(&format!("{apart} --sync-batch-norm"), &run("together"));
+    let shares = "with 20, 20 images of a batch and the statistics of all of them";
+    assert!(together.contains(shares), "{together}");
+    let config = std::fs::read_to_string(temporary.path().join("together/config.toml")).unwrap();
+    assert!(config.contains("sync_batch_norm = true"), "{config}");
+    assert!(weights("apart").unwrap() != weights("together").unwrap());
+
+    let resume = |more: &[&str]| {
+        let run = run("together");
+        let words = ["train", "--resume", &run, "--epochs", "2"];
+        command(&[&words[..], more].concat()).output().unwrap()
+    };
+    let resumed = resume(&[]);
+    let stderr = String::from_utf8_lossy(&resumed.stderr);
+    assert!(
+        resumed.status.success() && stderr.contains(shares),
+        "{stderr}"
+    );
+    let config = run("together") + "/config.toml";
+    let again = format!("train --config {config} --epochs 2 --devices cpu,cpu");
+    train(&again, &run("again"));
+    assert_eq!(weights("again").unwrap(), weights("together").unwrap());
+
+    let change = [
+        "train",
+        "--resume",
+        &run("apart"),
+        "--epochs",
+        "2",
+        "--sync-batch-norm",
+    ];
+    fails(&change, 2, &["--sync-batch-norm differs", "--allow"]);
+    let alone = format!(
+        "{small} --device cpu --sync-batch-norm --run-dir {}",
+        run("alone")
+    );
+    let alone: Vec<&str> = alone.split(' ').collect();
+    fails(&alone, 2, &["the run has one", "--devices"]);
+    assert!(!temporary.path().join("alone").exists());
+}
+
 #[test]
 fn wrong_lists_of_devices_are_refused() {
     let train = |devices: &str, code: i32, words: &[&str]| {

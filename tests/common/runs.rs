@@ -22,7 +22,7 @@ pub const CLASSES: u32 = 5;
 struct Noise {
     size: u32,
     bytes: Vec<u8>,
-    count: usize,
+    labels: Vec<u32>,
     /// Whether the whole set may be resident on the device.
     resident: bool,
 }
@@ -35,28 +35,39 @@ impl Noise {
         Noise {
             size,
             bytes,
-            count,
+            labels: (0..count as u32).map(|index| index % CLASSES).collect(),
             resident,
         }
     }
 
     fn without_contrast_but(mut self, image: usize) -> Noise {
-        let length = self.bytes.len() / self.count;
+        let length = self.bytes.len() / self.labels.len();
         let images = self.bytes.chunks_mut(length);
         for (_, bytes) in images.enumerate().filter(|(index, _)| *index != image) {
             bytes.fill(128);
         }
         self
     }
+
+    fn replace(&mut self, images: &[u32], by: &[u32]) {
+        let length = self.bytes.len() / self.labels.len();
+        let (bytes, labels) = (self.bytes.clone(), self.labels.clone());
+        for (image, other) in images.iter().zip(by) {
+            let [image, other] = [*image as usize, *other as usize];
+            self.labels[image] = labels[other];
+            let contents = &bytes[other * length..][..length];
+            self.bytes[image * length..][..length].copy_from_slice(contents);
+        }
+    }
 }
 
 impl Source for Noise {
     fn len(&self) -> usize {
-        self.count
+        self.labels.len()
     }
 
     fn label(&self, index: usize) -> u32 {
-        index as u32 % CLASSES
+        self.labels[index]
     }
 
     fn size(&self) -> u32 {
@@ -87,6 +98,9 @@ pub struct Run {
     pub matrices: bool,
     /// Stages that are frozen, with the stem.
     pub frozen: Option<u32>,
+    /// If set, two lists of the training images: each image of the first has the contents and the label
+    /// of the one beside it.
+    pub replaced: Option<[Vec<u32>; 2]>,
 }
 
 impl Run {
@@ -122,6 +136,7 @@ impl Run {
                 recipe,
                 micro_batch: None,
                 shares: Vec::new(),
+                sync_batch_norm: false,
                 seed: 7,
                 passes: Passes::default(),
                 workers: 2,
@@ -133,6 +148,7 @@ impl Run {
             contrast: None,
             matrices: false,
             frozen: None,
+            replaced: None,
         }
     }
 
@@ -166,11 +182,14 @@ impl Run {
     }
 
     pub fn train_source(&self) -> Arc<dyn Source> {
-        let noise = Noise::new(self.spec.image_size, self.images, self.resident);
-        Arc::new(match self.contrast {
-            None => noise,
-            Some(image) => noise.without_contrast_but(image),
-        })
+        let mut noise = Noise::new(self.spec.image_size, self.images, self.resident);
+        if let Some(image) = self.contrast {
+            noise = noise.without_contrast_but(image);
+        }
+        if let Some([images, by]) = &self.replaced {
+            noise.replace(images, by);
+        }
+        Arc::new(noise)
     }
 
     /// Thirteen images: not a multiple of any batch size.

@@ -11,6 +11,7 @@ mod ranks;
 mod replicas;
 mod reproducibility;
 mod steps;
+mod sync_batch_norm;
 
 use pyr_wgpu::engine::Tensors;
 use pyr_wgpu::verify::Difference;

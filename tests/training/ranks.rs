@@ -90,7 +90,7 @@ fn a_failure_reaches_all_ranks() {
 }
 
 /// Trains some epochs' steps and evaluates each epoch; returns the state and the totals of the tests.
-fn epochs(trainer: &mut Trainer, count: usize) -> (Snapshot, Vec<Totals>) {
+pub(crate) fn epochs(trainer: &mut Trainer, count: usize) -> (Snapshot, Vec<Totals>) {
     pollster::block_on(async {
         let mut tested = Vec::new();
         for _ in 0..count {

@@ -21,7 +21,7 @@ pub(crate) fn shared(run: &Run, snapshot: &Snapshot) -> Vec<(String, Vec<u32>)> 
         .collect()
 }
 
-fn steps(trainer: &mut Trainer, count: usize) -> Snapshot {
+pub(crate) fn steps(trainer: &mut Trainer, count: usize) -> Snapshot {
     pollster::block_on(async {
         for _ in 0..count {
             if trainer.epoch_done() {

@@ -58,6 +58,7 @@ impl Training {
             recipe: Recipe::for_dataset(DatasetKind::Shapes),
             micro_batch: None,
             shares: Vec::new(),
+            sync_batch_norm: false,
             seed,
             passes: Passes::default(),
             workers: 1,

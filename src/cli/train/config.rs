@@ -67,7 +67,7 @@ pub(super) const DATA: &str = "data";
 pub(super) const RANKS: &str = "ranks";
 
 /// Every flag that determines what a run computes, except the network's.
-const FLAGS: [RunFlag; 31] = [
+const FLAGS: [RunFlag; 32] = [
     flag!("epochs", Growing, recipe.epochs, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
@@ -115,6 +115,15 @@ const FLAGS: [RunFlag; 31] = [
         };
         replace(&mut config.shares, &shares)
     }),
+    flag!(
+        "sync-batch-norm",
+        Allowed,
+        sync_batch_norm,
+        |args, config| {
+            config.sync_batch_norm |= args.several.sync_batch_norm;
+            args.several.sync_batch_norm
+        }
+    ),
     flag!("no-fuse", Allowed, fuse, |args, config| {
         config.fuse &= !args.files.no_fuse;
         args.files.no_fuse
@@ -299,6 +308,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
             seed: 1,
             micro_batch: None,
             shares: Vec::new(),
+            sync_batch_norm: false,
             fuse: true,
             recompute: false,
             precision: Precision::default(),
@@ -443,6 +453,7 @@ mod tests {
             seed: 1,
             micro_batch: Some(1),
             shares: vec![2, 1],
+            sync_batch_norm: true,
             fuse: true,
             recompute: false,
             precision: Precision::default(),

@@ -24,7 +24,8 @@ const ALL: &str = "all";
 pub(super) struct DevicesArgs {
     /// Train on several devices, each named as for --device, as in 0,1 or 0,cpu; all takes every
     /// graphics card. Each computes a share of every batch, and batch norm uses the statistics of
-    /// the share; the running statistics are those of the first device
+    /// the share, unless --sync-batch-norm is given; the running statistics are those of the first
+    /// device
     #[arg(
         long,
         value_name = "WHICH,..",
@@ -36,6 +37,10 @@ pub(super) struct DevicesArgs {
     /// [default: equal shares]
     #[arg(long, value_name = "auto|N,..")]
     pub(super) shares: Option<Shares>,
+    /// With several devices or processes, batch norm uses the statistics of the whole batch instead of
+    /// each share, as one device does. Each batch norm then waits for all devices, twice a step
+    #[arg(long)]
+    pub(super) sync_batch_norm: bool,
     #[arg(long, value_name = "SECONDS", help = timeout_help(), value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) rank_timeout: Option<u64>,
 }
@@ -232,6 +237,21 @@ fn open_own(flags: &DeviceArgs, rank: usize) -> Result<Device, CliError> {
     match cards.is_empty() {
         true => flags.open(),
         false => cards[rank % cards.len()].of_rank(rank).open(),
+    }
+}
+
+/// Checks that a new run has several devices, if its flags ask for statistics over them.
+///
+/// # Errors
+/// If it has not.
+pub(super) fn check_synchronized(flags: &DevicesArgs, devices: usize) -> Result<(), CliError> {
+    match flags.sync_batch_norm && devices < 2 {
+        true => Err(CliError::Usage(
+            "--sync-batch-norm is for several devices, and the run has one, whose batch norm uses \
+             the whole batch; leave it out, or name several with --devices"
+                .to_owned(),
+        )),
+        false => Ok(()),
     }
 }
 

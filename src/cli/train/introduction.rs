@@ -79,9 +79,13 @@ pub(super) fn introduce(
                 ),
                 None => (String::new(), ""),
             };
+            let statistics = match plan.config.sync_batch_norm {
+                true => " and the statistics of all of them",
+                false => "",
+            };
             format!(
-                "devices: {replicas}{processes}, with {} images of a batch; memory on each{first}: \
-                 {}",
+                "devices: {replicas}{processes}, with {} images of a batch{statistics}; memory on \
+                 each{first}: {}",
                 shares.join(", "),
                 own.join(", ")
             )

@@ -149,6 +149,8 @@ fn attempt(
     let devices = open(args, &plan, &recorded, ranks, local)?;
     let mut limit = None;
     if !is_resumed {
+        let replicas = Trainer::replicas(&devices, ranks);
+        devices::check_synchronized(&args.several, replicas)?;
         shares::measure(args, &mut plan, &devices, ranks)?;
         let neighbours = local.map_or(1, |(_, count)| count);
         limit = memory::choose(args, &mut plan, &devices, ranks, neighbours)?;
@@ -295,6 +297,7 @@ fn options(args: &Args, config: &Config, plan: &Plan) -> Options {
         recipe: config.recipe.clone(),
         micro_batch: config.micro_batch,
         shares: config.shares.clone(),
+        sync_batch_norm: config.sync_batch_norm,
         seed: config.seed,
         passes: config.passes(),
         workers: args.data.workers.unwrap_or_else(processors),

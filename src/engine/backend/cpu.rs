@@ -55,8 +55,8 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn run(&mut self, graph: usize) -> Result<(), EngineError> {
-        self.0.run(graph, || ());
+    fn run(&mut self, graph: usize, part: usize) -> Result<(), EngineError> {
+        self.0.run(graph, part, || ());
         Ok(())
     }
 
@@ -72,7 +72,7 @@ impl Backend for CpuBackend {
         let mut times = Vec::new();
         let first = std::time::Instant::now();
         let mut last = first;
-        self.0.run(graph, || {
+        self.0.run(graph, 0, || {
             let now = std::time::Instant::now();
             times.push(crate::gpu::KernelTime {
                 dispatch: times.len(),

@@ -121,21 +121,21 @@ impl Backend for GpuBackend {
 
     async fn finish_reading(
         &self,
-        _: MemoryRange,
+        range: MemoryRange,
         readback: Option<&mut Readback>,
         take: impl FnOnce(&[u32]),
     ) -> Result<(), EngineError> {
         let readback = readback.expect("memory of this backend");
         // Mapped memory is aligned to eight bytes.
-        let take = |bytes: &[u8]| take(bytemuck::cast_slice(bytes));
+        let take = |bytes: &[u8]| take(&bytemuck::cast_slice(bytes)[..range.words]);
         Ok(self
             .loaded
             .finish_reading(&self.gpu, readback, take)
             .await?)
     }
 
-    fn run(&mut self, graph: usize) -> Result<(), EngineError> {
-        Ok(self.loaded.run(&self.gpu, graph)?)
+    fn run(&mut self, graph: usize, part: usize) -> Result<(), EngineError> {
+        Ok(self.loaded.run_part(&self.gpu, graph, part)?)
     }
 
     fn finish(&self) -> Result<(), EngineError> {

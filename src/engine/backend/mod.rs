@@ -48,7 +48,7 @@ pub(super) trait Backend {
     /// Starts copying a range to that memory, as it is after all calls so far.
     fn start_reading(&self, _range: MemoryRange, _readback: Option<&mut Readback>) {}
 
-    /// Waits for the copy, and calls a function with its words.
+    /// Waits for the copy of a range, and calls a function with its words.
     ///
     /// # Errors
     /// If the device fails.
@@ -59,11 +59,12 @@ pub(super) trait Backend {
         take: impl FnOnce(&[u32]),
     ) -> Result<(), EngineError>;
 
-    /// Runs a graph, or submits it.
+    /// Runs a part of a graph ([`crate::graph::Graph::parts`]), or submits it. The parts of a run follow
+    /// one another, with no other run in between.
     ///
     /// # Errors
     /// Any error that the device has reported so far.
-    fn run(&mut self, graph: usize) -> Result<(), EngineError>;
+    fn run(&mut self, graph: usize, part: usize) -> Result<(), EngineError>;
 
     /// Waits for all runs; in browsers, only checks for errors.
     ///

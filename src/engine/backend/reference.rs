@@ -1,12 +1,15 @@
 //! Graphs on the operators' plain references.
 //!
-//! They compute in double precision; lasting values are rounded to `f32` at the end of a run.
+//! They compute in double precision; lasting values are rounded to `f32` at the end of a run, or of
+//! a part of it.
+
+use std::collections::HashMap;
 
 use super::{Backend, EngineError};
 use crate::cpu::temporary_bytes;
 use crate::gpu::Readback;
 use crate::graph::lasting::{LastingMemory, MemoryRange};
-use crate::graph::{Graph, Tensor, interp};
+use crate::graph::{Graph, Tensor, ValueId, interp};
 use crate::memory::{self, OutOfMemory};
 
 /// Graphs with the memory of their lasting values.
@@ -16,6 +19,8 @@ pub(in crate::engine) struct ReferenceBackend {
     ranges: Vec<Vec<Option<MemoryRange>>>,
     /// The words of each region.
     memory: Vec<Vec<u32>>,
+    /// Between two parts of a run, what later ones read.
+    temporaries: HashMap<ValueId, Tensor>,
     bytes: u64,
 }
 
@@ -35,6 +40,7 @@ impl ReferenceBackend {
         Ok(ReferenceBackend {
             ranges: graphs.iter().map(|graph| lasting.ranges(graph)).collect(),
             memory: memory?,
+            temporaries: HashMap::new(),
             bytes: lasting.bytes(),
             graphs,
         })
@@ -89,7 +95,7 @@ impl Backend for ReferenceBackend {
         Ok(())
     }
 
-    fn run(&mut self, graph: usize) -> Result<(), EngineError> {
+    fn run(&mut self, graph: usize, part: usize) -> Result<(), EngineError> {
         let (graph, ranges) = (&self.graphs[graph], &self.ranges[graph]);
         let lasting = || {
             let values = graph.values.iter().zip(ranges);
@@ -101,7 +107,8 @@ impl Backend for ReferenceBackend {
                 (value.name.clone(), tensor)
             })
             .collect();
-        interp::run(graph, &mut store)?;
+        let nodes = graph.parts().swap_remove(part);
+        interp::run_nodes(graph, nodes, &mut store, &mut self.temporaries)?;
         for (value, range) in lasting() {
             let image = store[&value.name].to_words();
             words_mut(&mut self.memory, range).copy_from_slice(&image);

@@ -9,6 +9,7 @@
 mod accumulate;
 mod add;
 mod adjust_loss_scale;
+mod all_reduce;
 mod assemble_batch;
 mod average_weights;
 mod batch_moments;
@@ -60,6 +61,7 @@ mod window;
 pub use accumulate::{Accumulate, AccumulateInputs};
 pub use add::{Add, AddInputs};
 pub use adjust_loss_scale::{AdjustLossScale, AdjustLossScaleInputs};
+pub use all_reduce::{AllReduce, AllReduceInputs, Reduction};
 pub use assemble_batch::{AssembleBatch, AssembleBatchInputs, ChannelOrder};
 pub use average_weights::{AverageWeights, AverageWeightsInputs};
 pub use batch_moments::{BatchMoments, BatchMomentsInputs, BatchMomentsOutputs};
@@ -335,6 +337,7 @@ operators!(
     Accumulate,
     Add,
     AdjustLossScale,
+    AllReduce,
     AssembleBatch,
     AverageWeights,
     BatchMoments,

@@ -12,8 +12,9 @@ fn every_operator_has_samples() {
         .iter()
         .map(|sample| sample.op.name())
         .collect();
-    // Partial results have no shape of their own; `selftest::pairs` runs what reduces them.
-    let reductions = [MergeMoments::NAME, SumSlices::NAME];
+    // Partial results have no shape of their own; `selftest::pairs` runs what reduces them. No device
+    // computes a reduction over replicas.
+    let reductions = [AllReduce::NAME, MergeMoments::NAME, SumSlices::NAME];
     let named = NAMES.iter().copied();
     assert_eq!(
         sampled,

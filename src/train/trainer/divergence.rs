@@ -37,7 +37,7 @@ impl Trainer {
         // All its batches of the epoch so far, as step and micro-batch.
         let mut batches: Vec<(u32, u32)> = (0..self.position.step)
             .flat_map(|step| {
-                let all = self.micro_batches(self.batch_at(step));
+                let all = self.division.micro_batches(self.batch_at(step));
                 let replica = self.replicas.numbers().start + replica;
                 let before = all[..replica].iter().map(Vec::len).sum::<usize>() as u32;
                 let own = before + 1..=before + all[replica].len() as u32;

@@ -1,0 +1,82 @@
+//! Synchronised batch norm: a run pauses at each reduction, which the hosts compute.
+
+use super::super::TrainError;
+use super::super::replica::{Replica, StepContext, Work};
+use super::{Replicas, on_each};
+use crate::engine::Engine;
+
+impl Replicas {
+    /// Runs one micro-batch of each replica with common statistics. `images` are those of the replicas
+    /// of all ranks; replicas without any have no work.
+    pub(super) async fn run_synchronized(
+        &mut self,
+        context: &StepContext<'_>,
+        work: &[Option<&Work>],
+        images: &[usize],
+    ) -> Result<(), TrainError> {
+        // The graphs differ in their batch only.
+        let reductions = self.first().engine.reductions(0).len();
+        for part in 0..=reductions {
+            on_each(&mut self.all, |number, replica| {
+                let Some(work) = work[number] else {
+                    return Ok(());
+                };
+                if part == 0 {
+                    replica.write(context, work);
+                }
+                Ok(replica.engine.run_part(context.graph(work.part), part)?)
+            })?;
+            if part < reductions {
+                self.reduce_statistics(part, images).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reduces statistics over the replicas of all ranks that have images.
+    async fn reduce_statistics(
+        &mut self,
+        number: usize,
+        images: &[usize],
+    ) -> Result<(), TrainError> {
+        let reduction = |engine: &Engine| engine.reductions(0)[number];
+        let words = |engine: &Engine| engine.shape(reduction(engine).own).bytes() as usize / 4;
+        let length = words(&self.first().engine);
+        let own = &images[self.numbers()];
+        let all = self.all.iter().zip(&mut self.statistics_readers);
+        let mut reading: Vec<_> = all
+            .zip(own)
+            .filter(|(_, images)| **images > 0)
+            .map(|((replica, reader), _)| (&replica.engine, reader))
+            .collect();
+        for (engine, reader) in &mut reading {
+            engine.start_reading_statistics(reader, &reduction(engine));
+        }
+        let statistics = &mut self.statistics;
+        statistics.clear();
+        for (engine, reader) in reading {
+            let take = |own: &[f32]| statistics.extend_from_slice(own);
+            engine.finish_reading(reader, take).await?;
+        }
+        if let Some(ranks) = &self.ranks {
+            ranks.agree(&[])?;
+            let mut rest = images;
+            let lengths = ranks.replicas().into_iter().map(|replicas| {
+                let (own, others) = rest.split_at(replicas);
+                rest = others;
+                length * own.iter().filter(|images| **images > 0).count()
+            });
+            ranks.all_gather_numbers(statistics, &lengths.collect::<Vec<_>>());
+        }
+        let with_images = images.iter().copied().filter(|images| *images > 0);
+        let all: Vec<(usize, &[f32])> = with_images.zip(statistics.chunks(length)).collect();
+        for (Replica { engine, .. }, images) in self.all.iter_mut().zip(own) {
+            if *images > 0 {
+                let reduction = reduction(engine);
+                let result = reduction.reduction.combine(&all, *images);
+                engine.write(reduction.all, bytemuck::cast_slice(&result));
+            }
+        }
+        Ok(())
+    }
+}
