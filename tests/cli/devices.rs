@@ -106,12 +106,9 @@ fn flags_for_adapters_need_one() {
     assert!(!Path::new(&run_dir).exists());
 }
 
-/// A run on several devices: its directory records them, and it resumes on them, or says that
-/// others give other results.
-#[test]
-fn a_run_on_several_devices_is_recorded_and_resumed() {
-    let temporary = tempfile::tempdir().unwrap();
-    let data = temporary.path().join("data");
+/// A folder of 13 training and 4 test images of 8x8 in two classes; returns its path.
+fn small_folder(directory: &Path) -> String {
+    let data = directory.join("data");
     for (part, class, count) in [
         ("train", 'a', 7),
         ("train", 'b', 6),
@@ -126,7 +123,15 @@ fn a_run_on_several_devices_is_recorded_and_resumed() {
             image.save(folder.join(format!("{number}.png"))).unwrap();
         }
     }
-    let data = data.display().to_string();
+    data.display().to_string()
+}
+
+/// A run on several devices: its directory records them, and it resumes on them, or says that
+/// others give other results.
+#[test]
+fn a_run_on_several_devices_is_recorded_and_resumed() {
+    let temporary = tempfile::tempdir().unwrap();
+    let data = small_folder(temporary.path());
     let train = |name: &str, more: &str| {
         let run_dir = path(temporary.path(), name);
         let flags =
@@ -289,8 +294,10 @@ fn shares_of_devices_are_given_or_measured() {
 #[test]
 fn statistics_over_all_devices_are_recorded() {
     let temporary = tempfile::tempdir().unwrap();
-    let small =
-        "train --depth 8 --alpha 3 --image-size 16 --dataset shapes --batch-size 40 --no-augment";
+    let data = small_folder(temporary.path());
+    let small = format!(
+        "train --depth 8 --alpha 3 --image-size 8 --batch-size 6 --dataset folder --data {data}"
+    );
     let run = |name: &str| path(temporary.path(), name);
     let train = |arguments: &str, directory: &str| {
         let words = arguments.split(' ').chain(["--run-dir", directory]);
@@ -303,7 +310,7 @@ fn statistics_over_all_devices_are_recorded() {
     let apart = format!("{small} --epochs 1 --devices cpu,cpu");
     train(&apart, &run("apart"));
     let together = train(&format!("{apart} --sync-batch-norm"), &run("together"));
-    let shares = "with 20, 20 images of a batch and the statistics of all of them";
+    let shares = "with 3, 3 images of a batch and the statistics of all of them";
     assert!(together.contains(shares), "{together}");
     let config = std::fs::read_to_string(temporary.path().join("together/config.toml")).unwrap();
     assert!(config.contains("sync_batch_norm = true"), "{config}");
