@@ -10,7 +10,7 @@ mod common;
 use std::path::Path;
 
 use pyr_wgpu::checkpoint::{Checkpoint, StoredTensor, Values, read_npy_file};
-use pyr_wgpu::engine::{Device, Engine, TensorKind, Tensors};
+use pyr_wgpu::engine::{Device, Engine, PartEnd, TensorKind, Tensors};
 use pyr_wgpu::graph::step::Step;
 use pyr_wgpu::graph::{Arena, Passes};
 use pyr_wgpu::kernels::Choices;
@@ -268,23 +268,19 @@ async fn check_replicas(device: &Device, name: &str) {
         engine.write(engine.value(names::STEP), &step.to_words());
         replicas.push((images.len(), engine));
     }
-    for part in 0..=replicas[0].1.reductions(0).len() {
+    for part in 0..replicas[0].1.part_ends(0).len() {
         let mut all = Vec::new();
         for (images, engine) in &mut replicas {
             engine.run_part(0, part).unwrap();
-            if let Some(reduction) = engine.reductions(0).get(part) {
+            if let PartEnd::Reduction(reduction) = &engine.part_ends(0)[part] {
                 let own = engine.read(reduction.own).await.unwrap();
+                let own: Vec<f32> = own.into_iter().map(f32::from_bits).collect();
                 all.push((*images, own));
             }
         }
-        let floats = |(images, own): &'_ (usize, Vec<u32>)| {
-            let own: Vec<f32> = own.iter().map(|word| f32::from_bits(*word)).collect();
-            (*images, own)
-        };
-        let all: Vec<(usize, Vec<f32>)> = all.iter().map(floats).collect();
         let all: Vec<(usize, &[f32])> = all.iter().map(|(n, own)| (*n, &own[..])).collect();
         for (images, engine) in &mut replicas {
-            if let Some(reduction) = engine.reductions(0).get(part).copied() {
+            if let PartEnd::Reduction(reduction) = engine.part_ends(0)[part] {
                 let result = reduction.reduction.combine(&all, *images);
                 let words: Vec<u32> = result.iter().map(|number| number.to_bits()).collect();
                 engine.write(reduction.all, &words);

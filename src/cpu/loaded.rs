@@ -10,6 +10,7 @@ use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Graph, Node, Op, Role, ValueId};
 use crate::memory::{self, OutOfMemory};
 use crate::program::plan::{Interval, Plan, intervals, shared_slots};
+use crate::program::span;
 
 /// Graphs with their memory.
 #[derive(Debug)]
@@ -94,8 +95,8 @@ impl LoadedGraphs {
         &mut self.memory[range.region][range.offset..][..range.words]
     }
 
-    /// Runs a part of the `index`th graph; calls `done` after each node.
-    pub fn run(&mut self, index: usize, part: usize, mut done: impl FnMut() + Send) {
+    /// Runs some parts of the `index`th graph; calls `done` after each node.
+    pub fn run(&mut self, index: usize, parts: Range<usize>, mut done: impl FnMut() + Send) {
         let LoadedGraphs {
             cpu,
             graphs,
@@ -106,12 +107,12 @@ impl LoadedGraphs {
         let placed = &mut graphs[index];
         // Entering the pool once saves a hand-over to it for every parallel loop.
         rayon::scope(|_| {
-            for node in placed.parts[part].clone() {
+            for node in span(&placed.parts[parts.clone()]) {
                 run_node(cpu, placed, node, memory, writes);
                 done();
             }
         });
-        if part + 1 < placed.parts.len() {
+        if parts.end < placed.parts.len() {
             return;
         }
         for range in &placed.clears {

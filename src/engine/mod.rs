@@ -33,6 +33,8 @@ mod tuner;
 mod tuning_cache;
 mod weights;
 
+use std::ops::Range;
+
 pub use device::{Device, DeviceKind, DeviceRequest};
 #[cfg(not(target_arch = "wasm32"))]
 pub use golden::Golden;
@@ -49,8 +51,8 @@ use crate::cpu;
 use crate::gpu::KernelTime;
 use crate::gpu::{GpuError, Readback};
 use crate::graph::lasting::{LastingMemory, MemoryRange};
-use crate::graph::ops::Reduction;
-use crate::graph::{Arena, Graph, GraphError, Op, ValueId, precision};
+use crate::graph::ops::{self, Reduction};
+use crate::graph::{Arena, Graph, GraphError, Node, Op, ValueId, precision};
 use crate::kernels::{self, Choices, LowerError, Lowered};
 use crate::memory::{OutOfMemory, check as check_memory};
 use crate::program::Program;
@@ -100,8 +102,8 @@ pub struct Engine {
     lasting: LastingMemory,
     backend: AnyBackend,
     choices: Choices,
-    /// The reductions of each graph.
-    reductions: Vec<Vec<ReplicaReduction>>,
+    /// What the parts of each graph end with.
+    part_ends: Vec<Vec<PartEnd>>,
 }
 
 /// Handle of a lasting value of an engine's graphs: external, kept or an output.
@@ -110,7 +112,18 @@ pub struct Engine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValueHandle(usize);
 
-/// A reduction over replicas between two parts of a run ([`crate::graph::ops::AllReduce`]).
+/// What the host does after a part of a run ([`Graph::parts`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartEnd {
+    /// It must compute a reduction, before the next part runs.
+    Reduction(ReplicaReduction),
+    /// It may read these numbers of [`Arena::Sums`], which are complete, while the next parts run.
+    Sums(Range<usize>),
+    /// Nothing: the run has ended.
+    Nothing,
+}
+
+/// A reduction over replicas ([`crate::graph::ops::AllReduce`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplicaReduction {
     /// What is reduced.
@@ -146,8 +159,8 @@ impl Engine {
         choices: &Choices,
     ) -> Result<Engine, EngineError> {
         let lasting = LastingMemory::of(&graphs);
-        let reductions = graphs.iter().map(|graph| reductions(graph, &lasting));
-        let reductions = reductions.collect();
+        let part_ends = graphs.iter().map(|graph| part_ends(graph, &lasting));
+        let part_ends = part_ends.collect();
         let mut used = Choices::default();
         let backend = match device {
             Device::Gpu(gpu) => {
@@ -167,7 +180,7 @@ impl Engine {
             lasting,
             backend,
             choices: used,
-            reductions,
+            part_ends,
         })
     }
 
@@ -310,13 +323,13 @@ impl Engine {
         Ok(bytemuck::cast_slice(&read[0]).to_vec())
     }
 
-    /// Prepares reading an arena again and again.
+    /// Prepares reading some numbers of an arena again and again.
     ///
     /// # Errors
-    /// If there is not as much memory for its copy.
-    pub fn arena_reader(&self, arena: Arena) -> Result<Reader, EngineError> {
-        let range = self.lasting.arena(arena);
-        self.reader(range.expect("a graph has the arena"))
+    /// If there is not as much memory for their copy.
+    pub fn arena_reader(&self, arena: Arena, numbers: Range<usize>) -> Result<Reader, EngineError> {
+        let whole = self.lasting.arena(arena);
+        self.reader(part_of(whole.expect("a graph has the arena"), &numbers))
     }
 
     /// Prepares reading the statistics of reductions again and again; `None` if no graph has any.
@@ -324,8 +337,11 @@ impl Engine {
     /// # Errors
     /// As [`Engine::arena_reader`].
     pub fn statistics_reader(&self) -> Result<Option<Reader>, EngineError> {
-        let all = self.reductions.iter().flatten();
-        let ranges = all.map(|reduction| self.range(reduction.own));
+        let all = self.part_ends.iter().flatten();
+        let ranges = all.filter_map(|end| match end {
+            PartEnd::Reduction(reduction) => Some(self.range(reduction.own)),
+            PartEnd::Sums(_) | PartEnd::Nothing => None,
+        });
         let largest = ranges.max_by_key(|range| range.words);
         largest.map(|range| self.reader(range)).transpose()
     }
@@ -371,13 +387,23 @@ impl Engine {
     /// # Panics
     /// If the arena has another length, which is a bug.
     pub fn write_arena(&mut self, arena: Arena, numbers: &[f32]) {
-        let range = self.lasting.arena(arena);
-        let words = range.map_or(0, |range| range.words);
+        let words = self.lasting.arena(arena).map_or(0, |range| range.words);
         assert_eq!(words, numbers.len(), "words of the {}", arena.name());
-        if let Some(range) = range {
-            let words = bytemuck::cast_slice(numbers);
-            delegate!(&mut self.backend, backend => backend.write(range, words));
-        }
+        self.write_arena_part(arena, 0, numbers);
+    }
+
+    /// Writes numbers of an arena from the `first` on.
+    ///
+    /// # Panics
+    /// If the arena does not have as many, which is a bug.
+    pub fn write_arena_part(&mut self, arena: Arena, first: usize, numbers: &[f32]) {
+        let Some(whole) = self.lasting.arena(arena) else {
+            assert!(numbers.is_empty(), "no graph has {}", arena.name());
+            return;
+        };
+        let range = part_of(whole, &(first..first + numbers.len()));
+        let words = bytemuck::cast_slice(numbers);
+        delegate!(&mut self.backend, backend => backend.write(range, words));
     }
 
     /// Fills an arena with zeros, if a graph has it.
@@ -395,16 +421,19 @@ impl Engine {
     /// # Panics
     /// If the graph has reductions over replicas, which is a bug: they lie between its parts.
     pub fn run(&mut self, graph: usize) -> Result<(), EngineError> {
+        let ends = self.part_ends(graph);
+        let is_reduction = |end: &PartEnd| matches!(end, PartEnd::Reduction(_));
         assert!(
-            self.reductions(graph).is_empty(),
+            !ends.iter().any(is_reduction),
             "the caller computes reductions over replicas"
         );
-        self.run_part(graph, 0)
+        let parts = 0..ends.len();
+        delegate!(&mut self.backend, backend => backend.run(graph, parts))
     }
 
-    /// The reductions over replicas of a graph, in order: one after each part but the last one.
-    pub fn reductions(&self, graph: usize) -> &[ReplicaReduction] {
-        &self.reductions[graph]
+    /// What each part of a graph ends with.
+    pub fn part_ends(&self, graph: usize) -> &[PartEnd] {
+        &self.part_ends[graph]
     }
 
     /// Runs a part of a graph, as [`Engine::run`] does. The parts of a run follow one another, with no
@@ -413,7 +442,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::run`].
     pub fn run_part(&mut self, graph: usize, part: usize) -> Result<(), EngineError> {
-        delegate!(&mut self.backend, backend => backend.run(graph, part))
+        delegate!(&mut self.backend, backend => backend.run(graph, part..part + 1))
     }
 
     /// Waits for all runs; in browsers, which cannot block, only checks for errors.
@@ -435,20 +464,51 @@ impl Engine {
     }
 }
 
-/// The reductions over replicas of a graph.
-fn reductions(graph: &Graph, lasting: &LastingMemory) -> Vec<ReplicaReduction> {
-    let nodes = graph.nodes.iter();
-    let handle = |id: &ValueId| {
+/// A range of the numbers of an arena.
+fn part_of(arena: MemoryRange, numbers: &Range<usize>) -> MemoryRange {
+    assert!(numbers.end <= arena.words, "numbers of an arena");
+    MemoryRange {
+        offset: arena.offset + numbers.start,
+        words: numbers.len(),
+        ..arena
+    }
+}
+
+/// What the parts of a graph end with.
+fn part_ends(graph: &Graph, lasting: &LastingMemory) -> Vec<PartEnd> {
+    let value = |id: &ValueId| {
         let found = lasting.find(&graph.value(*id).name);
-        ValueHandle(found.expect("statistics of replicas outlive a run"))
+        found.expect("the host reads values that outlive a run")
     };
-    let reductions = nodes.filter_map(|node| match &node.op {
-        Op::AllReduce(op) => Some(ReplicaReduction {
-            reduction: op.reduction,
-            own: handle(&node.inputs[0]),
-            all: handle(&node.outputs[0]),
-        }),
-        _ => None,
+    let sums = |op: &ops::Accumulate, node: &Node| {
+        let named = op.inputs(&node.inputs);
+        let range = |id: &ValueId| lasting.values[value(id)].range;
+        let first = named.sums.iter().map(|id| range(id).offset).min();
+        let end = named
+            .sums
+            .iter()
+            .map(|id| range(id).offset + range(id).words);
+        first.unwrap_or(0)..end.max().unwrap_or(0)
+    };
+    let parts = graph.parts().into_iter();
+    let ends = parts.map(|part| {
+        if let Some(Node {
+            op: Op::AllReduce(op),
+            inputs,
+            outputs,
+        }) = graph.nodes.get(part.end)
+        {
+            return PartEnd::Reduction(ReplicaReduction {
+                reduction: op.reduction,
+                own: ValueHandle(value(&inputs[0])),
+                all: ValueHandle(value(&outputs[0])),
+            });
+        }
+        let last = graph.nodes[part].last();
+        match last.map(|node| (&node.op, node)) {
+            Some((Op::Accumulate(op), node)) => PartEnd::Sums(sums(op, node)),
+            _ => PartEnd::Nothing,
+        }
     });
-    reductions.collect()
+    ends.collect()
 }

@@ -325,7 +325,7 @@ impl Gpu {
 
     /// Blocks until a submission (all, if `None`) is done.
     #[cfg(not(target_arch = "wasm32"))]
-    fn wait(&self, submission: Option<wgpu::SubmissionIndex>) {
+    pub(super) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) {
         if let Err(error) = wait(&self.device, submission, &self.lost) {
             let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
             failure.get_or_insert(GpuError::Rejected(error.to_string()));
@@ -334,7 +334,7 @@ impl Gpu {
 
     /// Returns at once: browsers cannot block.
     #[cfg(target_arch = "wasm32")]
-    fn wait(&self, _: Option<wgpu::SubmissionIndex>) {}
+    pub(super) fn wait(&self, _: Option<wgpu::SubmissionIndex>) {}
 
     /// Allocates a buffer that holds `name`.
     ///

@@ -10,7 +10,7 @@ use super::compiled::Compiled;
 use super::readback::Readback;
 use super::{Gpu, GpuError, pace};
 use crate::program::plan::{self, Plan};
-use crate::program::{Kernel, Lifetime, OFFSET_ALIGNMENT, Program};
+use crate::program::{Kernel, Lifetime, OFFSET_ALIGNMENT, Program, span};
 
 /// A set of programs on a device.
 pub struct LoadedPrograms {
@@ -192,16 +192,20 @@ impl LoadedPrograms {
     /// # Errors
     /// Any error that the device has reported so far.
     pub fn run(&self, gpu: &Gpu, program: usize) -> Result<(), GpuError> {
-        let mut parts = 0..self.programs[program].parts.len();
-        parts.try_for_each(|part| self.run_part(gpu, program, part))
+        self.run_parts(gpu, program, 0..self.programs[program].parts.len())
     }
 
-    /// Submits a part of a program ([`Program::parts`]).
+    /// Submits some parts of a program ([`Program::parts`]).
     ///
     /// # Errors
     /// As [`LoadedPrograms::run`].
-    pub fn run_part(&self, gpu: &Gpu, program: usize, part: usize) -> Result<(), GpuError> {
-        let range = self.programs[program].parts[part].clone();
+    pub fn run_parts(
+        &self,
+        gpu: &Gpu,
+        program: usize,
+        parts: Range<usize>,
+    ) -> Result<(), GpuError> {
+        let range = span(&self.programs[program].parts[parts]);
         for (commands, work) in self.record(gpu, program, range, 1) {
             gpu.submit(commands, work)?;
         }

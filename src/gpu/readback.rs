@@ -7,7 +7,13 @@ use super::{Gpu, GpuError};
 pub struct Readback {
     staging: wgpu::Buffer,
     /// While a copy is on its way.
-    mapped: Option<Arrival<Result<(), wgpu::BufferAsyncError>>>,
+    copy: Option<Copy>,
+}
+
+/// A copy on its way.
+struct Copy {
+    submission: wgpu::SubmissionIndex,
+    mapped: Arrival<Result<(), wgpu::BufferAsyncError>>,
 }
 
 impl Gpu {
@@ -19,7 +25,7 @@ impl Gpu {
         let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
         Ok(Readback {
             staging: self.buffer("the copy of results for the host", bytes, usage)?,
-            mapped: None,
+            copy: None,
         })
     }
 
@@ -51,7 +57,7 @@ impl Readback {
     /// Starts copying ranges (buffer, offset, length in bytes) after everything submitted so far. A
     /// copy that is still on its way is dropped.
     pub(super) fn start(&mut self, gpu: &Gpu, parts: &[(&wgpu::Buffer, u64, u64)]) {
-        if self.mapped.take().is_some() {
+        if self.copy.take().is_some() {
             self.staging.unmap();
         }
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
@@ -60,12 +66,12 @@ impl Readback {
             encoder.copy_buffer_to_buffer(buffer, *offset, &self.staging, at, *bytes);
             at += bytes;
         }
-        gpu.queue.submit([encoder.finish()]);
+        let submission = gpu.queue.submit([encoder.finish()]);
         let mapped = Arrival::default();
         let signal = mapped.clone();
         let arrive = move |result| signal.arrive(result);
         self.staging.map_async(wgpu::MapMode::Read, .., arrive);
-        self.mapped = Some(mapped);
+        self.copy = Some(Copy { submission, mapped });
     }
 
     /// Waits for the copy that was started, and calls a function with its bytes.
@@ -80,9 +86,10 @@ impl Readback {
         gpu: &Gpu,
         take: impl FnOnce(&[u8]),
     ) -> Result<(), GpuError> {
-        let mapped = self.mapped.take().expect("a copy was started");
-        // A failed device may never call back.
-        gpu.finish()?;
+        let Copy { submission, mapped } = self.copy.take().expect("a copy was started");
+        // A failed device may never call back. Later submissions need not be done.
+        gpu.wait(Some(submission));
+        gpu.check()?;
         let mapped = mapped.arrived().await;
         gpu.check()?;
         mapped.map_err(|e| GpuError::Lost(e.to_string()))?;

@@ -304,16 +304,19 @@ impl Graph {
         assert_eq!(missing, None, "no node computes this value");
     }
 
-    /// The nodes of each part of a run, between which the host computes [`ops::AllReduce`]. Most graphs
-    /// have one part.
+    /// The nodes of each part of a run. A part ends before [`ops::AllReduce`], which the host computes,
+    /// and after [`ops::Accumulate`], whose sums the host may then read. Most graphs have one part.
     pub fn parts(&self) -> Vec<Range<usize>> {
         let mut parts = Vec::new();
         let mut start = 0;
         for (number, node) in self.nodes.iter().enumerate() {
-            if matches!(node.op, Op::AllReduce(_)) {
-                parts.push(start..number);
-                start = number + 1;
+            let next = number + 1;
+            match node.op {
+                Op::AllReduce(_) => parts.push(start..number),
+                Op::Accumulate(_) if next < self.nodes.len() => parts.push(start..next),
+                _ => continue,
             }
+            start = next;
         }
         parts.push(start..self.nodes.len());
         parts

@@ -22,7 +22,13 @@ pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowere
         lowering.number = number;
         sum_slices::launch_deferred(&mut lowering, Some(node));
         match &node.op {
-            Op::Accumulate(op) => accumulate::lower(&mut lowering, op, node),
+            Op::Accumulate(op) => {
+                accumulate::lower(&mut lowering, op, node)?;
+                if number + 1 < graph.nodes.len() {
+                    lowering.end_part();
+                }
+                Ok(())
+            }
             Op::Add(op) => add::lower(&mut lowering, op, node),
             Op::AdjustLossScale(op) => adjust_loss_scale::lower(&mut lowering, op, node),
             Op::AllReduce(_) => {

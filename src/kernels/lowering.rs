@@ -183,7 +183,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Ends a part of the program ([`Program::parts`]).
+    /// Ends a part of the program, as of the graph ([`Graph::parts`]).
     pub(super) fn end_part(&mut self) {
         self.program.pauses.push(self.program.dispatches.len());
     }

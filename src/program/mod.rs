@@ -16,6 +16,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::shape::DType;
 
+/// From the start of the first range to the end of the last.
+///
+/// # Panics
+/// If there is none.
+pub fn span(ranges: &[Range<usize>]) -> Range<usize> {
+    let (first, last) = (&ranges[0], &ranges[ranges.len() - 1]);
+    first.start..last.end
+}
+
 /// Index of a buffer in its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub usize);

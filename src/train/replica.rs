@@ -1,5 +1,7 @@
 //! A replica of the network on a device: all that a training step writes, runs and reads there.
 
+use std::ops::Range;
+
 use super::TrainError;
 use super::augmentation::AugmentationValues;
 use super::evaluate::{EvaluationPass, EvaluationValues};
@@ -7,7 +9,8 @@ use super::input_pipeline::{BatchValues, InputPipeline};
 use super::recipe::Recipe;
 use super::shares::MicroBatch;
 use crate::data::{Batch, EpochKey};
-use crate::engine::{Engine, ValueHandle};
+use crate::engine::{Engine, PartEnd, Reader, ValueHandle};
+use crate::graph::Arena;
 use crate::model::names;
 
 /// A network on a device.
@@ -17,6 +20,15 @@ pub(super) struct Replica {
     pub(super) evaluation: EvaluationValues,
     /// Of the test images that are its share, while an evaluation is in progress.
     pub(super) pass: Option<EvaluationPass>,
+    /// With several replicas, what reads its sums of gradients, in the order in which they are complete.
+    pub(super) sums: Vec<SumsReader>,
+}
+
+/// Reads some of the sums of gradients.
+pub(super) struct SumsReader {
+    /// Which numbers of their arena.
+    pub(super) range: Range<usize>,
+    pub(super) reader: Reader,
 }
 
 /// The values that a step writes and reads.
@@ -74,16 +86,71 @@ impl Replica {
             engine,
             values,
             pass: None,
+            sums: Vec::new(),
         }
     }
 
-    /// Submits a micro-batch, or batch.
+    /// Prepares reading the sums of gradients of the training graphs.
+    ///
+    /// # Errors
+    /// If there is not as much memory for their copy.
+    pub(super) fn prepare_sums(&mut self) -> Result<(), TrainError> {
+        for end in self.engine.part_ends(0) {
+            if let PartEnd::Sums(range) = end {
+                self.sums.push(SumsReader {
+                    range: range.clone(),
+                    reader: self.engine.arena_reader(Arena::Sums, range.clone())?,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits a micro-batch, or batch. After the step's last one the sums of gradients are complete.
     ///
     /// # Errors
     /// If the device fails.
-    pub(super) fn run(&mut self, context: &StepContext<'_>, work: &Work) -> Result<(), TrainError> {
+    pub(super) fn run(
+        &mut self,
+        context: &StepContext<'_>,
+        work: &Work,
+        is_last: bool,
+    ) -> Result<(), TrainError> {
         self.write(context, work);
-        Ok(self.engine.run(context.graph(work.part))?)
+        let graph = context.graph(work.part);
+        if !is_last || self.sums.is_empty() {
+            return Ok(self.engine.run(graph)?);
+        }
+        let mut parts = 0..self.engine.part_ends(graph).len();
+        parts.try_for_each(|part| self.run_part(graph, part, is_last))
+    }
+
+    /// Submits a part of a micro-batch. The sums of gradients that it completes in the step's last one
+    /// leave the device while the following parts run.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(super) fn run_part(
+        &mut self,
+        graph: usize,
+        part: usize,
+        is_last: bool,
+    ) -> Result<(), TrainError> {
+        let Replica { engine, sums, .. } = self;
+        engine.run_part(graph, part)?;
+        if let (PartEnd::Sums(complete), true) = (&engine.part_ends(graph)[part], is_last) {
+            let mut sums = sums.iter_mut();
+            let complete = sums.find(|sums| sums.range == *complete);
+            engine.start_reading(&mut complete.expect("all graphs have these").reader);
+        }
+        Ok(())
+    }
+
+    /// Starts reading the sums of gradients in a step without images for this replica.
+    pub(super) fn read_sums(&mut self) {
+        for SumsReader { reader, .. } in &mut self.sums {
+            self.engine.start_reading(reader);
+        }
     }
 
     /// Writes what the graph of a micro-batch reads.

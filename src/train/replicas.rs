@@ -4,6 +4,7 @@
 //! several [`Ranks`] number their replicas one after another. A batch is divided into shares, one for
 //! each replica; every replica adds up the gradients of its share, the hosts add the sums in the order
 //! of the replicas, first their own and then those of the ranks, and every replica applies the result.
+//! Sums that are complete leave a device while its backward pass computes the others.
 //! So all replicas keep the same weights and optimiser state. Where devices differ, their updates may
 //! round differently, and the first replica's parameters replace those of the others.
 //!
@@ -29,9 +30,7 @@ use crate::ranks::{self, Ranks, WORDS};
 /// The replicas of a trainer, of which there is at least one.
 pub(super) struct Replicas {
     all: Vec<Replica>,
-    /// With several replicas, what reads their sums of gradients.
-    readers: Vec<Reader>,
-    /// The sums of gradients of all replicas.
+    /// Some of the sums of gradients of all replicas.
     sums: Vec<f32>,
     /// With synchronised batch norm, what reads the replicas' statistics.
     statistics_readers: Vec<Reader>,
@@ -53,7 +52,10 @@ pub(super) struct Replicas {
 impl Replicas {
     /// # Errors
     /// If another rank has failed, or there is not as much memory of the host.
-    pub(super) fn new(all: Vec<Replica>, ranks: Option<&Ranks>) -> Result<Replicas, TrainError> {
+    pub(super) fn new(
+        mut all: Vec<Replica>,
+        ranks: Option<&Ranks>,
+    ) -> Result<Replicas, TrainError> {
         let kind = |replica: &Replica| {
             let engine = &replica.engine;
             let choices = serde_json::to_string(engine.choices());
@@ -71,17 +73,15 @@ impl Replicas {
             placement = ranks.placement();
         }
         let (own, total) = placement;
-        let mut readers = Vec::new();
         let mut statistics_readers = Vec::new();
         if total > 1 {
-            for Replica { engine, .. } in &all {
-                readers.push(engine.arena_reader(Arena::Sums)?);
-                statistics_readers.extend(engine.statistics_reader()?);
+            for replica in &mut all {
+                replica.prepare_sums()?;
+                statistics_readers.extend(replica.engine.statistics_reader()?);
             }
         }
         Ok(Replicas {
             all,
-            readers,
             sums: Vec::new(),
             statistics_readers,
             statistics: Vec::new(),
@@ -155,8 +155,11 @@ impl Replicas {
         };
         let is_synchronized = !self.statistics_readers.is_empty();
         if let ([only], false) = (&mut self.all[..], is_synchronized) {
-            for part in &own[0] {
-                only.run(context, &work_of(part)?)?;
+            if own[0].is_empty() {
+                only.read_sums();
+            }
+            for (index, part) in own[0].iter().enumerate() {
+                only.run(context, &work_of(part)?, index + 1 == own[0].len())?;
             }
             return Ok(());
         }
@@ -164,10 +167,16 @@ impl Replicas {
         for parts in own {
             work.push(parts.iter().map(&mut work_of).collect::<Result<_, _>>()?);
         }
+        let without = self.all.iter_mut().zip(&work);
+        for (replica, _) in without.filter(|(_, work)| work.is_empty()) {
+            replica.read_sums();
+        }
         if is_synchronized {
             let rounds = divided.iter().map(Vec::len).max().unwrap_or(0);
             for round in 0..rounds {
-                let work: Vec<Option<&Work>> = work.iter().map(|work| work.get(round)).collect();
+                let all = work.iter();
+                let work = all.map(|work| Some((work.get(round)?, round + 1 == work.len())));
+                let work: Vec<Option<(&Work, bool)>> = work.collect();
                 let images =
                     |parts: &Vec<MicroBatch>| parts.get(round).map_or(0, |part| part.images);
                 let images: Vec<usize> = divided.iter().map(images).collect();
@@ -176,8 +185,9 @@ impl Replicas {
             return Ok(());
         }
         on_each(&mut self.all, |number, replica| {
-            let mut work = work[number].iter();
-            work.try_for_each(|work| replica.run(context, work))
+            let all = &work[number];
+            let mut work = all.iter().enumerate();
+            work.try_for_each(|(index, work)| replica.run(context, work, index + 1 == all.len()))
         })
     }
 
@@ -192,9 +202,8 @@ impl Replicas {
         &mut self,
         epoch: &mut [u32; METRIC_WORDS],
     ) -> Result<Option<(usize, Metrics)>, TrainError> {
-        // Copies of all devices are on their way while the host reads and adds one after another.
-        for (replica, reader) in self.all.iter().zip(&mut self.readers) {
-            replica.engine.start_reading(reader);
+        for bucket in 0..self.first().sums.len() {
+            self.all_reduce_sums(bucket).await?;
         }
         let mut counts = Vec::new();
         for (number, Replica { engine, values, .. }) in self.all.iter_mut().enumerate() {
@@ -205,18 +214,6 @@ impl Replicas {
             engine.clear(values.metrics);
             counts.push(metrics);
         }
-        let all = self.all.iter().zip(&mut self.readers).enumerate();
-        for (number, (replica, reader)) in all {
-            let sums = &mut self.sums;
-            let take = |own: &[f32]| match number {
-                0 => {
-                    sums.clear();
-                    sums.extend_from_slice(own);
-                }
-                _ => ranks::add(sums, own),
-            };
-            replica.engine.finish_reading(reader, take).await?;
-        }
         let step = self.agree_on(counts)?;
         let sum = add(Metrics::from_words(epoch), step);
         // As on one device, the sum of an epoch may overflow.
@@ -224,13 +221,34 @@ impl Replicas {
             return Ok(Some((0, sum)));
         }
         *epoch = sum.to_words();
-        if let Some(ranks) = &self.ranks {
-            ranks.all_reduce(&mut self.sums);
-        }
-        for replica in &mut self.all {
-            replica.engine.write_arena(Arena::Sums, &self.sums);
-        }
         Ok(None)
+    }
+
+    /// Adds some of the sums of gradients over all replicas and ranks, as soon as they have left the
+    /// devices, which may still compute others.
+    async fn all_reduce_sums(&mut self, bucket: usize) -> Result<(), TrainError> {
+        let total = &mut self.sums;
+        for (number, Replica { engine, sums, .. }) in self.all.iter_mut().enumerate() {
+            let take = |own: &[f32]| match number {
+                0 => {
+                    total.clear();
+                    total.extend_from_slice(own);
+                }
+                _ => ranks::add(total, own),
+            };
+            engine
+                .finish_reading(&mut sums[bucket].reader, take)
+                .await?;
+        }
+        if let Some(ranks) = &self.ranks {
+            ranks.agree(&[])?;
+            ranks.all_reduce(total);
+        }
+        for Replica { engine, sums, .. } in &mut self.all {
+            let first = sums[bucket].range.start;
+            engine.write_arena_part(Arena::Sums, first, total);
+        }
+        Ok(())
     }
 
     /// An agreement of all ranks on the counts of their replicas, and on whether to stop; returns the

@@ -7,6 +7,10 @@
 //! Activations become f16 last, when all operators on them exist.
 //! With half-precision activations the loss is scaled, so that small gradients do not underflow.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::ops::Range;
+
 use crate::graph::{
     Arena, Graph, GraphError, Passes, Precision, ValueId, activation_checkpointing, autodiff, ops,
     precision, rewrite, sync_batch_norm,
@@ -40,7 +44,13 @@ pub struct StepOptions {
     /// With statistics of batch norm over all replicas, the images of all of them, of which the graph
     /// has a part.
     pub synchronized: Option<usize>,
+    /// With sums of gradients that leave the device during the backward pass, the least number of bytes
+    /// that leave at a time.
+    pub bucket: Option<u64>,
 }
+
+/// The most buckets into which gradients are divided: each costs a submission.
+const BUCKETS: u64 = 8;
 
 impl Mode {
     /// Tensors that the graph keeps besides weights, in the same order for all graphs of a network.
@@ -142,7 +152,7 @@ pub fn step_graph_with(
     match mode {
         Mode::Evaluate | Mode::Gradients => {}
         Mode::Train => options.append_update(&mut graph, Arena::Gradients, loss_scale)?,
-        Mode::MicroBatch => accumulate(&mut graph)?,
+        Mode::MicroBatch => accumulate(&mut graph, options.bucket)?,
     }
 
     if passes.fuse {
@@ -221,13 +231,43 @@ fn backward(
     Ok(())
 }
 
-/// Appends the addition of the gradients to their sums.
-fn accumulate(graph: &mut Graph) -> Result<(), GraphError> {
-    let operands = ops::AccumulateInputs {
-        sums: graph.arena(Arena::Sums),
-        gradients: graph.arena(Arena::Gradients),
+/// Adds the addition of the gradients to their sums: at the end, or in buckets of at least so many
+/// bytes, each as soon as its gradients are computed. The backward pass computes the last ones first.
+fn accumulate(graph: &mut Graph, bucket: Option<u64>) -> Result<(), GraphError> {
+    let sums = graph.arena(Arena::Sums);
+    let gradients = graph.arena(Arena::Gradients);
+    let bytes = gradients.iter().map(|id| graph.shape(*id).bytes());
+    let bytes: Vec<u64> = bytes.collect();
+    let least = bucket.map(|least| least.max(bytes.iter().sum::<u64>().div_ceil(BUCKETS)));
+    let mut buckets: Vec<Range<usize>> = Vec::new();
+    let (mut end, mut held) = (gradients.len(), 0);
+    for start in (0..end).rev() {
+        held += bytes[start];
+        if start == 0 || least.is_some_and(|least| held >= least) {
+            buckets.push(start..end);
+            (end, held) = (start, 0);
+        }
+    }
+    let mut computed: HashMap<ValueId, usize> = HashMap::new();
+    for (number, node) in graph.nodes.iter().enumerate() {
+        computed.extend(node.outputs.iter().map(|id| (*id, number)));
+    }
+    let last = |bucket: &Range<usize>| {
+        let own = gradients[bucket.clone()].iter();
+        own.map(|id| computed[id]).max()
     };
-    graph.push(ops::Accumulate, &operands.list(), "sums")?;
+    // Nodes that are inserted later in the graph first do not move the places of the others.
+    buckets.sort_by_key(|bucket| Reverse(last(bucket)));
+    for bucket in buckets {
+        let operands = ops::AccumulateInputs {
+            sums: sums[bucket.clone()].to_vec(),
+            gradients: gradients[bucket.clone()].to_vec(),
+        };
+        graph.push(ops::Accumulate, &operands.list(), "sums")?;
+        let node = graph.nodes.pop().expect("pushed above");
+        let place = last(&bucket).map_or(0, |last| last + 1);
+        graph.nodes.insert(place, node);
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Graphs on the CPU: a run ends before the call returns.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Backend, EngineError};
@@ -55,8 +56,8 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn run(&mut self, graph: usize, part: usize) -> Result<(), EngineError> {
-        self.0.run(graph, part, || ());
+    fn run(&mut self, graph: usize, parts: Range<usize>) -> Result<(), EngineError> {
+        self.0.run(graph, parts, || ());
         Ok(())
     }
 
@@ -72,7 +73,7 @@ impl Backend for CpuBackend {
         let mut times = Vec::new();
         let first = std::time::Instant::now();
         let mut last = first;
-        self.0.run(graph, 0, || {
+        self.0.run(graph, 0..1, || {
             let now = std::time::Instant::now();
             times.push(crate::gpu::KernelTime {
                 dispatch: times.len(),

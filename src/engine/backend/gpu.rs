@@ -1,5 +1,6 @@
 //! Graphs on an adapter, lowered to programs and loaded.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Backend, EngineError};
@@ -134,8 +135,8 @@ impl Backend for GpuBackend {
             .await?)
     }
 
-    fn run(&mut self, graph: usize, part: usize) -> Result<(), EngineError> {
-        Ok(self.loaded.run_part(&self.gpu, graph, part)?)
+    fn run(&mut self, graph: usize, parts: Range<usize>) -> Result<(), EngineError> {
+        Ok(self.loaded.run_parts(&self.gpu, graph, parts)?)
     }
 
     fn finish(&self) -> Result<(), EngineError> {

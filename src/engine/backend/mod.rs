@@ -7,6 +7,8 @@ mod cpu;
 mod gpu;
 mod reference;
 
+use std::ops::Range;
+
 pub(super) use cpu::CpuBackend;
 pub(super) use gpu::GpuBackend;
 pub(super) use reference::{ReferenceBackend, needed as needed_by_reference};
@@ -59,12 +61,12 @@ pub(super) trait Backend {
         take: impl FnOnce(&[u32]),
     ) -> Result<(), EngineError>;
 
-    /// Runs a part of a graph ([`crate::graph::Graph::parts`]), or submits it. The parts of a run follow
-    /// one another, with no other run in between.
+    /// Runs some parts of a graph ([`crate::graph::Graph::parts`]), or submits them. The parts of a run
+    /// follow one another, with no other run in between.
     ///
     /// # Errors
     /// Any error that the device has reported so far.
-    fn run(&mut self, graph: usize, part: usize) -> Result<(), EngineError>;
+    fn run(&mut self, graph: usize, parts: Range<usize>) -> Result<(), EngineError>;
 
     /// Waits for all runs; in browsers, only checks for errors.
     ///

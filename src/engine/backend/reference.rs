@@ -4,6 +4,7 @@
 //! a part of it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::{Backend, EngineError};
 use crate::cpu::temporary_bytes;
@@ -11,6 +12,7 @@ use crate::gpu::Readback;
 use crate::graph::lasting::{LastingMemory, MemoryRange};
 use crate::graph::{Graph, Tensor, ValueId, interp};
 use crate::memory::{self, OutOfMemory};
+use crate::program::span;
 
 /// Graphs with the memory of their lasting values.
 pub(in crate::engine) struct ReferenceBackend {
@@ -95,7 +97,7 @@ impl Backend for ReferenceBackend {
         Ok(())
     }
 
-    fn run(&mut self, graph: usize, part: usize) -> Result<(), EngineError> {
+    fn run(&mut self, graph: usize, parts: Range<usize>) -> Result<(), EngineError> {
         let (graph, ranges) = (&self.graphs[graph], &self.ranges[graph]);
         let lasting = || {
             let values = graph.values.iter().zip(ranges);
@@ -107,7 +109,7 @@ impl Backend for ReferenceBackend {
                 (value.name.clone(), tensor)
             })
             .collect();
-        let nodes = graph.parts().swap_remove(part);
+        let nodes = span(&graph.parts()[parts]);
         interp::run_nodes(graph, nodes, &mut store, &mut self.temporaries)?;
         for (value, range) in lasting() {
             let image = store[&value.name].to_words();

@@ -3,45 +3,45 @@
 use super::super::TrainError;
 use super::super::replica::{Replica, StepContext, Work};
 use super::{Replicas, on_each};
-use crate::engine::Engine;
+use crate::engine::{Engine, PartEnd};
 
 impl Replicas {
-    /// Runs one micro-batch of each replica with common statistics. `images` are those of the replicas
-    /// of all ranks; replicas without any have no work.
+    /// Runs one micro-batch of each replica with common statistics; each is with whether it is the
+    /// replica's last one of the step. `images` are those of the replicas of all ranks; replicas without
+    /// any have no work.
     pub(super) async fn run_synchronized(
         &mut self,
         context: &StepContext<'_>,
-        work: &[Option<&Work>],
+        work: &[Option<(&Work, bool)>],
         images: &[usize],
     ) -> Result<(), TrainError> {
         // The graphs differ in their batch only.
-        let reductions = self.first().engine.reductions(0).len();
-        for part in 0..=reductions {
+        let ends = self.first().engine.part_ends(0).to_vec();
+        for (part, end) in ends.into_iter().enumerate() {
             on_each(&mut self.all, |number, replica| {
-                let Some(work) = work[number] else {
+                let Some((work, is_last)) = work[number] else {
                     return Ok(());
                 };
                 if part == 0 {
                     replica.write(context, work);
                 }
-                Ok(replica.engine.run_part(context.graph(work.part), part)?)
+                replica.run_part(context.graph(work.part), part, is_last)
             })?;
-            if part < reductions {
+            if let PartEnd::Reduction(_) = end {
                 self.reduce_statistics(part, images).await?;
             }
         }
         Ok(())
     }
 
-    /// Reduces statistics over the replicas of all ranks that have images.
-    async fn reduce_statistics(
-        &mut self,
-        number: usize,
-        images: &[usize],
-    ) -> Result<(), TrainError> {
-        let reduction = |engine: &Engine| engine.reductions(0)[number];
-        let words = |engine: &Engine| engine.shape(reduction(engine).own).bytes() as usize / 4;
-        let length = words(&self.first().engine);
+    /// Reduces the statistics with which a part ends, over the replicas of all ranks that have images.
+    async fn reduce_statistics(&mut self, part: usize, images: &[usize]) -> Result<(), TrainError> {
+        let reduction = |engine: &Engine| match engine.part_ends(0)[part] {
+            PartEnd::Reduction(reduction) => reduction,
+            PartEnd::Sums(_) | PartEnd::Nothing => unreachable!("it is the same for all replicas"),
+        };
+        let engine = &self.first().engine;
+        let length = engine.shape(reduction(engine).own).bytes() as usize / 4;
         let own = &images[self.numbers()];
         let all = self.all.iter().zip(&mut self.statistics_readers);
         let mut reading: Vec<_> = all
