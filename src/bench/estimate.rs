@@ -49,6 +49,15 @@ pub struct KernelEstimate {
 }
 
 impl Estimate {
+    /// Milliseconds until each part of a program ends, if the four bounds of a dispatch overlap.
+    pub fn part_ends_ms(program: &Program, limits: &Limits) -> Vec<f64> {
+        let work = Work::of_program(program);
+        let least: Vec<f64> = work.tasks.iter().map(|task| limits.least(task).0).collect();
+        let ends = program.parts().into_iter().map(|part| part.end);
+        ends.map(|end| 1e3 * least[..end].iter().sum::<f64>())
+            .collect()
+    }
+
     /// Estimates a program.
     ///
     /// ```

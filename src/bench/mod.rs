@@ -29,7 +29,7 @@ use serde::Serialize;
 pub use estimate::Estimate;
 pub use kernel_table::{KernelRow, by_shader};
 pub use limits::{Bandwidth, Bound, Limits};
-pub use scaling::{Costs, Scaled, Topology};
+pub use scaling::{Bucket, Costs, Exchange, Scaled, Topology};
 pub use trace::{Span, trace_events};
 
 use crate::engine::{Device, Engine, EngineError, TensorKind};

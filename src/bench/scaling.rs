@@ -1,12 +1,15 @@
 //! A model of training on several devices and machines: what a step exchanges, and how long that
 //! takes. Nothing is measured but what the caller passes.
 //!
-//! A step computes on every device, then its gradients are exchanged, then it updates. On one machine
-//! ([`crate::train::Trainer`] with several devices) the gradients of all devices are copied to the host
-//! at once, each over lanes of its own; the host adds them, and writes the sum to each. Between ranks ([`crate::ranks`]) every rank sends
-//! each other one a part, adds its own part, and sends that to all: 2 (n - 1) / n of the gradients in
-//! each direction, as in a ring, in two rounds of messages after one of agreement.
-//! The exchange begins when the backward pass has ended, so that times add up.
+//! A step computes on every device and exchanges its gradients, then it updates. Gradients leave in
+//! buckets as soon as the backward pass has computed them ([`crate::train::Trainer`] with several
+//! devices). On one machine a bucket is copied to the host from all devices at once, each over lanes of
+//! its own; the host adds the copies, and writes the sum to each. Between ranks ([`crate::ranks`]) every
+//! rank sends each other one a part, adds its own part, and sends that to all: 2 (n - 1) / n of the
+//! gradients in each direction, as in a ring, in two rounds of messages after one of agreement. One
+//! more agreement ends the step.
+//! A bucket is copied while the host works on the one before, and both while devices compute; what
+//! takes longer than the computation is visible.
 
 use serde::Serialize;
 
@@ -33,40 +36,110 @@ pub enum Topology {
     Machines,
 }
 
+/// Gradients that leave a device together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Bucket {
+    /// Milliseconds from the start of the computation until they are complete.
+    pub ready_ms: f64,
+    /// Their size in bytes.
+    pub bytes: u64,
+}
+
+/// Times of an exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Exchange {
+    /// Milliseconds of all copies, additions and messages, one after another.
+    pub total_ms: f64,
+    /// Milliseconds from the end of the computation to the end of the exchange.
+    pub visible_ms: f64,
+}
+
 impl Topology {
-    /// Milliseconds in which `count` devices exchange gradients of so many bytes.
+    /// Both.
+    pub const ALL: [Topology; 2] = [Topology::Machine, Topology::Machines];
+
+    /// The numbers of devices for which the model is printed.
+    pub fn counts(self) -> &'static [usize] {
+        match self {
+            Topology::Machine => &[2, 4, 8],
+            Topology::Machines => &[2, 4, 8, 16, 32, 64],
+        }
+    }
+
+    /// The number of ranks of so many devices.
+    pub fn ranks(self, count: usize) -> usize {
+        match self {
+            Topology::Machine => 1,
+            Topology::Machines => count,
+        }
+    }
+
+    /// The exchange of `count` devices that compute for `end_ms`.
     ///
     /// ```
-    /// use pyr_wgpu::bench::{Costs, Topology};
+    /// use pyr_wgpu::bench::{Bucket, Costs, Topology};
     ///
     /// let costs = Costs { bus_gb_s: 20.0, add_gb_s: 10.0, network_gb_s: 1.0, message_us: 80.0 };
+    /// let end_ms = 50.0;
     /// // Twenty megabytes over the bus take a millisecond, over the network twenty.
-    /// assert_eq!(Topology::Machine.exchange_ms(1, 20_000_000, &costs), 0.0);
+    /// let whole = [Bucket { ready_ms: end_ms, bytes: 20_000_000 }];
+    /// assert_eq!(Topology::Machine.exchange(1, &whole, end_ms, &costs).total_ms, 0.0);
     /// // The host adds two gradients and writes two sums.
-    /// assert_eq!(Topology::Machine.exchange_ms(2, 20_000_000, &costs), 2.0 * 1.0 + 4.0 * 2.0);
+    /// let exchange = Topology::Machine.exchange(2, &whole, end_ms, &costs);
+    /// assert_eq!(exchange.total_ms, 2.0 * 1.0 + 4.0 * 2.0);
+    /// assert_eq!(exchange.visible_ms, exchange.total_ms);
     /// // Each machine moves the gradients once in each direction and adds half of the other's.
-    /// let machines = Topology::Machines.exchange_ms(2, 20_000_000, &costs);
-    /// assert!((machines - (2.0 * 1.0 + 2.0 * 2.0 + 20.0 + 1.0 + 3.0 * 0.08)).abs() < 1e-9);
+    /// let machines = Topology::Machines.exchange(2, &whole, end_ms, &costs);
+    /// let expected = 2.0 * 1.0 + 2.0 * 2.0 + 20.0 + 1.0 + 4.0 * 0.08;
+    /// assert!((machines.visible_ms - expected).abs() < 1e-9);
+    /// // Half of them are complete earlier: what the other half takes is visible.
+    /// let halves = [40.0, end_ms].map(|ready_ms| Bucket { ready_ms, bytes: 10_000_000 });
+    /// let exchange = Topology::Machine.exchange(2, &halves, end_ms, &costs);
+    /// assert_eq!(exchange.total_ms, 10.0);
+    /// assert_eq!(exchange.visible_ms, 5.0);
     /// ```
-    pub fn exchange_ms(self, count: usize, bytes: u64, costs: &Costs) -> f64 {
+    pub fn exchange(
+        self,
+        count: usize,
+        buckets: &[Bucket],
+        end_ms: f64,
+        costs: &Costs,
+    ) -> Exchange {
+        let mut exchange = Exchange::default();
         if count < 2 {
-            return 0.0;
+            return exchange;
         }
-        let ms = |gb_s: f64| bytes as f64 / (1e6 * gb_s);
         let n = count as f64;
-        let copies = 2.0 * ms(costs.bus_gb_s);
-        // Adding a gradient, and writing the sum.
-        let host = 2.0 * ms(costs.add_gb_s);
-        match self {
-            Topology::Machine => copies + n * host,
-            Topology::Machines => {
-                let share = (n - 1.0) / n;
-                let moved = share * (2.0 * ms(costs.network_gb_s) + ms(costs.add_gb_s));
-                // One for each other rank, one after another.
-                let messages = 3.0 * (n - 1.0) * costs.message_us / 1e3;
-                copies + host + moved + messages
+        // One message for each other rank, one after another.
+        let round = match self {
+            Topology::Machine => 0.0,
+            Topology::Machines => (n - 1.0) * costs.message_us / 1e3,
+        };
+        // When the bus to the host, the host and the bus to the devices are free.
+        let mut free = [0.0f64; 3];
+        for bucket in buckets {
+            let ms = |gb_s: f64| bucket.bytes as f64 / (1e6 * gb_s);
+            let copy = ms(costs.bus_gb_s);
+            // Adding a gradient, and writing the sum.
+            let host = 2.0 * ms(costs.add_gb_s);
+            let work = match self {
+                Topology::Machine => n * host,
+                Topology::Machines => {
+                    let share = (n - 1.0) / n;
+                    let moved = 2.0 * ms(costs.network_gb_s) + ms(costs.add_gb_s);
+                    host + share * moved + 3.0 * round
+                }
+            };
+            let mut at = bucket.ready_ms;
+            for (free, stage) in free.iter_mut().zip([copy, work, copy]) {
+                at = at.max(*free) + stage;
+                *free = at;
+                exchange.total_ms += stage;
             }
         }
+        exchange.total_ms += round;
+        exchange.visible_ms = free[2].max(end_ms) + round - end_ms;
+        exchange
     }
 }
 
@@ -79,8 +152,10 @@ pub struct Scaled {
     pub images: usize,
     /// Milliseconds of the computation.
     pub compute_ms: f64,
-    /// Milliseconds of the exchange.
+    /// Milliseconds of the exchange after the computation.
     pub exchange_ms: f64,
+    /// The share of the exchange that takes place during the computation, 0 to 1.
+    pub hidden: f64,
     /// Images per second.
     pub images_per_second: f64,
     /// Images per second for each device, as a share of those of one device with the batch of one.
@@ -94,15 +169,22 @@ impl Scaled {
         devices: usize,
         images: usize,
         compute_ms: f64,
-        exchange_ms: f64,
+        exchange: Exchange,
         alone: f64,
     ) -> Scaled {
+        let exchange_ms = exchange.visible_ms;
         let images_per_second = 1e3 * images as f64 / (compute_ms + exchange_ms);
+        let hidden = match exchange.total_ms {
+            0.0 => 0.0,
+            // Times are rounded.
+            total => (1.0 - exchange_ms / total).max(0.0),
+        };
         Scaled {
             devices,
             images,
             compute_ms,
             exchange_ms,
+            hidden,
             images_per_second,
             efficiency: images_per_second / (devices as f64 * alone),
         }

@@ -110,9 +110,8 @@ impl Trainer {
 
     /// The least number of bytes of gradients that leave a device at a time
     /// ([`StepOptions::bucket`]): each of several ranks adds a part of them.
-    pub fn bucket(replicas: usize, ranks: Option<&Ranks>) -> Option<u64> {
-        let parts = ranks.map_or(1, Ranks::count) as u64;
-        (replicas > 1).then_some(parts * SMALLEST_BUCKET)
+    pub fn bucket(replicas: usize, ranks: usize) -> Option<u64> {
+        (replicas > 1).then_some(ranks as u64 * SMALLEST_BUCKET)
     }
 
     /// All graphs of a run: training on batches, or micro-batches, of each size that occurs, the
@@ -152,7 +151,7 @@ impl Trainer {
         {
             let step = StepOptions {
                 synchronized,
-                bucket: Trainer::bucket(replicas, ranks),
+                bucket: Trainer::bucket(replicas, ranks.map_or(1, Ranks::count)),
                 ..step
             };
             let graph = step_graph_with(network, images, &input, mode, step, passes);

@@ -73,6 +73,7 @@ fn a_model_of_scaling_needs_no_device() {
             let speed = figure(row, "images_per_second");
             assert!((speed * ms / 1e3 - images).abs() < 1e-6 * images);
             assert!((0.0..1.0).contains(&figure(row, "efficiency")), "{row}");
+            assert!((0.0..1.0).contains(&figure(row, "hidden")), "{row}");
         }
         let exchange: Vec<f64> = rows.iter().map(|row| figure(row, "exchange_ms")).collect();
         assert!(exchange.is_sorted() && exchange[0] > 0.0, "{exchange:?}");

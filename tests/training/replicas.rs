@@ -1,7 +1,7 @@
 //! Several devices: each has a replica of the network and computes a share of every batch.
 
-use pyr_wgpu::engine::{Device, TensorKind, Tensors};
-use pyr_wgpu::graph::Arena;
+use pyr_wgpu::engine::{Device, PartEnd, TensorKind, Tensors};
+use pyr_wgpu::graph::{Arena, Node, Op};
 use pyr_wgpu::train::{Snapshot, TrainError, Trainer};
 
 use crate::check_update;
@@ -87,6 +87,74 @@ fn unequal_shares_equal_micro_batches() {
         let last = steps(&mut replicas, 1);
         assert_eq!(last.position.totals().images, 17);
         assert!(shared(&run, &last) != shared(&run, &found));
+    }
+}
+
+/// A network whose gradients, of three megabytes, leave in several buckets.
+fn wide(images: usize) -> Run {
+    let mut run = Run::new(8, images, 8);
+    run.spec.alpha = 180.0;
+    run
+}
+
+/// Gradients that leave while the backward pass goes on are those of one device with micro-batches, also
+/// where a replica has several micro-batches, none, or statistics of all replicas.
+#[test]
+fn gradients_leave_in_buckets() {
+    for device in fast_devices() {
+        let mut run = wide(17);
+        let several = vec![device.clone(); 2];
+        let mut replicas = run.trainer_on(&several, &run.start());
+        let ends = replicas.engine().part_ends(0);
+        let sums = ends.iter().map(|end| match end {
+            PartEnd::Sums(range) => range.clone(),
+            PartEnd::Reduction(_) | PartEnd::Nothing => unreachable!("all parts end with sums"),
+        });
+        let sums: Vec<_> = sums.collect();
+        assert!(sums.len() > 2, "{sums:?}");
+        // The last layers' come first.
+        assert_eq!(sums.last().unwrap().start, 0);
+        assert!(sums.windows(2).all(|pair| pair[1].end <= pair[0].start));
+        // The last of three batches has one image.
+        let found = steps(&mut replicas, 3);
+        run.options.micro_batch = Some(4);
+        let expected = steps(&mut run.trainer(device, &run.start()), 3);
+        let name = device.name();
+        assert!(shared(&run, &found) == shared(&run, &expected), "{name}");
+
+        let before = run.start();
+        for (micro_batch, sync_batch_norm) in [(Some(2), false), (None, true)] {
+            run.options.micro_batch = micro_batch;
+            let expected = steps(&mut run.trainer(device, &before), 1);
+            run.options.sync_batch_norm = sync_batch_norm;
+            let found = steps(&mut run.trainer_on(&several, &before), 1);
+            let trained = run.network().trained_parameters().into_iter();
+            let names: Vec<String> = trained.map(|parameter| parameter.name).collect();
+            let of = |state: &Snapshot| -> Tensors {
+                let tensors = names
+                    .iter()
+                    .map(|name| (name.clone(), state.weights[name].clone()));
+                tensors.collect()
+            };
+            check_update(&name, &of(&before), &of(&found), &of(&expected));
+        }
+    }
+}
+
+/// Each part of the backward pass ends with the gradients that it computes.
+#[test]
+fn buckets_are_spread_over_the_backward_pass() {
+    let run = wide(16);
+    let devices = [Device::cpu(), Device::cpu()];
+    let (train, test) = (run.train_source(), run.test_source());
+    let graphs = Trainer::graphs(&devices, None, &run.network(), &run.options, &train, &test);
+    let graph = &graphs.unwrap()[0];
+    for part in graph.parts() {
+        let weights = |node: &Node| matches!(node.op, Op::Conv2dGradWeight(_));
+        let last = graph.nodes[part.clone()].iter().rposition(weights);
+        let after = part.len() - last.expect("each has the weights of a layer");
+        // Between them lie gradients of batch norm, and the gradient of the layer's input at most.
+        assert!(after <= 6, "{part:?} of {}", graph.nodes.len());
     }
 }
 

@@ -1,6 +1,7 @@
 //! `pyr-wgpu bench --scaling`: a model of training on several cards and machines.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -8,12 +9,12 @@ use serde::Serialize;
 use super::super::error::CliError;
 use super::super::figures::{Figures, program};
 use super::super::{print_json, print_line};
-use crate::bench::{Costs, Estimate, Scaled, Topology};
-use crate::graph::{Graph, Passes};
+use crate::bench::{Bucket, Costs, Estimate, Exchange, Limits, Scaled, Topology};
+use crate::graph::{Graph, Op, Passes};
 use crate::memory::bytes;
 use crate::model::{Input, Network};
 use crate::ranks;
-use crate::train::{Mode, StepOptions, step_graph, update_graph};
+use crate::train::{Mode, StepOptions, Trainer, step_graph, step_graph_with, update_graph};
 
 /// A card in sixteen lanes of PCIe 4, of whose 31.5 GB/s copies reach about four fifths: an
 /// assumption.
@@ -22,12 +23,6 @@ const BUS_GB_S: f64 = 25.0;
 /// A short message between machines: an assumption for TCP in a data centre, and the pause between two
 /// polls of a rank that waits.
 const MESSAGE_US: f64 = 80.0;
-
-/// Cards of one machine.
-const CARDS: [usize; 3] = [2, 4, 8];
-
-/// Machines with a card each.
-const MACHINES: [usize; 6] = [2, 4, 8, 16, 32, 64];
 
 /// Networks of machines, in 10⁹ bits per second.
 const NETWORKS: [f64; 2] = [10.0, 100.0];
@@ -47,6 +42,46 @@ struct Model {
     message_us: f64,
     one: Scaled,
     tables: Vec<Table>,
+}
+
+/// A training step on a share of a batch, without the update.
+struct Step {
+    gradients_ms: f64,
+    buckets: Vec<Bucket>,
+}
+
+impl Step {
+    fn new(
+        network: &Network,
+        share: usize,
+        bucket: Option<u64>,
+        passes: Passes,
+        limits: &Limits,
+    ) -> Result<Step, CliError> {
+        let options = StepOptions {
+            bucket,
+            ..StepOptions::default()
+        };
+        let (input, mode) = (Input::Tensor, Mode::MicroBatch);
+        let graph = step_graph_with(network, share, &input, mode, options, passes)?;
+        let ends_ms = Estimate::part_ends_ms(&program(&graph)?, limits);
+        let complete = graph.parts().into_iter().zip(&ends_ms);
+        let buckets = complete.filter_map(|(part, ready_ms)| {
+            let last = &graph.nodes[part.end - 1];
+            let Op::Accumulate(op) = &last.op else {
+                return None;
+            };
+            let sums = op.inputs(&last.inputs).sums.into_iter();
+            Some(Bucket {
+                ready_ms: *ready_ms,
+                bytes: sums.map(|id| graph.shape(id).bytes()).sum(),
+            })
+        });
+        Ok(Step {
+            buckets: buckets.collect(),
+            gradients_ms: ends_ms.last().copied().unwrap_or(0.0),
+        })
+    }
 }
 
 /// Rows for one place.
@@ -71,41 +106,51 @@ pub(super) fn run(
     card: Figures,
     json: bool,
 ) -> Result<(), CliError> {
-    let mut compute = BTreeMap::new();
+    let limits = card.limits();
     let estimate = |graph: &Graph| -> Result<f64, CliError> {
-        let [least, _] = Estimate::new(&program(graph)?, &card.limits()).step_ms;
+        let [least, _] = Estimate::new(&program(graph)?, &limits).step_ms;
         Ok(least)
     };
-    let step = |mode, share| step_graph(network, share, &Input::Tensor, mode, passes);
     let update = estimate(&update_graph(network, StepOptions::default(), passes)?)?;
-    let counts = [1].into_iter().chain(CARDS).chain(MACHINES);
-    for count in counts.filter(|count| batch >= *count) {
-        let share = batch.div_ceil(count);
-        let gradients = estimate(&step(Mode::MicroBatch, share)?)?;
-        compute.insert(share, gradients + update);
+    let mut steps = BTreeMap::new();
+    let places = Topology::ALL.into_iter().flat_map(|topology| {
+        let counts = topology.counts().iter();
+        counts.map(move |count| (topology.ranks(*count), *count))
+    });
+    for (ranks, count) in places {
+        for share in [batch.div_ceil(count), batch] {
+            let bucket = Trainer::bucket(count, ranks);
+            if let Entry::Vacant(entry) = steps.entry((share, bucket)) {
+                entry.insert(Step::new(network, share, bucket, passes, &limits)?);
+            }
+        }
     }
     // One card updates in the same graph.
-    let one_ms = estimate(&step(Mode::Train, batch)?)?;
+    let one = step_graph(network, batch, &Input::Tensor, Mode::Train, passes)?;
+    let one_ms = estimate(&one)?;
     let trained = network.trained_parameters();
     let numbers: u64 = trained.iter().map(|parameter| parameter.len() as u64).sum();
     let gradient_bytes = 4 * numbers;
     let add_gb_s = adding(numbers as usize);
     let alone = 1e3 * batch as f64 / one_ms;
-    let table = |topology: Topology, gigabits: Option<f64>, divided: bool, counts: &[usize]| {
+    let table = |topology: Topology, gigabits: Option<f64>, divided: bool| {
         let costs = Costs {
             bus_gb_s: BUS_GB_S,
             add_gb_s,
             network_gb_s: gigabits.unwrap_or(f64::INFINITY) / 8.0,
             message_us: MESSAGE_US,
         };
-        let rows = counts.iter().filter(|count| !divided || batch >= **count);
+        let counts = topology.counts().iter().copied();
+        let rows = counts.filter(|count| !divided || batch >= *count);
         let rows = rows.map(|count| {
             let (share, images) = match divided {
-                true => (batch.div_ceil(*count), batch),
+                true => (batch.div_ceil(count), batch),
                 false => (batch, count * batch),
             };
-            let exchange_ms = topology.exchange_ms(*count, gradient_bytes, &costs);
-            Scaled::new(*count, images, compute[&share], exchange_ms, alone)
+            let step = &steps[&(share, Trainer::bucket(count, topology.ranks(count)))];
+            let exchange = topology.exchange(count, &step.buckets, step.gradients_ms, &costs);
+            let compute_ms = step.gradients_ms + update;
+            Scaled::new(count, images, compute_ms, exchange, alone)
         });
         Table {
             topology,
@@ -116,14 +161,9 @@ pub(super) fn run(
     };
     let mut tables = Vec::new();
     for divided in [true, false] {
-        tables.push(table(Topology::Machine, None, divided, &CARDS));
+        tables.push(table(Topology::Machine, None, divided));
         for gigabits in NETWORKS {
-            tables.push(table(
-                Topology::Machines,
-                Some(gigabits),
-                divided,
-                &MACHINES,
-            ));
+            tables.push(table(Topology::Machines, Some(gigabits), divided));
         }
     }
     let model = Model {
@@ -132,7 +172,7 @@ pub(super) fn run(
         bus_gb_s: BUS_GB_S,
         add_gb_s,
         message_us: MESSAGE_US,
-        one: Scaled::new(1, batch, one_ms, 0.0, alone),
+        one: Scaled::new(1, batch, one_ms, Exchange::default(), alone),
         tables,
         card,
     };
@@ -199,16 +239,17 @@ impl Table {
         print_line("")?;
         print_line(&format!("{place}, {what}"))?;
         print_line(&format!(
-            "{:>8} {:>7} {:>11} {:>12} {:>10} {:>11}",
-            "devices", "images", "compute ms", "exchange ms", "img/s", "efficiency"
+            "{:>8} {:>7} {:>11} {:>12} {:>8} {:>10} {:>11}",
+            "devices", "images", "compute ms", "exchange ms", "hidden", "img/s", "efficiency"
         ))?;
         for row in &self.rows {
             print_line(&format!(
-                "{:>8} {:>7} {:>11.2} {:>12.2} {:>10.0} {:>9.1} %",
+                "{:>8} {:>7} {:>11.2} {:>12.2} {:>6.0} % {:>10.0} {:>9.1} %",
                 row.devices,
                 row.images,
                 row.compute_ms,
                 row.exchange_ms,
+                100.0 * row.hidden,
                 row.images_per_second,
                 100.0 * row.efficiency
             ))?;
