@@ -19,9 +19,10 @@ pub(super) struct AugmentArgs {
     /// 0, none]
     #[arg(long, value_name = "N")]
     pub(super) cutout: Option<u32>,
-    /// Average each image, and its label, with another one of its batch or micro-batch: shares of
+    /// Average each image, and its label, with another one of its batch, or of its device's micro-batch
+    /// or share of the batch: weights of
     /// Beta(ALPHA, ALPHA), as in 0.2 (mixup). The training error is that of the label with the
-    /// larger share [default: 0, none]
+    /// larger weight [default: 0, none]
     #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
     pub(super) mixup: Option<f32>,
     /// Replace a rectangle of each image by that of another one, and mix the labels by area: shares

@@ -323,6 +323,11 @@ impl Engine {
         Ok(bytemuck::cast_slice(&read[0]).to_vec())
     }
 
+    /// Numbers of an arena, with its padding.
+    pub fn arena_len(&self, arena: Arena) -> usize {
+        self.lasting.arena(arena).map_or(0, |range| range.words)
+    }
+
     /// Prepares reading some numbers of an arena again and again.
     ///
     /// # Errors
@@ -387,7 +392,7 @@ impl Engine {
     /// # Panics
     /// If the arena has another length, which is a bug.
     pub fn write_arena(&mut self, arena: Arena, numbers: &[f32]) {
-        let words = self.lasting.arena(arena).map_or(0, |range| range.words);
+        let words = self.arena_len(arena);
         assert_eq!(words, numbers.len(), "words of the {}", arena.name());
         self.write_arena_part(arena, 0, numbers);
     }

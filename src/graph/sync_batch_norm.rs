@@ -11,16 +11,12 @@ use std::collections::HashMap;
 use super::ops::{AllReduce, NormalizeGradInputs, Reduction};
 use super::{Graph, Node, Op, Role, ValueId};
 
-/// Adds the reductions of a forward pass, before any other pass: the graph has `images` of `total`
-/// images.
-pub fn reduce_moments(graph: &mut Graph, images: usize, total: usize) {
+/// Adds the reductions of a forward pass, before any other pass.
+pub fn reduce_moments(graph: &mut Graph) {
     let mut reduced: HashMap<ValueId, ValueId> = HashMap::new();
     for mut node in std::mem::take(&mut graph.nodes) {
         for input in &mut node.inputs {
             *input = *reduced.get(input).unwrap_or(input);
-        }
-        if let Op::RunningAverage(average) = &mut node.op {
-            average.count = average.count / images * total;
         }
         let own = matches!(node.op, Op::BatchMoments(_)).then(|| node.outputs[0]);
         graph.nodes.push(node);

@@ -100,6 +100,9 @@ pub enum Statistics {
     Batch {
         /// Whether the running averages are updated.
         update_running: bool,
+        /// The images that they are statistics of, if these are more than the batch: with several
+        /// replicas, those of all.
+        images: Option<usize>,
     },
 }
 
@@ -214,6 +217,7 @@ impl Network {
             graph,
             statistics,
             views,
+            entries,
             weights,
         };
         let x = forward.input(entries, input)?;
@@ -241,6 +245,8 @@ struct Forward<'a> {
     statistics: Statistics,
     /// Views of an image.
     views: usize,
+    /// Images of the batch, with all their views.
+    entries: usize,
     weights: TensorKind,
 }
 
@@ -472,14 +478,20 @@ impl Forward<'_> {
         };
         let moments = match statistics {
             Statistics::Running => running,
-            Statistics::Batch { update_running } => {
+            Statistics::Batch {
+                update_running,
+                images,
+            } => {
                 let label = format!("{name}.batch");
                 let op = ops::BatchMoments { running: None };
                 let moments = self.graph.push_one(op, &[x], &label)?;
                 if update_running {
                     let op = ops::RunningAverage {
                         weight: BATCH_NORM_MOMENTUM,
-                        count: self.graph.shape(x).rows(),
+                        count: match images {
+                            None => self.graph.shape(x).rows(),
+                            Some(all) => self.graph.shape(x).rows() / self.entries * all,
+                        },
                     };
                     self.graph.push(op, &[running, moments], "running")?;
                 }

@@ -69,6 +69,16 @@ impl Division {
         divided.collect()
     }
 
+    /// How often a batch that is divided so updates the running statistics of the run: those of the first
+    /// replica, or of all.
+    pub(super) fn updates(&self, divided: &[Vec<MicroBatch>]) -> usize {
+        let rounds = divided.iter().map(Vec::len);
+        match self.synchronized {
+            true => rounds.max().unwrap_or(0),
+            false => divided[0].len(),
+        }
+    }
+
     /// All kinds of micro-batches, or batches, that occur in an epoch, the largest first.
     pub(super) fn kinds(&self, images: usize, batch: usize) -> Vec<MicroBatch> {
         let batches = [batch.min(images), images % batch].into_iter();

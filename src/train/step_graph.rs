@@ -76,11 +76,12 @@ impl Mode {
         matches!(self, Mode::Train | Mode::MicroBatch)
     }
 
-    fn statistics(self) -> Statistics {
+    fn statistics(self, options: &StepOptions) -> Statistics {
         match self {
             Mode::Evaluate => Statistics::Running,
             Mode::Gradients | Mode::Train | Mode::MicroBatch => Statistics::Batch {
                 update_running: self.updates(),
+                images: options.synchronized,
             },
         }
     }
@@ -119,10 +120,10 @@ pub fn step_graph_with(
         (Mode::Evaluate, Some(_)) => TensorKind::Averages,
         _ => TensorKind::Weights,
     };
-    let logits = network.forward(&mut graph, batch, input, mode.statistics(), weights)?;
-    let synchronized = options.synchronized.filter(|_| mode != Mode::Evaluate);
-    if let Some(total) = synchronized {
-        sync_batch_norm::reduce_moments(&mut graph, batch, total);
+    let statistics = mode.statistics(&options);
+    let logits = network.forward(&mut graph, batch, input, statistics, weights)?;
+    if options.synchronized.is_some() {
+        sync_batch_norm::reduce_moments(&mut graph);
     }
     if passes.fuse {
         rewrite::fuse_forward(&mut graph);
@@ -141,7 +142,7 @@ pub fn step_graph_with(
     if mode != Mode::Evaluate {
         let first_backward = graph.nodes.len();
         backward(&mut graph, batch, losses, loss_scale)?;
-        if synchronized.is_some() {
+        if options.synchronized.is_some() {
             sync_batch_norm::reduce_sums(&mut graph, first_backward);
         }
         if passes.fuse {

@@ -411,7 +411,7 @@ impl Trainer {
         let batches = self.batches.as_mut().expect("made above");
         let next = || batches.next().expect("the order covers the epoch");
         self.replicas.run(&context, &divided, first, next).await?;
-        self.position.batches_tracked += divided[0].len() as u64;
+        self.position.batches_tracked += self.division.updates(&divided) as u64;
         self.position.step += 1;
         if self.replicas.total() > 1 {
             let epoch = &mut self.position.metrics;

@@ -310,7 +310,7 @@ fn statistics_over_all_devices_are_recorded() {
     let apart = format!("{small} --epochs 1 --devices cpu,cpu");
     train(&apart, &run("apart"));
     let together = train(&format!("{apart} --sync-batch-norm"), &run("together"));
-    let shares = "with 3, 3 images of a batch and the statistics of all of them";
+    let shares = "with 3, 3 images of a batch, and batch norm over all of them";
     assert!(together.contains(shares), "{together}");
     let config = std::fs::read_to_string(temporary.path().join("together/config.toml")).unwrap();
     assert!(config.contains("sync_batch_norm = true"), "{config}");

@@ -61,16 +61,18 @@ fn send(name: &str, process: &str) {
 #[test]
 fn ranks_compute_the_bits_of_one_process() {
     let place = Place::new();
-    for ranks in [2, 4] {
+    let common = ["--sync-batch-norm"];
+    for (ranks, more) in [(2, &[][..]), (4, &[]), (2, &common), (4, &common)] {
         let devices = vec!["cpu"; ranks].join(",");
         let flags = "train --depth 8 --alpha 3 --image-size 8 --dataset folder --data data \
                      --batch-size 8 --epochs 2";
         let flags: Vec<&str> = flags.split_whitespace().collect();
-        let one = format!("one{ranks}");
-        let alone = place.run(&[&flags[..], &["--devices", &devices, "--run-dir", &one]].concat());
+        let one = format!("one{ranks}{}", more.concat());
+        let place_of = ["--devices", &devices, "--run-dir", &one];
+        let alone = place.run(&[&flags[..], &place_of, more].concat());
         expect(&alone, 0, &["finished"]);
-        let name = format!("ranks{ranks}");
-        let train = place.train("2", &["--run-dir", &name]);
+        let name = format!("ranks{ranks}{}", more.concat());
+        let train = place.train("2", &[&["--run-dir", &name], more].concat());
         let several = output(&mut mpirun(ranks, &train));
         expect(&several, 0, &["finished", &format!("in {ranks} processes")]);
         assert_eq!(text(&several.stderr).matches("finished").count(), 1);

@@ -1,7 +1,7 @@
 //! Synchronised batch norm: replicas compute what one device computes on the whole batch.
 
 use pyr_wgpu::engine::{Device, PartEnd, TensorKind, Tensors};
-use pyr_wgpu::graph::{ActivationCheckpointing, Passes, Precision};
+use pyr_wgpu::graph::{ActivationCheckpointing, Arena, Passes, Precision};
 use pyr_wgpu::model::{Layer, LayerKind};
 use pyr_wgpu::train::{Snapshot, TrainError, Trainer};
 
@@ -94,6 +94,45 @@ fn without_it_statistics_are_those_of_the_share() {
     assert!(different.count() > 0);
 }
 
+/// The first device has no image of the last batch, and yet its running statistics, which are those of
+/// the run.
+#[test]
+fn devices_without_images_have_the_running_statistics() {
+    for device in devices() {
+        let mut run = synchronized(&Run::new(8, 19, 8));
+        let expected = steps(&mut run.trainer(device, &run.start()), 3);
+        run.options.shares = vec![1, 7];
+        let several = vec![device.clone(); 2];
+        let mut trainer = run.trainer_on(&several, &run.start());
+        let found = steps(&mut trainer, 3);
+        check(&device.name(), &run, &found, &expected);
+        assert_eq!(
+            found.position.batches_tracked,
+            expected.position.batches_tracked
+        );
+        let all = trainer.engines().map(|engine| {
+            let read = engine.read_arena(Arena::Statistics);
+            pollster::block_on(read).unwrap()
+        });
+        let all: Vec<Vec<f32>> = all.collect();
+        assert_eq!(all[0], all[1]);
+    }
+}
+
+/// A share of one image is enough where maps have one pixel.
+#[test]
+fn single_values_have_common_statistics() {
+    for device in devices() {
+        let mut run = Run::new(4, 8, 8);
+        let expected = steps(&mut run.trainer(device, &run.start()), 1);
+        run.options.shares = vec![7, 1];
+        let run = synchronized(&run);
+        let several = vec![device.clone(); 2];
+        let found = steps(&mut run.trainer_on(&several, &run.start()), 1);
+        check(&device.name(), &run, &found, &expected);
+    }
+}
+
 /// Half-precision activations: all roundings of an activation are the same on one device and on
 /// several, unless its statistics are rounded differently and it lies between two halves.
 #[test]
@@ -179,6 +218,9 @@ fn ranks_equal_one_process() {
         for counts in [&[1, 1][..], &[1, 1, 1], &[2, 1]] {
             let mut run = synchronized(&Run::random(8, 17, 8));
             run.options.micro_batch = Some(2);
+            // The first replica has no image of the last batch, and of some micro-batches.
+            run.options.shares = vec![3; counts.iter().sum()];
+            run.options.shares[0] = 1;
             let found = on_ranks(counts.len(), |ranks| {
                 let own = vec![device.clone(); counts[ranks.rank()]];
                 ranks.set_replicas(own.len()).unwrap();

@@ -172,7 +172,7 @@ pub(super) struct RecipeArgs {
     )]
     pub(super) milestones: Option<Vec<u32>>,
     /// Images per forward and backward pass, if fewer than a batch; gradients are summed, and
-    /// batch norm uses the statistics of these images only; auto takes the largest divisor
+    /// batch norm uses the statistics of these images only (see also --sync-batch-norm); auto takes the largest divisor
     /// of the batch that fits --memory
     #[arg(long, value_name = "N|auto")]
     pub(super) micro_batch: Option<MicroBatch>,

@@ -37,8 +37,9 @@ pub(super) struct DevicesArgs {
     /// [default: equal shares]
     #[arg(long, value_name = "auto|N,..")]
     pub(super) shares: Option<Shares>,
-    /// With several devices or processes, batch norm uses the statistics of the whole batch instead of
-    /// each share, as one device does. Each batch norm then waits for all devices, twice a step
+    /// With several devices or processes, batch norm uses the statistics of the whole batch, as one
+    /// device does, or of the micro-batches that all compute at the same time, instead of those of a
+    /// share. Each batch norm then waits for all devices, twice a step
     #[arg(long)]
     pub(super) sync_batch_norm: bool,
     #[arg(long, value_name = "SECONDS", help = timeout_help(), value_parser = clap::value_parser!(u64).range(1..))]
@@ -240,7 +241,7 @@ fn open_own(flags: &DeviceArgs, rank: usize) -> Result<Device, CliError> {
     }
 }
 
-/// Checks that a new run has several devices, if its flags ask for statistics over them.
+/// Checks that a run has several devices, if its flags ask for statistics over them.
 ///
 /// # Errors
 /// If it has not.

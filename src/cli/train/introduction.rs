@@ -80,7 +80,7 @@ pub(super) fn introduce(
                 None => (String::new(), ""),
             };
             let statistics = match plan.config.sync_batch_norm {
-                true => " and the statistics of all of them",
+                true => ", and batch norm over all of them",
                 false => "",
             };
             format!(

@@ -149,8 +149,6 @@ fn attempt(
     let devices = open(args, &plan, &recorded, ranks, local)?;
     let mut limit = None;
     if !is_resumed {
-        let replicas = Trainer::replicas(&devices, ranks);
-        devices::check_synchronized(&args.several, replicas)?;
         shares::measure(args, &mut plan, &devices, ranks)?;
         let neighbours = local.map_or(1, |(_, count)| count);
         limit = memory::choose(args, &mut plan, &devices, ranks, neighbours)?;
@@ -223,6 +221,7 @@ fn open(
     }
     let replicas = Trainer::replicas(&devices, ranks);
     devices::check_shares(&plan.config, replicas)?;
+    devices::check_synchronized(&args.several, replicas)?;
     shares::check(args, replicas)?;
     if let [device] = &devices[..] {
         args.check_device(&args.device.opened(device))?;

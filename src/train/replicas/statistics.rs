@@ -4,6 +4,7 @@ use super::super::TrainError;
 use super::super::replica::{Replica, StepContext, Work};
 use super::{Replicas, on_each};
 use crate::engine::{Engine, PartEnd};
+use crate::graph::Arena;
 
 impl Replicas {
     /// Runs one micro-batch of each replica with common statistics; each is with whether it is the
@@ -29,6 +30,40 @@ impl Replicas {
             })?;
             if let PartEnd::Reduction(_) = end {
                 self.reduce_statistics(part, images).await?;
+            }
+        }
+        self.copy_running_statistics(images).await
+    }
+
+    /// Gives the replicas without images the running statistics of the first one with some, which alone
+    /// have updated theirs.
+    async fn copy_running_statistics(&mut self, images: &[usize]) -> Result<(), TrainError> {
+        let first = images.iter().position(|images| *images > 0);
+        let first = first.expect("a round has images");
+        if !images.contains(&0) {
+            return Ok(());
+        }
+        let numbers = &mut self.statistics;
+        numbers.clear();
+        let own = self.first..self.first + self.all.len();
+        if own.contains(&first) {
+            let engine = &self.all[first - self.first].engine;
+            *numbers = engine.read_arena(Arena::Statistics).await?;
+        }
+        if let Some(ranks) = &self.ranks {
+            ranks.agree(&[])?;
+            let length = self.all[0].engine.arena_len(Arena::Statistics);
+            let mut before = 0;
+            let lengths = ranks.replicas().into_iter().map(|replicas| {
+                let own = before..before + replicas;
+                before = own.end;
+                length * usize::from(own.contains(&first))
+            });
+            ranks.all_gather_numbers(numbers, &lengths.collect::<Vec<_>>());
+        }
+        for (Replica { engine, .. }, images) in self.all.iter_mut().zip(&images[own]) {
+            if *images == 0 {
+                engine.write_arena(Arena::Statistics, numbers);
             }
         }
         Ok(())
