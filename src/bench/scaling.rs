@@ -8,8 +8,11 @@
 //! rank sends each other one a part, adds its own part, and sends that to all: 2 (n - 1) / n of the
 //! gradients in each direction, as in a ring, in two rounds of messages after one of agreement. One
 //! more agreement ends the step.
-//! A bucket is copied while the host works on the one before, and both while devices compute; what
-//! takes longer than the computation is visible.
+//!
+//! A bucket is copied to the host while the host works on the one before, and both while devices
+//! compute, without slowing them, which is an assumption. The host begins when all parts of the backward
+//! pass are submitted, of which a few may wait for the device. Sums are copied to the devices when all
+//! are complete and the computation has ended. What takes longer than the computation is visible.
 
 use serde::Serialize;
 
@@ -25,6 +28,9 @@ pub struct Costs {
     /// From sending a short message until it has arrived, in microseconds.
     pub message_us: f64,
 }
+
+/// Parts of a step that are submitted before a device has computed them ([`crate::gpu`]).
+const IN_FLIGHT: usize = 3;
 
 /// Where the devices are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -50,12 +56,14 @@ pub struct Bucket {
 pub struct Exchange {
     /// Milliseconds of all copies, additions and messages, one after another.
     pub total_ms: f64,
+    /// Milliseconds of these during the computation.
+    pub hidden_ms: f64,
     /// Milliseconds from the end of the computation to the end of the exchange.
     pub visible_ms: f64,
 }
 
 impl Topology {
-    /// Both.
+    /// All topologies.
     pub const ALL: [Topology; 2] = [Topology::Machine, Topology::Machines];
 
     /// The numbers of devices for which the model is printed.
@@ -92,11 +100,13 @@ impl Topology {
     /// let machines = Topology::Machines.exchange(2, &whole, end_ms, &costs);
     /// let expected = 2.0 * 1.0 + 2.0 * 2.0 + 20.0 + 1.0 + 4.0 * 0.08;
     /// assert!((machines.visible_ms - expected).abs() < 1e-9);
-    /// // Half of them are complete earlier: what the other half takes is visible.
+    /// // Half of them are complete earlier.
     /// let halves = [40.0, end_ms].map(|ready_ms| Bucket { ready_ms, bytes: 10_000_000 });
     /// let exchange = Topology::Machine.exchange(2, &halves, end_ms, &costs);
     /// assert_eq!(exchange.total_ms, 10.0);
-    /// assert_eq!(exchange.visible_ms, 5.0);
+    /// // Copying and adding a half; then the other half, and two copies to the devices.
+    /// assert_eq!(exchange.hidden_ms, 0.5 + 4.0);
+    /// assert_eq!(exchange.visible_ms, 0.5 + 4.0 + 1.0);
     /// ```
     pub fn exchange(
         self,
@@ -115,30 +125,37 @@ impl Topology {
             Topology::Machine => 0.0,
             Topology::Machines => (n - 1.0) * costs.message_us / 1e3,
         };
-        // When the bus to the host, the host and the bus to the devices are free.
-        let mut free = [0.0f64; 3];
+        let before_end = |start: f64, ms: f64| (end_ms - start).clamp(0.0, ms);
+        // When the bus to the host and the host are free; the host has submitted all parts then.
+        let waiting = buckets.len().checked_sub(IN_FLIGHT + 1);
+        let submitted = waiting.map_or(0.0, |part| buckets[part].ready_ms);
+        let (mut bus, mut host) = (0.0f64, submitted);
+        let mut hidden_ms = 0.0;
+        let mut copies = 0.0;
         for bucket in buckets {
             let ms = |gb_s: f64| bucket.bytes as f64 / (1e6 * gb_s);
             let copy = ms(costs.bus_gb_s);
             // Adding a gradient, and writing the sum.
-            let host = 2.0 * ms(costs.add_gb_s);
+            let add = 2.0 * ms(costs.add_gb_s);
             let work = match self {
-                Topology::Machine => n * host,
+                Topology::Machine => n * add,
                 Topology::Machines => {
                     let share = (n - 1.0) / n;
                     let moved = 2.0 * ms(costs.network_gb_s) + ms(costs.add_gb_s);
-                    host + share * moved + 3.0 * round
+                    add + share * moved + 3.0 * round
                 }
             };
-            let mut at = bucket.ready_ms;
-            for (free, stage) in free.iter_mut().zip([copy, work, copy]) {
-                at = at.max(*free) + stage;
-                *free = at;
-                exchange.total_ms += stage;
-            }
+            let copied = bus.max(bucket.ready_ms);
+            bus = copied + copy;
+            let worked = host.max(bus);
+            host = worked + work;
+            hidden_ms += before_end(copied, copy) + before_end(worked, work);
+            exchange.total_ms += 2.0 * copy + work;
+            copies += copy;
         }
         exchange.total_ms += round;
-        exchange.visible_ms = free[2].max(end_ms) + round - end_ms;
+        exchange.visible_ms = host.max(end_ms) - end_ms + copies + round;
+        exchange.hidden_ms = hidden_ms;
         exchange
     }
 }
@@ -176,8 +193,7 @@ impl Scaled {
         let images_per_second = 1e3 * images as f64 / (compute_ms + exchange_ms);
         let hidden = match exchange.total_ms {
             0.0 => 0.0,
-            // Times are rounded.
-            total => (1.0 - exchange_ms / total).max(0.0),
+            total => exchange.hidden_ms / total,
         };
         Scaled {
             devices,

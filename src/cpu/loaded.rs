@@ -27,7 +27,7 @@ pub struct LoadedGraphs {
 #[derive(Debug)]
 struct PlacedGraph {
     graph: Graph,
-    /// [`Graph::parts`].
+    /// The nodes of [`Graph::parts`].
     parts: Vec<Range<usize>>,
     /// Memory of each value; `None` for those that no node uses.
     ranges: Vec<Option<MemoryRange>>,
@@ -95,6 +95,11 @@ impl LoadedGraphs {
         &mut self.memory[range.region][range.offset..][..range.words]
     }
 
+    /// Number of parts of the `index`th graph.
+    pub fn parts(&self, index: usize) -> usize {
+        self.graphs[index].parts.len()
+    }
+
     /// Runs some parts of the `index`th graph; calls `done` after each node.
     pub fn run(&mut self, index: usize, parts: Range<usize>, mut done: impl FnMut() + Send) {
         let LoadedGraphs {
@@ -153,7 +158,7 @@ impl PlacedGraph {
         Ok(PlacedGraph {
             packed: packed.collect::<Result<_, OutOfMemory>>()?,
             clears: clears.filter_map(|arena| lasting.arena(*arena)).collect(),
-            parts: graph.parts(),
+            parts: graph.parts().into_iter().map(|part| part.nodes).collect(),
             graph,
             ranges,
         })

@@ -51,8 +51,8 @@ use crate::cpu;
 use crate::gpu::KernelTime;
 use crate::gpu::{GpuError, Readback};
 use crate::graph::lasting::{LastingMemory, MemoryRange};
-use crate::graph::ops::{self, Reduction};
-use crate::graph::{Arena, Graph, GraphError, Node, Op, ValueId, precision};
+use crate::graph::ops::Reduction;
+use crate::graph::{self, Arena, Graph, GraphError, Node, Op, ValueId, precision};
 use crate::kernels::{self, Choices, LowerError, Lowered};
 use crate::memory::{OutOfMemory, check as check_memory};
 use crate::program::Program;
@@ -117,7 +117,8 @@ pub struct ValueHandle(usize);
 pub enum PartEnd {
     /// It must compute a reduction, before the next part runs.
     Reduction(ReplicaReduction),
-    /// It may read these numbers of [`Arena::Sums`], which are complete, while the next parts run.
+    /// It may read these numbers of [`Arena::Sums`] while the next parts run. They are complete in the
+    /// last micro-batch of a step.
     Sums(Range<usize>),
     /// Nothing: the run has ended.
     Nothing,
@@ -128,9 +129,9 @@ pub enum PartEnd {
 pub struct ReplicaReduction {
     /// What is reduced.
     pub reduction: Reduction,
-    /// The statistics of the engine's own replica, once the first part has run.
+    /// The statistics of the engine's own replica, after the part that ends with the reduction.
     pub own: ValueHandle,
-    /// Where their result is written before the second part runs.
+    /// Where their result is written before the next part runs.
     pub all: ValueHandle,
 }
 
@@ -426,14 +427,17 @@ impl Engine {
     /// # Panics
     /// If the graph has reductions over replicas, which is a bug: they lie between its parts.
     pub fn run(&mut self, graph: usize) -> Result<(), EngineError> {
-        let ends = self.part_ends(graph);
-        let is_reduction = |end: &PartEnd| matches!(end, PartEnd::Reduction(_));
+        self.without_reductions(graph);
+        let parts = 0..self.part_ends(graph).len();
+        delegate!(&mut self.backend, backend => backend.run(graph, parts))
+    }
+
+    fn without_reductions(&self, graph: usize) {
+        let mut ends = self.part_ends(graph).iter();
         assert!(
-            !ends.iter().any(is_reduction),
+            !ends.any(|end| matches!(end, PartEnd::Reduction(_))),
             "the caller computes reductions over replicas"
         );
-        let parts = 0..ends.len();
-        delegate!(&mut self.backend, backend => backend.run(graph, parts))
     }
 
     /// What each part of a graph ends with.
@@ -463,8 +467,12 @@ impl Engine {
     ///
     /// # Errors
     /// If the device fails.
+    ///
+    /// # Panics
+    /// As [`Engine::run`].
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn time(&mut self, graph: usize) -> Result<Option<Vec<KernelTime>>, EngineError> {
+        self.without_reductions(graph);
         delegate!(&mut self.backend, backend => backend.time(graph).await)
     }
 }
@@ -485,34 +493,28 @@ fn part_ends(graph: &Graph, lasting: &LastingMemory) -> Vec<PartEnd> {
         let found = lasting.find(&graph.value(*id).name);
         found.expect("the host reads values that outlive a run")
     };
-    let sums = |op: &ops::Accumulate, node: &Node| {
-        let named = op.inputs(&node.inputs);
-        let range = |id: &ValueId| lasting.values[value(id)].range;
-        let first = named.sums.iter().map(|id| range(id).offset).min();
-        let end = named
-            .sums
-            .iter()
-            .map(|id| range(id).offset + range(id).words);
-        first.unwrap_or(0)..end.max().unwrap_or(0)
+    let sums = |ids: &[ValueId]| {
+        let ranges = ids.iter().map(|id| lasting.values[value(id)].range);
+        let first = ranges.clone().map(|range| range.offset).min();
+        let end = ranges.map(|range| range.offset + range.words).max();
+        first.unwrap_or(0)..end.unwrap_or(0)
     };
-    let parts = graph.parts().into_iter();
-    let ends = parts.map(|part| {
-        if let Some(Node {
-            op: Op::AllReduce(op),
-            inputs,
-            outputs,
-        }) = graph.nodes.get(part.end)
-        {
-            return PartEnd::Reduction(ReplicaReduction {
-                reduction: op.reduction,
-                own: ValueHandle(value(&inputs[0])),
-                all: ValueHandle(value(&outputs[0])),
-            });
-        }
-        let last = graph.nodes[part].last();
-        match last.map(|node| (&node.op, node)) {
-            Some((Op::Accumulate(op), node)) => PartEnd::Sums(sums(op, node)),
-            _ => PartEnd::Nothing,
+    let ends = graph.parts().into_iter().map(|part| match part.end {
+        graph::PartEnd::Nothing => PartEnd::Nothing,
+        graph::PartEnd::Reduction(number) | graph::PartEnd::Sums(number) => {
+            let Node {
+                op,
+                inputs,
+                outputs,
+            } = &graph.nodes[number];
+            match op {
+                Op::AllReduce(op) => PartEnd::Reduction(ReplicaReduction {
+                    reduction: op.reduction,
+                    own: ValueHandle(value(&inputs[0])),
+                    all: ValueHandle(value(&outputs[0])),
+                }),
+                _ => PartEnd::Sums(sums(outputs)),
+            }
         }
     });
     ends.collect()

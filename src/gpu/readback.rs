@@ -7,11 +7,11 @@ use super::{Gpu, GpuError};
 pub struct Readback {
     staging: wgpu::Buffer,
     /// While a copy is on its way.
-    copy: Option<Copy>,
+    copy: Option<PendingCopy>,
 }
 
 /// A copy on its way.
-struct Copy {
+struct PendingCopy {
     submission: wgpu::SubmissionIndex,
     mapped: Arrival<Result<(), wgpu::BufferAsyncError>>,
 }
@@ -71,7 +71,7 @@ impl Readback {
         let signal = mapped.clone();
         let arrive = move |result| signal.arrive(result);
         self.staging.map_async(wgpu::MapMode::Read, .., arrive);
-        self.copy = Some(Copy { submission, mapped });
+        self.copy = Some(PendingCopy { submission, mapped });
     }
 
     /// Waits for the copy that was started, and calls a function with its bytes.
@@ -86,7 +86,7 @@ impl Readback {
         gpu: &Gpu,
         take: impl FnOnce(&[u8]),
     ) -> Result<(), GpuError> {
-        let Copy { submission, mapped } = self.copy.take().expect("a copy was started");
+        let PendingCopy { submission, mapped } = self.copy.take().expect("a copy was started");
         // A failed device may never call back. Later submissions need not be done.
         gpu.wait(Some(submission));
         gpu.check()?;

@@ -138,6 +138,28 @@ pub struct Node {
     pub outputs: Vec<ValueId>,
 }
 
+/// A part of a run, after which the host may act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its nodes.
+    pub nodes: Range<usize>,
+    /// What ends it.
+    pub end: PartEnd,
+}
+
+/// What ends a part of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartEnd {
+    /// The node with this number, an [`ops::AllReduce`], which belongs to no part: the host computes it
+    /// before the next part runs.
+    Reduction(usize),
+    /// The node with this number, an [`ops::Accumulate`], the last one of the part: the host may read its
+    /// sums while the next parts run.
+    Sums(usize),
+    /// The end of the graph.
+    Nothing,
+}
+
 /// A network, or a whole training step, as data.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
@@ -304,21 +326,33 @@ impl Graph {
         assert_eq!(missing, None, "no node computes this value");
     }
 
-    /// The nodes of each part of a run. A part ends before [`ops::AllReduce`], which the host computes,
-    /// and after [`ops::Accumulate`], whose sums the host may then read. Most graphs have one part.
-    pub fn parts(&self) -> Vec<Range<usize>> {
+    /// The parts of a run, in order: most graphs have one.
+    pub fn parts(&self) -> Vec<Part> {
         let mut parts = Vec::new();
         let mut start = 0;
         for (number, node) in self.nodes.iter().enumerate() {
-            let next = number + 1;
-            match node.op {
-                Op::AllReduce(_) => parts.push(start..number),
-                Op::Accumulate(_) if next < self.nodes.len() => parts.push(start..next),
+            let (nodes, end) = match node.op {
+                Op::AllReduce(_) => (start..number, PartEnd::Reduction(number)),
+                Op::Accumulate(_) => (start..number + 1, PartEnd::Sums(number)),
                 _ => continue,
-            }
-            start = next;
+            };
+            parts.push(Part { nodes, end });
+            start = number + 1;
         }
-        parts.push(start..self.nodes.len());
+        let is_rest = start < self.nodes.len() || parts.is_empty();
+        let ends_in_reduction = matches!(
+            parts.last(),
+            Some(Part {
+                end: PartEnd::Reduction(_),
+                ..
+            })
+        );
+        if is_rest || ends_in_reduction {
+            parts.push(Part {
+                nodes: start..self.nodes.len(),
+                end: PartEnd::Nothing,
+            });
+        }
         parts
     }
 

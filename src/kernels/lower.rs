@@ -1,5 +1,7 @@
 //! Lowers a graph to a program: the dispatches of every node.
 
+use std::collections::HashSet;
+
 use super::lowering::{LowerError, Lowered, Lowering};
 use super::{Choices, Target};
 use super::{
@@ -10,7 +12,7 @@ use super::{
     relu, relu_grad, running_average, scale_branch, scale_loss, sgd, shortcut_add, shortcut_grad,
     softmax_cross_entropy, softmax_cross_entropy_grad, sum_slices, transform_images,
 };
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, Op, PartEnd};
 
 /// Lowers a graph for a target.
 ///
@@ -18,23 +20,25 @@ use crate::graph::{Graph, Op};
 /// If a tensor exceeds the target's limits, or a choice names a kernel that cannot run.
 pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowered, LowerError> {
     let mut lowering = Lowering::new(graph, target, choices)?;
+    // The last part ends with the program.
+    let parts = graph.parts();
+    let ends = parts
+        .iter()
+        .rev()
+        .skip(1)
+        .filter_map(|part| match part.end {
+            PartEnd::Reduction(node) | PartEnd::Sums(node) => Some(node),
+            PartEnd::Nothing => None,
+        });
+    let ends: HashSet<usize> = ends.collect();
     for (number, node) in graph.nodes.iter().enumerate() {
         lowering.number = number;
         sum_slices::launch_deferred(&mut lowering, Some(node));
         match &node.op {
-            Op::Accumulate(op) => {
-                accumulate::lower(&mut lowering, op, node)?;
-                if number + 1 < graph.nodes.len() {
-                    lowering.end_part();
-                }
-                Ok(())
-            }
+            Op::Accumulate(op) => accumulate::lower(&mut lowering, op, node),
             Op::Add(op) => add::lower(&mut lowering, op, node),
             Op::AdjustLossScale(op) => adjust_loss_scale::lower(&mut lowering, op, node),
-            Op::AllReduce(_) => {
-                lowering.end_part();
-                Ok(())
-            }
+            Op::AllReduce(_) => Ok(()),
             Op::AssembleBatch(op) => assemble_batch::lower(&mut lowering, op, node),
             Op::AverageWeights(op) => average_weights::lower(&mut lowering, op, node),
             Op::BatchMoments(op) => batch_moments::lower(&mut lowering, op, node),
@@ -75,6 +79,9 @@ pub fn lower(graph: &Graph, target: &Target, choices: &Choices) -> Result<Lowere
             Op::SumSlices(op) => sum_slices::lower(&mut lowering, op, node),
             Op::TransformImages(op) => transform_images::lower(&mut lowering, op, node),
         }?;
+        if ends.contains(&number) {
+            lowering.end_part();
+        }
     }
     sum_slices::launch_deferred(&mut lowering, None);
     Ok(lowering.finish())

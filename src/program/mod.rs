@@ -194,8 +194,8 @@ pub struct Totals {
 
 /// Buffers, kernels, dispatches in execution order, and the buffers cleared after them.
 ///
-/// A run is one, unless it pauses: then it has several parts, between which the host may read and write
-/// kept buffers.
+/// A run executes all dispatches in order. At a pause the host may read and write kept buffers; pauses
+/// divide a run into parts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
     /// Buffers by [`BufferId`].
@@ -315,6 +315,10 @@ impl fmt::Display for Program {
                 bindings.join(", "),
                 dispatch.label
             )?;
+        }
+        let last = self.dispatches.len();
+        for _ in self.pauses.iter().filter(|pause| **pause == last) {
+            writeln!(f, "pause")?;
         }
         for buffer in &self.clears {
             writeln!(f, "clear {}", self.buffers[buffer.0].name)?;

@@ -11,6 +11,7 @@ use super::shares::MicroBatch;
 use crate::data::{Batch, EpochKey};
 use crate::engine::{Engine, PartEnd, Reader, ValueHandle};
 use crate::graph::Arena;
+use crate::graph::lasting::ARENA_ALIGNMENT;
 use crate::model::names;
 
 /// A network on a device.
@@ -94,6 +95,9 @@ impl Replica {
     ///
     /// # Errors
     /// If there is not as much memory for their copy.
+    ///
+    /// # Panics
+    /// If a gradient is not among them, which is a bug.
     pub(super) fn prepare_sums(&mut self) -> Result<(), TrainError> {
         for end in self.engine.part_ends(0) {
             if let PartEnd::Sums(range) = end {
@@ -103,6 +107,18 @@ impl Replica {
                 });
             }
         }
+        let mut ranges: Vec<&Range<usize>> = self.sums.iter().map(|sums| &sums.range).collect();
+        ranges.sort_by_key(|range| range.start);
+        let mut end = 0;
+        for range in ranges {
+            assert_eq!(range.start, end, "gradients between two buckets");
+            end = range.end.next_multiple_of(ARENA_ALIGNMENT as usize / 4);
+        }
+        assert_eq!(
+            end,
+            self.engine.arena_len(Arena::Sums),
+            "gradients at the end"
+        );
         Ok(())
     }
 

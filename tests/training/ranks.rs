@@ -51,6 +51,9 @@ fn all_ranks_get_copies_texts_and_words() {
         let words = ranks.agree(&[rank as u32, 7]).unwrap();
         let mut copy = numbers(rank, 10);
         ranks.broadcast_numbers(&mut copy);
+        let mut gathered = numbers(rank, [2, 0, 3][rank]);
+        ranks.all_gather_numbers(&mut gathered, &[2, 0, 3]);
+        assert_eq!(gathered, [numbers(0, 2), numbers(2, 3)].concat());
         let texts = ranks.all_gather(&b"abcdefgh"[..3 * rank]).unwrap();
         let sent = ranks.broadcast(format!("from {rank}").as_bytes()).unwrap();
         ranks.set_replicas(rank + 1).unwrap();

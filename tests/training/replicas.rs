@@ -1,7 +1,7 @@
 //! Several devices: each has a replica of the network and computes a share of every batch.
 
 use pyr_wgpu::engine::{Device, PartEnd, TensorKind, Tensors};
-use pyr_wgpu::graph::{Arena, Node, Op};
+use pyr_wgpu::graph::{self, Arena, Node, Op, Part};
 use pyr_wgpu::train::{Snapshot, TrainError, Trainer};
 
 use crate::check_update;
@@ -91,7 +91,7 @@ fn unequal_shares_equal_micro_batches() {
 }
 
 /// A network whose gradients, of three megabytes, leave in several buckets.
-fn wide(images: usize) -> Run {
+pub(crate) fn wide(images: usize) -> Run {
     let mut run = Run::new(8, images, 8);
     run.spec.alpha = 180.0;
     run
@@ -149,7 +149,8 @@ fn buckets_are_spread_over_the_backward_pass() {
     let (train, test) = (run.train_source(), run.test_source());
     let graphs = Trainer::graphs(&devices, None, &run.network(), &run.options, &train, &test);
     let graph = &graphs.unwrap()[0];
-    for part in graph.parts() {
+    for Part { nodes: part, end } in graph.parts() {
+        assert_eq!(end, graph::PartEnd::Sums(part.end - 1));
         let weights = |node: &Node| matches!(node.op, Op::Conv2dGradWeight(_));
         let last = graph.nodes[part.clone()].iter().rposition(weights);
         let after = part.len() - last.expect("each has the weights of a layer");

@@ -1,7 +1,7 @@
 //! Synchronised batch norm: replicas compute what one device computes on the whole batch.
 
-use pyr_wgpu::engine::{Device, PartEnd, TensorKind, Tensors};
-use pyr_wgpu::graph::{ActivationCheckpointing, Arena, Passes, Precision};
+use pyr_wgpu::engine::{self, Device, TensorKind, Tensors};
+use pyr_wgpu::graph::{ActivationCheckpointing, Arena, PartEnd, Passes, Precision, ValueId};
 use pyr_wgpu::model::{Layer, LayerKind};
 use pyr_wgpu::train::{Snapshot, TrainError, Trainer};
 
@@ -10,7 +10,7 @@ use crate::common::ranks::on_ranks;
 use crate::common::runs::{Run, bits, devices, finish, learnt};
 use crate::common::{fast_devices, gpu};
 use crate::ranks::epochs;
-use crate::replicas::{shared, steps};
+use crate::replicas::{shared, steps, wide};
 
 /// A run whose devices have common statistics.
 fn synchronized(run: &Run) -> Run {
@@ -133,6 +133,45 @@ fn single_values_have_common_statistics() {
     }
 }
 
+/// A bucket that begins with the scale and shift of a batch norm is complete just before their sums are
+/// reduced for its input's gradient: both ends of a part are noticed.
+#[test]
+fn buckets_may_end_at_reductions() {
+    let device = Device::cpu();
+    let several = [device.clone(), device.clone()];
+    let mut run = synchronized(&Run::new(8, 8, 8));
+    run.spec.depth = 20;
+    let ends_at_reduction = |run: &Run| {
+        let (train, test) = (run.train_source(), run.test_source());
+        let graphs = Trainer::graphs(&several, None, &run.network(), &run.options, &train, &test);
+        let graph = &graphs.unwrap()[0];
+        let parts = graph.parts();
+        let mut sums: Vec<ValueId> = Vec::new();
+        for part in &parts {
+            if let PartEnd::Sums(number) = part.end {
+                sums.extend(&graph.nodes[number].outputs);
+            }
+        }
+        sums.sort_unstable();
+        assert_eq!(sums, graph.arena(Arena::Sums), "alpha {}", run.spec.alpha);
+        parts.iter().any(|part| part.nodes.is_empty())
+    };
+    let alphas = (90..140).filter(|alpha| {
+        run.spec.alpha = f64::from(*alpha);
+        ends_at_reduction(&run)
+    });
+    let alphas: Vec<u32> = alphas.collect();
+    run.spec.alpha = f64::from(*alphas.first().expect("one of fifty networks"));
+    let expected = steps(&mut run.trainer(&device, &run.start()), 1);
+    let found = steps(&mut run.trainer_on(&several, &run.start()), 1);
+    check(
+        &format!("alpha {}", run.spec.alpha),
+        &run,
+        &found,
+        &expected,
+    );
+}
+
 /// Half-precision activations: all roundings of an activation are the same on one device and on
 /// several, unless its statistics are rounded differently and it lies between two halves.
 #[test]
@@ -237,6 +276,32 @@ fn ranks_equal_one_process() {
     }
 }
 
+/// The same with gradients that leave in several buckets.
+#[test]
+fn ranks_exchange_buckets() {
+    let device = Device::cpu();
+    for (counts, sync_batch_norm) in [(&[1, 1][..], false), (&[2, 1], false), (&[1, 1], true)] {
+        let mut run = wide(17);
+        // Each rank adds a mebibyte of a bucket at least.
+        run.spec.alpha = 300.0;
+        run.options.sync_batch_norm = sync_batch_norm;
+        let found = on_ranks(counts.len(), |ranks| {
+            let own = vec![device.clone(); counts[ranks.rank()]];
+            ranks.set_replicas(own.len()).unwrap();
+            let mut trainer = run.trainer_of(&own, Some(ranks), &run.start());
+            let ends = trainer.engine().part_ends(0).iter();
+            let sums = ends.filter(|end| matches!(end, engine::PartEnd::Sums(_)));
+            assert!(sums.count() > 1);
+            steps(&mut trainer, 3)
+        });
+        let all = vec![device.clone(); counts.iter().sum()];
+        let expected = steps(&mut run.trainer_on(&all, &run.start()), 3);
+        for state in &found {
+            assert!(shared(&run, state) == shared(&run, &expected), "{counts:?}");
+        }
+    }
+}
+
 /// A NaN on one device reaches all, and the run ends; no weight changes.
 #[test]
 fn divergence_ends_the_run() {
@@ -269,7 +334,7 @@ fn every_batch_norm_is_reduced_twice() {
     let norms = network.layers().filter(is_norm).count();
     let reductions = |graph| {
         let ends = trainer.engine().part_ends(graph).iter();
-        let reductions = ends.filter(|end| matches!(end, PartEnd::Reduction(_)));
+        let reductions = ends.filter(|end| matches!(end, engine::PartEnd::Reduction(_)));
         reductions.count()
     };
     assert_eq!(reductions(0), 2 * norms);

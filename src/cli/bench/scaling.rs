@@ -10,7 +10,7 @@ use super::super::error::CliError;
 use super::super::figures::{Figures, program};
 use super::super::{print_json, print_line};
 use crate::bench::{Bucket, Costs, Estimate, Exchange, Limits, Scaled, Topology};
-use crate::graph::{Graph, Op, Passes};
+use crate::graph::{Graph, PartEnd, Passes};
 use crate::memory::bytes;
 use crate::model::{Input, Network};
 use crate::ranks;
@@ -66,16 +66,15 @@ impl Step {
         let graph = step_graph_with(network, share, &input, mode, options, passes)?;
         let ends_ms = Estimate::part_ends_ms(&program(&graph)?, limits);
         let complete = graph.parts().into_iter().zip(&ends_ms);
-        let buckets = complete.filter_map(|(part, ready_ms)| {
-            let last = &graph.nodes[part.end - 1];
-            let Op::Accumulate(op) = &last.op else {
-                return None;
-            };
-            let sums = op.inputs(&last.inputs).sums.into_iter();
-            Some(Bucket {
-                ready_ms: *ready_ms,
-                bytes: sums.map(|id| graph.shape(id).bytes()).sum(),
-            })
+        let buckets = complete.filter_map(|(part, ready_ms)| match part.end {
+            PartEnd::Sums(number) => {
+                let sums = graph.nodes[number].outputs.iter();
+                Some(Bucket {
+                    ready_ms: *ready_ms,
+                    bytes: sums.map(|id| graph.shape(*id).bytes()).sum(),
+                })
+            }
+            PartEnd::Reduction(_) | PartEnd::Nothing => None,
         });
         Ok(Step {
             buckets: buckets.collect(),
@@ -118,7 +117,8 @@ pub(super) fn run(
         counts.map(move |count| (topology.ranks(*count), *count))
     });
     for (ranks, count) in places {
-        for share in [batch.div_ceil(count), batch] {
+        let divided = (batch >= count).then(|| batch.div_ceil(count));
+        for share in divided.into_iter().chain([batch]) {
             let bucket = Trainer::bucket(count, ranks);
             if let Entry::Vacant(entry) = steps.entry((share, bucket)) {
                 entry.insert(Step::new(network, share, bucket, passes, &limits)?);
@@ -206,7 +206,7 @@ impl Model {
             self.card.name.unwrap_or("card")
         ))?;
         print_line(&format!(
-            "gradients: {} a step; over PCIe 4: {} GB/s, added at {:.1} GB/s; a message between \
+            "gradients: {} a step, without padding; over PCIe 4: {} GB/s, added at {:.1} GB/s; a message between \
              machines: {} µs",
             bytes(self.gradient_bytes),
             self.bus_gb_s,

@@ -73,7 +73,8 @@ impl Backend for CpuBackend {
         let mut times = Vec::new();
         let first = std::time::Instant::now();
         let mut last = first;
-        self.0.run(graph, 0..1, || {
+        let parts = 0..self.0.parts(graph);
+        self.0.run(graph, parts, || {
             let now = std::time::Instant::now();
             times.push(crate::gpu::KernelTime {
                 dispatch: times.len(),

@@ -109,7 +109,12 @@ impl Backend for ReferenceBackend {
                 (value.name.clone(), tensor)
             })
             .collect();
-        let nodes = span(&graph.parts()[parts]);
+        if parts.start == 0 {
+            // A run that failed may have left some.
+            self.temporaries.clear();
+        }
+        let all: Vec<Range<usize>> = graph.parts().into_iter().map(|part| part.nodes).collect();
+        let nodes = span(&all[parts]);
         interp::run_nodes(graph, nodes, &mut store, &mut self.temporaries)?;
         for (value, range) in lasting() {
             let image = store[&value.name].to_words();

@@ -66,9 +66,11 @@ impl Trainer {
             (0, vector) => (halted, false, format!("update of {}", tensor(vector))),
             (vector, _) => (halted, false, format!("gradient of {}", tensor(vector))),
         };
-        let what = match self.replicas.total() {
-            1 => what,
-            _ => format!("{what} on {}", self.engine_of(replica).device().selector()),
+        // With common statistics a NaN reaches all replicas in the same step.
+        let is_everywhere = self.replicas.total() == 1 || self.division.synchronized;
+        let what = match is_everywhere {
+            true => what,
+            false => format!("{what} on {}", self.engine_of(replica).device().selector()),
         };
         batches.truncate(batches.len().saturating_sub(later));
         let (step, batch) = batches.last().copied().unwrap_or((self.position.step, 1));
