@@ -101,7 +101,7 @@
 //! # Adding things
 //!
 //! - An operator `x`: four files of its stem, in the rooms `graph::ops`, `kernels` and `cpu` and
-//!   in `shaders`; and its module and its row in the lists of four others: `src/graph/ops/mod.rs`
+//!   in `shaders`, except where the host computes it ([`graph::ops::AllReduce`]); and its module and its row in the lists of four others: `src/graph/ops/mod.rs`
 //!   (`operators!`), `src/kernels/mod.rs` (shaders), `src/kernels/lower.rs` and `src/cpu/mod.rs`
 //!   (dispatch). The compiler or a test names each list that lacks it. The operator declares its
 //!   half precision ([`graph::ops::HalfMaps`]) and the names of its operands (`inputs!`), and

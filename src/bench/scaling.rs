@@ -16,6 +16,8 @@
 
 use serde::Serialize;
 
+use crate::gpu::MAX_IN_FLIGHT;
+
 /// The speed of what moves gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Costs {
@@ -28,9 +30,6 @@ pub struct Costs {
     /// From sending a short message until it has arrived, in microseconds.
     pub message_us: f64,
 }
-
-/// Parts of a step that are submitted before a device has computed them ([`crate::gpu`]).
-const IN_FLIGHT: usize = 3;
 
 /// Where the devices are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -127,7 +126,7 @@ impl Topology {
         };
         let before_end = |start: f64, ms: f64| (end_ms - start).clamp(0.0, ms);
         // When the bus to the host and the host are free; the host has submitted all parts then.
-        let waiting = buckets.len().checked_sub(IN_FLIGHT + 1);
+        let waiting = buckets.len().checked_sub(MAX_IN_FLIGHT + 1);
         let submitted = waiting.map_or(0.0, |part| buckets[part].ready_ms);
         let (mut bus, mut host) = (0.0f64, submitted);
         let mut hidden_ms = 0.0;

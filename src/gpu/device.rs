@@ -33,7 +33,7 @@ pub enum Checks {
 }
 
 /// Maximum number of submissions in flight before the host waits for the oldest.
-const MAX_IN_FLIGHT: usize = 3;
+pub const MAX_IN_FLIGHT: usize = 3;
 
 /// A wait for a submission that was pending takes longer.
 #[cfg(not(target_arch = "wasm32"))]

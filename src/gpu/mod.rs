@@ -24,7 +24,7 @@ mod warm;
 
 pub use adapter::{Adapter, Description, Selection};
 pub use compiled::Substitute;
-pub use device::{Checks, Gpu};
+pub use device::{Checks, Gpu, MAX_IN_FLIGHT};
 pub use error::{Allocation, GpuError};
 pub use loaded::{BufferRange, KeptBuffer, LoadedPrograms};
 pub use readback::Readback;

@@ -213,8 +213,11 @@ impl Ranks {
         self.0.borrow_mut().combine(numbers, add);
     }
 
-    /// Replaces numbers by those of all ranks, one rank after another, under the conditions of
-    /// [`Ranks::all_reduce`]; `lengths` are the numbers of the ranks, which all of them know.
+    /// Replaces numbers by those of all ranks, one rank after another. All ranks call it after an
+    /// agreement that none has failed, and know how many numbers each has: `lengths`.
+    ///
+    /// # Panics
+    /// If this rank has another number of them, which is a bug.
     pub fn all_gather_numbers(&self, numbers: &mut Vec<f32>, lengths: &[usize]) {
         self.0.borrow_mut().all_gather_numbers(numbers, lengths);
     }
@@ -290,6 +293,8 @@ impl Inner {
     }
 
     fn all_gather_numbers(&mut self, numbers: &mut Vec<f32>, lengths: &[usize]) {
+        let own = lengths[self.transport.rank()];
+        assert_eq!(numbers.len(), own, "numbers of this rank");
         self.exchange_words(bytemuck::cast_slice(numbers), lengths.iter().copied());
         numbers.clear();
         for received in &self.received {

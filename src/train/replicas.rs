@@ -4,7 +4,7 @@
 //! several [`Ranks`] number their replicas one after another. A batch is divided into shares, one for
 //! each replica; every replica adds up the gradients of its share, the hosts add the sums in the order
 //! of the replicas, first their own and then those of the ranks, and every replica applies the result.
-//! Sums that are complete leave a device while its backward pass computes the others.
+//! Sums that are complete leave a GPU while its backward pass computes the others.
 //! So all replicas keep the same weights and optimiser state. Where devices differ, their updates may
 //! round differently, and the first replica's parameters replace those of the others.
 //!
@@ -225,7 +225,7 @@ impl Replicas {
     }
 
     /// Adds some of the sums of gradients over all replicas and ranks, as soon as they have left the
-    /// devices, which may still compute others.
+    /// devices, of which GPUs may still compute others.
     async fn all_reduce_sums(&mut self, bucket: usize) -> Result<(), TrainError> {
         let total = &mut self.sums;
         for (number, Replica { engine, sums, .. }) in self.all.iter_mut().enumerate() {

@@ -32,8 +32,8 @@ pub fn shares(batch: usize, weights: &[u32]) -> Vec<usize> {
 pub(super) struct MicroBatch {
     /// Its images.
     pub(super) images: usize,
-    /// With synchronised batch norm, the images of those that all replicas compute at the same time,
-    /// whose statistics are used.
+    /// With synchronised batch norm, the images of the micro-batches that all replicas compute at the
+    /// same time, this one included.
     pub(super) synchronized: Option<usize>,
 }
 

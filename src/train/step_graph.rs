@@ -1,7 +1,8 @@
 //! The graph of a training step, in execution order: forward pass, loss, backward pass, update.
 //! Evaluation ends after the loss.
 //!
-//! Graph passes run in between, and their order matters. The forward pass is fused before autodiff
+//! Graph passes run in between, and their order matters. Reductions of synchronised batch norm are
+//! added to the forward pass before it is fused, and to the backward pass likewise. The forward pass is fused before autodiff
 //! derives the backward pass from it. The backward pass is fused before activation checkpointing
 //! decides what to recompute. Reductions move into epilogues once no pass copies nodes any more.
 //! Activations become f16 last, when all operators on them exist.
@@ -41,11 +42,11 @@ pub struct StepOptions {
     /// The decay of the averages of the weights ([`ops::AverageWeights`]); evaluation uses the
     /// averages.
     pub ema: Option<f32>,
-    /// With statistics of batch norm over all replicas, the images of all of them, of which the graph
-    /// has a part.
+    /// With synchronised batch norm, the images of the micro-batches of all replicas, of which the graph
+    /// has one.
     pub synchronized: Option<usize>,
-    /// With sums of gradients that leave the device during the backward pass, the least number of bytes
-    /// that leave at a time.
+    /// With gradients that are summed, and read by the host, in several buckets during the backward pass,
+    /// the least number of bytes of each but the last.
     pub bucket: Option<u64>,
 }
 
@@ -232,8 +233,9 @@ fn backward(
     Ok(())
 }
 
-/// Adds the addition of the gradients to their sums: at the end, or in buckets of at least so many
-/// bytes, each as soon as its gradients are computed. The backward pass computes the last ones first.
+/// Adds the addition of the gradients to their sums: at the end, or in buckets of at least so many bytes
+/// (the last one may have fewer), each as soon as its gradients are computed. The backward pass computes
+/// the last gradients first.
 fn accumulate(graph: &mut Graph, bucket: Option<u64>) -> Result<(), GraphError> {
     let sums = graph.arena(Arena::Sums);
     let gradients = graph.arena(Arena::Gradients);

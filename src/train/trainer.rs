@@ -32,11 +32,12 @@ pub struct Options {
     /// Optimiser and schedule.
     pub recipe: Recipe,
     /// Size of a micro-batch, if smaller than the batch: gradients are accumulated, and batch norm
-    /// uses the statistics of the micro-batch.
+    /// uses the statistics of the micro-batch, unless it is synchronised.
     pub micro_batch: Option<usize>,
     /// Relative shares of the replicas in a batch, one for each; empty for equal ones.
     pub shares: Vec<u32>,
-    /// Whether batch norm uses the statistics of the micro-batches of all replicas.
+    /// Whether batch norm is synchronised: it uses the statistics of the micro-batches, or shares, that
+    /// all replicas compute at the same time.
     pub sync_batch_norm: bool,
     /// Seed of all random numbers.
     pub seed: u64,
@@ -108,8 +109,8 @@ impl Trainer {
         ranks.map_or(devices.len(), |ranks| ranks.placement().1)
     }
 
-    /// The least number of bytes of gradients that leave a device at a time
-    /// ([`StepOptions::bucket`]): each of several ranks adds a part of them.
+    /// The least number of bytes of a bucket of gradients ([`StepOptions::bucket`]). Each of n ranks adds
+    /// 1/n of a bucket, so it grows with their number.
     pub fn bucket(replicas: usize, ranks: usize) -> Option<u64> {
         (replicas > 1).then_some(ranks as u64 * SMALLEST_BUCKET)
     }
@@ -382,10 +383,10 @@ impl Trainer {
     }
 
     /// Submits one optimiser step; returns its number of images. With several devices, waits for their
-    /// gradients.
+    /// gradients and, with synchronised batch norm, for their statistics.
     ///
     /// # Errors
-    /// If data or a device fail; with several devices, if a loss or gradient was NaN or infinite.
+    /// If data, a device or another rank fail; with several devices, if a loss or gradient was NaN or infinite.
     ///
     /// # Panics
     /// If the epoch is done: call [`Trainer::next_epoch`] first.

@@ -1,4 +1,4 @@
-//! Sums gradients over micro-batches: sums += gradients, for all parameters at once.
+//! Sums gradients over micro-batches: sums += gradients, for all parameters or a bucket of them at once.
 
 use super::super::Tensor;
 use super::named::{inputs, named};

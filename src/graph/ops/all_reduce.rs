@@ -24,7 +24,8 @@ pub enum Reduction {
     /// Golub and LeVeque (1979). As in [`super::BatchMoments`], what overflows is NaN.
     Moments,
     /// Two sums over the replica's rows → the sums over all rows, times the replica's part of the rows.
-    /// Divided by its own number of rows they are means over all rows.
+    /// The gradient of batch norm divides by the replica's own number of rows
+    /// ([`super::NormalizeGrad`]), which makes them means over all rows.
     Sums,
 }
 

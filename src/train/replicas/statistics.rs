@@ -35,8 +35,8 @@ impl Replicas {
         self.copy_running_statistics(images).await
     }
 
-    /// Gives the replicas without images the running statistics of the first one with some, which alone
-    /// have updated theirs.
+    /// Gives the replicas without images the running statistics of the first one with some: only those
+    /// have updated theirs. If there are any, waits for the end of the micro-batch.
     async fn copy_running_statistics(&mut self, images: &[usize]) -> Result<(), TrainError> {
         let first = images.iter().position(|images| *images > 0);
         let first = first.expect("a round has images");
