@@ -149,6 +149,7 @@ fn saved_state() -> (Network, Checkpoint) {
         micro_batch: None,
         shares: Vec::new(),
         sync_batch_norm: false,
+        gradients: Precision::F32,
         fuse: true,
         recompute: false,
         precision: Precision::default(),

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use common::runs::{CLASSES, Memory, Run, bits, finish, learnt, session, talkative};
 use pyr_wgpu::engine::Device;
+use pyr_wgpu::graph::Precision;
 use pyr_wgpu::kernels::Choices;
 use pyr_wgpu::model::Description;
 use pyr_wgpu::run::{Config, DataRecord, DeviceEnvironment, Environment, RunDirectory, SavedState};
@@ -329,6 +330,7 @@ impl Kept {
             micro_batch: None,
             shares: Vec::new(),
             sync_batch_norm: false,
+            gradients: Precision::F32,
             fuse: true,
             recompute: false,
             precision: run.options.passes.precision,

@@ -22,6 +22,7 @@ mod scaling;
 mod trace;
 mod work;
 
+use std::slice::from_ref;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -181,7 +182,7 @@ pub async fn measure(
 ) -> Result<Report, EngineError> {
     let graphs = vec![workload.graph()?];
     // Before anything slow: this fails if the batch is too large.
-    Engine::check(device, &graphs)?;
+    Engine::check(from_ref(device), &graphs)?;
     let limits = match device {
         Device::Gpu(gpu) => {
             say("measuring the adapter's limits");

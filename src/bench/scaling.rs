@@ -7,7 +7,8 @@
 //! its own; the host adds the copies, and writes the sum to each. Between ranks ([`crate::ranks`]) every
 //! rank sends each other one a part, adds its own part, and sends that to all: 2 (n - 1) / n of the
 //! gradients in each direction, as in a ring, in two rounds of messages after one of agreement. One
-//! more agreement ends the step.
+//! more agreement ends the step. In half precision it rounds all gradients and reads its part of
+//! everyone's, then rounds its sums and reads all: at most twice each.
 //!
 //! A bucket is copied to the host while the host works on the one before, and both while devices
 //! compute, without slowing them, which is an assumption. The host begins when all parts of the backward
@@ -17,6 +18,7 @@
 use serde::Serialize;
 
 use crate::gpu::MAX_IN_FLIGHT;
+use crate::ranks::Encoding;
 
 /// The speed of what moves gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -29,6 +31,9 @@ pub struct Costs {
     pub network_gb_s: f64,
     /// From sending a short message until it has arrived, in microseconds.
     pub message_us: f64,
+    /// If machines send gradients in half precision: of those that the host rounds and reads back, 10⁹
+    /// bytes per second in single precision.
+    pub halves_gb_s: Option<f64>,
 }
 
 /// Where the devices are.
@@ -86,7 +91,13 @@ impl Topology {
     /// ```
     /// use pyr_wgpu::bench::{Bucket, Costs, Topology};
     ///
-    /// let costs = Costs { bus_gb_s: 20.0, add_gb_s: 10.0, network_gb_s: 1.0, message_us: 80.0 };
+    /// let costs = Costs {
+    ///     bus_gb_s: 20.0,
+    ///     add_gb_s: 10.0,
+    ///     network_gb_s: 1.0,
+    ///     message_us: 80.0,
+    ///     halves_gb_s: None,
+    /// };
     /// let end_ms = 50.0;
     /// // Twenty megabytes over the bus take a millisecond, over the network twenty.
     /// let whole = [Bucket { ready_ms: end_ms, bytes: 20_000_000 }];
@@ -99,6 +110,11 @@ impl Topology {
     /// let machines = Topology::Machines.exchange(2, &whole, end_ms, &costs);
     /// let expected = 2.0 * 1.0 + 2.0 * 2.0 + 20.0 + 1.0 + 4.0 * 0.08;
     /// assert!((machines.visible_ms - expected).abs() < 1e-9);
+    /// // Halves, and a word for 1024 of them; each number is rounded and read back twice.
+    /// let halves = Costs { halves_gb_s: Some(5.0), ..costs };
+    /// let rounded = Topology::Machines.exchange(2, &whole, end_ms, &halves);
+    /// let saved = 20.0 - (10.0 + 20.0 / 1024.0) - 2.0 * 4.0;
+    /// assert!((machines.visible_ms - rounded.visible_ms - saved).abs() < 0.01);
     /// // Half of them are complete earlier.
     /// let halves = [40.0, end_ms].map(|ready_ms| Bucket { ready_ms, bytes: 10_000_000 });
     /// let exchange = Topology::Machine.exchange(2, &halves, end_ms, &costs);
@@ -140,8 +156,14 @@ impl Topology {
                 Topology::Machine => n * add,
                 Topology::Machines => {
                     let share = (n - 1.0) / n;
-                    let moved = 2.0 * ms(costs.network_gb_s) + ms(costs.add_gb_s);
-                    add + share * moved + 3.0 * round
+                    let (encoding, rounding) = match costs.halves_gb_s {
+                        None => (Encoding::Single, 0.0),
+                        Some(halves_gb_s) => (Encoding::Half, 2.0 * ms(halves_gb_s)),
+                    };
+                    let sent = 4.0 * encoding.words(bucket.bytes as usize / 4) as f64;
+                    let sent = sent / (1e6 * costs.network_gb_s);
+                    let moved = 2.0 * sent + ms(costs.add_gb_s);
+                    add + rounding + share * moved + 3.0 * round
                 }
             };
             let copied = bus.max(bucket.ready_ms);

@@ -65,6 +65,9 @@ pub(super) struct Args {
     /// exchanges [default card: RTX 4090]
     #[arg(long, conflicts_with_all = DEVICE_ONLY)]
     scaling: bool,
+    /// With --scaling: how machines send each other gradients, as train's --gradients [default: f32]
+    #[arg(long, value_name = "f32|f16")]
+    gradients: Option<Precision>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -140,6 +143,11 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
                 .to_owned(),
         ));
     }
+    if !args.scaling && args.gradients.is_some() {
+        return Err(CliError::Usage(
+            "--gradients is for --scaling; leave it out".to_owned(),
+        ));
+    }
     // The parser's `requires` is waived beside a flag that conflicts with --data.
     if args.workers.is_some() && args.data.is_none() {
         return Err(CliError::Usage(
@@ -163,6 +171,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             &network,
             args.batch_size,
             args.step.passes(),
+            args.gradients.unwrap_or_default(),
             card,
             args.json,
         );

@@ -13,7 +13,7 @@ pub(super) const SMALLER: &str = "a smaller network or image size";
 /// Adds to an error about too little memory, or too small a binding, the largest value in a range
 /// that fits; its end does not. `name` and the value say what would fit, as in `--batch-size 8`;
 /// `otherwise` is what to use if not even the smallest value does. `graphs` are those that are
-/// loaded for a value, on each of the devices.
+/// loaded for a value, on each of the devices at the same time.
 pub(super) fn fitting(
     error: EngineError,
     devices: &[Device],
@@ -29,8 +29,7 @@ pub(super) fn fitting(
     }
     let fits = |value| {
         let graphs = graphs(value);
-        let fit = |device: &Device, graphs: &[Graph]| Engine::check(device, graphs).is_ok();
-        graphs.is_some_and(|graphs| devices.iter().all(|device| fit(device, &graphs)))
+        graphs.is_some_and(|graphs| Engine::check(devices, &graphs).is_ok())
     };
     // All values below `fitting` fit, and all from `failing` on do not.
     let (mut fitting, mut failing) = (values.start, values.end);

@@ -185,17 +185,21 @@ impl Engine {
         })
     }
 
-    /// Checks that a device can hold graphs, as far as that is known before they are built: the
-    /// largest binding of an adapter, and the memory of the process for devices that use it.
+    /// Checks that devices can hold graphs, each all of them, as far as that is known before they are
+    /// built: the largest binding of an adapter, and the memory of the process for all devices that
+    /// use it.
     ///
     /// # Errors
-    /// If it cannot.
-    pub fn check(device: &Device, graphs: &[Graph]) -> Result<(), EngineError> {
-        let needed = Engine::needed(device, graphs)?;
-        match device.uses_host_memory() {
-            true => Ok(check_memory(needed)?),
-            false => Ok(()),
+    /// If they cannot.
+    pub fn check(devices: &[Device], graphs: &[Graph]) -> Result<(), EngineError> {
+        let mut host = 0u64;
+        for device in devices {
+            let needed = Engine::needed(device, graphs)?;
+            if device.uses_host_memory() {
+                host = host.saturating_add(needed);
+            }
         }
+        Ok(check_memory(host)?)
     }
 
     /// Bytes of all buffers that graphs need on a device with the built-in kernels.

@@ -28,6 +28,13 @@ pub enum Precision {
     F16,
 }
 
+impl Precision {
+    /// Whether this is single precision.
+    pub fn is_single(&self) -> bool {
+        *self == Precision::F32
+    }
+}
+
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

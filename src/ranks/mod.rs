@@ -11,10 +11,14 @@
 //! Therefore everything that can fail on one rank alone is done before the next agreement, and
 //! nothing between an agreement and the exchange that follows it.
 
+mod encoding;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 
+pub use encoding::Encoding;
+
 use std::cell::RefCell;
+use std::mem;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -73,6 +77,10 @@ struct Inner {
     telling: Option<Failure>,
     /// Messages of the other ranks, kept from one exchange to the next.
     received: Vec<Vec<u32>>,
+    /// Encoded numbers for each rank, likewise.
+    encoded: Vec<Vec<u32>>,
+    /// Decoded numbers of a rank, likewise.
+    decoded: Vec<f32>,
     /// Replicas of each rank, once they are known.
     replicas: Vec<usize>,
     /// The failure with which the ranks end, once one has failed.
@@ -88,12 +96,14 @@ pub const WORDS: usize = AGREED - 1;
 impl Ranks {
     /// All ranks of a transport.
     pub fn new(transport: impl Transport + 'static, on_silence: OnSilence) -> Ranks {
-        let received = vec![Vec::new(); transport.count()];
+        let messages = vec![Vec::new(); transport.count()];
         Ranks(Rc::new(RefCell::new(Inner {
             transport: Box::new(transport),
             on_silence,
             telling: None,
-            received,
+            received: messages.clone(),
+            encoded: messages,
+            decoded: Vec::new(),
             replicas: Vec::new(),
             failure: None,
         })))
@@ -209,8 +219,11 @@ impl Ranks {
     /// Adds numbers over all ranks, in the order of the ranks; each rank has the result. All ranks call
     /// it with as many numbers, after an agreement that none has failed: the others would wait for one
     /// that does not.
-    pub fn all_reduce(&self, numbers: &mut [f32]) {
-        self.0.borrow_mut().combine(numbers, add);
+    ///
+    /// In half precision the numbers of every rank are rounded, added in single precision, and their
+    /// sum is rounded.
+    pub fn all_reduce(&self, numbers: &mut [f32], encoding: Encoding) {
+        self.0.borrow_mut().combine(numbers, encoding, add);
     }
 
     /// Replaces numbers by those of all ranks, one rank after another. All ranks call it after an
@@ -224,7 +237,9 @@ impl Ranks {
 
     /// Replaces numbers by those of rank 0, under the conditions of [`Ranks::all_reduce`].
     pub fn broadcast_numbers(&self, numbers: &mut [f32]) {
-        self.0.borrow_mut().combine(numbers, |_, _| ());
+        self.0
+            .borrow_mut()
+            .combine(numbers, Encoding::Single, |_, _| ());
     }
 }
 
@@ -328,35 +343,46 @@ impl Inner {
     /// Each rank combines its part of the numbers of all ranks (reduce-scatter): a function changes
     /// those of the first rank by those of each other, in order. Then all ranks have all parts
     /// (all-gather).
-    fn combine(&mut self, numbers: &mut [f32], combine: fn(&mut [f32], &[f32])) {
+    fn combine(
+        &mut self,
+        numbers: &mut [f32],
+        encoding: Encoding,
+        combine: fn(&mut [f32], &[f32]),
+    ) {
         let (rank, count) = (self.transport.rank(), self.transport.count());
         let length = numbers.len();
         let part = |rank: usize| length * rank / count..length * (rank + 1) / count;
         let own = part(rank);
-        for received in &mut self.received {
-            received.resize(own.len(), 0);
-        }
-        let words: &[u32] = bytemuck::cast_slice(numbers);
-        let sent: Vec<&[u32]> = (0..count).map(|rank| &words[part(rank)]).collect();
-        self.exchange(&sent);
-        self.received[rank].copy_from_slice(&words[own.clone()]);
-        let (first, others) = self.received.split_at_mut(1);
-        let first: &mut [f32] = bytemuck::cast_slice_mut(&mut first[0]);
-        for other in others {
-            combine(first, bytemuck::cast_slice(other));
-        }
-        numbers[own.clone()].copy_from_slice(first);
+        let mut encoded = mem::take(&mut self.encoded);
+        let mut decoded = mem::take(&mut self.decoded);
 
-        for (rank, received) in self.received.iter_mut().enumerate() {
-            received.resize(part(rank).len(), 0);
+        for received in &mut self.received {
+            received.resize(encoding.words(own.len()), 0);
         }
-        let words: &[u32] = bytemuck::cast_slice(numbers);
-        let sent = vec![&words[own]; count];
+        let parts = encoded.iter_mut().enumerate();
+        let sent = parts.map(|(rank, buffer)| encoding.encode(&numbers[part(rank)], buffer));
+        let sent: Vec<&[u32]> = sent.collect();
         self.exchange(&sent);
-        for (other, received) in self.received.iter().enumerate() {
-            if other != rank {
-                numbers[part(other)].copy_from_slice(bytemuck::cast_slice(received));
+        self.received[rank].copy_from_slice(sent[rank]);
+        let combined = &mut numbers[own.clone()];
+        for (other, words) in self.received.iter().enumerate() {
+            let others = encoding.decode(words, own.len(), &mut decoded);
+            match other {
+                0 => combined.copy_from_slice(others),
+                _ => combine(combined, others),
             }
         }
+
+        for (rank, received) in self.received.iter_mut().enumerate() {
+            received.resize(encoding.words(part(rank).len()), 0);
+        }
+        let words = encoding.encode(&numbers[own], &mut encoded[rank]);
+        self.exchange(&vec![words; count]);
+        self.received[rank].copy_from_slice(words);
+        for (rank, words) in self.received.iter().enumerate() {
+            let numbers = &mut numbers[part(rank)];
+            numbers.copy_from_slice(encoding.decode(words, numbers.len(), &mut decoded));
+        }
+        (self.encoded, self.decoded) = (encoded, decoded);
     }
 }

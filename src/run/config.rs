@@ -37,6 +37,9 @@ pub struct Config {
     /// Whether batch norm uses statistics over several devices.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sync_batch_norm: bool,
+    /// Precision in which several processes send each other sums of gradients.
+    #[serde(default, skip_serializing_if = "Precision::is_single")]
+    pub gradients: Precision,
     /// Whether fusion rules were applied.
     pub fuse: bool,
     /// Whether the backward pass recomputes the activations of units
@@ -81,6 +84,7 @@ impl Config {
             micro_batch: Some(1),
             shares: vec![1],
             sync_batch_norm: true,
+            gradients: Precision::F16,
             from: Some(PathBuf::new()),
             reset_classifier: true,
             freeze_until: Some(0),
@@ -391,6 +395,7 @@ mod tests {
             micro_batch: Some(4),
             shares: vec![3, 1],
             sync_batch_norm: true,
+            gradients: Precision::F16,
             fuse: true,
             recompute: false,
             precision: Precision::default(),

@@ -23,9 +23,9 @@ use super::replica::{Replica, StepContext, Work};
 use super::shares::MicroBatch;
 use crate::data::Batch;
 use crate::engine::Reader;
-use crate::graph::Arena;
 use crate::graph::ops::{METRIC_WORDS, Metrics};
-use crate::ranks::{self, Ranks, WORDS};
+use crate::graph::{Arena, Precision};
+use crate::ranks::{self, Encoding, Ranks, WORDS};
 
 /// The replicas of a trainer, of which there is at least one.
 pub(super) struct Replicas {
@@ -37,6 +37,8 @@ pub(super) struct Replicas {
     /// Statistics of the replicas, one after another.
     statistics: Vec<f32>,
     ranks: Option<Ranks>,
+    /// How ranks send each other sums of gradients.
+    encoding: Encoding,
     /// Number of the first one among the replicas of all ranks.
     first: usize,
     /// Replicas of all ranks.
@@ -55,6 +57,7 @@ impl Replicas {
     pub(super) fn new(
         mut all: Vec<Replica>,
         ranks: Option<&Ranks>,
+        gradients: Precision,
     ) -> Result<Replicas, TrainError> {
         let kind = |replica: &Replica| {
             let engine = &replica.engine;
@@ -86,6 +89,10 @@ impl Replicas {
             statistics_readers,
             statistics: Vec::new(),
             ranks: ranks.cloned(),
+            encoding: match gradients {
+                Precision::F32 => Encoding::Single,
+                Precision::F16 => Encoding::Half,
+            },
             first: own.start,
             total,
             are_equal,
@@ -242,7 +249,7 @@ impl Replicas {
         }
         if let Some(ranks) = &self.ranks {
             ranks.agree(&[])?;
-            ranks.all_reduce(total);
+            ranks.all_reduce(total, self.encoding);
         }
         for Replica { engine, sums, .. } in &mut self.all {
             let first = sums[bucket].range.start;

@@ -39,6 +39,8 @@ pub struct Options {
     /// Whether batch norm is synchronised: it uses the statistics of the micro-batches, or shares, that
     /// all replicas compute at the same time.
     pub sync_batch_norm: bool,
+    /// Precision in which ranks send each other sums of gradients; they are added in single precision.
+    pub gradients: Precision,
     /// Seed of all random numbers.
     pub seed: u64,
     /// The passes over the graphs.
@@ -209,7 +211,7 @@ impl Trainer {
         let division = options.division(Trainer::replicas(devices, ranks));
         Ok(Trainer {
             division,
-            replicas: Replicas::new(replicas, ranks)?,
+            replicas: Replicas::new(replicas, ranks, options.gradients)?,
             network,
             options,
             train,

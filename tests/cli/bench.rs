@@ -78,6 +78,28 @@ fn a_model_of_scaling_needs_no_device() {
         let exchange: Vec<f64> = rows.iter().map(|row| figure(row, "exchange_ms")).collect();
         assert!(exchange.is_sorted() && exchange[0] > 0.0, "{exchange:?}");
     }
+    let halves = [
+        "bench",
+        "--scaling",
+        "--batch-size",
+        "32",
+        "--json",
+        "--gradients",
+        "f16",
+    ];
+    let halves = json(&halves);
+    assert!(halves["halves_gb_s"].as_f64().unwrap() > 0.0, "{halves}");
+    assert_eq!(model["halves_gb_s"], serde_json::Value::Null);
+    fails(
+        &["bench", "--gradients", "f16"],
+        2,
+        &["--gradients", "--scaling"],
+    );
+    fails(
+        &["bench", "--scaling", "--gradients", "f8"],
+        2,
+        &["f32", "f16"],
+    );
     let figures = ["--card-gflops", "1000", "--card-bandwidth", "100"];
     let other = json(&[&["bench", "--scaling", "--json"][..], &figures].concat());
     assert_eq!(other["card"]["name"], serde_json::Value::Null);

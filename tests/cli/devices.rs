@@ -347,6 +347,18 @@ fn statistics_over_all_devices_are_recorded() {
     );
     let alone: Vec<&str> = alone.split(' ').collect();
     fails(&alone, 2, &["the run has one", "--devices"]);
+    for devices in ["--device cpu", "--devices cpu,cpu"] {
+        let halves = format!(
+            "{small} {devices} --gradients f16 --run-dir {}",
+            run("alone")
+        );
+        let halves: Vec<&str> = halves.split(' ').collect();
+        fails(
+            &halves,
+            2,
+            &["--gradients f16", "the run has one", "mpirun"],
+        );
+    }
     assert!(!temporary.path().join("alone").exists());
 }
 

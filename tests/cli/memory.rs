@@ -40,7 +40,6 @@ fn what_does_not_fit_in_memory_is_refused_with_what_does() {
             .args(["-c", "ulimit -v 1500000; exec \"$0\" \"$@\""])
             .arg(env!("CARGO_BIN_EXE_pyr-wgpu"))
             .args(arguments)
-            .args(["--device", "cpu"])
             .output()
             .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -49,8 +48,15 @@ fn what_does_not_fit_in_memory_is_refused_with_what_does() {
             assert!(stderr.contains(word), "lacks `{word}`: {stderr}");
         }
     };
+    // A share fits, but not two in the same memory.
+    let train = "train --depth 8 --alpha 8 --image-size 64 --batch-size 600 --epochs 1 --run-dir";
+    let mut train: Vec<&str> = train.split(' ').collect();
+    train.extend([&run_dir[..], "--devices", "cpu,cpu"]);
+    limited(&train, &["memory are needed", "--micro-batch", "would fit"]);
+    assert!(!Path::new(&run_dir).exists());
     let star = example("star.png");
     let predict = ["predict", MODEL, &star, "--image-size", "4096"];
+    let predict = [&predict[..], &["--device", "cpu"]].concat();
     limited(
         &predict,
         &["memory are needed", "--image-size", "would fit"],
@@ -75,7 +81,8 @@ fn what_does_not_fit_in_memory_is_refused_with_what_does() {
         golden("additive_basic.grads.safetensors"),
     );
     let verify = [
-        "verify", &weights, "--input", &input, "--labels", &labels, "--grads", &grads,
+        "verify", &weights, "--input", &input, "--labels", &labels, "--grads", &grads, "--device",
+        "cpu",
     ];
     limited(
         &verify,

@@ -137,6 +137,7 @@ impl Run {
                 micro_batch: None,
                 shares: Vec::new(),
                 sync_batch_norm: false,
+                gradients: Precision::F32,
                 seed: 7,
                 passes: Passes::default(),
                 workers: 2,

@@ -84,6 +84,33 @@ fn ranks_compute_the_bits_of_one_process() {
     place.check("rank", &place.state("alone"), 2, "one rank");
 }
 
+/// Gradients in half precision: another state than in single precision, the same in every run, also in
+/// one that resumes; the flag is recorded.
+#[test]
+fn gradients_in_half_precision_are_recorded_and_resumed() {
+    let place = Place::new();
+    let train = |name, epochs, more: &[&str]| {
+        let flags = [&["--run-dir", name], more].concat();
+        output(&mut mpirun(2, &place.train(epochs, &flags)))
+    };
+    let halves = ["--gradients", "f16"];
+    expect(&train("single", "2", &[]), 0, &["finished"]);
+    let words = ["gradients sent in half precision", "finished"];
+    expect(&train("half", "2", &halves), 0, &words);
+    expect(&train("again", "1", &halves), 0, &["finished"]);
+    let resume = ["train", "--resume", "again", "--epochs", "2"];
+    let more = |flags: &[&str]| place.command(&[&resume[..], flags].concat());
+    let other = more(&["--gradients", "f32"]);
+    expect(&output(&mut mpirun(2, &other)), 2, &["--gradients differs"]);
+    expect(&output(&mut mpirun(2, &more(&[]))), 0, &words);
+    place.check("again", &place.state("half"), 2, "resumed");
+    assert!(place.state("half") != place.state("single"));
+    let config = std::fs::read_to_string(place.path("half/config.toml")).unwrap();
+    assert!(config.contains("gradients = \"f16\""), "{config}");
+    let config = std::fs::read_to_string(place.path("single/config.toml")).unwrap();
+    assert!(!config.contains("gradients"), "{config}");
+}
+
 /// Ranks on machines of their own, which are network namespaces here, speak over TCP.
 #[test]
 fn ranks_on_two_machines_compute_the_bits_of_one_process() {

@@ -1,7 +1,8 @@
 //! Several ranks, here threads of a process: their agreements and sums, and training on them.
 
-use pyr_wgpu::engine::Device;
-use pyr_wgpu::ranks::Failure;
+use pyr_wgpu::engine::{Device, TensorKind};
+use pyr_wgpu::graph::Precision;
+use pyr_wgpu::ranks::{Encoding, Failure};
 use pyr_wgpu::train::{Snapshot, Totals, TrainError, Trainer};
 
 use crate::common::fast_devices;
@@ -30,7 +31,7 @@ fn sums_are_added_in_the_order_of_the_ranks() {
             let found = on_ranks(count, |ranks| {
                 ranks.agree(&[]).unwrap();
                 let mut own = numbers(ranks.rank(), length);
-                ranks.all_reduce(&mut own);
+                ranks.all_reduce(&mut own, Encoding::Single);
                 own
             });
             for own in found {
@@ -42,6 +43,97 @@ fn sums_are_added_in_the_order_of_the_ranks() {
             }
         }
     }
+}
+
+/// Each rank's numbers are rounded to halves, and so is their sum, wherever the parts of the ranks and
+/// the blocks begin; all ranks have the same bits.
+#[test]
+fn sums_in_half_precision_are_within_their_bound() {
+    for count in 1..=5 {
+        for length in [0, 1, 3, 1000, 20_001] {
+            let found = on_ranks(count, |ranks| {
+                ranks.agree(&[]).unwrap();
+                let mut own = numbers(ranks.rank(), length);
+                ranks.all_reduce(&mut own, Encoding::Half);
+                let mut exact: Vec<f32> = (0..length).map(|n| (n % 409) as f32 - 204.0).collect();
+                ranks.all_reduce(&mut exact, Encoding::Half);
+                (own, exact)
+            });
+            let rows: Vec<Vec<f32>> = (0..count).map(|rank| numbers(rank, length)).collect();
+            let largest = rows.iter().flatten().fold(0.0, |a, b| b.abs().max(a));
+            let half = (-11f64).exp2();
+            let least = (count + 1) as f64 * f64::from(largest) * (-39f64).exp2();
+            for (own, exact) in &found {
+                assert!(
+                    own.iter()
+                        .zip(&found[0].0)
+                        .all(|(a, b)| a.to_bits() == b.to_bits())
+                );
+                for (index, number) in own.iter().enumerate() {
+                    let parts = rows.iter().map(|row| f64::from(row[index]));
+                    let sum: f64 = parts.clone().sum();
+                    let all: f64 = parts.map(f64::abs).sum();
+                    // Single precision adds much less.
+                    let rounded = half * all;
+                    let bound = rounded + half * (sum.abs() + rounded) + least;
+                    let bound = bound + count as f64 * all * f64::from(f32::EPSILON);
+                    let error = (f64::from(*number) - sum).abs();
+                    assert!(error <= bound, "{count} {length} {index}: {number} {sum}");
+                }
+                // Integers below 2048 are halves.
+                let sums = (0..length).map(|n| count as f32 * ((n % 409) as f32 - 204.0));
+                assert!(sums.eq(exact.iter().copied()), "{count} {length}");
+            }
+        }
+    }
+}
+
+/// Two ranks with the same images have equal gradients, so that rounding them and their sum changes
+/// each by at most 2^-10 of itself, or 2^-39 of the largest, but for terms of a higher order.
+#[test]
+fn gradients_travel_in_half_precision() {
+    let mut run = Run::new(8, 16, 8);
+    run.replaced = Some([(1..16).collect(), vec![0; 15]]);
+    let mut train = |gradients| {
+        run.options.gradients = gradients;
+        let states = on_ranks(2, |ranks| {
+            ranks.set_replicas(1).unwrap();
+            let mut trainer = run.trainer_of(&[Device::cpu()], Some(ranks), &run.start());
+            pollster::block_on(async {
+                trainer.step().await.unwrap();
+                trainer.snapshot().await.unwrap()
+            })
+        });
+        assert!(shared(&run, &states[0]) == shared(&run, &states[1]));
+        states.into_iter().next().unwrap()
+    };
+    let [single, half] = [Precision::F32, Precision::F16].map(&mut train);
+    let before = run.start().weights;
+    let decay = f64::from(run.options.recipe.weight_decay);
+    let momentum = |state: &Snapshot| state.optimizer[&TensorKind::Momentum].clone();
+    let (mut largest, mut differences, mut changed) = (0.0f64, Vec::new(), 0);
+    let halves = momentum(&half);
+    for (name, values) in momentum(&single) {
+        let others = halves[&name].iter().zip(&before[&name]);
+        for (value, (other, before)) in values.iter().zip(others) {
+            let [value, other, before] = [value, other, before].map(|number| f64::from(*number));
+            let gradient = (value - decay * before).abs();
+            largest = largest.max(gradient);
+            let single = 4.0 * f64::from(f32::EPSILON) * (value.abs() + gradient);
+            differences.push(((value - other).abs(), gradient, single));
+            changed += usize::from(value != other);
+        }
+    }
+    for (difference, gradient, single) in &differences {
+        let bound = gradient * (-10f64).exp2() * (1.0 + (-10f64).exp2());
+        let bound = bound + 2.0 * largest * (-39f64).exp2() + single;
+        assert!(*difference <= bound, "{difference:e} of {gradient:e}");
+    }
+    assert!(
+        2 * changed > differences.len(),
+        "{changed} of {}",
+        differences.len()
+    );
 }
 
 #[test]

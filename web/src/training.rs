@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pyr_wgpu::data::{Dataset, DatasetKind, shapes};
 use pyr_wgpu::engine::{Device, built_in};
-use pyr_wgpu::graph::Passes;
+use pyr_wgpu::graph::{Passes, Precision};
 use pyr_wgpu::model::{Description, Network, Preprocessing, preset};
 use pyr_wgpu::predict::Predictor;
 use pyr_wgpu::train::{
@@ -59,6 +59,7 @@ impl Training {
             micro_batch: None,
             shares: Vec::new(),
             sync_batch_norm: false,
+            gradients: Precision::F32,
             seed,
             passes: Passes::default(),
             workers: 1,

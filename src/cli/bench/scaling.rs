@@ -10,10 +10,10 @@ use super::super::error::CliError;
 use super::super::figures::{Figures, program};
 use super::super::{print_json, print_line};
 use crate::bench::{Bucket, Costs, Estimate, Exchange, Limits, Scaled, Topology};
-use crate::graph::{Graph, PartEnd, Passes};
+use crate::graph::{Graph, PartEnd, Passes, Precision};
 use crate::memory::bytes;
 use crate::model::{Input, Network};
-use crate::ranks;
+use crate::ranks::{self, Encoding};
 use crate::train::{Mode, StepOptions, Trainer, step_graph, step_graph_with, update_graph};
 
 /// A card in sixteen lanes of PCIe 4, of whose 31.5 GB/s copies reach about four fifths: an
@@ -27,7 +27,7 @@ const MESSAGE_US: f64 = 80.0;
 /// Networks of machines, in 10⁹ bits per second.
 const NETWORKS: [f64; 2] = [10.0, 100.0];
 
-/// The least time in which adding is measured, in seconds.
+/// The least time in which the host's work is measured, in seconds.
 const MEASURED: f64 = 0.2;
 
 /// What the model says about a network.
@@ -40,6 +40,9 @@ struct Model {
     /// Measured here.
     add_gb_s: f64,
     message_us: f64,
+    /// In half precision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    halves_gb_s: Option<f64>,
     one: Scaled,
     tables: Vec<Table>,
 }
@@ -102,6 +105,7 @@ pub(super) fn run(
     network: &Network,
     batch: usize,
     passes: Passes,
+    gradients: Precision,
     card: Figures,
     json: bool,
 ) -> Result<(), CliError> {
@@ -132,6 +136,10 @@ pub(super) fn run(
     let numbers: u64 = trained.iter().map(|parameter| parameter.len() as u64).sum();
     let gradient_bytes = 4 * numbers;
     let add_gb_s = adding(numbers as usize);
+    let halves_gb_s = match gradients {
+        Precision::F32 => None,
+        Precision::F16 => Some(rounding(numbers as usize)),
+    };
     let alone = 1e3 * batch as f64 / one_ms;
     let table = |topology: Topology, gigabits: Option<f64>, divided: bool| {
         let costs = Costs {
@@ -139,6 +147,7 @@ pub(super) fn run(
             add_gb_s,
             network_gb_s: gigabits.unwrap_or(f64::INFINITY) / 8.0,
             message_us: MESSAGE_US,
+            halves_gb_s,
         };
         let counts = topology.counts().iter().copied();
         let rows = counts.filter(|count| !divided || batch >= *count);
@@ -172,6 +181,7 @@ pub(super) fn run(
         bus_gb_s: BUS_GB_S,
         add_gb_s,
         message_us: MESSAGE_US,
+        halves_gb_s,
         one: Scaled::new(1, batch, one_ms, Exchange::default(), alone),
         tables,
         card,
@@ -187,31 +197,56 @@ pub(super) fn run(
 fn adding(numbers: usize) -> f64 {
     let gradients = vec![1.0f32; numbers];
     let mut sum = vec![0.0f32; numbers];
-    // The first use of memory is slower.
-    ranks::add(&mut sum, &gradients);
-    let mut added = 0;
-    let start = Instant::now();
-    while start.elapsed().as_secs_f64() < MEASURED {
+    speed(numbers, || {
         ranks::add(&mut sum, &gradients);
         std::hint::black_box(&mut sum);
-        added += numbers;
+    })
+}
+
+/// Measures how fast this processor rounds gradients to half precision and reads them back: 10⁹ bytes
+/// per second in single precision.
+fn rounding(numbers: usize) -> f64 {
+    let gradients = vec![1.0f32; numbers];
+    let (mut encoded, mut decoded) = (Vec::new(), Vec::new());
+    speed(numbers, || {
+        let words = Encoding::Half.encode(&gradients, &mut encoded);
+        std::hint::black_box(Encoding::Half.decode(words, numbers, &mut decoded));
+    })
+}
+
+/// 10⁹ bytes per second of work on so many numbers.
+fn speed(numbers: usize, mut work: impl FnMut()) -> f64 {
+    // The first use of memory is slower.
+    work();
+    let mut done = 0;
+    let start = Instant::now();
+    while start.elapsed().as_secs_f64() < MEASURED {
+        work();
+        done += numbers;
     }
-    4e-9 * added as f64 / start.elapsed().as_secs_f64()
+    4e-9 * done as f64 / start.elapsed().as_secs_f64()
 }
 
 impl Model {
     fn print(&self) -> Result<(), CliError> {
         print_line(&format!(
-            "model of a training step on several {}s; only adding was measured, here",
-            self.card.name.unwrap_or("card")
+            "model of a training step on several {}s; only adding{} was measured, here",
+            self.card.name.unwrap_or("card"),
+            self.halves_gb_s.map_or("", |_| " and rounding")
         ))?;
         print_line(&format!(
             "gradients: {} a step, without padding; over PCIe 4: {} GB/s, added at {:.1} GB/s; a message between \
-             machines: {} µs",
+             machines: {} µs{}",
             bytes(self.gradient_bytes),
             self.bus_gb_s,
             self.add_gb_s,
-            self.message_us
+            self.message_us,
+            match self.halves_gb_s {
+                Some(speed) => format!(
+                    "; sent in half precision, to which {speed:.1} GB/s are rounded and read back"
+                ),
+                None => String::new(),
+            }
         ))?;
         print_line(&format!(
             "one card: {:.2} ms for a batch of {}, {:.0} img/s, if the bounds of each dispatch overlap",

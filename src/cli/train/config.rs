@@ -67,7 +67,7 @@ pub(super) const DATA: &str = "data";
 pub(super) const RANKS: &str = "ranks";
 
 /// Every flag that determines what a run computes, except the network's.
-const FLAGS: [RunFlag; 32] = [
+const FLAGS: [RunFlag; 33] = [
     flag!("epochs", Growing, recipe.epochs, |args, config| {
         replace(&mut config.recipe.epochs, &args.recipe.epochs)
     }),
@@ -124,6 +124,9 @@ const FLAGS: [RunFlag; 32] = [
             args.several.sync_batch_norm
         }
     ),
+    flag!("gradients", Allowed, gradients, |args, config| {
+        replace(&mut config.gradients, &args.several.gradients)
+    }),
     flag!("no-fuse", Allowed, fuse, |args, config| {
         config.fuse &= !args.files.no_fuse;
         args.files.no_fuse
@@ -309,6 +312,7 @@ pub(super) fn new_config(args: &Args) -> Result<Config, CliError> {
             micro_batch: None,
             shares: Vec::new(),
             sync_batch_norm: false,
+            gradients: Precision::default(),
             fuse: true,
             recompute: false,
             precision: Precision::default(),
@@ -454,6 +458,7 @@ mod tests {
             micro_batch: Some(1),
             shares: vec![2, 1],
             sync_batch_norm: true,
+            gradients: Precision::F16,
             fuse: true,
             recompute: false,
             precision: Precision::default(),

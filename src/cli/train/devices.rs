@@ -7,6 +7,8 @@ use super::super::error::CliError;
 use super::limits::Shares;
 use crate::engine::{Device, DeviceKind};
 use crate::gpu::adapter;
+use crate::graph::Precision;
+use crate::ranks::Ranks;
 use crate::run::{Config, RecordedDevice};
 use crate::text::printable;
 use crate::train::{shares, weights};
@@ -42,6 +44,10 @@ pub(super) struct DevicesArgs {
     /// share. Each batch norm then waits for all devices, twice a step
     #[arg(long)]
     pub(super) sync_batch_norm: bool,
+    /// Under `mpirun` or `srun`: how processes send each other sums of gradients, f32, or f16 for half
+    /// the bytes, with a power of two for each block so that none overflows [default: f32]
+    #[arg(long, value_name = "f32|f16")]
+    pub(super) gradients: Option<Precision>,
     #[arg(long, value_name = "SECONDS", help = timeout_help(), value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) rank_timeout: Option<u64>,
 }
@@ -253,6 +259,21 @@ pub(super) fn check_synchronized(flags: &DevicesArgs, devices: usize) -> Result<
                 .to_owned(),
         )),
         false => Ok(()),
+    }
+}
+
+/// Checks that a run has several processes, if its flags say how these send each other gradients.
+///
+/// # Errors
+/// If it has not.
+pub(super) fn check_gradients(flags: &DevicesArgs, ranks: Option<&Ranks>) -> Result<(), CliError> {
+    match (flags.gradients, ranks) {
+        (Some(Precision::F16), None) => Err(CliError::Usage(
+            "--gradients f16 is for several processes, which send each other gradients, and the run \
+             has one; leave it out, or start several with `mpirun` or `srun`"
+                .to_owned(),
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::super::device::DeviceArgs;
 use super::plan::{Plan, Start};
 use crate::data::Augmentation;
+use crate::graph::Precision;
 use crate::memory::bytes;
 use crate::model::{Parameter, crop_padding};
 use crate::ranks::Ranks;
@@ -83,9 +84,13 @@ pub(super) fn introduce(
                 true => ", and batch norm over all of them",
                 false => "",
             };
+            let gradients = match (ranks, plan.config.gradients) {
+                (Some(_), Precision::F16) => ", and gradients sent in half precision",
+                _ => "",
+            };
             format!(
-                "devices: {replicas}{processes}, with {} images of a batch{statistics}; memory on \
-                 each{first}: {}",
+                "devices: {replicas}{processes}, with {} images of a batch{statistics}{gradients}; \
+                 memory on each{first}: {}",
                 shares.join(", "),
                 own.join(", ")
             )

@@ -148,14 +148,15 @@ fn attempt(
     let local = ranks.map(Ranks::local_rank).transpose()?;
     let devices = open(args, &plan, &recorded, ranks, local)?;
     let mut limit = None;
+    let neighbours = local.map_or(1, |(_, count)| count);
     if !is_resumed {
         shares::measure(args, &mut plan, &devices, ranks)?;
-        let neighbours = local.map_or(1, |(_, count)| count);
         limit = memory::choose(args, &mut plan, &devices, ranks, neighbours)?;
         memory::agree(&mut plan, ranks)?;
         *decided = Some(plan.config.clone());
     }
-    let trainer = build(args, &plan, &devices, ranks, is_resumed, &recorded)?;
+    let open = (&devices[..], neighbours);
+    let trainer = build(args, &plan, open, ranks, is_resumed, &recorded)?;
     memory::check_built(&trainer, limit)?;
     let used = ranks::gather(ranks, Used::of(&trainer))?;
     let run = match leads(ranks) {
@@ -222,6 +223,7 @@ fn open(
     let replicas = Trainer::replicas(&devices, ranks);
     devices::check_shares(&plan.config, replicas)?;
     devices::check_synchronized(&args.several, replicas)?;
+    devices::check_gradients(&args.several, ranks)?;
     shares::check(args, replicas)?;
     if let [device] = &devices[..] {
         args.check_device(&args.device.opened(device))?;
@@ -297,6 +299,7 @@ fn options(args: &Args, config: &Config, plan: &Plan) -> Options {
         micro_batch: config.micro_batch,
         shares: config.shares.clone(),
         sync_batch_norm: config.sync_batch_norm,
+        gradients: config.gradients,
         seed: config.seed,
         passes: config.passes(),
         workers: args.data.workers.unwrap_or_else(processors),
@@ -304,11 +307,12 @@ fn options(args: &Args, config: &Config, plan: &Plan) -> Options {
     }
 }
 
-/// Builds the trainer, at the start of the run or where it was saved.
+/// Builds the trainer, at the start of the run or where it was saved. So many processes of the run on
+/// this machine have such devices.
 fn build(
     args: &Args,
     plan: &Plan,
-    devices: &[Device],
+    (devices, neighbours): (&[Device], usize),
     ranks: Option<&Ranks>,
     is_resumed: bool,
     recorded: &Recorded,
@@ -317,7 +321,13 @@ fn build(
     let [train, test] = sources(plan)?;
     let network = &plan.network;
     let graphs = |options: &_| Trainer::graphs(devices, ranks, network, options, train, test);
+    // Each of them is built without knowing of the others.
+    let together = devices.iter().cycle().take(devices.len() * neighbours);
+    let together: Vec<Device> = together.cloned().collect();
     let trainer = graphs(&options).and_then(|graphs| {
+        if together.len() > 1 {
+            Engine::check(&together, &graphs)?;
+        }
         let choices = choose(args, devices, ranks, is_resumed, recorded, &graphs)?;
         let mut choices = choices.into_iter();
         Trainer::new(
@@ -334,7 +344,7 @@ fn build(
         let replicas = Trainer::replicas(devices, ranks);
         let batch = options.recipe.batch_size.min(train.len());
         let share = devices::largest_share(&plan.config, batch, replicas);
-        too_large(devices, &options, share, graphs, error)
+        too_large(&together, &options, share, graphs, error)
     })?;
     if let (Some(other), false) = (&args.files.choices, is_resumed) {
         let used: Vec<&Choices> = trainer.engines().map(Engine::choices).collect();
@@ -356,8 +366,9 @@ fn build(
     Ok(trainer)
 }
 
-/// Adds the largest micro-batch that fits to an error about the device's limits. `share` is the
-/// largest share of a batch, and `graphs` are those of a run with some options.
+/// Adds the largest micro-batch that fits to an error about the limits of devices, which are those of
+/// all processes on this machine. `share` is the largest share of a batch, and `graphs` are those of a
+/// run with some options.
 fn too_large(
     devices: &[Device],
     options: &Options,
@@ -369,10 +380,14 @@ fn too_large(
         return error.into();
     };
     let now = options.micro_batch.unwrap_or(share);
+    let otherwise = match devices.len() {
+        1 => SMALLER.to_owned(),
+        _ => format!("fewer devices, or {SMALLER}"),
+    };
     fitting(
         error,
         devices,
-        ("--micro-batch", SMALLER),
+        ("--micro-batch", &otherwise),
         1..now,
         |batch| {
             let smaller = Options {
