@@ -22,7 +22,6 @@ mod scaling;
 mod trace;
 mod work;
 
-use std::slice::from_ref;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -182,7 +181,7 @@ pub async fn measure(
 ) -> Result<Report, EngineError> {
     let graphs = vec![workload.graph()?];
     // Before anything slow: this fails if the batch is too large.
-    Engine::check(from_ref(device), &graphs)?;
+    Engine::check(device, &graphs)?;
     let limits = match device {
         Device::Gpu(gpu) => {
             say("measuring the adapter's limits");

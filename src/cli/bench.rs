@@ -212,7 +212,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
         let batches = 1..args.batch_size;
         fitting(
             error,
-            from_ref(&device),
+            (from_ref(&device), 1),
             ("--batch-size", SMALLER),
             batches,
             |batch| {

@@ -34,6 +34,7 @@ mod tuning_cache;
 mod weights;
 
 use std::ops::Range;
+use std::slice::from_ref;
 
 pub use device::{Device, DeviceKind, DeviceRequest};
 #[cfg(not(target_arch = "wasm32"))]
@@ -185,13 +186,22 @@ impl Engine {
         })
     }
 
-    /// Checks that devices can hold graphs, each all of them, as far as that is known before they are
-    /// built: the largest binding of an adapter, and the memory of the process for all devices that
-    /// use it.
+    /// Checks that a device can hold graphs, as far as that is known before they are built: the
+    /// largest binding of an adapter, and the memory of the process for devices that use it.
     ///
     /// # Errors
-    /// If they cannot.
-    pub fn check(devices: &[Device], graphs: &[Graph]) -> Result<(), EngineError> {
+    /// If it cannot.
+    pub fn check(device: &Device, graphs: &[Graph]) -> Result<(), EngineError> {
+        let needed = Engine::needed_of_host(from_ref(device), graphs)?;
+        Ok(check_memory(needed)?)
+    }
+
+    /// Bytes of the process's memory that graphs need on all devices that use it, of which each has all
+    /// of them, with the built-in kernels.
+    ///
+    /// # Errors
+    /// If a value exceeds the largest binding of an adapter.
+    pub fn needed_of_host(devices: &[Device], graphs: &[Graph]) -> Result<u64, EngineError> {
         let mut host = 0u64;
         for device in devices {
             let needed = Engine::needed(device, graphs)?;
@@ -199,7 +209,7 @@ impl Engine {
                 host = host.saturating_add(needed);
             }
         }
-        Ok(check_memory(host)?)
+        Ok(host)
     }
 
     /// Bytes of all buffers that graphs need on a device with the built-in kernels.

@@ -51,7 +51,15 @@ pub fn bytes(count: u64) -> String {
 /// # Errors
 /// If more is needed than [`available`].
 pub fn check(needed: u64) -> Result<(), OutOfMemory> {
-    let available = available();
+    check_each(needed, 1)
+}
+
+/// Checks that each of so many processes can have what it needs, this one among them.
+///
+/// # Errors
+/// If it needs more than [`available_to_each`].
+pub fn check_each(needed: u64, processes: usize) -> Result<(), OutOfMemory> {
+    let available = available_to_each(processes);
     match available.is_some_and(|available| available < needed) {
         true => Err(OutOfMemory { needed, available }),
         false => Ok(()),
@@ -97,11 +105,24 @@ pub fn limits() -> Limits {
 /// Bytes that this process can still use: the least of its [`limits`]; `None` where the system is
 /// not asked.
 pub fn available() -> Option<u64> {
+    available_to_each(1)
+}
+
+/// As [`available`], if so many processes divide what the system and the control group have.
+pub fn available_to_each(processes: usize) -> Option<u64> {
     let Limits {
         free,
         groups,
         address_space,
         ..
     } = limits();
-    [free, groups, address_space].into_iter().flatten().min()
+    let common = [free, groups].into_iter().flatten();
+    let own = common.map(|bytes| bytes / processes as u64);
+    own.chain(address_space).min()
+}
+
+/// Three quarters of what is [`available_to_each`]: the rest is for what no plan counts, such as stacks
+/// of threads and images that are read.
+pub fn usable_by_each(processes: usize) -> Option<u64> {
+    Some(available_to_each(processes)? / 4 * 3)
 }

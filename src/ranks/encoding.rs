@@ -5,7 +5,7 @@
 //! between 2^14 and 2^15 (block floating point), and the inverse travels with it. Rounding to nearest
 //! then changes a number by at most 2^-11 of itself, or by 2^-39 of the largest of its block if that is
 //! more. Where the largest is below 2^-112, which the factor does not reach, it is by at most 2^-149 instead.
-//! Infinities and NaN stay what they are.
+//! Infinities and NaN stay what they are, and what rounds to 2^128 becomes infinite.
 
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};

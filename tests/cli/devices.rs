@@ -411,3 +411,28 @@ fn wrong_lists_of_devices_are_refused() {
     fails(&mixed, 2, &["with 2 devices", "--mixup"]);
     fails_without_drivers(&["train", "--devices", "all"], "found no graphics card");
 }
+
+/// What launchers tell their processes.
+#[test]
+fn launchers_without_mpi_are_noticed() {
+    let started = |variable: &str| {
+        let train = ["train", "--print-config", "--device", "cpu"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pyr-wgpu"));
+        command(&train).env(variable, "2").output().unwrap()
+    };
+    let note = "srun has started 2 processes without MPI";
+    let alone = started("SLURM_STEP_NUM_TASKS");
+    let stderr = String::from_utf8_lossy(&alone.stderr);
+    assert!(alone.status.success() && stderr.contains(note), "{stderr}");
+    assert!(stderr.contains("--mpi=pmix"), "{stderr}");
+    if cfg!(not(feature = "mpi")) {
+        for variable in ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"] {
+            let output = started(variable);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{stderr}");
+            for words in ["started 2 processes", "without MPI", "--features mpi"] {
+                assert!(stderr.contains(words), "{stderr}");
+            }
+        }
+    }
+}

@@ -275,6 +275,12 @@ fn ranks_that_differ_are_refused() {
         2,
         &["rank 0 has nothing of it, rank 1 clip_grad_norm = 1.0"],
     );
+    let measured = place.train("1", &["--run-dir", "run", "--shares", "auto"]);
+    check(
+        &measured,
+        2,
+        &["rank 0 has nothing of it, rank 1 --shares auto"],
+    );
     let with = |flag: &str, value: &str| {
         let mut replaced = first.get_args().map(|word| word.to_str().unwrap());
         let mut words: Vec<&str> = replaced.by_ref().take_while(|word| *word != flag).collect();

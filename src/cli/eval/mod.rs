@@ -129,7 +129,7 @@ pub(super) fn run(args: Args) -> Result<(), CliError> {
             let names = ("--batch-size", SMALLER);
             fitting(
                 error,
-                from_ref(&device),
+                (from_ref(&device), 1),
                 names,
                 views..now.max(views),
                 |batch_size| {

@@ -134,7 +134,7 @@ fn too_large(error: EngineError, device: &Device, loaded: &TrainedModel) -> CliE
     let spec = loaded.network.spec();
     let sizes = spec.stem.least_image_size() as usize..spec.image_size as usize;
     let names = ("--image-size", "a smaller network or another device");
-    fitting(error, from_ref(device), names, sizes, |size| {
+    fitting(error, (from_ref(device), 1), names, sizes, |size| {
         let smaller = NetworkSpec {
             image_size: size as u32,
             ..spec.clone()

@@ -42,6 +42,20 @@ pub(in super::super) struct Args {
 }
 
 impl Args {
+    /// The flags whose values are left to the program.
+    pub(super) fn automatic(&self) -> Vec<&'static str> {
+        let flags = [
+            ("shares", self.several.shares == Some(Shares::Auto)),
+            (
+                "micro-batch",
+                self.recipe.micro_batch == Some(MicroBatch::Auto),
+            ),
+            ("recompute", self.files.recompute == Some(Recompute::Auto)),
+        ];
+        let automatic = flags.into_iter().filter(|(_, is_automatic)| *is_automatic);
+        automatic.map(|(name, _)| name).collect()
+    }
+
     /// Checks that no flag was given that would have no effect, as far as that is known before a
     /// file is read.
     ///

@@ -18,7 +18,7 @@ use super::plan::Plan;
 use super::{options, ranks, sources};
 use crate::engine::{Device, Engine, EngineError};
 use crate::kernels::LowerError;
-use crate::memory::{available, bytes};
+use crate::memory::{available_to_each, bytes, usable_by_each};
 use crate::ranks::Ranks;
 use crate::run::Config;
 use crate::train::{TrainError, Trainer};
@@ -75,6 +75,10 @@ pub(super) fn choose(
         Some(memory) => memory,
         None => default_memory(devices, neighbours, &args.device)?,
     };
+    let each = match devices.iter().all(Device::uses_host_memory) {
+        true => to_each(neighbours),
+        false => String::new(),
+    };
     let [train, _] = sources(plan)?;
     let batch = plan.config.recipe.batch_size.min(train.len());
     let replicas = Trainer::replicas(devices, ranks);
@@ -115,7 +119,7 @@ pub(super) fn choose(
                 continue;
             }
             args.device.say(&format!(
-                "memory: {}{} needs {} of {}",
+                "memory: {}{} needs {} of {}{each}",
                 match micro_batch {
                     None if replicas > 1 => format!("a share of {batch} images"),
                     None => format!("the whole batch of {batch}"),
@@ -131,8 +135,8 @@ pub(super) fn choose(
     }
     Err(CliError::Device(match least {
         Some(needed) => format!(
-            "the smallest step needs {}, more than the {} to be used; give more with --memory, or \
-             use a smaller network or image size",
+            "the smallest step needs {}, more than the {}{each} to be used; give more with \
+             --memory, or use a smaller network or image size",
             bytes(needed),
             bytes(memory)
         ),
@@ -208,19 +212,32 @@ fn needed(
     }
 }
 
-/// Three quarters of what the process can still use, for devices in its memory.
+/// What follows an amount of memory, if so many processes on this machine have as much.
+fn to_each(processes: usize) -> String {
+    match processes {
+        1 => String::new(),
+        _ => format!(" for each of {processes} processes on this machine"),
+    }
+}
+
+/// What the process can still use, for devices in its memory.
 fn default_memory(
     devices: &[Device],
     neighbours: usize,
     log: &DeviceArgs,
 ) -> Result<u64, CliError> {
     let other = devices.iter().find(|device| !device.uses_host_memory());
-    match (other, available()) {
-        (None, Some(available)) => {
-            log.say(&format!("memory: {} are available", bytes(available)));
-            Ok(available / 4 * 3 / neighbours as u64)
+    match (
+        other,
+        available_to_each(neighbours),
+        usable_by_each(neighbours),
+    ) {
+        (None, Some(available), Some(usable)) => {
+            let each = to_each(neighbours);
+            log.say(&format!("memory: {} are available{each}", bytes(available)));
+            Ok(usable)
         }
-        (other, _) => Err(CliError::Usage(format!(
+        (other, ..) => Err(CliError::Usage(format!(
             "{} does not tell how much memory it has; give what may be used with --memory, as in \
              --memory 6GiB",
             other.unwrap_or(&devices[0]).name()

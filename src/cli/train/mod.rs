@@ -27,9 +27,10 @@ use super::output::print_line;
 use super::processors;
 use super::signals::Signals;
 use crate::data::{DatasetKind, Source, shapes};
-use crate::engine::{Device, Engine};
-use crate::graph::Graph;
+use crate::engine::{Device, Engine, EngineError};
+use crate::graph::{Graph, Precision};
 use crate::kernels::Choices;
+use crate::memory::check_each;
 use crate::ranks::Ranks;
 use crate::run::{Config, Environment, RecordedDevice, RunDirectory, SavedState};
 use crate::text::{name_of, printable_path};
@@ -135,7 +136,7 @@ fn attempt(
         false => (new_config(args)?, None),
     };
     let mut plan = prepare(args, allowed, config, is_resumed, state)?;
-    ranks::compare(ranks, &plan)?;
+    ranks::compare(ranks, args, &plan)?;
     if plan.config.shares.is_empty() {
         devices::check_shares(&plan.config, args.several.devices.len())?;
     }
@@ -224,6 +225,11 @@ fn open(
     devices::check_shares(&plan.config, replicas)?;
     devices::check_synchronized(&args.several, replicas)?;
     devices::check_gradients(&args.several, ranks)?;
+    if plan.config.gradients == Precision::F16 && ranks.is_none() {
+        args.device.say(
+            "note: gradients are sent in half precision between processes only, and the run has one",
+        );
+    }
     shares::check(args, replicas)?;
     if let [device] = &devices[..] {
         args.check_device(&args.device.opened(device))?;
@@ -321,12 +327,11 @@ fn build(
     let [train, test] = sources(plan)?;
     let network = &plan.network;
     let graphs = |options: &_| Trainer::graphs(devices, ranks, network, options, train, test);
-    // Each of them is built without knowing of the others.
-    let together = devices.iter().cycle().take(devices.len() * neighbours);
-    let together: Vec<Device> = together.cloned().collect();
     let trainer = graphs(&options).and_then(|graphs| {
-        if together.len() > 1 {
-            Engine::check(&together, &graphs)?;
+        // A replica is built without knowing of the others.
+        if devices.len() * neighbours > 1 {
+            let needed = Engine::needed_of_host(devices, &graphs)?;
+            check_each(needed, neighbours).map_err(EngineError::Memory)?;
         }
         let choices = choose(args, devices, ranks, is_resumed, recorded, &graphs)?;
         let mut choices = choices.into_iter();
@@ -344,7 +349,7 @@ fn build(
         let replicas = Trainer::replicas(devices, ranks);
         let batch = options.recipe.batch_size.min(train.len());
         let share = devices::largest_share(&plan.config, batch, replicas);
-        too_large(&together, &options, share, graphs, error)
+        too_large((devices, neighbours), &options, share, graphs, error)
     })?;
     if let (Some(other), false) = (&args.files.choices, is_resumed) {
         let used: Vec<&Choices> = trainer.engines().map(Engine::choices).collect();
@@ -366,11 +371,11 @@ fn build(
     Ok(trainer)
 }
 
-/// Adds the largest micro-batch that fits to an error about the limits of devices, which are those of
-/// all processes on this machine. `share` is the largest share of a batch, and `graphs` are those of a
+/// Adds the largest micro-batch that fits to an error about the limits of devices, if so many processes
+/// on this machine have such. `share` is the largest share of a batch, and `graphs` are those of a
 /// run with some options.
 fn too_large(
-    devices: &[Device],
+    (devices, processes): (&[Device], usize),
     options: &Options,
     share: usize,
     graphs: impl Fn(&Options) -> Result<Vec<Graph>, TrainError>,
@@ -380,13 +385,13 @@ fn too_large(
         return error.into();
     };
     let now = options.micro_batch.unwrap_or(share);
-    let otherwise = match devices.len() {
+    let otherwise = match devices.len() * processes {
         1 => SMALLER.to_owned(),
         _ => format!("fewer devices, or {SMALLER}"),
     };
     fitting(
         error,
-        devices,
+        (devices, processes),
         ("--micro-batch", &otherwise),
         1..now,
         |batch| {

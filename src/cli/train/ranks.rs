@@ -28,17 +28,33 @@ pub(super) fn launch(args: &Args) -> Result<Option<Ranks>, CliError> {
             "--rank-timeout is for several processes, which `mpirun` or `srun` starts; leave it out"
                 .to_owned(),
         )),
-        None => Ok(None),
+        None => {
+            if let Some(tasks) = tasks().filter(|count| *count > 1 && launched().is_none()) {
+                args.device.say(&format!(
+                    "note: srun has started {tasks} processes without MPI, so each trains on its \
+                     own; to train together, start them with --mpi=pmix, or --mpi=pmi2 for MPICH"
+                ));
+            }
+            Ok(None)
+        }
     }
 }
 
-/// The number of processes that a launcher has started together with this one.
+/// The number of processes that a launcher has started together with this one, to use MPI.
 fn launched() -> Option<usize> {
-    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
-    let is_slurm = || std::env::var_os("PMIX_RANK").is_some();
+    let has_pmix = || std::env::var_os("PMIX_RANK").is_some();
     let counts = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
-    let slurm = || number("SLURM_STEP_NUM_TASKS").filter(|_| is_slurm());
+    let slurm = || tasks().filter(|_| has_pmix());
     counts.into_iter().find_map(number).or_else(slurm)
+}
+
+/// The number of processes that Slurm has started together with this one.
+fn tasks() -> Option<usize> {
+    number("SLURM_STEP_NUM_TASKS")
+}
+
+fn number(variable: &str) -> Option<usize> {
+    std::env::var(variable).ok()?.parse().ok()
 }
 
 #[cfg(feature = "mpi")]
@@ -191,7 +207,7 @@ struct Same {
 }
 
 impl Same {
-    fn of(plan: &Plan) -> Same {
+    fn of(args: &Args, plan: &Plan) -> Same {
         // Directories may have other names on other machines; what is in them is compared.
         let config = Config {
             data: None,
@@ -206,13 +222,13 @@ impl Same {
             let values = values.iter().flat_map(|value| value.to_le_bytes());
             name.bytes().chain(values).collect::<Vec<u8>>()
         };
+        let text = config.to_toml();
+        let lines = text.lines().skip(1).map(str::to_owned);
+        // The ranks choose together.
+        let open = args.automatic().into_iter();
+        let open = open.map(|name| format!("--{name} auto"));
         Same {
-            config: config
-                .to_toml()
-                .lines()
-                .skip(1)
-                .map(str::to_owned)
-                .collect(),
+            config: lines.chain(open).collect(),
             data: plan.data,
             images: plan.dataset.train.as_ref().map_or(0, |source| source.len()),
             classes: plan.dataset.classes.clone(),
@@ -265,11 +281,11 @@ impl Same {
 ///
 /// # Errors
 /// What differs from rank 0, and where.
-pub(super) fn compare(ranks: Option<&Ranks>, plan: &Plan) -> Result<(), CliError> {
+pub(super) fn compare(ranks: Option<&Ranks>, args: &Args, plan: &Plan) -> Result<(), CliError> {
     if ranks.is_none() {
         return Ok(());
     }
-    let all = gather(ranks, vec![Same::of(plan)])?;
+    let all = gather(ranks, vec![Same::of(args, plan)])?;
     let mut others = (1..).zip(&all[1..]);
     others.try_for_each(|(rank, other)| all[0].check(rank, other))
 }

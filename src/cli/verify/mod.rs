@@ -165,7 +165,7 @@ fn compare(
     let too_large = |graph: fn(&Network, usize) -> Result<Graph, GraphError>| {
         move |error| {
             let names = ("--input with a batch of", SMALLER);
-            fitting(error, from_ref(device), names, 1..batch.size, |size| {
+            fitting(error, (from_ref(device), 1), names, 1..batch.size, |size| {
                 Some(vec![graph(network, size).ok()?])
             })
         }
