@@ -192,16 +192,16 @@ impl Engine {
     /// # Errors
     /// If it cannot.
     pub fn check(device: &Device, graphs: &[Graph]) -> Result<(), EngineError> {
-        let needed = Engine::needed_of_host(from_ref(device), graphs)?;
+        let needed = Engine::host_memory_needed(from_ref(device), graphs)?;
         Ok(check_memory(needed)?)
     }
 
-    /// Bytes of the process's memory that graphs need on all devices that use it, of which each has all
-    /// of them, with the built-in kernels.
+    /// Host memory in bytes that graphs need with the built-in kernels, summed over the devices that use
+    /// host memory; each device holds every graph.
     ///
     /// # Errors
     /// If a value exceeds the largest binding of an adapter.
-    pub fn needed_of_host(devices: &[Device], graphs: &[Graph]) -> Result<u64, EngineError> {
+    pub fn host_memory_needed(devices: &[Device], graphs: &[Graph]) -> Result<u64, EngineError> {
         let mut host = 0u64;
         for device in devices {
             let needed = Engine::needed(device, graphs)?;

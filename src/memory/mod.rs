@@ -51,15 +51,15 @@ pub fn bytes(count: u64) -> String {
 /// # Errors
 /// If more is needed than [`available`].
 pub fn check(needed: u64) -> Result<(), OutOfMemory> {
-    check_each(needed, 1)
+    check_per_process(needed, 1)
 }
 
-/// Checks that each of so many processes can have what it needs, this one among them.
+/// Checks that `needed` bytes are available to each of `processes` processes on this machine.
 ///
 /// # Errors
-/// If it needs more than [`available_to_each`].
-pub fn check_each(needed: u64, processes: usize) -> Result<(), OutOfMemory> {
-    let available = available_to_each(processes);
+/// If more is needed than [`available_per_process`].
+pub fn check_per_process(needed: u64, processes: usize) -> Result<(), OutOfMemory> {
+    let available = available_per_process(processes);
     match available.is_some_and(|available| available < needed) {
         true => Err(OutOfMemory { needed, available }),
         false => Ok(()),
@@ -105,24 +105,47 @@ pub fn limits() -> Limits {
 /// Bytes that this process can still use: the least of its [`limits`]; `None` where the system is
 /// not asked.
 pub fn available() -> Option<u64> {
-    available_to_each(1)
+    available_per_process(1)
 }
 
-/// As [`available`], if so many processes divide what the system and the control group have.
-pub fn available_to_each(processes: usize) -> Option<u64> {
-    let Limits {
-        free,
-        groups,
-        address_space,
-        ..
-    } = limits();
-    let common = [free, groups].into_iter().flatten();
-    let own = common.map(|bytes| bytes / processes as u64);
-    own.chain(address_space).min()
+/// As [`available`], if `processes` processes divide what the system and the control group have.
+pub fn available_per_process(processes: usize) -> Option<u64> {
+    limits().per_process(processes)
 }
 
-/// Three quarters of what is [`available_to_each`]: the rest is for what no plan counts, such as stacks
+/// Three quarters of the memory that is available: the rest is for what no plan counts, such as stacks
 /// of threads and images that are read.
-pub fn usable_by_each(processes: usize) -> Option<u64> {
-    Some(available_to_each(processes)? / 4 * 3)
+pub fn budget(available: u64) -> u64 {
+    available / 4 * 3
+}
+
+impl Limits {
+    /// The least of the limits, of which `processes` processes divide those of the system and of the
+    /// control group.
+    fn per_process(&self, processes: usize) -> Option<u64> {
+        let common = [self.free, self.groups].into_iter().flatten();
+        let own = common.map(|bytes| bytes / processes as u64);
+        own.chain(self.address_space).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_divide_what_is_common() {
+        let limits = Limits {
+            total: Some(100),
+            free: Some(80),
+            groups: Some(60),
+            address_space: Some(25),
+        };
+        assert_eq!(
+            [1, 2, 3].map(|n| limits.per_process(n)),
+            [25, 25, 20].map(Some)
+        );
+        assert_eq!(Limits::default().per_process(2), None);
+        assert_eq!(budget(100), 75);
+    }
 }

@@ -4,7 +4,7 @@
 //! Therefore each block of numbers is multiplied by a power of two that brings its largest one to
 //! between 2^14 and 2^15 (block floating point), and the inverse travels with it. Rounding to nearest
 //! then changes a number by at most 2^-11 of itself, or by 2^-39 of the largest of its block if that is
-//! more. Where the largest is below 2^-112, which the factor does not reach, it is by at most 2^-149 instead.
+//! more; where the largest is below 2^-112, which the factor does not reach, the second bound is 2^-149.
 //! Infinities and NaN stay what they are, and what rounds to 2^128 becomes infinite.
 
 use half::f16;
@@ -196,6 +196,10 @@ mod tests {
         let found = round_trip(&numbers);
         assert_eq!(found[..4], numbers[..4]);
         assert!(found[4].is_nan());
+        assert_eq!(
+            round_trip(&[f32::MAX, f32::MIN]),
+            [f32::INFINITY, f32::NEG_INFINITY]
+        );
         assert!(round_trip(&[f32::NAN; 3]).iter().all(|x| x.is_nan()));
         // The least numbers, and zeros, whose sign is kept.
         let least = f32::from_bits(1);

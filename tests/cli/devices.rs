@@ -412,27 +412,56 @@ fn wrong_lists_of_devices_are_refused() {
     fails_without_drivers(&["train", "--devices", "all"], "found no graphics card");
 }
 
-/// What launchers tell their processes.
+/// Variables of launchers.
+const LAUNCHERS: [&str; 4] = [
+    "OMPI_COMM_WORLD_SIZE",
+    "PMI_SIZE",
+    "PMIX_RANK",
+    "SLURM_STEP_NUM_TASKS",
+];
+
+/// Exit code and messages of a process that a launcher has started with these variables.
+fn launched(variables: &[(&str, &str)], flags: &[&str]) -> (Option<i32>, String) {
+    let train = ["train", "--print-config", "--device", "cpu"];
+    let mut command = command(&[&train[..], flags].concat());
+    for variable in LAUNCHERS {
+        command.env_remove(variable);
+    }
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), stderr)
+}
+
 #[test]
-fn launchers_without_mpi_are_noticed() {
-    let started = |variable: &str| {
-        let train = ["train", "--print-config", "--device", "cpu"];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pyr-wgpu"));
-        command(&train).env(variable, "2").output().unwrap()
-    };
-    let note = "srun has started 2 processes without MPI";
-    let alone = started("SLURM_STEP_NUM_TASKS");
-    let stderr = String::from_utf8_lossy(&alone.stderr);
-    assert!(alone.status.success() && stderr.contains(note), "{stderr}");
+fn processes_that_slurm_starts_without_mpi_are_told() {
+    let tasks = ("SLURM_STEP_NUM_TASKS", "2");
+    let words = "srun has started 2 processes without MPI";
+    let (code, stderr) = launched(&[tasks], &[]);
+    assert!(code == Some(0) && stderr.contains(words), "{stderr}");
     assert!(stderr.contains("--mpi=pmix"), "{stderr}");
-    if cfg!(not(feature = "mpi")) {
-        for variable in ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"] {
-            let output = started(variable);
-            let stderr = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(2), "{stderr}");
-            for words in ["started 2 processes", "without MPI", "--features mpi"] {
-                assert!(stderr.contains(words), "{stderr}");
-            }
+    let (code, stderr) = launched(&[tasks], &["--rank-timeout", "5"]);
+    assert!(code == Some(2) && stderr.contains(words), "{stderr}");
+    for alone in [
+        &[("SLURM_STEP_NUM_TASKS", "1")][..],
+        &[tasks, ("PMI_SIZE", "1")],
+    ] {
+        let (code, stderr) = launched(alone, &[]);
+        assert!(code == Some(0) && !stderr.contains("srun"), "{stderr}");
+    }
+}
+
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn a_program_without_mpi_refuses_a_launcher() {
+    for variables in [
+        &[("OMPI_COMM_WORLD_SIZE", "2")][..],
+        &[("PMI_SIZE", "2")],
+        &[("SLURM_STEP_NUM_TASKS", "2"), ("PMIX_RANK", "0")],
+    ] {
+        let (code, stderr) = launched(variables, &[]);
+        assert_eq!(code, Some(2), "{stderr}");
+        for words in ["started 2 processes", "without MPI", "--features mpi"] {
+            assert!(stderr.contains(words), "{stderr}");
         }
     }
 }

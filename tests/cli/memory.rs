@@ -52,7 +52,10 @@ fn what_does_not_fit_in_memory_is_refused_with_what_does() {
     let train = "train --depth 8 --alpha 8 --image-size 64 --batch-size 600 --epochs 1 --run-dir";
     let mut train: Vec<&str> = train.split(' ').collect();
     train.extend([&run_dir[..], "--devices", "cpu,cpu"]);
-    limited(&train, &["memory are needed", "--micro-batch", "would fit"]);
+    limited(
+        &train,
+        &["1.5 GiB of memory are needed", "--micro-batch", "would fit"],
+    );
     assert!(!Path::new(&run_dir).exists());
     let star = example("star.png");
     let predict = ["predict", MODEL, &star, "--image-size", "4096"];

@@ -273,14 +273,17 @@ fn ranks_that_differ_are_refused() {
     check(
         &clipped,
         2,
-        &["rank 0 has nothing of it, rank 1 clip_grad_norm = 1.0"],
+        &["rank 1 has clip_grad_norm = 1.0, which rank 0 lacks"],
     );
-    let measured = place.train("1", &["--run-dir", "run", "--shares", "auto"]);
-    check(
-        &measured,
-        2,
-        &["rank 0 has nothing of it, rank 1 --shares auto"],
-    );
+    for flag in ["--shares", "--micro-batch", "--recompute"] {
+        let mut flags = vec!["--run-dir", "run", flag, "auto"];
+        if flag != "--shares" {
+            flags.extend(["--memory", "1GiB"]);
+        }
+        let automatic = place.train("1", &flags);
+        let words = format!("rank 1 has {flag} auto, which rank 0 lacks");
+        check(&automatic, 2, &[&words]);
+    }
     let with = |flag: &str, value: &str| {
         let mut replaced = first.get_args().map(|word| word.to_str().unwrap());
         let mut words: Vec<&str> = replaced.by_ref().take_while(|word| *word != flag).collect();
@@ -323,6 +326,28 @@ fn ranks_that_differ_are_refused() {
         &output(&mut mpirun(2, &retried)),
         2,
         &["--retry", "--resume"],
+    );
+}
+
+/// Processes on a machine divide its memory.
+#[test]
+fn ranks_divide_the_memory_of_their_machine() {
+    let place = Place::new();
+    let chosen = ["--run-dir", "run", "--micro-batch", "auto", "--memory"];
+    let least = output(&mut mpirun(
+        2,
+        &place.train("1", &[&chosen[..], &["100KiB"]].concat()),
+    ));
+    let words = ["the limit of 50.0 KiB for each of 2 processes on this machine"];
+    expect(&least, 3, &words);
+    let enough = output(&mut mpirun(
+        2,
+        &place.train("1", &[&chosen[..], &["1GiB"]].concat()),
+    ));
+    expect(
+        &enough,
+        0,
+        &["of 512.0 MiB for each of 2 processes on this machine"],
     );
 }
 

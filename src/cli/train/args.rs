@@ -287,7 +287,8 @@ pub(super) struct FileArgs {
     #[arg(long, value_name = "RUN_DIR", conflicts_with = "resume")]
     pub(super) choices: Option<PathBuf>,
     /// Memory of the device that --micro-batch auto and --recompute auto may use, as in 6GiB
-    /// [default: three quarters of what is free, where the device uses the processor's memory]
+    /// [default: three quarters of what is free, where the device uses the processor's memory, which
+    /// several processes on a machine divide]
     #[arg(long, value_name = "SIZE", value_parser = limits::size)]
     pub(super) memory: Option<u64>,
     /// Store few activations and recompute the others in the backward pass: about a third of

@@ -45,7 +45,7 @@ pub(super) struct DevicesArgs {
     #[arg(long)]
     pub(super) sync_batch_norm: bool,
     /// Under `mpirun` or `srun`: how processes send each other sums of gradients, f32, or f16 for half
-    /// the bytes, with a power of two for each block so that none overflows [default: f32]
+    /// the bytes, scaled in blocks to the range of half precision [default: f32]
     #[arg(long, value_name = "f32|f16")]
     pub(super) gradients: Option<Precision>,
     #[arg(long, value_name = "SECONDS", help = timeout_help(), value_parser = clap::value_parser!(u64).range(1..))]
@@ -262,18 +262,29 @@ pub(super) fn check_synchronized(flags: &DevicesArgs, devices: usize) -> Result<
     }
 }
 
-/// Checks that a run has several processes, if its flags say how these send each other gradients.
+/// Checks that a run has several processes, if its flags say how these send each other gradients;
+/// returns a note if only its configuration does.
 ///
 /// # Errors
 /// If it has not.
-pub(super) fn check_gradients(flags: &DevicesArgs, ranks: Option<&Ranks>) -> Result<(), CliError> {
-    match (flags.gradients, ranks) {
-        (Some(Precision::F16), None) => Err(CliError::Usage(
+pub(super) fn check_gradients(
+    flags: &DevicesArgs,
+    config: &Config,
+    ranks: Option<&Ranks>,
+) -> Result<Option<&'static str>, CliError> {
+    if ranks.is_some() {
+        return Ok(None);
+    }
+    match (flags.gradients, config.gradients) {
+        (Some(Precision::F16), _) => Err(CliError::Usage(
             "--gradients f16 is for several processes, which send each other gradients, and the run \
              has one; leave it out, or start several with `mpirun` or `srun`"
                 .to_owned(),
         )),
-        _ => Ok(()),
+        (_, Precision::F16) => Ok(Some(
+            "note: gradients are sent in half precision between processes only, and the run has one",
+        )),
+        (_, Precision::F32) => Ok(None),
     }
 }
 

@@ -13,22 +13,19 @@ use super::super::device::DeviceArgs;
 use super::super::error::CliError;
 use super::args::Args;
 use super::devices::largest_share;
-use super::limits::{MicroBatch, Recompute};
 use super::plan::Plan;
 use super::{options, ranks, sources};
 use crate::engine::{Device, Engine, EngineError};
 use crate::kernels::LowerError;
-use crate::memory::{available_to_each, bytes, usable_by_each};
+use crate::memory::{available_per_process, budget, bytes};
 use crate::ranks::Ranks;
 use crate::run::Config;
 use crate::train::{TrainError, Trainer};
 
 /// Whether the flags leave a choice.
 fn is_auto(args: &Args) -> [bool; 2] {
-    [
-        args.recipe.micro_batch == Some(MicroBatch::Auto),
-        args.files.recompute == Some(Recompute::Auto),
-    ]
+    let automatic = args.automatic();
+    ["micro-batch", "recompute"].map(|name| automatic.contains(&name))
 }
 
 /// Checks that no flag was given that has no effect.
@@ -53,7 +50,7 @@ pub(super) fn check(args: &Args) -> Result<(), CliError> {
     }
 }
 
-/// Chooses what the flags leave open for a new run, and says what and why; `neighbours` is the number
+/// Chooses what the flags leave open for a new run, and says what and why; `local_size` is the number
 /// of processes of the run on this machine, among which its memory is divided. Returns the memory to
 /// which the run is limited, if anything was left open.
 ///
@@ -64,21 +61,18 @@ pub(super) fn choose(
     plan: &mut Plan,
     devices: &[Device],
     ranks: Option<&Ranks>,
-    neighbours: usize,
+    local_size: usize,
 ) -> Result<Option<u64>, CliError> {
     let [micro_batch, recompute] = is_auto(args);
     if !micro_batch && !recompute {
         return Ok(None);
     }
     let memory = match args.files.memory {
-        Some(memory) if devices.iter().all(Device::uses_host_memory) => memory / neighbours as u64,
+        Some(memory) if devices.iter().all(Device::uses_host_memory) => memory / local_size as u64,
         Some(memory) => memory,
-        None => default_memory(devices, neighbours, &args.device)?,
+        None => default_memory(devices, local_size, &args.device)?,
     };
-    let each = match devices.iter().all(Device::uses_host_memory) {
-        true => to_each(neighbours),
-        false => String::new(),
-    };
+    let each = per_process(devices.iter(), local_size);
     let [train, _] = sources(plan)?;
     let batch = plan.config.recipe.batch_size.min(train.len());
     let replicas = Trainer::replicas(devices, ranks);
@@ -135,7 +129,7 @@ pub(super) fn choose(
     }
     Err(CliError::Device(match least {
         Some(needed) => format!(
-            "the smallest step needs {}, more than the {}{each} to be used; give more with \
+            "the smallest step needs {}, more than the limit of {}{each}; give more with \
              --memory, or use a smaller network or image size",
             bytes(needed),
             bytes(memory)
@@ -162,15 +156,20 @@ pub(super) fn agree(plan: &mut Plan, ranks: Option<&Ranks>) -> Result<(), CliErr
 ///
 /// # Errors
 /// If it does not.
-pub(super) fn check_built(trainer: &Trainer, memory: Option<u64>) -> Result<(), CliError> {
+pub(super) fn check_built(
+    trainer: &Trainer,
+    memory: Option<u64>,
+    local_size: usize,
+) -> Result<(), CliError> {
     let engines = trainer.engines();
     let needed = most(engines.map(|engine| (engine.device(), engine.bytes())));
     match memory.filter(|memory| needed > *memory) {
         Some(memory) => Err(CliError::Device(format!(
-            "the kernels that were measured as the fastest need {}, more than the {} to be used; \
+            "the kernels that were measured as the fastest need {}, more than the limit of {}{}; \
              give more with --memory, or --tune off",
             bytes(needed),
-            bytes(memory)
+            bytes(memory),
+            per_process(trainer.engines().map(Engine::device), local_size)
         ))),
         None => Ok(()),
     }
@@ -212,32 +211,33 @@ fn needed(
     }
 }
 
-/// What follows an amount of memory, if so many processes on this machine have as much.
-fn to_each(processes: usize) -> String {
-    match processes {
-        1 => String::new(),
-        _ => format!(" for each of {processes} processes on this machine"),
+/// What follows a limit that is the part of a process in the memory of this machine.
+fn per_process<'a>(mut devices: impl Iterator<Item = &'a Device>, local_size: usize) -> String {
+    match local_size > 1 && devices.all(Device::uses_host_memory) {
+        true => format!(" for each of {local_size} processes on this machine"),
+        false => String::new(),
     }
 }
 
-/// What the process can still use, for devices in its memory.
+/// The budget of a process for devices in its memory.
 fn default_memory(
     devices: &[Device],
-    neighbours: usize,
+    local_size: usize,
     log: &DeviceArgs,
 ) -> Result<u64, CliError> {
     let other = devices.iter().find(|device| !device.uses_host_memory());
-    match (
-        other,
-        available_to_each(neighbours),
-        usable_by_each(neighbours),
-    ) {
-        (None, Some(available), Some(usable)) => {
-            let each = to_each(neighbours);
-            log.say(&format!("memory: {} are available{each}", bytes(available)));
-            Ok(usable)
+    match (other, available_per_process(local_size)) {
+        (None, Some(available)) => {
+            let budget = budget(available);
+            log.say(&format!(
+                "memory: {} are available{}, of which {} may be used",
+                bytes(available),
+                per_process(devices.iter(), local_size),
+                bytes(budget)
+            ));
+            Ok(budget)
         }
-        (other, ..) => Err(CliError::Usage(format!(
+        (other, _) => Err(CliError::Usage(format!(
             "{} does not tell how much memory it has; give what may be used with --memory, as in \
              --memory 6GiB",
             other.unwrap_or(&devices[0]).name()

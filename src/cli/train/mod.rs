@@ -28,9 +28,9 @@ use super::processors;
 use super::signals::Signals;
 use crate::data::{DatasetKind, Source, shapes};
 use crate::engine::{Device, Engine, EngineError};
-use crate::graph::{Graph, Precision};
+use crate::graph::Graph;
 use crate::kernels::Choices;
-use crate::memory::check_each;
+use crate::memory::check_per_process;
 use crate::ranks::Ranks;
 use crate::run::{Config, Environment, RecordedDevice, RunDirectory, SavedState};
 use crate::text::{name_of, printable_path};
@@ -149,16 +149,16 @@ fn attempt(
     let local = ranks.map(Ranks::local_rank).transpose()?;
     let devices = open(args, &plan, &recorded, ranks, local)?;
     let mut limit = None;
-    let neighbours = local.map_or(1, |(_, count)| count);
+    let local_size = local.map_or(1, |(_, count)| count);
     if !is_resumed {
         shares::measure(args, &mut plan, &devices, ranks)?;
-        limit = memory::choose(args, &mut plan, &devices, ranks, neighbours)?;
+        limit = memory::choose(args, &mut plan, &devices, ranks, local_size)?;
         memory::agree(&mut plan, ranks)?;
         *decided = Some(plan.config.clone());
     }
-    let open = (&devices[..], neighbours);
-    let trainer = build(args, &plan, open, ranks, is_resumed, &recorded)?;
-    memory::check_built(&trainer, limit)?;
+    let placement = (&devices[..], local_size);
+    let trainer = build(args, &plan, placement, ranks, is_resumed, &recorded)?;
+    memory::check_built(&trainer, limit, local_size)?;
     let used = ranks::gather(ranks, Used::of(&trainer))?;
     let run = match leads(ranks) {
         true => Some(begin(
@@ -224,11 +224,8 @@ fn open(
     let replicas = Trainer::replicas(&devices, ranks);
     devices::check_shares(&plan.config, replicas)?;
     devices::check_synchronized(&args.several, replicas)?;
-    devices::check_gradients(&args.several, ranks)?;
-    if plan.config.gradients == Precision::F16 && ranks.is_none() {
-        args.device.say(
-            "note: gradients are sent in half precision between processes only, and the run has one",
-        );
+    if let Some(note) = devices::check_gradients(&args.several, &plan.config, ranks)? {
+        args.device.say(note);
     }
     shares::check(args, replicas)?;
     if let [device] = &devices[..] {
@@ -313,12 +310,12 @@ fn options(args: &Args, config: &Config, plan: &Plan) -> Options {
     }
 }
 
-/// Builds the trainer, at the start of the run or where it was saved. So many processes of the run on
-/// this machine have such devices.
+/// Builds the trainer, at the start of the run or where it was saved, on devices such as `local_size`
+/// processes of the run on this machine have.
 fn build(
     args: &Args,
     plan: &Plan,
-    (devices, neighbours): (&[Device], usize),
+    (devices, local_size): (&[Device], usize),
     ranks: Option<&Ranks>,
     is_resumed: bool,
     recorded: &Recorded,
@@ -329,9 +326,9 @@ fn build(
     let graphs = |options: &_| Trainer::graphs(devices, ranks, network, options, train, test);
     let trainer = graphs(&options).and_then(|graphs| {
         // A replica is built without knowing of the others.
-        if devices.len() * neighbours > 1 {
-            let needed = Engine::needed_of_host(devices, &graphs)?;
-            check_each(needed, neighbours).map_err(EngineError::Memory)?;
+        if devices.len() * local_size > 1 {
+            let needed = Engine::host_memory_needed(devices, &graphs)?;
+            check_per_process(needed, local_size).map_err(EngineError::Memory)?;
         }
         let choices = choose(args, devices, ranks, is_resumed, recorded, &graphs)?;
         let mut choices = choices.into_iter();
@@ -349,7 +346,7 @@ fn build(
         let replicas = Trainer::replicas(devices, ranks);
         let batch = options.recipe.batch_size.min(train.len());
         let share = devices::largest_share(&plan.config, batch, replicas);
-        too_large((devices, neighbours), &options, share, graphs, error)
+        too_large((devices, local_size), &options, share, graphs, error)
     })?;
     if let (Some(other), false) = (&args.files.choices, is_resumed) {
         let used: Vec<&Choices> = trainer.engines().map(Engine::choices).collect();
@@ -371,8 +368,8 @@ fn build(
     Ok(trainer)
 }
 
-/// Adds the largest micro-batch that fits to an error about the limits of devices, if so many processes
-/// on this machine have such. `share` is the largest share of a batch, and `graphs` are those of a
+/// Adds the largest micro-batch that fits to an error about the limits of devices such as `processes`
+/// processes on this machine have. `share` is the largest share of a batch, and `graphs` are those of a
 /// run with some options.
 fn too_large(
     (devices, processes): (&[Device], usize),
@@ -385,10 +382,12 @@ fn too_large(
         return error.into();
     };
     let now = options.micro_batch.unwrap_or(share);
-    let otherwise = match devices.len() * processes {
-        1 => SMALLER.to_owned(),
-        _ => format!("fewer devices, or {SMALLER}"),
+    let fewer = match (&error, devices.len(), processes) {
+        (EngineError::Memory(_), _, 2..) => "fewer processes on this machine, or ",
+        (EngineError::Memory(_), 2.., _) => "fewer devices, or ",
+        _ => "",
     };
+    let otherwise = format!("{fewer}{SMALLER}");
     fitting(
         error,
         (devices, processes),

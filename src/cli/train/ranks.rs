@@ -22,21 +22,29 @@ use crate::train::{Event, Session};
 /// # Errors
 /// If a launcher has started several processes and they cannot train together.
 pub(super) fn launch(args: &Args) -> Result<Option<Ranks>, CliError> {
-    match launched().filter(|count| *count > 1) {
-        Some(count) => start(args, count).map(Some),
-        None if args.several.rank_timeout.is_some() => Err(CliError::Usage(
+    let patience = args.several.rank_timeout;
+    match (launched(), slurm_tasks()) {
+        (Some(count @ 2..), _) => start(args, count).map(Some),
+        (None, Some(count @ 2..)) => {
+            let alone = format!(
+                "srun has started {count} processes without MPI, so each trains on its own; to train \
+                 together, start them with --mpi=pmix, or --mpi=pmi2 for MPICH{}",
+                match cfg!(feature = "mpi") {
+                    true => "",
+                    false => ", and build the program with `--features mpi`",
+                }
+            );
+            if patience.is_some() {
+                return Err(CliError::Usage(format!("--rank-timeout: {alone}")));
+            }
+            args.device.say(&format!("note: {alone}"));
+            Ok(None)
+        }
+        _ if patience.is_some() => Err(CliError::Usage(
             "--rank-timeout is for several processes, which `mpirun` or `srun` starts; leave it out"
                 .to_owned(),
         )),
-        None => {
-            if let Some(tasks) = tasks().filter(|count| *count > 1 && launched().is_none()) {
-                args.device.say(&format!(
-                    "note: srun has started {tasks} processes without MPI, so each trains on its \
-                     own; to train together, start them with --mpi=pmix, or --mpi=pmi2 for MPICH"
-                ));
-            }
-            Ok(None)
-        }
+        _ => Ok(None),
     }
 }
 
@@ -44,16 +52,16 @@ pub(super) fn launch(args: &Args) -> Result<Option<Ranks>, CliError> {
 fn launched() -> Option<usize> {
     let has_pmix = || std::env::var_os("PMIX_RANK").is_some();
     let counts = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
-    let slurm = || tasks().filter(|_| has_pmix());
-    counts.into_iter().find_map(number).or_else(slurm)
+    let slurm = || slurm_tasks().filter(|_| has_pmix());
+    counts.into_iter().find_map(env_number).or_else(slurm)
 }
 
 /// The number of processes that Slurm has started together with this one.
-fn tasks() -> Option<usize> {
-    number("SLURM_STEP_NUM_TASKS")
+fn slurm_tasks() -> Option<usize> {
+    env_number("SLURM_STEP_NUM_TASKS")
 }
 
-fn number(variable: &str) -> Option<usize> {
+fn env_number(variable: &str) -> Option<usize> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
@@ -197,7 +205,7 @@ pub(super) fn gather<T: Serialize + DeserializeOwned>(
 /// What must be the same on all ranks.
 #[derive(Serialize, Deserialize)]
 struct Same {
-    /// Lines of the configuration.
+    /// Lines of the configuration, and flags whose values are left to the program.
     config: Vec<String>,
     data: DataRecord,
     images: usize,
@@ -224,7 +232,6 @@ impl Same {
         };
         let text = config.to_toml();
         let lines = text.lines().skip(1).map(str::to_owned);
-        // The ranks choose together.
         let open = args.automatic().into_iter();
         let open = open.map(|name| format!("--{name} auto"));
         Same {
@@ -237,25 +244,28 @@ impl Same {
     }
 
     /// The lines of the configuration that another rank lacks.
-    fn lines_without(&self, other: &Same) -> String {
+    fn lines_without(&self, other: &Same) -> Option<String> {
         let own = self
             .config
             .iter()
             .filter(|line| !other.config.contains(line));
         let own: Vec<String> = own.map(|line| printable(line)).collect();
-        match own.is_empty() {
-            true => "nothing of it".to_owned(),
-            false => own.join(", "),
-        }
+        (!own.is_empty()).then(|| own.join(", "))
     }
 
     /// Compares the given rank with rank 0, which is `self`.
     fn check(&self, rank: usize, other: &Same) -> Result<(), CliError> {
         if self.config != other.config {
+            let difference = match (self.lines_without(other), other.lines_without(self)) {
+                (Some(first), Some(second)) => format!("rank 0 has {first}, rank {rank} {second}"),
+                (Some(first), None) => format!("rank 0 has {first}, which rank {rank} lacks"),
+                (None, second) => {
+                    let second = second.unwrap_or_default();
+                    format!("rank {rank} has {second}, which rank 0 lacks")
+                }
+            };
             return Err(CliError::Usage(format!(
-                "rank 0 has {}, rank {rank} {}; start all processes with the same flags",
-                self.lines_without(other),
-                other.lines_without(self)
+                "{difference}; start all processes with the same flags"
             )));
         }
         let what = match other {

@@ -3,7 +3,6 @@
 use super::super::error::CliError;
 use super::super::tuning::{Tune, complete};
 use super::args::Args;
-use super::limits::Shares;
 use super::plan::Plan;
 use super::ranks;
 use crate::bench::{Task, Workload, measure as measure_steps};
@@ -24,7 +23,7 @@ const SUM: f64 = 1000.0;
 /// # Errors
 /// If it has not.
 pub(super) fn check(args: &Args, devices: usize) -> Result<(), CliError> {
-    match args.several.shares == Some(Shares::Auto) && devices < 2 {
+    match args.automatic().contains(&"shares") && devices < 2 {
         true => Err(CliError::Usage(
             "--shares auto compares devices, and the run has one; leave it out, or name several \
              with --devices"
@@ -45,7 +44,7 @@ pub(super) fn measure(
     devices: &[Device],
     ranks: Option<&Ranks>,
 ) -> Result<(), CliError> {
-    if args.several.shares != Some(Shares::Auto) {
+    if !args.automatic().contains(&"shares") {
         return Ok(());
     }
     let replicas = Trainer::replicas(devices, ranks);
