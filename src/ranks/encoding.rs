@@ -135,7 +135,7 @@ mod tests {
         let number = |index: usize| {
             let magnitude = (index * 29 % 47) as f64;
             let digits = 1.0 + (index * 7919 % 1009) as f64 / 1009.0;
-            let sign = if index % 3 == 0 { -1.0 } else { 1.0 };
+            let sign = if index.is_multiple_of(3) { -1.0 } else { 1.0 };
             (sign * largest * digits / 2.0 * (-magnitude).exp2()) as f32
         };
         (0..count).map(number).collect()
