@@ -2,8 +2,8 @@
 //! Evaluation ends after the loss.
 //!
 //! Graph passes run in between, and their order matters. Reductions of synchronised batch norm are
-//! added to the forward pass before it is fused, and to the backward pass likewise. The forward pass is fused before autodiff
-//! derives the backward pass from it. The backward pass is fused before activation checkpointing
+//! added to the forward pass before it is fused, and to the backward pass likewise. The forward pass is
+//! fused before autodiff derives the backward pass from it. The backward pass is fused before activation checkpointing
 //! decides what to recompute. Reductions move into epilogues once no pass copies nodes any more.
 //! Activations become f16 last, when all operators on them exist.
 //! With half-precision activations the loss is scaled, so that small gradients do not underflow.

@@ -388,7 +388,8 @@ impl Trainer {
     /// gradients and, with synchronised batch norm, for their statistics.
     ///
     /// # Errors
-    /// If data, a device or another rank fail; with several devices, if a loss or gradient was NaN or infinite.
+    /// If data, a device or another rank fail; with several devices, if a loss or gradient was NaN or
+    /// infinite.
     ///
     /// # Panics
     /// If the epoch is done: call [`Trainer::next_epoch`] first.
